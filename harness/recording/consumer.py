@@ -1,0 +1,116 @@
+"""Empty the ring into the recording, and report what came."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.recording.layout import Layout, frames_of
+from harness.recording.ring import Kind, Message, Ring
+from harness.recording.writer import Writer
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Iterations that are now in the recording: a structured array of Layout.frame_dtype."""
+
+    rows: npt.NDArray[np.void]
+
+
+@dataclass(frozen=True)
+class TestPass:
+    """The averaged outputs of test net `net` at `iteration`."""
+
+    net: int
+    iteration: int
+    values: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something the solver process has to say: `what`, and facts about it."""
+
+    what: str
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class End:
+    """The solver process is through; `facts` go into run.json."""
+
+    facts: dict[str, Any]
+
+
+Event = Layout | Frames | TestPass | Note | End
+
+
+class Consumer:
+    """Reads `ring`, writes through the Writer that `open_writer` makes once the layout is known.
+
+    A message's space is given back only after the file was flushed with it, so that whoever goes on after a kill
+    finds it either in the file or in the ring.
+    """
+
+    def __init__(self, ring: Ring, open_writer: Callable[[Layout], Writer]) -> None:
+        self.ring = ring
+        self._open_writer = open_writer
+        self.writer: Writer | None = None
+        self._pending: list[memoryview] = []
+
+    def drain(self) -> list[Event]:
+        """Write everything that is in the ring now, and say what it was.
+
+        Raises:
+            RecordingFailed: the disk gave out. Nothing that was written before is lost.
+        """
+        events: list[Event] = []
+        for message in self.ring.messages():
+            events += self._take(message)
+            if self.ring.unreleased > self.ring.capacity // 4:
+                events += self._commit()
+        return events + self._commit()
+
+    def _take(self, message: Message) -> list[Event]:
+        if message.kind is Kind.LAYOUT:
+            layout = Layout.from_json(bytes(message.payload))
+            self.writer = self.writer or self._open_writer(layout)
+            return [layout]
+        if message.kind in (Kind.NOTE, Kind.END):
+            facts = json.loads(bytes(message.payload))
+            return [End(facts) if message.kind is Kind.END else Note(facts.pop("what"), facts)]
+        writer = self.writer
+        if writer is None:
+            raise ValueError(f"{message.kind.name} came before the layout")
+        if message.kind is Kind.FRAME:
+            self._pending.append(message.payload)
+            if writer.layout.in_window(message.iteration) and message.iteration > writer.window_complete:
+                writer.window_iteration(message.iteration)
+        elif message.kind is Kind.SLAB and message.iteration > writer.window_complete:
+            writer.slab(message.index, message.start, message.payload)
+        elif message.kind is Kind.ACTIVATION:
+            values = np.frombuffer(message.payload, "<f8").reshape(len(writer.layout.activations), -1)
+            writer.activation(message.iteration, values)
+        elif message.kind is Kind.TEST:
+            outputs = np.frombuffer(message.payload, "<f4").copy()
+            writer.test(message.index, message.iteration, outputs)
+            return [TestPass(message.index, message.iteration, outputs)]
+        return []
+
+    def _commit(self) -> list[Event]:
+        if not self.ring.unreleased:
+            return []
+        events: list[Event] = []
+        if self.writer is not None:
+            if self._pending:
+                frames = frames_of(self._pending, self.writer.layout)
+                self.writer.append(frames)
+                events.append(Frames(frames))
+                self._pending = []
+            self.writer.flush()
+        self.ring.release()
+        return events

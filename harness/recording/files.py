@@ -1,0 +1,22 @@
+"""A file appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Put `text` into `path`, so that a reader, or a crash, sees the old content or the new, never a part."""
+    fd, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(fd, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(part).chmod(0o644)
+        os.replace(part, path)
+    except BaseException:
+        Path(part).unlink()
+        raise

@@ -1,0 +1,201 @@
+"""The format of a recording: its names, types and shapes. Both processes build on these, nothing else defines them.
+
+Format 1. Axes are named T iterations, P learnable param blobs, A activations (net blobs), S iterations at which
+activations were taken, W window iterations.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from harness.recording.window import Window
+
+FORMAT = "caffe-harness recording"
+FORMAT_VERSION = 1
+
+# The datasets and groups that grow by one row an iteration.
+ROWS = ("iteration", "lr", "loss", "smoothed_loss", "seconds", "digest", "output", "stat")
+
+# What `/stat/<name>` means; all over one blob, accumulated in float64.
+STATS = {
+    "weight_l2": "square root of the sum of squares of W_t",
+    "weight_max": "largest magnitude in W_t",
+    "gradient_l2": "square root of the sum of squares of the raw gradient",
+    "gradient_max": "largest magnitude in the raw gradient",
+    "gradient_nonfinite": "number of NaN or infinite elements of the raw gradient",
+    "update_l2": "square root of the sum of squares of what Caffe subtracted from W_t",
+}
+ACTIVATION_STATS = {
+    "mean_abs": "mean magnitude",
+    "max": "largest magnitude",
+    "zero_fraction": "share of the elements that are exactly 0",
+    "nonfinite": "number of NaN or infinite elements",
+}
+CAPTURES = ("weight", "gradient", "update", "input")
+
+
+@dataclass(frozen=True)
+class Param:
+    """One learnable param blob, in the solver's update order."""
+
+    layer: str
+    index: int
+    shape: tuple[int, ...]
+    lr_mult: float
+    decay_mult: float
+
+    @property
+    def count(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output blob of a net: `size` values."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Head:
+    """A loss of the train net, its weight in the total, and its number of classes (None where it has none)."""
+
+    name: str
+    weight: float
+    classes: int | None
+
+
+@dataclass(frozen=True)
+class Activation:
+    """One blob of the train net."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Array:
+    """What a window keeps of one blob at every iteration: `shape` float32 values, or byte strings for keys.
+
+    `group` is weight, gradient, update, input or key; `name` a layer or a blob; `index` a param blob's.
+    """
+
+    group: str
+    name: str
+    index: int | None
+    shape: tuple[int, ...]
+    dtype: str = "<f4"
+
+    @property
+    def label(self) -> str:
+        """`layer/index`, or the blob's name."""
+        return self.name if self.index is None else f"{self.name}/{self.index}"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one iteration."""
+        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+
+    def slabs(self, largest: int) -> list[tuple[int, int]]:
+        """(start, stop) along the first axis, each part at most `largest` bytes where a single row allows."""
+        rows = self.shape[0] if self.shape else 1
+        if not rows:
+            return []
+        step = max(1, min(rows, largest // max(1, self.nbytes // rows)))
+        return [(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All that a recording's structure depends on; the solver process knows it once the nets are built."""
+
+    params: tuple[Param, ...]
+    outputs: tuple[Output, ...]
+    test_outputs: tuple[tuple[Output, ...], ...]
+    heads: tuple[Head, ...]
+    activations: tuple[Activation, ...]
+    windows: tuple[Window, ...]
+    arrays: tuple[Array, ...]
+
+    def in_window(self, iteration: int) -> bool:
+        return any(iteration in window for window in self.windows)
+
+    @property
+    def output_size(self) -> int:
+        return sum(output.size for output in self.outputs)
+
+    @property
+    def frame_dtype(self) -> np.dtype[np.void]:
+        """One iteration, as it travels in the ring."""
+        return np.dtype(
+            [
+                ("iteration", "<i8"),
+                ("lr", "<f8"),
+                ("loss", "<f8"),
+                ("smoothed_loss", "<f8"),
+                ("seconds", "<f8"),
+                ("lapse", "<f8"),  # seconds since the previous displayed iteration, as Caffe's display line counts them
+                ("digest", "<u8"),
+                ("output", "<f4", (self.output_size,)),
+                ("stat", "<f8", (len(STATS), len(self.params))),
+            ]
+        )
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Layout:
+        raw = json.loads(text)
+        return cls(
+            params=tuple(Param(**_shaped(p)) for p in raw["params"]),
+            outputs=tuple(Output(**o) for o in raw["outputs"]),
+            test_outputs=tuple(tuple(Output(**o) for o in net) for net in raw["test_outputs"]),
+            heads=tuple(Head(**h) for h in raw["heads"]),
+            activations=tuple(Activation(**_shaped(a)) for a in raw["activations"]),
+            windows=tuple(Window(**w) for w in raw["windows"]),
+            arrays=tuple(Array(**_shaped(a)) for a in raw["arrays"]),
+        )
+
+
+def _shaped(raw: dict[str, Any]) -> dict[str, Any]:
+    return raw | {"shape": tuple(raw["shape"])}
+
+
+def frames_of(payloads: Sequence[memoryview], layout: Layout) -> npt.NDArray[np.void]:
+    """FRAME payloads as one structured array, copied out of the ring."""
+    return np.frombuffer(b"".join(payloads), layout.frame_dtype)
+
+
+def datasets(node: h5py.Group | h5py.Dataset) -> list[h5py.Dataset]:
+    """`node` itself, or all datasets below it."""
+    if isinstance(node, h5py.Dataset):
+        return [node]
+    return [dataset for child in node.values() for dataset in datasets(child)]
+
+
+def link_names(names: Iterable[str]) -> dict[str, str]:
+    """Each Caffe name's path below an HDF5 group.
+
+    A name with slashes (`loss1/loss1`) becomes nested groups, so that the path is the name. Only where that cannot
+    be (another name, `loss1`, is itself a dataset there; a part is empty or a dot) are its slashes percent-encoded,
+    and so that this stays unambiguous, `%` always is.
+    """
+    known = set(names)
+    return {name: _link_name(name, known) for name in known}
+
+
+def _link_name(name: str, known: set[str]) -> str:
+    parts = name.split("/")
+    path = name.replace("%", "%25").replace("\0", "%00")
+    if any("/".join(parts[:n]) in known for n in range(1, len(parts))) or {"", ".", ".."} & set(parts):
+        path = path.replace("/", "%2F")
+    return {"": "%", ".": "%2E", "..": "%2E%2E"}.get(path, path)

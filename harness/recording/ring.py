@@ -1,0 +1,192 @@
+"""The ring: messages from the solver process to the harness process through shared memory.
+
+One producer, one consumer, no locks. A lock held by a process that gets killed would stop the other for good; two
+counters cannot. The memory is an anonymous file (memfd): it has no name that could leak, and it lives as long as either
+process does, so what the solver process had put in before it died is still there to be written.
+
+Each message is a 32-byte header and its payload, contiguous, aligned to 64 bytes. `head` and `tail` count bytes since
+the start and only ever grow. Each is written by one side with a single aligned 8-byte store, after the bytes that it
+publishes; x86-64 keeps stores in order, so the other side never sees a counter before the data.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+_PAGE = 4096
+_ALIGN = 64
+_HEADER = np.dtype([("kind", "<u4"), ("index", "<u4"), ("iteration", "<i8"), ("start", "<i8"), ("size", "<u8")])
+assert _HEADER.itemsize == 32
+
+
+class Kind(IntEnum):
+    """What a message carries."""
+
+    PAD = 0  # nothing: the rest of the ring up to its end
+    LAYOUT = 1  # JSON of a Layout; the first message
+    SLAB = 2  # rows `start`… of window array `index` at `iteration`
+    ACTIVATION = 3  # (A, 4) float64
+    TEST = 4  # float32 outputs of test net `index`, averaged over its pass
+    FRAME = 5  # one Layout.frame_dtype record: completes the iteration
+    NOTE = 6  # JSON: something to say on the screen and in run.json
+    END = 7  # JSON: how the run ended; the last message
+
+
+class Request(IntEnum):
+    """What the harness process asks of the solver process."""
+
+    WAIT = 0  # build the nets, say what they are, and wait
+    GO = 1  # train
+    STOP = 2  # finish the iteration, snapshot, leave
+    QUIT = 3  # finish the iteration, leave
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message still lying in the ring: `payload` is valid until its bytes are released."""
+
+    kind: Kind
+    index: int
+    iteration: int
+    start: int
+    payload: memoryview
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGN) * _ALIGN
+
+
+class Ring:
+    """A ring of `capacity` bytes over the shared file `fd`."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._map = mmap.mmap(fd, 0)
+        self._memory = memoryview(self._map)
+        self.capacity = len(self._map) - _PAGE
+        # head, tail and request on cache lines of their own
+        self._counters: npt.NDArray[np.uint64] = np.frombuffer(self._memory[:_PAGE], dtype=np.uint64)
+        self._read = self.tail
+
+    @classmethod
+    def create(cls, capacity: int) -> Ring:
+        """A new ring of at least `capacity` bytes; its `fd` can be passed to a child process."""
+        fd = os.memfd_create("caffe-harness-ring")
+        os.ftruncate(fd, _PAGE + -(-capacity // _PAGE) * _PAGE)
+        return cls(fd)
+
+    @property
+    def head(self) -> int:
+        """Bytes ever put in."""
+        return int(self._counters[0])
+
+    @property
+    def tail(self) -> int:
+        """Bytes ever released."""
+        return int(self._counters[8])
+
+    @property
+    def request(self) -> Request:
+        """What the harness process asks for."""
+        return Request(int(self._counters[16]))
+
+    @request.setter
+    def request(self, value: Request) -> None:
+        self._counters[16] = value
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest payload that always fits, wherever the ring stands."""
+        return self.capacity // 2 - _ALIGN
+
+    @property
+    def unread(self) -> int:
+        """Bytes that the consumer has not looked at yet."""
+        return self.head - self._read
+
+    def put(
+        self,
+        kind: Kind,
+        payload: bytes | npt.NDArray[np.generic],
+        *,
+        iteration: int = 0,
+        index: int = 0,
+        start: int = 0,
+        alive: Callable[[], bool] = lambda: True,
+    ) -> bool:
+        """Append one message, waiting while the ring is full.
+
+        `alive` is asked while it waits; when it says no (nobody will ever make room), nothing is put in and the
+        result is False.
+
+        Raises:
+            ValueError: the payload is larger than `largest`.
+        """
+        data = np.frombuffer(payload, np.uint8) if isinstance(payload, bytes) else _bytes_of(payload)
+        if data.nbytes > self.largest:
+            raise ValueError(f"a message of {data.nbytes} bytes does not fit a ring of {self.capacity}")
+        need = _aligned(_HEADER.itemsize + data.nbytes)
+        head = self.head
+        left = self.capacity - head % self.capacity  # contiguous bytes up to the ring's end
+        pad = left if left < need else 0
+        while head + pad + need - self.tail > self.capacity:
+            if not alive():
+                return False
+            time.sleep(0.0005)
+        if pad:
+            self._write_header(head, Kind.PAD, 0, 0, 0, left - _HEADER.itemsize)
+        at = head + pad
+        self._write_header(at, kind, index, iteration, start, data.nbytes)
+        offset = _PAGE + at % self.capacity + _HEADER.itemsize
+        if data.nbytes:
+            np.frombuffer(self._memory[offset : offset + data.nbytes], np.uint8)[:] = data
+        self._counters[0] = at + need
+        return True
+
+    def _write_header(self, at: int, kind: Kind, index: int, iteration: int, start: int, size: int) -> None:
+        offset = _PAGE + at % self.capacity
+        header = np.frombuffer(self._memory[offset : offset + _HEADER.itemsize], _HEADER)
+        header[0] = (kind, index, iteration, start, size)
+
+    def inherit(self) -> None:
+        """Become the consumer in the place of one that died: read on from where it last released."""
+        self._read = self.tail
+
+    def messages(self) -> Iterator[Message]:
+        """Messages not read yet, oldest first. They stay in the ring until `release`."""
+        while self._read < self.head:
+            offset = _PAGE + self._read % self.capacity
+            header = np.frombuffer(self._memory[offset : offset + _HEADER.itemsize], _HEADER)[0]
+            size = int(header["size"])
+            body = offset + _HEADER.itemsize
+            self._read += _aligned(_HEADER.itemsize + size)
+            kind = Kind(int(header["kind"]))
+            if kind is not Kind.PAD:
+                yield Message(
+                    kind,
+                    int(header["index"]),
+                    int(header["iteration"]),
+                    int(header["start"]),
+                    self._memory[body : body + size].toreadonly(),
+                )
+
+    @property
+    def unreleased(self) -> int:
+        """Bytes read but still held."""
+        return self._read - self.tail
+
+    def release(self) -> None:
+        """Give the space of everything read so far back to the producer."""
+        self._counters[8] = self._read
+
+
+def _bytes_of(array: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)

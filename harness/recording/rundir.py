@@ -1,0 +1,71 @@
+"""A run directory: recording.h5, run.json, solver.log, snapshots/."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.recording.errors import BadInput, RecordingFailed
+from harness.recording.files import write_whole
+from harness.recording.repair import writing
+
+_REMEDY = "Give another --out, or leave it out for a new directory under runs/"
+
+
+def create(path: Path) -> bool:
+    """Make the run directory `path`; was it made just now?
+
+    Raises:
+        BadInput: it holds something already, or cannot be written.
+    """
+    made = not path.exists()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        _check_empty(path)
+    except OSError as error:
+        raise BadInput(f"cannot be made ({error.strerror})", field="--out", value=path, remedy=_REMEDY) from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise BadInput("cannot be written", field="--out", value=path, remedy=_REMEDY)
+    return made
+
+
+@contextmanager
+def claim(path: Path) -> Iterator[int]:
+    """Be the run whose directory `path` is; yields the lock's file descriptor (see `writing`).
+
+    Raises:
+        BadInput: another run was quicker.
+    """
+    with ExitStack() as stack:
+        try:
+            lock = stack.enter_context(writing(path))
+        except RecordingFailed:
+            raise BadInput("another run is recording there", field="--out", value=path, remedy=_REMEDY) from None
+        _check_empty(path)
+        yield lock
+
+
+def _check_empty(path: Path) -> None:
+    if any(path.iterdir()):
+        raise BadInput("not empty, and a run never writes over another", field="--out", value=path, remedy=_REMEDY)
+
+
+def write_facts(path: Path, facts: dict[str, Any]) -> None:
+    """Write run.json."""
+    write_whole(path / "run.json", json.dumps(facts, indent=2) + "\n")
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """What run.json says."""
+    facts: dict[str, Any] = json.loads((path / "run.json").read_text())
+    return facts
+
+
+def attributes(facts: dict[str, Any]) -> dict[str, Any]:
+    """Facts as attributes of a recording's root: numbers and text as they are, everything nested as JSON text."""
+    plain = (str, int, float, bool)
+    return {name: value if isinstance(value, plain) else json.dumps(value) for name, value in facts.items()}

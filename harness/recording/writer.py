@@ -1,0 +1,316 @@
+"""The one writer of a recording: frames in, HDF5 out, readable by others at every moment (SWMR)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from harness.recording import layout as fmt
+from harness.recording.errors import RecordingFailed
+from harness.recording.layout import Layout, Output, link_names
+from harness.recording.repair import clear_marks, trim, was_left_open
+
+# Free bytes at which recording stops, so that the file can still be closed and run.json written.
+RESERVE = 4 << 20
+
+_ALARM = np.dtype([("iteration", "<i8"), ("rule", "S64"), ("subject", "S256"), ("value", "<f8"), ("limit", "<f8")])
+_BLOCK = 1 << 17  # bytes of a chunk of rows
+_SLAB = 16 << 20  # bytes of a chunk of one window array
+
+
+class Writer:
+    """Appends to the recording at `path`; every method may raise RecordingFailed when the disk gives out."""
+
+    def __init__(self, path: Path, layout: Layout) -> None:
+        self.path = path
+        self.layout = layout
+        with _disk_errors(path):
+            self._file = h5py.File(path, "r+", libver="latest", locking=False)  # `writing` is the lock
+            self._open_datasets()
+            self._file.swmr_mode = True
+        times = self._scalars["iteration"]
+        self.last_iteration = int(times[-1]) if len(times) else -1
+        self._window_row = len(self._window) if self._window is not None else 0
+
+    @classmethod
+    def create(cls, path: Path, layout: Layout, facts: Mapping[str, Any]) -> Writer:
+        """A new recording; `facts` become attributes of its root. The file appears with all datasets laid out."""
+        part = path.with_name(path.name + ".part")
+        with _disk_errors(path):
+            with h5py.File(part, "w", libver="latest") as file:
+                lay_out(file, layout, facts)
+            os.replace(part, path)
+        return cls(path, layout)
+
+    @classmethod
+    def take_over(cls, path: Path, layout: Layout) -> Writer:
+        """Go on with the recording of a writer that died."""
+        with _disk_errors(path):
+            clear_marks(path)
+            with h5py.File(path, "r+", libver="latest", locking=False) as file:
+                trim(file, spare_window_rows=1)
+        return cls(path, layout)
+
+    def _open_datasets(self) -> None:
+        file, layout = self._file, self.layout
+        self._scalars = {n: file[n] for n in ("iteration", "lr", "loss", "smoothed_loss", "seconds", "digest")}
+        paths = link_names(o.name for o in layout.outputs)
+        self._outputs = [file["output"][paths[o.name]] for o in layout.outputs]
+        self._stats = [file["stat"][name] for name in fmt.STATS]
+        self._activations = [file["activation"][name] for name in fmt.ACTIVATION_STATS]
+        self._activation_rows = file["activation/iteration"]
+        self._window = file["window/iteration"] if "window" in file else None
+        array_paths = array_links(layout)
+        self._arrays = [file[path] for path in array_paths]
+        self._tests = []
+        for net, outputs in enumerate(layout.test_outputs):
+            paths = link_names(o.name for o in outputs)
+            group = file[f"test/{net}"]
+            self._tests.append((group["iteration"], [group["output"][paths[o.name]] for o in outputs]))
+
+    def append(self, frames: npt.NDArray[np.void]) -> None:
+        """Add complete iterations. Those that the file holds already are passed over (see `take_over`)."""
+        frames = frames[frames["iteration"] > self.last_iteration]
+        if not len(frames):
+            return
+        self.reserve(frames.nbytes)
+        with _disk_errors(self.path):
+            column = 0
+            for dataset, output in zip(self._outputs, self.layout.outputs, strict=True):
+                _extend(dataset, frames["output"][:, column : column + output.size])
+                column += output.size
+            for row, dataset in enumerate(self._stats):
+                _extend(dataset, frames["stat"][:, row])
+            for name, dataset in self._scalars.items():
+                _extend(dataset, frames[name])
+        self.last_iteration = int(frames["iteration"][-1])
+
+    def slab(self, array: int, start: int, payload: memoryview) -> None:
+        """Rows `start`… of window array `array`, of the iteration that `window_iteration` will complete."""
+        spec = self.layout.arrays[array]
+        values = np.frombuffer(payload, spec.dtype)
+        self.reserve(values.nbytes)
+        dataset = self._arrays[array]
+        with _disk_errors(self.path):
+            if len(dataset) == self._window_row:
+                dataset.resize(self._window_row + 1, axis=0)
+            if not spec.shape:
+                dataset[self._window_row] = values[0]
+                return
+            values = values.reshape(-1, *spec.shape[1:])
+            dataset[self._window_row, start : start + len(values)] = values
+
+    def window_iteration(self, iteration: int) -> None:
+        """All slabs of `iteration` are here: it counts from now on."""
+        if self._window is None:
+            return
+        with _disk_errors(self.path):
+            _extend(self._window, np.array([iteration]))
+        self._window_row += 1
+
+    def activation(self, iteration: int, values: npt.NDArray[np.float64]) -> None:
+        """(A, 4) statistics of the net's blobs at `iteration`."""
+        if len(self._activation_rows) and self._activation_rows[-1] >= iteration:
+            return
+        with _disk_errors(self.path):
+            for column, dataset in enumerate(self._activations):
+                _extend(dataset, values[None, :, column])
+            _extend(self._activation_rows, np.array([iteration]))
+
+    def test(self, net: int, iteration: int, values: npt.NDArray[np.float32]) -> None:
+        """The outputs of test net `net`, averaged over one test pass made at `iteration`."""
+        rows, outputs = self._tests[net]
+        if len(rows) and rows[-1] >= iteration:
+            return
+        with _disk_errors(self.path):
+            column = 0
+            for dataset, output in zip(outputs, self.layout.test_outputs[net], strict=True):
+                _extend(dataset, values[None, column : column + output.size])
+                column += output.size
+            _extend(rows, np.array([iteration]))
+
+    @property
+    def window_complete(self) -> int:
+        """The last window iteration that is wholly written, or -1."""
+        return int(self._window[-1]) if self._window is not None and self._window_row else -1
+
+    def flush(self) -> None:
+        """Everything appended so far is in the file, for readers and for whoever comes after a kill."""
+        with _disk_errors(self.path):
+            self._file.flush()
+
+    def reserve(self, nbytes: int) -> None:
+        """Stop before HDF5 meets the end of the disk, which it cannot survive."""
+        stat = os.statvfs(self.path)
+        free = stat.f_bavail * stat.f_frsize
+        if free < RESERVE + 2 * nbytes:
+            raise RecordingFailed(
+                f"{self.path}: the disk is full ({free / 2**20:.1f} MiB left). Everything up to iteration "
+                f"{self.last_iteration} is recorded; free some space and run again, or give --out on another disk"
+            )
+
+    def close(self) -> None:
+        """Complete the file: a plain h5py.File(path) opens it from now on."""
+        with _disk_errors(self.path):
+            self._file.close()
+            with h5py.File(self.path, "r+", libver="latest", locking=False) as file:
+                trim(file)
+                file.attrs["closed"] = True
+
+    def abandon(self) -> None:
+        """Let go of a file that cannot be written any further, with the rows that are complete."""
+        with suppress(OSError, RuntimeError):
+            self._file.close()
+        with suppress(OSError, RuntimeError):
+            if was_left_open(self.path):
+                clear_marks(self.path)
+            with h5py.File(self.path, "r+", libver="latest", locking=False) as file:
+                trim(file)
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # HDF5 reports a failed write as either
+        raise RecordingFailed(f"{path}: cannot write the recording any further ({error})") from error
+
+
+def _extend(dataset: h5py.Dataset, rows: npt.NDArray[np.generic]) -> None:
+    old = dataset.shape[0]
+    dataset.resize(old + len(rows), axis=0)
+    dataset[old:] = rows
+
+
+def array_links(layout: Layout) -> list[str]:
+    """The path of every window array, in the order of `layout.arrays`."""
+    paths = {
+        group: link_names(array.label for array in layout.arrays if array.group == group) for group in fmt.CAPTURES
+    }
+    return [
+        "window/key" if array.group == "key" else f"window/{array.group}/{paths[array.group][array.label]}"
+        for array in layout.arrays
+    ]
+
+
+def lay_out(file: h5py.File, layout: Layout, facts: Mapping[str, Any]) -> None:
+    """Create every group and dataset: SWMR forbids new ones later."""
+    file.attrs["format"] = fmt.FORMAT
+    file.attrs["format_version"] = fmt.FORMAT_VERSION
+    file.attrs["closed"] = False
+    for name, value in facts.items():
+        file.attrs[name] = value
+    axes = _Axes(file)
+
+    params, blobs = _tables(file, layout)
+    rows = axes.rows("iteration")
+    units = {"lr": "learning rate", "loss": "weighted total of this iteration alone", "seconds": "s"}
+    for name in ("lr", "loss", "smoothed_loss", "seconds"):
+        _rows(file, name, (), "<f8", [rows], units.get(name, "loss averaged as caffe train displays it"))
+    _rows(file, "digest", (), "<u8", [rows], "XXH3-64 over the bytes of all learnable weights W_t, in /param order")
+    paths = link_names(o.name for o in layout.outputs)
+    outputs = file.create_group("output")
+    for output in layout.outputs:
+        _output_rows(outputs, paths[output.name], output, [rows, axes.index(output.size)])
+    stats = file.create_group("stat")
+    for name, meaning in fmt.STATS.items():
+        _rows(stats, name, (len(layout.params),), "<f8", [rows, params], meaning)
+
+    file.create_group("activation")
+    taken = axes.rows("activation/iteration")
+    for name, meaning in fmt.ACTIVATION_STATS.items():
+        _rows(file["activation"], name, (len(layout.activations),), "<f8", [taken, blobs], meaning)
+
+    file.create_group("test")
+    for net, test_outputs in enumerate(layout.test_outputs):
+        passes = axes.rows(f"test/{net}/iteration")
+        paths = link_names(o.name for o in test_outputs)
+        group = file[f"test/{net}"].create_group("output")
+        for output in test_outputs:
+            _output_rows(group, paths[output.name], output, [passes, axes.index(output.size)])
+
+    file.create_dataset("alarm", (0,), _ALARM, maxshape=(None,), chunks=(64,))
+    if layout.arrays:
+        window = axes.rows("window/iteration")
+        for array, path in zip(layout.arrays, array_links(layout), strict=True):
+            scales = [window, *(axes.index(size) for size in array.shape)]
+            dataset = _rows(file, path, array.shape, array.dtype, scales, array.group, one_row=True)
+            dataset.attrs["name"] = array.label
+
+
+def _tables(file: h5py.File, layout: Layout) -> tuple[h5py.Dataset, h5py.Dataset]:
+    text, shape = h5py.string_dtype(), h5py.vlen_dtype(np.dtype("<i4"))
+    param = np.dtype(
+        [
+            ("layer", text),
+            ("index", "<i4"),
+            ("shape", shape),
+            ("count", "<i8"),
+            ("lr_mult", "<f4"),
+            ("decay_mult", "<f4"),
+        ]
+    )
+    params = file.create_dataset("param", (len(layout.params),), param)
+    for row, p in enumerate(layout.params):
+        params[row] = (p.layer, p.index, np.array(p.shape, "<i4"), p.count, p.lr_mult, p.decay_mult)
+    params.make_scale("param")
+    blobs = file.create_dataset("blob", (len(layout.activations),), np.dtype([("name", text), ("shape", shape)]))
+    for row, a in enumerate(layout.activations):
+        blobs[row] = (a.name, np.array(a.shape, "<i4"))
+    blobs.make_scale("blob")
+    return params, blobs
+
+
+def _rows(
+    parent: h5py.Group,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: str,
+    scales: list[h5py.Dataset],
+    description: str,
+    one_row: bool = False,
+) -> h5py.Dataset:
+    """A dataset that grows along its first axis; `scales` are its axes' dimension scales."""
+    row = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    chunk: tuple[int, ...]
+    if one_row:
+        rest = row // max(1, shape[0]) if shape else 0
+        chunk = (1, max(1, min(shape[0], _SLAB // max(1, rest))), *shape[1:]) if shape else (1,)
+    else:
+        chunk = (min(1024, max(1, _BLOCK // max(1, row))), *shape)
+    chunk = tuple(max(1, size) for size in chunk)
+    dataset = parent.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=chunk)
+    for axis, scale in enumerate(scales):
+        dataset.dims[axis].attach_scale(scale)
+    dataset.attrs["description"] = description
+    return dataset
+
+
+def _output_rows(group: h5py.Group, path: str, output: Output, scales: list[h5py.Dataset]) -> None:
+    dataset = _rows(group, path, (output.size,), "<f4", scales, "output of the net")
+    dataset.attrs["name"] = output.name
+
+
+class _Axes:
+    """Dimension scales: one that grows for each kind of row, one 0, 1, 2… for each fixed length."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._file = file
+
+    def rows(self, path: str) -> h5py.Dataset:
+        scale = self._file.create_dataset(path, (0,), "<i8", maxshape=(None,), chunks=(1024,))
+        scale.make_scale("iteration")
+        return scale
+
+    def index(self, size: int) -> h5py.Dataset:
+        path = f"axis/{size}"
+        if path not in self._file:
+            self._file.create_dataset(path, data=np.arange(size, dtype="<i4")).make_scale("index")
+        return self._file[path]

@@ -1,0 +1,174 @@
+"""Bad input, found before Caffe sees it. Caffe's own answer to most of this is an abort; to a wrong label, none."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.recording.errors import BadInput, nearest
+from harness.solver.lmdbfile import Progress, Records, open_records
+from harness.solver.messages import caffe_directory, pb
+from harness.solver.netfile import NetFile, channels
+
+_LR_POLICIES = ("fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid")
+_SOLVERS = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
+_SOURCES = ("image_data_param", "hdf5_data_param", "window_data_param")
+
+
+def check_solver(solver: Any, path: Path) -> None:
+    """Fields for whose values Caffe would abort, at the start or at the first update."""
+    if not solver.HasField("lr_policy"):
+        raise BadInput("not given", file=path, field="lr_policy", remedy=f"One of {', '.join(_LR_POLICIES)}")
+    if solver.lr_policy not in _LR_POLICIES:
+        raise BadInput(
+            "no such policy", file=path, field="lr_policy", value=solver.lr_policy,
+            remedy=nearest(solver.lr_policy, _LR_POLICIES),
+        )  # fmt: skip
+    if solver.HasField("type") and solver.type not in _SOLVERS:
+        raise BadInput(
+            "no such solver type", file=path, field="type", value=solver.type, remedy=nearest(solver.type, _SOLVERS)
+        )
+    if solver.max_iter <= 0:
+        raise BadInput(
+            "nothing to do", file=path, field="max_iter", value=solver.max_iter, remedy="Give the number of iterations"
+        )
+    for field in ("iter_size", "average_loss"):
+        if getattr(solver, field) < 1:
+            raise BadInput("must be at least 1", file=path, field=field, value=getattr(solver, field),
+                           remedy="Leave it out for 1")  # fmt: skip
+    if solver.test_iter and solver.test_interval <= 0:
+        raise BadInput(
+            "must be positive where test_iter is given",
+            file=path,
+            field="test_interval",
+            value=solver.test_interval,
+            remedy="Give an interval, or leave test_iter out",
+        )
+    if solver.lr_policy in ("step", "sigmoid") and solver.stepsize <= 0:
+        raise BadInput(
+            f"must be positive for lr_policy {solver.lr_policy}",
+            file=path,
+            field="stepsize",
+            value=solver.stepsize,
+            remedy="Give the number of iterations of a step",
+        )
+
+
+def check_snapshot_names(solver: Any, net: NetFile, path: Path) -> None:
+    """In HDF5 a layer's name becomes a path, which Caffe does not create: its first snapshot would abort."""
+    if solver.snapshot_format != pb.SolverParameter.HDF5:
+        return
+    readers = Counter(bottom for layer in net.layers for bottom in layer.bottom)
+    split = [blob for blob, count in readers.items() if count > 1]  # Caffe names the Split layers after these
+    for name in [*(layer.name for layer in net.layers), *split]:
+        if "/" in name:
+            raise BadInput(
+                f"Caffe cannot write an HDF5 snapshot of a net with a slash in a name ({name}): it aborts",
+                file=path,
+                field="snapshot_format",
+                value="HDF5",
+                remedy="Leave snapshot_format out (BINARYPROTO), or rename the layer",
+            )
+
+
+def check_device(gpu: int | None, path: Path) -> None:
+    """A GPU that is asked for must be there: this runs Caffe for a moment, in a process of its own."""
+    if gpu is None:
+        return
+    probe = f"import caffe; caffe.set_device({gpu}); caffe.set_mode_gpu()"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return
+    cpu_only = "CPU-only" in done.stderr
+    raise BadInput(
+        "this build of Caffe is CPU-only" if cpu_only else f"Caffe cannot use GPU {gpu} on this machine",
+        file=path,
+        field="solver_mode",
+        value="GPU",
+        remedy="Add --cpu to run on the CPU, or use a CUDA build of Caffe (tools/setup --cuda) on a machine with a GPU",
+    )
+
+
+def check_sources(net: NetFile) -> None:
+    """Every file that a layer of `net` reads exists, and its Data layers are on LMDB."""
+    for layer in net.layers:
+        where = f"{net.source}: layer {layer.name}"
+        for field in _SOURCES:
+            if layer.HasField(field) and not Path(getattr(layer, field).source).is_file():
+                raise BadInput(
+                    "no such file", file=where, field=f"{field}.source", value=getattr(layer, field).source,
+                    remedy=f"Caffe resolves it from the current directory ({Path.cwd()})",
+                )  # fmt: skip
+        mean = layer.transform_param.mean_file
+        if mean and not Path(mean).is_file():
+            raise BadInput(
+                "no such file", file=where, field="mean_file", value=mean,
+                remedy="Make it with compute_image_mean, or use mean_value",
+            )  # fmt: skip
+        if layer.type == "Data" and layer.data_param.backend != pb.DataParameter.LMDB:
+            raise BadInput(
+                "the default backend, but this build of Caffe reads LMDB only"
+                if not layer.data_param.HasField("backend")
+                else "this build of Caffe reads LMDB only",
+                file=where,
+                field="data_param.backend",
+                value="LEVELDB",
+                remedy="Write `backend: LMDB` and give an LMDB",
+            )
+
+
+def data_layers(net: NetFile) -> list[Any]:
+    """The Data layers of a net, in its order."""
+    return [layer for layer in net.layers if layer.type == "Data"]
+
+
+def read_sources(nets: Iterable[NetFile], progress: Progress) -> dict[str, Records]:
+    """The LMDBs of all Data layers, by their `source` as written there."""
+    sources = dict.fromkeys(layer.data_param.source for net in nets for layer in data_layers(net))
+    return {source: open_records(Path(source), progress) for source in sources}
+
+
+def check_labels(net: NetFile, records: Mapping[str, Records]) -> None:
+    """Every label lies within the classes of the layers that read it; elsewhere Caffe reads out of bounds."""
+    for layer in data_layers(net):
+        if len(layer.top) < 2:
+            continue
+        data = records[layer.data_param.source]
+        low, high = int(data.labels.min()), int(data.labels.max())
+        for position, reader in enumerate(net.layers):
+            if reader.type not in ("SoftmaxWithLoss", "Accuracy", "MultinomialLogisticLoss", "InfogainLoss"):
+                continue
+            if len(reader.bottom) < 2 or reader.bottom[1] != layer.top[1]:
+                continue
+            classes = channels(net, position, reader.bottom[0])
+            if classes is None or 0 <= low <= high < classes:
+                continue
+            outside = (data.labels < 0) | (data.labels >= classes)
+            for parameter in (reader.loss_param, reader.accuracy_param):
+                if parameter.HasField("ignore_label"):
+                    outside &= data.labels != parameter.ignore_label
+            if outside.any():
+                first = int(np.flatnonzero(outside)[0])
+                raise BadInput(
+                    f"{int(outside.sum()):,} of {len(data):,} labels lie outside 0…{classes - 1}, which layer "
+                    f"{reader.name} of {net.source} allows (the first: record {first:,}, key "
+                    f"{data.keys[first].decode(errors='replace')}, label {data.labels[first]})",
+                    file=data.source,
+                    field="label",
+                    value=f"{low}…{high}",
+                    remedy=f"Set num_output of the classifier to at least {high + 1}, or correct the labels",
+                )
+
+
+def caffe_build() -> dict[str, Any]:
+    """What is known of the Caffe that will run: its path, and its build.json where tools/setup made it."""
+    directory = caffe_directory()
+    build = directory / "build.json"
+    return {"path": str(directory)} | (json.loads(build.read_text()) if build.is_file() else {})

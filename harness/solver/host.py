@@ -1,0 +1,208 @@
+"""The solver process: the one place where Caffe runs.
+
+It steps the real solver one iteration at a time, looks at what Caffe has computed, and puts frames into the ring.
+Nothing here writes to Caffe's memory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import select
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import caffe
+import numpy as np
+from google.protobuf import text_format
+
+from harness.recording import rundir
+from harness.recording.consumer import Consumer, End
+from harness.recording.errors import BadInput, RecordingFailed
+from harness.recording.layout import Layout
+from harness.recording.ring import Kind, Request, Ring
+from harness.recording.writer import Writer
+from harness.solver.job import Job
+from harness.solver.messages import pb
+from harness.solver.netfile import train_net
+from harness.solver.observer import Observer
+from harness.solver.probe import ParamProbe
+from harness.solver.smoothing import SmoothedLoss
+from harness.solver.snapshots import Snapshots
+from harness.solver.weights import check_fit, check_history, read_caffemodel, read_solverstate
+
+
+class Host:
+    """A native solver, and the ring that its frames go into."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.ring = Ring(job.ring)
+        self.param = text_format.Parse(job.solver, pb.SolverParameter())
+        self.net = train_net(self.param, Path(job.run))
+        self.orphaned = False
+        self.layout: Layout | None = None
+
+    # -- talking to the harness process -----------------------------------------------------------------------------
+
+    def alive(self) -> bool:
+        """Does the harness process live? Its end of the lifeline closes with it, however it dies."""
+        if not self.orphaned:
+            readable, _, _ = select.select([self.job.lifeline], [], [], 0)
+            self.orphaned = bool(readable)
+        return not self.orphaned
+
+    def requested(self) -> Request:
+        """What the harness process asks for now."""
+        return self.ring.request
+
+    def put(self, kind: Kind, payload: bytes | np.ndarray[Any, Any], **where: Any) -> None:
+        """Put a message into the ring; with nobody left to empty it, empty it into the recording here."""
+        if not self.ring.put(kind, payload, alive=self.alive, **where):
+            self.take_over()
+            self.ring.put(kind, payload, **where)
+
+    def note(self, what: str, **facts: Any) -> None:
+        """Tell the harness process something."""
+        self.put(Kind.NOTE, json.dumps({"what": what} | facts).encode())
+
+    def take_over(self) -> None:
+        """The harness process is dead: write what lies in the ring into the recording, as it would have done."""
+        run = Path(self.job.run)
+        path = run / "recording.h5"
+        ended = {"how": "the harness process died", "at": time.strftime("%FT%T%z")}
+        self.ring.inherit()
+        try:
+            if self.layout is not None and path.exists():
+                consumer = Consumer(self.ring, lambda layout: Writer.take_over(path, layout))
+                consumer.writer = Writer.take_over(path, self.layout)
+                for event in consumer.drain():
+                    ended |= event.facts if isinstance(event, End) else {}
+                consumer.writer.close()
+        except RecordingFailed as failure:
+            ended["how"] += f"; {failure}"
+        for _ in self.ring.messages():  # what has no recording to go into
+            pass
+        self.ring.release()
+        (run / ".window_keys.npz").unlink(missing_ok=True)
+        rundir.write_facts(run, rundir.read_facts(run) | {"ended": ended})
+
+    def leave(self) -> None:
+        """See to it that all that was put into the ring is written, by whoever is there to do it."""
+        while self.ring.tail < self.ring.head and self.alive():
+            time.sleep(0.005)
+        if not self.alive():
+            self.take_over()
+
+    # -- the run ----------------------------------------------------------------------------------------------------
+
+    def build(self) -> Any:
+        """The native solver, with the user's weights or state in it.
+
+        Raises:
+            BadInput: they do not fit.
+        """
+        job = self.job
+        if job.gpu is None:
+            caffe.set_mode_cpu()
+        else:
+            caffe.set_device(job.gpu)
+            caffe.set_mode_gpu()
+        with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as file:
+            file.write(job.solver)
+            file.flush()
+            solver = getattr(caffe, f"{job.solver_type}Solver")(file.name)
+        for name in job.weights:
+            copying = check_fit(read_caffemodel(Path(name)), _shapes(solver.net), Path(name))
+            caffe.log(f"Finetuning from {name}")
+            for net in (solver.net, *solver.test_nets):
+                net.copy_from(name)
+            self.note("weights", file=name, copied=copying.copied, skipped=copying.skipped, new=copying.new)
+        if job.resume:
+            state = read_solverstate(Path(job.resume))
+            check_fit(read_caffemodel(Path(state.learned_net)), _shapes(solver.net), Path(state.learned_net))
+            params = ParamProbe(solver.net, self.net).params
+            check_history(state, job.solver_type, [p.shape for p in params])
+            caffe.log(f"Resuming from {job.resume}")
+            solver.restore(job.resume)
+        return solver
+
+    def run(self) -> None:
+        """Train until the end, or until asked to stop; the last message says how it ended."""
+        job, param = self.job, self.param
+        solver = self.build()
+        smoothed = SmoothedLoss(param.average_loss, solver.iter)
+        observer = Observer(solver, self.net, job, self, param.display, param.iter_size)
+        snapshots = Snapshots(solver, Path(job.run), job.facts | {"blas": _blas()})
+        self.layout = observer.layout
+        self.put(Kind.LAYOUT, self.layout.to_json())
+        self.note("blas", **_blas())
+        while self.requested() is Request.WAIT and self.alive():
+            time.sleep(0.005)
+        if self.requested() is not Request.GO:
+            return
+        # what Solver::Solve says at its start; ours comes at the end of the training
+        caffe.log(f"Solving {self.net.param.name}")
+        caffe.log(f"Learning Rate Policy: {param.lr_policy}")
+
+        while solver.iter < job.until and self.alive() and self.requested() is Request.GO:
+            iteration = solver.iter
+            observer.before(iteration)
+            solver.step(1)
+            frame = observer.after(iteration)
+            frame["smoothed_loss"] = smoothed.update(iteration, np.float32(frame["loss"]))
+            self.put(Kind.FRAME, frame.reshape(1), iteration=iteration)
+            self._publish(snapshots, observer)
+
+        facts: dict[str, Any] = {}
+        if solver.iter >= param.max_iter:
+            solver.solve()  # steps no more: the last snapshot, the last loss, the last test pass
+            facts["last_loss"] = float(smoothed.update(solver.iter, observer.loss()))
+            observer.send_tests(solver.iter)
+        elif self.requested() is not Request.QUIT and (solver.iter < job.until or param.snapshot_after_train):
+            snapshots.take()
+        self._publish(snapshots, observer)
+        facts |= {"iteration": solver.iter, "weight_digest": f"{observer.params.digest():016x}"}
+        self.put(Kind.END, json.dumps(facts).encode())
+
+    def _publish(self, snapshots: Snapshots, observer: Observer) -> None:
+        about = snapshots.publish(observer.params.digest, observer.passes)
+        if about is not None:
+            self.note("snapshot", **about)
+
+
+def _shapes(net: Any) -> dict[str, tuple[tuple[int, ...], ...]]:
+    return {
+        name: tuple(tuple(blob.shape) for blob in layer.blobs)
+        for name, layer in zip(net._layer_names, net.layers, strict=True)
+        if len(layer.blobs)
+    }
+
+
+def _blas() -> dict[str, Any]:
+    """What OpenBLAS says it runs on: other kernels, or another number of threads, give other bits."""
+    try:
+        library = ctypes.CDLL("libopenblas.so.0")
+    except OSError:
+        return {}  # a Caffe on another BLAS
+    library.openblas_get_corename.restype = ctypes.c_char_p
+    return {"core": library.openblas_get_corename().decode(), "threads": library.openblas_get_num_threads()}
+
+
+def main() -> None:
+    host = Host(Job.from_json(sys.stdin.read()))
+    try:
+        host.run()
+    except BadInput as error:
+        host.note("bad input", message=str(error))
+        sys.exit(2)
+    finally:
+        host.leave()
+
+
+if __name__ == "__main__":
+    caffe.init_log(0, True)  # glog to stderr, all of it, as `caffe train` does
+    main()

@@ -1,0 +1,183 @@
+"""What the harness needs to know of an LMDB that a Data layer reads: its fingerprint, its keys, its labels.
+
+Keys and labels are read once, in a process of their own (a damaged LMDB can kill its reader), and kept in the user's
+cache under the fingerprint.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from harness.recording.errors import BadInput
+from harness.solver.messages import pb
+
+Progress = Callable[[int, int], None]  # records read, records in all
+
+_REMEDY = "Make it anew (convert_imageset writes one), or correct `source`"
+
+
+@dataclass(frozen=True)
+class Records:
+    """All records of an LMDB in the order in which Caffe reads them: by key.
+
+    `keys` are byte strings (n,), `labels` int32 (n,). `fingerprint` is equal for equal content in the same file layout.
+    """
+
+    source: Path
+    fingerprint: str
+    keys: npt.NDArray[np.bytes_]
+    labels: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+def open_records(source: Path, progress: Progress = lambda done, total: None) -> Records:
+    """Check the LMDB `source` and read its keys and labels, from the cache where they were read before.
+
+    Raises:
+        BadInput: missing, empty, locked, damaged; a record that is no Datum.
+    """
+    entries = check(source)
+    fingerprint = fingerprint_of(source, entries)
+    cached = _cache() / f"{fingerprint}.npz"
+    if not cached.exists():
+        _scan_apart(source, cached, entries, progress)
+    with np.load(cached) as arrays:
+        return Records(source, fingerprint, arrays["keys"], arrays["labels"])
+
+
+def check(source: Path) -> int:
+    """The number of records in the LMDB `source`, which can be opened.
+
+    Raises:
+        BadInput: it cannot, or it is empty.
+    """
+    data, lock = source / "data.mdb", source / "lock.mdb"
+    if not source.is_dir():
+        raise BadInput(
+            "no such LMDB directory" if not source.exists() else "a file, not an LMDB directory",
+            file=source,
+            remedy=f"Caffe resolves `source` from the current directory ({Path.cwd()})",
+        )
+    if not data.is_file():
+        raise BadInput("not an LMDB: it has no data.mdb", file=source, remedy=_REMEDY)
+    if not os.access(data, os.R_OK):
+        raise BadInput("data.mdb cannot be read (permissions)", file=source, remedy="Give yourself read access")
+    if not os.access(lock if lock.exists() else source, os.W_OK):
+        raise BadInput(
+            "lock.mdb cannot be written, and LMDB readers must",
+            file=source,
+            remedy="Give yourself write access to it, or copy the LMDB to a place where you have it",
+        )
+    if lock.exists():
+        with lock.open("r+b") as held:
+            try:  # byte 0 is locked while the environment is being set up (mdb_env_excl_lock); others are readers' pids
+                fcntl.lockf(held, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, 0)
+            except OSError:
+                raise BadInput(
+                    "locked by another process, which is opening or converting it",
+                    file=source,
+                    remedy="Wait for that process, or end it",
+                ) from None
+    try:
+        with lmdb.open(str(source), readonly=True, lock=True, max_readers=126) as environment:
+            entries = int(environment.stat()["entries"])
+            pages = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    except lmdb.Error as error:
+        raise BadInput(f"damaged, or not an LMDB ({error})", file=source, remedy=_REMEDY) from None
+    if not entries:
+        raise BadInput("an empty LMDB: it has no records", file=source, remedy=_REMEDY)
+    if data.stat().st_size < pages:
+        raise BadInput(
+            f"cut short: data.mdb has {data.stat().st_size:,} bytes and needs {pages:,}", file=source, remedy=_REMEDY
+        )
+    return entries
+
+
+def fingerprint_of(source: Path, entries: int) -> str:
+    """A hash of the number of records and of 512 pages spread over the file: equal content gives equal hashes, and a
+    rewritten LMDB another one, without reading it all."""
+    digest = xxhash.xxh3_128()
+    path = source / "data.mdb"
+    size = path.stat().st_size
+    digest.update(f"{entries} {size}".encode())
+    with path.open("rb") as file:
+        for offset in sorted({0, 4096, *np.linspace(0, max(0, size - 4096), 512, dtype=np.int64).tolist()}):
+            file.seek(int(offset) & ~4095)
+            digest.update(file.read(4096))
+    return str(digest.hexdigest())
+
+
+def _cache() -> Path:
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "caffe-harness" / "records"
+
+
+def _scan_apart(source: Path, target: Path, entries: int, progress: Progress) -> None:
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_scan, args=(str(source), str(target), sender), daemon=True)
+    child.start()
+    sender.close()
+    problem = None
+    try:
+        while (done := receiver.recv()) is not None:
+            if isinstance(done, str):
+                problem = done
+                break
+            progress(done, entries)
+    except EOFError:
+        problem = "damaged: reading it killed the reading process"
+    child.join()
+    if problem is not None:
+        raise BadInput(problem, file=source, remedy=_REMEDY)
+
+
+def _scan(source: str, target: str, sender: Connection) -> None:
+    try:
+        keys, labels = _read(source, sender)
+    except lmdb.Error as error:
+        sender.send(f"damaged ({error})")
+        return
+    except ValueError as error:
+        sender.send(str(error))
+        return
+    path = Path(target)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
+        np.savez(file, keys=keys, labels=labels)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(file.name, path)
+    sender.send(None)
+
+
+def _read(source: str, sender: Connection) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int32]]:
+    keys: list[bytes] = []
+    labels: list[int] = []
+    datum: Any = pb.Datum()
+    with lmdb.open(source, readonly=True, lock=True) as environment, environment.begin() as transaction:
+        for key, value in transaction.cursor():
+            try:
+                datum.ParseFromString(value)
+            except Exception:  # protobuf's DecodeError; the C implementation has others
+                raise ValueError(f"damaged: the record {key!r} is not a Datum ({len(value)} bytes)") from None
+            keys.append(bytes(key))
+            labels.append(datum.label)
+            if len(keys) % 1000 == 0:
+                sender.send(len(keys))
+    return np.array(keys), np.array(labels, np.int32)

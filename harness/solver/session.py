@@ -1,0 +1,306 @@
+"""The harness process's side of a run: start the solver process, write down what it sees, outlive it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import numpy as np
+from google.protobuf import text_format
+
+import harness
+from harness.recording import rundir
+from harness.recording.consumer import Consumer, End, Event, Frames, Note
+from harness.recording.errors import RecordingFailed
+from harness.recording.layout import Layout
+from harness.recording.outcome import Exit, Opening, Outcome
+from harness.recording.ring import Request, Ring
+from harness.recording.writer import RESERVE, Writer
+from harness.solver.job import Job
+from harness.solver.plan import Plan
+from harness.solver.snapshots import prefix
+from harness.solver.solverlog import SolverLog
+
+_DRAIN_EVERY = 0.25  # seconds; each drain is one flush, whose cost the solver feels on a small machine
+_LOOK_EVERY = 0.02  # seconds between looks at how full the ring is
+
+
+class Display(Protocol):
+    """Whoever shows the run. Called from the one thread of the harness process."""
+
+    def start(self, opening: Opening) -> None: ...
+
+    def event(self, event: Event) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+    def tick(self, recorded_bytes: int) -> None: ...
+
+    def finish(self, outcome: Outcome) -> None: ...
+
+
+class Session:
+    """One run of `plan`, shown on `display`."""
+
+    def __init__(self, plan: Plan, display: Display) -> None:
+        self.plan = plan
+        self.display = display
+        self.facts = dict(plan.facts)
+        self.ring = Ring.create(plan.ring_bytes)
+        self.consumer = Consumer(self.ring, self._open_writer)
+        self.interrupts = 0
+        self.failure: RecordingFailed | None = None
+        self.refusal: str | None = None
+        self.end: End | None = None
+
+    def run(self) -> Outcome:
+        """Train, and come back when the solver process is gone.
+
+        Raises:
+            BadInput: the run directory cannot be used.
+        """
+        out = self.plan.out
+        made = rundir.create(out)
+        with self._signals(), rundir.claim(out) as lock, SolverLog(out / "solver.log") as log:
+            self.log = log
+            rundir.write_facts(out, self.facts | {"ended": None})
+            with self._solver_process(lock) as process:
+                self._attend(process)
+            (out / ".window_keys.npz").unlink(missing_ok=True)
+            self._close_recording()
+            outcome = self._outcome(process)
+            if outcome.code == Exit.BAD_INPUT:
+                _remove(out, made)
+            else:
+                rundir.write_facts(out, self.facts | {"ended": self._ended(outcome)})
+        self.display.finish(outcome)
+        return outcome
+
+    # -- the solver process -----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _solver_process(self, lock: int) -> Iterator[subprocess.Popen[bytes]]:
+        lifeline, held = os.pipe()
+        job = self._job(lifeline, lock)
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "harness.solver.host"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=(self.ring.fd, lifeline, lock),
+            env=self._environment(),
+            start_new_session=True,  # the terminal's Ctrl-C is for the harness process, which passes it on
+        )
+        os.close(lifeline)
+        try:
+            assert process.stdin is not None
+            with suppress(BrokenPipeError):  # it is dead already
+                process.stdin.write(job.to_json().encode())
+                process.stdin.close()
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+            os.close(held)
+
+    def _environment(self) -> dict[str, str]:
+        paths = [str(Path(harness.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return dict(os.environ) | {
+            "OPENBLAS_NUM_THREADS": str(self.plan.blas_threads),
+            "PYTHONPATH": os.pathsep.join(paths),
+        }
+
+    def _job(self, lifeline: int, lock: int) -> Job:
+        plan, out = self.plan, self.plan.out.resolve()
+        solver = type(plan.solver)()
+        solver.CopyFrom(plan.solver)
+        solver.snapshot_prefix = prefix(out, plan.snapshot_name)
+        Path(solver.snapshot_prefix).parent.mkdir(parents=True, exist_ok=True)
+        keys = None
+        if plan.keys is not None:
+            keys = str(out / ".window_keys.npz")
+            np.savez(keys, iteration=plan.keys.iteration, key=plan.keys.key, label=plan.keys.label)
+        return Job(
+            run=str(out),
+            solver=text_format.MessageToString(solver),
+            solver_type=plan.solver_type,
+            gpu=plan.gpu,
+            until=plan.until,
+            windows=plan.windows,
+            capture=plan.capture,
+            weights=plan.weights,
+            resume=plan.resume,
+            heads=plan.heads,
+            window_keys=keys,
+            label_blob=plan.keys.label_blob if plan.keys else None,
+            facts={
+                name: self.facts[name] for name in ("random_seed", "blas_threads", "caffe", "data", "solver", "net")
+            },
+            ring=self.ring.fd,
+            lifeline=lifeline,
+            lock=lock,
+        )
+
+    def _attend(self, process: subprocess.Popen[bytes]) -> None:
+        """Empty the log pipe and the ring until the solver process is gone, and once more after that."""
+        assert process.stdout is not None
+        pipe = process.stdout.fileno()
+        fcntl.fcntl(pipe, fcntl.F_SETFL, os.O_NONBLOCK)
+        selector = selectors.DefaultSelector()
+        selector.register(pipe, selectors.EVENT_READ)
+        drained = 0.0
+        open_pipe = True
+        while True:
+            gone = process.poll() is not None
+            said = selector.select(_LOOK_EVERY)
+            if gone and not (said and open_pipe):  # a process that it left behind may hold the pipe open for ever
+                break
+            if said and open_pipe:
+                data = os.read(pipe, 1 << 20)
+                self.log.feed(data)
+                if not data:
+                    open_pipe = False
+                    selector.unregister(pipe)
+            if self.interrupts and self.ring.request in (Request.WAIT, Request.GO):
+                self.ring.request = Request.STOP
+                self.display.say("Interrupted: finishing the iteration and taking a snapshot. Again to stop at once.")
+            if self.interrupts > 1:
+                process.kill()
+            now = time.monotonic()
+            if now - drained >= _DRAIN_EVERY or self.ring.unread > self.ring.capacity // 4:
+                self._drain(process)
+                drained = now
+        self._drain(process)
+
+    def _drain(self, process: subprocess.Popen[bytes]) -> None:
+        if self.failure is None:
+            try:
+                for event in self.consumer.drain():
+                    self._take(event, process)
+            except RecordingFailed as failure:
+                self.failure = failure
+                self.display.say(str(failure))
+        if self.failure is not None:  # let the solver come to its end; nothing more can be written
+            self.ring.request = Request.QUIT
+            for _ in self.ring.messages():
+                pass
+            self.ring.release()
+        writer = self.consumer.writer
+        self.display.tick(writer.path.stat().st_size if writer else 0)
+
+    def _take(self, event: Event, process: subprocess.Popen[bytes]) -> None:
+        if isinstance(event, Layout):
+            self._begin(event)
+        elif isinstance(event, Frames):
+            for row in event.rows[event.rows["lapse"] > 0]:
+                self.log.loss(int(row["iteration"]), float(row["smoothed_loss"]), float(row["lapse"]))
+        elif isinstance(event, Note) and event.what == "bad input":
+            self.refusal = event.facts["message"]
+        elif isinstance(event, Note) and event.what in ("blas", "weights"):
+            self.facts[f"{event.what}_report"] = event.facts
+        elif isinstance(event, End):
+            self.end = event
+            if "last_loss" in event.facts:
+                self.log.loss(event.facts["iteration"], event.facts["last_loss"])
+        if not isinstance(event, Layout):
+            self.display.event(event)
+
+    def _begin(self, layout: Layout) -> None:
+        """The nets are built: say how large it will be, and let it train, or refuse."""
+        plan = self.plan
+        frames = sum(len(w) for w in layout.windows)
+        window_bytes = frames * sum(array.nbytes for array in layout.arrays)
+        row_bytes = (plan.until - plan.first) * layout.frame_dtype.itemsize
+        free = shutil.disk_usage(plan.out).free
+        if window_bytes + row_bytes + RESERVE > free:
+            self.refusal = (
+                f"--out {plan.out}: the recording needs {_mib(window_bytes + row_bytes)} MiB "
+                f"({_mib(window_bytes)} of it for {frames} window iterations) and the disk has {_mib(free)} free. "
+                "Watch fewer iterations, leave something out of --capture, or give --out on another disk"
+            )
+            self.ring.request = Request.QUIT
+            return
+        self.display.start(Opening(plan.out, plan.title, plan.first, plan.until, layout, window_bytes, row_bytes))
+        if self.ring.request is Request.WAIT:
+            self.ring.request = Request.GO
+
+    def _open_writer(self, layout: Layout) -> Writer:
+        facts = rundir.attributes(self.facts)
+        return Writer.create(self.plan.out / "recording.h5", layout, facts)
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            self.interrupts += 1
+
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+            numbers.append(signal.SIGHUP)
+        old = {number: signal.signal(number, interrupt) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def _outcome(self, process: subprocess.Popen[bytes]) -> Outcome:
+        out, code = self.plan.out, process.returncode
+        if self.refusal is not None:
+            return Outcome(Exit.BAD_INPUT, self.refusal)
+        last = self.consumer.writer.last_iteration if self.consumer.writer else -1
+        upto = f"{out / 'recording.h5'} holds every iteration up to {last}" if last >= 0 else "no iteration was made"
+        if self.failure is not None:
+            return Outcome(Exit.RECORDING_FAILED, str(self.failure))
+        stopped = code == 0 or self.interrupts > 1  # else it died of something else before it could stop
+        if self.interrupts and stopped and not (self.end and self.end.facts["iteration"] >= self.plan.until):
+            return Outcome(Exit.INTERRUPTED, f"Interrupted; {upto}")
+        if self.end is None:
+            how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            words = tuple(self.log.last_words())
+            return Outcome(Exit.SOLVER_DIED, f"The solver process died ({how}); {upto}", words)
+        return Outcome(Exit.DONE, f"Done: iteration {self.end.facts['iteration']}; {upto}")
+
+    def _close_recording(self) -> None:
+        writer = self.consumer.writer
+        if writer is None:
+            return
+        try:
+            if self.failure is None:
+                writer.close()
+        except RecordingFailed as failure:
+            self.failure = failure
+        if self.failure is not None:
+            writer.abandon()
+
+    def _ended(self, outcome: Outcome) -> dict[str, Any]:
+        ended: dict[str, Any] = {"code": int(outcome.code), "how": outcome.sentence, "at": time.strftime("%FT%T%z")}
+        if outcome.last_words:
+            ended["last_words"] = list(outcome.last_words)
+        return ended | (self.end.facts if self.end else {})
+
+
+def _remove(out: Path, made: bool) -> None:
+    for entry in out.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    if made:
+        out.rmdir()
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f}"

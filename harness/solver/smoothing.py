@@ -1,0 +1,33 @@
+"""The loss that `caffe train` displays."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_F = np.float32
+
+
+class SmoothedLoss:
+    """Solver::UpdateSmoothedLoss (solver.cpp), operation for operation in float32, over a whole training.
+
+    Caffe itself forgets its state at every call of Step, so under step(1) it displays the plain loss.
+    """
+
+    def __init__(self, average_loss: int, start_iteration: int) -> None:
+        self._size = average_loss
+        self._start = start_iteration
+        self._losses: list[np.float32] = []
+        self._smoothed = _F(0)
+
+    def update(self, iteration: int, loss: np.float32) -> np.float32:
+        """The smoothed loss with that of `iteration` in it."""
+        with np.errstate(all="ignore"):
+            if len(self._losses) < self._size:
+                self._losses.append(loss)
+                size = len(self._losses)
+                self._smoothed = (self._smoothed * _F(size - 1) + loss) / _F(size)
+            else:
+                at = (iteration - self._start) % self._size
+                self._smoothed += (loss - self._losses[at]) / _F(self._size)
+                self._losses[at] = loss
+        return self._smoothed

@@ -1,0 +1,186 @@
+"""Observing changes nothing: a run under the harness is the run of `caffe train`, in weights and in words."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import xxhash
+from conftest import ROOT, caffe_train, run_harness, small_net, solver_text
+
+from harness.recording import Recording
+from harness.solver.messages import pb
+
+
+def weights_of(path: Path) -> dict[str, list[bytes]]:
+    """The bytes of every blob in a caffemodel, read with protobuf alone."""
+    net = pb.NetParameter.FromString(path.read_bytes())
+    return {
+        layer.name: [np.array(b.data, np.float32).tobytes() for b in layer.blobs] for layer in net.layer if layer.blobs
+    }
+
+
+def spoken(log: str) -> list[str]:
+    """What Caffe said from the start of the training on, without times, thread numbers, source lines and speeds."""
+    lines = [re.sub(r"^[IWEF]\S+ \S+ +\d+ ", "", line) for line in log.splitlines()]
+    start = next(i for i, line in enumerate(lines) if "] Solving " in line)
+    said = [re.sub(r"^[\w.]+:\d+\] ", "", line) for line in lines[start:]]
+    said = [re.sub(r" \(\S+ iter/s, \S+s/", " (", line) for line in said]
+    said = [re.sub(r"(Snapshotting .* file ).*/", r"\1", line) for line in said]
+    # the first two come from the prefetching thread when it likes, the last once more from the caffe command itself
+    noise = ("Waiting for data", "Restarting data prefetching from start.", "Optimization Done.")
+    return [line for line in said if line not in noise]
+
+
+VARIANTS: dict[str, dict[str, object]] = {
+    "sgd": {},
+    "sgd, to NaN": {"base_lr": 0.05},
+    "iter_size, clipping, nesterov": {"iter_size": 2, "clip_gradients": 0.5, "type": '"Nesterov"', "max_iter": 41},
+    "adam, multistep": {
+        "type": '"Adam"', "base_lr": 0.002, "momentum2": 0.99, "lr_policy": '"multistep"', "gamma": 0.1,
+        "stepvalue": 20, "test_initialization": "false", "average_loss": None,
+    },
+    "rmsprop, step": {"type": '"RMSProp"', "momentum": None, "rms_decay": 0.9, "lr_policy": '"step"', "gamma": 0.5,
+                      "stepsize": 25, "base_lr": 0.002},
+    "adadelta": {"type": '"AdaDelta"', "base_lr": 1, "momentum": 0.95, "delta": 1e-6, "regularization_type": '"L1"'},
+    "adagrad, old field, hdf5": {"solver_type": "ADAGRAD", "momentum": None, "snapshot_format": "HDF5",
+                                 "lr_policy": '"inv"', "gamma": 0.01, "max_iter": 63, "debug_info": "true"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fields", VARIANTS.values(), ids=VARIANTS)
+def test_weights_and_log_are_those_of_caffe_train(small: Path, fields: dict[str, object]) -> None:
+    if "snapshot_format" in fields:  # Caffe cannot write layer names with slashes to HDF5
+        net = small / "net.prototxt"
+        net.write_text(re.sub(r"(conv\d|loss\d)/", r"\1", net.read_text()))
+    (small / "solver.prototxt").write_text(solver_text(small / "net.prototxt", small / "native", **fields))
+    native = caffe_train(small / "solver.prototxt")
+    done = run_harness("--solver", small / "solver.prototxt", "--watch", "10:14", "--out", small / "run")
+    assert done.code == 0, done.stderr
+    assert spoken((small / "run/solver.log").read_text()) == spoken(native)
+
+    last = fields.get("max_iter", 60)
+    suffix = ".caffemodel.h5" if "snapshot_format" in fields else ".caffemodel"
+    ours, theirs = (small / f"{d}_iter_{last}{suffix}" for d in ("run/snapshots/native", "native"))
+    if suffix.endswith("h5"):
+        with h5py.File(ours) as a, h5py.File(theirs) as b:
+            for blob in ("conv13x3/0", "conv2a/0", "loss3classifier/0", "loss3classifier/1"):
+                assert np.array_equal(a["data"][blob][()], b["data"][blob][()])
+    else:
+        assert weights_of(ours) == weights_of(theirs)
+    # every snapshot on the way, too
+    assert {p.name for p in (small / "run/snapshots").glob("*.solverstate*")} == {
+        p.name for p in small.glob("native_iter_*.solverstate*")
+    }
+
+
+def test_the_recorded_numbers_are_those_that_caffe_printed(small: Path) -> None:
+    done = run_harness("--solver", small / "solver.prototxt", "--out", small / "run")
+    assert done.code == 0, done.stderr
+    log = (small / "run/solver.log").read_text()
+    with Recording(small / "run") as recording:
+        smoothed, lr = recording.series("smoothed_loss"), recording.series("lr")
+        assert list(recording.iterations) == list(range(60))
+        shown = re.findall(r"Iteration (\d+) \(.*, loss = (\S+)", log)
+        assert [int(n) for n, _ in shown] == list(range(0, 60, 7))
+        assert [f"{smoothed[int(n)]:g}" for n, _ in shown] == [loss for _, loss in shown]
+        rates = re.findall(r"Iteration (\d+), lr = (\S+)", log)
+        assert [f"{lr[int(n)]:g}" for n, _ in rates] == [rate for _, rate in rates]
+        outputs = re.findall(r"Train net output #\d+: (\S+) = (\S+)", log)
+        for name in ("loss1/loss1", "loss3/loss3"):
+            values = recording.output(name)[:, 0]
+            assert [f"{values[t]:g}" for t in range(0, 60, 7)] == [v for n, v in outputs if n == name]
+        total = np.float32(0.3) * recording.output("loss1/loss1") + recording.output("loss3/loss3")
+        assert np.array_equal(total[:, 0].astype(np.float64), recording.series("loss"))
+        tests = re.findall(r"Test net output #\d+: (\S+) = (\S+)", log)
+        for name in recording.test_outputs():
+            iterations, values = recording.test(name)
+            assert list(iterations) == [0, 20, 40, 60]
+            assert [f"{v:g}" for v in values[:, 0]] == [v for n, v in tests if n == name]
+
+
+def test_the_digest_is_that_of_the_snapshot(small: Path) -> None:
+    assert run_harness("--solver", small / "solver.prototxt", "--out", small / "run").code == 0
+    about = json.loads((small / "run/snapshots/native_iter_25.json").read_text())
+    weights = weights_of(small / "run/snapshots/native_iter_25.caffemodel")
+    digest = xxhash.xxh3_64()
+    for name in ("conv1/3x3", "frozen", "conv2/a", "loss1/classifier", "loss3/classifier"):
+        for blob in weights[name]:
+            digest.update(blob)
+    with Recording(small / "run") as recording:
+        assert recording.series("digest")[25] == digest.intdigest() == int(about["weight_digest"], 16)
+        labels = [f"{p.layer}/{p.index}" for p in recording.params]
+    assert labels == [f"{n}/{i}" for n in ("conv1/3x3", "frozen", "conv2/a", "loss1/classifier", "loss3/classifier")
+                      for i in (0, 1)]  # fmt: skip
+
+
+def test_resume_is_caffes_own(small: Path) -> None:
+    caffe_train(small / "solver.prototxt")
+    straight = weights_of(small / "native_iter_60.caffemodel")
+    state = small / "native_iter_25.solverstate"
+    native = caffe_train(small / "solver.prototxt", f"--snapshot={state}")
+    done = run_harness("--solver", small / "solver.prototxt", "--resume", state, "--out", small / "run")
+    assert done.code == 0, done.stderr
+    assert "position in the data" in done.stderr.replace("\n", " ")
+    assert spoken((small / "run/solver.log").read_text()) == spoken(native)
+    resumed = weights_of(small / "run/snapshots/native_iter_60.caffemodel")
+    assert resumed == weights_of(small / "native_iter_60.caffemodel")
+    assert resumed != straight  # the very thing that exact restart will mend
+    with Recording(small / "run") as recording:
+        assert list(recording.iterations) == list(range(25, 60))
+
+
+def test_fine_tuning_copies_by_name_and_lists_it(small: Path, digit_data: Path) -> None:
+    caffe_train(small / "solver.prototxt")
+    model = small / "native_iter_50.caffemodel"
+    (small / "net.prototxt").write_text(small_net(digit_data).replace("loss3/classifier", "loss3/classifier280"))
+    (small / "solver.prototxt").write_text(solver_text(small / "net.prototxt", small / "tuned", max_iter=20))
+    native = caffe_train(small / "solver.prototxt", f"--weights={model}")
+    done = run_harness("--solver", small / "solver.prototxt", "--weights", model, "--out", small / "run")
+    assert done.code == 0, done.stderr
+    assert "copied 5 (conv1/3x3, frozen, conv2/a, conv2/b, loss1/classifier)" in done.stderr
+    assert "left as initialised: 1 (loss3/classifier280)" in done.stderr
+    assert "in the file only: 1 (loss3/classifier)" in done.stderr
+    assert spoken((small / "run/solver.log").read_text()) == spoken(native)
+    name = "tuned_iter_20.caffemodel"
+    assert weights_of(small / "run/snapshots" / name) == weights_of(small / name)
+
+
+def test_several_test_nets_and_inline_nets(small: Path, digit_data: Path) -> None:
+    net = small_net(digit_data)
+    solver = solver_text(small / "net.prototxt", small / "native", net=None, test_iter=None, max_iter=22)
+    solver += f'train_net: "{small / "net.prototxt"}"\ntest_net_param {{ {net} }}\n'
+    solver += f'test_net: "{small / "net.prototxt"}"\ntest_iter: 2\ntest_iter: 4\n'
+    (small / "solver.prototxt").write_text(solver)
+    native = caffe_train(small / "solver.prototxt")
+    assert run_harness("--solver", small / "solver.prototxt", "--out", small / "run").code == 0
+    log = (small / "run/solver.log").read_text()
+    assert spoken(log) == spoken(native)
+    blocks = re.split(r"Testing net \(#(\d)\)", log)
+    with Recording(small / "run") as recording:
+        for net_id in (0, 1):
+            _, losses = recording.test("loss3/loss3", net_id)
+            printed = [
+                re.search(r"loss3/loss3 = (\S+)", text)[1]  # type: ignore[index]
+                for number, text in zip(blocks[1::2], blocks[2::2], strict=True)
+                if int(number) == net_id
+            ]
+            assert [f"{loss:g}" for loss in losses[:, 0]] == printed
+
+
+def test_glyphs280(tmp_path: Path) -> None:
+    """The asker's run in small, its first 90 iterations."""
+    text = (ROOT / "prototxt/glyphs280/quick_solver.prototxt").read_text()
+    text = re.sub(r"max_iter: \d+", "max_iter: 90", text)
+    text = re.sub(r'snapshot_prefix: ".*"', f'snapshot_prefix: "{tmp_path}/native"', text)
+    (tmp_path / "solver.prototxt").write_text(text)
+    native = caffe_train(tmp_path / "solver.prototxt")
+    done = run_harness("--solver", tmp_path / "solver.prototxt", "--watch", "40:43", "--out", tmp_path / "run")
+    assert done.code == 0, done.stderr
+    assert spoken((tmp_path / "run/solver.log").read_text()) == spoken(native)
+    name = "native_iter_90.caffemodel"
+    assert weights_of(tmp_path / "run/snapshots" / name) == weights_of(tmp_path / name)
