@@ -1,0 +1,334 @@
+"""What tools/setup leaves behind, and how it fails. The build itself is tried on a tiny stand-in for Caffe's tree."""
+
+import base64
+import contextlib
+import http.server
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+VENV = ROOT / ".venv"
+SITE = Path(sysconfig.get_path("platlib"))
+SETUP = ROOT / "tools/setup"
+BUILD = ROOT / "tools/build_caffe.py"
+SDIST = "brocolli-caffe-3.0.0.tar.gz"
+SHA256 = "ad7ba487552f4343df25044a9fa14812a96add48ea2ff993b53bf2dafe8248e2"
+
+
+def run(*command: object, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(part) for part in command], cwd=cwd, env=env, capture_output=True, text=True, check=False
+    )
+
+
+def environment(cache: Path, **more: str) -> dict[str, str]:
+    return os.environ | {"XDG_CACHE_HOME": str(cache)} | more
+
+
+# The lock
+
+
+def locked() -> dict[str, str]:
+    return dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+
+
+def test_environment_yml_has_the_pins_of_the_lock() -> None:
+    dependencies = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    (pins,) = (entry["pip"] for entry in dependencies if isinstance(entry, dict))
+    assert dict(pin.split("==") for pin in pins) == locked()
+
+
+def test_installed_packages_are_the_locked_ones() -> None:
+    assert {name: importlib.metadata.version(name) for name in locked()} == locked()
+
+
+def test_lock_holds_pins_and_hashes_alone() -> None:
+    lines = [
+        line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.lstrip().startswith("#")
+    ]
+    assert all(re.fullmatch(r"[\w.-]+==\S+( ; [^/]+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?", line) for line in lines)
+
+
+# What is installed
+
+
+def test_caffe_is_our_build_from_any_directory_with_an_empty_environment(tmp_path: Path) -> None:
+    program = "import caffe; print(caffe.__file__, caffe.__version__)"
+    done = run(VENV / "bin/python", "-c", program, cwd=tmp_path, env={})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(SITE / "caffe/__init__.py"), "1.0.0"]
+    built = json.loads((SITE / "caffe/build.json").read_text())
+    assert built["version"] == importlib.metadata.version("caffe") == "1.0.0+bvlc.9b89154"
+    assert built["source"] == {"sdist": SDIST, "sha256": SHA256, "commit": "9b89154"}
+    assert built["numpy"] == importlib.metadata.version("numpy")
+    assert not (SITE / "caffe/_caffe.so").is_symlink()
+
+
+def test_every_installed_file_is_as_recorded() -> None:
+    files = importlib.metadata.files("caffe")
+    assert files is not None
+    for file in files:
+        if file.hash is not None:
+            digest = base64.urlsafe_b64decode(file.hash.value + "=")
+            assert digest.hex() == run("sha256sum", file.locate(), cwd=ROOT).stdout.split()[0], file
+
+
+PROGRAMS = [
+    "caffe",
+    "compute_image_mean",
+    "convert_imageset",
+    "extract_features",
+    "upgrade_net_proto_binary",
+    "upgrade_net_proto_text",
+    "upgrade_solver_proto_text",
+]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs_find_their_libcaffe(name: str, tmp_path: Path) -> None:
+    """Also where LD_LIBRARY_PATH leads to another libcaffe, as on many a Caffe user's machine."""
+    (tmp_path / "libcaffe.so.1.0.0").write_text("not a library")
+    done = run(VENV / "bin" / name, "--version", cwd=tmp_path, env={"LD_LIBRARY_PATH": str(tmp_path)})
+    # Some print their version, some their usage; none the loader's complaint, which ends with 127.
+    assert done.returncode in (0, 1), done.stderr
+    assert name in done.stdout + done.stderr
+
+
+def test_harness_is_importable_from_any_directory(tmp_path: Path) -> None:
+    done = run(VENV / "bin/python", "-c", "import harness; print(harness.__file__)", cwd=tmp_path, env={})
+    assert done.stdout.strip() == str(ROOT / "harness/__init__.py"), done.stderr
+
+
+def test_pycaffes_own_unit_tests_pass(tmp_path: Path) -> None:
+    # test_draw draws the nets in models/ and examples/ of the tree it lies in: here, those of the harness.
+    (tmp_path / "models").symlink_to(ROOT / "prototxt")
+    (tmp_path / "examples").mkdir()
+    tests = shutil.copytree(SITE / "caffe/test", tmp_path / "python/caffe/test")
+    done = run(VENV / "bin/python", "-m", "unittest", "discover", "-s", tests, cwd=tmp_path)
+    ran = re.search(r"^Ran (\d+) tests", done.stderr, re.MULTILINE)
+    assert ran, done.stderr[-2000:]
+    assert int(ran[1]) >= 50
+    # Nothing failed and nothing was skipped: test_nccl passes trivially in a build without NCCL.
+    assert done.stderr.splitlines()[-1] == "OK", done.stderr[-2000:]
+
+
+# Calling it again, and wrongly
+
+
+def test_second_setup_changes_nothing(tmp_path: Path) -> None:
+    def state() -> dict[Path, int]:
+        files = (path for path in VENV.rglob("*") if "__pycache__" not in path.parts)
+        return {path: path.lstat().st_mtime_ns for path in files}
+
+    before = state()
+    # An empty cache: neither the download nor the wheel is needed again.
+    done = run(SETUP, cwd=tmp_path, env=environment(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == f"setup: ready: {VENV}/bin/python\n"
+    assert state() == before
+    assert not list((tmp_path / "cache").rglob("*.whl"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--source", "/nonexistent"], "--source /nonexistent: no Caffe source there"),
+        (["--source=/nonexistent"], "--source /nonexistent: no Caffe source there"),
+        (["--source"], "--source needs the directory"),
+        (["--cuda"], "--cuda: the CUDA build comes later"),
+        (["--fast"], "unknown option: --fast"),
+    ],
+)
+def test_bad_options(options: list[str], message: str, tmp_path: Path) -> None:
+    done = run(SETUP, *options, cwd=tmp_path, env=environment(tmp_path / "cache"))
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not (tmp_path / "cache").exists()
+
+
+# A source that is not the pinned one
+
+
+def test_corrupt_cached_source_is_refused(tmp_path: Path) -> None:
+    cache = tmp_path / "caffe-harness"
+    cache.mkdir()
+    (cache / SDIST).write_bytes(b"not the source")
+    done = run(sys.executable, BUILD, cwd=tmp_path, env=environment(tmp_path))
+    assert done.returncode == 1
+    assert f"{cache / SDIST} was not opened" in done.stderr
+    assert SHA256 in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("source"))
+
+
+@contextlib.contextmanager
+def package_index(content: bytes) -> Iterator[str]:
+    """A package index on this machine that asks for a password and serves `content` as the sdist."""
+    authorization = "Basic " + base64.b64encode(b"user:pass word").decode()
+    pages = {
+        "/simple/brocolli-caffe/": f'<a href="../../files/{SDIST}#sha256={SHA256}">{SDIST}</a>'.encode(),
+        f"/files/{SDIST}": content,
+    }
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            page = pages.get(self.path) if self.headers["Authorization"] == authorization else None
+            self.send_response(200 if page else 404)
+            self.end_headers()
+            self.wfile.write(page or b"")
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://user:pass%20word@127.0.0.1:{server.server_port}/simple"
+        server.shutdown()
+
+
+def test_corrupt_download_is_refused(tmp_path: Path) -> None:
+    with package_index(b"not the source") as url:
+        env = environment(tmp_path, PIP_INDEX_URL=url, no_proxy="127.0.0.1")
+        done = run(sys.executable, BUILD, cwd=tmp_path, env=env)
+    assert done.returncode == 1
+    assert f"{SDIST} from pip's package index was thrown away: it is not the pinned source" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob(SDIST))
+
+
+def test_unreachable_index_is_an_error_without_traceback(tmp_path: Path) -> None:
+    env = environment(tmp_path, PIP_INDEX_URL="http://user:secret@127.0.0.1:9/simple", no_proxy="127.0.0.1")
+    done = run(sys.executable, BUILD, cwd=tmp_path, env=env)
+    assert done.returncode == 1
+    assert f"{SDIST} cannot be downloaded" in done.stderr
+    assert "secret" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# The build, on a tree that has the shape of Caffe's and is built in a second
+
+CMAKELISTS = """\
+cmake_minimum_required(VERSION 3.5)
+project(tiny C)
+file(WRITE ${CMAKE_BINARY_DIR}/tiny.c "int main(void) { return 0; }")
+file(WRITE ${CMAKE_BINARY_DIR}/include/caffe/proto/caffe_pb2.py "")
+add_custom_target(hold ALL COMMAND test ! -e HOLD || sleep 600)
+add_library(libcaffe SHARED ${CMAKE_BINARY_DIR}/tiny.c)
+add_library(pycaffe SHARED ${CMAKE_BINARY_DIR}/tiny.c)
+add_executable(program ${CMAKE_BINARY_DIR}/tiny.c)
+set_target_properties(libcaffe PROPERTIES OUTPUT_NAME caffe SOVERSION 1.0.0 LIBRARY_OUTPUT_DIRECTORY lib)
+set_target_properties(pycaffe PROPERTIES PREFIX "" OUTPUT_NAME _caffe LIBRARY_OUTPUT_DIRECTORY lib)
+set_target_properties(program PROPERTIES OUTPUT_NAME caffe RUNTIME_OUTPUT_DIRECTORY tools)
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    tree = tmp_path / "checkout"
+    for directory in ("src/caffe/proto", "python/caffe", "build"):
+        (tree / directory).mkdir(parents=True)
+    (tree / "CMakeLists.txt").write_text(CMAKELISTS.replace("HOLD", str(tmp_path / "hold")))
+    for name in ("LICENSE", "src/caffe/proto/caffe.proto", "python/caffe/__init__.py", "build/old.o"):
+        (tree / name).touch()
+    return tree
+
+
+def contents(tree: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()}
+
+
+def test_a_checkout_is_built_without_being_touched(checkout: Path, tmp_path: Path) -> None:
+    before = contents(checkout)
+    done = run(sys.executable, BUILD, "--source", checkout, cwd=tmp_path, env=environment(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert contents(checkout) == before
+    assert not (tmp_path / "caffe-harness/build").exists()
+    wheel = Path(done.stdout.strip())
+    target = tmp_path / "target"
+    installed = run(
+        sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", target, wheel, cwd=tmp_path
+    )
+    assert installed.returncode == 0, installed.stderr
+    assert run(target / "bin/caffe", cwd=tmp_path).returncode == 0
+    built = json.loads((target / "caffe/build.json").read_text())
+    assert built["checkout"] == str(checkout)
+    assert wheel.parent.name == built["key"]
+    assert str(tmp_path) not in "".join(zipfile.ZipFile(wheel).namelist())
+
+
+def test_the_key_follows_what_the_build_reads(checkout: Path, tmp_path: Path) -> None:
+    def key() -> str:
+        return run(sys.executable, BUILD, "--key", "--source", checkout, cwd=tmp_path).stdout
+
+    first = key()
+    (checkout / "build/old.o").write_text("somebody's own build")
+    (checkout / "python/caffe/_caffe.so").touch()
+    assert key() == first
+    (checkout / "src/caffe/proto/caffe.proto").write_text("// changed")
+    assert key() != first
+
+
+def test_two_builds_at_once_build_once(checkout: Path, tmp_path: Path) -> None:
+    command = [sys.executable, BUILD, "--source", checkout]
+    builds = [
+        subprocess.Popen(command, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    outputs = [build.communicate() for build in builds]
+    assert [build.returncode for build in builds] == [0, 0], outputs
+    assert outputs[0][0] == outputs[1][0]
+    assert sum("building Caffe 1.0.0+local" in errors for _, errors in outputs) == 1
+
+
+def test_a_killed_build_leaves_no_wheel_and_can_be_run_again(checkout: Path, tmp_path: Path) -> None:
+    command = [sys.executable, BUILD, "--source", checkout]
+    (tmp_path / "hold").touch()
+    build = subprocess.Popen(command, env=environment(tmp_path), stderr=subprocess.DEVNULL, start_new_session=True)
+    built = tmp_path / "caffe-harness/build/build/tools/caffe"
+    for _ in range(600):
+        if built.exists() or build.poll() is not None:
+            break
+        time.sleep(0.1)
+    assert built.exists()
+    os.killpg(build.pid, signal.SIGKILL)
+    build.wait()
+    assert not list(tmp_path.rglob("*.whl"))
+    (tmp_path / "hold").unlink()
+    done = run(*command, cwd=tmp_path, env=environment(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).exists()
+
+
+@pytest.mark.parametrize(
+    ("step", "fault", "said"),
+    [
+        ("configuring Caffe", 'message(FATAL_ERROR "the planted fault")', "the planted fault"),
+        ("building Caffe", "add_custom_target(fault ALL COMMAND false)", "fault"),
+    ],
+)
+def test_a_failing_build_names_step_and_log(step: str, fault: str, said: str, checkout: Path, tmp_path: Path) -> None:
+    with (checkout / "CMakeLists.txt").open("a") as file:
+        file.write(fault)
+    installed = (VENV / "caffe.key").read_text()
+    done = run(SETUP, "--source", checkout, cwd=tmp_path, env=environment(tmp_path))
+    assert done.returncode == 1
+    named = re.search(rf"setup: failed: {step}\. Full output in (\S+), its last lines:\n(.*)", done.stderr, re.DOTALL)
+    assert named, done.stderr
+    assert said in named[2]
+    assert named[2].strip() in Path(named[1]).read_text()
+    assert "Traceback" not in done.stderr
+    assert (VENV / "caffe.key").read_text() == installed

@@ -1,0 +1,135 @@
+"""Where the source of Caffe comes from: the pinned sdist, verified before it is opened, or somebody's checkout."""
+
+import base64
+import fnmatch
+import hashlib
+import html
+import os
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+import tarfile
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+PROJECT = "brocolli-caffe"
+SDIST = "brocolli-caffe-3.0.0.tar.gz"
+SHA256 = "ad7ba487552f4343df25044a9fa14812a96add48ea2ff993b53bf2dafe8248e2"
+COMMIT = "9b89154"
+
+# What the build reads of a source tree. The rest (models, data, somebody's own build) is neither hashed nor copied.
+PARTS = ("CMakeLists.txt", "LICENSE", "cmake", "docs/CMakeLists.txt", "include", "matlab", "python", "src", "tools")
+GENERATED = ("*.pyc", "*_pb2.py", "*.pb.h", "*.pb.cc", "*.so")
+
+# The last OpenCV that had these names is 3.
+EDITED = ("src/caffe/util/io.cpp", "src/caffe/layers/window_data_layer.cpp")
+EDITS = (
+    ("CV_LOAD_IMAGE_COLOR", "cv::IMREAD_COLOR"),
+    ("CV_LOAD_IMAGE_GRAYSCALE", "cv::IMREAD_GRAYSCALE"),
+    ("#include <opencv2/highgui/highgui_c.h>\n", ""),
+)
+
+
+class SourceError(Exception):
+    """The source cannot be had, or is not what was pinned; the message says what to do."""
+
+
+def tree_sha256(tree: Path) -> str:
+    """One hash of the names and contents of all files the build reads."""
+    lines = (f"{hashlib.sha256((tree / name).read_bytes()).hexdigest()}  {name}\n" for name in _source_files(tree))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def copy_tree(tree: Path, target: Path) -> None:
+    """Copy what the build reads of `tree` into the new directory `target`."""
+    for name in _source_files(tree):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(tree / name, target / name)
+
+
+def _source_files(tree: Path) -> Iterator[str]:
+    for part in PARTS:
+        top = tree / part
+        for path in [top] if top.is_file() else sorted(top.rglob("*")):
+            if path.is_file() and not any(fnmatch.fnmatch(path.name, pattern) for pattern in GENERATED):
+                yield path.relative_to(tree).as_posix()
+
+
+def edit(tree: Path) -> None:
+    """Make a tree of Caffe 1.0 compile with OpenCV 4, and without the examples (they are not in the sdist)."""
+    for name in EDITED:
+        path = tree / name
+        if path.exists():
+            text = path.read_text()
+            for old, new in EDITS:
+                text = text.replace(old, new)
+            path.write_text(text)
+    (tree / "examples").mkdir()
+    (tree / "examples/CMakeLists.txt").touch()
+
+
+def unpack_pinned(cache: Path, target: Path) -> None:
+    """Unpack the pinned sdist into the new directory `target`, downloading it into `cache` if it is not there.
+
+    Nothing of the package is ever run: pip would call its setup.py, even to download it.
+    """
+    sdist = cache / SDIST
+    if not sdist.exists():
+        download(sdist)
+    _verify(sdist.read_bytes(), f"{sdist} was not opened, delete it and run again")
+    with tempfile.TemporaryDirectory(dir=target.parent) as unpacked, tarfile.open(sdist) as archive:
+        archive.extractall(unpacked)  # its hash is known, so no path in it is hostile
+        copy_tree(Path(unpacked) / SDIST.removesuffix(".tar.gz"), target)
+
+
+def download(sdist: Path) -> None:
+    """Fetch the sdist from the index that pip is configured for."""
+    page_url = f"{_index_url().rstrip('/')}/{PROJECT}/"
+    try:
+        page = _get(page_url).decode()
+        found = re.search(rf'href="([^"]*/)?({re.escape(SDIST)}[^"]*)"', page)
+        if not found:
+            raise SourceError(f"{SDIST} is not listed at pip's package index")
+        content = _get(urllib.parse.urljoin(page_url, html.unescape((found[1] or "") + found[2])))
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{SDIST} cannot be downloaded from pip's package index: {error}") from error
+    _verify(content, f"{SDIST} from pip's package index was thrown away")
+    with tempfile.TemporaryDirectory(dir=sdist.parent) as directory:
+        (Path(directory) / SDIST).write_bytes(content)
+        os.replace(Path(directory) / SDIST, sdist)
+
+
+def _verify(content: bytes, refusal: str) -> None:
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != SHA256:
+        raise SourceError(f"{refusal}: it is not the pinned source; its sha256 is {sha256} and should be {SHA256}")
+
+
+def _index_url() -> str:
+    return (
+        os.environ.get("PIP_INDEX_URL")
+        or _said("-m", "pip", "config", "get", "global.index-url")
+        or _said("-c", "from pip._internal.models.index import PyPI; print(PyPI.simple_url)")  # pip's own default
+    )
+
+
+def _said(*arguments: str) -> str:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _get(url: str) -> bytes:
+    """What is at `url`; user and password in it become a header, and pip's certificates are used."""
+    parts = urllib.parse.urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    request = urllib.request.Request(parts._replace(netloc=host, fragment="").geturl())
+    if at:
+        request.add_header("Authorization", "Basic " + base64.b64encode(urllib.parse.unquote(user).encode()).decode())
+    context = ssl.create_default_context(cafile=os.environ.get("PIP_CERT"))
+    with urllib.request.urlopen(request, timeout=60, context=context) as response:
+        return bytes(response.read())
