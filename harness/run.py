@@ -11,6 +11,7 @@ if __package__ in (None, ""):  # run as a file: put the repository, not harness/
 
 from rich.console import Console
 from rich.progress import Progress
+from rich.text import Text
 from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.recording.errors import BadInput
@@ -97,11 +98,12 @@ def main(arguments: list[str] | None = None) -> int:
             terminal.say(remark)
         outcome = Session(plan, terminal).run()
     except BadInput as error:
-        console.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        console.print(Text(f"error: {error}", style="bold red"), soft_wrap=True)  # in Text, :100: is no emoji
         return Exit.BAD_INPUT
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
-    print(plan.out)
+    if outcome.code != Exit.BAD_INPUT:
+        print(plan.out)
     return outcome.code
 
 

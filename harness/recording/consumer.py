@@ -61,6 +61,7 @@ class Consumer:
         self._open_writer = open_writer
         self.writer: Writer | None = None
         self._pending: list[memoryview] = []
+        self._activations: list[Message] = []
 
     def drain(self) -> list[Event]:
         """Write everything that is in the ring now, and say what it was.
@@ -93,8 +94,7 @@ class Consumer:
         elif message.kind is Kind.SLAB and message.iteration > writer.window_complete:
             writer.slab(message.index, message.start, message.payload)
         elif message.kind is Kind.ACTIVATION:
-            values = np.frombuffer(message.payload, "<f8").reshape(len(writer.layout.activations), -1)
-            writer.activation(message.iteration, values)
+            self._activations.append(message)
         elif message.kind is Kind.TEST:
             outputs = np.frombuffer(message.payload, "<f4").copy()
             writer.test(message.index, message.iteration, outputs)
@@ -111,6 +111,11 @@ class Consumer:
                 self.writer.append(frames)
                 events.append(Frames(frames))
                 self._pending = []
+            if self._activations:
+                values = np.frombuffer(b"".join(m.payload for m in self._activations), "<f8")
+                values = values.reshape(len(self._activations), len(self.writer.layout.activations), -1)
+                self.writer.activations([m.iteration for m in self._activations], values)
+                self._activations = []
             self.writer.flush()
         self.ring.release()
         return events

@@ -7,6 +7,7 @@ activations were taken, W window iterations.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -102,7 +103,7 @@ class Array:
     @property
     def nbytes(self) -> int:
         """Bytes of one iteration."""
-        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     def slabs(self, largest: int) -> list[tuple[int, int]]:
         """(start, stop) along the first axis, each part at most `largest` bytes where a single row allows."""
@@ -111,6 +112,20 @@ class Array:
             return []
         step = max(1, min(rows, largest // max(1, self.nbytes // rows)))
         return [(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def runs(arrays: Sequence[Array], largest: int) -> list[tuple[int, int]]:
+    """(first, stop) of neighbours that together have at most `largest` bytes; an array that has more is alone."""
+    found: list[tuple[int, int]] = []
+    size = 0
+    for position, array in enumerate(arrays):
+        size += array.nbytes
+        if found and size <= largest:
+            found[-1] = (found[-1][0], position + 1)
+        else:
+            found.append((position, position + 1))
+            size = array.nbytes
+    return found
 
 
 @dataclass(frozen=True)
@@ -195,7 +210,7 @@ def link_names(names: Iterable[str]) -> dict[str, str]:
 
 def _link_name(name: str, known: set[str]) -> str:
     parts = name.split("/")
-    path = name.replace("%", "%25").replace("\0", "%00")
+    path = name.replace("%", "%25")
     if any("/".join(parts[:n]) in known for n in range(1, len(parts))) or {"", ".", ".."} & set(parts):
         path = path.replace("/", "%2F")
     return {"": "%", ".": "%2E", "..": "%2E%2E"}.get(path, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Sequence
@@ -16,8 +17,8 @@ import numpy.typing as npt
 
 from harness.recording import layout as fmt
 from harness.recording.errors import RecordingError, nearest
-from harness.recording.layout import ROWS, Activation, Param, datasets, link_names
-from harness.recording.repair import has_writer, mend, was_left_open, writing
+from harness.recording.layout import ROWS, Activation, Head, Param, datasets, link_names
+from harness.recording.repair import mend, reading, was_left_open, writing
 from harness.recording.window import Window, merge
 
 _PATIENCE = 5.0  # seconds in which a writer has opened or closed its file for good
@@ -81,15 +82,20 @@ class Recording:
     def _open(self) -> h5py.File:
         patience = time.monotonic() + _PATIENCE
         while True:
-            self.live = has_writer(self.path)
-            if not self.live and was_left_open(self.path) and os.access(self.path, os.W_OK):
+            with reading(self.path.parent) as alone:
+                self.live = not alone
+                left_open = was_left_open(self.path)
+                mendable = left_open and os.access(self.path, os.W_OK)
+                if alone and not mendable:
+                    return h5py.File(self.path, "r", libver="latest", swmr=left_open)
+            if alone:
                 with writing(self.path.parent, wait=True):
                     mend(self.path)
-            follow = self.live or was_left_open(self.path)
+                continue
             try:
-                return h5py.File(self.path, "r", libver="latest", swmr=follow)
-            except (OSError, RuntimeError):  # a writer that is just opening, closing or mending it
-                if not self.live or time.monotonic() > patience:
+                return h5py.File(self.path, "r", libver="latest", swmr=True)
+            except (OSError, RuntimeError):  # its writer is just opening, closing or mending it
+                if time.monotonic() > patience:
                     raise
             time.sleep(0.01)
 
@@ -151,6 +157,11 @@ class Recording:
     def outputs(self) -> tuple[str, ...]:
         """Names of the train net's outputs."""
         return _output_names(self._file["output"])
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The losses of the train net, their weights and classes."""
+        return tuple(Head(**head) for head in json.loads(self._file.attrs["heads"]))
 
     @property
     def windows(self) -> tuple[Window, ...]:
@@ -229,7 +240,9 @@ class Recording:
         """(W,) the iterations whose arrays were kept."""
         if "window" not in self._file:
             return np.empty(0, np.int64)
-        return np.asarray(self._file["window/iteration"][()], np.int64)
+        # as with `_rows`
+        rows = min(d.shape[0] for d in datasets(self._file["window"])) if self.live else None
+        return np.asarray(self._file["window/iteration"][:rows], np.int64)
 
     def weight(self, iteration: int, layer: str, index: int = 0) -> npt.NDArray[np.float32]:
         """W_t of one blob, as the forward pass of `iteration` used it."""

@@ -45,16 +45,19 @@ def writing(directory: Path, *, wait: bool = False) -> Iterator[int]:
         os.close(fd)
 
 
-def has_writer(path: Path) -> bool:
-    """Is a process writing the recording `path` now?"""
-    fd = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+@contextmanager
+def reading(directory: Path) -> Iterator[bool]:
+    """Keep writers away from `directory` while the block lasts; False where there is one already."""
+    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two who ask at once are not each other's writer
-    except BlockingIOError:
-        return True
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            alone = True
+        except BlockingIOError:
+            alone = False
+        yield alone
     finally:
         os.close(fd)
-    return False
 
 
 def was_left_open(path: Path) -> bool:
@@ -77,21 +80,32 @@ def mend(path: Path) -> None:
             trim(file)
 
 
-def trim(file: h5py.File, *, spare_window_rows: int = 0) -> None:
+def trim(file: h5py.File, *, going_on: bool = False) -> None:
     """Cut rows of which a part was never written: a killed writer leaves datasets of unequal length.
 
-    `spare_window_rows` rows of a window's arrays are left beyond the complete ones, for a writer that goes on.
+    Afterwards there is nothing of an iteration that is not whole, unless a writer is `going_on` with it: then what
+    it has of that iteration stays.
     """
-    groups = [(datasets(file[n]), 0) for n in ("activation", *(f"test/{net}" for net in file["test"]))]
-    groups.append(([d for name in ROWS for d in datasets(file[name])], 0))
+    _cut([d for name in ROWS for d in datasets(file[name])])
+    times = file["iteration"]
+    last = int(times[-1]) if len(times) else -1
+    _cut(datasets(file["activation"]), None if going_on else last)
+    for net in file["test"]:
+        _cut(datasets(file[f"test/{net}"]))
     if "window" in file:
-        groups.append((datasets(file["window"]), spare_window_rows))
-    for rows, spare in groups:
-        complete = min(dataset.shape[0] for dataset in rows)
-        for dataset in rows:
-            keep = complete + (0 if dataset.name.endswith("/iteration") else spare)
-            if dataset.shape[0] > keep:
-                dataset.resize(keep, axis=0)
+        _cut(datasets(file["window"]), last, spare=1 if going_on else 0)
+
+
+def _cut(rows: list[h5py.Dataset], last: int | None = None, spare: int = 0) -> None:
+    """Make datasets equally long, without iterations after `last`; `spare` rows may be left but of the iterations."""
+    complete = min(dataset.shape[0] for dataset in rows)
+    if last is not None:
+        times = next(dataset for dataset in rows if dataset.name.endswith("/iteration"))
+        complete = min(complete, int((times[()] <= last).sum()))
+    for dataset in rows:
+        keep = complete + (0 if dataset.name.endswith("/iteration") else spare)
+        if dataset.shape[0] > keep:
+            dataset.resize(keep, axis=0)
 
 
 def _read_superblock(path: Path) -> tuple[bytes, int, int, int, int, int, int, int, int, int]:

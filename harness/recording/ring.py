@@ -13,18 +13,22 @@ from __future__ import annotations
 
 import mmap
 import os
+import struct
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 _PAGE = 4096
 _ALIGN = 64
-_HEADER = np.dtype([("kind", "<u4"), ("index", "<u4"), ("iteration", "<i8"), ("start", "<i8"), ("size", "<u8")])
-assert _HEADER.itemsize == 32
+_HEADER = struct.Struct("<IIqqQ")  # kind, index, iteration, start, size
+
+
+Payload = bytes | npt.NDArray[Any] | list[npt.NDArray[Any]]
 
 
 class Kind(IntEnum):
@@ -32,7 +36,7 @@ class Kind(IntEnum):
 
     PAD = 0  # nothing: the rest of the ring up to its end
     LAYOUT = 1  # JSON of a Layout; the first message
-    SLAB = 2  # rows `start`… of window array `index` at `iteration`
+    SLAB = 2  # rows `start`… of window array `index` at `iteration`; if there is more, the arrays after it, whole
     ACTIVATION = 3  # (A, 4) float64
     TEST = 4  # float32 outputs of test net `index`, averaged over its pass
     FRAME = 5  # one Layout.frame_dtype record: completes the iteration
@@ -73,7 +77,8 @@ class Ring:
         self._memory = memoryview(self._map)
         self.capacity = len(self._map) - _PAGE
         # head, tail and request on cache lines of their own
-        self._counters: npt.NDArray[np.uint64] = np.frombuffer(self._memory[:_PAGE], dtype=np.uint64)
+        self._bytes: npt.NDArray[np.uint8] = np.frombuffer(self._memory, np.uint8)
+        self._counters: npt.NDArray[np.uint64] = self._bytes[:_PAGE].view(np.uint64)
         self._read = self.tail
 
     @classmethod
@@ -115,14 +120,14 @@ class Ring:
     def put(
         self,
         kind: Kind,
-        payload: bytes | npt.NDArray[np.generic],
+        payload: Payload,
         *,
         iteration: int = 0,
         index: int = 0,
         start: int = 0,
         alive: Callable[[], bool] = lambda: True,
     ) -> bool:
-        """Append one message, waiting while the ring is full.
+        """Append one message, waiting while the ring is full. Several arrays are put one after the other.
 
         `alive` is asked while it waits; when it says no (nobody will ever make room), nothing is put in and the
         result is False.
@@ -130,10 +135,11 @@ class Ring:
         Raises:
             ValueError: the payload is larger than `largest`.
         """
-        data = np.frombuffer(payload, np.uint8) if isinstance(payload, bytes) else _bytes_of(payload)
-        if data.nbytes > self.largest:
-            raise ValueError(f"a message of {data.nbytes} bytes does not fit a ring of {self.capacity}")
-        need = _aligned(_HEADER.itemsize + data.nbytes)
+        parts = [_bytes_of(part) for part in (payload if isinstance(payload, list) else [payload])]
+        size = sum(part.nbytes for part in parts)
+        if size > self.largest:
+            raise ValueError(f"a message of {size} bytes does not fit a ring of {self.capacity}")
+        need = _aligned(_HEADER.size + size)
         head = self.head
         left = self.capacity - head % self.capacity  # contiguous bytes up to the ring's end
         pad = left if left < need else 0
@@ -142,41 +148,33 @@ class Ring:
                 return False
             time.sleep(0.0005)
         if pad:
-            self._write_header(head, Kind.PAD, 0, 0, 0, left - _HEADER.itemsize)
+            offset = _PAGE + head % self.capacity
+            _HEADER.pack_into(self._map, offset, Kind.PAD, 0, 0, 0, left - _HEADER.size)
         at = head + pad
-        self._write_header(at, kind, index, iteration, start, data.nbytes)
-        offset = _PAGE + at % self.capacity + _HEADER.itemsize
-        if data.nbytes:
-            np.frombuffer(self._memory[offset : offset + data.nbytes], np.uint8)[:] = data
+        offset = _PAGE + at % self.capacity
+        _HEADER.pack_into(self._map, offset, kind, index, iteration, start, size)
+        offset += _HEADER.size
+        for part in parts:
+            self._bytes[offset : offset + part.nbytes] = part
+            offset += part.nbytes
         self._counters[0] = at + need
         return True
-
-    def _write_header(self, at: int, kind: Kind, index: int, iteration: int, start: int, size: int) -> None:
-        offset = _PAGE + at % self.capacity
-        header = np.frombuffer(self._memory[offset : offset + _HEADER.itemsize], _HEADER)
-        header[0] = (kind, index, iteration, start, size)
 
     def inherit(self) -> None:
         """Become the consumer in the place of one that died: read on from where it last released."""
         self._read = self.tail
 
     def messages(self) -> Iterator[Message]:
-        """Messages not read yet, oldest first. They stay in the ring until `release`."""
-        while self._read < self.head:
+        """Messages that are in the ring now and were not read yet, oldest first. They stay there until `release`."""
+        head = self.head
+        while self._read < head:
             offset = _PAGE + self._read % self.capacity
-            header = np.frombuffer(self._memory[offset : offset + _HEADER.itemsize], _HEADER)[0]
-            size = int(header["size"])
-            body = offset + _HEADER.itemsize
-            self._read += _aligned(_HEADER.itemsize + size)
-            kind = Kind(int(header["kind"]))
-            if kind is not Kind.PAD:
-                yield Message(
-                    kind,
-                    int(header["index"]),
-                    int(header["iteration"]),
-                    int(header["start"]),
-                    self._memory[body : body + size].toreadonly(),
-                )
+            kind, index, iteration, start, size = _HEADER.unpack_from(self._map, offset)
+            body = offset + _HEADER.size
+            self._read += _aligned(_HEADER.size + size)
+            if kind != Kind.PAD:
+                payload = self._memory[body : body + size].toreadonly()
+                yield Message(Kind(kind), index, iteration, start, payload)
 
     @property
     def unreleased(self) -> int:
@@ -188,5 +186,7 @@ class Ring:
         self._counters[8] = self._read
 
 
-def _bytes_of(array: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+def _bytes_of(payload: bytes | npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    if isinstance(payload, bytes):
+        return np.frombuffer(payload, np.uint8)
+    return np.ascontiguousarray(payload).reshape(-1).view(np.uint8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from harness.recording.errors import BadInput, RecordingFailed
 from harness.recording.files import write_whole
 from harness.recording.repair import writing
+from harness.recording.writer import RESERVE
 
 _REMEDY = "Give another --out, or leave it out for a new directory under runs/"
 
@@ -30,6 +32,11 @@ def create(path: Path) -> bool:
         raise BadInput(f"cannot be made ({error.strerror})", field="--out", value=path, remedy=_REMEDY) from None
     if not os.access(path, os.W_OK | os.X_OK):
         raise BadInput("cannot be written", field="--out", value=path, remedy=_REMEDY)
+    free = shutil.disk_usage(path).free
+    if free < RESERVE:
+        if made:
+            path.rmdir()
+        raise BadInput(f"the disk is full ({free / 2**20:.1f} MiB free)", field="--out", value=path, remedy=_REMEDY)
     return made
 
 
@@ -52,6 +59,17 @@ def claim(path: Path) -> Iterator[int]:
 def _check_empty(path: Path) -> None:
     if any(path.iterdir()):
         raise BadInput("not empty, and a run never writes over another", field="--out", value=path, remedy=_REMEDY)
+
+
+def remove(path: Path, itself: bool) -> None:
+    """Empty the run directory `path` of a run that never began, and remove `itself` too if it was made for that run."""
+    for entry in path.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    if itself:
+        path.rmdir()
 
 
 def write_facts(path: Path, facts: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ def parse_watch(text: str) -> Window:
         BadInput: not of the form A:B, negative, or empty.
     """
     remedy = "Write --watch A:B with 0 <= A < B, for instance --watch 118900:119100 (B is not included)"
-    match = re.fullmatch(r"\s*([+-]?\d+)\s*:\s*([+-]?\d+)\s*", text, re.ASCII)
+    match = re.fullmatch(r"\s*([+-]?\d{1,18})\s*:\s*([+-]?\d{1,18})\s*", text, re.ASCII)
     if match is None:
         raise BadInput("not a window", field="--watch", value=text, remedy=remedy)
     start, stop = int(match[1]), int(match[2])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,15 @@ import numpy.typing as npt
 
 from harness.recording import layout as fmt
 from harness.recording.errors import RecordingFailed
-from harness.recording.layout import Layout, Output, link_names
+from harness.recording.headroom import Headroom
+from harness.recording.layout import Layout, Output, datasets, link_names
 from harness.recording.repair import clear_marks, trim, was_left_open
 
 # Free bytes at which recording stops, so that the file can still be closed and run.json written.
 RESERVE = 4 << 20
+HEADROOM = 4 * RESERVE  # what a recording wants beside its size, about
+_CHECK_EVERY = 1 << 20  # bytes between two looks at how much is free
+_INDEX = 1 << 14  # bytes by which the index of one dataset's chunks may grow at once
 
 _ALARM = np.dtype([("iteration", "<i8"), ("rule", "S64"), ("subject", "S256"), ("value", "<f8"), ("limit", "<f8")])
 _BLOCK = 1 << 17  # bytes of a chunk of rows
@@ -32,12 +38,25 @@ class Writer:
         self.path = path
         self.layout = layout
         with _disk_errors(path):
-            self._file = h5py.File(path, "r+", libver="latest", locking=False)  # `writing` is the lock
+            # rows are appended: of each dataset the last chunk is all that a cache needs to hold
+            self._file = h5py.File(path, "r+", libver="latest", rdcc_nslots=1, locking=False)  # `writing` is the lock
             self._open_datasets()
             self._file.swmr_mode = True
-        times = self._scalars["iteration"]
-        self.last_iteration = int(times[-1]) if len(times) else -1
-        self._window_row = len(self._window) if self._window is not None else 0
+        self.last_iteration = _last(self._scalars["iteration"])
+        self.window_complete = -1 if self._window is None else _last(self._window)  # the last window iteration in it
+        self._last_activation = _last(self._activation_rows)
+        self._window_row = 0 if self._window is None else len(self._window)
+        self._unchecked = _CHECK_EVERY
+        self._unflushed = 0
+        rows = [d for name in (*fmt.ROWS, "activation", "test") for d in datasets(self._file[name])]
+        # the first row takes a whole chunk; a chunk index grows in pages
+        margin = sum(map(_chunk_bytes, rows)) + _INDEX * (len(rows) + len(self._arrays)) + RESERVE + _CHECK_EVERY
+        self._headroom = Headroom(path, margin)
+        try:
+            self.reserve(0)
+        except RecordingFailed:
+            self.abandon()
+            raise
 
     @classmethod
     def create(cls, path: Path, layout: Layout, facts: Mapping[str, Any]) -> Writer:
@@ -55,7 +74,7 @@ class Writer:
         with _disk_errors(path):
             clear_marks(path)
             with h5py.File(path, "r+", libver="latest", locking=False) as file:
-                trim(file, spare_window_rows=1)
+                trim(file, going_on=True)
         return cls(path, layout)
 
     def _open_datasets(self) -> None:
@@ -68,7 +87,10 @@ class Writer:
         self._activation_rows = file["activation/iteration"]
         self._window = file["window/iteration"] if "window" in file else None
         array_paths = array_links(layout)
-        self._arrays = [file[path] for path in array_paths]
+        self._arrays = [
+            (array.shape, array.nbytes, file[path], _chunk_bytes(file[path]))
+            for array, path in zip(layout.arrays, array_paths, strict=True)
+        ]
         self._tests = []
         for net, outputs in enumerate(layout.test_outputs):
             paths = link_names(o.name for o in outputs)
@@ -93,19 +115,25 @@ class Writer:
         self.last_iteration = int(frames["iteration"][-1])
 
     def slab(self, array: int, start: int, payload: memoryview) -> None:
-        """Rows `start`… of window array `array`, of the iteration that `window_iteration` will complete."""
-        spec = self.layout.arrays[array]
-        values = np.frombuffer(payload, spec.dtype)
-        self.reserve(values.nbytes)
-        dataset = self._arrays[array]
+        """Part of the iteration that `window_iteration` will complete: rows `start`… of window array `array`.
+
+        Where the payload is longer than that array, the arrays that come next follow, each whole.
+        """
+        self.reserve(payload.nbytes)
         with _disk_errors(self.path):
-            if len(dataset) == self._window_row:
-                dataset.resize(self._window_row + 1, axis=0)
-            if not spec.shape:
-                dataset[self._window_row] = values[0]
-                return
-            values = values.reshape(-1, *spec.shape[1:])
-            dataset[self._window_row, start : start + len(values)] = values
+            while payload.nbytes:
+                shape, nbytes, dataset, chunk_bytes = self._arrays[array]
+                rest = nbytes - start * (nbytes // shape[0]) if start else nbytes
+                part, payload = payload[:rest], payload[rest:]
+                if start == 0:
+                    dataset.id.set_extent((self._window_row + 1, *shape))
+                if part.nbytes == chunk_bytes:  # past the selections of h5py and HDF5, in a tenth of the time
+                    at = (self._window_row, start, *(0 for _ in shape[1:]))
+                    dataset.id.write_direct_chunk(at[: 1 + len(shape)], part)
+                elif part.nbytes:
+                    values = np.frombuffer(part, dataset.dtype).reshape(-1, *shape[1:])
+                    dataset[self._window_row, start : start + len(values)] = values
+                array, start = array + 1, 0
 
     def window_iteration(self, iteration: int) -> None:
         """All slabs of `iteration` are here: it counts from now on."""
@@ -114,15 +142,18 @@ class Writer:
         with _disk_errors(self.path):
             _extend(self._window, np.array([iteration]))
         self._window_row += 1
+        self.window_complete = iteration
 
-    def activation(self, iteration: int, values: npt.NDArray[np.float64]) -> None:
-        """(A, 4) statistics of the net's blobs at `iteration`."""
-        if len(self._activation_rows) and self._activation_rows[-1] >= iteration:
+    def activations(self, iterations: Sequence[int], values: npt.NDArray[np.float64]) -> None:
+        """(S, A, 4) statistics of the net's blobs at S iterations."""
+        new = np.array(iterations) > self._last_activation
+        if not new.any():
             return
         with _disk_errors(self.path):
             for column, dataset in enumerate(self._activations):
-                _extend(dataset, values[None, :, column])
-            _extend(self._activation_rows, np.array([iteration]))
+                _extend(dataset, values[new, :, column])
+            _extend(self._activation_rows, np.array(iterations)[new])
+        self._last_activation = iterations[-1]
 
     def test(self, net: int, iteration: int, values: npt.NDArray[np.float32]) -> None:
         """The outputs of test net `net`, averaged over one test pass made at `iteration`."""
@@ -136,21 +167,23 @@ class Writer:
                 column += output.size
             _extend(rows, np.array([iteration]))
 
-    @property
-    def window_complete(self) -> int:
-        """The last window iteration that is wholly written, or -1."""
-        return int(self._window[-1]) if self._window is not None and self._window_row else -1
-
     def flush(self) -> None:
         """Everything appended so far is in the file, for readers and for whoever comes after a kill."""
         with _disk_errors(self.path):
             self._file.flush()
+        self._unflushed = 0
 
     def reserve(self, nbytes: int) -> None:
         """Stop before HDF5 meets the end of the disk, which it cannot survive."""
-        stat = os.statvfs(self.path)
-        free = stat.f_bavail * stat.f_frsize
-        if free < RESERVE + 2 * nbytes:
+        self._unchecked += nbytes
+        self._unflushed += nbytes
+        if self._unchecked < _CHECK_EVERY:
+            return
+        self._unchecked = 0
+        with _disk_errors(self.path):
+            self._headroom.extend(self._file.id.get_filesize() + self._unflushed)
+        free = shutil.disk_usage(self.path).free
+        if free < RESERVE:
             raise RecordingFailed(
                 f"{self.path}: the disk is full ({free / 2**20:.1f} MiB left). Everything up to iteration "
                 f"{self.last_iteration} is recorded; free some space and run again, or give --out on another disk"
@@ -163,12 +196,14 @@ class Writer:
             with h5py.File(self.path, "r+", libver="latest", locking=False) as file:
                 trim(file)
                 file.attrs["closed"] = True
+            self._headroom.close()
 
     def abandon(self) -> None:
         """Let go of a file that cannot be written any further, with the rows that are complete."""
         with suppress(OSError, RuntimeError):
             self._file.close()
         with suppress(OSError, RuntimeError):
+            self._headroom.close()
             if was_left_open(self.path):
                 clear_marks(self.path)
             with h5py.File(self.path, "r+", libver="latest", locking=False) as file:
@@ -180,7 +215,20 @@ def _disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:  # HDF5 reports a failed write as either
+        if "No space left on device" in str(error):
+            raise RecordingFailed(
+                f"{path}: the disk is full. What was flushed before is recorded; free some space and run again, or "
+                "give --out on another disk"
+            ) from error
         raise RecordingFailed(f"{path}: cannot write the recording any further ({error})") from error
+
+
+def _last(rows: h5py.Dataset) -> int:
+    return int(rows[-1]) if len(rows) else -1
+
+
+def _chunk_bytes(dataset: h5py.Dataset) -> int:
+    return int(math.prod(dataset.chunks) * dataset.dtype.itemsize)
 
 
 def _extend(dataset: h5py.Dataset, rows: npt.NDArray[np.generic]) -> None:
@@ -286,7 +334,8 @@ def _rows(
     else:
         chunk = (min(1024, max(1, _BLOCK // max(1, row))), *shape)
     chunk = tuple(max(1, size) for size in chunk)
-    dataset = parent.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=chunk)
+    most = (None, *(size or None for size in shape))  # an axis of length 0 cannot be fixed
+    dataset = parent.create_dataset(name, (0, *shape), dtype, maxshape=most, chunks=chunk)
     for axis, scale in enumerate(scales):
         dataset.dims[axis].attach_scale(scale)
     dataset.attrs["description"] = description

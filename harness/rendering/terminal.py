@@ -47,7 +47,7 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """A sentence that stays on the screen."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._print(Text(text))
 
     def start(self, opening: Opening) -> None:
         self._opening = opening
@@ -65,7 +65,7 @@ class Terminal:
                 expand=True,
             )
             self._task = self._bar.add_task("", total=opening.until, completed=opening.first)
-            self._live = Live(console=self._console, refresh_per_second=4, get_renderable=self._panel)
+            self._live = Live(console=self._console, refresh_per_second=2, get_renderable=self._panel)
             self._live.start()
 
     def event(self, event: Event) -> None:
@@ -97,7 +97,11 @@ class Terminal:
         for line in outcome.last_words:
             self.say(f"Caffe said: {line}")
         style = "bold green" if outcome.code == 0 else "bold yellow" if outcome.code == 130 else "bold red"
-        self._console.print(Text(outcome.sentence, style=style), soft_wrap=True)
+        self._print(Text(outcome.sentence, style=style))
+
+    def _print(self, text: Text) -> None:
+        # a log file is searched by line, a terminal is read by people
+        self._console.print(text, soft_wrap=not self._console.is_terminal)
 
     # -- the panel --------------------------------------------------------------------------------------------------
 

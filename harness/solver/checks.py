@@ -59,6 +59,45 @@ def check_solver(solver: Any, path: Path) -> None:
             value=solver.stepsize,
             remedy="Give the number of iterations of a step",
         )
+    for field in ("snapshot", "display", "gamma"):
+        if getattr(solver, field) < 0:
+            raise BadInput("must not be negative", file=path, field=field, value=getattr(solver, field),
+                           remedy="Leave it out for 0")  # fmt: skip
+    if solver.type in ("AdaGrad", "RMSProp") and solver.momentum:
+        raise BadInput(
+            f"{solver.type} takes no momentum", file=path, field="momentum", value=f"{solver.momentum:g}",
+            remedy="Leave it out",
+        )  # fmt: skip
+    if solver.type == "RMSProp" and not 0 <= solver.rms_decay < 1:
+        raise BadInput(
+            "must lie between 0 and 1", file=path, field="rms_decay", value=f"{solver.rms_decay:g}",
+            remedy="Leave it out for 0.99",
+        )  # fmt: skip
+    if solver.weight_decay and solver.regularization_type not in ("L1", "L2"):
+        raise BadInput(
+            "no such regularization", file=path, field="regularization_type", value=solver.regularization_type,
+            remedy="L1 or L2",
+        )  # fmt: skip
+
+
+def check_layers(net: NetFile, phase: str) -> None:
+    """The net has layers in its phase, and every bottom is the top of a layer before it."""
+    made = set(net.param.input)  # nets before Input layers
+    if not net.layers:
+        raise BadInput(
+            f"no layer is left in the {phase} phase", file=net.source, remedy="Check the layers' include and exclude"
+        )
+    for layer in net.layers:
+        for bottom in layer.bottom:
+            if bottom not in made:
+                raise BadInput(
+                    f"no layer before it makes that blob in the {phase} phase",
+                    file=f"{net.source}: layer {layer.name}",
+                    field="bottom",
+                    value=bottom,
+                    remedy=nearest(bottom, made) if made else f"Is there a data layer for the {phase} phase?",
+                )
+        made.update(layer.top)
 
 
 def check_snapshot_names(solver: Any, net: NetFile, path: Path) -> None:
@@ -78,8 +117,11 @@ def check_snapshot_names(solver: Any, net: NetFile, path: Path) -> None:
             )
 
 
-def check_device(gpu: int | None, path: Path) -> None:
-    """A GPU that is asked for must be there: this runs Caffe for a moment, in a process of its own."""
+def check_device(gpu: int | None, path: Path | None) -> None:
+    """A GPU that is asked for must be there: this runs Caffe for a moment, in a process of its own.
+
+    `path` is the solver file that asks for it, None where the command line does.
+    """
     if gpu is None:
         return
     probe = f"import caffe; caffe.set_device({gpu}); caffe.set_mode_gpu()"
@@ -90,8 +132,8 @@ def check_device(gpu: int | None, path: Path) -> None:
     raise BadInput(
         "this build of Caffe is CPU-only" if cpu_only else f"Caffe cannot use GPU {gpu} on this machine",
         file=path,
-        field="solver_mode",
-        value="GPU",
+        field="solver_mode" if path else "--gpu",
+        value="GPU" if path else gpu,
         remedy="Add --cpu to run on the CPU, or use a CUDA build of Caffe (tools/setup --cuda) on a machine with a GPU",
     )
 

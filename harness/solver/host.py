@@ -23,7 +23,7 @@ from harness.recording import rundir
 from harness.recording.consumer import Consumer, End
 from harness.recording.errors import BadInput, RecordingFailed
 from harness.recording.layout import Layout
-from harness.recording.ring import Kind, Request, Ring
+from harness.recording.ring import Kind, Payload, Request, Ring
 from harness.recording.writer import Writer
 from harness.solver.job import Job
 from harness.solver.messages import pb
@@ -44,22 +44,25 @@ class Host:
         self.param = text_format.Parse(job.solver, pb.SolverParameter())
         self.net = train_net(self.param, Path(job.run))
         self.orphaned = False
+        self._lifeline = select.poll()
+        self._lifeline.register(job.lifeline, select.POLLIN)
         self.layout: Layout | None = None
+        self._heir: Consumer | None = None  # goes on with the recording when the harness process is dead
+        self._ended: dict[str, Any] = {}
 
     # -- talking to the harness process -----------------------------------------------------------------------------
 
     def alive(self) -> bool:
         """Does the harness process live? Its end of the lifeline closes with it, however it dies."""
         if not self.orphaned:
-            readable, _, _ = select.select([self.job.lifeline], [], [], 0)
-            self.orphaned = bool(readable)
+            self.orphaned = bool(self._lifeline.poll(0))
         return not self.orphaned
 
     def requested(self) -> Request:
         """What the harness process asks for now."""
         return self.ring.request
 
-    def put(self, kind: Kind, payload: bytes | np.ndarray[Any, Any], **where: Any) -> None:
+    def put(self, kind: Kind, payload: Payload, **where: Any) -> None:
         """Put a message into the ring; with nobody left to empty it, empty it into the recording here."""
         if not self.ring.put(kind, payload, alive=self.alive, **where):
             self.take_over()
@@ -71,31 +74,36 @@ class Host:
 
     def take_over(self) -> None:
         """The harness process is dead: write what lies in the ring into the recording, as it would have done."""
-        run = Path(self.job.run)
-        path = run / "recording.h5"
-        ended = {"how": "the harness process died", "at": time.strftime("%FT%T%z")}
-        self.ring.inherit()
+        path = Path(self.job.run) / "recording.h5"
         try:
-            if self.layout is not None and path.exists():
-                consumer = Consumer(self.ring, lambda layout: Writer.take_over(path, layout))
-                consumer.writer = Writer.take_over(path, self.layout)
-                for event in consumer.drain():
-                    ended |= event.facts if isinstance(event, End) else {}
-                consumer.writer.close()
+            if not self._ended:
+                self._ended = {"how": "the harness process died"}
+                self.ring.inherit()
+                if self.layout is not None and path.exists():
+                    heir = Consumer(self.ring, lambda layout: Writer.take_over(path, layout))
+                    heir.writer = Writer.take_over(path, self.layout)
+                    self._heir = heir
+            if self._heir is not None:
+                for event in self._heir.drain():
+                    self._ended |= event.facts if isinstance(event, End) else {}
         except RecordingFailed as failure:
-            ended["how"] += f"; {failure}"
+            self._heir = None
+            self._ended["how"] += f"; {failure}"
         for _ in self.ring.messages():  # what has no recording to go into
             pass
         self.ring.release()
-        (run / ".window_keys.npz").unlink(missing_ok=True)
-        rundir.write_facts(run, rundir.read_facts(run) | {"ended": ended})
 
     def leave(self) -> None:
         """See to it that all that was put into the ring is written, by whoever is there to do it."""
         while self.ring.tail < self.ring.head and self.alive():
             time.sleep(0.005)
-        if not self.alive():
-            self.take_over()
+        if self.alive():
+            return
+        self.take_over()
+        if self._heir is not None and self._heir.writer is not None:
+            self._heir.writer.close()
+        run = Path(self.job.run)
+        rundir.write_facts(run, rundir.read_facts(run) | {"ended": self._ended})
 
     # -- the run ----------------------------------------------------------------------------------------------------
 
@@ -133,11 +141,15 @@ class Host:
     def run(self) -> None:
         """Train until the end, or until asked to stop; the last message says how it ended."""
         job, param = self.job, self.param
+        np.seterr(all="ignore")  # losses overflow as Caffe's own do
         solver = self.build()
         smoothed = SmoothedLoss(param.average_loss, solver.iter)
         observer = Observer(solver, self.net, job, self, param.display, param.iter_size)
         snapshots = Snapshots(solver, Path(job.run), job.facts | {"blas": _blas()})
         self.layout = observer.layout
+        self._check_ring(self.layout)
+        if job.window_keys:
+            Path(job.window_keys).unlink(missing_ok=True)
         self.put(Kind.LAYOUT, self.layout.to_json())
         self.note("blas", **_blas())
         while self.requested() is Request.WAIT and self.alive():
@@ -155,7 +167,8 @@ class Host:
             frame = observer.after(iteration)
             frame["smoothed_loss"] = smoothed.update(iteration, np.float32(frame["loss"]))
             self.put(Kind.FRAME, frame.reshape(1), iteration=iteration)
-            self._publish(snapshots, observer)
+            if param.snapshot and solver.iter % param.snapshot == 0:  # as Solver::Step decides
+                self._publish(snapshots, observer)
 
         facts: dict[str, Any] = {}
         if solver.iter >= param.max_iter:
@@ -167,6 +180,17 @@ class Host:
         self._publish(snapshots, observer)
         facts |= {"iteration": solver.iter, "weight_digest": f"{observer.params.digest():016x}"}
         self.put(Kind.END, json.dumps(facts).encode())
+
+    def _check_ring(self, layout: Layout) -> None:
+        rows = [array.nbytes // array.shape[0] if array.shape else array.nbytes for array in layout.arrays]
+        largest = max([layout.frame_dtype.itemsize, *rows])
+        if largest > self.ring.largest:
+            raise BadInput(
+                f"too small: one message of this net has {largest:,} bytes",
+                field="--ring-mib",
+                value=self.ring.capacity >> 20,
+                remedy=f"Give at least {(largest >> 19) + 1}",
+            )
 
     def _publish(self, snapshots: Snapshots, observer: Observer) -> None:
         about = snapshots.publish(observer.params.digest, observer.passes)

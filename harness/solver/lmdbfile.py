@@ -9,9 +9,12 @@ from __future__ import annotations
 import fcntl
 import multiprocessing
 import os
+import signal
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -53,7 +56,9 @@ def open_records(source: Path, progress: Progress = lambda done, total: None) ->
     """
     entries = check(source)
     fingerprint = fingerprint_of(source, entries)
-    cached = _cache() / f"{fingerprint}.npz"
+    # the fingerprint is of a sample: an LMDB that was made anew with some labels corrected may have the same
+    changed = (source / "data.mdb").stat().st_mtime_ns
+    cached = _cache() / f"{fingerprint}-{changed:x}.npz"
     if not cached.exists():
         _scan_apart(source, cached, entries, progress)
     with np.load(cached) as arrays:
@@ -77,13 +82,14 @@ def check(source: Path) -> int:
         raise BadInput("not an LMDB: it has no data.mdb", file=source, remedy=_REMEDY)
     if not os.access(data, os.R_OK):
         raise BadInput("data.mdb cannot be read (permissions)", file=source, remedy="Give yourself read access")
-    if not os.access(lock if lock.exists() else source, os.W_OK):
+    read_only = bool(os.statvfs(source).f_flag & os.ST_RDONLY)  # there LMDB reads without a lock
+    if not read_only and not os.access(lock if lock.exists() else source, os.W_OK):
         raise BadInput(
             "lock.mdb cannot be written, and LMDB readers must",
             file=source,
             remedy="Give yourself write access to it, or copy the LMDB to a place where you have it",
         )
-    if lock.exists():
+    if lock.exists() and not read_only:
         with lock.open("r+b") as held:
             try:  # byte 0 is locked while the environment is being set up (mdb_env_excl_lock); others are readers' pids
                 fcntl.lockf(held, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, 0)
@@ -124,14 +130,24 @@ def fingerprint_of(source: Path, entries: int) -> str:
 
 def _cache() -> Path:
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "caffe-harness" / "records"
+    for cache in (home / "caffe-harness", Path(tempfile.gettempdir()) / f"caffe-harness-{os.getuid()}"):
+        with suppress(OSError):
+            (cache / "records").mkdir(parents=True, exist_ok=True)
+        if os.access(cache / "records", os.W_OK | os.X_OK):
+            break
+    return cache / "records"
 
 
 def _scan_apart(source: Path, target: Path, entries: int, progress: Progress) -> None:
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_scan, args=(str(source), str(target), sender), daemon=True)
-    child.start()
+    child = context.Process(target=_scan, args=(str(source), entries, str(target), sender), daemon=True)
+    resource_tracker.ensure_running()  # which, started later, would undo the next line
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # the child inherits it: Ctrl-C is for its parent
+    try:
+        child.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
     sender.close()
     problem = None
     try:
@@ -147,9 +163,11 @@ def _scan_apart(source: Path, target: Path, entries: int, progress: Progress) ->
         raise BadInput(problem, file=source, remedy=_REMEDY)
 
 
-def _scan(source: str, target: str, sender: Connection) -> None:
+def _scan(source: str, entries: int, target: str, sender: Connection) -> None:
     try:
         keys, labels = _read(source, sender)
+        if len(keys) != entries:
+            raise ValueError(f"damaged: {len(keys):,} of {entries:,} records can be read")
     except lmdb.Error as error:
         sender.send(f"damaged ({error})")
         return
@@ -157,7 +175,6 @@ def _scan(source: str, target: str, sender: Connection) -> None:
         sender.send(str(error))
         return
     path = Path(target)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
         np.savez(file, keys=keys, labels=labels)
         file.flush()

@@ -6,6 +6,7 @@ itself, so that the harness process stays free of Caffe.
 
 from __future__ import annotations
 
+import codecs
 import importlib.util
 import re
 import sys
@@ -57,7 +58,7 @@ def read_text(path: Path, kind: type[message.Message], what: str) -> Any:
         BadInput: no such file, not readable, a syntax error, an unknown field, a value of the wrong type.
     """
     try:
-        text = path.read_text()
+        data = path.read_bytes()
     except IsADirectoryError:
         raise BadInput(f"a directory, not a {what} prototxt", file=path, remedy="Name the file") from None
     except OSError as error:
@@ -66,11 +67,15 @@ def read_text(path: Path, kind: type[message.Message], what: str) -> Any:
             file=path,
             remedy=f"Relative paths count from the current directory ({Path.cwd()}), as for caffe train",
         ) from None
-    except UnicodeDecodeError as error:
+    if b"\0" in data:
         raise BadInput(
-            f"not a text file (byte {error.start})", file=path, remedy=f"Give a {what} prototxt, not a binary"
-        ) from None
-    return parse_text(text, kind, path)
+            f"not a text file (byte {data.index(0)})", file=path, remedy=f"Give a {what} prototxt, not a binary"
+        )
+    if data.startswith(codecs.BOM_UTF8):
+        raise BadInput(
+            "starts with a byte order mark, which Caffe cannot read", file=path, remedy="Save it as UTF-8 without one"
+        )
+    return parse_text(data.decode(errors="replace"), kind, path)  # a comment may be in any encoding
 
 
 def parse_text(text: str, kind: type[message.Message], path: Path) -> Any:

@@ -24,8 +24,8 @@ static double nonfinite(const float *x, int64_t count) {
   return (double)n;
 }
 
-/* out: sum of squares, largest magnitude, number of NaN or infinite values */
-EVERY_CPU static void norms_of(const float *x, int64_t count, double *out) {
+/* out[0], out[step], out[2 step]: l2 norm, largest magnitude, number of NaN or infinite values */
+EVERY_CPU static void norms_of(const float *x, int64_t count, double *out, int64_t step) {
   double squares[LANES] = {0}, sum = 0;
   float largest[LANES] = {0}, top = 0;
   int64_t i = 0;
@@ -45,13 +45,13 @@ EVERY_CPU static void norms_of(const float *x, int64_t count, double *out) {
     sum += squares[j];
     top = largest[j] > top ? largest[j] : top;
   }
-  out[0] = sum;
-  out[1] = isnan(sum) ? sum : top;
-  out[2] = isfinite(sum) ? 0 : nonfinite(x, count); /* squares of finite floats cannot overflow a double */
+  out[0] = sqrt(sum);
+  out[step] = isnan(sum) ? sum : top;
+  out[2 * step] = isfinite(sum) ? 0 : nonfinite(x, count); /* squares of finite floats cannot overflow a double */
 }
 
-/* out: sum of magnitudes, largest magnitude, number of zeros, number of NaN or infinite values */
-EVERY_CPU static void activity_of(const float *x, int64_t count, double *out) {
+/* out[0], out[step]…: mean magnitude, largest magnitude, share of zeros, number of NaN or infinite values */
+EVERY_CPU static void activity_of(const float *x, int64_t count, double *out, int64_t step) {
   double magnitudes[LANES] = {0}, sum = 0;
   float largest[LANES] = {0}, top = 0;
   int64_t zeros = 0, i = 0;
@@ -78,16 +78,16 @@ EVERY_CPU static void activity_of(const float *x, int64_t count, double *out) {
     sum += magnitudes[j];
     top = largest[j] > top ? largest[j] : top;
   }
-  out[0] = sum;
-  out[1] = isnan(sum) ? sum : top;
-  out[2] = (double)zeros;
-  out[3] = isfinite(sum) ? 0 : nonfinite(x, count);
+  out[0] = sum / (count > 0 ? count : 1);
+  out[step] = isnan(sum) ? sum : top;
+  out[2 * step] = (double)zeros / (count > 0 ? count : 1);
+  out[3 * step] = isfinite(sum) ? 0 : nonfinite(x, count);
 }
 
 void norms(const float *const *x, const int64_t *count, int64_t arrays, double *out) {
-  for (int64_t i = 0; i < arrays; ++i) norms_of(x[i], count[i], out + 3 * i);
+  for (int64_t i = 0; i < arrays; ++i) norms_of(x[i], count[i], out + i, arrays);
 }
 
 void activity(const float *const *x, const int64_t *count, int64_t arrays, double *out) {
-  for (int64_t i = 0; i < arrays; ++i) activity_of(x[i], count[i], out + 4 * i);
+  for (int64_t i = 0; i < arrays; ++i) activity_of(x[i], count[i], out + i, arrays);
 }

@@ -16,8 +16,8 @@ class Moments:
     """Statistics of the same arrays, again and again: `measure` reads what they hold at that time.
 
     Args:
-        what: `norms` (sum of squares, largest magnitude, NaN or infinite values), or `activity` (sum of magnitudes,
-            largest magnitude, zeros, NaN or infinite values).
+        what: `norms` (l2 norm, largest magnitude, NaN or infinite values), or `activity` (mean magnitude, largest
+            magnitude, share of zeros, NaN or infinite values).
         arrays: contiguous float32 arrays that stay where they are for as long as this is used.
     """
 
@@ -27,7 +27,7 @@ class Moments:
         self._arrays = list(arrays)  # keeps the memory alive
         self._pointers = np.array([a.ctypes.data for a in arrays], np.uintp)
         self._counts = np.array([a.size for a in arrays], np.int64)
-        self._out = np.empty((len(arrays), _WIDTH[what]), np.float64)
+        self._out = np.empty((_WIDTH[what], len(arrays)), np.float64)
         self._arguments = (
             self._pointers.ctypes.data_as(ctypes.c_void_p),
             self._counts.ctypes.data_as(ctypes.c_void_p),
@@ -36,6 +36,6 @@ class Moments:
         )
 
     def measure(self) -> npt.NDArray[np.float64]:
-        """(arrays, 3 or 4): one row an array. The next call overwrites it."""
+        """(3 or 4, arrays): one column an array. The next call overwrites it."""
         self._function(*self._arguments)
         return self._out

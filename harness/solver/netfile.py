@@ -70,6 +70,13 @@ def test_nets(solver: Any, path: Path) -> list[NetFile]:
     if remaining and (solver.HasField("net") or solver.HasField("net_param")):
         shared = read_net(solver.net, path, "net") if solver.HasField("net") else solver.net_param
         sources += [(solver.net or str(path), shared)] * remaining
+    elif remaining:
+        raise BadInput(
+            f"{len(solver.test_iter)} test_iter but {len(sources)} test nets",
+            file=path,
+            field="test_iter",
+            remedy="Give one test_net for each test_iter, or one `net` for training and testing",
+        )
     states = list(solver.test_state) or [pb.NetState()] * len(sources)
     if len(states) != len(sources):
         raise BadInput(

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from harness.recording.layout import CAPTURES, Array, Layout
-from harness.recording.ring import Kind, Ring
+from harness.recording.layout import CAPTURES, Array, Layout, runs
+from harness.recording.ring import Kind, Payload, Ring
 from harness.recording.window import clip
 from harness.solver.capture import InputCapture, KeyBook, param_arrays
 from harness.solver.job import Job
@@ -31,7 +31,7 @@ class Channel(Protocol):
 
     ring: Ring
 
-    def put(self, kind: Kind, payload: bytes | np.ndarray[Any, Any], **where: Any) -> None: ...
+    def put(self, kind: Kind, payload: Payload, **where: Any) -> None: ...
 
     def note(self, what: str, **facts: Any) -> None: ...
 
@@ -43,10 +43,10 @@ class Observer:
         self._solver, self._channel, self._display, self._iter_size = solver, channel, display, iter_size
         self._first = solver.iter
         self._iteration = solver.iter
-        self.params = ParamProbe(solver.net, net)
+        self.params = ParamProbe(solver.net, net, job.gpu is not None)
         self._activations = ActivationProbe(solver.net)
         self._outputs = OutputProbe(solver.net)
-        self.loss = LossProbe(solver.net)
+        self.loss = LossProbe(solver.net, self._outputs)
         self._tests = [_TestPass(test_net) for test_net in solver.test_nets]
 
         windows = clip(job.windows, solver.iter, job.until)
@@ -63,10 +63,7 @@ class Observer:
             windows=windows,
             arrays=self._window_arrays(capture),
         )
-        self._rows = {
-            group: [i for i, array in enumerate(self.layout.arrays) if array.group == group]
-            for group in (*CAPTURES, "key")
-        }
+        self._sending = {group: self._messages(group, min(_SLAB, channel.ring.largest)) for group in (*CAPTURES, "key")}
         self._frame = np.zeros((), self.layout.frame_dtype)
         self._displayed = self._started = time.perf_counter()
         self._seconds = 0.0
@@ -80,6 +77,15 @@ class Observer:
             arrays += (self._keys.array(),)
         return arrays
 
+    def _messages(self, group: str, largest: int) -> list[tuple[int, int, int, list[tuple[int, int]]]]:
+        """How the arrays of `group` travel: index of the first one, which they are, slabs of one that is too large."""
+        arrays = [array for array in self.layout.arrays if array.group == group]
+        index = next((i for i, array in enumerate(self.layout.arrays) if array.group == group), 0)
+        return [
+            (index + first, first, stop, arrays[first].slabs(largest) if arrays[first].nbytes > largest else [])
+            for first, stop in runs(arrays, largest)
+        ]
+
     @property
     def passes(self) -> dict[str, Any]:
         """Batches that the data layers of the train net and of each test net have given since the start."""
@@ -91,8 +97,8 @@ class Observer:
         self._iteration = iteration
         in_window = self.layout.in_window(iteration)
         self._frame["iteration"] = iteration
-        self._frame["digest"] = self.params.digest()
         self._frame["stat"][:2] = self.params.weight_stats()
+        self._frame["digest"] = self.params.digest()
         if self._inputs:
             self._inputs.begin(in_window)
         if in_window:
@@ -107,8 +113,9 @@ class Observer:
         self._seconds = now - self._started
         iteration, frame = self._iteration, self._frame
         frame["lr"] = self._solver.lr
-        frame["loss"] = self.loss() if self._pass_losses is None else self._pass_losses.mean(self._iter_size)
-        frame["output"] = self._outputs.values()
+        outputs = self._outputs.values()
+        frame["output"] = outputs
+        frame["loss"] = self.loss(outputs) if self._pass_losses is None else self._pass_losses.mean(self._iter_size)
         frame["stat"][2:5] = self.params.diff_stats()
         displayed = self._display > 0 and iteration % self._display == 0
         frame["lapse"] = now - self._displayed if displayed else 0
@@ -140,19 +147,19 @@ class Observer:
                 self._channel.put(Kind.TEST, test.take_mean(), iteration=iteration, index=net)
 
     def _send(self, group: str, values: list[npt.NDArray[np.float32]]) -> None:
-        for row, value in zip(self._rows[group], values, strict=False):
-            array = self.layout.arrays[row]
-            data = value.reshape(array.shape)
-            for start, stop in array.slabs(min(_SLAB, self._channel.ring.largest)):
-                part = data[start:stop] if array.shape else data.reshape(1)
-                self._channel.put(Kind.SLAB, part, iteration=self._iteration, index=row, start=start)
+        for index, first, stop, slabs in self._sending[group]:
+            if not slabs:
+                self._channel.put(Kind.SLAB, values[first:stop], iteration=self._iteration, index=index)
+            for start, end in slabs:
+                part = values[first].reshape(self.layout.arrays[index].shape)[start:end]
+                self._channel.put(Kind.SLAB, part, iteration=self._iteration, index=index, start=start)
 
     def _send_keys(self, iteration: int, inputs: dict[str, npt.NDArray[np.float32]]) -> None:
         assert self._keys is not None
         keys, agree = self._keys.keys(iteration, inputs)
         if not agree:
             self._channel.note("keys differ", iteration=iteration)
-        self._channel.put(Kind.SLAB, keys, iteration=iteration, index=self._rows["key"][0])
+        self._channel.put(Kind.SLAB, keys, iteration=iteration, index=self._sending["key"][0][0])
 
 
 class _TestPass:

@@ -26,6 +26,7 @@ from harness.solver.netfile import NetFile, heads, test_nets, train_net
 from harness.solver.weights import read_caffemodel, read_solverstate
 
 _OLD_TYPES = {0: "SGD", 1: "Nesterov", 2: "AdaGrad", 3: "RMSProp", 4: "AdaDelta", 5: "Adam"}
+_LARGEST_SEED = (1 << 32) - 1  # Caffe::set_random_seed takes an unsigned int
 _LIBRARIES = ("numpy", "h5py", "protobuf", "lmdb", "xxhash")
 
 
@@ -91,20 +92,24 @@ def make_plan(options: Options, progress: Callable[[int, int], None] = lambda do
     path = options.solver
     windows = merge(parse_watch(text) for text in options.watch)
     capture = _capture(options.capture)
+    _check_range("--seed", options.seed, 0, _LARGEST_SEED)
+    _check_range("--snapshot-every", options.snapshot_every, 0, (1 << 31) - 1)
+    _check_range("--ring-mib", options.ring_mib, 1, 1 << 20)
     solver = read_text(path, pb.SolverParameter, "solver")
     solver_type = _OLD_TYPES[solver.solver_type] if solver.HasField("solver_type") else solver.type
     checks.check_solver(solver, path)
     train = train_net(solver, path)
     tests = test_nets(solver, path)
     checks.check_snapshot_names(solver, train, path)
-    for net in (train, *tests):
+    for net, phase in ((train, "TRAIN"), *((test, "TEST") for test in tests)):
+        checks.check_layers(net, phase)
         checks.check_sources(net)
     weights, resume = _start(options, solver)
     state = read_solverstate(Path(resume)) if resume else None
     first = state.iteration if state else 0
     until = _until(options, solver, first)
     gpu = _device(options, solver)
-    checks.check_device(gpu, path)
+    checks.check_device(gpu, path if options.gpu is None else None)
     records = checks.read_sources((train, *tests), progress)
     for net in (train, *tests):
         checks.check_labels(net, records)
@@ -176,6 +181,11 @@ def make_plan(options: Options, progress: Callable[[int, int], None] = lambda do
         },
         remarks=tuple(remarks),
     )
+
+
+def _check_range(field: str, value: int | None, low: int, high: int) -> None:
+    if value is not None and not low <= value <= high:
+        raise BadInput(f"must be at least {low}", field=field, value=value, remedy=f"Give a number up to {high}")
 
 
 def _capture(text: str) -> tuple[str, ...]:

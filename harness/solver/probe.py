@@ -7,6 +7,7 @@ points its tops at another prefetched batch at every iteration (base_data_layer.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ class ParamProbe:
     (Net::AppendParam).
     """
 
-    def __init__(self, net: Any, prototxt: NetFile) -> None:
+    def __init__(self, net: Any, prototxt: NetFile, on_gpu: bool = False) -> None:
         specs = {layer.name: list(layer.param) for layer in prototxt.layers}
         owners: dict[int, int] = {}
         params: list[Param] = []
@@ -57,21 +58,28 @@ class ParamProbe:
         self.params = tuple(params)
         self.data: list[Floats] = [blob.data for blob in blobs]
         self.diff: list[Floats] = [blob.diff for blob in blobs]
+        # On the GPU a view shows what was last copied to the host; asking a blob for its data or diff copies it.
+        # (Not tried: no GPU was at hand.)
+        self._to_copy = blobs if on_gpu else []
         self._data_norms = Moments("norms", self.data)
         self._diff_norms = Moments("norms", self.diff)
 
     def weight_stats(self) -> npt.NDArray[np.float64]:
-        """(2, P): l2 norm, largest magnitude of every blob's data."""
-        norms = self._data_norms.measure()
-        return np.stack([np.sqrt(norms[:, 0]), norms[:, 1]])
+        """(2, P): l2 norm, largest magnitude of every blob's data. The next call overwrites it."""
+        for blob in self._to_copy:
+            _ = blob.data
+        return self._data_norms.measure()[:2]
 
     def diff_stats(self) -> npt.NDArray[np.float64]:
-        """(3, P): l2 norm, largest magnitude, NaN or infinite elements of every blob's diff."""
-        norms = self._diff_norms.measure()
-        return np.stack([np.sqrt(norms[:, 0]), norms[:, 1], norms[:, 2]])
+        """(3, P): l2 norm, largest magnitude, NaN or infinite elements of every blob's diff; as above."""
+        for blob in self._to_copy:
+            _ = blob.diff
+        return self._diff_norms.measure()
 
     def digest(self) -> int:
         """XXH3-64 over the bytes of all learnable blobs' data, in order."""
+        for blob in self._to_copy:
+            _ = blob.data
         state = xxhash.xxh3_64()
         for data in self.data:
             state.update(data.data)
@@ -101,32 +109,33 @@ class ActivationProbe:
 
     def stats(self) -> npt.NDArray[np.float64]:
         """(A, 4): mean magnitude, largest magnitude, share of zeros, NaN or infinite elements."""
-        arrays = [blob.data for blob in self._blobs]
-        activity = Moments("activity", arrays).measure()
-        counts = np.array([max(1, a.size) for a in arrays])
-        activity[:, 0] /= counts
-        activity[:, 2] /= counts
-        return activity
+        return Moments("activity", [blob.data for blob in self._blobs]).measure().T
 
 
 class LossProbe:
     """The weighted loss of one forward pass, as Net::ForwardFromTo and Layer::Forward add it up in float32."""
 
-    def __init__(self, net: Any) -> None:
+    def __init__(self, net: Any, outputs: OutputProbe) -> None:
         weights = list(net._blob_loss_weights)
-        self._layers: list[list[tuple[Any, np.float32]]] = []
+        self._outputs = outputs
+        self._layers: list[list[tuple[Any, int | None, np.float32]]] = []  # blob, its place in the outputs, weight
         for i in range(len(net.layers)):
-            tops = [(net._blobs[top], np.float32(weights[top])) for top in net._top_ids(i) if weights[top]]
+            tops = [top for top in net._top_ids(i) if weights[top]]
             if tops:
-                self._layers.append(tops)
+                self._layers.append([(net._blobs[t], outputs.scalars.get(t), np.float32(weights[t])) for t in tops])
 
-    def __call__(self) -> np.float32:
+    def __call__(self, outputs: Floats | None = None) -> np.float32:
+        """`outputs`: what the OutputProbe says now, where that is at hand; a loss is mostly an output, too."""
+        outputs = self._outputs.values() if outputs is None else outputs
         total = np.float32(0)
         for tops in self._layers:
             loss = np.float32(0)
-            for blob, weight in tops:
-                values = blob.data.ravel()
-                loss += values[0] * weight if values.size == 1 else np.dot(values, np.full_like(values, weight))
+            for blob, place, weight in tops:
+                if place is not None:
+                    loss += outputs[place] * weight
+                else:
+                    values = blob.data.ravel()
+                    loss += values[0] * weight if values.size == 1 else np.dot(values, np.full_like(values, weight))
             total += loss
         return total
 
@@ -138,6 +147,9 @@ class OutputProbe:
         self._blobs = [net._blobs[i] for i in net._outputs]
         names = [net._blob_names[i] for i in net._outputs]
         self.outputs = tuple(Output(n, int(b.count)) for n, b in zip(names, self._blobs, strict=True))
+        starts = itertools.accumulate((output.size for output in self.outputs), initial=0)
+        places = zip(net._outputs, starts, self.outputs, strict=False)
+        self.scalars = {blob: start for blob, start, output in places if output.size == 1}  # blob number: its place
 
     def values(self) -> Floats:
         """All values of all outputs, one after the other."""

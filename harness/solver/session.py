@@ -22,18 +22,18 @@ from google.protobuf import text_format
 import harness
 from harness.recording import rundir
 from harness.recording.consumer import Consumer, End, Event, Frames, Note
-from harness.recording.errors import RecordingFailed
+from harness.recording.errors import BadInput, RecordingFailed
 from harness.recording.layout import Layout
 from harness.recording.outcome import Exit, Opening, Outcome
 from harness.recording.ring import Request, Ring
-from harness.recording.writer import RESERVE, Writer
+from harness.recording.writer import HEADROOM, Writer
 from harness.solver.job import Job
 from harness.solver.plan import Plan
 from harness.solver.snapshots import prefix
 from harness.solver.solverlog import SolverLog
 
-_DRAIN_EVERY = 0.25  # seconds; each drain is one flush, whose cost the solver feels on a small machine
-_LOOK_EVERY = 0.02  # seconds between looks at how full the ring is
+_DRAIN_EVERY = 0.5  # seconds; each drain is one flush, whose cost the solver feels on a small machine
+_LOOK_EVERY = 0.05  # seconds between looks at how full the ring is
 
 
 class Display(Protocol):
@@ -75,15 +75,15 @@ class Session:
         with self._signals(), rundir.claim(out) as lock, SolverLog(out / "solver.log") as log:
             self.log = log
             rundir.write_facts(out, self.facts | {"ended": None})
-            with self._solver_process(lock) as process:
+            with self._solver_process(lock) as process, _after_others():
                 self._attend(process)
             (out / ".window_keys.npz").unlink(missing_ok=True)
             self._close_recording()
             outcome = self._outcome(process)
             if outcome.code == Exit.BAD_INPUT:
-                _remove(out, made)
+                rundir.remove(out, made)
             else:
-                rundir.write_facts(out, self.facts | {"ended": self._ended(outcome)})
+                self._write_ended(outcome)
         self.display.finish(outcome)
         return outcome
 
@@ -168,7 +168,10 @@ class Session:
                 break
             if said and open_pipe:
                 data = os.read(pipe, 1 << 20)
-                self.log.feed(data)
+                try:
+                    self.log.feed(data)
+                except RecordingFailed as failure:
+                    self._fail(failure)
                 if not data:
                     open_pipe = False
                     selector.unregister(pipe)
@@ -189,15 +192,21 @@ class Session:
                 for event in self.consumer.drain():
                     self._take(event, process)
             except RecordingFailed as failure:
-                self.failure = failure
-                self.display.say(str(failure))
-        if self.failure is not None:  # let the solver come to its end; nothing more can be written
+                self._fail(failure)
+            except BadInput as refusal:
+                self.refusal = str(refusal)
+        if self.failure is not None or self.refusal is not None:  # nothing more is written: the solver may leave
             self.ring.request = Request.QUIT
             for _ in self.ring.messages():
                 pass
             self.ring.release()
         writer = self.consumer.writer
         self.display.tick(writer.path.stat().st_size if writer else 0)
+
+    def _fail(self, failure: RecordingFailed) -> None:
+        if self.failure is None:
+            self.failure = failure
+            self.display.say(str(failure))
 
     def _take(self, event: Event, process: subprocess.Popen[bytes]) -> None:
         if isinstance(event, Layout):
@@ -217,27 +226,35 @@ class Session:
             self.display.event(event)
 
     def _begin(self, layout: Layout) -> None:
-        """The nets are built: say how large it will be, and let it train, or refuse."""
+        """The nets are built and the recording is laid out: say how large it will be, and let it train."""
         plan = self.plan
-        frames = sum(len(w) for w in layout.windows)
-        window_bytes = frames * sum(array.nbytes for array in layout.arrays)
-        row_bytes = (plan.until - plan.first) * layout.frame_dtype.itemsize
-        free = shutil.disk_usage(plan.out).free
-        if window_bytes + row_bytes + RESERVE > free:
-            self.refusal = (
-                f"--out {plan.out}: the recording needs {_mib(window_bytes + row_bytes)} MiB "
-                f"({_mib(window_bytes)} of it for {frames} window iterations) and the disk has {_mib(free)} free. "
-                "Watch fewer iterations, leave something out of --capture, or give --out on another disk"
-            )
-            self.ring.request = Request.QUIT
-            return
-        self.display.start(Opening(plan.out, plan.title, plan.first, plan.until, layout, window_bytes, row_bytes))
+        self.display.start(Opening(plan.out, plan.title, plan.first, plan.until, layout, *self._sizes(layout)))
         if self.ring.request is Request.WAIT:
             self.ring.request = Request.GO
 
     def _open_writer(self, layout: Layout) -> Writer:
-        facts = rundir.attributes(self.facts)
-        return Writer.create(self.plan.out / "recording.h5", layout, facts)
+        window, rows = self._sizes(layout)
+        frames = sum(len(w) for w in layout.windows)
+        free = shutil.disk_usage(self.plan.out).free
+        too_small = BadInput(
+            f"the recording needs {_mib(window + rows)} MiB ({_mib(window)} of it for {frames} window iterations) and "
+            f"{_mib(HEADROOM)} to spare, and the disk has {_mib(free)} free",
+            field="--out",
+            value=self.plan.out,
+            remedy="Watch fewer iterations, leave something out of --capture, or give --out on another disk",
+        )
+        if window + rows + HEADROOM > free:
+            raise too_small
+        try:
+            return Writer.create(self.plan.out / "recording.h5", layout, rundir.attributes(self.facts))
+        except RecordingFailed:
+            raise too_small from None
+
+    def _sizes(self, layout: Layout) -> tuple[int, int]:
+        """Bytes that the windows will take, and those that everything recorded at every iteration will take."""
+        frames = sum(len(w) for w in layout.windows)
+        window = frames * sum(array.nbytes for array in layout.arrays)
+        return window, (self.plan.until - self.plan.first) * layout.frame_dtype.itemsize
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
@@ -285,6 +302,12 @@ class Session:
         if self.failure is not None:
             writer.abandon()
 
+    def _write_ended(self, outcome: Outcome) -> None:
+        try:
+            rundir.write_facts(self.plan.out, self.facts | {"ended": self._ended(outcome)})
+        except OSError as error:
+            self.display.say(f"{self.plan.out / 'run.json'} does not say how the run ended ({error.strerror})")
+
     def _ended(self, outcome: Outcome) -> dict[str, Any]:
         ended: dict[str, Any] = {"code": int(outcome.code), "how": outcome.sentence, "at": time.strftime("%FT%T%z")}
         if outcome.last_words:
@@ -292,15 +315,19 @@ class Session:
         return ended | (self.end.facts if self.end else {})
 
 
-def _remove(out: Path, made: bool) -> None:
-    for entry in out.iterdir():
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
-    if made:
-        out.rmdir()
-
-
 def _mib(size: int) -> str:
     return f"{size / 2**20:,.0f}"
+
+
+@contextmanager
+def _after_others() -> Iterator[None]:
+    """When this process wakes up, it waits for a core instead of taking it from the solver (sched(7), SCHED_BATCH).
+
+    BLAS threads wait for each other: to stop one for a moment stops all of them.
+    """
+    policy = os.sched_getscheduler(0)
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, os.sched_param(0))

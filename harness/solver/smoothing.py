@@ -21,13 +21,12 @@ class SmoothedLoss:
 
     def update(self, iteration: int, loss: np.float32) -> np.float32:
         """The smoothed loss with that of `iteration` in it."""
-        with np.errstate(all="ignore"):
-            if len(self._losses) < self._size:
-                self._losses.append(loss)
-                size = len(self._losses)
-                self._smoothed = (self._smoothed * _F(size - 1) + loss) / _F(size)
-            else:
-                at = (iteration - self._start) % self._size
-                self._smoothed += (loss - self._losses[at]) / _F(self._size)
-                self._losses[at] = loss
+        if len(self._losses) < self._size:
+            self._losses.append(loss)
+            size = len(self._losses)
+            self._smoothed = (self._smoothed * _F(size - 1) + loss) / _F(size)
+        else:
+            at = (iteration - self._start) % self._size
+            self._smoothed += (loss - self._losses[at]) / _F(self._size)
+            self._losses[at] = loss
         return self._smoothed

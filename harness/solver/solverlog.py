@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 import re
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from harness.recording.errors import RecordingFailed
 from harness.solver.snapshots import final_name
 
 _LOSS = re.compile(r"(?P<head>^.*\] )Iteration (?P<n>\d+)(?: \(.* iter/s, .*s/(?P<every>\d+) iters\))?, loss = \S+$")
@@ -21,9 +23,14 @@ _SOLVE = re.compile(r"solver\.cpp:\d+\] (Solving |Learning Rate Policy: )")
 
 
 class SolverLog:
-    """Takes Caffe's output in pieces and writes it, line by line, to `path`."""
+    """Takes Caffe's output in pieces and writes it, line by line, to `path`.
+
+    Raises:
+        RecordingFailed: the disk gave out.
+    """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._file = path.open("a", encoding="utf-8")
         self._part = b""
         self._held: deque[str] = deque()
@@ -37,8 +44,10 @@ class SolverLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._shown_or_not()
-        self._file.close()
+        with suppress(OSError):  # a full disk, which was said already
+            self._shown_or_not()
+        with suppress(OSError):
+            self._file.close()
 
     def feed(self, data: bytes) -> None:
         """More of Caffe's output."""
@@ -61,8 +70,19 @@ class SolverLog:
             if match and int(match["n"]) not in self._shown:
                 break
             line = self._held.popleft()
-            self._file.write((self._rewritten(match) if match else line) + "\n")
-        self._file.flush()
+            self._say((self._rewritten(match) if match else line) + "\n")
+        self._say("")
+
+    def _say(self, text: str) -> None:
+        try:
+            self._file.write(text)
+            if not text:
+                self._file.flush()
+        except OSError as error:
+            raise RecordingFailed(
+                f"{self._path}: cannot be written any further ({error.strerror}); free some space and run again, or "
+                "give --out on another disk"
+            ) from error
 
     def _rewritten(self, match: re.Match[str]) -> str:
         iteration = int(match["n"])

@@ -1,0 +1,50 @@
+"""Space on the disk that belongs to a recording before it is needed.
+
+HDF5 does not survive a failed write: closing the file fails too, and the process segfaults when its objects are freed.
+So blocks beyond the file's end are allocated ahead of every write (fallocate(2) with FALLOC_FL_KEEP_SIZE, which does
+not change the file's size), and a full disk shows there, where nothing is broken yet.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from pathlib import Path
+
+_KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE, linux/falloc.h
+_STEP = 4 << 20  # bytes allocated at once
+
+_fallocate = ctypes.CDLL(None, use_errno=True).fallocate
+_fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+
+
+class Headroom:
+    """Allocates ahead for the file `path`: at least `margin` bytes more than asked for."""
+
+    def __init__(self, path: Path, margin: int) -> None:
+        self._path = path
+        self._margin = margin
+        self._fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        self._end = os.fstat(self._fd).st_size
+
+    def extend(self, end: int) -> None:
+        """Have blocks for the file's bytes up to `end`.
+
+        Raises:
+            OSError: the disk has none left.
+        """
+        wanted = end + self._margin
+        if wanted <= self._end:
+            return
+        wanted += _STEP
+        if _fallocate(self._fd, _KEEP_SIZE, self._end, wanted - self._end) != 0:
+            number = ctypes.get_errno()
+            if number not in (errno.EOPNOTSUPP, errno.ENOSYS):  # a file system that cannot: do without
+                raise OSError(number, os.strerror(number), str(self._path))
+        self._end = wanted
+
+    def close(self) -> None:
+        """Give back what was not used."""
+        os.ftruncate(self._fd, os.fstat(self._fd).st_size)
+        os.close(self._fd)

@@ -1,0 +1,288 @@
+"""The recording's own parts: windows, names, the ring, the writer's rows, the reader's refusals."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import shutil
+import struct
+from contextlib import suppress
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.recording import BadInput, Recording, RecordingError, Window
+from harness.recording.consumer import Consumer, Frames
+from harness.recording.layout import (
+    CAPTURES,
+    STATS,
+    Activation,
+    Array,
+    Head,
+    Layout,
+    Output,
+    Param,
+    link_names,
+)
+from harness.recording.repair import lookup3, mend, was_left_open
+from harness.recording.ring import Kind, Ring
+from harness.recording.window import clip, merge, parse_watch
+from harness.recording.writer import Writer
+
+numbers = st.integers(0, 10**7)
+windows = st.lists(st.tuples(numbers, st.integers(1, 50)).map(lambda w: Window(w[0], w[0] + w[1])), max_size=8)
+
+
+# -- windows ---------------------------------------------------------------------------------------------------------
+
+
+@given(numbers, st.integers(1, 10**6))
+def test_a_window_is_read_as_it_is_written(start: int, size: int) -> None:
+    window = Window(start, start + size)
+    assert parse_watch(str(window)) == window
+    assert len(window) == size
+    assert start in window
+    assert start + size not in window
+
+
+@given(st.text(max_size=12) | st.from_regex(r"[-+ 0-9:.]{0,8}", fullmatch=True))
+def test_anything_else_is_refused_with_the_value(text: str) -> None:
+    with suppress(BadInput):
+        window = parse_watch(text)
+        assert 0 <= window.start < window.stop
+        assert [int(part) for part in text.split(":")] == [window.start, window.stop]
+        return
+    with pytest.raises(BadInput, match="--watch A:B") as refusal:
+        parse_watch(text)
+    assert refusal.value.value == text
+
+
+@given(windows)
+def test_merging_keeps_every_iteration_and_nothing_else(parts: list[Window]) -> None:
+    merged = merge(parts)
+    assert {t for w in merged for t in range(w.start, w.stop)} == {t for w in parts for t in range(w.start, w.stop)}
+    assert all(a.stop < b.start for a, b in itertools.pairwise(merged))
+
+
+@given(windows, numbers, st.integers(0, 100))
+def test_clipping_keeps_what_lies_inside(parts: list[Window], start: int, size: int) -> None:
+    inside = {t for w in clip(parts, start, start + size) for t in range(w.start, w.stop)}
+    assert inside == {t for w in parts for t in range(w.start, w.stop) if start <= t < start + size}
+
+
+# -- names -----------------------------------------------------------------------------------------------------------
+
+names = st.sets(
+    st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=6) | st.from_regex(r"[a%/.]{0,5}", fullmatch=True),
+    max_size=8,
+)
+
+
+@settings(deadline=None)
+@given(names)
+def test_any_names_live_side_by_side_in_one_group(names: set[str]) -> None:
+    paths = link_names(names)
+    assert len(set(paths.values())) == len(names)
+    with h5py.File("memory", "w", driver="core", backing_store=False) as file:
+        for name, path in paths.items():
+            file.create_dataset(f"group/{path}", data=0).attrs["name"] = name
+        for name, path in paths.items():
+            assert file[f"group/{path}"].attrs["name"] == name
+
+
+def test_a_name_with_slashes_is_its_own_path() -> None:
+    assert link_names(["loss1/loss1", "data"]) == {"loss1/loss1": "loss1/loss1", "data": "data"}
+    assert link_names(["loss1", "loss1/loss1"]) == {"loss1": "loss1", "loss1/loss1": "loss1%2Floss1"}
+
+
+# -- ring and file ---------------------------------------------------------------------------------------------------
+
+
+def layout_of(blobs: int = 2, window: Window | None = None) -> Layout:
+    params = tuple(Param(f"conv{i}/3x3", 0, (3, 4), 1.0, 1.0) for i in range(blobs))
+    arrays = [Array(kind, p.layer, p.index, p.shape) for kind in CAPTURES[:3] for p in params]
+    return Layout(
+        params=params,
+        outputs=(Output("loss1/loss1", 1), Output("prob", 3)),
+        test_outputs=((Output("loss", 1),),),
+        heads=(Head("loss1/loss1", 1.0, 3),),
+        activations=(Activation("data", (8, 1, 2, 2)),),
+        windows=(window,) if window else (),
+        arrays=tuple(arrays) if window else (),
+    )
+
+
+def frame(layout: Layout, iteration: int) -> np.ndarray:
+    row = np.zeros(1, layout.frame_dtype)
+    row["iteration"] = iteration
+    row["loss"] = iteration / 7
+    row["digest"] = iteration * 0x9E3779B97F4A7C15 % 2**64
+    row["output"] = np.arange(4) + iteration
+    row["stat"] = np.arange(len(STATS))[:, None] + iteration
+    return row
+
+
+@pytest.mark.parametrize("layout", [layout_of(), layout_of(5, Window(3, 9))])
+def test_a_layout_survives_its_json(layout: Layout) -> None:
+    assert Layout.from_json(layout.to_json()) == layout
+
+
+@given(st.lists(st.integers(0, 900), min_size=1, max_size=60), st.integers(1, 8))
+def test_the_ring_gives_back_what_was_put_in_order(sizes: list[int], batch: int) -> None:
+    ring = Ring.create(4096)
+    out: list[bytes] = []
+    for start in range(0, len(sizes), batch):
+        for number, size in enumerate(sizes[start : start + batch], start):
+            payload = bytes([number % 251]) * size
+            while not ring.put(Kind.NOTE, payload, iteration=number, alive=lambda: False):
+                out += [bytes(m.payload) for m in ring.messages()]
+                ring.release()
+    out += [bytes(m.payload) for m in ring.messages()]
+    assert out == [bytes([n % 251]) * size for n, size in enumerate(sizes)]
+
+
+def test_a_message_larger_than_the_ring_is_refused() -> None:
+    ring = Ring.create(4096)
+    with pytest.raises(ValueError, match="does not fit"):
+        ring.put(Kind.NOTE, bytes(4000))
+    assert ring.put(Kind.NOTE, bytes(ring.largest))
+
+
+def _produce(fd: int, layout: bytes, count: int) -> None:
+    ring, plan = Ring(fd), Layout.from_json(layout)
+    ring.put(Kind.LAYOUT, layout)
+    for t in range(count):
+        for index, array in enumerate(plan.arrays if plan.in_window(t) else ()):
+            for start, stop in array.slabs(16):
+                values = np.full((stop - start, 4), t + index / 10 + start, np.float32)
+                ring.put(Kind.SLAB, values, iteration=t, index=index, start=start)
+        ring.put(Kind.FRAME, frame(plan, t), iteration=t)
+    ring.put(Kind.END, b"{}")
+
+
+def test_a_slow_reader_makes_the_writer_wait_and_loses_nothing(tmp_path: Path) -> None:
+    """Another process fills a ring that is far too small; 500 frames, a window inside."""
+    layout = layout_of(3, Window(100, 140))
+    ring = Ring.create(8192)
+    child = multiprocessing.get_context("fork").Process(target=_produce, args=(ring.fd, layout.to_json(), 500))
+    child.start()
+    consumer = Consumer(ring, lambda plan: Writer.create(tmp_path / "recording.h5", plan, {"heads": "[]"}))
+    seen = 0
+    while seen < 500:
+        seen += sum(len(event.rows) for event in consumer.drain() if isinstance(event, Frames))
+        assert ring.head - ring.tail <= ring.capacity
+    child.join()
+    assert consumer.writer is not None
+    consumer.writer.close()
+    with Recording(tmp_path) as recording:
+        assert list(recording.iterations) == list(range(500))
+        assert recording.series("digest")[499] == frame(layout, 499)["digest"][0]
+        assert recording.stat("update_l2")["conv2/3x3/0"][77] == 5 + 77
+        assert list(recording.output("prob")[5]) == [6, 7, 8]
+        assert recording.windows == (Window(100, 140),)
+        for t in (100, 139):
+            assert np.array_equal(
+                recording.gradient(t, "conv1/3x3"),
+                np.array([[np.float32(t + 0.4 + row)] * 4 for row in range(3)], np.float32),
+            )
+
+
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """One recording of 20 frames twice: closed, and as a killed writer leaves it."""
+    home = tmp_path_factory.mktemp("twins")
+    ring = Ring.create(1 << 20)
+    _produce(ring.fd, layout_of(2, Window(5, 7)).to_json(), 20)
+    consumer = Consumer(ring, lambda plan: Writer.create(home / "closed.h5", plan, {"heads": "[]"}))
+    consumer.drain()
+    shutil.copy(home / "closed.h5", home / "open.h5")
+    assert consumer.writer is not None
+    consumer.writer.close()
+    return home / "closed.h5", home / "open.h5"
+
+
+@pytest.fixture
+def written(tmp_path: Path, twins: tuple[Path, Path]) -> Path:
+    """A recording that was never closed."""
+    return Path(shutil.copy(twins[1], tmp_path / "recording.h5"))
+
+
+@pytest.fixture(scope="module")
+def whole(twins: tuple[Path, Path]) -> bytes:
+    """The bytes of a closed recording."""
+    return twins[0].read_bytes()
+
+
+def test_a_dead_writers_file_is_mended_at_the_next_touch(written: Path) -> None:
+    assert was_left_open(written)
+    with pytest.raises(OSError, match=r"already open for write|consistency"):
+        h5py.File(written)
+    with Recording(written) as recording:
+        assert len(recording.iterations) == 20
+    with h5py.File(written) as file:
+        assert file["iteration"].shape == (20,)
+
+
+def test_rows_of_unequal_length_are_cut_to_the_complete_ones(written: Path) -> None:
+    mend(written)
+    with h5py.File(written, "r+", libver="latest") as file:
+        file["loss"].resize(22, axis=0)
+        file["stat/weight_l2"].resize(19, axis=0)
+        file["window/weight/conv0/3x3/0"].resize(3, axis=0)
+        file.swmr_mode = True
+        file.flush()
+        shutil.copy(written, written.with_name("cut.h5"))
+    mend(written.with_name("cut.h5"))
+    with h5py.File(written.with_name("cut.h5")) as file:
+        assert {file[name].shape[0] for name in ("iteration", "loss", "lr", "stat/weight_l2", "output/prob")} == {19}
+        assert file["window/weight/conv0/3x3/0"].shape[0] == 2
+
+
+def test_the_checksum_is_hdf5s_own(written: Path) -> None:
+    raw = written.read_bytes()[:48]
+    assert struct.unpack("<L", raw[44:])[0] == lookup3(raw[:44])
+
+
+@settings(deadline=None, max_examples=60)
+@given(share=st.floats(0, 0.999))
+def test_a_file_cut_short_is_a_recording_error(
+    whole: bytes, tmp_path_factory: pytest.TempPathFactory, share: float
+) -> None:
+    path = tmp_path_factory.mktemp("cut") / "recording.h5"
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(RecordingError, match=r"truncated or damaged|not a recording"):
+        Recording(path)
+
+
+def test_refusals_say_why(tmp_path: Path, written: Path) -> None:
+    with pytest.raises(RecordingError, match="no such recording"):
+        Recording(tmp_path / "nowhere")
+    (tmp_path / "text.h5").write_text("not HDF5" * 50)
+    with pytest.raises(RecordingError, match="not a recording"):
+        Recording(tmp_path / "text.h5")
+    with h5py.File(tmp_path / "other.h5", "w", libver="latest") as file:
+        file["x"] = 1
+    with pytest.raises(RecordingError, match="not a recording"):
+        Recording(tmp_path / "other.h5")
+    with h5py.File(tmp_path / "old.h5", "w") as file:
+        file["x"] = 1
+    with pytest.raises(RecordingError, match="not a recording"):
+        Recording(tmp_path / "old.h5")
+    mend(written)
+    with h5py.File(written, "r+", libver="latest") as file:
+        file.attrs["format_version"] = 2
+    with pytest.raises(RecordingError, match=r"format 2, and this harness reads up to format 1. Update the harness"):
+        Recording(written)
+
+
+def test_labelled_arrays_say_what_they_are(written: Path) -> None:
+    with Recording(written) as recording:
+        norms = recording.stat("weight_l2")
+        assert norms.dims == ("iteration", "param")
+        assert norms.labels == ("conv0/3x3/0", "conv1/3x3/0")
+        assert np.asarray(norms).shape == (20, 2)
+        assert "iterations 0…19" in repr(recording)
