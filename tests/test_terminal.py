@@ -39,17 +39,17 @@ def on_a_terminal(*arguments: object) -> tuple[int, str]:
 
 
 def test_the_panel_shows_the_run(small: Path) -> None:
-    (small / "solver.prototxt").write_text(solver_text(small / "net.prototxt", small / "native", max_iter=800))
-    code, screen = on_a_terminal("--solver", small / "solver.prototxt", "--out", small / "run", "--watch", "300:310")
+    (small / "solver.prototxt").write_text(solver_text(small / "net.prototxt", small / "native", max_iter=3000))
+    code, screen = on_a_terminal("--solver", small / "solver.prototxt", "--out", small / "run", "--watch", "2500:2510")
     assert code == 0
-    assert "800/800" in screen
+    assert "3000/3000" in screen
     assert "loss3/loss3" in screen
     assert "ln(classes) = 1.609" in screen  # five classes
-    assert re.search(r"300:310 opens in \d+ iterations", screen)
-    assert "300:310 complete" in screen
+    assert re.search(r"2500:2510 opens in [\d,]+ iterations", screen)
+    assert "2500:2510 complete" in screen
     assert "‖update‖ / ‖weight‖" in screen
-    assert re.search(r"KiB for 800 iterations, .* for 10 iterations in the window 300:310", screen)
-    assert "Done: iteration 800" in screen
+    assert re.search(r"for 3,000 iterations, .* for 10 iterations in the window 2500:2510", screen)
+    assert "Done: iteration 3000" in screen
 
 
 def test_elsewhere_there_are_plain_lines_and_the_result_on_stdout(small: Path) -> None:

@@ -8,18 +8,12 @@ import selectors
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Protocol
 
-import numpy as np
-from google.protobuf import text_format
-
-import harness
 from harness.recording import rundir
 from harness.recording.consumer import Consumer, End, Event, Frames, Note
 from harness.recording.errors import BadInput, RecordingFailed
@@ -27,9 +21,8 @@ from harness.recording.layout import Layout
 from harness.recording.outcome import Exit, Opening, Outcome
 from harness.recording.ring import Request, Ring
 from harness.recording.writer import HEADROOM, Writer
-from harness.solver.job import Job
+from harness.solver.launch import solver_process
 from harness.solver.plan import Plan
-from harness.solver.snapshots import prefix
 from harness.solver.solverlog import SolverLog
 
 _DRAIN_EVERY = 0.5  # seconds; each drain is one flush, whose cost the solver feels on a small machine
@@ -75,7 +68,7 @@ class Session:
         with self._signals(), rundir.claim(out) as lock, SolverLog(out / "solver.log") as log:
             self.log = log
             rundir.write_facts(out, self.facts | {"ended": None})
-            with self._solver_process(lock) as process, _after_others():
+            with solver_process(self.plan, self.facts, self.ring, lock) as process, _after_others():
                 self._attend(process)
             (out / ".window_keys.npz").unlink(missing_ok=True)
             self._close_recording()
@@ -87,70 +80,7 @@ class Session:
         self.display.finish(outcome)
         return outcome
 
-    # -- the solver process -----------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _solver_process(self, lock: int) -> Iterator[subprocess.Popen[bytes]]:
-        lifeline, held = os.pipe()
-        job = self._job(lifeline, lock)
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "harness.solver.host"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=(self.ring.fd, lifeline, lock),
-            env=self._environment(),
-            start_new_session=True,  # the terminal's Ctrl-C is for the harness process, which passes it on
-        )
-        os.close(lifeline)
-        try:
-            assert process.stdin is not None
-            with suppress(BrokenPipeError):  # it is dead already
-                process.stdin.write(job.to_json().encode())
-                process.stdin.close()
-            yield process
-        finally:
-            process.kill()
-            process.wait()
-            os.close(held)
-
-    def _environment(self) -> dict[str, str]:
-        paths = [str(Path(harness.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-        return dict(os.environ) | {
-            "OPENBLAS_NUM_THREADS": str(self.plan.blas_threads),
-            "PYTHONPATH": os.pathsep.join(paths),
-        }
-
-    def _job(self, lifeline: int, lock: int) -> Job:
-        plan, out = self.plan, self.plan.out.resolve()
-        solver = type(plan.solver)()
-        solver.CopyFrom(plan.solver)
-        solver.snapshot_prefix = prefix(out, plan.snapshot_name)
-        Path(solver.snapshot_prefix).parent.mkdir(parents=True, exist_ok=True)
-        keys = None
-        if plan.keys is not None:
-            keys = str(out / ".window_keys.npz")
-            np.savez(keys, iteration=plan.keys.iteration, key=plan.keys.key, label=plan.keys.label)
-        return Job(
-            run=str(out),
-            solver=text_format.MessageToString(solver),
-            solver_type=plan.solver_type,
-            gpu=plan.gpu,
-            until=plan.until,
-            windows=plan.windows,
-            capture=plan.capture,
-            weights=plan.weights,
-            resume=plan.resume,
-            heads=plan.heads,
-            window_keys=keys,
-            label_blob=plan.keys.label_blob if plan.keys else None,
-            facts={
-                name: self.facts[name] for name in ("random_seed", "blas_threads", "caffe", "data", "solver", "net")
-            },
-            ring=self.ring.fd,
-            lifeline=lifeline,
-            lock=lock,
-        )
+    # -- while it trains ----------------------------------------------------------------------------------------------
 
     def _attend(self, process: subprocess.Popen[bytes]) -> None:
         """Empty the log pipe and the ring until the solver process is gone, and once more after that."""

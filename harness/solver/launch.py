@@ -1,0 +1,90 @@
+"""Start the solver process with its job, and see to its end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf import text_format
+
+import harness
+from harness.recording.ring import Ring
+from harness.solver.job import Job
+from harness.solver.plan import Plan
+from harness.solver.snapshots import prefix
+
+# What of run.json is repeated beside every snapshot.
+_SNAPSHOT_FACTS = ("random_seed", "blas_threads", "caffe", "data", "solver", "net")
+
+
+@contextmanager
+def solver_process(plan: Plan, facts: Mapping[str, Any], ring: Ring, lock: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A solver process at work on `plan`; its output is a pipe. It is gone when the block is left.
+
+    It inherits the `ring`, the run directory's `lock`, and a lifeline: a pipe whose other end closes with this process.
+    """
+    lifeline, held = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "harness.solver.host"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        pass_fds=(ring.fd, lifeline, lock),
+        env=_environment(plan),
+        start_new_session=True,  # the terminal's Ctrl-C is for the harness process, which passes it on
+    )
+    os.close(lifeline)
+    try:
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):  # it is dead already
+            process.stdin.write(_job(plan, facts, ring.fd, lifeline, lock).to_json().encode())
+            process.stdin.close()
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        os.close(held)
+
+
+def _environment(plan: Plan) -> dict[str, str]:
+    paths = [str(Path(harness.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return dict(os.environ) | {
+        "OPENBLAS_NUM_THREADS": str(plan.blas_threads),
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
+
+
+def _job(plan: Plan, facts: Mapping[str, Any], ring: int, lifeline: int, lock: int) -> Job:
+    out = plan.out.resolve()
+    solver = type(plan.solver)()
+    solver.CopyFrom(plan.solver)
+    solver.snapshot_prefix = prefix(out, plan.snapshot_name)
+    Path(solver.snapshot_prefix).parent.mkdir(parents=True, exist_ok=True)
+    keys = None
+    if plan.keys is not None:
+        keys = str(out / ".window_keys.npz")
+        np.savez(keys, iteration=plan.keys.iteration, key=plan.keys.key, label=plan.keys.label)
+    return Job(
+        run=str(out),
+        solver=text_format.MessageToString(solver),
+        solver_type=plan.solver_type,
+        gpu=plan.gpu,
+        until=plan.until,
+        windows=plan.windows,
+        capture=plan.capture,
+        weights=plan.weights,
+        resume=plan.resume,
+        heads=plan.heads,
+        window_keys=keys,
+        label_blob=plan.keys.label_blob if plan.keys else None,
+        facts={name: facts[name] for name in _SNAPSHOT_FACTS},
+        ring=ring,
+        lifeline=lifeline,
+        lock=lock,
+    )

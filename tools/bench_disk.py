@@ -1,0 +1,108 @@
+"""How fast a window of bvlc_googlenet gets onto the disk when the solver is not what limits it, against `dd`.
+
+A process in the solver's place puts frames of the real shape (three times all 128 blobs, and the images) into the ring
+as fast as there is room; this process empties it as the harness process does. The time runs until the file is closed
+and on the disk (fdatasync). `dd` writes as many zeros beside it, with conv=fdatasync, in blocks as large as the slabs.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from harness.recording.consumer import Consumer, End
+from harness.recording.layout import CAPTURES, Array, Layout, runs
+from harness.recording.ring import Kind, Request, Ring
+from harness.recording.window import Window
+from harness.recording.writer import Writer
+from harness.solver.messages import pb, read_text
+from harness.solver.netfile import train_net
+
+BATCH = 32
+SLAB = 16 << 20
+
+
+def produce(ring: Ring, solver: Path, iterations: int) -> None:
+    """In the solver's place: shapes from the real net, values from a random generator."""
+    import caffe
+
+    from harness.solver.capture import param_arrays
+    from harness.solver.probe import ParamProbe
+
+    caffe.init_log(2, True)
+    file = train_net(read_text(solver, pb.SolverParameter, "solver"), solver)
+    probe = ParamProbe(caffe.Net(str(file.source), caffe.TRAIN), file)
+    inputs = (Array("input", "data", None, (BATCH, 3, 224, 224)), Array("input", "label", None, (BATCH,)))
+    arrays = param_arrays(probe, CAPTURES) + inputs
+    layout = Layout(probe.params, (), (), (), (), (Window(0, iterations),), arrays)
+    random = np.random.default_rng(0)
+    values = [random.random(array.shape, np.float32) for array in arrays]
+    frame = np.zeros(1, layout.frame_dtype)
+    ring.put(Kind.LAYOUT, layout.to_json())
+    while ring.request is Request.WAIT:
+        time.sleep(0.001)
+    for iteration in range(iterations):
+        for first, stop in runs(arrays, SLAB):
+            if stop > first + 1 or arrays[first].nbytes <= SLAB:
+                ring.put(Kind.SLAB, values[first:stop], iteration=iteration, index=first)
+                continue
+            for start, end in arrays[first].slabs(SLAB):
+                ring.put(Kind.SLAB, values[first][start:end], iteration=iteration, index=first, start=start)
+        frame["iteration"] = iteration
+        ring.put(Kind.FRAME, frame, iteration=iteration)
+    ring.put(Kind.END, b"{}")
+
+
+def record(home: Path, solver: Path, iterations: int, ring_mib: int = 128) -> tuple[int, float]:
+    """Bytes of a recording of `iterations` frames, and the seconds until it was on the disk."""
+    path = home / "disk.h5"
+    ring = Ring.create(ring_mib << 20)
+    consumer = Consumer(ring, lambda layout: Writer.create(path, layout, {}))
+    with subprocess.Popen(
+        [sys.executable, __file__, str(ring.fd), str(solver), str(iterations)],
+        pass_fds=(ring.fd,),
+        env=dict(os.environ) | {"OPENBLAS_NUM_THREADS": "1"},
+    ) as process:
+        while not consumer.drain():
+            if process.poll() is not None:
+                raise RuntimeError("the process in the solver's place ended before it said what it has")
+            time.sleep(0.01)
+        started = time.perf_counter()
+        ring.request = Request.GO
+        while not any(isinstance(event, End) for event in consumer.drain()):
+            if process.poll() not in (None, 0):
+                raise RuntimeError("the process in the solver's place died")
+            time.sleep(0.001)
+    assert consumer.writer is not None
+    consumer.writer.close()
+    _sync(path)
+    took = time.perf_counter() - started
+    size = path.stat().st_size
+    path.unlink()
+    return size, took
+
+
+def dd(home: Path, size: int) -> float:
+    """Bytes per second with which dd writes about `size` bytes to the disk."""
+    path = home / "dd"
+    blocks = max(1, size // SLAB)
+    command = ["dd", "if=/dev/zero", f"of={path}", f"bs={SLAB}", f"count={blocks}", "conv=fdatasync"]
+    started = time.perf_counter()
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    took = time.perf_counter() - started
+    path.unlink()
+    return blocks * SLAB / took
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fdatasync(file.fileno())
+
+
+if __name__ == "__main__":
+    produce(Ring(int(sys.argv[1])), Path(sys.argv[2]), int(sys.argv[3]))

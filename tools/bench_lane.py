@@ -1,0 +1,95 @@
+"""One lane of a comparison: a solver that trains a few iterations whenever it is its turn.
+
+    python bench_lane.py bare SOCKET SOLVER
+    python bench_lane.py harness SOCKET RUN.PY'S ARGUMENTS…
+
+`bare` is pycaffe and nothing else. `harness` is harness/run.py as a user starts it, but for one thing: its solver
+process (this file again, as `host`) waits for its turn after a frame has gone into the ring.
+
+SOCKET is an inherited file descriptor. A lane that has made its iterations sends its process id; what comes back is how
+many it may make next.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from typing import Any
+from unittest import mock
+
+
+class Turns:
+    """A lane's end of the socket."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._left = 1  # the first iteration is made at once: until then nothing is warm
+
+    def iteration_made(self) -> bool:
+        """Waits here when it is the other lane's turn. False: there will be no more turns."""
+        self._left -= 1
+        if not self._left:
+            self._socket.send(str(os.getpid()).encode())
+            self._left = int(self._socket.recv(32) or 0)
+        return self._left > 0
+
+
+def bare(turns: Turns, path: str) -> None:
+    import caffe
+
+    caffe.init_log(0, True)
+    caffe.set_mode_cpu()
+    solver = caffe.SGDSolver(path)
+    while True:
+        solver.step(1)
+        if not turns.iteration_made():
+            return
+
+
+def harness(descriptor: int, arguments: list[str]) -> int:
+    from harness import run
+
+    start = subprocess.Popen
+
+    def start_host(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        if command[-1] == "harness.solver.host":
+            command = [sys.executable, "-P", __file__, "host", str(descriptor)]
+            options["pass_fds"] = (*options["pass_fds"], descriptor)
+        return start(command, **options)
+
+    with mock.patch.object(subprocess, "Popen", start_host):
+        return run.main(arguments)
+
+
+def host(turns: Turns) -> None:
+    import caffe
+
+    from harness.recording.ring import Kind
+    from harness.solver.host import Host
+    from harness.solver.job import Job
+
+    class WaitingHost(Host):
+        def put(self, kind: Kind, payload: Any, **where: int) -> None:
+            super().put(kind, payload, **where)
+            if kind is Kind.FRAME:
+                turns.iteration_made()
+
+    caffe.init_log(0, True)
+    WaitingHost(Job.from_json(sys.stdin.read())).run()
+
+
+def main() -> int:
+    role, descriptor, *rest = sys.argv[1:]
+    if role == "bare":
+        bare(Turns(int(descriptor)), *rest)
+    elif role == "harness":
+        return harness(int(descriptor), rest)
+    else:
+        host(Turns(int(descriptor)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,227 @@
+"""What recording costs: training with the harness against bare pycaffe on this machine, now.
+
+Each row trains the same solver in two lanes, `solver.step(1)` alone and `harness/run.py` (with its live panel), a few
+iterations each in turn, and says the median ratio of neighbouring turns. Two more rows: how fast a window gets onto the
+disk, against dd; and whether both processes stay as small as they were.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import bench_disk
+import bench_memory
+import numpy as np
+from bench_nets import PROBLEMS, ROOT
+from bench_turns import Comparison, LaneDied, compare
+from rich.console import Console
+from rich.table import Table
+from rich_argparse import RawDescriptionRichHelpFormatter
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure and what issue 2 demands of it. `low` and `high` enclose the true median (95 %)."""
+
+    name: str
+    what: str
+    value: float
+    unit: str
+    bound: float
+    at_most: bool = True
+    low: float | None = None
+    high: float | None = None
+    detail: str = ""
+    raw: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def holds(self) -> bool:
+        return self.value <= self.bound if self.at_most else self.value >= self.bound
+
+    @property
+    def verdict(self) -> str:
+        """`NO` where the pairs show it, `NO?` where they scatter so much that the bound may hold."""
+        best = self.low if self.at_most else self.high
+        unclear = best is not None and (best <= self.bound if self.at_most else best >= self.bound)
+        return "yes" if self.holds else "NO?" if unclear else "NO"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much to measure."""
+
+    pairs: int | None = None
+    quick: bool = False
+    priority: int = 0
+
+    def of(self, pairs: int) -> int:
+        """So many pairs where `pairs` is right and nothing else was asked for."""
+        return self.pairs or (max(2, pairs // 5) if self.quick else pairs)
+
+
+def median(values: Sequence[float]) -> tuple[float, float, float]:
+    """Low, median, high: the median, and the order statistics that enclose the true one 19 times out of 20."""
+    ordered = sorted(values)
+    skip = max(0, int(len(ordered) / 2 - 0.98 * len(ordered) ** 0.5))
+    return ordered[skip], float(np.median(ordered)), ordered[-1 - skip]
+
+
+def ratio_row(name: str, what: str, bound: float, compared: Comparison) -> Row:
+    ratios = compared.ratios
+    low, value, high = median(ratios)
+    each = 1000 * float(np.median(compared.bare)) / compared.turn
+    detail = (
+        f"bare {each:.1f} ms an iteration; {len(ratios)} pairs of {compared.turn}; two bare turns differ by "
+        f"{compared.noise:.1%}; CPU time ×{compared.harness_cpu / compared.bare_cpu:.3f}"
+    )
+    return Row(name, what, value, "× bare", bound, True, low, high, detail, asdict(compared))
+
+
+def training(
+    problem: str, bound: float, pairs: int, window: bool = False
+) -> Callable[[str, Path, Effort], Iterator[Row]]:
+    def rows(name: str, home: Path, effort: Effort) -> Iterator[Row]:
+        made = PROBLEMS[problem](home)
+        compared = compare(home, made.solver, made.turn, effort.of(pairs), window=window, priority=effort.priority)
+        what = f"{problem}, all of it captured in a window" if window else f"{problem}, every iteration recorded"
+        yield ratio_row(name, what, bound, compared)
+
+    return rows
+
+
+def disk(name: str, home: Path, effort: Effort) -> Iterator[Row]:
+    solver = PROBLEMS["googlenet_shapes"](home).solver
+    ours, theirs = [], []
+    for _ in range(effort.of(3)):
+        size, took = bench_disk.record(home, solver, 3 if effort.quick else 12)
+        ours.append(size / took)
+        theirs.append(bench_disk.dd(home, size))
+    low, value, high = median([mine / its for mine, its in zip(ours, theirs, strict=True)])
+    speeds = f"{np.median(ours) / 1e6:,.0f} MB/s, dd {np.median(theirs) / 1e6:,.0f} MB/s"
+    detail = f"{speeds}, {len(ours)} times {size / 1e6:,.0f} MB, both with fdatasync"
+    raw = {"ours": ours, "dd": theirs}
+    yield Row(name, "googlenet windows onto the disk", value, "× dd", 0.5, False, low, high, detail, raw)
+
+
+def memory(name: str, home: Path, effort: Effort) -> Iterator[Row]:
+    made = PROBLEMS["tiny"](home)
+    ring = 1
+    seen = bench_memory.measure(home, made.solver, made.turn, 4000 if effort.quick else 20_000, ring)
+    growth = {"solver": seen.growth(seen.solver), "harness": seen.growth(seen.harness)}
+    detail = f"{seen.iterations[-1]:,} iterations; " + ", ".join(
+        f"{who} {sizes[-1] / 2**20:.0f} MiB {growth[who]:+,.0f} B"
+        for who, sizes in (("solver", seen.solver), ("harness", seen.harness))
+    )
+    raw = {n: getattr(seen, n).tolist() for n in ("iterations", "solver", "harness")} | {"growth": growth}
+    yield Row(name, "growth of a process, per 1000 iterations", seen.worst / 1024, "KiB", 32, detail=detail, raw=raw)
+    yield Row("ring", f"shared memory under --ring-mib {ring}", seen.ring / 2**20, "MiB", ring + 4096 / 2**20)
+
+
+ROWS: dict[str, Callable[[str, Path, Effort], Iterator[Row]]] = {
+    "glyphs280": training("glyphs280", 1.02, 20),
+    "lenet": training("lenet", 1.05, 20),
+    "googlenet": training("googlenet", 1.005, 8),
+    "window": training("glyphs280", 1.10, 20, window=True),
+    "disk": disk,
+    "memory": memory,
+}
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on, and what disturbs them."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return {
+        "cpu": next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown"),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "kernel": platform.release(),
+        "load_before": os.getloadavg()[0],
+    }
+
+
+def software(home: Path) -> dict[str, Any]:
+    """BLAS threads and core, versions: as a run that was measured wrote them down."""
+    for path in home.glob("*/run/run.json"):
+        facts = json.loads(path.read_text())
+        names = ("blas_threads", "blas_report", "versions", "caffe", "harness")
+        return {name: facts[name] for name in names if name in facts}
+    return {}
+
+
+def draw(console: Console, rows: Sequence[Row], facts: dict[str, Any]) -> None:
+    table = Table(title="What recording costs", title_justify="left", show_lines=False)
+    for column in ("", "what", "median", "95 %", "bound", "holds", "how measured"):
+        table.add_column(column, justify="right" if column in ("median", "bound") else "left")
+    for row in rows:
+        spread = f"{row.low:.3f} … {row.high:.3f}" if row.low is not None else ""
+        verdict = f"[green]{row.verdict}" if row.holds else f"[bold red]{row.verdict}"
+        limit = f"{'≤' if row.at_most else '≥'} {row.bound:.4g}"
+        style = None if row.holds else "red"
+        table.add_row(
+            row.name, row.what, f"{row.value:.3f} {row.unit}", spread, limit, verdict, row.detail, style=style
+        )
+    console.print(table)
+    blas = facts.get("blas_report", {})
+    console.print(
+        f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_gib']} GiB, Linux {facts['kernel']}; OpenBLAS "
+        f"{blas.get('core', '?')} on {blas.get('threads', '?')} threads; load average {facts['load_before']:.1f} "
+        f"before, {facts['load_after']:.1f} after; {facts['seconds']:.0f} s",
+        highlight=False,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="tools/bench", description=__doc__, formatter_class=RawDescriptionRichHelpFormatter
+    )
+    add = parser.add_argument
+    add("--only", nargs="+", choices=ROWS, default=list(ROWS), metavar="NAME", help=f"only these: {', '.join(ROWS)}")
+    add("--pairs", type=int, metavar="N", help="pairs of turns a row (default: 20; googlenet 8, disk 3)")
+    add("--quick", action="store_true", help="a fifth of everything: shows that it works, not how fast it is")
+    add("--out", type=Path, metavar="FILE", help="where the JSON goes (default: runs/bench-DATE.json)")
+    add("--priority", type=int, default=0, metavar="NICE",
+        help="as root, on a machine that others use: nice value of what is measured, say -19")  # fmt: skip
+    args = parser.parse_args(arguments)
+    effort = Effort(args.pairs, args.quick, args.priority)
+    out = args.out or ROOT / "runs" / f"bench-{time.strftime('%Y%m%d-%H%M%S')}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    progress = Console(stderr=True)
+    console = Console(width=None if sys.stdout.isatty() else 190)
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # not without ending the lanes: some of them are stopped
+    started, facts, rows = time.perf_counter(), machine(), []
+    home = Path(tempfile.mkdtemp(prefix="bench-", dir=out.parent))  # on the disk that the runs are on
+    try:
+        for name in args.only:
+            with progress.status(f"{name}…"):
+                (home / name).mkdir()
+                rows += list(ROWS[name](name, home / name, effort))
+            progress.print(f"{name}: {rows[-1].value:.3f} {rows[-1].unit}", highlight=False)
+        facts |= software(home)
+    except LaneDied as death:
+        progress.print(f"[bold red]{name}: a lane died[/]\n", str(death), highlight=False, markup=False)
+        return 1
+    finally:
+        shutil.rmtree(home)
+    facts |= {"load_after": os.getloadavg()[0], "seconds": time.perf_counter() - started, "quick": args.quick}
+    draw(console, rows, facts)
+    report = {"machine": facts, "rows": [asdict(row) | {"holds": row.holds} for row in rows]}
+    out.write_text(json.dumps(report, indent=1) + "\n")
+    console.print(f"kept as {out}", highlight=False)
+    return 0 if all(row.holds for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

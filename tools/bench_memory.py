@@ -1,0 +1,53 @@
+"""Does a long run stay as small as it was? Resident size of both processes over many iterations of a tiny net."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+from bench_turns import lane
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Resident bytes after so many iterations, of the solver process and of the harness process: (n,) each.
+
+    `ring` is the most shared memory that either of them had.
+    """
+
+    iterations: npt.NDArray[np.int64]
+    solver: npt.NDArray[np.int64]
+    harness: npt.NDArray[np.int64]
+    ring: int
+
+    def growth(self, sizes: npt.NDArray[np.int64]) -> float:
+        """Bytes per 1000 iterations: the slope of a line through the second half; the first is warm-up."""
+        late = self.iterations >= self.iterations[-1] / 2
+        return 1000 * float(np.polyfit(self.iterations[late], sizes[late], 1)[0])
+
+    @property
+    def worst(self) -> float:
+        return max(self.growth(self.solver), self.growth(self.harness))
+
+
+def measure(home: Path, solver: Path, turn: int, iterations: int, ring_mib: int) -> Memory:
+    """Train `iterations` under the harness and look at both processes after every `turn`."""
+    arguments = ["--solver", str(solver), "--out", str(home / "run"), "--ring-mib", str(ring_mib)]
+    arguments += ["--until", str(1 + iterations)]
+    seen: list[tuple[int, int, int]] = []
+    ring = 0
+    with lane("harness", arguments, home / "harness.log") as one:
+        for done in range(turn, iterations + 1, turn):
+            one.turn(turn)
+            seen.append((done, *(process.memory_info().rss for process in one.processes)))
+            ring = max(ring, *(_shared(process) for process in one.processes))
+        one.end()
+    return Memory(*np.array(seen).T, ring)
+
+
+def _shared(process: psutil.Process) -> int:
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssShmem:"))

@@ -1,0 +1,184 @@
+"""Lanes side by side: the same training with and without the harness, a few iterations each in turn.
+
+Two whole runs one after the other would compare two moments of the machine. Here both live at the same time and only
+one moves: while one makes its turn the other's solver waits on a socket, and its harness process is stopped (SIGSTOP),
+so that what a turn leaves to be written is paid for by the next turn of the same lane. The order is AB BA AB BA….
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+LANE = Path(__file__).with_name("bench_lane.py")
+ROOT = LANE.parents[1]
+
+
+class LaneDied(Exception):
+    """A lane ended before its time; the message has the end of its log."""
+
+
+class Lane:
+    """A running lane: a bare solver, or harness/run.py with its solver process."""
+
+    def __init__(self, role: str, arguments: list[str], log: Path, priority: int = 0) -> None:
+        self.log = log
+        self._ours, theirs = socket.socketpair()
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, str(LANE), role, str(theirs.fileno()), *arguments],
+                pass_fds=(theirs.fileno(),),
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                # the live panel is drawn as on a terminal: drawing it costs something too
+                env=dict(os.environ) | {"FORCE_COLOR": "1", "TTY_INTERACTIVE": "1", "TERM": "xterm"},
+                start_new_session=True,
+            )
+        theirs.close()
+        self.solver = psutil.Process(self._wait())
+        self.harness = psutil.Process(self.process.pid) if role == "harness" else None
+        if priority:
+            for process in self.processes:
+                Path(f"/proc/{process.pid}/autogroup").write_text(str(priority))
+
+    def _wait(self) -> int:
+        said = self._ours.recv(32)
+        if not said:
+            self.process.wait()
+            words = self.log.read_text(errors="replace")[-3000:]
+            raise LaneDied(f"{' '.join(map(str, self.process.args))}\nended with {self.process.returncode}:\n{words}")
+        return int(said)
+
+    def turn(self, iterations: int) -> float:
+        """Seconds that `iterations` took."""
+        if self.harness:
+            self.harness.send_signal(signal.SIGCONT)
+        started = time.perf_counter()
+        self._ours.send(str(iterations).encode())
+        self._wait()
+        took = time.perf_counter() - started
+        if self.harness:
+            self.harness.send_signal(signal.SIGSTOP)
+        return took
+
+    @property
+    def processes(self) -> list[psutil.Process]:
+        return [self.solver, *filter(None, [self.harness])]
+
+    def cpu_seconds(self) -> float:
+        """CPU time that all processes of the lane have used so far."""
+        return float(sum(t.user + t.system for t in (p.cpu_times() for p in self.processes)))
+
+    def end(self) -> int:
+        """Let it come to its end, which must be near; its exit code."""
+        if self.harness:
+            self.harness.send_signal(signal.SIGCONT)
+        self._ours.close()
+        return self.process.wait(timeout=120)
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            for process in reversed(self.processes if hasattr(self, "solver") else [psutil.Process(self.process.pid)]):
+                process.kill()
+            self.process.wait()
+        self._ours.close()
+
+
+@contextmanager
+def lane(role: str, arguments: list[str], log: Path, priority: int = 0) -> Iterator[Lane]:
+    """A lane that does not outlive the block. `priority`: the nice value of its sessions among others (sched(7))."""
+    one = Lane(role, arguments, log, priority)
+    try:
+        yield one
+    finally:
+        one.kill()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Seconds of each turn, bare and with the harness, and the CPU seconds of all turns together."""
+
+    turn: int
+    bare: tuple[float, ...]
+    harness: tuple[float, ...]
+    bare_cpu: float
+    harness_cpu: float
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        return tuple(h / b for h, b in zip(self.harness, self.bare, strict=True))
+
+    @property
+    def noise(self) -> float:
+        """Typical difference of two turns that should be equal: median of |b' / b − 1| over neighbouring bare turns."""
+        bare = np.array(self.bare)
+        return float(np.median(np.abs(bare[1:] / bare[:-1] - 1))) if len(bare) > 1 else float("nan")
+
+
+def compare(
+    home: Path, solver: Path, turn: int, pairs: int, *, window: bool, warm_turns: int = 2, priority: int = 0
+) -> Comparison:
+    """Train `solver` in both lanes for `pairs` turns each, after `warm_turns` that do not count."""
+    until = 1 + turn * (warm_turns + pairs)
+    arguments = ["--solver", str(solver), "--out", str(home / "run"), "--until", str(until)]
+    if window:
+        arguments += ["--watch", f"0:{until}"]
+    seconds: dict[str, list[float]] = {"bare": [], "harness": []}
+    with (
+        lane("bare", [str(solver)], home / "bare.log", priority) as bare,
+        lane("harness", arguments, home / "harness.log", priority) as harness,
+    ):
+        lanes = {"bare": bare, "harness": harness}
+        disk = _Disk(home / "run" / "recording.h5")
+        cpu: dict[str, float] = {}
+        for number in range(-warm_turns, pairs):
+            if number == 0:
+                cpu = {name: one.cpu_seconds() for name, one in lanes.items()}
+            for name in sorted(lanes, reverse=number % 2 == 0):
+                with disk.writing_back(name == "harness"):
+                    took = lanes[name].turn(turn)
+                if number >= 0:
+                    seconds[name].append(took)
+        cpu = {name: one.cpu_seconds() - cpu[name] for name, one in lanes.items()}
+        code = harness.end()
+        if code:
+            raise LaneDied(f"run.py ended with {code}: {harness.log.read_text(errors='replace')[-3000:]}")
+    return Comparison(turn, tuple(seconds["bare"]), tuple(seconds["harness"]), cpu["bare"], cpu["harness"])
+
+
+class _Disk:
+    """Has the disk write what the harness lane's turn before left in the page cache, during that lane's own turns.
+
+    The kernel would do so whenever it pleases, for all one knows in the bare lane's turn.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @contextmanager
+    def writing_back(self, active: bool) -> Iterator[None]:
+        if not active:
+            yield
+            return
+        thread = threading.Thread(target=self._sync)
+        thread.start()
+        yield
+        thread.join()
+
+    def _sync(self) -> None:
+        with self._path.open("rb") as file:
+            os.fdatasync(file.fileno())
