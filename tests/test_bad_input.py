@@ -777,11 +777,11 @@ def test_a_solverstate_of_another_net(case: Case, trained: Path) -> None:
 
 
 def test_a_solverstate_of_a_net_with_other_layers(case: Case, trained: Path) -> None:
-    case.edit(case.net, 'name: "loss1/classifier" type: "InnerProduct" bottom: "frozen"', 'name: "loss1/classifier" '
-              'type: "InnerProduct" bottom: "more"')  # fmt: skip
-    case.edit(case.net, 'layer { name: "loss1/classifier"', 'layer { name: "more" type: "InnerProduct" bottom: "frozen" '
-              'top: "more" inner_product_param { num_output: 600 weight_filler { type: "xavier" } } }\n'
-              'layer { name: "loss1/classifier"')  # fmt: skip
+    extra = """layer { name: "more" type: "InnerProduct" bottom: "frozen" top: "more"
+  inner_product_param { num_output: 600 weight_filler { type: "xavier" } } }
+"""
+    head = 'layer { name: "loss1/classifier" type: "InnerProduct" bottom: '
+    case.edit(case.net, f'{head}"frozen"', f'{extra}{head}"more"')
     case.refused("native_iter_5.solverstate", "history", arguments=("--resume", trained / "native_iter_5.solverstate"))
 
 

@@ -682,5 +682,5 @@ def test_readers_of_a_run_in_progress_see_it_grow_and_never_disturb_it(
                     assert len(fresh.iterations) >= len(times)
         assert run.end() == 0
     assert check_prefix(run.recording, whole) == ITERATIONS
-    assert len(set(seen)) > 3
+    assert any(0 < count < ITERATIONS for count in seen)
     assert seen == sorted(seen)
