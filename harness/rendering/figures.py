@@ -33,7 +33,7 @@ def overview(recording: Recording) -> Figure:
         rate.set_ylabel("lr")
         rate.set_ylim(bottom=0)
         image = _draw_norms(norms, recording)
-        figure.colorbar(image, ax=norms, label="‖gradient‖₂ of a layer's weights", pad=0.01)
+        figure.colorbar(image, cax=norms.inset_axes((1.012, 0, 0.014, 1)), label="‖gradient‖₂ of a layer's weights")
         norms.set_xlabel("iteration")
         norms.set_xlim(iterations[0], iterations[-1] + 1)
         for axes in (loss, rate):

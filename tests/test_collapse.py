@@ -1,0 +1,95 @@
+"""The story of prototxt/glyphs280, through the demo as a user starts it: it learns, breaks at one iteration, stays."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, command, run_harness
+
+from harness.recording import Recording, Window
+
+BREAK = 841  # the iteration whose batch holds the bad record
+UNIFORM = math.log(280)
+GLYPHS = ROOT / "prototxt/glyphs280"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of `tools/demo`."""
+    run = tmp_path_factory.mktemp("demo") / "run"
+    done = command(ROOT / "tools/demo", run, timeout=600)
+    assert done.code == 0, done.stderr
+    assert str(run / "overview.png") in done.stderr
+    return run
+
+
+def test_it_learns_then_breaks_within_one_display_interval_and_stays(demo: Path) -> None:
+    with Recording(demo) as recording:
+        smoothed = recording.series("smoothed_loss")
+        assert len(smoothed) == 1600
+        assert smoothed[BREAK - 1] < 3
+        assert smoothed[BREAK - 1 : BREAK + 39].max() > 8
+        plateau = smoothed[BREAK + 79 :] / (1.6 * UNIFORM)
+        assert np.abs(plateau - 1).max() < 0.02  # an image that gets through now and then costs a little
+        assert abs(np.median(plateau) - 1) < 0.003
+        for head in recording.heads:
+            assert head.classes == 280
+            losses = recording.output(head.name)[:, 0]
+            assert losses[BREAK - 40 : BREAK].mean() < 0.6 * UNIFORM
+            assert abs(np.median(losses[BREAK + 40 :]) / UNIFORM - 1) < 0.005
+            assert abs(losses[-40:].mean() / UNIFORM - 1) < 0.005
+
+
+def test_the_recording_shows_where_it_began(demo: Path) -> None:
+    with Recording(demo) as recording:
+        window = recording.windows[0]
+        assert BREAK in window
+        assert window.start <= BREAK - 5
+        norms = np.sqrt((recording.stat("gradient_l2").values ** 2).sum(axis=1))
+        usual = np.median(norms[BREAK - 100 : BREAK])
+        assert norms[BREAK] > 20 * usual
+        assert norms[BREAK - 1] < 5 * usual
+        # the images that did it, by their size and by their keys
+        largest = np.abs(recording.input(BREAK, "data")).max(axis=(1, 2, 3))
+        bad = np.flatnonzero(largest > 10)
+        assert 0 < len(bad) < 32
+        assert largest[np.setdiff1d(np.arange(32), bad)].max() < 4
+        keys = recording.keys(BREAK)
+        assert all(keys[i].startswith(b"%08d" % (BREAK * 32 + i)) for i in bad)
+        assert np.abs(recording.input(BREAK - 1, "data")).max() < 4
+        assert np.abs(recording.input(BREAK + 1, "data")).max() < 4
+        # afterwards nothing gets through to the classifiers
+        dead = recording.activation("zero_fraction")
+        for blob in ("loss1/fc", "loss2/fc"):
+            assert dead[blob][-1] > 0.99
+
+
+def test_another_run_repeats_it_bit_for_bit(demo: Path, tmp_path: Path) -> None:
+    """The asker's "I ran it twice and it repeated exactly", up to just behind the break."""
+    again = run_harness(
+        *("--solver", GLYPHS / "quick_solver.prototxt", "--weights", GLYPHS / "base.caffemodel"),
+        *("--until", BREAK + 10, "--out", tmp_path / "again"),
+    )
+    assert again.code == 0, again.stderr
+    with Recording(demo) as one, Recording(tmp_path / "again") as two:
+        count = len(two.iterations)
+        assert count == BREAK + 10
+        for name in ("digest", "loss", "smoothed_loss", "lr"):
+            assert np.array_equal(one.series(name)[:count], two.series(name)), name
+        assert two.windows == ()
+
+
+def test_run_json_says_what_was_run_and_how_it_ended(demo: Path) -> None:
+    facts = json.loads((demo / "run.json").read_text())
+    assert facts["random_seed"] == 280
+    assert facts["caffe"]["source"]["commit"] == "9b89154"
+    assert facts["data"]["prototxt/glyphs280/data/train_lmdb"]["records"] == 27800
+    assert facts["ended"]["code"] == 0
+    assert facts["ended"]["iteration"] == 1600
+    assert facts["windows"] == [str(Window(835, 881))]
+    snapshots = sorted(p.name for p in (demo / "snapshots").glob("*.json"))
+    assert len(snapshots) == 8
