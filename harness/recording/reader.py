@@ -144,7 +144,13 @@ class Recording:
     def params(self) -> tuple[Param, ...]:
         """The learnable param blobs, in update order: the columns of every statistic."""
         return tuple(
-            Param(_text(r["layer"]), int(r["index"]), tuple(map(int, r["shape"])), r["lr_mult"], r["decay_mult"])
+            Param(
+                _text(r["layer"]),
+                int(r["index"]),
+                tuple(map(int, r["shape"])),
+                float(r["lr_mult"]),
+                float(r["decay_mult"]),
+            )
             for r in self._file["param"][()]
         )
 

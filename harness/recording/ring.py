@@ -73,7 +73,8 @@ class Ring:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self._map = mmap.mmap(fd, 0)
+        # all pages at once: one taken at its first touch would cost as much again as the copy into it
+        self._map = mmap.mmap(fd, 0, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
         self._memory = memoryview(self._map)
         self.capacity = len(self._map) - _PAGE
         # head, tail and request on cache lines of their own

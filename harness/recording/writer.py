@@ -25,6 +25,9 @@ from harness.recording.schema import array_links, lay_out
 RESERVE = 4 << 20
 HEADROOM = 4 * RESERVE  # what a recording wants beside its size, about
 _CHECK_EVERY = 1 << 20  # bytes between two looks at how much is free
+# Rows by which a window array grows at once: growing costs as much as writing. /window/iteration says which are filled,
+# and the others are cut when the file is closed or mended.
+_AHEAD = 16
 _INDEX = 1 << 14  # bytes by which the index of one dataset's chunks may grow at once
 
 
@@ -88,6 +91,7 @@ class Writer:
             (array.shape, array.nbytes, file[path], _chunk_bytes(file[path]))
             for array, path in zip(layout.arrays, array_paths, strict=True)
         ]
+        self._extents = [len(dataset) for _, _, dataset, _ in self._arrays]
         self._tests = []
         for net, outputs in enumerate(layout.test_outputs):
             paths = link_names(o.name for o in outputs)
@@ -122,8 +126,9 @@ class Writer:
                 shape, nbytes, dataset, chunk_bytes = self._arrays[array]
                 rest = nbytes - start * (nbytes // shape[0]) if start else nbytes
                 part, payload = payload[:rest], payload[rest:]
-                if start == 0:
-                    dataset.id.set_extent((self._window_row + 1, *shape))
+                if self._extents[array] <= self._window_row:
+                    self._extents[array] = self._window_row + _AHEAD
+                    dataset.id.set_extent((self._extents[array], *shape))
                 if part.nbytes == chunk_bytes:  # past the selections of h5py and HDF5, in a tenth of the time
                     at = (self._window_row, start, *(0 for _ in shape[1:]))
                     dataset.id.write_direct_chunk(at[: 1 + len(shape)], part)
