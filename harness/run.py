@@ -96,7 +96,10 @@ def main(arguments: list[str] | None = None) -> int:
         terminal = Terminal(console)
         for remark in plan.remarks:
             terminal.say(remark)
-        outcome = Session(plan, terminal).run()
+        try:
+            outcome = Session(plan, terminal).run()
+        finally:
+            terminal.close()
     except BadInput as error:
         console.print(Text(f"error: {error}", style="bold red"), soft_wrap=True)  # in Text, :100: is no emoji
         return Exit.BAD_INPUT

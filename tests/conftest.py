@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +76,22 @@ def digits(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     for image, label in zip(images, labels, strict=True):
         image[0, 2 * label : 2 * label + 3, 3:9] += 130
     return images.astype(np.uint8), labels
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_trace_in_the_users_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Scans of the tests' LMDBs go elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def glyph_data() -> Path:
+    """The data of prototxt/glyphs280, made where they are not there yet."""
+    done = command(sys.executable, ROOT / "prototxt/glyphs280/make_data.py")
+    assert done.code == 0, done.stderr
+    return ROOT / "prototxt/glyphs280/data"
 
 
 @pytest.fixture(scope="session")

@@ -84,10 +84,9 @@ class Case:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _quietly(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No trace in the user's cache; one BLAS thread, for on a busy machine more of them wait for each other."""
+def _quietly() -> Iterator[None]:
+    """One BLAS thread, for on a busy machine more of them wait for each other."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("OPENBLAS_NUM_THREADS", "1")
         yield
 
@@ -225,7 +224,7 @@ def test_weird_names(case: Case) -> None:
     solver.write_text(case.solver.read_text().replace(str(case.net), str(net).replace("'", "\\'")))
     code, stderr = case.run("--until", 3, solver=solver, out=folder / "ruñ")
     assert code == 0, stderr
-    assert str(net) not in stderr or "[bold]" in stderr
+    assert "[bold]" in stderr or str(net) not in stderr.replace("\n", "")
     net.unlink()
     case.refused("net  [bold]{}.prototxt", solver=solver)
 
@@ -280,7 +279,7 @@ layer { name: "loss" type: "EuclideanLoss" bottom: "ip" bottom: "target" top: "l
         ({"train_net": '"other.prototxt"'}, ("net, train_net", "exactly one")),
         ({"net": None, "train_net": '"gone.prototxt"'}, ("gone.prototxt", "`train_net`")),
         ({"test_net": '"gone_too.prototxt"'}, ("gone_too.prototxt", "`test_net`")),
-        ({"solver_mode": "GPU"}, ("solver_mode = GPU", "CPU-only", "--cpu", "--cuda")),
+        ({"solver_mode": "GPU"}, ("solver_mode = GPU", "CPU-only", "--cpu", "CUDA build")),
         ({"snapshot": -1}, ("snapshot = -1",)),
         ({"type": '"AdaGrad"'}, ("momentum = 0.9", "AdaGrad")),
         ({"type": '"RMSProp"'}, ("momentum = 0.9", "RMSProp")),
@@ -594,7 +593,7 @@ def test_a_window_of_absurd_size(case: Case, arguments: tuple[object, ...]) -> N
         (("--capture", "foo"), ("--capture foo", "'foo'", "weight, gradient, update, input")),
         (("--capture", ""), ("--capture",)),
         (("--capture", "weight,,update"), ("--capture weight,,update",)),
-        (("--gpu", "0"), ("--gpu 0", "CPU-only", "--cpu", "--cuda")),
+        (("--gpu", "0"), ("--gpu 0", "CPU-only", "--cpu", "CUDA build")),
         (("--gpu", "-1"), ("--gpu -1",)),
         (("--cpu", "--gpu", "0"), ("--gpu", "not allowed with")),
         (("--seed", "-1"), ("--seed -1", "4294967295")),

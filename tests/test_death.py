@@ -170,10 +170,9 @@ def check_prefix(path: Path, whole: dict[str, np.ndarray]) -> int:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _quietly(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No trace in the user's cache; one BLAS thread, for on a busy machine more of them wait for each other."""
+def _quietly() -> Iterator[None]:
+    """One BLAS thread, for on a busy machine more of them wait for each other."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("OPENBLAS_NUM_THREADS", "1")
         yield
 

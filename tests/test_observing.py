@@ -172,15 +172,67 @@ def test_several_test_nets_and_inline_nets(small: Path, digit_data: Path) -> Non
             assert [f"{loss:g}" for loss in losses[:, 0]] == printed
 
 
-def test_glyphs280(tmp_path: Path) -> None:
-    """The asker's run in small, its first 90 iterations."""
+def test_glyphs280(tmp_path: Path, glyph_data: Path) -> None:
+    """The asker's fine-tuning in small, shortened to 80 iterations: a last loss and a last test pass included."""
+    assert glyph_data.is_dir()
     text = (ROOT / "prototxt/glyphs280/quick_solver.prototxt").read_text()
-    text = re.sub(r"max_iter: \d+", "max_iter: 90", text)
+    text = re.sub(r"max_iter: \d+", "max_iter: 80", text)
+    text = re.sub(r"test_interval: \d+", "test_interval: 40", text)
+    weights = ROOT / "prototxt/glyphs280/base.caffemodel"
     text = re.sub(r'snapshot_prefix: ".*"', f'snapshot_prefix: "{tmp_path}/native"', text)
     (tmp_path / "solver.prototxt").write_text(text)
-    native = caffe_train(tmp_path / "solver.prototxt")
-    done = run_harness("--solver", tmp_path / "solver.prototxt", "--watch", "40:43", "--out", tmp_path / "run")
+    native = caffe_train(tmp_path / "solver.prototxt", f"--weights={weights}")
+    done = run_harness(
+        *("--solver", tmp_path / "solver.prototxt", "--weights", weights),
+        *("--watch", "77:80", "--out", tmp_path / "run"),
+    )
     assert done.code == 0, done.stderr
     assert spoken((tmp_path / "run/solver.log").read_text()) == spoken(native)
-    name = "native_iter_90.caffemodel"
+    name = "native_iter_80.caffemodel"
     assert weights_of(tmp_path / "run/snapshots" / name) == weights_of(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", [".solverstate", ".solverstate.h5"])
+@pytest.mark.parametrize("extra", range(4))  # Caffe reads a path in HDF5 up to its NUL: lengths matter
+def test_a_snapshot_of_ours_can_be_resumed_by_both(small: Path, suffix: str, extra: int) -> None:
+    net = small / "net.prototxt"
+    net.write_text(re.sub(r"(conv\d|loss\d)/", r"\1", net.read_text()))
+    solver = small / "solver.prototxt"
+    form = "HDF5" if suffix.endswith("h5") else "BINARYPROTO"
+    solver.write_text(solver_text(net, small / "native", snapshot_format=form, max_iter=30))
+    out = small / f"run{'x' * extra}"
+    assert run_harness("--solver", solver, "--until", 25, "--out", out).code == 0
+    state = out / f"snapshots/native_iter_25{suffix}"
+    caffe_train(solver, f"--snapshot={state}")
+    done = run_harness("--solver", solver, "--resume", state, "--out", small / "again")
+    assert done.code == 0, done.stderr
+    about = json.loads((small / "again/snapshots/native_iter_30.json").read_text())
+    assert about["iteration"] == 30
+    if form == "BINARYPROTO":
+        name = "native_iter_30.caffemodel"
+        assert weights_of(small / "again/snapshots" / name) == weights_of(small / name)
+
+
+def test_a_seed_that_was_drawn_is_written_down_and_repeats_the_run(small: Path) -> None:
+    solver = small / "solver.prototxt"
+    solver.write_text(solver_text(small / "net.prototxt", small / "native", random_seed=None, max_iter=8))
+    assert "was drawn" in run_harness("--solver", solver, "--out", small / "one").stderr
+    seed = json.loads((small / "one/run.json").read_text())["random_seed"]
+    assert run_harness("--solver", solver, "--out", small / "two", "--seed", seed).code == 0
+    assert run_harness("--solver", solver, "--out", small / "other", "--seed", seed + 1).code == 0
+    digests = [Recording(small / run).series("digest") for run in ("one", "two", "other")]
+    assert np.array_equal(digests[0], digests[1])
+    assert not np.array_equal(digests[0], digests[2])
+
+
+def test_the_last_snapshot_counts_the_passes_before_it_and_the_last_loss_is_caffes(small: Path) -> None:
+    solver = small / "solver.prototxt"
+    solver.write_text(solver_text(small / "net.prototxt", small / "native", snapshot=None, display=20))
+    assert run_harness("--solver", solver, "--out", small / "run", "--snapshot-every", 40).code == 0
+    passes = {t: json.loads((small / f"run/snapshots/native_iter_{t}.json").read_text())["passes"] for t in (40, 60)}
+    assert passes == {40: {"train": 40, "test": [2 * 3]}, 60: {"train": 60, "test": [3 * 3]}}
+    ended = json.loads((small / "run/run.json").read_text())["ended"]
+    assert f"Iteration 60, loss = {ended['last_loss']:g}" in (small / "run/solver.log").read_text()
+    solver.write_text(solver_text(small / "net.prototxt", small / "native", snapshot=None))  # 7 does not divide 60
+    assert run_harness("--solver", solver, "--out", small / "odd").code == 0
+    assert "last_loss" not in json.loads((small / "odd/run.json").read_text())["ended"]

@@ -60,7 +60,7 @@ def test_elsewhere_there_are_plain_lines_and_the_result_on_stdout(small: Path) -
     assert done.stdout.strip() == str(small / "run")
 
 
-def test_progress_is_what_the_recording_says(small: Path) -> None:
+def test_the_overview_draws_every_head_and_layer(small: Path) -> None:
     run_harness("--solver", small / "solver.prototxt", "--out", small / "run")
     with Recording(small / "run") as recording:
         figure = overview(recording)

@@ -167,6 +167,54 @@ def test_what_is_not_there_is_said(recording: Recording, tmp_path: Path) -> None
         recording.series("learning_rate")
 
 
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_window_may_reach_the_last_iteration(small: Path, passes: int) -> None:
+    """Caffe makes one more forward pass after it, to display the last loss."""
+    fields = {"max_iter": 14, "iter_size": passes}
+    (small / "solver.prototxt").write_text(solver_text(small / "net.prototxt", small / "native", **fields))
+    done = run_harness("--solver", small / "solver.prototxt", "--out", small / "run", "--watch", "10:14")
+    assert done.code == 0, done.stderr
+    with Recording(small / "run") as recording:
+        assert recording.windows == (Window(10, 14),)
+        assert np.abs(recording.input(13, "data")).max() > 0
+
+
+_CHANGING = """
+import caffe
+class Batches(caffe.Layer):
+    def setup(self, bottom, top):
+        self.seen = 0
+    def reshape(self, bottom, top):
+        side = 9 if self.seen >= 5 else 10
+        top[0].reshape(1, 1, side, side)
+    def forward(self, bottom, top):
+        self.seen += 1
+        top[0].data[...] = 1
+    def backward(self, top, propagate_down, bottom):
+        pass
+"""
+
+
+def test_an_input_that_changes_its_shape_ends_no_run(small: Path) -> None:
+    (small / "batches.py").write_text(_CHANGING)
+    (small / "net.prototxt").write_text("""
+layer { name: "data" type: "Python" top: "data" python_param { module: "batches" layer: "Batches" } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 2 kernel_size: 3 weight_filler { type: "xavier" } } }
+layer { name: "sum" type: "Reduction" bottom: "conv" top: "sum" loss_weight: 1 }""")
+    fields = {"max_iter": 12, "test_iter": None, "test_interval": None}
+    (small / "solver.prototxt").write_text(solver_text(small / "net.prototxt", small / "x", **fields))
+    done = run_harness(
+        *("--solver", small / "solver.prototxt", "--out", small / "run", "--watch", "2:12"), PYTHONPATH=str(small)
+    )
+    assert done.code == 0, done.stderr
+    assert "the input data has changed its shape" in done.stderr
+    with Recording(small / "run") as recording:
+        assert recording.input(2, "data").min() == 1
+        assert recording.input(11, "data").max() == 0
+        assert len(recording.iterations) == 12
+
+
 @pytest.mark.parametrize(
     ("capture", "kept", "missing"),
     [("gradient", ["gradient"], ["weight", "update", "input"]), ("input,weight", ["input", "weight"], ["gradient"])],
@@ -174,12 +222,13 @@ def test_what_is_not_there_is_said(recording: Recording, tmp_path: Path) -> None
 def test_capture_keeps_what_was_asked_for(small: Path, capture: str, kept: list[str], missing: list[str]) -> None:
     done = run_harness(
         *("--solver", small / "solver.prototxt", "--out", small / "run", "--until", 5),
-        *("--watch", "3:4", "--watch", "50:60", "--capture", capture),
+        *("--watch", "3:4", "--watch", "50:60", "--watch", "4:9", "--capture", capture),
     )
     assert done.code == 0, done.stderr
     assert "50:60 lies outside this run's iterations 0:5" in done.stderr
+    assert "3:9 reaches beyond this run's iterations 0:5" in done.stderr
     with Recording(small / "run") as recording:
-        assert recording.windows == (Window(3, 4),)
+        assert recording.windows == (Window(3, 5),)
         for kind in kept:
             array = recording.input(3, "data") if kind == "input" else getattr(recording, kind)(3, "conv1/3x3")
             assert np.abs(array).max() > 0

@@ -62,6 +62,7 @@ class Consumer:
         self.writer: Writer | None = None
         self._pending: list[memoryview] = []
         self._activations: list[Message] = []
+        self._events: list[Event] = []
 
     def drain(self) -> list[Event]:
         """Write everything that is in the ring now, and say what it was.
@@ -69,12 +70,17 @@ class Consumer:
         Raises:
             RecordingFailed: the disk gave out. Nothing that was written before is lost.
         """
-        events: list[Event] = []
         for message in self.ring.messages():
-            events += self._take(message)
+            self._events += self._take(message)
             if self.ring.unreleased > self.ring.capacity // 4:
-                events += self._commit()
-        return events + self._commit()
+                self._events += self._commit()
+        self._events += self._commit()
+        return self.take_events()
+
+    def take_events(self) -> list[Event]:
+        """What came and was not told yet: after a failed `drain`, what was written before it failed."""
+        events, self._events = self._events, []
+        return events
 
     def _take(self, message: Message) -> list[Event]:
         if message.kind is Kind.LAYOUT:

@@ -259,7 +259,10 @@ class Recording:
         return self._window_array("gradient", iteration, layer, index)
 
     def update(self, iteration: int, layer: str, index: int = 0) -> npt.NDArray[np.float32]:
-        """What Caffe subtracted: weight(t + 1) = weight(t) - update(t)."""
+        """What Caffe subtracted: weight(t + 1) = weight(t) - update(t), bit for bit.
+
+        Not so for BatchNorm's running averages: Caffe's forward pass writes them (batch_norm_layer.cpp).
+        """
         return self._window_array("update", iteration, layer, index)
 
     def input(self, iteration: int, blob: str) -> npt.NDArray[np.float32]:

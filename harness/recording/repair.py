@@ -21,6 +21,8 @@ import h5py
 from harness.recording.errors import RecordingError, RecordingFailed
 from harness.recording.layout import ROWS, datasets
 
+_MOST_RESERVED = 64 << 20  # bytes: a few chunks
+
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SUPERBLOCK = struct.Struct("<8sBBBBQQQQL")
 
@@ -126,6 +128,8 @@ def clear_marks(path: Path) -> None:
     signature, version, offsets, lengths, _, base, extension, end, root, _ = _read_superblock(path)
     with path.open("r+b") as raw:
         size = os.fstat(raw.fileno()).st_size
+        if size < end - _MOST_RESERVED:
+            raise RecordingError(f"{path}: truncated ({size:,} of {end:,} bytes)")
         if size < end:  # the writer died between reserving the space and writing it
             os.ftruncate(raw.fileno(), end)
         head = struct.pack(

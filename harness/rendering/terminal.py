@@ -41,7 +41,8 @@ class Terminal:
         self._now: Progress | None = None
         self._test: str | None = None
         self._bytes = 0
-        self._said = 0.0
+        self._said = 0.0  # when the last plain line was said, and of which iteration
+        self._said_of = -1
 
     # -- what a session tells ---------------------------------------------------------------------------------------
 
@@ -86,13 +87,17 @@ class Terminal:
         self._bytes = recorded_bytes
         now = time.monotonic()
         if self._live is None and self._now is not None and now - self._said >= _PLAIN_EVERY:
-            self._said = now
+            self._said, self._said_of = now, self._now.iteration
             self.say(_plain_line(self._now, self._opening, recorded_bytes))
 
-    def finish(self, outcome: Outcome) -> None:
+    def close(self) -> None:
+        """Give the terminal back, however the run ended."""
         if self._live is not None:
             self._live.stop()
-        elif self._now is not None:
+
+    def finish(self, outcome: Outcome) -> None:
+        self.close()
+        if self._live is None and self._now is not None and self._now.iteration != self._said_of:
             self.say(_plain_line(self._now, self._opening, self._bytes))
         for line in outcome.last_words:
             self.say(f"Caffe said: {line}")
@@ -175,7 +180,7 @@ def _test_line(event: TestPass, layout: Layout) -> str:
     outputs = layout.test_outputs[event.net]
     values = iter(event.values.tolist())
     parts = [f"{o.name} " + " ".join(f"{next(values):.4g}" for _ in range(o.size)) for o in outputs]
-    return f"iteration {event.iteration:,}, net #{event.net}: {', '.join(parts)}"
+    return f"Test of iteration {event.iteration:,}, net #{event.net}: {', '.join(parts)}"
 
 
 def _note_line(note: Note) -> str | None:
@@ -186,6 +191,10 @@ def _note_line(note: Note) -> str | None:
         return (
             f"Iteration {facts['iteration']}: the labels in the net are not those of the records it should have read; "
             "its keys are left empty"
+        )
+    if note.what == "input changed":
+        return (
+            f"Iteration {facts['iteration']}: the input {facts['blob']} has changed its shape; it is recorded as zeros"
         )
     if note.what == "weights":
         return (

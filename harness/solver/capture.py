@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from harness.recording.layout import Array
 from harness.solver.probe import ParamProbe, inputs_of, source_layers
-
-Put = Callable[[int, int, npt.NDArray[Any]], None]  # array, first row, values
 
 
 class InputCapture:
@@ -24,19 +22,26 @@ class InputCapture:
         self._tops = {i: [net._blob_names[top] for top in net._top_ids(i)] for i in self._sources}
         self._pass = 0
         self.active = False
+        self.changed: set[str] = set()  # inputs that no longer have the shape that they were built with
         self.values = {name: np.zeros((passes, *blob.shape), np.float32) for name, blob in self._blobs.items()}
         net.after_forward(self._after_layer)
 
     def begin(self, active: bool) -> None:
         """An iteration starts; copy its inputs only when `active`."""
         self.active = active
+        self.changed.clear()
         self._pass = 0
 
     def _after_layer(self, layer: int) -> None:
         if not self.active or layer not in self._tops:
             return
         for name in self._tops[layer]:
-            self.values[name][self._pass] = self._blobs[name].data
+            data = self._blobs[name].data
+            if data.shape == self.values[name].shape[1:]:
+                self.values[name][self._pass] = data
+            else:
+                self.values[name][...] = 0
+                self.changed.add(name)
         if layer == self._sources[-1]:
             self._pass += 1
 
@@ -67,10 +72,9 @@ class KeyBook:
         return Array("key", "key", None, self._keys.shape[1:], self._keys.dtype.str)
 
     def keys(self, iteration: int, inputs: dict[str, npt.NDArray[np.float32]]) -> tuple[npt.NDArray[Any], bool]:
-        """The keys of `iteration`, and whether its labels agree; empty keys where they do not."""
+        """The keys of `iteration`, and whether its labels agree; empty keys where not, or where it has no labels."""
         row = self._rows[iteration]
-        seen = inputs[self._label].ravel() if self._label else self._labels[row]
-        if np.array_equal(seen, self._labels[row]):
+        if self._label is not None and np.array_equal(inputs[self._label].ravel(), self._labels[row]):
             return self._keys[row], True
         return np.zeros_like(self._keys[row]), False
 

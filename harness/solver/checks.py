@@ -22,7 +22,7 @@ _SOLVERS = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
 _SOURCES = ("image_data_param", "hdf5_data_param", "window_data_param")
 
 
-def check_solver(solver: Any, path: Path) -> None:
+def check_solver(solver: Any, kind: str, path: Path) -> None:
     """Fields for whose values Caffe would abort, at the start or at the first update."""
     if not solver.HasField("lr_policy"):
         raise BadInput("not given", file=path, field="lr_policy", remedy=f"One of {', '.join(_LR_POLICIES)}")
@@ -63,12 +63,12 @@ def check_solver(solver: Any, path: Path) -> None:
         if getattr(solver, field) < 0:
             raise BadInput("must not be negative", file=path, field=field, value=getattr(solver, field),
                            remedy="Leave it out for 0")  # fmt: skip
-    if solver.type in ("AdaGrad", "RMSProp") and solver.momentum:
+    if kind in ("AdaGrad", "RMSProp") and solver.momentum:
         raise BadInput(
-            f"{solver.type} takes no momentum", file=path, field="momentum", value=f"{solver.momentum:g}",
+            f"{kind} takes no momentum", file=path, field="momentum", value=f"{solver.momentum:g}",
             remedy="Leave it out",
         )  # fmt: skip
-    if solver.type == "RMSProp" and not 0 <= solver.rms_decay < 1:
+    if kind == "RMSProp" and not 0 <= solver.rms_decay < 1:
         raise BadInput(
             "must lie between 0 and 1", file=path, field="rms_decay", value=f"{solver.rms_decay:g}",
             remedy="Leave it out for 0.99",
@@ -134,7 +134,7 @@ def check_device(gpu: int | None, path: Path | None) -> None:
         file=path,
         field="solver_mode" if path else "--gpu",
         value="GPU" if path else gpu,
-        remedy="Add --cpu to run on the CPU, or use a CUDA build of Caffe (tools/setup --cuda) on a machine with a GPU",
+        remedy="Add --cpu to run on the CPU, or run with a CUDA build of Caffe on a machine with a GPU",
     )
 
 

@@ -168,16 +168,18 @@ class Host:
             frame["smoothed_loss"] = smoothed.update(iteration, np.float32(frame["loss"]))
             self.put(Kind.FRAME, frame.reshape(1), iteration=iteration)
             if param.snapshot and solver.iter % param.snapshot == 0:  # as Solver::Step decides
-                self._publish(snapshots, observer)
+                self._publish(snapshots, observer, observer.passes)
 
         facts: dict[str, Any] = {}
+        passes = observer.passes
         if solver.iter >= param.max_iter:
             solver.solve()  # steps no more: the last snapshot, the last loss, the last test pass
-            facts["last_loss"] = float(smoothed.update(solver.iter, observer.loss()))
+            if param.display and solver.iter % param.display == 0:
+                facts["last_loss"] = float(smoothed.update(solver.iter, observer.loss()))
             observer.send_tests(solver.iter)
         elif self.requested() is not Request.QUIT and (solver.iter < job.until or param.snapshot_after_train):
             snapshots.take()
-        self._publish(snapshots, observer)
+        self._publish(snapshots, observer, passes)
         facts |= {"iteration": solver.iter, "weight_digest": f"{observer.params.digest():016x}"}
         self.put(Kind.END, json.dumps(facts).encode())
 
@@ -192,8 +194,8 @@ class Host:
                 remedy=f"Give at least {(largest >> 19) + 1}",
             )
 
-    def _publish(self, snapshots: Snapshots, observer: Observer) -> None:
-        about = snapshots.publish(observer.params.digest, observer.passes)
+    def _publish(self, snapshots: Snapshots, observer: Observer, passes: dict[str, Any]) -> None:
+        about = snapshots.publish(observer.params.digest, passes)
         if about is not None:
             self.note("snapshot", **about)
 
@@ -202,7 +204,6 @@ def _shapes(net: Any) -> dict[str, tuple[tuple[int, ...], ...]]:
     return {
         name: tuple(tuple(blob.shape) for blob in layer.blobs)
         for name, layer in zip(net._layer_names, net.layers, strict=True)
-        if len(layer.blobs)
     }
 
 

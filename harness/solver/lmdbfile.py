@@ -18,6 +18,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import lmdb
 import numpy as np
@@ -36,7 +37,8 @@ _REMEDY = "Make it anew (convert_imageset writes one), or correct `source`"
 class Records:
     """All records of an LMDB in the order in which Caffe reads them: by key.
 
-    `keys` are byte strings (n,), `labels` int32 (n,). `fingerprint` is equal for equal content in the same file layout.
+    `keys` are byte strings (n,), `labels` int32 (n,). `fingerprint` covers all keys
+    and labels, and a sample of the file's pages.
     """
 
     source: Path
@@ -55,14 +57,16 @@ def open_records(source: Path, progress: Progress = lambda done, total: None) ->
         BadInput: missing, empty, locked, damaged; a record that is no Datum.
     """
     entries = check(source)
-    fingerprint = fingerprint_of(source, entries)
-    # the fingerprint is of a sample: an LMDB that was made anew with some labels corrected may have the same
+    sample = sample_of(source, entries)
+    # an LMDB that was made anew with some labels corrected may look the same in a sample
     changed = (source / "data.mdb").stat().st_mtime_ns
-    cached = _cache() / f"{fingerprint}-{changed:x}.npz"
-    if not cached.exists():
-        _scan_apart(source, cached, entries, progress)
-    with np.load(cached) as arrays:
-        return Records(source, fingerprint, arrays["keys"], arrays["labels"])
+    cached = _cache() / f"{sample}-{changed:x}.npz"
+    try:
+        with np.load(cached) as arrays:
+            keys, labels = arrays["keys"], arrays["labels"]
+    except (OSError, ValueError, KeyError, BadZipFile):  # not there, or damaged
+        keys, labels = _scan_apart(source, cached, entries, progress)
+    return Records(source, _fingerprint(sample, keys, labels), keys, labels)
 
 
 def check(source: Path) -> int:
@@ -114,9 +118,15 @@ def check(source: Path) -> int:
     return entries
 
 
-def fingerprint_of(source: Path, entries: int) -> str:
-    """A hash of the number of records and of 512 pages spread over the file: equal content gives equal hashes, and a
-    rewritten LMDB another one, without reading it all."""
+def _fingerprint(sample: str, keys: npt.NDArray[np.bytes_], labels: npt.NDArray[np.int32]) -> str:
+    digest = xxhash.xxh3_128(sample.encode())
+    digest.update(keys.tobytes())
+    digest.update(labels.tobytes())
+    return str(digest.hexdigest())
+
+
+def sample_of(source: Path, entries: int) -> str:
+    """A hash of the number of records and of 512 pages spread over the file, without reading it all."""
     digest = xxhash.xxh3_128()
     path = source / "data.mdb"
     size = path.stat().st_size
@@ -138,7 +148,9 @@ def _cache() -> Path:
     return cache / "records"
 
 
-def _scan_apart(source: Path, target: Path, entries: int, progress: Progress) -> None:
+def _scan_apart(
+    source: Path, target: Path, entries: int, progress: Progress
+) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int32]]:
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_scan, args=(str(source), entries, str(target), sender), daemon=True)
@@ -149,18 +161,16 @@ def _scan_apart(source: Path, target: Path, entries: int, progress: Progress) ->
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
     sender.close()
-    problem = None
     try:
-        while (done := receiver.recv()) is not None:
-            if isinstance(done, str):
-                problem = done
-                break
+        while isinstance(done := receiver.recv(), int):
             progress(done, entries)
     except EOFError:
-        problem = "damaged: reading it killed the reading process"
+        done = "damaged: reading it killed the reading process"
     child.join()
-    if problem is not None:
-        raise BadInput(problem, file=source, remedy=_REMEDY)
+    if isinstance(done, str):
+        raise BadInput(done, file=source, remedy=_REMEDY)
+    keys, labels = done
+    return keys, labels
 
 
 def _scan(source: str, entries: int, target: str, sender: Connection) -> None:
@@ -174,13 +184,21 @@ def _scan(source: str, entries: int, target: str, sender: Connection) -> None:
     except ValueError as error:
         sender.send(str(error))
         return
-    path = Path(target)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
-        np.savez(file, keys=keys, labels=labels)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(file.name, path)
-    sender.send(None)
+    with suppress(OSError):  # a full or vanished cache only costs the next run a scan
+        _keep(Path(target), keys, labels)
+    sender.send((keys, labels))
+
+
+def _keep(path: Path, keys: npt.NDArray[np.bytes_], labels: npt.NDArray[np.int32]) -> None:
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        with part.open("wb") as file:
+            np.savez(file, keys=keys, labels=labels)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _read(source: str, sender: Connection) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int32]]:

@@ -128,6 +128,8 @@ class Observer:
             self._send("gradient", self.params.diff)
             if self._inputs:
                 self._send("input", list(self._inputs.values.values()))
+                for name in self._inputs.changed:
+                    self._channel.note("input changed", iteration=iteration, blob=name)
             if self._inputs and self._keys:
                 self._send_keys(iteration, self._inputs.values)
         self._started = time.perf_counter()
@@ -138,6 +140,8 @@ class Observer:
         self._frame["stat"][5] = self.params.diff_stats()[0]
         if self.layout.in_window(iteration):
             self._send("update", self.params.diff)
+        if self._inputs:
+            self._inputs.begin(False)  # the forward pass that Caffe makes after the last iteration is none of these
         return self._frame
 
     def send_tests(self, iteration: int) -> None:

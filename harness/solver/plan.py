@@ -94,10 +94,11 @@ def make_plan(options: Options, progress: Callable[[int, int], None] = lambda do
     capture = _capture(options.capture)
     _check_range("--seed", options.seed, 0, _LARGEST_SEED)
     _check_range("--snapshot-every", options.snapshot_every, 0, (1 << 31) - 1)
-    _check_range("--ring-mib", options.ring_mib, 1, 1 << 20)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # the ring takes all of its own at once
+    _check_range("--ring-mib", options.ring_mib, 1, memory >> 21)
     solver = read_text(path, pb.SolverParameter, "solver")
     solver_type = _OLD_TYPES[solver.solver_type] if solver.HasField("solver_type") else solver.type
-    checks.check_solver(solver, path)
+    checks.check_solver(solver, solver_type, path)
     train = train_net(solver, path)
     tests = test_nets(solver, path)
     checks.check_snapshot_names(solver, train, path)
@@ -127,6 +128,8 @@ def make_plan(options: Options, progress: Callable[[int, int], None] = lambda do
     for window in windows:
         if not clip((window,), first, until):
             remarks.append(f"Window {window} lies outside this run's iterations {first}:{until} and will stay empty")
+        elif clip((window,), first, until) != (window,):
+            remarks.append(f"Window {window} reaches beyond this run's iterations {first}:{until} and is cut to them")
 
     effective = pb.SolverParameter()
     effective.CopyFrom(solver)

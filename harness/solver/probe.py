@@ -148,14 +148,18 @@ class OutputProbe:
         names = [net._blob_names[i] for i in net._outputs]
         self.outputs = tuple(Output(n, int(b.count)) for n, b in zip(names, self._blobs, strict=True))
         starts = itertools.accumulate((output.size for output in self.outputs), initial=0)
-        places = zip(net._outputs, starts, self.outputs, strict=False)
+        places = zip(net._outputs, starts, self.outputs, strict=False)  # there is one start more: the end
         self.scalars = {blob: start for blob, start, output in places if output.size == 1}  # blob number: its place
 
     def values(self) -> Floats:
-        """All values of all outputs, one after the other."""
+        """All values of all outputs, one after the other; NaN for one that no longer has its size."""
         if not self._blobs:
             return np.empty(0, np.float32)
-        return np.concatenate([blob.data.ravel() for blob in self._blobs])
+        parts = [blob.data.ravel() for blob in self._blobs]
+        sizes = [output.size for output in self.outputs]
+        if [part.size for part in parts] != sizes:  # a net whose outputs change their size as it goes
+            parts = [p if p.size == n else np.full(n, np.nan, np.float32) for p, n in zip(parts, sizes, strict=True)]
+        return np.concatenate(parts)
 
 
 def inputs_of(net: Any) -> dict[str, Any]:

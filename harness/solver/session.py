@@ -122,6 +122,8 @@ class Session:
                 for event in self.consumer.drain():
                     self._take(event, process)
             except RecordingFailed as failure:
+                for event in self.consumer.take_events():
+                    self._take(event, process)
                 self._fail(failure)
             except BadInput as refusal:
                 self.refusal = str(refusal)
@@ -146,8 +148,10 @@ class Session:
                 self.log.loss(int(row["iteration"]), float(row["smoothed_loss"]), float(row["lapse"]))
         elif isinstance(event, Note) and event.what == "bad input":
             self.refusal = event.facts["message"]
-        elif isinstance(event, Note) and event.what in ("blas", "weights"):
-            self.facts[f"{event.what}_report"] = event.facts
+        elif isinstance(event, Note) and event.what == "blas":
+            self.facts["blas"] = event.facts
+        elif isinstance(event, Note) and event.what == "weights":
+            self.facts.setdefault("copied", []).append(event.facts)
         elif isinstance(event, End):
             self.end = event
             if "last_loss" in event.facts:
@@ -255,9 +259,9 @@ def _after_others() -> Iterator[None]:
 
     BLAS threads wait for each other: to stop one for a moment stops all of them.
     """
-    policy = os.sched_getscheduler(0)
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     try:
         yield
     finally:
-        os.sched_setscheduler(0, policy, os.sched_param(0))
+        os.sched_setscheduler(0, policy, parameters)

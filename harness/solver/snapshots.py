@@ -77,7 +77,8 @@ def _set_learned_net(state: Path, model: str) -> None:
     if state.name.endswith(".h5"):
         with h5py.File(state, "r+") as file:
             del file["learned_net"]
-            file["learned_net"] = np.bytes_(model.encode())
+            # Caffe reads up to a NUL (hdf5_load_string), which numpy's own strings leave out
+            file["learned_net"] = np.array(model.encode(), f"S{len(model.encode()) + 1}")
         return
     with state.open("ab") as file:  # of a field that comes twice, protobuf keeps the last
         file.write(pb.SolverState(learned_net=model).SerializePartialToString())

@@ -48,7 +48,12 @@ def read_caffemodel(path: Path) -> dict[str, Shapes]:
         with _open_h5(path, "caffemodel") as file:
             if "data" not in file:
                 raise BadInput("not a caffemodel: it has no group `data`", file=path, remedy="Give a .caffemodel.h5")
-            return {name: tuple(group[str(i)].shape for i in range(len(group))) for name, group in file["data"].items()}
+            # a blob that a layer shares is kept with its owner only (Net::ToHDF5), and Caffe does not miss it
+            return {
+                name: tuple(group[str(i)].shape for i in range(len(group)))
+                for name, group in file["data"].items()
+                if len(group) and all(str(i) in group for i in range(len(group)))
+            }
     net = read_binary(path, pb.NetParameter, "caffemodel")
     layers = list(net.layer) or list(net.layers)
     if not any(layer.blobs for layer in layers):
@@ -102,12 +107,14 @@ def read_solverstate(path: Path) -> SolverState:
 def check_fit(model: Mapping[str, Shapes], net: Mapping[str, Shapes], path: Path) -> Copying:
     """How the caffemodel `model`, read from `path`, goes into a net with the layers `net` (Net::CopyTrainedLayersFrom).
 
+    Both hold the shapes of the blobs of every layer, also of those that have none.
+
     Raises:
         BadInput: a layer has the same name and other shapes.
     """
     for name, source in model.items():
         target = net.get(name)
-        if target is None or not source:
+        if target is None:
             continue
         for index, (ours, theirs) in enumerate(zip(target, source, strict=False)):
             if not _same_shape(ours, theirs):
@@ -128,9 +135,9 @@ def check_fit(model: Mapping[str, Shapes], net: Mapping[str, Shapes], path: Path
             )
     trained = {name for name, shapes in model.items() if shapes}
     return Copying(
-        copied=tuple(name for name in net if name in trained),
+        copied=tuple(name for name in net if name in trained and net[name]),
         skipped=tuple(name for name in model if name in trained and name not in net),
-        new=tuple(name for name in net if name not in trained),
+        new=tuple(name for name in net if name not in trained and net[name]),
     )
 
 
