@@ -49,6 +49,6 @@ def test_quick(tmp_path) -> None:
     ratio, disk = report["rows"]
     assert ratio["value"] == pytest.approx(ratio["raw"]["harness"][0] / ratio["raw"]["bare"][0])
     assert disk["value"] > 0
-    assert report["machine"]["blas_report"]["threads"] >= 1
+    assert report["machine"]["blas"]["threads"] >= 1
     assert list(tmp_path.iterdir()) == [out]
     assert "what recording costs" in done.stdout.lower()

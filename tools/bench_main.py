@@ -155,7 +155,7 @@ def software(home: Path) -> dict[str, Any]:
     """BLAS threads and core, versions: as a run that was measured wrote them down."""
     for path in home.glob("*/run/run.json"):
         facts = json.loads(path.read_text())
-        names = ("blas_threads", "blas_report", "versions", "caffe", "harness")
+        names = ("blas_threads", "blas", "versions", "caffe", "harness")
         return {name: facts[name] for name in names if name in facts}
     return {}
 
@@ -173,7 +173,7 @@ def draw(console: Console, rows: Sequence[Row], facts: dict[str, Any]) -> None:
             row.name, row.what, f"{row.value:.3f} {row.unit}", spread, limit, verdict, row.detail, style=style
         )
     console.print(table)
-    blas = facts.get("blas_report", {})
+    blas = facts.get("blas", {})
     console.print(
         f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_gib']} GiB, Linux {facts['kernel']}; OpenBLAS "
         f"{blas.get('core', '?')} on {blas.get('threads', '?')} threads; load average {facts['load_before']:.1f} "

@@ -16,6 +16,7 @@ import os
 import struct
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -25,6 +26,7 @@ import numpy.typing as npt
 
 _PAGE = 4096
 _ALIGN = 64
+_MADV_POPULATE_WRITE = 23  # madvise(2)
 _HEADER = struct.Struct("<IIqqQ")  # kind, index, iteration, start, size
 
 
@@ -73,8 +75,7 @@ class Ring:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        # all pages at once: one taken at its first touch would cost as much again as the copy into it
-        self._map = mmap.mmap(fd, 0, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
+        self._map = mmap.mmap(fd, 0)
         self._memory = memoryview(self._map)
         self.capacity = len(self._map) - _PAGE
         # head, tail and request on cache lines of their own
@@ -88,6 +89,11 @@ class Ring:
         fd = os.memfd_create("caffe-harness-ring")
         os.ftruncate(fd, _PAGE + -(-capacity // _PAGE) * _PAGE)
         return cls(fd)
+
+    def take_pages(self) -> None:
+        """Take all memory now: a page that this process touches first costs as much again as the copy of it."""
+        with suppress(OSError):  # a kernel before 5.14 gives them one by one, as ever
+            self._map.madvise(_MADV_POPULATE_WRITE)
 
     @property
     def head(self) -> int:

@@ -148,6 +148,8 @@ class Host:
         snapshots = Snapshots(solver, Path(job.run), job.facts | {"blas": _blas()})
         self.layout = observer.layout
         self._check_ring(self.layout)
+        if self.layout.windows:
+            self.ring.take_pages()
         if job.window_keys:
             Path(job.window_keys).unlink(missing_ok=True)
         self.put(Kind.LAYOUT, self.layout.to_json())

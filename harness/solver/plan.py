@@ -94,7 +94,7 @@ def make_plan(options: Options, progress: Callable[[int, int], None] = lambda do
     capture = _capture(options.capture)
     _check_range("--seed", options.seed, 0, _LARGEST_SEED)
     _check_range("--snapshot-every", options.snapshot_every, 0, (1 << 31) - 1)
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # the ring takes all of its own at once
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # of which a ring is a part only
     _check_range("--ring-mib", options.ring_mib, 1, memory >> 21)
     solver = read_text(path, pb.SolverParameter, "solver")
     solver_type = _OLD_TYPES[solver.solver_type] if solver.HasField("solver_type") else solver.type

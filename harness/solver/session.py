@@ -162,6 +162,8 @@ class Session:
     def _begin(self, layout: Layout) -> None:
         """The nets are built and the recording is laid out: say how large it will be, and let it train."""
         plan = self.plan
+        if layout.windows:
+            self.ring.take_pages()
         self.display.start(Opening(plan.out, plan.title, plan.first, plan.until, layout, *self._sizes(layout)))
         if self.ring.request is Request.WAIT:
             self.ring.request = Request.GO
