@@ -86,6 +86,14 @@ def _no_trace_in_the_users_cache(tmp_path_factory: pytest.TempPathFactory) -> It
         yield
 
 
+@pytest.fixture(scope="module")
+def one_blas_thread() -> Iterator[None]:
+    """For tests of many short runs: on a busy machine more threads wait for each other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENBLAS_NUM_THREADS", "1")
+        yield
+
+
 @pytest.fixture(scope="session")
 def glyph_data() -> Path:
     """The data of prototxt/glyphs280, made where they are not there yet."""

@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,12 +83,7 @@ class Case:
         return stderr
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quietly() -> Iterator[None]:
-    """One BLAS thread, for on a busy machine more of them wait for each other."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPENBLAS_NUM_THREADS", "1")
-        yield
+pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
 
 @pytest.fixture

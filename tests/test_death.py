@@ -169,12 +169,7 @@ def check_prefix(path: Path, whole: dict[str, np.ndarray]) -> int:
     return done
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quietly() -> Iterator[None]:
-    """One BLAS thread, for on a busy machine more of them wait for each other."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPENBLAS_NUM_THREADS", "1")
-        yield
+pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.recording.consumer import Consumer, End
-from harness.recording.layout import CAPTURES, Array, Layout, runs
+from harness.recording.layout import CAPTURES, SLAB, Array, Layout, runs
 from harness.recording.ring import Kind, Request, Ring
 from harness.recording.window import Window
 from harness.recording.writer import Writer
@@ -24,7 +24,6 @@ from harness.solver.messages import pb, read_text
 from harness.solver.netfile import train_net
 
 BATCH = 32
-SLAB = 16 << 20
 
 
 def produce(ring: Ring, solver: Path, iterations: int) -> None:

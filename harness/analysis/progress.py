@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,16 +68,13 @@ def progress(frame: np.void, layout: Layout, fastest: int = 3) -> Progress:
 
 
 def _heads(outputs: npt.NDArray[np.float32], layout: Layout) -> tuple[HeadNow, ...]:
-    columns = dict(zip((o.name for o in layout.outputs), _starts([o.size for o in layout.outputs]), strict=True))
+    starts = itertools.accumulate((output.size for output in layout.outputs), initial=0)
+    columns = {output.name: start for output, start in zip(layout.outputs, starts, strict=False)}  # one start more
     return tuple(
         HeadNow(h.name, float(outputs[columns[h.name]]), h.weight, math.log(h.classes) if h.classes else None)
         for h in layout.heads
         if h.name in columns
     )
-
-
-def _starts(sizes: Sequence[int]) -> list[int]:
-    return [sum(sizes[:i]) for i in range(len(sizes))]
 
 
 def _norm(parts: npt.NDArray[np.float64]) -> float:

@@ -39,6 +39,9 @@ ACTIVATION_STATS = {
     "zero_fraction": "share of the elements that are exactly 0",
     "nonfinite": "number of NaN or infinite elements",
 }
+# Most bytes of a window array in one message, where the ring allows, and in one chunk of the file: when they agree, a
+# message is written as the chunk that it is.
+SLAB = 16 << 20
 CAPTURES = ("weight", "gradient", "update", "input")
 
 

@@ -13,7 +13,6 @@ from harness.recording.layout import Layout, Output, link_names
 
 _ALARM = np.dtype([("iteration", "<i8"), ("rule", "S64"), ("subject", "S256"), ("value", "<f8"), ("limit", "<f8")])
 _BLOCK = 1 << 17  # bytes of a chunk of rows
-_SLAB = 16 << 20  # bytes of a chunk of one window array
 
 
 def array_links(layout: Layout) -> list[str]:
@@ -109,7 +108,7 @@ def _rows(
     chunk: tuple[int, ...]
     if one_row:
         rest = row // max(1, shape[0]) if shape else 0
-        chunk = (1, max(1, min(shape[0], _SLAB // max(1, rest))), *shape[1:]) if shape else (1,)
+        chunk = (1, max(1, min(shape[0], fmt.SLAB // max(1, rest))), *shape[1:]) if shape else (1,)
     else:
         chunk = (min(1024, max(1, _BLOCK // max(1, row))), *shape)
     chunk = tuple(max(1, size) for size in chunk)

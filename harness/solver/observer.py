@@ -15,15 +15,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from harness.recording.layout import CAPTURES, Array, Layout, runs
+from harness.recording.layout import CAPTURES, SLAB, Array, Layout, runs
 from harness.recording.ring import Kind, Payload, Ring
 from harness.recording.window import clip
 from harness.solver.capture import InputCapture, KeyBook, param_arrays
 from harness.solver.job import Job
 from harness.solver.netfile import NetFile
 from harness.solver.probe import ActivationProbe, LossProbe, OutputProbe, ParamProbe
-
-_SLAB = 16 << 20  # bytes of one message of a window array, where the ring allows
 
 
 class Channel(Protocol):
@@ -63,7 +61,7 @@ class Observer:
             windows=windows,
             arrays=self._window_arrays(capture),
         )
-        self._sending = {group: self._messages(group, min(_SLAB, channel.ring.largest)) for group in (*CAPTURES, "key")}
+        self._sending = {group: self._messages(group, min(SLAB, channel.ring.largest)) for group in (*CAPTURES, "key")}
         self._frame = np.zeros((), self.layout.frame_dtype)
         self._displayed = self._started = time.perf_counter()
         self._seconds = 0.0

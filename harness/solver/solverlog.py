@@ -65,19 +65,14 @@ class SolverLog:
         self._write()
 
     def _write(self) -> None:
-        while self._held:
-            match = _LOSS.match(self._held[0])
-            if match and int(match["n"]) not in self._shown:
-                break
-            line = self._held.popleft()
-            self._say((self._rewritten(match) if match else line) + "\n")
-        self._say("")
-
-    def _say(self, text: str) -> None:
         try:
-            self._file.write(text)
-            if not text:
-                self._file.flush()
+            while self._held:
+                match = _LOSS.match(self._held[0])
+                if match and int(match["n"]) not in self._shown:
+                    break
+                line = self._held.popleft()
+                self._file.write((self._rewritten(match) if match else line) + "\n")
+            self._file.flush()
         except OSError as error:
             raise RecordingFailed(
                 f"{self._path}: cannot be written any further ({error.strerror}); free some space and run again, or "
