@@ -77,7 +77,7 @@ class Terminal:
         elif isinstance(event, TestPass) and self._opening is not None:
             self._test = _test_line(event, self._opening.layout)
             if self._live is None:
-                self.say(self._test)
+                self.say(f"Test of {self._test}")
         elif isinstance(event, Note):
             text = _note_line(event)
             if text:
@@ -180,7 +180,7 @@ def _test_line(event: TestPass, layout: Layout) -> str:
     outputs = layout.test_outputs[event.net]
     values = iter(event.values.tolist())
     parts = [f"{o.name} " + " ".join(f"{next(values):.4g}" for _ in range(o.size)) for o in outputs]
-    return f"Test of iteration {event.iteration:,}, net #{event.net}: {', '.join(parts)}"
+    return f"iteration {event.iteration:,}, net #{event.net}: {', '.join(parts)}"
 
 
 def _note_line(note: Note) -> str | None:
