@@ -790,6 +790,7 @@ def test_a_solverstate_whose_caffemodel_is_gone(case: Case, trained: Path, kind:
     home = case.home / "moved"
     shutil.copytree(trained, home)
     model = trained / f"{name}.{kind.format('caffemodel')}"
+    (home / model.name).unlink()  # one that lies beside the solverstate would do
     model.rename(model.with_suffix(".away"))
     try:
         state = home / f"{name}.{kind.format('solverstate')}"
@@ -805,7 +806,11 @@ def test_a_resume_with_nothing_left_to_do(case: Case, trained: Path) -> None:
     case.refused("max_iter", "starts at iteration 5", arguments=("--resume", state))
 
 
-def test_resume_works_with_a_warning(case: Case, trained: Path) -> None:
-    code, stderr = case.run("--resume", trained / "native_iter_5.solverstate", "--until", 8)
+def test_resume_says_whether_it_is_exact(case: Case, trained: Path) -> None:
+    arguments = ("--resume", trained / "native_iter_5.solverstate", "--until", 8)
+    code, stderr = case.run(*arguments)
     assert code == 0, stderr
-    assert "position in the data" in stderr
+    assert "Resuming at iteration 5 exactly" in stderr
+    code, stderr = case.run(*arguments, "--data", "caffe", "--out", case.home / "again")
+    assert code == 0, stderr
+    assert "the position in the data and the random state are not" in stderr

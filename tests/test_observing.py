@@ -118,18 +118,20 @@ def test_the_digest_is_that_of_the_snapshot(small: Path) -> None:
                       for i in (0, 1)]  # fmt: skip
 
 
-def test_resume_is_caffes_own(small: Path) -> None:
+def test_resuming_with_data_caffe_is_caffes_own(small: Path) -> None:
     caffe_train(small / "solver.prototxt")
     straight = weights_of(small / "native_iter_60.caffemodel")
     state = small / "native_iter_25.solverstate"
     native = caffe_train(small / "solver.prototxt", f"--snapshot={state}")
-    done = run_harness("--solver", small / "solver.prototxt", "--resume", state, "--out", small / "run")
+    done = run_harness(
+        "--solver", small / "solver.prototxt", "--resume", state, "--data", "caffe", "--out", small / "run"
+    )
     assert done.code == 0, done.stderr
     assert "position in the data" in done.stderr.replace("\n", " ")
     assert spoken((small / "run/solver.log").read_text()) == spoken(native)
     resumed = weights_of(small / "run/snapshots/native_iter_60.caffemodel")
     assert resumed == weights_of(small / "native_iter_60.caffemodel")
-    assert resumed != straight  # the very thing that exact restart will mend
+    assert resumed != straight  # which is why --data exact is there
     with Recording(small / "run") as recording:
         assert list(recording.iterations) == list(range(25, 60))
 
@@ -204,7 +206,7 @@ def test_a_snapshot_of_ours_can_be_resumed_by_both(small: Path, suffix: str, ext
     assert run_harness("--solver", solver, "--until", 25, "--out", out).code == 0
     state = out / f"snapshots/native_iter_25{suffix}"
     caffe_train(solver, f"--snapshot={state}")
-    done = run_harness("--solver", solver, "--resume", state, "--out", small / "again")
+    done = run_harness("--solver", solver, "--resume", state, "--data", "caffe", "--out", small / "again")
     assert done.code == 0, done.stderr
     about = json.loads((small / "again/snapshots/native_iter_30.json").read_text())
     assert about["iteration"] == 30
@@ -229,8 +231,9 @@ def test_the_last_snapshot_counts_the_passes_before_it_and_the_last_loss_is_caff
     solver = small / "solver.prototxt"
     solver.write_text(solver_text(small / "net.prototxt", small / "native", snapshot=None, display=20))
     assert run_harness("--solver", solver, "--out", small / "run", "--snapshot-every", 40).code == 0
-    passes = {t: json.loads((small / f"run/snapshots/native_iter_{t}.json").read_text())["passes"] for t in (40, 60)}
-    assert passes == {40: {"train": 40, "test": [2 * 3]}, 60: {"train": 60, "test": [3 * 3]}}
+    points = {t: json.loads((small / f"run/snapshots/native_iter_{t}.json").read_text())["point"] for t in (40, 60)}
+    records = {t: [place["records"] for place in point["places"]] for t, point in points.items()}
+    assert records == {40: [40 * 8, 2 * 3 * 7], 60: [60 * 8, 3 * 3 * 7]}
     ended = json.loads((small / "run/run.json").read_text())["ended"]
     assert f"Iteration 60, loss = {ended['last_loss']:g}" in (small / "run/solver.log").read_text()
     solver.write_text(solver_text(small / "net.prototxt", small / "native", snapshot=None))  # 7 does not divide 60

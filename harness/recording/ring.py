@@ -78,7 +78,7 @@ class Ring:
         self._map = mmap.mmap(fd, 0)
         self._memory = memoryview(self._map)
         self.capacity = len(self._map) - _PAGE
-        # head, tail and request on cache lines of their own
+        # head, tail, request and snapshots asked for, on cache lines of their own
         self._bytes: npt.NDArray[np.uint8] = np.frombuffer(self._memory, np.uint8)
         self._counters: npt.NDArray[np.uint64] = self._bytes[:_PAGE].view(np.uint64)
         self._read = self.tail
@@ -113,6 +113,15 @@ class Ring:
     @request.setter
     def request(self, value: Request) -> None:
         self._counters[16] = value
+
+    @property
+    def snapshots_asked(self) -> int:
+        """How many snapshots the harness process has ever asked for."""
+        return int(self._counters[24])
+
+    def ask_snapshot(self) -> None:
+        """Ask for one after the iteration that is being made."""
+        self._counters[24] = self.snapshots_asked + 1
 
     @property
     def largest(self) -> int:

@@ -78,8 +78,18 @@ def write_facts(path: Path, facts: dict[str, Any]) -> None:
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """What run.json says."""
-    facts: dict[str, Any] = json.loads((path / "run.json").read_text())
+    """What run.json says.
+
+    Raises:
+        BadInput: there is none, or it is damaged.
+    """
+    file = path / "run.json"
+    try:
+        facts: dict[str, Any] = json.loads(file.read_text())
+    except OSError as error:
+        raise BadInput(f"cannot be read ({error.strerror})", file=file, remedy="Give a run directory") from None
+    except ValueError as error:
+        raise BadInput(f"damaged ({error})", file=file, remedy="Give another run directory") from None
     return facts
 
 

@@ -26,21 +26,21 @@ class Window:
         return f"{self.start}:{self.stop}"
 
 
-def parse_watch(text: str) -> Window:
-    """The window that `--watch A:B` names.
+def parse_watch(text: str, option: str = "--watch") -> Window:
+    """The window that `--watch A:B` names, or another `option` of that form.
 
     Raises:
         BadInput: not of the form A:B, negative, or empty.
     """
-    remedy = "Write --watch A:B with 0 <= A < B, for instance --watch 118900:119100 (B is not included)"
+    remedy = f"Write {option} A:B with 0 <= A < B, for instance {option} 118900:119100 (B is not included)"
     match = re.fullmatch(r"\s*([+-]?\d{1,18})\s*:\s*([+-]?\d{1,18})\s*", text, re.ASCII)
     if match is None:
-        raise BadInput("not a window", field="--watch", value=text, remedy=remedy)
+        raise BadInput("not a window", field=option, value=text, remedy=remedy)
     start, stop = int(match[1]), int(match[2])
     if start < 0:
-        raise BadInput("iterations count from 0", field="--watch", value=text, remedy=remedy)
+        raise BadInput("iterations count from 0", field=option, value=text, remedy=remedy)
     if stop <= start:
-        raise BadInput("the window is empty", field="--watch", value=text, remedy=remedy)
+        raise BadInput("the window is empty", field=option, value=text, remedy=remedy)
     return Window(start, stop)
 
 

@@ -187,6 +187,19 @@ def _note_line(note: Note) -> str | None:
     facts = note.facts
     if note.what == "snapshot":
         return f"Snapshot of iteration {facts['iteration']:,}: snapshots/{facts['caffemodel']}"
+    if note.what == "not exact":
+        return f"Not exact: {facts['reason']}"
+    if note.what == "replayed" and facts["seconds"] >= 0.05:
+        return (
+            f"Random state brought to its place in {facts['seconds']:.2g} s (the draws of {facts['iterations']:,} "
+            "iterations)"
+        )
+    if note.what == "replaying":
+        return (
+            f"Drawing the random numbers of the iterations before: {facts['iteration']:,}"
+            if facts["iteration"]
+            else None
+        )
     if note.what == "keys differ":
         return (
             f"Iteration {facts['iteration']}: the labels in the net are not those of the records it should have read; "

@@ -10,7 +10,6 @@ import ctypes
 import json
 import select
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -25,14 +24,16 @@ from harness.recording.errors import BadInput, RecordingFailed
 from harness.recording.layout import Layout
 from harness.recording.ring import Kind, Payload, Request, Ring
 from harness.recording.writer import Writer
+from harness.solver.build import build, nets_of
 from harness.solver.job import Job
 from harness.solver.messages import pb
-from harness.solver.netfile import train_net
+from harness.solver.netfile import NetFile
 from harness.solver.observer import Observer
-from harness.solver.probe import ParamProbe
+from harness.solver.replay import generator
+from harness.solver.replay.exactness import other_kernels
+from harness.solver.replay.point import MainGenerator, Point
 from harness.solver.smoothing import SmoothedLoss
 from harness.solver.snapshots import Snapshots
-from harness.solver.weights import check_fit, check_history, read_caffemodel, read_solverstate
 
 
 class Host:
@@ -42,7 +43,7 @@ class Host:
         self.job = job
         self.ring = Ring(job.ring)
         self.param = text_format.Parse(job.solver, pb.SolverParameter())
-        self.net = train_net(self.param, Path(job.run))
+        self.nets = nets_of(job)
         self.orphaned = False
         self._lifeline = select.poll()
         self._lifeline.register(job.lifeline, select.POLLIN)
@@ -107,44 +108,14 @@ class Host:
 
     # -- the run ----------------------------------------------------------------------------------------------------
 
-    def build(self) -> Any:
-        """The native solver, with the user's weights or state in it.
-
-        Raises:
-            BadInput: they do not fit.
-        """
-        job = self.job
-        if job.gpu is None:
-            caffe.set_mode_cpu()
-        else:
-            caffe.set_device(job.gpu)
-            caffe.set_mode_gpu()
-        with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as file:
-            file.write(job.solver)
-            file.flush()
-            solver = getattr(caffe, f"{job.solver_type}Solver")(file.name)
-        for name in job.weights:
-            copying = check_fit(read_caffemodel(Path(name)), _shapes(solver.net), Path(name))
-            caffe.log(f"Finetuning from {name}")
-            for net in (solver.net, *solver.test_nets):
-                net.copy_from(name)
-            self.note("weights", file=name, copied=copying.copied, skipped=copying.skipped, new=copying.new)
-        if job.resume:
-            state = read_solverstate(Path(job.resume))
-            check_fit(read_caffemodel(Path(state.learned_net)), _shapes(solver.net), Path(state.learned_net))
-            params = ParamProbe(solver.net, self.net).params
-            check_history(state, job.solver_type, [p.shape for p in params])
-            caffe.log(f"Resuming from {job.resume}")
-            solver.restore(job.resume)
-        return solver
-
     def run(self) -> None:
         """Train until the end, or until asked to stop; the last message says how it ended."""
         job, param = self.job, self.param
         np.seterr(all="ignore")  # losses overflow as Caffe's own do
-        solver = self.build()
+        readable = job.gpu is None and generator.readable()
+        solver, start = build(job, param, self.nets, self.note)
         smoothed = SmoothedLoss(param.average_loss, solver.iter)
-        observer = Observer(solver, self.net, job, self, param.display, param.iter_size)
+        observer = Observer(solver, NetFile("", self.nets[0]), job, self, param.display, param.iter_size)
         snapshots = Snapshots(solver, Path(job.run), job.facts | {"blas": _blas()})
         self.layout = observer.layout
         self._check_ring(self.layout)
@@ -154,14 +125,23 @@ class Host:
             Path(job.window_keys).unlink(missing_ok=True)
         self.put(Kind.LAYOUT, self.layout.to_json())
         self.note("blas", **_blas())
+        if job.blas is not None and (reason := other_kernels(job.blas, _blas())):
+            self.note("not exact", reason=reason)
+
+        def point() -> Point:
+            words, position = generator.read() if readable else (None, 0)
+            main = MainGenerator(solver.iter, words, position) if words else start.generator
+            return Point(solver.iter, start.seed, main, start.after(observer.passes))
+
         while self.requested() is Request.WAIT and self.alive():
             time.sleep(0.005)
         if self.requested() is not Request.GO:
             return
         # what Solver::Solve says at its start; ours comes at the end of the training
-        caffe.log(f"Solving {self.net.param.name}")
+        caffe.log(f"Solving {self.nets[0].name}")
         caffe.log(f"Learning Rate Policy: {param.lr_policy}")
 
+        asked = self.ring.snapshots_asked
         while solver.iter < job.until and self.alive() and self.requested() is Request.GO:
             iteration = solver.iter
             observer.before(iteration)
@@ -169,11 +149,15 @@ class Host:
             frame = observer.after(iteration)
             frame["smoothed_loss"] = smoothed.update(iteration, np.float32(frame["loss"]))
             self.put(Kind.FRAME, frame.reshape(1), iteration=iteration)
-            if param.snapshot and solver.iter % param.snapshot == 0:  # as Solver::Step decides
-                self._publish(snapshots, observer, observer.passes)
+            if self.ring.snapshots_asked > asked:
+                asked = self.ring.snapshots_asked
+                snapshots.take()
+                self._publish(snapshots, observer, point())
+            elif param.snapshot and solver.iter % param.snapshot == 0:  # as Solver::Step decides
+                self._publish(snapshots, observer, point())
 
         facts: dict[str, Any] = {}
-        passes = observer.passes
+        stands = point()  # before the forward pass and the tests that solve() makes at the end
         if solver.iter >= param.max_iter:
             solver.solve()  # steps no more: the last snapshot, the last loss, the last test pass
             if param.display and solver.iter % param.display == 0:
@@ -181,7 +165,7 @@ class Host:
             observer.send_tests(solver.iter)
         elif self.requested() is not Request.QUIT and (solver.iter < job.until or param.snapshot_after_train):
             snapshots.take()
-        self._publish(snapshots, observer, passes)
+        self._publish(snapshots, observer, stands)
         facts |= {"iteration": solver.iter, "weight_digest": f"{observer.params.digest():016x}"}
         self.put(Kind.END, json.dumps(facts).encode())
 
@@ -196,17 +180,10 @@ class Host:
                 remedy=f"Give at least {(largest >> 19) + 1}",
             )
 
-    def _publish(self, snapshots: Snapshots, observer: Observer, passes: dict[str, Any]) -> None:
-        about = snapshots.publish(observer.params.digest, passes)
+    def _publish(self, snapshots: Snapshots, observer: Observer, point: Point) -> None:
+        about = snapshots.publish(observer.params.digest, point)
         if about is not None:
             self.note("snapshot", **about)
-
-
-def _shapes(net: Any) -> dict[str, tuple[tuple[int, ...], ...]]:
-    return {
-        name: tuple(tuple(blob.shape) for blob in layer.blobs)
-        for name, layer in zip(net._layer_names, net.layers, strict=True)
-    }
 
 
 def _blas() -> dict[str, Any]:

@@ -15,12 +15,13 @@ from google.protobuf import text_format
 
 import harness
 from harness.recording.ring import Ring
-from harness.solver.job import Job
+from harness.solver.job import Job, Resume
 from harness.solver.plan import Plan
 from harness.solver.snapshots import prefix
+from harness.solver.start import Start
 
 # What of run.json is repeated beside every snapshot.
-_SNAPSHOT_FACTS = ("random_seed", "blas_threads", "caffe", "data", "solver", "net")
+_SNAPSHOT_FACTS = ("random_seed", "blas_threads", "caffe", "data", "mode", "solver", "net", "test_nets")
 
 
 @contextmanager
@@ -70,16 +71,23 @@ def _job(plan: Plan, facts: Mapping[str, Any], ring: int, lifeline: int, lock: i
     if plan.keys is not None:
         keys = str(out / ".window_keys.npz")
         np.savez(keys, iteration=plan.keys.iteration, key=plan.keys.key, label=plan.keys.label)
+    start = plan.start
     return Job(
         run=str(out),
         solver=text_format.MessageToString(solver),
-        solver_type=plan.solver_type,
+        solver_type=plan.problem.solver_type,
+        nets=(facts["net"], *facts["test_nets"]),
+        as_written=plan.problem.as_written and not plan.streams,
         gpu=plan.gpu,
         until=plan.until,
         windows=plan.windows,
         capture=plan.capture,
-        weights=plan.weights,
-        resume=plan.resume,
+        weights=start.weights,
+        resume=_resume(start) if start.iteration else None,
+        point=plan.point,
+        replay=plan.replay,
+        streams=plan.streams,
+        blas=start.about.get("blas") if start.about and plan.replay else None,
         heads=plan.heads,
         window_keys=keys,
         label_blob=plan.keys.label_blob if plan.keys else None,
@@ -87,4 +95,16 @@ def _job(plan: Plan, facts: Mapping[str, Any], ring: int, lifeline: int, lock: i
         ring=ring,
         lifeline=lifeline,
         lock=lock,
+    )
+
+
+def _resume(start: Start) -> Resume:
+    state = start.state
+    return Resume(
+        iteration=start.iteration,
+        state=str(state.path) if state else None,
+        model=str(state.learned_net.resolve()) if state else None,
+        window=str(start.window) if start.window else None,
+        scale=start.scale,
+        as_is=state is not None and not state.moved and start.scale is None,
     )

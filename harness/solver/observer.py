@@ -85,10 +85,9 @@ class Observer:
         ]
 
     @property
-    def passes(self) -> dict[str, Any]:
-        """Batches that the data layers of the train net and of each test net have given since the start."""
-        train = (self._solver.iter - self._first) * self._iter_size
-        return {"train": train, "test": [test.passes for test in self._tests]}
+    def passes(self) -> tuple[int, ...]:
+        """Batches that the train net and each test net have taken since the start."""
+        return ((self._solver.iter - self._first) * self._iter_size, *(test.passes for test in self._tests))
 
     def before(self, iteration: int) -> None:
         """Iteration t is about to be made; data is W_t."""

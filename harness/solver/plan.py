@@ -6,7 +6,7 @@ import os
 import platform
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,23 +21,23 @@ from harness.recording.layout import CAPTURES, Head
 from harness.recording.window import Window, clip, merge, parse_watch
 from harness.solver import checks
 from harness.solver.lmdbfile import Records
-from harness.solver.messages import pb, read_text
-from harness.solver.netfile import NetFile, heads, test_nets, train_net
-from harness.solver.weights import read_caffemodel, read_solverstate
+from harness.solver.messages import pb
+from harness.solver.netfile import heads
+from harness.solver.problem import Problem, text_of
+from harness.solver.replay import exactness
+from harness.solver.replay.point import Point
+from harness.solver.replay.stream import Stream
+from harness.solver.start import Start, point_of, streams_of
 
-_OLD_TYPES = {0: "SGD", 1: "Nesterov", 2: "AdaGrad", 3: "RMSProp", 4: "AdaDelta", 5: "Adam"}
 _LARGEST_SEED = (1 << 32) - 1  # Caffe::set_random_seed takes an unsigned int
 _LIBRARIES = ("numpy", "h5py", "protobuf", "lmdb", "xxhash")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for on the command line; None is "not given"."""
+    """What was asked for on the command line, but for what is trained and from where; None is "not given"."""
 
-    solver: Path
     watch: tuple[str, ...] = ()
-    weights: str | None = None
-    resume: Path | None = None
     out: Path | None = None
     cpu: bool = False
     gpu: int | None = None
@@ -45,7 +45,9 @@ class Options:
     seed: int | None = None
     capture: str = ",".join(CAPTURES)
     snapshot_every: int | None = None
+    keep_snapshots: int | None = None
     ring_mib: int = 128
+    data: str = "exact"
     command: tuple[str, ...] = ()
 
 
@@ -61,75 +63,72 @@ class WindowKeys:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run that can start. `facts` is what run.json will say; `remarks` is what the user should hear first."""
+    """A run that can start. `facts` is what run.json will say; `remarks` is what the user should hear first.
+
+    `replay`: data and random numbers are brought to `point`, by `streams` in the place of its Data layers. Otherwise
+    Caffe's own layers begin at their first record, which is right for a run that starts at iteration 0.
+    """
 
     out: Path
     title: str
+    problem: Problem
     solver: Any  # SolverParameter: the effective one, but for its snapshot_prefix
-    solver_type: str
     gpu: int | None
     blas_threads: int
-    first: int
+    start: Start
     until: int
+    point: Point
+    replay: bool
+    streams: tuple[Stream, ...]
     windows: tuple[Window, ...]
     capture: tuple[str, ...]
-    weights: tuple[str, ...]
-    resume: str | None
     heads: tuple[Head, ...]
     keys: WindowKeys | None
     snapshot_name: str
+    keep_snapshots: int | None
     ring_bytes: int
     facts: dict[str, Any]
     remarks: tuple[str, ...]
 
+    @property
+    def first(self) -> int:
+        return self.start.iteration
 
-def make_plan(options: Options, progress: Callable[[int, int], None] = lambda done, total: None) -> Plan:
-    """Check everything that `options` names.
+
+def make_plan(
+    problem: Problem,
+    start: Start,
+    options: Options,
+    parent: dict[str, Any] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Plan:
+    """Check everything that the run needs. `parent` is what run.json says of the run that this one goes on from.
 
     Raises:
         BadInput: something cannot be used. Nothing was started.
     """
-    path = options.solver
+    solver, first, about = problem.solver, start.iteration, start.about
     windows = merge(parse_watch(text) for text in options.watch)
     capture = _capture(options.capture)
     _check_range("--seed", options.seed, 0, _LARGEST_SEED)
     _check_range("--snapshot-every", options.snapshot_every, 0, (1 << 31) - 1)
+    _check_range("--keep-snapshots", options.keep_snapshots, 1, (1 << 31) - 1)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # of which a ring is a part only
     _check_range("--ring-mib", options.ring_mib, 1, memory >> 21)
-    solver = read_text(path, pb.SolverParameter, "solver")
-    solver_type = _OLD_TYPES[solver.solver_type] if solver.HasField("solver_type") else solver.type
-    checks.check_solver(solver, solver_type, path)
-    train = train_net(solver, path)
-    tests = test_nets(solver, path)
-    checks.check_snapshot_names(solver, train, path)
-    for net, phase in ((train, "TRAIN"), *((test, "TEST") for test in tests)):
-        checks.check_layers(net, phase)
-        checks.check_sources(net)
-    weights, resume = _start(options, solver)
-    state = read_solverstate(Path(resume)) if resume else None
-    first = state.iteration if state else 0
+    problem.check()
     until = _until(options, solver, first)
     gpu = _device(options, solver)
-    checks.check_device(gpu, path if options.gpu is None else None)
-    records = checks.read_sources((train, *tests), progress)
-    for net in (train, *tests):
+    checks.check_device(gpu, problem.path if options.gpu is None else None)
+    records = checks.read_sources(problem.nets, progress)
+    for net in problem.nets:
         checks.check_labels(net, records)
 
-    remarks = []
-    seed, drawn = _seed(options, solver)
-    if drawn:
-        remarks.append(f"The solver has no random_seed: {seed} was drawn, and is written down in run.json")
-    if resume:
-        remarks.append(
-            f"Resuming at iteration {first} as Caffe does: weights and momentum are restored, the position in the "
-            "data and the random state are not (BVLC/caffe#1059), so this is not what an uninterrupted run would do"
-        )
+    seed, drawn = _seed(options, solver, about)
+    exact = options.data == "exact"
+    point = point_of(problem, start, seed, records, exact)
+    replay = exact and (first > 0 or start.skip is not None)
+    threads = _blas_threads(about if exact else None)
     reached = clip(windows, first, until)
-    for window in windows:
-        if not clip((window,), first, until):
-            remarks.append(f"Window {window} lies outside this run's iterations {first}:{until} and will stay empty")
-        elif clip((window,), first, until) != (window,):
-            remarks.append(f"Window {window} reaches beyond this run's iterations {first}:{until} and is cut to them")
 
     effective = pb.SolverParameter()
     effective.CopyFrom(solver)
@@ -138,52 +137,88 @@ def make_plan(options: Options, progress: Callable[[int, int], None] = lambda do
     effective.ClearField("weights")
     if options.snapshot_every is not None:
         effective.snapshot = options.snapshot_every
-    threads = _blas_threads()
     prefix = Path(solver.snapshot_prefix)
+    facts: dict[str, Any] = {
+        "command": list(options.command),
+        "directory": str(Path.cwd()),
+        "harness": harness.__version__,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "machine": platform.node(),
+        "solver_file": str(problem.path),
+        "solver": text_format.MessageToString(effective),
+        "net": text_of(problem.train),
+        "test_nets": [text_of(net) for net in problem.tests],
+        "heads": [{"name": h.name, "weight": h.weight, "classes": h.classes} for h in heads(problem.train)],
+        "mode": "CPU" if gpu is None else f"GPU {gpu}",
+        "random_seed": seed,
+        "random_seed_drawn": drawn,
+        "blas_threads": threads,
+        "caffe": checks.caffe_build(),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES},
+        "data": {s: {"fingerprint": r.fingerprint, "records": len(r)} for s, r in records.items()},
+        "weights": list(start.weights),
+        "resume": str(start.state.path) if start.state else None,
+        "parent": parent,
+        "point": point.to_json(),
+        "first": first,
+        "until": until,
+        "windows": [str(w) for w in windows],
+        "capture": list(capture),
+    }
+    facts["not_exact"] = _not_exact(problem, start, facts, drawn) if replay else []
     return Plan(
-        out=options.out or Path("runs") / f"{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}",
-        title=f"{train.param.name or train.source} · {path}",
+        out=options.out or Path("runs") / f"{problem.path.stem}-{time.strftime('%Y%m%d-%H%M%S')}",
+        title=f"{problem.train.param.name or problem.train.source} · {problem.path}",
+        problem=problem,
         solver=effective,
-        solver_type=solver_type,
         gpu=gpu,
         blas_threads=threads,
-        first=first,
+        start=start,
         until=until,
+        point=point,
+        replay=replay,
+        streams=streams_of(problem, point, records) if replay else (),
         windows=windows,
         capture=capture,
-        weights=weights,
-        resume=resume,
-        heads=heads(train),
-        keys=_window_keys(train, records, reached, first, solver.iter_size) if "input" in capture else None,
-        snapshot_name=path.stem if prefix.is_dir() or not prefix.name else prefix.name,
+        heads=heads(problem.train),
+        keys=_window_keys(problem, records, reached, point) if "input" in capture else None,
+        snapshot_name=problem.path.stem if prefix.is_dir() or not prefix.name else prefix.name,
+        keep_snapshots=options.keep_snapshots,
         ring_bytes=options.ring_mib << 20,
-        facts={
-            "command": list(options.command),
-            "directory": str(Path.cwd()),
-            "harness": harness.__version__,
-            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "machine": platform.node(),
-            "solver_file": str(path),
-            "solver": text_format.MessageToString(effective),
-            "net": text_format.MessageToString(train.param),
-            "heads": [{"name": h.name, "weight": h.weight, "classes": h.classes} for h in heads(train)],
-            "mode": "CPU" if gpu is None else f"GPU {gpu}",
-            "random_seed": seed,
-            "random_seed_drawn": drawn,
-            "blas_threads": threads,
-            "caffe": checks.caffe_build(),
-            "versions": {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES},
-            "data": {s: {"fingerprint": r.fingerprint, "records": len(r)} for s, r in records.items()},
-            "weights": list(weights),
-            "resume": resume,
-            "parent": None,
-            "first": first,
-            "until": until,
-            "windows": [str(w) for w in windows],
-            "capture": list(capture),
-        },
-        remarks=tuple(remarks),
+        facts=facts,
+        remarks=tuple(_remarks(facts, windows, exact)),
     )
+
+
+def _not_exact(problem: Problem, start: Start, facts: Mapping[str, Any], drawn: bool) -> list[str]:
+    reasons = exactness.layers_without_place([net.param for net in problem.nets])
+    if start.about is not None:
+        reasons += exactness.differences(start.about, facts)
+    elif drawn and start.iteration:
+        reasons.append(
+            "the solver has no random_seed: the images come in their order, crops, mirrors and dropout differ"
+        )
+    return reasons
+
+
+def _remarks(facts: Mapping[str, Any], windows: tuple[Window, ...], exact: bool) -> Iterator[str]:
+    first, until = facts["first"], facts["until"]
+    if facts["random_seed_drawn"]:
+        yield f"The solver has no random_seed: {facts['random_seed']} was drawn, and is written down in run.json"
+    if first and not exact:
+        yield (
+            f"Resuming at iteration {first} as Caffe does: weights and momentum are restored, the position in the "
+            "data and the random state are not (BVLC/caffe#1059), so this is not what an uninterrupted run would do"
+        )
+    elif first and not facts["not_exact"]:
+        yield f"Resuming at iteration {first} exactly: weights, momentum, position in the data and random state"
+    for reason in facts["not_exact"]:
+        yield f"Not exact: {reason}"
+    for window in windows:
+        if not clip((window,), first, until):
+            yield f"Window {window} lies outside this run's iterations {first}:{until} and will stay empty"
+        elif clip((window,), first, until) != (window,):
+            yield f"Window {window} reaches beyond this run's iterations {first}:{until} and is cut to them"
 
 
 def _check_range(field: str, value: int | None, low: int, high: int) -> None:
@@ -202,24 +237,6 @@ def _capture(text: str) -> tuple[str, ...]:
                 remedy=f"A comma-separated list of {', '.join(CAPTURES)}",
             )
     return kinds
-
-
-def _start(options: Options, solver: Any) -> tuple[tuple[str, ...], str | None]:
-    """The caffemodels to start from, and the solverstate to resume from."""
-    if options.resume is not None:
-        if options.weights is not None:
-            raise BadInput(
-                "cannot be given together with --weights",
-                field="--resume",
-                value=options.resume,
-                remedy="A solverstate brings its own weights; leave --weights out",
-            )
-        return (), str(options.resume)
-    given = [options.weights] if options.weights is not None else list(solver.weights)
-    names = tuple(name.strip() for part in given for name in part.split(","))
-    for name in names:
-        read_caffemodel(Path(name))
-    return names, None
 
 
 def _until(options: Options, solver: Any, first: int) -> int:
@@ -253,17 +270,22 @@ def _device(options: Options, solver: Any) -> int | None:
     return int(solver.device_id) if asks else None
 
 
-def _seed(options: Options, solver: Any) -> tuple[int, bool]:
-    """The random seed, and whether it was drawn here."""
+def _seed(options: Options, solver: Any, about: Mapping[str, Any] | None) -> tuple[int, bool]:
+    """The random seed, and whether it was drawn here. A snapshot of ours knows the seed of its run."""
     if options.seed is not None:
         return options.seed, False
     if solver.random_seed >= 0:
         return int(solver.random_seed), False
+    if about is not None and options.data == "exact":
+        return int(about["random_seed"]), False
     return secrets.randbelow(1 << 31), True
 
 
-def _blas_threads() -> int:
-    """Another number of threads gives other bits, so it is pinned: as the user's environment says, or all cores."""
+def _blas_threads(about: Mapping[str, Any] | None) -> int:
+    """Another number of threads gives other bits, so it is pinned: as it was when the snapshot was made that the run
+    goes on from, else as the user's environment says, else all cores."""
+    if about is not None:
+        return int(about["blas_threads"])
     for name in ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"):
         if os.environ.get(name, "").isdigit() and int(os.environ[name]) > 0:
             return int(os.environ[name])
@@ -271,16 +293,17 @@ def _blas_threads() -> int:
 
 
 def _window_keys(
-    net: NetFile, records: Mapping[str, Records], windows: tuple[Window, ...], first: int, iter_size: int
+    problem: Problem, records: Mapping[str, Records], windows: tuple[Window, ...], point: Point
 ) -> WindowKeys | None:
-    """What the first Data layer will read: records in the order of their keys from the first one, wrapping around."""
-    layers = checks.data_layers(net)
-    if not layers or not windows:
+    """What the first Data layer of the train net will read: records in the order of their keys, wrapping around."""
+    place = next((place for place in point.places if place.net == 0), None)
+    if place is None or not windows:
         return None
-    layer = layers[0]
-    data = records[layer.data_param.source]
+    layer = next(layer for layer in problem.train.layers if layer.name == place.layer)
+    data = records[place.source]
     iterations = np.concatenate([np.arange(w.start, w.stop) for w in windows])
-    images = layer.data_param.batch_size * iter_size
-    order = ((iterations - first)[:, None] * images + np.arange(images)) % len(data)
+    passes = (iterations - point.iteration)[:, None] * problem.solver.iter_size + np.arange(problem.solver.iter_size)
+    starts = np.array([place.after(int(n)).records for n in passes.ravel()]).reshape(passes.shape)
+    order = (starts[:, :, None] + np.arange(place.batch_size)).reshape(len(iterations), -1) % len(data)
     label = layer.top[1] if len(layer.top) > 1 else None
     return WindowKeys(iterations, data.keys[order], data.labels[order], label)

@@ -9,10 +9,13 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from harness.recording import rundir
 from harness.recording.consumer import Consumer, End, Event, Frames, Note
@@ -23,6 +26,7 @@ from harness.recording.ring import Request, Ring
 from harness.recording.writer import HEADROOM, Writer
 from harness.solver.launch import solver_process
 from harness.solver.plan import Plan
+from harness.solver.snapshots import iterations_of, note_health, thin
 from harness.solver.solverlog import SolverLog
 
 _DRAIN_EVERY = 0.5  # seconds; each drain is one flush, whose cost the solver feels on a small machine
@@ -43,12 +47,23 @@ class Display(Protocol):
     def finish(self, outcome: Outcome) -> None: ...
 
 
-class Session:
-    """One run of `plan`, shown on `display`."""
+class Judge(Protocol):
+    """Whoever knows how healthy a run is."""
 
-    def __init__(self, plan: Plan, display: Display) -> None:
+    def take(self, rows: npt.NDArray[np.void]) -> None: ...
+
+    def verdict(self) -> dict[str, Any]: ...
+
+    def kept(self, snapshots: Sequence[int], newest: int) -> set[int]: ...
+
+
+class Session:
+    """One run of `plan`, shown on `display`; `judge` says what becomes of its snapshots."""
+
+    def __init__(self, plan: Plan, display: Display, judge: Judge) -> None:
         self.plan = plan
         self.display = display
+        self.judge = judge
         self.facts = dict(plan.facts)
         self.ring = Ring.create(plan.ring_bytes)
         self.consumer = Consumer(self.ring, self._open_writer)
@@ -144,12 +159,19 @@ class Session:
         if isinstance(event, Layout):
             self._begin(event)
         elif isinstance(event, Frames):
+            self.judge.take(event.rows)
             for row in event.rows[event.rows["lapse"] > 0]:
                 self.log.loss(int(row["iteration"]), float(row["smoothed_loss"]), float(row["lapse"]))
         elif isinstance(event, Note) and event.what == "bad input":
             self.refusal = event.facts["message"]
         elif isinstance(event, Note) and event.what == "blas":
             self.facts["blas"] = event.facts
+        elif isinstance(event, Note) and event.what == "snapshot":
+            self._judge_snapshot(event.facts["about"])
+        elif isinstance(event, Note) and event.what == "replayed":
+            self.facts["replayed"] = event.facts
+        elif isinstance(event, Note) and event.what == "not exact":
+            self.facts["not_exact"].append(event.facts["reason"])
         elif isinstance(event, Note) and event.what == "weights":
             self.facts.setdefault("copied", []).append(event.facts)
         elif isinstance(event, End):
@@ -158,6 +180,15 @@ class Session:
                 self.log.loss(event.facts["iteration"], event.facts["last_loss"])
         if not isinstance(event, Layout):
             self.display.event(event)
+
+    def _judge_snapshot(self, about: str) -> None:
+        directory = self.plan.out / "snapshots"
+        try:
+            note_health(directory / about, self.judge.verdict())
+            if self.plan.keep_snapshots is not None:
+                thin(directory, self.judge.kept(list(iterations_of(directory)), self.plan.keep_snapshots))
+        except OSError as error:  # the snapshot itself is whole
+            self.display.say(f"{directory / about} does not say how healthy the run was ({error.strerror})")
 
     def _begin(self, layout: Layout) -> None:
         """The nets are built and the recording is laid out: say how large it will be, and let it train."""
@@ -199,10 +230,14 @@ class Session:
         def interrupt(number: int, frame: FrameType | None) -> None:
             self.interrupts += 1
 
+        def snapshot(number: int, frame: FrameType | None) -> None:
+            self.ring.ask_snapshot()
+
         numbers = [signal.SIGINT, signal.SIGTERM]
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
             numbers.append(signal.SIGHUP)
         old = {number: signal.signal(number, interrupt) for number in numbers}
+        old[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, snapshot)
         try:
             yield
         finally:

@@ -13,11 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
-
 from harness.recording.files import write_whole
-from harness.solver.messages import pb
+from harness.solver.replay.point import Point
+from harness.solver.statefile import set_learned_net
 
 _UNFINISHED = ".writing"
 
@@ -48,14 +46,17 @@ class Snapshots:
         if self._last != self._solver.iter:
             self._solver.snapshot()
 
-    def publish(self, digest: Callable[[], int], passes: dict[str, Any]) -> dict[str, Any] | None:
-        """Move up what Caffe has finished, and say what it was. `digest` gives that of the weights."""
+    def publish(self, digest: Callable[[], int], point: Point) -> dict[str, Any] | None:
+        """Move up what Caffe has finished, and say what it was.
+
+        `digest` gives that of the weights; `point` is where data and random numbers stood after this iteration.
+        """
         states = [f.name for f in self._unfinished.iterdir() if f.name.endswith((".solverstate", ".solverstate.h5"))]
         if not states:
             return None
         state = self._unfinished / states[0]
         model = state.with_name(state.name.replace(".solverstate", ".caffemodel"))
-        _set_learned_net(state, str(self._directory / model.name))
+        set_learned_net(state, str(self._directory / model.name))
         for path in (model, state):
             _sync(path)
             os.replace(path, self._directory / path.name)
@@ -65,23 +66,10 @@ class Snapshots:
             "weight_digest": f"{digest():016x}",
             "caffemodel": model.name,
             "solverstate": state.name,
-            "passes": passes,
         }
-        name = re.sub(r"\.solverstate(\.h5)?$", ".json", state.name)
-        write_whole(self._directory / name, json.dumps(about | self._facts, indent=2) + "\n")
-        return about
-
-
-def _set_learned_net(state: Path, model: str) -> None:
-    """Make the solverstate name its caffemodel where it will lie."""
-    if state.name.endswith(".h5"):
-        with h5py.File(state, "r+") as file:
-            del file["learned_net"]
-            # Caffe reads up to a NUL (hdf5_load_string), which numpy's own strings leave out
-            file["learned_net"] = np.array(model.encode(), f"S{len(model.encode()) + 1}")
-        return
-    with state.open("ab") as file:  # of a field that comes twice, protobuf keeps the last
-        file.write(pb.SolverState(learned_net=model).SerializePartialToString())
+        path = self._directory / re.sub(r"\.solverstate(\.h5)?$", ".json", state.name)
+        write_whole(path, json.dumps(about | {"point": point.to_json()} | self._facts, indent=2) + "\n")
+        return about | {"about": path.name}
 
 
 def _sync(path: Path) -> None:
@@ -90,3 +78,26 @@ def _sync(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def iterations_of(directory: Path) -> dict[int, Path]:
+    """The snapshots in `directory` by iteration: the JSON beside each."""
+    return {json.loads(path.read_text())["iteration"]: path for path in directory.glob("*.json")}
+
+
+def note_health(about: Path, health: dict[str, Any]) -> None:
+    """Write into the JSON beside a snapshot what is known of the run's health."""
+    write_whole(about, json.dumps(json.loads(about.read_text()) | {"health": health}, indent=2) + "\n")
+
+
+def thin(directory: Path, keep: set[int]) -> None:
+    """Remove the snapshots in `directory` whose iterations are not to be kept."""
+    for iteration, path in iterations_of(directory).items():
+        if iteration not in keep:
+            about = json.loads(path.read_text())
+            for name in (
+                path.name,
+                about["solverstate"],
+                about["caffemodel"],
+            ):  # the JSON first: it says they are whole
+                (directory / name).unlink(missing_ok=True)

@@ -30,12 +30,26 @@ class Copying:
 
 @dataclass(frozen=True)
 class SolverState:
-    """What a solverstate says of itself. `history` are the shapes of its history blobs."""
+    """What a solverstate says of itself. `history` are the shapes of its history blobs.
+
+    `learned_net` is its caffemodel: the file beside it where there is one, else as the solverstate `names` it.
+    """
 
     path: Path
     iteration: int
-    learned_net: str
+    names: str
     history: Shapes
+
+    @property
+    def learned_net(self) -> Path:
+        beside = self.path.with_name(Path(self.names).name)
+        return beside if self.names and beside.is_file() else Path(self.names)
+
+    @property
+    def moved(self) -> bool:
+        """Would Caffe look for the caffemodel in another place?"""
+        named = Path(self.names)
+        return not (named.is_file() and named.samefile(self.learned_net))
 
 
 def read_caffemodel(path: Path) -> dict[str, Shapes]:
@@ -92,14 +106,14 @@ def read_solverstate(path: Path) -> SolverState:
                 remedy=f"{remedy}, or start from these weights with --weights" if model else remedy,
             )
         state = SolverState(path, message.iter, message.learned_net, tuple(_shape(blob) for blob in message.history))
-    if not state.learned_net or not Path(state.learned_net).is_file():
+    if not state.learned_net.is_file():
         raise BadInput(
             "the solverstate's caffemodel is not there",
             file=path,
             field="learned_net",
-            value=state.learned_net or "(none)",
+            value=state.names or "(none)",
             remedy=f"Caffe resolves it from the current directory ({Path.cwd()}): run from where it was written, or "
-            "put the caffemodel there",
+            "put the caffemodel beside the solverstate",
         )
     return state
 

@@ -1,0 +1,145 @@
+"""Build the native solver that a run steps, and bring it to where the run starts."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import caffe
+from google.protobuf import text_format
+
+from harness.recording import Recording
+from harness.recording.errors import BadInput
+from harness.solver.job import Job, Resume
+from harness.solver.messages import pb
+from harness.solver.netfile import NetFile
+from harness.solver.probe import ParamProbe
+from harness.solver.rates import current_step
+from harness.solver.replay import generator
+from harness.solver.replay.advance import advance, build_and_drop, transformer_seed, write_solver
+from harness.solver.replay.nets import replaced
+from harness.solver.replay.point import MainGenerator, Point
+from harness.solver.statefile import prepared, window_state
+from harness.solver.weights import check_fit, check_history, read_caffemodel, read_solverstate
+
+Note = Callable[..., None]
+
+
+def nets_of(job: Job) -> list[Any]:
+    """The NetParameters of the train net and of the test nets, with the user's own layers."""
+    return [text_format.Parse(text, pb.NetParameter()) for text in job.nets]
+
+
+def build(job: Job, param: Any, nets: Sequence[Any], note: Note) -> tuple[Any, Point]:
+    """The native solver with the user's weights or state in it, and where its data and random numbers stand.
+
+    `note` is told what was copied, and how long the random numbers took.
+
+    Raises:
+        BadInput: weights or state do not fit.
+    """
+    if job.gpu is None:
+        caffe.set_mode_cpu()
+    else:
+        caffe.set_device(job.gpu)
+        caffe.set_mode_gpu()
+    point = _with_seeds(job, param, nets) if job.replay else job.point
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        solver = getattr(caffe, f"{job.solver_type}Solver")(str(_solver_file(directory, job, param, nets, point)))
+        for model in job.weights:
+            copying = check_fit(read_caffemodel(Path(model)), _shapes(solver.net), Path(model))
+            caffe.log(f"Finetuning from {model}")
+            for net in (solver.net, *solver.test_nets):
+                net.copy_from(model)
+            note("weights", file=model, copied=copying.copied, skipped=copying.skipped, new=copying.new)
+        if job.resume and job.resume.window:
+            _restore_window(solver, job.resume, param, nets[0], directory)
+        elif job.resume:
+            _restore(solver, job.resume, job.solver_type, nets[0], directory)
+    if job.replay:
+        _replay(solver, param, nets, point, note)
+    return solver, point
+
+
+def _solver_file(directory: Path, job: Job, param: Any, nets: Sequence[Any], point: Point) -> Path:
+    if job.as_written:
+        path = directory / "solver.prototxt"
+        path.write_text(job.solver)
+        return path
+    seeds = [place.seed for place in point.places]
+    streams = [replace(stream, seed=seed) for stream, seed in zip(job.streams, seeds, strict=False)]
+    inside = [
+        replaced(net, {s.layer: s for s, p in zip(streams, point.places, strict=False) if p.net == number})
+        for number, net in enumerate(nets)
+    ]  # fmt: skip
+    return write_solver(directory, param, inside)
+
+
+def _with_seeds(job: Job, param: Any, nets: Sequence[Any]) -> Point:
+    places = tuple(
+        replace(place, seed=transformer_seed(param, nets, place)) if place.image_draws and place.seed is None else place
+        for place in job.point.places
+    )
+    return replace(job.point, places=places)
+
+
+def _restore(solver: Any, resume: Resume, kind: str, net: Any, directory: Path) -> None:
+    assert resume.state is not None
+    assert resume.model is not None
+    path, model = Path(resume.state), Path(resume.model)
+    check_fit(read_caffemodel(model), _shapes(solver.net), model)
+    check_history(read_solverstate(path), kind, [p.shape for p in ParamProbe(solver.net, NetFile("", net)).params])
+    caffe.log(f"Resuming from {path}")
+    state = path if resume.as_is else prepared(path, model, directory / path.name, resume.scale)
+    solver.restore(str(state))
+
+
+def _restore_window(solver: Any, resume: Resume, param: Any, net: Any, directory: Path) -> None:
+    """Go on from an iteration whose weights and, of the one before, updates were kept: SGD's history is its update."""
+    assert resume.window is not None
+    probe = ParamProbe(solver.net, NetFile("", net))
+    model = directory / "window.caffemodel"
+    with Recording(resume.window) as recording:
+        if [(p.layer, p.index, p.shape) for p in recording.params] != [
+            (p.layer, p.index, p.shape) for p in probe.params
+        ]:
+            raise BadInput("its param blobs are not this net's", file=resume.window, remedy="Give the run of this net")
+        for param_blob, data in zip(probe.params, probe.data, strict=True):
+            data[...] = recording.weight(resume.iteration, param_blob.layer, param_blob.index)
+        updates = {(p.layer, p.index): recording.update(resume.iteration - 1, p.layer, p.index) for p in probe.params}
+    solver.net.save(str(model))
+    state = directory / "window.solverstate"
+    window_state(updates, resume.iteration, current_step(param, resume.iteration), model, state, probe.params)
+    caffe.log(f"Resuming from iteration {resume.iteration} of {resume.window}")
+    solver.restore(
+        str(
+            prepared(state, model, directory / "scaled.solverstate", resume.scale)
+            if resume.scale is not None
+            else state
+        )
+    )
+
+
+def _replay(solver: Any, param: Any, nets: Sequence[Any], point: Point, note: Note) -> None:
+    """Bring the main generator to the point."""
+    started = time.perf_counter()
+    at = point.generator
+    if at.words is not None and generator.readable():
+        generator.write(at.words, at.position)
+    else:
+        at = at if at.words is None else MainGenerator(0)
+        build_and_drop(param, nets)
+    advance(solver, param, nets, at.at, point.iteration, lambda done: note("replaying", iteration=done))
+    note("replayed", first=at.at, iterations=point.iteration - at.at, seconds=time.perf_counter() - started)
+
+
+def _shapes(net: Any) -> dict[str, tuple[tuple[int, ...], ...]]:
+    return {
+        name: tuple(tuple(blob.shape) for blob in layer.blobs)
+        for name, layer in zip(net._layer_names, net.layers, strict=True)
+    }

@@ -1,0 +1,103 @@
+"""What is to be trained: a solver and its nets, from a user's files or from what a run wrote down of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+
+from harness.recording.errors import BadInput
+from harness.solver import checks
+from harness.solver.messages import parse_text, pb, read_text
+from harness.solver.netfile import NetFile, test_nets, train_net
+
+_OLD_TYPES = {0: "SGD", 1: "Nesterov", 2: "AdaGrad", 3: "RMSProp", 4: "AdaDelta", 5: "Adam"}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A solver and its nets, each with only the layers of its phase. `path` is where the solver was written.
+
+    `as_written`: the nets are those that the solver itself names, so Caffe can read them by itself.
+    """
+
+    path: Path
+    solver: Any  # SolverParameter
+    train: NetFile
+    tests: tuple[NetFile, ...]
+    as_written: bool
+
+    @property
+    def nets(self) -> tuple[NetFile, ...]:
+        """The train net, then the test nets in Caffe's order."""
+        return (self.train, *self.tests)
+
+    @property
+    def solver_type(self) -> str:
+        return type_of(self.solver)
+
+    def check(self) -> None:
+        """Everything for which Caffe would abort, as far as the messages show it.
+
+        Raises:
+            BadInput: a field, a layer or a file.
+        """
+        checks.check_solver(self.solver, self.solver_type, self.path)
+        checks.check_snapshot_names(self.solver, self.train, self.path)
+        for net, phase in zip(self.nets, ("TRAIN", *("TEST" for _ in self.tests)), strict=True):
+            checks.check_layers(net, phase)
+            checks.check_sources(net)
+
+
+def type_of(solver: Any) -> str:
+    """The solver's type in Caffe's registry (UpgradeSolverType, upgrade_proto.cpp)."""
+    return _OLD_TYPES[solver.solver_type] if solver.HasField("solver_type") else str(solver.type)
+
+
+def read_problem(path: Path) -> Problem:
+    """The problem in the solver file `path`.
+
+    Raises:
+        BadInput: a file cannot be read, or Caffe would abort on what it says.
+    """
+    solver = read_text(path, pb.SolverParameter, "solver")
+    checks.check_solver(solver, type_of(solver), path)  # before its nets: these errors are nearer to the user
+    return Problem(path, solver, train_net(solver, path), tuple(test_nets(solver, path)), True)
+
+
+def recorded_problem(file: Path, facts: dict[str, Any]) -> Problem:
+    """The problem that `facts` (run.json, or the JSON beside a snapshot) wrote down; `file` is named in errors.
+
+    Raises:
+        BadInput: it was written by a harness that did not write the nets down.
+    """
+    if not {"solver", "net", "test_nets"} <= facts.keys():
+        raise BadInput(
+            "does not hold the solver and all nets",
+            file=file,
+            remedy="It was made by an older harness: resume with run.py --solver S.prototxt --resume X.solverstate",
+        )
+    train = NetFile(f"{file}: net", parse_text(facts["net"], pb.NetParameter, file))
+    tests = tuple(
+        NetFile(f"{file}: test_nets[{i}]", parse_text(text, pb.NetParameter, file))
+        for i, text in enumerate(facts["test_nets"])
+    )
+    return Problem(file, parse_text(facts["solver"], pb.SolverParameter, file), train, tests, False)
+
+
+def pointed_at(solver: Any, train: str, tests: list[str]) -> Any:
+    """The solver message with its nets in the files `train` and `tests` (Solver::InitTrainNet, InitTestNets)."""
+    changed = type(solver)()
+    changed.CopyFrom(solver)
+    for field in ("net", "net_param", "train_net", "train_net_param", "test_net", "test_net_param"):
+        changed.ClearField(field)
+    changed.train_net = train
+    changed.test_net.extend(tests)
+    return changed
+
+
+def text_of(net: NetFile) -> str:
+    """A net's layers, as a prototxt."""
+    return str(text_format.MessageToString(net.param))

@@ -1,0 +1,89 @@
+"""The learning rate that Caffe will use at an iteration (SGDSolver::GetLearningRate, sgd_solver.cpp).
+
+Caffe computes in float32, with the C library's pow and exp. numpy's own differ from those in the last bit, so the C
+library is called here too. Where one argument of pow is an int (step, exp, multistep), C++ takes the double one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+from typing import Any
+
+import numpy as np
+
+from harness.recording.errors import BadInput, nearest
+
+_FLOAT, _DOUBLE = ctypes.c_float, ctypes.c_double
+
+
+def _function(name: str, number: type[ctypes.c_float] | type[ctypes.c_double], arguments: int) -> Any:
+    function = getattr(_LIBM, name)
+    function.restype = number
+    function.argtypes = [number] * arguments
+    return function
+
+
+_LIBM = ctypes.CDLL(ctypes.util.find_library("m"))
+_powf = _function("powf", _FLOAT, 2)
+_expf = _function("expf", _FLOAT, 1)
+_pow = _function("pow", _DOUBLE, 2)
+
+
+def learning_rate(solver: Any, iteration: int) -> float:
+    """The rate of the update that `iteration` makes, before lr_mult, in a run that was not interrupted.
+
+    A float32 value, as Caffe has it: it may be NaN or infinite where the policy gives that (poly beyond max_iter).
+
+    Args:
+        solver: a SolverParameter whose values `checks.check_solver` has passed.
+        iteration: from 0.
+
+    Raises:
+        BadInput: no such lr_policy.
+    """
+    f = np.float32
+    base, gamma, power = f(solver.base_lr), f(solver.gamma), f(solver.power)
+    with np.errstate(all="ignore"):  # as Caffe does
+        match solver.lr_policy:
+            case "fixed":
+                rate = base
+            case "step" | "multistep":
+                rate = f(float(base) * _pow(gamma, current_step(solver, iteration + 1)))
+            case "exp":
+                rate = f(float(base) * _pow(gamma, iteration))
+            case "inv":
+                rate = base * f(_powf(f(1) + gamma * f(iteration), -power))
+            case "poly":
+                rate = base * f(_powf(f(1) - f(iteration) / f(solver.max_iter), power))
+            case "sigmoid":
+                rate = base * (f(1) / (f(1) + f(_expf(-gamma * (f(iteration) - f(solver.stepsize))))))
+            case _:
+                raise _no_such_policy(solver.lr_policy)
+    return float(rate)
+
+
+def current_step(solver: Any, iteration: int) -> int:
+    """`current_step` of a solverstate at `iteration`: after the update of `iteration` - 1, in an uninterrupted run.
+
+    It counts for lr_policy multistep alone, where Caffe raises it by at most one an iteration, also where several
+    stepvalues are passed at once. Policies other than step and multistep leave it at 0.
+    """
+    if iteration < 1:
+        return 0
+    if solver.lr_policy == "step":
+        return int((iteration - 1) // solver.stepsize)
+    if solver.lr_policy != "multistep":
+        return 0
+    steps, raised = 0, -1  # how many steps were made, the last one at iteration `raised`
+    for value in solver.stepvalue:
+        raised = max(raised + 1, value)
+        if raised >= iteration:
+            break
+        steps += 1
+    return steps
+
+
+def _no_such_policy(policy: str) -> BadInput:
+    policies = ("fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid")
+    return BadInput("no such policy", field="lr_policy", value=policy or "(none)", remedy=nearest(policy, policies))

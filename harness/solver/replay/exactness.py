@@ -1,0 +1,48 @@
+"""What keeps a resumed training from being the uninterrupted one, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# Layers that hold a place in data or random numbers of their own, which nothing outside them can set.
+_OWN_PLACE = {
+    "HDF5Data": "starts again from its first row",
+    "ImageData": "starts again from its first image",
+    "MemoryData": "has only what its program puts into it",
+    "Python": "may keep a state of its own",
+    "WindowData": "draws its windows anew",
+}
+
+
+def layers_without_place(nets: Sequence[Any]) -> list[str]:
+    """Why each layer of `nets` (NetParameters) that cannot be sought will not repeat."""
+    found = {
+        f"layer {layer.name} ({layer.type}) {_OWN_PLACE[layer.type]}": None
+        for net in nets
+        for layer in net.layer
+        if layer.type in _OWN_PLACE
+    }
+    return list(found)
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """How this machine computes otherwise than the one that made a snapshot: `then` is its JSON, `now` run.json."""
+    found = []
+    if then["blas_threads"] != now["blas_threads"]:
+        found.append(f"{now['blas_threads']} BLAS threads instead of {then['blas_threads']}")
+    builds = [about.get("caffe", {}) for about in (then, now)]
+    names = [{k: v for k, v in build.items() if k != "path"} for build in builds]
+    if names[0] != names[1]:
+        found.append("another build of Caffe")
+    if then.get("mode", now["mode"]) != now["mode"]:
+        found.append(f"{now['mode']} instead of {then['mode']}")
+    elif now["mode"] != "CPU":
+        found.append("a GPU: cuDNN and atomic additions may add in another order each time (nothing was tried on one)")
+    return found
+
+
+def other_kernels(then: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """OpenBLAS says what it runs on only once it is loaded: `then` and `now` are a snapshot's `blas` and this one's."""
+    old, new = (blas.get("core") for blas in (then, now))
+    return f"OpenBLAS kernels for {new} instead of {old}" if old and old != new else None

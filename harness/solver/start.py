@@ -1,0 +1,210 @@
+"""From where a run starts: anew, from weights, or from where another training stood."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+
+from harness.recording import Recording
+from harness.recording.errors import BadInput
+from harness.recording.window import Window, merge
+from harness.solver.checks import data_layers
+from harness.solver.lmdbfile import Records
+from harness.solver.messages import parse_text, pb
+from harness.solver.problem import Problem, type_of
+from harness.solver.replay.point import MainGenerator, Place, Point, passes_between
+from harness.solver.replay.stream import Leg, Stream, draws_per_image
+from harness.solver.snapshots import iterations_of
+from harness.solver.weights import SolverState, read_caffemodel, read_solverstate
+
+
+@dataclass(frozen=True)
+class Start:
+    """Before `iteration`: with `weights` (caffemodels to fine-tune from), or with a snapshot's or a window's state.
+
+    `about` is the JSON beside the snapshot (None beside one of Caffe's own). `window` is the recording whose window
+    holds `iteration`. `scale` multiplies the momentum history; `skip` are the iterations whose data is left out.
+    """
+
+    iteration: int = 0
+    weights: tuple[str, ...] = ()
+    state: SolverState | None = None
+    about: Mapping[str, Any] | None = None
+    window: Path | None = None
+    scale: float | None = None
+    skip: tuple[int, int] | None = None
+
+
+def from_weights(given: str | None, solver: Any) -> Start:
+    """Anew, from the caffemodels `given`, else from those that the solver names, as `caffe train` has it.
+
+    Raises:
+        BadInput: one cannot be read.
+    """
+    parts = [given] if given is not None else list(solver.weights)
+    names = tuple(name.strip() for part in parts for name in part.split(","))
+    for name in names:
+        read_caffemodel(Path(name))
+    return Start(weights=names)
+
+
+def from_solverstate(path: Path) -> Start:
+    """From a snapshot: one of the harness's, with its JSON beside it, or one of Caffe's own.
+
+    Raises:
+        BadInput: it cannot be read, or its caffemodel is gone.
+    """
+    state = read_solverstate(path)
+    return Start(state.iteration, state=state, about=read_about(path))
+
+
+def from_run(run: Path, facts: Mapping[str, Any], iteration: int) -> Start:
+    """From where the run in the directory `run` stood before `iteration`; `facts` is its run.json.
+
+    Raises:
+        BadInput: it kept nothing of that iteration.
+    """
+    snapshots = iterations_of(run / "snapshots")
+    if iteration in snapshots:
+        about = json.loads(snapshots[iteration].read_text())
+        return from_solverstate(snapshots[iteration].with_name(about["solverstate"]))
+    if iteration == facts["first"] == 0:
+        return Start(weights=tuple(facts["weights"]))
+    with Recording(run) as recording:
+        kept = {int(t) for t in recording.window_iterations}
+    if not {iteration - 1, iteration} <= kept:
+        have = ", ".join(map(str, sorted({*snapshots, *([0] if facts["first"] == 0 else [])}))) or "none"
+        raise BadInput(
+            "nothing was kept of that iteration: no snapshot, and no window that holds it and the one before",
+            file=run,
+            field="--from",
+            value=iteration,
+            remedy=f"Snapshots: {have}. {_windows_remedy(kept)}",
+        )
+    kind = type_of(parse_text(facts["solver"], pb.SolverParameter, run / "run.json"))
+    if kind != "SGD":
+        raise BadInput(
+            f"no snapshot, and the updates kept in the window are not the history of a {kind} solver, only of SGD",
+            file=run,
+            field="--from",
+            value=iteration,
+            remedy=f"Snapshots: {', '.join(map(str, sorted(snapshots))) or 'none'}",
+        )
+    before = max((t for t in snapshots if t <= iteration), default=None)
+    about = json.loads(snapshots[before].read_text()) if before is not None else facts
+    return Start(iteration, about=about, window=run)
+
+
+def _windows_remedy(kept: set[int]) -> str:
+    windows = merge(Window(t, t + 1) for t in kept)
+    spans = ", ".join(f"{w.start + 1} … {w.stop - 1}" for w in windows if len(w) > 1)
+    return f"In windows: {spans}" if spans else "A run with --watch A:B can be restarted at every iteration of it"
+
+
+def read_about(state: Path) -> dict[str, Any] | None:
+    """The JSON beside the solverstate `state`; None where there is none that says where its data stood."""
+    path = state.with_name(state.name.removesuffix(".h5").removesuffix(".solverstate") + ".json")
+    try:
+        about = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return about if isinstance(about, dict) and "point" in about else None
+
+
+def point_of(problem: Problem, start: Start, seed: int, records: Mapping[str, Records], exact: bool) -> Point:
+    """Where the data and the random numbers of `problem` stand at `start`: exactly, or as Caffe's own resume has them.
+
+    Raises:
+        BadInput: an LMDB is no longer the one that the snapshot was made with.
+    """
+    places = tuple(_places(problem, records))
+    if not exact:
+        return Point(start.iteration, seed, MainGenerator(start.iteration), places)
+    if start.about is None:
+        old = Point(0, seed, MainGenerator(0), places)
+        solver = problem.solver
+    else:
+        old = Point.from_json(start.about["point"])
+        solver = text_format.Parse(start.about["solver"], pb.SolverParameter())
+        places = tuple(_matched(place, old) for place in places)
+    if seed != old.seed:  # other random numbers, from the beginning
+        old = replace(
+            old, seed=seed, generator=MainGenerator(0), places=tuple(replace(p, seed=None) for p in old.places)
+        )
+    moved = {(p.net, p.layer): p for p in old.after(passes_between(solver, old.iteration, start.iteration))}
+    here = tuple(_moved(place, moved.get((place.net, place.layer))) for place in places)
+    if start.skip is not None:
+        first, last = start.skip
+        passes = [problem.solver.iter_size * n for n in (first - start.iteration, last - first)]
+        here = tuple(replace(p, skip_at=passes[0], skip=passes[1]) if p.net == 0 else p for p in here)
+    return Point(start.iteration, seed, old.generator, here)
+
+
+def _places(problem: Problem, records: Mapping[str, Records]) -> list[Place]:
+    return [
+        Place(
+            number,
+            layer.name,
+            layer.data_param.source,
+            records[layer.data_param.source].fingerprint,
+            layer.data_param.batch_size,
+            draws_per_image(layer.transform_param, "TEST" if number else "TRAIN"),
+        )
+        for number, net in enumerate(problem.nets)
+        for layer in data_layers(net)
+    ]
+
+
+def _matched(place: Place, old: Point) -> Place:
+    before = next((p for p in old.places if (p.net, p.layer) == (place.net, place.layer)), None)
+    if before is not None and before.source == place.source and before.fingerprint != place.fingerprint:
+        raise BadInput(
+            f"the LMDB has changed since the snapshot was made: layer {place.layer} would see other images "
+            f"(fingerprint {place.fingerprint[:12]}, then {before.fingerprint[:12]})",
+            file=place.source,
+            remedy="Put the old LMDB back, or go on with --data caffe, which starts the data from its first record",
+        )
+    return place
+
+
+def _moved(place: Place, before: Place | None) -> Place:
+    """`place` where its layer stood before; a layer that is new, or reads other data, begins at its first record."""
+    if before is None or before.source != place.source:
+        return place
+    seed = before.seed if place.image_draws else None
+    return replace(
+        place, records=before.records, draws=before.draws, seed=seed, skip_at=before.skip_at, skip=before.skip
+    )
+
+
+def streams_of(problem: Problem, point: Point, records: Mapping[str, Records]) -> tuple[Stream, ...]:
+    """What each place of `point` reads from there on; seeds that are not known yet are None."""
+    layers = {(n, layer.name): layer for n, net in enumerate(problem.nets) for layer in data_layers(net)}
+    streams = []
+    for place in point.places:
+        layer = layers[place.net, place.layer]
+        keys = records[place.source].keys
+        stops = [place] if not place.skip else [place, place.after(place.skip_at)]
+        legs = tuple(
+            Leg(bytes(keys[stop.records % len(keys)]).hex(), stop.draws, batches)
+            for stop, batches in zip(stops, [*([place.skip_at] if place.skip else []), None], strict=True)
+        )
+        streams.append(
+            Stream(
+                layer=place.layer,
+                source=place.source,
+                batch_size=place.batch_size,
+                phase="TEST" if place.net else "TRAIN",
+                transform=text_format.MessageToString(layer.transform_param),
+                seed=place.seed,
+                legs=legs,
+                labels=len(layer.top) > 1,
+                prefetch=layer.data_param.prefetch,
+            )
+        )
+    return tuple(streams)

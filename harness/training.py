@@ -1,0 +1,114 @@
+"""What the commands that train have in common: their options, and the way from a plan to an exit code."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.text import Text
+
+from harness.analysis.health import Health
+from harness.recording.errors import BadInput, RecordingError
+from harness.recording.layout import CAPTURES
+from harness.recording.outcome import Exit
+from harness.rendering.terminal import Terminal
+from harness.solver.plan import Options, Plan
+from harness.solver.session import Session
+
+EXIT_CODES = """
+Exit codes: 0 done, 1 the recording could not be written any further, 2 bad input (nothing was started),
+4 the solver process died, 130 interrupted.
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every run, however it starts."""
+    how = parser.add_argument_group("how to run")
+    device = how.add_mutually_exclusive_group()
+    device.add_argument("--cpu", action="store_true", help="run on the CPU whatever the solver says")
+    device.add_argument("--gpu", type=int, metavar="N", help="run on GPU N")
+    how.add_argument("--until", type=int, metavar="N", help="stop at iteration N (default: the solver's max_iter)")
+    how.add_argument("--seed", type=int, metavar="N", help="default: the solver's random_seed, else one is drawn")
+    how.add_argument(
+        "--data",
+        choices=("exact", "caffe"),
+        default="exact",
+        help="where a resumed run goes on in its data and random numbers: exactly where the old one was, or from the "
+        "first record as caffe train does (default: %(default)s)",
+    )
+
+    keep = parser.add_argument_group("what to keep")
+    keep.add_argument(
+        "--watch",
+        action="append",
+        default=[],
+        metavar="A:B",
+        help="keep all weights, gradients, updates and inputs of iterations A … B-1; may be given several times",
+    )
+    keep.add_argument(
+        "--capture", default=",".join(CAPTURES), metavar="LIST", help="what --watch keeps (default: %(default)s)"
+    )
+    keep.add_argument("--out", type=Path, metavar="DIR", help="run directory (default: runs/SOLVER-DATE-TIME)")
+    keep.add_argument("--snapshot-every", type=int, metavar="N", help="snapshot interval (default: the solver's)")
+    keep.add_argument(
+        "--keep-snapshots",
+        type=int,
+        metavar="N",
+        help="keep the newest N snapshots, and the last good one in any case (default: all)",
+    )
+    keep.add_argument(
+        "--ring-mib",
+        type=int,
+        default=128,
+        metavar="MIB",
+        help="shared memory between the two processes (default: %(default)s)",
+    )
+
+
+def options_of(args: argparse.Namespace, command: Sequence[str]) -> Options:
+    """What was given for `add_options`."""
+    return Options(
+        watch=tuple(args.watch),
+        out=args.out,
+        cpu=args.cpu,
+        gpu=args.gpu,
+        until=args.until,
+        seed=args.seed,
+        capture=args.capture,
+        snapshot_every=args.snapshot_every,
+        keep_snapshots=args.keep_snapshots,
+        ring_mib=args.ring_mib,
+        data=args.data,
+        command=tuple(command),
+    )
+
+
+def train(make: Callable[[Callable[[int, int], None], Callable[[str], None]], Plan]) -> int:
+    """Make a plan and carry it out; the exit code.
+
+    `make` is told whom to tell how many of how many labels were read, and whom to tell what the user should hear.
+    """
+    console = Console(stderr=True)
+    terminal = Terminal(console)
+    try:
+        with Progress(console=console, transient=True) as bar:
+            task = bar.add_task("Reading labels", visible=False)
+            plan = make(lambda done, total: bar.update(task, completed=done, total=total, visible=True), terminal.say)
+        for remark in plan.remarks:
+            terminal.say(remark)
+        span = plan.solver.display or Health.SPAN
+        try:
+            outcome = Session(plan, terminal, Health(span, plan.first)).run()
+        finally:
+            terminal.close()
+    except (BadInput, RecordingError) as error:
+        console.print(Text(f"error: {error}", style="bold red"), soft_wrap=True)  # in Text, :100: is no emoji
+        return Exit.BAD_INPUT
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    if outcome.code != Exit.BAD_INPUT:
+        print(plan.out)
+    return outcome.code
