@@ -47,6 +47,11 @@ def run_harness(*arguments: object, cwd: Path = ROOT, timeout: float = 300, **en
     return command(sys.executable, ROOT / "harness/run.py", *arguments, cwd=cwd, timeout=timeout, **environment)
 
 
+def restart(*arguments: object, cwd: Path = ROOT, timeout: float = 300) -> Finished:
+    """`python harness/restart.py` with `arguments`."""
+    return command(sys.executable, ROOT / "harness/restart.py", *arguments, cwd=cwd, timeout=timeout)
+
+
 def caffe_train(solver: Path, *arguments: object, cwd: Path = ROOT) -> str:
     """The log of a plain `caffe train` that must succeed."""
     done = command(BIN / "caffe", "train", f"--solver={solver}", *arguments, cwd=cwd)

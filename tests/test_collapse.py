@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, command, run_harness
+from conftest import ROOT, command, restart, run_harness
 
+from harness.analysis.last_good import last_good
+from harness.analysis.onset import find_onset
 from harness.recording import Recording, Window
+from harness.recording.lineage import joined
 
 BREAK = 841  # the iteration whose batch holds the bad record
 UNIFORM = math.log(280)
@@ -93,3 +96,56 @@ def test_run_json_says_what_was_run_and_how_it_ended(demo: Path) -> None:
     assert facts["windows"] == [str(Window(835, 881))]
     snapshots = sorted(p.name for p in (demo / "snapshots").glob("*.json"))
     assert len(snapshots) == 8
+
+
+def test_the_onset_and_the_last_good_snapshot_are_found(demo: Path) -> None:
+    with Recording(demo) as recording:
+        iterations, loss = recording.iterations, recording.series("loss")
+        norms, nonfinite = recording.stat("gradient_l2"), recording.stat("gradient_nonfinite").values
+    snapshots = [int(p.stem.rsplit("_", 1)[1]) for p in (demo / "snapshots").glob("*.json")]
+    for stop in (BREAK + 40, 1000, 1600):  # seen from soon after, and from the end
+        rows = slice(0, stop)
+        onset = find_onset(iterations[rows], loss[rows], norms.values[rows], nonfinite[rows], 40, norms.labels)
+        assert onset is not None
+        assert onset.iteration == BREAK
+        choice = last_good(snapshots, onset, 40, 0, stop - 1)
+        assert choice is not None
+        assert choice.iteration == 800
+    for stop in (100, 400, BREAK):
+        assert find_onset(iterations[:stop], loss[:stop], norms.values[:stop], nonfinite[:stop], 40) is None
+    alone = find_onset(iterations, loss, None, None, 40)  # the loss tells it too
+    assert alone is not None
+    assert abs(alone.iteration - BREAK) <= 1
+
+
+@pytest.mark.parametrize("start", [200, 400, 600, 800])
+def test_resumed_from_every_snapshot_before_it_breaks_at_the_same_iteration(
+    demo: Path, tmp_path: Path, start: int
+) -> None:
+    done = restart(demo, "--from", start, "--until", BREAK + 10, "--out", tmp_path / "again")
+    assert done.code == 0, done.stderr
+    with Recording(demo) as one, Recording(tmp_path / "again") as two:
+        span = slice(start, BREAK + 10)
+        for name in ("digest", "loss", "lr"):
+            assert np.array_equal(one.series(name)[span], two.series(name)), name
+        assert (
+            two.series("loss")[BREAK + 2 - start] > 8 > 3 > two.series("loss")[BREAK - 40 - start : BREAK - start].max()
+        )
+
+
+@pytest.mark.parametrize("change", ["base_lr=0.0005", "clip_gradients=10"])
+def test_restarted_with_other_hyperparameters_it_trains_to_the_end(demo: Path, tmp_path: Path, change: str) -> None:
+    done = restart(demo, "--set", change, "--out", tmp_path / "child")
+    assert done.code == 0, done.stderr
+    assert "at iteration 800: the newest snapshot with at least 40 healthy iterations behind it" in done.stderr
+    with Recording(tmp_path / "child") as child:
+        assert child.iterations[[0, -1]].tolist() == [800, 1599]
+        smoothed = child.series("smoothed_loss")
+        assert smoothed[BREAK - 800 + 80 :].max() < 4
+        assert smoothed[-40:].max() < 2.5
+        losses, norms, nonfinite = child.series("loss"), child.stat("gradient_l2"), child.stat("gradient_nonfinite")
+        assert find_onset(child.iterations, losses, norms.values, nonfinite.values, 40) is None
+    facts = json.loads((tmp_path / "child/run.json").read_text())
+    assert [c["field"] for c in facts["parent"]["changes"]] == [change.split("=")[0]]
+    iterations, _ = joined(tmp_path / "child", "loss")
+    assert iterations.tolist() == list(range(1600))

@@ -44,6 +44,10 @@ VARIANTS: dict[str, dict[str, object]] = {
         "type": '"Adam"', "base_lr": 0.002, "momentum2": 0.99, "lr_policy": '"multistep"', "gamma": 0.1,
         "stepvalue": 20, "test_initialization": "false", "average_loss": None,
     },
+    "multistep, a step that comes twice": {
+        "lr_policy": '"multistep"', "gamma": 0.5, "max_iter": 45,
+        "stepvalue": "0\nstepvalue: 5\nstepvalue: 6\nstepvalue: 6\nstepvalue: 17",
+    },
     "rmsprop, step": {"type": '"RMSProp"', "momentum": None, "rms_decay": 0.9, "lr_policy": '"step"', "gamma": 0.5,
                       "stepsize": 25, "base_lr": 0.002},
     "adadelta": {"type": '"AdaDelta"', "base_lr": 1, "momentum": 0.95, "delta": 1e-6, "regularization_type": '"L1"'},

@@ -49,10 +49,10 @@ def find_onset(
 
     A run is damaged where a gradient is not finite, where the loss is not finite and stays so, or where the level of
     the loss (its median over a block of about `span` iterations) rises and never comes back: every later level lies
-    above the best level before by a third, by more than two MADs of the noise of single iterations, and by 2 % of
-    all that the loss has fallen since the first block. From there the onset is traced back to the iteration at which
-    the loss or the gradient's norm first left its usual range. A spike that recovers is no damage; one from which the
-    run has not recovered yet is.
+    above the best level before by a third, by more than two MADs of the noise of single iterations, by more than the
+    level has wandered before, and by 2 % of all that the loss has fallen since the first block. From there the onset
+    is traced back to the iteration at which the loss or the gradient's norm first left its usual range. A spike that
+    recovers is no damage; one from which the run has not recovered yet is.
 
     Quick enough (15 ms for 120,000 iterations and 128 blobs) to be asked again every few seconds of a run.
 

@@ -85,7 +85,9 @@ def read_facts(path: Path) -> dict[str, Any]:
     """
     file = path / "run.json"
     try:
-        facts: dict[str, Any] = json.loads(file.read_text())
+        facts = json.loads(file.read_text())
+        if not isinstance(facts, dict):
+            raise ValueError("no object")
     except OSError as error:
         raise BadInput(f"cannot be read ({error.strerror})", file=file, remedy="Give a run directory") from None
     except ValueError as error:

@@ -18,11 +18,11 @@ from harness.solver.job import Job, Resume
 from harness.solver.messages import pb
 from harness.solver.netfile import NetFile
 from harness.solver.probe import ParamProbe
-from harness.solver.rates import current_step
 from harness.solver.replay import generator
 from harness.solver.replay.advance import advance, build_and_drop, transformer_seed, write_solver
 from harness.solver.replay.nets import replaced
 from harness.solver.replay.point import MainGenerator, Point
+from harness.solver.replay.stream import Stream
 from harness.solver.statefile import prepared, window_state
 from harness.solver.weights import check_fit, check_history, read_caffemodel, read_solverstate
 
@@ -58,7 +58,7 @@ def build(job: Job, param: Any, nets: Sequence[Any], note: Note) -> tuple[Any, P
                 net.copy_from(model)
             note("weights", file=model, copied=copying.copied, skipped=copying.skipped, new=copying.new)
         if job.resume and job.resume.window:
-            _restore_window(solver, job.resume, param, nets[0], directory)
+            _restore_window(solver, job.resume, nets[0], directory)
         elif job.resume:
             _restore(solver, job.resume, job.solver_type, nets[0], directory)
     if job.replay:
@@ -71,13 +71,11 @@ def _solver_file(directory: Path, job: Job, param: Any, nets: Sequence[Any], poi
         path = directory / "solver.prototxt"
         path.write_text(job.solver)
         return path
-    seeds = [place.seed for place in point.places]
-    streams = [replace(stream, seed=seed) for stream, seed in zip(job.streams, seeds, strict=False)]
-    inside = [
-        replaced(net, {s.layer: s for s, p in zip(streams, point.places, strict=False) if p.net == number})
-        for number, net in enumerate(nets)
-    ]  # fmt: skip
-    return write_solver(directory, param, inside)
+    streams: list[dict[str, Stream]] = [{} for _ in nets]
+    for stream, place in zip(job.streams, point.places, strict=False):  # without streams every layer stays Caffe's own
+        streams[place.net][stream.layer] = replace(stream, seed=place.seed)
+    phases = ["TRAIN", *("TEST" for _ in nets[1:])]
+    return write_solver(directory, param, [replaced(*each) for each in zip(nets, phases, streams, strict=True)])
 
 
 def _with_seeds(job: Job, param: Any, nets: Sequence[Any]) -> Point:
@@ -99,7 +97,7 @@ def _restore(solver: Any, resume: Resume, kind: str, net: Any, directory: Path) 
     solver.restore(str(state))
 
 
-def _restore_window(solver: Any, resume: Resume, param: Any, net: Any, directory: Path) -> None:
+def _restore_window(solver: Any, resume: Resume, net: Any, directory: Path) -> None:
     """Go on from an iteration whose weights and, of the one before, updates were kept: SGD's history is its update."""
     assert resume.window is not None
     probe = ParamProbe(solver.net, NetFile("", net))
@@ -114,7 +112,7 @@ def _restore_window(solver: Any, resume: Resume, param: Any, net: Any, directory
         updates = {(p.layer, p.index): recording.update(resume.iteration - 1, p.layer, p.index) for p in probe.params}
     solver.net.save(str(model))
     state = directory / "window.solverstate"
-    window_state(updates, resume.iteration, current_step(param, resume.iteration), model, state, probe.params)
+    window_state(updates, resume.iteration, resume.step, model, state, probe.params)
     caffe.log(f"Resuming from iteration {resume.iteration} of {resume.window}")
     solver.restore(
         str(

@@ -115,7 +115,7 @@ class Host:
         readable = job.gpu is None and generator.readable()
         solver, start = build(job, param, self.nets, self.note)
         smoothed = SmoothedLoss(param.average_loss, solver.iter)
-        observer = Observer(solver, NetFile("", self.nets[0]), job, self, param.display, param.iter_size)
+        observer = Observer(solver, NetFile("", self.nets[0]), job, self, param)
         snapshots = Snapshots(solver, Path(job.run), job.facts | {"blas": _blas()})
         self.layout = observer.layout
         self._check_ring(self.layout)

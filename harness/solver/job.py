@@ -21,6 +21,7 @@ class Resume:
     """
 
     iteration: int
+    step: int  # Caffe's current_step
     state: str | None
     model: str | None
     window: str | None

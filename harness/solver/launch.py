@@ -102,6 +102,7 @@ def _resume(start: Start) -> Resume:
     state = start.state
     return Resume(
         iteration=start.iteration,
+        step=start.step,
         state=str(state.path) if state else None,
         model=str(state.learned_net.resolve()) if state else None,
         window=str(start.window) if start.window else None,

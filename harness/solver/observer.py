@@ -22,6 +22,7 @@ from harness.solver.capture import InputCapture, KeyBook, param_arrays
 from harness.solver.job import Job
 from harness.solver.netfile import NetFile
 from harness.solver.probe import ActivationProbe, LossProbe, OutputProbe, ParamProbe
+from harness.solver.rates import learning_rate, next_step
 
 
 class Channel(Protocol):
@@ -37,8 +38,10 @@ class Channel(Protocol):
 class Observer:
     """Watches `solver`, and puts window arrays, activations and test passes on `channel`."""
 
-    def __init__(self, solver: Any, net: NetFile, job: Job, channel: Channel, display: int, iter_size: int) -> None:
-        self._solver, self._channel, self._display, self._iter_size = solver, channel, display, iter_size
+    def __init__(self, solver: Any, net: NetFile, job: Job, channel: Channel, param: Any) -> None:
+        self._solver, self._channel, self._param = solver, channel, param
+        self._display, self._iter_size = param.display, param.iter_size
+        self._step = job.resume.step if job.resume else 0
         self._first = solver.iter
         self._iteration = solver.iter
         self.params = ParamProbe(solver.net, net, job.gpu is not None)
@@ -49,9 +52,9 @@ class Observer:
 
         windows = clip(job.windows, solver.iter, job.until)
         capture = job.capture if windows else ()
-        self._inputs = InputCapture(solver.net, iter_size) if "input" in capture else None
+        self._inputs = InputCapture(solver.net, param.iter_size) if "input" in capture else None
         self._keys = KeyBook(job.window_keys, job.label_blob) if self._inputs and job.window_keys else None
-        self._pass_losses = _PassLosses(solver.net, self.loss) if iter_size > 1 else None
+        self._pass_losses = _PassLosses(solver.net, self.loss) if param.iter_size > 1 else None
         self.layout = Layout(
             params=self.params.params,
             outputs=self._outputs.outputs,
@@ -109,7 +112,8 @@ class Observer:
         now = time.perf_counter()
         self._seconds = now - self._started
         iteration, frame = self._iteration, self._frame
-        frame["lr"] = self._solver.lr
+        self._step = next_step(self._param, iteration, self._step)
+        frame["lr"] = learning_rate(self._param, iteration, self._step)
         outputs = self._outputs.values()
         frame["output"] = outputs
         frame["loss"] = self.loss(outputs) if self._pass_losses is None else self._pass_losses.mean(self._iter_size)

@@ -30,14 +30,15 @@ _expf = _function("expf", _FLOAT, 1)
 _pow = _function("pow", _DOUBLE, 2)
 
 
-def learning_rate(solver: Any, iteration: int) -> float:
-    """The rate of the update that `iteration` makes, before lr_mult, in a run that was not interrupted.
+def learning_rate(solver: Any, iteration: int, step: int | None = None) -> float:
+    """The rate of the update that `iteration` makes, before lr_mult.
 
     A float32 value, as Caffe has it: it may be NaN or infinite where the policy gives that (poly beyond max_iter).
 
     Args:
         solver: a SolverParameter whose values `checks.check_solver` has passed.
         iteration: from 0.
+        step: Caffe's current_step in that update (`next_step`); None: as in a run that was not interrupted.
 
     Raises:
         BadInput: no such lr_policy.
@@ -49,7 +50,8 @@ def learning_rate(solver: Any, iteration: int) -> float:
             case "fixed":
                 rate = base
             case "step" | "multistep":
-                rate = f(float(base) * _pow(gamma, current_step(solver, iteration + 1)))
+                made = current_step(solver, iteration + 1) if step is None else step
+                rate = f(float(base) * _pow(gamma, made))
             case "exp":
                 rate = f(float(base) * _pow(gamma, iteration))
             case "inv":
@@ -82,6 +84,18 @@ def current_step(solver: Any, iteration: int) -> int:
             break
         steps += 1
     return steps
+
+
+def next_step(solver: Any, iteration: int, step: int) -> int:
+    """Caffe's current_step in the update that `iteration` makes, where it was `step` before.
+
+    pycaffe's `solver.lr` would tell, but to ask it is to raise current_step: GetLearningRate does both.
+    """
+    if solver.lr_policy == "step":
+        return int(iteration // solver.stepsize)
+    if solver.lr_policy == "multistep" and step < len(solver.stepvalue) and iteration >= solver.stepvalue[step]:
+        return step + 1
+    return step
 
 
 def _no_such_policy(policy: str) -> BadInput:

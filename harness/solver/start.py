@@ -17,8 +17,9 @@ from harness.solver.checks import data_layers
 from harness.solver.lmdbfile import Records
 from harness.solver.messages import parse_text, pb
 from harness.solver.problem import Problem, type_of
+from harness.solver.rates import current_step
 from harness.solver.replay.point import MainGenerator, Place, Point, passes_between
-from harness.solver.replay.stream import Leg, Stream, draws_per_image
+from harness.solver.replay.stream import Jump, Stream, draws_per_image
 from harness.solver.snapshots import iterations_of
 from harness.solver.weights import SolverState, read_caffemodel, read_solverstate
 
@@ -28,7 +29,8 @@ class Start:
     """Before `iteration`: with `weights` (caffemodels to fine-tune from), or with a snapshot's or a window's state.
 
     `about` is the JSON beside the snapshot (None beside one of Caffe's own). `window` is the recording whose window
-    holds `iteration`. `scale` multiplies the momentum history; `skip` are the iterations whose data is left out.
+    holds `iteration`. `step` is Caffe's current_step there. `scale` multiplies the momentum history; `skip` are the
+    iterations whose data is left out.
     """
 
     iteration: int = 0
@@ -36,6 +38,7 @@ class Start:
     state: SolverState | None = None
     about: Mapping[str, Any] | None = None
     window: Path | None = None
+    step: int = 0
     scale: float | None = None
     skip: tuple[int, int] | None = None
 
@@ -60,7 +63,7 @@ def from_solverstate(path: Path) -> Start:
         BadInput: it cannot be read, or its caffemodel is gone.
     """
     state = read_solverstate(path)
-    return Start(state.iteration, state=state, about=read_about(path))
+    return Start(state.iteration, state=state, about=read_about(path), step=state.step)
 
 
 def from_run(run: Path, facts: Mapping[str, Any], iteration: int) -> Start:
@@ -86,7 +89,8 @@ def from_run(run: Path, facts: Mapping[str, Any], iteration: int) -> Start:
             value=iteration,
             remedy=f"Snapshots: {have}. {_windows_remedy(kept)}",
         )
-    kind = type_of(parse_text(facts["solver"], pb.SolverParameter, run / "run.json"))
+    solver = parse_text(facts["solver"], pb.SolverParameter, run / "run.json")
+    kind = type_of(solver)
     if kind != "SGD":
         raise BadInput(
             f"no snapshot, and the updates kept in the window are not the history of a {kind} solver, only of SGD",
@@ -97,7 +101,7 @@ def from_run(run: Path, facts: Mapping[str, Any], iteration: int) -> Start:
         )
     before = max((t for t in snapshots if t <= iteration), default=None)
     about = json.loads(snapshots[before].read_text()) if before is not None else facts
-    return Start(iteration, about=about, window=run)
+    return Start(iteration, about=about, window=run, step=current_step(solver, iteration))
 
 
 def _windows_remedy(kept: set[int]) -> str:
@@ -189,22 +193,22 @@ def streams_of(problem: Problem, point: Point, records: Mapping[str, Records]) -
     for place in point.places:
         layer = layers[place.net, place.layer]
         keys = records[place.source].keys
-        stops = [place] if not place.skip else [place, place.after(place.skip_at)]
-        legs = tuple(
-            Leg(bytes(keys[stop.records % len(keys)]).hex(), stop.draws, batches)
-            for stop, batches in zip(stops, [*([place.skip_at] if place.skip else []), None], strict=True)
-        )
+        beyond = place.after(place.skip_at) if place.skip else None
         streams.append(
             Stream(
                 layer=place.layer,
                 source=place.source,
+                first_key=bytes(keys[place.records % len(keys)]).hex(),
                 batch_size=place.batch_size,
                 phase="TEST" if place.net else "TRAIN",
                 transform=text_format.MessageToString(layer.transform_param),
                 seed=place.seed,
-                legs=legs,
+                draws=place.draws,
                 labels=len(layer.top) > 1,
                 prefetch=layer.data_param.prefetch,
+                jump=Jump(place.skip_at, bytes(keys[beyond.records % len(keys)]).hex(), beyond.draws)
+                if beyond
+                else None,
             )
         )
     return tuple(streams)

@@ -125,7 +125,7 @@ def history_scale(kind: str, mode: str, old: Any, new: Any, iteration: int) -> f
     if before == after:
         return None
     ratio = after / before if before else math.inf
-    if not math.isfinite(ratio) or not math.isfinite(np.float32(ratio)):
+    if not abs(ratio) <= float(np.finfo(np.float32).max):  # NaN is not either
         raise BadInput(
             f"the learning rate at iteration {iteration} is {before:g} before the change and {after:g} after it, "
             "which gives no ratio to rescale by",

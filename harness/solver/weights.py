@@ -37,6 +37,7 @@ class SolverState:
 
     path: Path
     iteration: int
+    step: int  # current_step, in the steps of the learning rate
     names: str
     history: Shapes
 
@@ -84,13 +85,16 @@ def read_solverstate(path: Path) -> SolverState:
     remedy = "Give the .solverstate that Caffe wrote beside the .caffemodel"
     if path.name.endswith(".h5"):
         with _open_h5(path, "solverstate") as file:
-            if not {"iter", "learned_net", "history"} <= set(file):
-                raise BadInput("not a solverstate: it has no iter, learned_net, history", file=path, remedy=remedy)
+            if not {"iter", "current_step", "learned_net", "history"} <= set(file):
+                raise BadInput(
+                    "not a solverstate: it has no iter, current_step, learned_net, history", file=path, remedy=remedy
+                )
             history = file["history"]
             shapes = tuple(history[str(i)].shape for i in range(len(history)))
             name = file["learned_net"][()]
+            step = int(np.ravel(file["current_step"])[0])
             learned = name.decode() if isinstance(name, bytes) else str(name)
-            state = SolverState(path, int(np.ravel(file["iter"])[0]), learned, shapes)
+            state = SolverState(path, int(np.ravel(file["iter"])[0]), step, learned, shapes)
     else:
         message = read_binary(path, pb.SolverState, "solverstate")
         if not message.HasField("iter"):
@@ -105,7 +109,8 @@ def read_solverstate(path: Path) -> SolverState:
                 file=path,
                 remedy=f"{remedy}, or start from these weights with --weights" if model else remedy,
             )
-        state = SolverState(path, message.iter, message.learned_net, tuple(_shape(blob) for blob in message.history))
+        shapes = tuple(_shape(blob) for blob in message.history)
+        state = SolverState(path, message.iter, message.current_step, message.learned_net, shapes)
     if not state.learned_net.is_file():
         raise BadInput(
             "the solverstate's caffemodel is not there",

@@ -1,212 +1,247 @@
-"""Batches for a Data layer, made ahead in a process of its own: Caffe holds the GIL for the whole of a step.
+"""Batches made ahead of the solver, in a process of their own: Caffe holds the GIL while it computes.
 
-The two share memory in slots, one batch each. The client sends the number of a slot that is free, one byte; the worker
-fills the slots in that order and answers a line of JSON for each. When either dies the other sees its pipe end.
+The worker (this module, run) decodes into slots of shared memory: anonymous files (memfd) that both processes map, and
+that grow with the batches. Lines of JSON go both ways. To the worker's standard input: the job, then the number of each
+slot that is free again. From it: each slot as it is filled, with its shape; or an error, and the end. A process that
+dies closes its pipes, which ends the worker and makes the client raise.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import mmap
 import os
-import struct
+import signal
 import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import lmdb
 import numpy as np
 import numpy.typing as npt
+from google.protobuf import text_format
 
 import harness
-from harness.solver.replay.stream import Stream, generator
+from harness.solver.messages import pb
+from harness.solver.replay.stream import Stream, draws_per_image, generator
 
 Floats = npt.NDArray[np.float32]
+BatchShape = tuple[int, int, int, int]  # images, channels, height, width
 
-_LENGTH = struct.Struct("<Q")
-
-
-@dataclass(frozen=True)
-class Batch:
-    """`data` (batch_size, channels, height, width) and `labels` (batch_size,), both float32 as Caffe has them."""
-
-    data: Floats
-    labels: Floats
+_FLOAT = 4  # bytes
 
 
 class Slot:
-    """Shared memory for one batch; it grows as needed."""
+    """Room for one batch in the shared file `fd`: its images, and its labels after them."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self._map: mmap.mmap | None = None
 
-    def batch(self, shape: tuple[int, ...]) -> Batch:
-        """The slot's memory, for a batch of that shape."""
+    def arrays(self, shape: BatchShape) -> tuple[Floats, Floats]:
+        """Images float32 of `shape` and labels float32 (images,) over the shared memory, which grows as needed."""
         count = int(np.prod(shape))
-        size = 4 * (count + shape[0])
-        if os.fstat(self.fd).st_size < size:
-            os.ftruncate(self.fd, size)
+        size = _FLOAT * (count + shape[0])
         if self._map is None or len(self._map) < size:
-            self._map = mmap.mmap(self.fd, 0)
-        numbers = np.frombuffer(self._map, np.float32, count + shape[0])
-        return Batch(numbers[:count].reshape(shape), numbers[count:])
+            if os.fstat(self.fd).st_size < size:
+                os.ftruncate(self.fd, size)
+            self._map = mmap.mmap(self.fd, 0)  # the old one stays mapped for as long as an array uses it
+        values = np.frombuffer(self._map, np.float32, count + shape[0])
+        return values[:count].reshape(shape), values[count:]
 
 
 class Feed:
-    """The batches of `stream`, one after the other; the worker process starts at once.
+    """The batches of `stream`, in the solver process. `next` waits for a batch where none is ready.
 
-    Args:
-        stream: `prefetch` batches are made ahead of the one that is in use.
+    Raises RuntimeError where the worker failed: at the batch which it could not make, and from then on.
     """
 
     def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+        self.stream = stream
+        self._ready: deque[tuple[int, BatchShape]] = deque()
+        self._lent: int | None = None
+        self._failure: str | None = None
+        # one more than are ready, because the solver keeps the one it computes with
         self._slots = [Slot(os.memfd_create("caffe-harness-batch")) for _ in range(stream.prefetch + 1)]
         fds = [slot.fd for slot in self._slots]
         paths = [str(Path(harness.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-        self._worker = subprocess.Popen(
-            [sys.executable, "-P", "-m", "harness.solver.replay.feed", *map(str, fds)],
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "harness.solver.replay.feed"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=fds,
-            env=dict(os.environ) | {"PYTHONPATH": os.pathsep.join(paths)},
-            start_new_session=True,  # Ctrl-C is for the harness process
+            env=dict(os.environ) | {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"},
+            start_new_session=True,  # Ctrl-C is for the harness process, which ends all others in order
         )
-        job = stream.to_json().encode()
-        self._send(_LENGTH.pack(len(job)) + job + bytes(range(len(fds))))
-        self._used: int | None = None
+        self._send({"stream": stream.to_json(), "slots": fds})
 
-    def next(self) -> Batch:
-        """The next batch, valid until the next call (as BasePrefetchingDataLayer gives its batches back).
+    @property
+    def pid(self) -> int:
+        """The worker's process id."""
+        return self._process.pid
 
-        Raises:
-            RuntimeError: the worker cannot go on, or is gone.
+    def peek(self) -> BatchShape:
+        """The shape of the next batch, which stays to be taken."""
+        if not self._ready:
+            self._ready.append(self._receive())
+        return self._ready[0][1]
+
+    def next(self) -> tuple[Floats, Floats]:
+        """The next batch: images float32 (batch, channels, height, width), labels float32 (batch,).
+
+        Both lie in shared memory and are valid until the next call.
         """
-        if self._used is not None:
-            self._send(bytes([self._used]))
-        assert self._worker.stdout is not None
-        line = self._worker.stdout.readline()
-        answer: dict[str, Any] = json.loads(line or "{}")
-        if "slot" not in answer:
-            gone = f"the process that reads {self._stream.source} is gone"
-            raise RuntimeError(f"layer {self._stream.layer}: {answer.get('error') or gone}")
-        self._used = int(answer["slot"])
-        return self._slots[self._used].batch(tuple(answer["shape"]))
+        if self._lent is not None:
+            self._send(self._lent)
+            self._lent = None
+        self.peek()
+        self._lent, shape = self._ready.popleft()
+        return self._slots[self._lent].arrays(shape)
 
     def close(self) -> None:
-        """End the worker."""
-        for pipe in (self._worker.stdin, self._worker.stdout):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
-        self._worker.wait()
+        """End the worker and give the memory back. Arrays that `next` gave stay readable."""
+        if self._failure is None:
+            self._failure = f"layer {self.stream.layer}: its feed was closed"
+        self._ready.clear()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with suppress(BrokenPipeError):
+                pipe.close()
+        try:  # it ends by itself, and gives its place in the LMDB's table of readers back
+            self._process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         for slot in self._slots:
             os.close(slot.fd)
-        self._slots = []
+        self._slots.clear()
 
-    def _send(self, data: bytes) -> None:
-        assert self._worker.stdin is not None
-        with suppress(BrokenPipeError):  # a worker that is gone is found out about when it is asked for its answer
-            self._worker.stdin.write(data)
-            self._worker.stdin.flush()
+    def _send(self, what: Any) -> None:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError, ValueError):  # a dead worker is noticed when its next batch does not come
+            self._process.stdin.write(json.dumps(what).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def _receive(self) -> tuple[int, BatchShape]:
+        if self._failure is None:
+            assert self._process.stdout is not None
+            line = self._process.stdout.readline()
+            message: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {"error": self._death()}
+            if "error" not in message:
+                return message["slot"], tuple(message["shape"])
+            self._failure = f"layer {self.stream.layer}: {message['error']}"
+        raise RuntimeError(self._failure)
+
+    def _death(self) -> str:
+        code = self._process.wait()
+        how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with exit code {code}"
+        return f"the process that reads {self.stream.source} {how}"
 
 
 # -- the worker -------------------------------------------------------------------------------------------------------
 
 
-def batches(stream: Stream, slots: Iterator[Slot]) -> Iterator[tuple[int, ...]]:
-    """Fill one slot after the other; yields the shape of each batch.
+def _records(source: str, first_key: str) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values for ever, from the first key (hex) on in the order of the keys (data_layer.cpp: Next).
+
+    Locked, as Caffe opens it (db_lmdb.cpp): a writer must not reuse pages that are being read.
+    """
+    key = bytes.fromhex(first_key)
+    with lmdb.open(source, readonly=True, create=False) as environment, environment.begin() as transaction:
+        cursor = transaction.cursor()
+        if not cursor.set_key(key):
+            raise ValueError(f"{source} has no record {key.decode(errors='backslashreplace')}")
+        while True:
+            yield cursor.item()
+            if not cursor.next():
+                cursor.first()
+
+
+def batches(stream: Stream, slots: Iterator[Slot]) -> Iterator[BatchShape]:
+    """Fill one slot after the other, and yield the shape of each when it is full (DataLayer::load_batch).
 
     Raises:
-        ValueError: a record is not what the layer can take; the message names its key.
+        ValueError: a record that Caffe could not use either.
+        lmdb.Error: the LMDB cannot be read.
     """
-    from harness.solver.replay.images import Transformer
-
-    transformer = Transformer(stream.transform, stream.phase)
-    draws = transformer.draws
-    with lmdb.open(stream.source, readonly=True, lock=False) as environment, environment.begin(buffers=True) as reading:
-        cursor = reading.cursor()
-        for leg in stream.legs:
-            if not cursor.set_key(bytes.fromhex(leg.key)):
-                raise ValueError(f"{stream.source}: no record {bytes.fromhex(leg.key)!r}")
-            numbers = generator(stream.seed, leg.draws) if stream.seed is not None else np.random.MT19937()
-            done = 0
-            while leg.batches is None or done < leg.batches:
-                slot = next(slots, None)
-                if slot is None:
-                    return
-                drawn = numbers.random_raw(stream.batch_size * draws).reshape(stream.batch_size, draws)
-                yield _fill(stream.batch_size, cursor, transformer, drawn, slot)
-                done += 1
+    jump = stream.jump
+    before = slots if jump is None else itertools.islice(slots, jump.after)
+    yield from _leg(stream, stream.first_key, stream.draws, before)
+    if jump is not None:
+        yield from _leg(stream, jump.key, jump.draws, slots)
 
 
-def _fill(size: int, cursor: Any, transformer: Any, numbers: npt.NDArray[np.uint64], slot: Slot) -> tuple[int, ...]:
-    from harness.solver.messages import pb
+def _leg(stream: Stream, first_key: str, drawn: int, slots: Iterator[Slot]) -> Iterator[BatchShape]:
+    # not imported by the client, whose Caffe has another OpenCV
+    from harness.solver.replay.images import Transformer, decode
 
-    datum: Any = pb.Datum()
-    batch: Batch | None = None
-    for item in range(size):
-        try:
-            datum.ParseFromString(bytes(cursor.value()))
-            pixels = transformer.decode(datum)
-            if batch is None:  # the first image says how large all are (DataLayer::load_batch)
-                batch = slot.batch((size, *transformer.shape(pixels)))
-            transformer.transform(pixels, numbers[item], batch.data[item])
-        except Exception as error:  # protobuf's and OpenCV's are of no common kind
-            raise ValueError(f"record {bytes(cursor.key()).decode(errors='replace')}: {error}") from error
-        batch.labels[item] = datum.label
-        if not cursor.next():
-            cursor.first()
-    assert batch is not None
-    return batch.data.shape
+    transform = text_format.Parse(stream.transform, pb.TransformationParameter())
+    transformer = Transformer(transform, stream.phase)
+    per_image = draws_per_image(transform, stream.phase)
+    random = generator(stream.seed or 0, drawn if per_image else 0)
+    draws = np.zeros((stream.batch_size, 0), np.uint64)
+    records = _records(stream.source, first_key)
+    for slot in slots:
+        if per_image:
+            draws = random.random_raw((stream.batch_size, per_image))
+        first = decode(*next(records), transform)
+        shape = transformer.shape(first)
+        images, labels = slot.arrays((stream.batch_size, *shape))
+        for place in range(stream.batch_size):
+            image = decode(*next(records), transform) if place else first
+            if transformer.shape(image) != shape:
+                found, wanted = ("×".join(map(str, s)) for s in (transformer.shape(image), shape))
+                raise ValueError(f"record {image.key}: {found}, in a batch whose first record {first.key} is {wanted}")
+            transformer(image, draws[place], images[place])
+            labels[place] = image.label
+        yield (stream.batch_size, *shape)
 
 
-def main(fds: list[int]) -> None:
-    import cv2
+def _work(requests: IO[bytes], replies: IO[bytes]) -> None:
+    """Serve one client until it goes."""
 
-    cv2.setNumThreads(1)  # Caffe's prefetching is one thread as well
-    stdin = os.fdopen(0, "rb", buffering=0)
-    (size,) = _LENGTH.unpack(_exactly(stdin, _LENGTH.size))
-    stream = Stream.from_json(_exactly(stdin, size).decode())
-    slots = [Slot(fd) for fd in fds]
-    asked: deque[int] = deque()
+    def reply(message: dict[str, Any]) -> None:
+        replies.write(json.dumps(message).encode() + b"\n")
+        replies.flush()
+
+    job = json.loads(requests.readline())
+    slots = [Slot(fd) for fd in job["slots"]]
+    filling = -1
 
     def free() -> Iterator[Slot]:
-        while number := stdin.read(1):
-            asked.append(number[0])
-            yield slots[number[0]]
+        nonlocal filling
+        for filling in range(len(slots)):
+            yield slots[filling]
+        for line in requests:  # waits for the client to give one back; ends with it
+            filling = json.loads(line)
+            yield slots[filling]
 
     try:
-        for shape in batches(stream, free()):
-            _say({"slot": asked.popleft(), "shape": shape})
-    except (ValueError, OSError, lmdb.Error) as error:
-        _say({"error": str(error)})
-        sys.exit(1)
+        for shape in batches(Stream.from_json(job["stream"]), free()):
+            reply({"slot": filling, "shape": shape})
+    except BrokenPipeError:
+        raise
+    except (ValueError, OSError, lmdb.Error, MemoryError) as error:
+        reply({"error": str(error) or type(error).__name__})
 
 
-def _exactly(stream: Any, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        part = stream.read(size - len(data))
-        if not part:
-            sys.exit(0)
-        data += part
-    return data
+def main() -> None:
+    """The worker process: job and free slots on standard input, filled slots on standard output."""
+    import cv2
 
-
-def _say(answer: dict[str, Any]) -> None:
+    cv2.setNumThreads(1)
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not get among the replies
     try:
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:  # the solver process is gone
+        _work(sys.stdin.buffer, replies)
+    except BrokenPipeError:  # the client is gone
         os._exit(0)
 
 
 if __name__ == "__main__":
-    main([int(fd) for fd in sys.argv[1:]])
+    main()

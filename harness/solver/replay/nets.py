@@ -1,4 +1,4 @@
-"""Nets with seekable layers in the place of their Data layers."""
+"""A net whose `Data` layers are replaced by ones that can start anywhere."""
 
 from __future__ import annotations
 
@@ -8,17 +8,36 @@ from typing import Any
 from harness.solver.messages import pb
 from harness.solver.replay.stream import Stream
 
+# What is said of the layer, not of where its data come from.
+_KEPT = ("name", "top", "phase", "loss_weight", "include", "exclude")
 
-def replaced(net: Any, streams: Mapping[str, Stream]) -> Any:
-    """A copy of the NetParameter `net` with a seekable layer for each Data layer that `streams` names."""
-    copy = pb.NetParameter()
-    copy.CopyFrom(net)
-    for layer in copy.layer:
-        if layer.type == "Data" and layer.name in streams:
-            layer.type = "Python"
-            layer.ClearField("data_param")
-            layer.ClearField("transform_param")
-            layer.python_param.module = "harness.solver.replay.seekable"
-            layer.python_param.layer = "SeekableData"
-            layer.python_param.param_str = streams[layer.name].to_json()
-    return copy
+
+def replaced(param: Any, phase: str, streams: Mapping[str, Stream]) -> Any:
+    """A copy of the net `param`, with a Python layer for each `Data` layer that `streams` has by its name.
+
+    `param` holds the layers of `phase` ("TRAIN" or "TEST") only (netfile.keep_layers); streams of another phase are
+    left alone. The Python layers have the names and tops of those that they replace.
+    """
+    made = pb.NetParameter()
+    made.CopyFrom(param)
+    for layer in made.layer:
+        stream = streams.get(layer.name)
+        if layer.type == "Data" and stream is not None and stream.phase == phase:
+            layer.CopyFrom(_replacement(layer, stream))
+    return made
+
+
+def _replacement(layer: Any, stream: Stream) -> Any:
+    made = pb.LayerParameter(
+        type="Python",
+        python_param=pb.PythonParameter(
+            module="harness.solver.replay.seekable", layer="SeekableData", param_str=stream.to_json()
+        ),
+    )
+    kept = pb.LayerParameter()
+    kept.CopyFrom(layer)
+    for field, _ in layer.ListFields():
+        if field.name not in _KEPT:
+            kept.ClearField(field.name)
+    made.MergeFrom(kept)
+    return made

@@ -1,48 +1,64 @@
-"""The layer that stands in for Caffe's Data layer when a training is resumed."""
+"""The Caffe layer that stands in for a `Data` layer: same tops, same bytes, from any record on.
+
+Caffe imports this module by its name when it builds a net that `nets.replaced` made.
+"""
 
 from __future__ import annotations
 
+import atexit
+from collections.abc import Sequence
 from typing import Any
 
 import caffe
+import numpy as np
 
-from harness.solver.replay.feed import Batch, Feed
+from harness.solver.replay.feed import Feed
 from harness.solver.replay.stream import Stream
 
+_open: list[Feed] = []
 
-class SeekableData(caffe.Layer):  # type: ignore[misc]
-    """A Data layer that begins where its `param_str`, a Stream's JSON, says.
 
-    Raises:
-        RuntimeError: a record that it cannot take; Caffe hands it on out of `step`.
+def close_all() -> None:
+    """End the feeds of all nets built so far: call it once they are dropped, before building others.
+
+    Caffe never destroys a Python layer (PythonLayer::self_ refers to the object that owns it), so none can close its
+    own. What is not closed here ends with the process.
+    """
+    while _open:
+        _open.pop().close()
+
+
+atexit.register(close_all)
+
+
+class SeekableData(caffe.Layer):  # type: ignore[misc]  # caffe carries no types
+    """Tops: images (batch, channels, height, width) and, where the stream has labels, labels (batch,).
+
+    `param_str` is the JSON of a Stream. The top is reshaped from batch to batch as BasePrefetchingDataLayer does
+    (base_data_layer.cpp).
     """
 
-    def setup(self, bottom: Any, top: Any) -> None:
-        self._feed = Feed(Stream.from_json(self.param_str))
-        self._first: Batch | None = self._feed.next()
-        self._shape(top, self._first)
+    def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        self.feed = Feed(Stream.from_json(self.param_str))
+        _open.append(self.feed)
+        self._shape(top, self.feed.peek())
 
-    def reshape(self, bottom: Any, top: Any) -> None:
-        pass
+    def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        """Nothing: called before every forward pass, when the next batch is not known yet."""
 
-    def forward(self, bottom: Any, top: Any) -> None:
-        batch = self._first or self._feed.next()
-        self._first = None
-        self._shape(top, batch)
-        top[0].data[...] = batch.data
+    def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        images, labels = self.feed.next()
+        if tuple(top[0].shape) != images.shape:
+            self._shape(top, images.shape)
+        np.copyto(top[0].data, images)
         if len(top) > 1:
-            top[1].data[...] = batch.labels
+            np.copyto(top[1].data, labels)
 
-    def backward(self, top: Any, propagate_down: Any, bottom: Any) -> None:
-        pass
-
-    def __del__(self) -> None:
-        if hasattr(self, "_feed"):
-            self._feed.close()
+    def backward(self, top: Sequence[Any], propagate_down: Sequence[bool], bottom: Sequence[Any]) -> None:
+        """Nothing: there is no bottom."""
 
     @staticmethod
-    def _shape(top: Any, batch: Batch) -> None:
-        if tuple(top[0].shape) != batch.data.shape:
-            top[0].reshape(*batch.data.shape)
-        if len(top) > 1 and tuple(top[1].shape) != batch.labels.shape:
-            top[1].reshape(*batch.labels.shape)
+    def _shape(top: Sequence[Any], shape: tuple[int, ...]) -> None:
+        top[0].reshape(*shape)
+        if len(top) > 1:
+            top[1].reshape(shape[0])

@@ -1,0 +1,59 @@
+"""Say where two runs first differ, bit for bit."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):  # run as a file: put the repository, not harness/, on the path
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from rich.console import Console
+from rich.text import Text
+from rich_argparse import RawDescriptionRichHelpFormatter
+
+from harness.analysis.comparison import compare
+from harness.recording import BadInput, Recording, RecordingError
+from harness.recording.outcome import Exit
+from harness.recording.rundir import read_facts
+from harness.rendering.comparison import show
+
+_EXAMPLES = """
+The runs are compared over the iterations that both recorded, by the hash of all weights, the losses and the learning
+rate; around the first difference also by the windows of both (--watch), which tell the layer and the element.
+
+Example:
+  python harness/compare.py runs/first runs/second
+
+Exit codes: 0 compared (whether identical or not: the first word of the result says it), 2 bad input.
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="harness/compare.py",
+        description=f"{__doc__}\n{_EXAMPLES}",
+        formatter_class=RawDescriptionRichHelpFormatter,
+    )
+    for name in ("a", "b"):
+        parser.add_argument(name, type=Path, metavar=f"RUN_{name.upper()}", help="a run directory")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run with `arguments` (default: the command line's), and return the exit code."""
+    args = _parser().parse_args(arguments)
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    try:
+        with Recording(args.a) as a, Recording(args.b) as b:
+            found = compare(a, b, read_facts(a.path.parent), read_facts(b.path.parent))
+    except (BadInput, RecordingError) as error:
+        Console(stderr=True).print(Text(f"error: {error}", style="bold red"), soft_wrap=True)
+        return Exit.BAD_INPUT
+    show(found, (str(args.a), str(args.b)), console)
+    return Exit.DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""A run and those it was restarted from, read as one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.recording.errors import RecordingError
+from harness.recording.layout import STATS
+from harness.recording.reader import Recording
+from harness.recording.rundir import read_facts
+
+
+@dataclass(frozen=True)
+class Ancestry:
+    """A line of runs, oldest first, the run that was asked about last.
+
+    `begins[i]` is the iteration at which run i takes over from run i - 1 (0 for a run that began anew). `missing` is
+    the parent of the oldest run as its run.json names it, where that directory is not there any more.
+    """
+
+    runs: tuple[Path, ...]
+    begins: tuple[int, ...]
+    missing: str | None
+
+    @property
+    def complete(self) -> bool:
+        return self.missing is None
+
+
+def ancestry(run: Path) -> Ancestry:
+    """The run directory `run` and its parents.
+
+    Raises:
+        BadInput: a run.json cannot be read.
+        RecordingError: the line runs in a circle, or a parent is not told as a run does.
+    """
+    runs, seen = [run], {run.resolve()}
+    begins: list[int] = []
+    missing = None
+    while True:
+        facts = read_facts(runs[0])
+        parent = facts.get("parent")
+        if parent is None:
+            begins.insert(0, int(facts.get("first", 0)))
+            break
+        try:
+            named, iteration = str(parent["run"]), int(parent["iteration"])
+        except (KeyError, TypeError, ValueError):
+            raise RecordingError(
+                f"{runs[0] / 'run.json'}: parent = {parent!r} names no run and iteration, so no run wrote it"
+            ) from None
+        begins.insert(0, iteration)
+        found = _find(named, runs[0])
+        if found is None:
+            missing = named
+            break
+        if found.resolve() in seen:
+            raise RecordingError(f"{runs[0] / 'run.json'}: its parent {named} descends from it; mend that line")
+        seen.add(found.resolve())
+        runs.insert(0, found)
+    return Ancestry(tuple(runs), tuple(begins), missing)
+
+
+def joined(run: Path, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
+    """(T,) iterations and (T,) or (T, P) values of a series (`loss`, `lr`…) or a statistic (`gradient_l2`…) over the
+    whole line of `run`: each parent's rows up to where its child begins, then the child's.
+
+    Rows of a parent that a child repeated are left out. Where a parent's directory is missing (see `ancestry`), the
+    line begins later.
+
+    Raises:
+        BadInput, RecordingError: as `ancestry`; or a recording cannot be read, or holds nothing of that name.
+    """
+    line = ancestry(run)
+    iterations, values = [], []
+    until = np.inf
+    for path, begins in zip(reversed(line.runs), reversed(line.begins), strict=True):
+        with Recording(path) as recording:
+            rows = recording.stat(name).values if name in STATS else recording.series(name)
+            times = recording.iterations[: len(rows)]  # of a live one, more may have come in between
+            kept = times < until
+            iterations.append(times[kept])
+            values.append(rows[: len(times)][kept])
+        until = min(until, begins)
+    shapes = {rows.shape[1:] for rows in values}
+    if len(shapes) > 1:
+        raise RecordingError(
+            f"{run}: {name} cannot be joined, for its parents' nets have other param blobs: "
+            f"{', '.join(str(rows.shape[1]) for rows in reversed(values))} of them, oldest run first"
+        )
+    return np.concatenate(iterations[::-1]), np.concatenate(values[::-1])
+
+
+def _find(named: str, child: Path) -> Path | None:
+    """The directory of a parent: as named, or beside its child, where both were moved together."""
+    path = Path(named)
+    places = [path] if path.is_absolute() else [child / path, child.parent / path]
+    places.append(child.resolve().parent / path.name)
+    return next((p for p in places if (p / "run.json").is_file() and p.resolve() != child.resolve()), None)

@@ -1,0 +1,168 @@
+"""Go on from a run's last good snapshot, exactly, with other hyperparameters."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):  # run as a file: put the repository, not harness/, on the path
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from rich_argparse import RawDescriptionRichHelpFormatter
+
+from harness.analysis.last_good import Choice, last_good
+from harness.analysis.onset import find_onset
+from harness.recording import Recording, rundir
+from harness.recording.errors import BadInput
+from harness.recording.window import parse_watch
+from harness.solver.edits import set_fields, set_layer_fields
+from harness.solver.plan import Options, Plan, make_plan
+from harness.solver.problem import Problem, recorded_problem
+from harness.solver.snapshots import iterations_of
+from harness.solver.start import Start, from_run
+from harness.solver.statefile import history_scale
+from harness.training import EXIT_CODES, add_options, options_of, train
+
+_EXAMPLES = """
+Examples:
+  python harness/restart.py runs/quick --set base_lr=0.0005 --set clip_gradients=10
+  python harness/restart.py runs/quick --from 118000 --set-layer 'loss*/classifier:lr_mult=1'
+  python harness/restart.py runs/quick --skip 119010:119030
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="harness/restart.py",
+        description=f"{__doc__}\n{_EXAMPLES}{EXIT_CODES}",
+        formatter_class=RawDescriptionRichHelpFormatter,
+    )
+    what = parser.add_argument_group("from where, and what is changed")
+    what.add_argument("run", type=Path, metavar="RUN", help="the run directory to go on from; it is not changed")
+    what.add_argument(
+        "--from",
+        dest="start",
+        default="last-good",
+        metavar="WHEN",
+        help="last-good, or an iteration: of a snapshot, inside a window (SGD), or 0 (default: %(default)s)",
+    )
+    what.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of the solver; several times"
+    )
+    what.add_argument(
+        "--set-layer",
+        action="append",
+        default=[],
+        metavar="GLOB:FIELD=VALUE",
+        help="a field of all layers with such names; several times",
+    )
+    what.add_argument(
+        "--history",
+        choices=("keep", "rescale", "reset"),
+        default="keep",
+        help="the momentum: it holds learning rate × gradient. rescale multiplies it by new rate / old rate "
+        "(default: %(default)s)",
+    )
+    what.add_argument("--skip", metavar="A:B", help="leave out the training data of iterations A … B-1")
+    add_options(parser)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run with `arguments` (default: the command line's), and return the exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    args = _parser().parse_args(given)
+    options = options_of(args, ("restart.py", *given))
+    return train(lambda progress, say: _plan(args, options, progress, say))
+
+
+def _plan(
+    args: argparse.Namespace, options: Options, progress: Callable[[int, int], None], say: Callable[[str], None]
+) -> Plan:
+    run = args.run.resolve()
+    facts = rundir.read_facts(run)
+    out = options.out or Path("runs") / f"{run.name}-restart-{time.strftime('%Y%m%d-%H%M%S')}"
+    options = replace(options, out=out.absolute())
+    if Path(facts["directory"]).is_dir():
+        os.chdir(facts["directory"])  # from where the run's own relative paths count
+
+    chosen = _choice(run, facts, args.start)
+    say(f"Restarting {run.name} at iteration {chosen.iteration:,}: {chosen.reason}")
+    start = from_run(run, facts, chosen.iteration)
+    old = recorded_problem(run / "run.json", facts)
+    solver, changes = set_fields(old.solver, args.set)
+    nets, layer_changes = set_layer_fields([net.param for net in old.nets], args.set_layer)
+    changes += layer_changes
+    for change in changes:
+        say(f"Changed: {change.where}: {change.field} {change.old} → {change.new}")
+    if not changes:
+        say("Nothing is changed")
+    train_net, *tests = (replace(net, param=param) for net, param in zip(old.nets, nets, strict=True))
+    problem = Problem(run / "run.json", solver, train_net, tuple(tests), as_written=False)
+    start = replace(
+        start,
+        scale=history_scale(problem.solver_type, args.history, old.solver, solver, start.iteration),
+        skip=_skip(args.skip, start, options),
+    )
+    parent = {
+        "run": str(run),
+        "iteration": chosen.iteration,
+        "reason": chosen.reason,
+        "changes": [asdict(change) for change in changes],
+        "history": args.history,
+        "skip": args.skip,
+    }
+    plan = make_plan(problem, start, options, parent, progress)
+    return replace(plan, title=f"{plan.problem.train.param.name or run.name} · restart of {run.name}")
+
+
+def _choice(run: Path, facts: dict[str, Any], wanted: str) -> Choice:
+    if wanted.isdigit():
+        return Choice(int(wanted), "as asked for")
+    if wanted != "last-good":
+        raise BadInput("neither last-good nor an iteration", field="--from", value=wanted, remedy="Give one of them")
+    snapshots = list(iterations_of(run / "snapshots"))
+    with Recording(run) as recording:
+        iterations, loss = recording.iterations, recording.series("loss")
+        gradient, nonfinite = recording.stat("gradient_l2"), recording.stat("gradient_nonfinite")
+        span = recorded_problem(run / "run.json", facts).solver.display
+        onset = find_onset(iterations, loss, gradient.values, nonfinite.values, span, gradient.labels)
+    last = int(iterations[-1]) if len(iterations) else facts["first"] - 1
+    choice = last_good(snapshots, onset, span, facts["first"], last)
+    if choice is None:
+        why = f"training went wrong at iteration {onset.iteration} ({onset.reason})" if onset else "it has no snapshot"
+        parent = facts.get("parent")
+        raise BadInput(
+            f"nothing good to restart from: {why}; snapshots: {', '.join(map(str, sorted(snapshots))) or 'none'}",
+            file=run,
+            remedy=f"Restart the run that it came from, {parent['run']}"
+            if parent
+            else "Give --from 0 to train from the beginning, or --from an iteration of a snapshot",
+        )
+    return choice
+
+
+def _skip(text: str | None, start: Start, options: Options) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    window = parse_watch(text, "--skip")
+    if window.start < start.iteration:
+        raise BadInput(
+            f"the run goes on at iteration {start.iteration}: what comes before was learned already",
+            field="--skip",
+            value=text,
+            remedy=f"Begin at {start.iteration} or later, or give --from an earlier iteration",
+        )
+    if options.data == "caffe":
+        raise BadInput("needs --data exact", field="--skip", value=text, remedy="Leave --data caffe out")
+    return window.start, window.stop
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""The learning rate, against the one that real Caffe uses."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import caffe_train, solver_text
+
+from harness.recording.errors import BadInput
+from harness.solver.messages import pb, read_binary, read_text
+from harness.solver.rates import current_step, learning_rate, next_step
+
+pytestmark = pytest.mark.usefixtures("one_blas_thread")
+
+POLICIES: dict[str, dict[str, object]] = {
+    "fixed": {},
+    "step": {"gamma": 0.7, "stepsize": 4},
+    "exp": {"gamma": 0.97},
+    "inv": {"gamma": 0.013, "power": 0.75},
+    "multistep": {"gamma": 0.3, "stepvalue": [0, 5, 6, 6, 17, 28]},
+    "poly": {"power": 0.37},
+    "sigmoid": {"gamma": 0.23, "stepsize": 13},
+}
+ITERATIONS = 34
+
+
+def _solver(home: Path, policy: str, **more: object) -> Path:
+    path = home / "solver.prototxt"
+    fields = {"lr_policy": f'"{policy}"', "power": None, "max_iter": ITERATIONS, "snapshot": 0} | POLICIES[policy]
+    fields |= {"test_iter": None, "test_interval": None, "base_lr": 0.0137} | more
+    path.write_text(solver_text(home / "net.prototxt", home / "native", **fields))
+    return path
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_it_is_the_rate_that_caffe_uses(policy: str, small: Path) -> None:
+    path = _solver(small, policy, display=1)
+    caffes = re.findall(r"Iteration (\d+), lr = (\S+)", caffe_train(path))
+    solver = read_text(path, pb.SolverParameter, "solver")
+    step, ours = 0, []
+    for iteration in range(ITERATIONS):
+        step = next_step(solver, iteration, step)
+        assert learning_rate(solver, iteration, step) == learning_rate(solver, iteration)
+        ours.append((str(iteration), f"{learning_rate(solver, iteration):g}"))
+    assert caffes == ours
+
+
+@pytest.mark.parametrize("policy", ["step", "multistep", "inv"])
+def test_the_step_is_the_one_in_caffes_solverstates(policy: str, small: Path) -> None:
+    path = _solver(small, policy, snapshot=1, display=1)
+    log = caffe_train(path)
+    solver = read_text(path, pb.SolverParameter, "solver")
+    for iteration in range(1, ITERATIONS + 1):
+        state = read_binary(small / f"native_iter_{iteration}.solverstate", pb.SolverState, "solverstate")
+        assert current_step(solver, iteration) == state.current_step, iteration
+    assert current_step(solver, 0) == 0
+    for iteration in range(ITERATIONS):  # Caffe prints six digits
+        assert f"Iteration {iteration}, lr = {learning_rate(solver, iteration):.6g}\n" in log
+
+
+def test_a_policy_that_caffe_does_not_have() -> None:
+    with pytest.raises(BadInput, match=r"lr_policy = multstep: no such policy. Did you mean multistep"):
+        learning_rate(pb.SolverParameter(lr_policy="multstep"), 3)
