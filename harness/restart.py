@@ -18,6 +18,7 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.analysis.last_good import Choice, last_good
 from harness.analysis.onset import find_onset
+from harness.command_line import EXIT_CODES, add_options, options_of, train
 from harness.recording import Recording, rundir
 from harness.recording.errors import BadInput
 from harness.recording.window import parse_watch
@@ -27,7 +28,6 @@ from harness.solver.problem import Problem, recorded_problem
 from harness.solver.snapshots import iterations_of
 from harness.solver.start import Start, from_run
 from harness.solver.statefile import history_scale
-from harness.training import EXIT_CODES, add_options, options_of, train
 
 _EXAMPLES = """
 Examples:

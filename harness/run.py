@@ -11,10 +11,10 @@ if __package__ in (None, ""):  # run as a file: put the repository, not harness/
 
 from rich_argparse import RawDescriptionRichHelpFormatter
 
+from harness.command_line import EXIT_CODES, add_options, options_of, train
 from harness.solver.plan import make_plan
 from harness.solver.problem import read_problem
 from harness.solver.start import from_solverstate, from_weights
-from harness.training import EXIT_CODES, add_options, options_of, train
 
 _EXAMPLES = """
 Examples:

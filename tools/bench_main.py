@@ -1,8 +1,12 @@
-"""What recording costs: training with the harness against bare pycaffe on this machine, now.
+"""What recording costs, and an exact resume: with the harness against without it, on this machine, now.
 
-Each row trains the same solver in two lanes, `solver.step(1)` alone and `harness/run.py` (with its live panel), a few
-iterations each in turn, and says the median ratio of neighbouring turns. Two more rows: how fast a window gets onto the
-disk, against dd; and whether both processes stay as small as they were.
+The first rows train the same solver in two lanes, `solver.step(1)` alone and `harness/run.py` (with its live panel), a
+few iterations each in turn, and say the median ratio of neighbouring turns. Two more on recording: how fast a window
+gets onto the disk, against dd; and whether both processes stay as small as they were.
+
+On resuming: how long it takes to find the place in an LMDB of ten million records (which need 1 GB of disk);
+what reading with the seekable layer costs against Caffe's own, again in turns; what `restart.py` takes against a plain
+start; and what repeating the random numbers takes where a snapshot does not hold them.
 """
 
 from __future__ import annotations
@@ -17,76 +21,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import bench_disk
 import bench_memory
+import bench_resume
 import numpy as np
 from bench_nets import PROBLEMS, ROOT
-from bench_turns import Comparison, LaneDied, compare
+from bench_rows import Effort, Row, median, ratio_row
+from bench_turns import LaneDied, compare
 from rich.console import Console
 from rich.table import Table
 from rich_argparse import RawDescriptionRichHelpFormatter
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure and what issue 2 demands of it. `low` and `high` enclose the true median (95 %)."""
-
-    name: str
-    what: str
-    value: float
-    unit: str
-    bound: float
-    at_most: bool = True
-    low: float | None = None
-    high: float | None = None
-    detail: str = ""
-    raw: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def holds(self) -> bool:
-        return self.value <= self.bound if self.at_most else self.value >= self.bound
-
-    @property
-    def verdict(self) -> str:
-        """`NO` where the pairs show it, `NO?` where they scatter so much that the bound may hold."""
-        best = self.low if self.at_most else self.high
-        unclear = best is not None and (best <= self.bound if self.at_most else best >= self.bound)
-        return "yes" if self.holds else "NO?" if unclear else "NO"
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How much to measure."""
-
-    pairs: int | None = None
-    quick: bool = False
-    priority: int = 0
-
-    def of(self, pairs: int) -> int:
-        """So many pairs where `pairs` is right and nothing else was asked for."""
-        return self.pairs or (max(2, pairs // 5) if self.quick else pairs)
-
-
-def median(values: Sequence[float]) -> tuple[float, float, float]:
-    """Low, median, high: the median, and the order statistics that enclose the true one 19 times out of 20."""
-    ordered = sorted(values)
-    skip = max(0, int(len(ordered) / 2 - 0.98 * len(ordered) ** 0.5))
-    return ordered[skip], float(np.median(ordered)), ordered[-1 - skip]
-
-
-def ratio_row(name: str, what: str, bound: float, compared: Comparison) -> Row:
-    ratios = compared.ratios
-    low, value, high = median(ratios)
-    each = 1000 * float(np.median(compared.bare)) / compared.turn
-    detail = (
-        f"bare {each:.1f} ms an iteration; {len(ratios)} pairs of {compared.turn}; two bare turns differ by "
-        f"{compared.noise:.1%}; CPU time ×{compared.harness_cpu / compared.bare_cpu:.3f}"
-    )
-    return Row(name, what, value, "× bare", bound, True, low, high, detail, asdict(compared))
 
 
 def training(
@@ -136,6 +84,9 @@ ROWS: dict[str, Callable[[str, Path, Effort], Iterator[Row]]] = {
     "window": training("glyphs280", 1.10, 20, window=True),
     "disk": disk,
     "memory": memory,
+    "seek": bench_resume.seek,
+    "seekable": bench_resume.seekable,
+    "restart": bench_resume.restart,
 }
 
 
@@ -161,13 +112,13 @@ def software(home: Path) -> dict[str, Any]:
 
 
 def draw(console: Console, rows: Sequence[Row], facts: dict[str, Any]) -> None:
-    table = Table(title="What recording costs", title_justify="left", show_lines=False)
+    table = Table(title="What recording costs, and an exact resume", title_justify="left", show_lines=False)
     for column in ("", "what", "median", "95 %", "bound", "holds", "how measured"):
         table.add_column(column, justify="right" if column in ("median", "bound") else "left")
     for row in rows:
         spread = f"{row.low:.3f} … {row.high:.3f}" if row.low is not None else ""
-        verdict = f"[green]{row.verdict}" if row.holds else f"[bold red]{row.verdict}"
-        limit = f"{'≤' if row.at_most else '≥'} {row.bound:.4g}"
+        verdict = f"[{'green' if row.holds else 'bold red'}]{row.verdict}"
+        limit = f"{'≤' if row.at_most else '≥'} {row.bound:.4g}" if row.bound is not None else ""
         style = None if row.holds else "red"
         table.add_row(
             row.name, row.what, f"{row.value:.3f} {row.unit}", spread, limit, verdict, row.detail, style=style
@@ -188,7 +139,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     add = parser.add_argument
     add("--only", nargs="+", choices=ROWS, default=list(ROWS), metavar="NAME", help=f"only these: {', '.join(ROWS)}")
-    add("--pairs", type=int, metavar="N", help="pairs of turns a row (default: 20; googlenet 8, disk 3)")
+    add(
+        "--pairs",
+        type=int,
+        metavar="N",
+        help="pairs of turns a row (default: 20; googlenet 8, seekable 8, seek and restart 5, disk 3)",
+    )
     add("--quick", action="store_true", help="a fifth of everything: shows that it works, not how fast it is")
     add("--out", type=Path, metavar="FILE", help="where the JSON goes (default: runs/bench-DATE.json)")
     add("--priority", type=int, default=0, metavar="NICE",
@@ -203,6 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # not without ending the lanes: some of them are stopped
     started, facts, rows = time.perf_counter(), machine(), []
     home = Path(tempfile.mkdtemp(prefix="bench-", dir=out.parent))  # on the disk that the runs are on
+    os.environ["XDG_CACHE_HOME"] = str(home / ".cache")  # nobody will need the labels of these LMDBs again
     try:
         for name in args.only:
             with progress.status(f"{name}…"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,9 @@ _INCEPTION = {
 }
 
 
+_GOOGLENET_TRANSFORM = "mirror: true crop_size: 224 mean_value: 104 mean_value: 117 mean_value: 123"
+
+
 @dataclass(frozen=True)
 class Problem:
     """A solver file, and how many iterations one turn on it takes (about two seconds, where that is possible)."""
@@ -44,13 +47,41 @@ class Problem:
 def random_lmdb(path: Path, count: int, shape: tuple[int, int, int], classes: int) -> Path:
     """An LMDB of `count` images of noise, uint8 (channels, height, width), with labels below `classes`."""
     random = np.random.default_rng(1)
-    with lmdb.open(str(path), map_size=1 << 32) as environment, environment.begin(write=True) as transaction:
-        for number in range(count):
-            image = random.integers(0, 256, shape, np.uint8)
-            channels, height, width = shape
-            label = int(random.integers(classes))
-            datum = pb.Datum(channels=channels, height=height, width=width, data=image.tobytes(), label=label)
-            transaction.put(f"{number:08d}".encode(), datum.SerializeToString())
+    channels, height, width = shape
+
+    def datum() -> Any:
+        image = random.integers(0, 256, shape, np.uint8)
+        label = int(random.integers(classes))
+        return pb.Datum(channels=channels, height=height, width=width, data=image.tobytes(), label=label)
+
+    return write_lmdb(path, ((f"{number:08d}".encode(), datum().SerializeToString()) for number in range(count)))
+
+
+def jpeg_lmdb(path: Path, count: int, side: int, classes: int) -> Path:
+    """An LMDB of `count` colour JPEGs, encoded as a photograph in ImageNet is: smooth, with a little noise."""
+    import cv2  # not in a process that has Caffe, whose OpenCV is another one
+
+    random = np.random.default_rng(1)
+
+    def datum() -> Any:
+        coarse = random.integers(0, 256, (side // 16, side // 16, 3), np.uint8)
+        smooth = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+        image = np.clip(smooth + random.normal(0, 6, smooth.shape), 0, 255).astype(np.uint8)
+        data = cv2.imencode(".jpg", image)[1].tobytes()
+        return pb.Datum(
+            channels=3, height=side, width=side, data=data, label=int(random.integers(classes)), encoded=True
+        )
+
+    return write_lmdb(path, ((f"{number:08d}".encode(), datum().SerializeToString()) for number in range(count)))
+
+
+def write_lmdb(path: Path, records: Iterable[tuple[bytes, bytes]]) -> Path:
+    """An LMDB of `records`, which come in the order of their keys."""
+    with (
+        lmdb.open(str(path), map_size=1 << 33, sync=False) as environment,
+        environment.begin(write=True) as transaction,
+    ):
+        transaction.cursor().putmulti(records, append=True)
     return path
 
 
@@ -82,12 +113,12 @@ layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "ip2" bottom: "label" top:
     return Problem(_write(home, text, base_lr=0.001, display=100), 100)
 
 
-def googlenet(home: Path, batch: int = 32) -> Problem:
-    """bvlc_googlenet for 280 classes: its layers, shapes, fillers and transforms, on images of noise."""
-    source = random_lmdb(home / "lmdb", 96, (3, 256, 256), 280)
+def googlenet(home: Path, batch: int = 32, source: Path | None = None) -> Problem:
+    """bvlc_googlenet for 280 classes: its layers, shapes, fillers and transforms, on images of noise or in `source`."""
+    source = source or random_lmdb(home / "lmdb", 96, (3, 256, 256), 280)
     parts = [
         'name: "GoogleNet"',
-        _data(source, batch, "mirror: true crop_size: 224 mean_value: 104 mean_value: 117 mean_value: 123"),
+        _data(source, batch, _GOOGLENET_TRANSFORM),
         _relu_convolution("conv1/7x7_s2", "data", "num_output: 64 pad: 3 kernel_size: 7 stride: 2"),
         _pool("pool1/3x3_s2", "conv1/7x7_s2", "MAX", 3, 2),
         _lrn("pool1/norm1", "pool1/3x3_s2"),
@@ -113,6 +144,15 @@ def googlenet(home: Path, batch: int = 32) -> Problem:
         _loss("loss3/loss3", "loss3/classifier", "loss3/loss3", 1),
     ]
     return Problem(_write(home, "\n".join(parts), base_lr=0.001, display=40, average_loss=40), 1)
+
+
+def reading(home: Path, source: Path, batch: int = 32) -> Problem:
+    """The input of bvlc_googlenet and nothing that computes with it."""
+    text = f"""name: "reading"
+{_data(source, batch, _GOOGLENET_TRANSFORM)}
+layer {{ name: "ignored" type: "Silence" bottom: "data" bottom: "label" }}
+"""
+    return Problem(_write(home, text, base_lr=0.001, display=100), 20)
 
 
 def tiny(home: Path) -> Problem:

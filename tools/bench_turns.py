@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,9 +31,12 @@ class LaneDied(Exception):
 
 
 class Lane:
-    """A running lane: a bare solver, or harness/run.py with its solver process."""
+    """A running lane: a bare solver, or harness/run.py with its solver process.
 
-    def __init__(self, role: str, arguments: list[str], log: Path, priority: int = 0) -> None:
+    `still`: a bare solver of which nothing moves between turns, neither threads nor processes that read ahead.
+    """
+
+    def __init__(self, role: str, arguments: list[str], log: Path, priority: int = 0, still: bool = False) -> None:
         self.log = log
         self._ours, theirs = socket.socketpair()
         with log.open("wb") as output:
@@ -51,6 +54,8 @@ class Lane:
         theirs.close()
         self.solver = psutil.Process(self._wait())
         self.harness = psutil.Process(self.process.pid) if role == "harness" else None
+        self._readers = self.solver.children() if still else []
+        self._stopped = [self.solver, *self._readers] if still else list(filter(None, [self.harness]))
         if priority:
             for process in self.processes:
                 Path(f"/proc/{process.pid}/autogroup").write_text(str(priority))
@@ -65,19 +70,21 @@ class Lane:
 
     def turn(self, iterations: int) -> float:
         """Seconds that `iterations` took."""
-        if self.harness:
-            self.harness.send_signal(signal.SIGCONT)
+        self._signal(signal.SIGCONT)
         started = time.perf_counter()
         self._ours.send(str(iterations).encode())
         self._wait()
         took = time.perf_counter() - started
-        if self.harness:
-            self.harness.send_signal(signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
         return took
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in self._stopped:
+            process.send_signal(number)
 
     @property
     def processes(self) -> list[psutil.Process]:
-        return [self.solver, *filter(None, [self.harness])]
+        return [self.solver, *filter(None, [self.harness]), *self._readers]
 
     def cpu_seconds(self) -> float:
         """CPU time that all processes of the lane have used so far."""
@@ -85,8 +92,7 @@ class Lane:
 
     def end(self) -> int:
         """Let it come to its end, which must be near; its exit code."""
-        if self.harness:
-            self.harness.send_signal(signal.SIGCONT)
+        self._signal(signal.SIGCONT)
         self._ours.close()
         return self.process.wait(timeout=120)
 
@@ -99,9 +105,9 @@ class Lane:
 
 
 @contextmanager
-def lane(role: str, arguments: list[str], log: Path, priority: int = 0) -> Iterator[Lane]:
+def lane(role: str, arguments: list[str], log: Path, priority: int = 0, still: bool = False) -> Iterator[Lane]:
     """A lane that does not outlive the block. `priority`: the nice value of its sessions among others (sched(7))."""
-    one = Lane(role, arguments, log, priority)
+    one = Lane(role, arguments, log, priority, still)
     try:
         yield one
     finally:
@@ -110,7 +116,7 @@ def lane(role: str, arguments: list[str], log: Path, priority: int = 0) -> Itera
 
 @dataclass(frozen=True)
 class Comparison:
-    """Seconds of each turn, bare and with the harness, and the CPU seconds of all turns together."""
+    """Seconds of each turn, bare and with the harness (or a part of it), and the CPU seconds of all turns together."""
 
     turn: int
     bare: tuple[float, ...]
@@ -137,27 +143,50 @@ def compare(
     arguments = ["--solver", str(solver), "--out", str(home / "run"), "--until", str(until)]
     if window:
         arguments += ["--watch", f"0:{until}"]
-    seconds: dict[str, list[float]] = {"bare": [], "harness": []}
     with (
         lane("bare", [str(solver)], home / "bare.log", priority) as bare,
         lane("harness", arguments, home / "harness.log", priority) as harness,
     ):
-        lanes = {"bare": bare, "harness": harness}
-        disk = _Disk(home / "run" / "recording.h5")
-        cpu: dict[str, float] = {}
-        for number in range(-warm_turns, pairs):
-            if number == 0:
-                cpu = {name: one.cpu_seconds() for name, one in lanes.items()}
-            for name in sorted(lanes, reverse=number % 2 == 0):
-                with disk.writing_back(name == "harness"):
-                    took = lanes[name].turn(turn)
-                if number >= 0:
-                    seconds[name].append(took)
-        cpu = {name: one.cpu_seconds() - cpu[name] for name, one in lanes.items()}
-        code = harness.end()
-        if code:
-            raise LaneDied(f"run.py ended with {code}: {harness.log.read_text(errors='replace')[-3000:]}")
+        compared = _in_turns(bare, harness, turn, pairs, warm_turns, _Disk(home / "run" / "recording.h5"))
+        _end(harness)
+    return compared
+
+
+def compare_solvers(
+    home: Path, native: Path, other: Path, turn: int, pairs: int, *, warm_turns: int = 2, priority: int = 0
+) -> Comparison:
+    """Train two solver files with bare pycaffe, as `compare`; what reads ahead for one stands still meanwhile."""
+    with (
+        lane("bare", [str(native)], home / "native.log", priority, still=True) as bare,
+        lane("bare", [str(other)], home / "other.log", priority, still=True) as changed,
+    ):
+        compared = _in_turns(bare, changed, turn, pairs, warm_turns)
+        _end(changed)
+    return compared
+
+
+def _in_turns(
+    bare: Lane, harness: Lane, turn: int, pairs: int, warm_turns: int, disk: _Disk | None = None
+) -> Comparison:
+    lanes = {"bare": bare, "harness": harness}
+    seconds: dict[str, list[float]] = {name: [] for name in lanes}
+    cpu: dict[str, float] = {}
+    for number in range(-warm_turns, pairs):
+        if number == 0:
+            cpu = {name: one.cpu_seconds() for name, one in lanes.items()}
+        for name in sorted(lanes, reverse=number % 2 == 0):
+            with disk.writing_back() if disk and name == "harness" else nullcontext():
+                took = lanes[name].turn(turn)
+            if number >= 0:
+                seconds[name].append(took)
+    cpu = {name: one.cpu_seconds() - cpu[name] for name, one in lanes.items()}
     return Comparison(turn, tuple(seconds["bare"]), tuple(seconds["harness"]), cpu["bare"], cpu["harness"])
+
+
+def _end(one: Lane) -> None:
+    code = one.end()
+    if code:
+        raise LaneDied(f"a lane ended with {code}: {one.log.read_text(errors='replace')[-3000:]}")
 
 
 class _Disk:
@@ -170,10 +199,7 @@ class _Disk:
         self._path = path
 
     @contextmanager
-    def writing_back(self, active: bool) -> Iterator[None]:
-        if not active:
-            yield
-            return
+    def writing_back(self) -> Iterator[None]:
         thread = threading.Thread(target=self._sync)
         thread.start()
         yield

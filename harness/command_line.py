@@ -1,4 +1,4 @@
-"""What the commands that train have in common: their options, and the way from a plan to an exit code."""
+"""The command line of the commands that train: their common options, and the way from a plan to an exit code."""
 
 from __future__ import annotations
 

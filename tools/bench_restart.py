@@ -1,0 +1,118 @@
+"""How long it takes until a training goes on: restart.py against a plain start; random numbers repeated."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from bench_turns import ROOT, LaneDied
+
+from harness.solver.messages import pb
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds of whole commands that make one iteration each: from scratch, and from iteration `at` of a run."""
+
+    at: int
+    anew: tuple[float, ...]
+    again: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Seconds of an iteration, and of repeating the random numbers of `iterations` before a plain snapshot.
+
+    `built` are those that go into building the nets once more, however many iterations follow.
+    """
+
+    iterations: int
+    iteration: float
+    seconds: float
+    built: float
+
+    @property
+    def share(self) -> float:
+        """Of the time that the training itself took."""
+        return self.seconds / (self.iterations * self.iteration)
+
+    @property
+    def each(self) -> float:
+        """Seconds by which one iteration more makes it longer."""
+        return (self.seconds - self.built) / self.iterations
+
+
+def latency(home: Path, solver: Path, at: int, rounds: int, warm_rounds: int = 1) -> Latency:
+    """Both commands in turn, as a user starts them, after `warm_rounds` that do not count; order AB BA AB…."""
+    fresh = ["harness/run.py", "--solver", str(solver)]
+    _timed([*fresh, "--out", str(home / "run"), "--until", str(at), "--snapshot-every", str(at)], home)
+    commands = {
+        "anew": [*fresh, "--until", "1"],
+        "again": ["harness/restart.py", str(home / "run"), "--from", str(at), "--until", str(at + 1)],
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    for number in range(-warm_rounds, rounds):
+        for name in sorted(commands, reverse=number % 2 == 0):
+            took = _timed([*commands[name], "--out", str(home / f"{name}{number}")], home)
+            if number >= 0:
+                seconds[name].append(took)
+    return Latency(at, tuple(seconds["anew"]), tuple(seconds["again"]))
+
+
+def replay(home: Path, solver: Path, iterations: int, trained: int) -> Replay:
+    """Resume exactly from a snapshot of plain Caffe, which does not hold the state of the main generator.
+
+    Caffe trains `trained` iterations and takes it; then it is written into it that it was taken after `iterations`.
+    """
+    done = _run([sys.executable, __file__, str(solver), str(trained)], home)
+    iteration = float(np.median(json.loads(done)[1:]))
+    state = solver.parent / f"native_iter_{trained}.solverstate"
+    seconds = {}
+    for claimed in (trained, iterations):
+        with state.open("ab") as file:  # of a field that comes twice, protobuf keeps the last
+            file.write(pb.SolverState(iter=claimed).SerializePartialToString())
+        out = home / f"resumed{claimed}"
+        command = ["harness/run.py", "--solver", str(solver), "--resume", str(state), "--data", "exact"]
+        _timed([*command, "--until", str(claimed + 1), "--out", str(out)], home)
+        seconds[claimed] = json.loads((out / "run.json").read_text())["replayed"]["seconds"]
+    each = (seconds[iterations] - seconds[trained]) / (iterations - trained)
+    return Replay(iterations, iteration, seconds[iterations], seconds[trained] - trained * each)
+
+
+def _timed(command: list[str], home: Path) -> float:
+    started = time.perf_counter()
+    _run([sys.executable, *command], home)
+    return time.perf_counter() - started
+
+
+def _run(command: list[str], home: Path) -> str:
+    log = home / "log"
+    with log.open("w") as errors:
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True, check=False)
+    if done.returncode:
+        raise LaneDied(f"{' '.join(command)}\nended with {done.returncode}:\n{log.read_text(errors='replace')[-3000:]}")
+    return done.stdout
+
+
+def train(path: str, iterations: int) -> None:
+    """Plain pycaffe: seconds of each iteration as JSON, and a snapshot."""
+    import caffe
+
+    caffe.init_log(0, True)
+    caffe.set_mode_cpu()
+    solver = caffe.SGDSolver(path)
+    times = [time.perf_counter()]
+    for _ in range(iterations):
+        solver.step(1)
+        times.append(time.perf_counter())
+    solver.snapshot()
+    print(json.dumps(np.diff(times).tolist()))
+
+
+if __name__ == "__main__":
+    train(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,110 @@
+"""The rows of the bench that say what an exact resume costs."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import bench_restart
+import bench_seek
+import numpy as np
+from bench_nets import PROBLEMS, Problem, googlenet, jpeg_lmdb, reading
+from bench_rows import Effort, Row, median, ratio_row
+from bench_turns import compare_solvers
+from google.protobuf import text_format
+
+from harness.solver.lmdbfile import open_records
+from harness.solver.problem import pointed_at, read_problem
+from harness.solver.replay.nets import replaced
+from harness.solver.replay.stream import generator
+from harness.solver.start import Start, point_of, streams_of
+
+
+def seek(name: str, home: Path, effort: Effort) -> Iterator[Row]:
+    count = 100_000 if effort.quick else 10_000_000
+    places = (0, 100_000, 1_000_000)
+    started = time.perf_counter()
+    problem = bench_seek.make_problem(home, count)
+    built = time.perf_counter() - started
+    scanned = bench_seek.seek(problem, 0).opened
+    rounds = [{t: bench_seek.seek(problem, t) for t in places} for _ in range(effort.of(5))]
+    shutil.rmtree(home / "lmdb")
+    typical = {t: np.median([[*asdict(done[t]).values(), done[t].total] for done in rounds], axis=0) for t in places}
+    low, value, high = median([done[places[-1]].total - done[0].total for done in rounds])
+    last = typical[places[-1]]
+    detail = (
+        f"in all {', '.join(f'{typical[t][3]:.2f} s at {t:,}' for t in places)}; the last: {last[0]:.2f} s keys "
+        f"from the cache, {last[1] * 1e3:.1f} ms place, {last[2]:.2f} s until a first batch, of which "
+        f"{bench_seek.drawing(places[-1]):.2f} s random numbers; {len(rounds)} rounds. Once before: LMDB made in "
+        f"{built:.0f} s, its keys and labels read in {scanned:.1f} s"
+    )
+    raw = {"built": built, "scanned": scanned, "seconds": [{t: asdict(s) for t, s in done.items()} for done in rounds]}
+    what = f"seeking iteration {places[-1]:,} in {count:,} records, against iteration 0"
+    yield Row(name, what, value, "s more", 1, True, low, high, detail, raw)
+
+
+def seekable(name: str, home: Path, effort: Effort) -> Iterator[Row]:
+    source = jpeg_lmdb(home / "lmdb", 96 if effort.quick else 320, 256, 280)
+    batch = 1 if effort.quick else 32
+    (home / "full").mkdir()
+    (home / "reading").mkdir()
+    whole, alone = googlenet(home / "full", batch, source), reading(home / "reading", source, batch)
+    for row, what, made, bound, pairs in (
+        (name, "googlenet, JPEG records read by the seekable layer", whole, 1.05, 8),
+        ("reading", "the same input and nothing that computes with it", alone, None, 20),
+    ):
+        home = made.solver.parent
+        compared = compare_solvers(
+            home, made.solver, _with_seekable(made), made.turn, effort.of(pairs), priority=effort.priority
+        )
+        done = ratio_row(row, what, bound, compared, "native")
+        images = made.turn * batch
+        speeds = [images / float(np.median(seconds)) for seconds in (compared.bare, compared.harness)]
+        yield replace(done, detail=f"{speeds[0]:,.0f} records/s, seekable {speeds[1]:,.0f}; {done.detail}")
+
+
+def _with_seekable(made: Problem) -> Path:
+    """The same solver, whose Data layer is replaced by a seekable one that makes the same batches."""
+    problem = read_problem(made.solver)
+    seed = int(problem.solver.random_seed)
+    records = {
+        layer.data_param.source: open_records(Path(layer.data_param.source)) for layer in problem.train.layers[:1]
+    }
+    (stream,) = streams_of(problem, point_of(problem, Start(), seed, records, exact=True), records)
+    stream = replace(stream, seed=int(generator(seed, 1).random_raw()))  # as Caffe seeds it in a net's first layer
+    home = made.solver.parent
+    net, solver = home / "seekable.prototxt", home / "seekable_solver.prototxt"
+    net.write_text(text_format.MessageToString(replaced(problem.train.param, "TRAIN", {stream.layer: stream})))
+    solver.write_text(text_format.MessageToString(pointed_at(problem.solver, str(net), [])))
+    return solver
+
+
+def restart(name: str, home: Path, effort: Effort) -> Iterator[Row]:
+    small = "lenet" if effort.quick else "glyphs280"
+    at = 20
+    took = bench_restart.latency(home, PROBLEMS[small](home).solver, at, effort.of(5), 0 if effort.quick else 1)
+    low, value, high = median([again / anew for again, anew in zip(took.again, took.anew, strict=True)])
+    anew, again = (float(np.median(seconds)) for seconds in (took.anew, took.again))
+    detail = (
+        f"{again:.2f} s, a plain start {anew:.2f} s: whole commands that make one iteration; {len(took.anew)} pairs"
+    )
+    what = f"{small}, restart.py until its first iteration"
+    yield Row(name, what, value, "× plain", None, True, low, high, detail, asdict(took))
+
+    for problem, bound, iterations, trained in (("googlenet", 0.1, 2000, 4), ("glyphs280", None, 2000, 20)):
+        (home / problem).mkdir()
+        if effort.quick:
+            solver = PROBLEMS["googlenet_shapes" if problem == "googlenet" else problem](home / problem).solver
+            iterations, trained = 200, 3
+        else:
+            solver = PROBLEMS[problem](home / problem).solver
+        seen = bench_restart.replay(home / problem, solver, iterations, trained)
+        detail = (
+            f"{seen.seconds:.2f} s, `replayed` after {iterations:,} iterations of {seen.iteration:.3f} s; of it "
+            f"{seen.built:.2f} s build the nets once more, the rest is {1e3 * seen.each:.3f} ms an iteration"
+        )
+        what = f"{problem}, random numbers repeated from a snapshot of Caffe's own"
+        yield Row("generator", what, 100 * seen.share, "% of training", bound, detail=detail, raw=asdict(seen))

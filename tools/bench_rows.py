@@ -1,0 +1,74 @@
+"""What the bench says: rows, how much to measure for one, and the figures in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from bench_turns import Comparison
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure and what its issue demands of it; without `bound` nothing. `low` and `high` enclose the true median
+    (95 %)."""
+
+    name: str
+    what: str
+    value: float
+    unit: str
+    bound: float | None = None
+    at_most: bool = True
+    low: float | None = None
+    high: float | None = None
+    detail: str = ""
+    raw: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def holds(self) -> bool:
+        if self.bound is None:
+            return True
+        return self.value <= self.bound if self.at_most else self.value >= self.bound
+
+    @property
+    def verdict(self) -> str:
+        """`NO` where the pairs show it, `NO?` where they scatter so much that the bound may hold."""
+        if self.bound is None:
+            return ""
+        best = self.low if self.at_most else self.high
+        unclear = best is not None and (best <= self.bound if self.at_most else best >= self.bound)
+        return "yes" if self.holds else "NO?" if unclear else "NO"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much to measure."""
+
+    pairs: int | None = None
+    quick: bool = False
+    priority: int = 0
+
+    def of(self, pairs: int) -> int:
+        """So many pairs where `pairs` is right and nothing else was asked for."""
+        return self.pairs or (max(2, pairs // 5) if self.quick else pairs)
+
+
+def median(values: Sequence[float]) -> tuple[float, float, float]:
+    """Low, median, high: the median, and the order statistics that enclose the true one 19 times out of 20."""
+    ordered = sorted(values)
+    skip = max(0, int(len(ordered) / 2 - 0.98 * len(ordered) ** 0.5))
+    return ordered[skip], float(np.median(ordered)), ordered[-1 - skip]
+
+
+def ratio_row(name: str, what: str, bound: float | None, compared: Comparison, bare: str = "bare") -> Row:
+    """`bare` is what that lane is called."""
+    ratios = compared.ratios
+    low, value, high = median(ratios)
+    each = 1000 * float(np.median(compared.bare)) / compared.turn
+    detail = (
+        f"{bare} {each:.1f} ms an iteration; {len(ratios)} pairs of {compared.turn}; two {bare} turns differ by "
+        f"{compared.noise:.1%}; CPU time ×{compared.harness_cpu / compared.bare_cpu:.3f}"
+    )
+    return Row(name, what, value, f"× {bare}", bound, True, low, high, detail, asdict(compared))

@@ -1,0 +1,85 @@
+"""How long it takes to ask an LMDB of millions of records for the place of a stream far into a training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from bench_nets import write_lmdb
+
+from harness.solver.lmdbfile import open_records
+from harness.solver.messages import pb
+from harness.solver.problem import Problem, read_problem
+from harness.solver.replay.feed import Feed
+from harness.solver.replay.stream import generator
+from harness.solver.start import Start, point_of, streams_of
+
+BATCH = 32
+DRAWS = 3  # of an image: mirror, and two offsets of a crop
+LABELS = 997  # prime: the label of a record that is wrongly reached is another one
+
+
+@dataclass(frozen=True)
+class Seek:
+    """Seconds: `opened` until the LMDB was checked and its keys were read (from the cache of keys); `found` until the
+    place in them was found; `fed` until a process was started, went there and had the first batch ready."""
+
+    opened: float
+    found: float
+    fed: float
+
+    @property
+    def total(self) -> float:
+        return self.opened + self.found + self.fed
+
+
+def make_problem(home: Path, count: int) -> Problem:
+    """A net that reads an LMDB of `count` records of 1×2×2 pixels, with keys as long as those of ImageNet."""
+    values = [
+        pb.Datum(channels=1, height=2, width=2, data=bytes(4), label=n).SerializeToString() for n in range(LABELS)
+    ]
+
+    def records() -> Iterator[tuple[bytes, bytes]]:
+        for number in range(count):
+            yield b"%08d_n%08d/n%08d_%05d.JPEG" % (number, number, number, number % 50_000), values[number % LABELS]
+
+    source = write_lmdb(home / "lmdb", records())
+    net = home / "net.prototxt"
+    net.write_text(f"""name: "far"
+layer {{ name: "data" type: "Data" top: "data" top: "label" transform_param {{ mirror: true crop_size: 1 }}
+  data_param {{ source: "{source}" batch_size: {BATCH} backend: LMDB }} }}
+layer {{ name: "ignored" type: "Silence" bottom: "data" bottom: "label" }}
+""")
+    solver = home / "solver.prototxt"
+    solver.write_text(f'net: "{net}" base_lr: 0.01 lr_policy: "fixed" max_iter: 2000000 random_seed: 1\n')
+    return read_problem(solver)
+
+
+def seek(problem: Problem, iteration: int) -> Seek:
+    """Go where `problem` stands before `iteration`, and check that it is there."""
+    times = [time.perf_counter()]
+    source = problem.train.layers[0].data_param.source
+    records = {source: open_records(Path(source))}
+    times.append(time.perf_counter())
+    (stream,) = streams_of(problem, point_of(problem, Start(iteration), 1, records, exact=True), records)
+    times.append(time.perf_counter())
+    feed = Feed(replace(stream, seed=1))
+    try:
+        _, labels = feed.next()
+        times.append(time.perf_counter())
+    finally:
+        feed.close()
+    wanted = (iteration * BATCH + np.arange(BATCH)) % len(records[source]) % LABELS
+    if stream.draws != iteration * BATCH * DRAWS or not np.array_equal(labels, wanted):
+        raise AssertionError(f"iteration {iteration}: {stream.draws} draws, labels {labels}; there are {wanted}")
+    return Seek(*np.diff(times).tolist())
+
+
+def drawing(iteration: int) -> float:
+    """Seconds that skipping the transformer's outputs takes by itself."""
+    started = time.perf_counter()
+    generator(1, iteration * BATCH * DRAWS)
+    return time.perf_counter() - started
