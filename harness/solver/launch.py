@@ -44,7 +44,7 @@ def solver_process(plan: Plan, facts: Mapping[str, Any], ring: Ring, lock: int) 
     try:
         assert process.stdin is not None
         with suppress(BrokenPipeError):  # it is dead already
-            process.stdin.write(_job(plan, facts, ring.fd, lifeline, lock).to_json().encode())
+            process.stdin.write(job_of(plan, facts, ring.fd, lifeline, lock).to_json().encode())
             process.stdin.close()
         yield process
     finally:
@@ -61,7 +61,8 @@ def _environment(plan: Plan) -> dict[str, str]:
     }
 
 
-def _job(plan: Plan, facts: Mapping[str, Any], ring: int, lifeline: int, lock: int) -> Job:
+def job_of(plan: Plan, facts: Mapping[str, Any], ring: int, lifeline: int, lock: int) -> Job:
+    """What the solver process of `plan` is to do; the last three are file descriptors that it inherits."""
     out = plan.out.resolve()
     solver = type(plan.solver)()
     solver.CopyFrom(plan.solver)

@@ -71,6 +71,7 @@ class Session:
         self.failure: RecordingFailed | None = None
         self.refusal: str | None = None
         self.end: End | None = None
+        self.unjudged: list[str] = []  # names of the JSON beside new snapshots
 
     def run(self) -> Outcome:
         """Train, and come back when the solver process is gone.
@@ -147,6 +148,7 @@ class Session:
             for _ in self.ring.messages():
                 pass
             self.ring.release()
+        self._judge_snapshots()
         writer = self.consumer.writer
         self.display.tick(writer.path.stat().st_size if writer else 0)
 
@@ -167,7 +169,7 @@ class Session:
         elif isinstance(event, Note) and event.what == "blas":
             self.facts["blas"] = event.facts
         elif isinstance(event, Note) and event.what == "snapshot":
-            self._judge_snapshot(event.facts["about"])
+            self.unjudged.append(event.facts["about"])
         elif isinstance(event, Note) and event.what == "replayed":
             self.facts["replayed"] = event.facts
         elif isinstance(event, Note) and event.what == "not exact":
@@ -181,14 +183,17 @@ class Session:
         if not isinstance(event, Layout):
             self.display.event(event)
 
-    def _judge_snapshot(self, about: str) -> None:
-        directory = self.plan.out / "snapshots"
+    def _judge_snapshots(self) -> None:
+        """Say of the new snapshots how healthy the run is, and remove old ones; all frames there are were taken."""
+        directory, keep = self.plan.out / "snapshots", self.plan.keep_snapshots
         try:
-            note_health(directory / about, self.judge.verdict())
-            if self.plan.keep_snapshots is not None:
-                thin(directory, self.judge.kept(list(iterations_of(directory)), self.plan.keep_snapshots))
-        except OSError as error:  # the snapshot itself is whole
-            self.display.say(f"{directory / about} does not say how healthy the run was ({error.strerror})")
+            for about in self.unjudged:
+                note_health(directory / about, self.judge.verdict())
+            if self.unjudged and keep is not None:
+                thin(directory, self.judge.kept(list(iterations_of(directory)), keep))
+        except OSError as error:  # the snapshots themselves are whole
+            self.display.say(f"{directory}: not all snapshots say how healthy the run was ({error.strerror})")
+        self.unjudged = []
 
     def _begin(self, layout: Layout) -> None:
         """The nets are built and the recording is laid out: say how large it will be, and let it train."""
