@@ -9,8 +9,9 @@ from conftest import ROOT, command
 
 sys.path.append(str(ROOT / "tools"))
 
-from bench_main import Row, median, ratio_row
 from bench_memory import Memory
+from bench_restart import Replay
+from bench_rows import Row, median, ratio_row
 from bench_turns import Comparison
 
 
@@ -33,6 +34,18 @@ def test_a_bound_is_from_above_or_from_below(value: float, at_most: bool, holds:
     assert Row("x", "", value, "", 1.05, at_most).holds is holds
 
 
+def test_what_has_no_bound_holds_it() -> None:
+    row = Row("x", "", 9.0, "s")
+    assert row.holds
+    assert row.verdict == ""
+
+
+def test_the_share_of_the_repetition_and_what_an_iteration_adds_to_it() -> None:
+    replay = Replay(iterations=100, iteration=0.5, seconds=3.0, built=1.0)
+    assert replay.share == pytest.approx(0.06)
+    assert replay.each == pytest.approx(0.02)
+
+
 def test_growth_is_the_slope_after_the_first_half() -> None:
     iterations = np.arange(1000, 20_001, 1000)
     warm = np.where(iterations < 8000, 0, 50_000_000)
@@ -52,3 +65,22 @@ def test_quick(tmp_path) -> None:
     assert report["machine"]["blas"]["threads"] >= 1
     assert list(tmp_path.iterdir()) == [out]
     assert "what recording costs" in done.stdout.lower()
+
+
+def test_quick_resume(tmp_path) -> None:
+    out = tmp_path / "bench.json"
+    names = ("seek", "seekable", "restart")
+    done = command(ROOT / "tools/bench", "--quick", "--only", *names, "--pairs", "1", "--out", out)
+    report = json.loads(out.read_text())
+    assert done.code == (0 if all(row["holds"] for row in report["rows"]) else 1), done.stderr
+    seek, seekable, reading, restart, *generators = report["rows"]
+    totals = {int(t): sum(seconds.values()) for t, seconds in seek["raw"]["seconds"][0].items()}
+    assert list(totals) == [0, 100_000, 1_000_000]
+    assert seek["value"] == pytest.approx(totals[1_000_000] - totals[0])
+    for row in (seekable, reading):
+        assert row["value"] == pytest.approx(row["raw"]["harness"][0] / row["raw"]["bare"][0])
+    assert (seekable["bound"], reading["bound"]) == (1.05, None)
+    assert restart["value"] == pytest.approx(restart["raw"]["again"][0] / restart["raw"]["anew"][0])
+    assert [row["raw"]["iterations"] for row in generators] == [200, 200]
+    assert all(row["raw"]["seconds"] > row["raw"]["built"] > 0 for row in generators)
+    assert list(tmp_path.iterdir()) == [out]

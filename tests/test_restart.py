@@ -156,6 +156,9 @@ BAD = {
     "skipping with Caffe's data": (("--skip", "30:31", "--data", "caffe"), ("--data exact",)),
     "nothing left to do": ((), ("starts at iteration 30",)),
     "another solver type": (("--from", 10, "--set", "type=Adam"), ("Adam",)),
+    "a solver type with as many history blobs": (
+        ("--from", 10, "--set", "type=AdaGrad", "--set", "momentum=0"), ("SGD", "--history reset"),
+    ),
     "a net that does not fit": (("--from", 10, "--set-layer", "loss3/classifier:num_output=6"), ("loss3/classifier",)),
 }  # fmt: skip
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -39,6 +40,29 @@ def overview(recording: Recording) -> Figure:
         for axes in (loss, rate):
             for window in recording.windows:
                 axes.axvspan(window.start, window.stop, color=_WINDOW, alpha=0.35, lw=0, zorder=0)
+    return figure
+
+
+def fates(runs: Mapping[str, Recording]) -> Figure:
+    """The smoothed losses of several runs on one picture, by name: a run and what became of it when restarted."""
+    with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(10, 3.6), layout="constrained")
+        axes = figure.subplots()
+        top, totals = 1.0, set()
+        for (name, recording), colour in zip(runs.items(), itertools.cycle((_TOTAL, *_HEAD_COLOURS))):
+            losses = recording.series("smoothed_loss")
+            axes.plot(recording.iterations, losses, color=colour, lw=1.4, label=name)
+            axes.plot(recording.iterations[:1], losses[:1], "o", color=colour, ms=4)
+            finite = losses[np.isfinite(losses)]
+            top = max(top, float(np.quantile(finite, 0.999)) if len(finite) else 0)
+            if all(head.classes for head in recording.heads):
+                totals.add(sum(head.weight * math.log(head.classes or 1) for head in recording.heads))
+        for total in totals:
+            _level(axes, total, f"nothing known: {total:.3f}")
+        axes.set_ylim(0, top * 1.08)
+        axes.set_xlabel("iteration")
+        axes.set_ylabel("loss, smoothed")
+        axes.legend(frameon=False, fontsize=8)
     return figure
 
 

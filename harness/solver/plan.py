@@ -12,7 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from google.protobuf import text_format
 
 import harness
@@ -20,14 +19,14 @@ from harness.recording.errors import BadInput
 from harness.recording.layout import CAPTURES, Head
 from harness.recording.window import Window, clip, merge, parse_watch
 from harness.solver import checks
-from harness.solver.lmdbfile import Records
-from harness.solver.messages import pb
+from harness.solver.messages import parse_text, pb
 from harness.solver.netfile import heads
-from harness.solver.problem import Problem, text_of
+from harness.solver.problem import Problem, text_of, type_of
 from harness.solver.replay import exactness
 from harness.solver.replay.point import Point
 from harness.solver.replay.stream import Stream
 from harness.solver.start import Start, point_of, streams_of
+from harness.solver.windowkeys import WindowKeys, window_keys
 
 _LARGEST_SEED = (1 << 32) - 1  # Caffe::set_random_seed takes an unsigned int
 _LIBRARIES = ("numpy", "h5py", "protobuf", "lmdb", "xxhash")
@@ -49,16 +48,6 @@ class Options:
     ring_mib: int = 128
     data: str = "exact"
     command: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class WindowKeys:
-    """The records that the windows will see: `iteration` (W,), `key` and `label` (W, batch × iter_size)."""
-
-    iteration: np.ndarray[Any, Any]
-    key: np.ndarray[Any, Any]
-    label: np.ndarray[Any, Any]
-    label_blob: str | None
 
 
 @dataclass(frozen=True)
@@ -116,6 +105,7 @@ def make_plan(
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # of which a ring is a part only
     _check_range("--ring-mib", options.ring_mib, 1, memory >> 21)
     problem.check()
+    _check_history(problem, start)
     until = _until(options, solver, first)
     gpu = _device(options, solver)
     checks.check_device(gpu, problem.path if options.gpu is None else None)
@@ -181,7 +171,7 @@ def make_plan(
         windows=windows,
         capture=capture,
         heads=heads(problem.train),
-        keys=_window_keys(problem, records, reached, point) if "input" in capture else None,
+        keys=window_keys(problem, records, reached, point) if "input" in capture else None,
         snapshot_name=problem.path.stem if prefix.is_dir() or not prefix.name else prefix.name,
         keep_snapshots=options.keep_snapshots,
         ring_bytes=options.ring_mib << 20,
@@ -224,6 +214,21 @@ def _remarks(facts: Mapping[str, Any], windows: tuple[Window, ...], exact: bool)
 def _check_range(field: str, value: int | None, low: int, high: int) -> None:
     if value is not None and not low <= value <= high:
         raise BadInput(f"must be at least {low}", field=field, value=value, remedy=f"Give a number up to {high}")
+
+
+def _check_history(problem: Problem, start: Start) -> None:
+    """Can this type of solver go on with the snapshot's history? Caffe only counts its blobs (BVLC/caffe#5581)."""
+    if start.about is None or start.state is None or start.scale == 0:
+        return
+    then, now = type_of(parse_text(start.about["solver"], pb.SolverParameter, start.state.path)), problem.solver_type
+    if then != now and {then, now} != {"SGD", "Nesterov"}:  # these two keep the same momentum
+        raise BadInput(
+            f"the snapshot holds the history of a {then} solver, which means something else to {now}",
+            file=problem.path,
+            field="type",
+            value=now,
+            remedy=f"Set type to {then}, or forget the history: restart.py … --history reset",
+        )
 
 
 def _capture(text: str) -> tuple[str, ...]:
@@ -290,20 +295,3 @@ def _blas_threads(about: Mapping[str, Any] | None) -> int:
         if os.environ.get(name, "").isdigit() and int(os.environ[name]) > 0:
             return int(os.environ[name])
     return len(os.sched_getaffinity(0))
-
-
-def _window_keys(
-    problem: Problem, records: Mapping[str, Records], windows: tuple[Window, ...], point: Point
-) -> WindowKeys | None:
-    """What the first Data layer of the train net will read: records in the order of their keys, wrapping around."""
-    place = next((place for place in point.places if place.net == 0), None)
-    if place is None or not windows:
-        return None
-    layer = next(layer for layer in problem.train.layers if layer.name == place.layer)
-    data = records[place.source]
-    iterations = np.concatenate([np.arange(w.start, w.stop) for w in windows])
-    passes = (iterations - point.iteration)[:, None] * problem.solver.iter_size + np.arange(problem.solver.iter_size)
-    starts = np.array([place.after(int(n)).records for n in passes.ravel()]).reshape(passes.shape)
-    order = (starts[:, :, None] + np.arange(place.batch_size)).reshape(len(iterations), -1) % len(data)
-    label = layer.top[1] if len(layer.top) > 1 else None
-    return WindowKeys(iterations, data.keys[order], data.labels[order], label)

@@ -1,0 +1,41 @@
+"""Which records the windows of a run will see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.recording.window import Window
+from harness.solver.lmdbfile import Records
+from harness.solver.problem import Problem
+from harness.solver.replay.point import Point
+
+
+@dataclass(frozen=True)
+class WindowKeys:
+    """The records that the windows will see: `iteration` (W,), `key` and `label` (W, batch × iter_size)."""
+
+    iteration: np.ndarray[Any, Any]
+    key: np.ndarray[Any, Any]
+    label: np.ndarray[Any, Any]
+    label_blob: str | None
+
+
+def window_keys(
+    problem: Problem, records: Mapping[str, Records], windows: tuple[Window, ...], point: Point
+) -> WindowKeys | None:
+    """What the first Data layer of the train net will read: records in the order of their keys, wrapping around."""
+    place = next((place for place in point.places if place.net == 0), None)
+    if place is None or not windows:
+        return None
+    layer = next(layer for layer in problem.train.layers if layer.name == place.layer)
+    data = records[place.source]
+    iterations = np.concatenate([np.arange(w.start, w.stop) for w in windows])
+    passes = (iterations - point.iteration)[:, None] * problem.solver.iter_size + np.arange(problem.solver.iter_size)
+    starts = np.array([place.after(int(n)).records for n in passes.ravel()]).reshape(passes.shape)
+    order = (starts[:, :, None] + np.arange(place.batch_size)).reshape(len(iterations), -1) % len(data)
+    label = layer.top[1] if len(layer.top) > 1 else None
+    return WindowKeys(iterations, data.keys[order], data.labels[order], label)
