@@ -135,6 +135,14 @@ def test_skipped_data_is_left_out(parent: Path, digit_data: Path, tmp_path: Path
     assert digests(tmp_path / "grandchild", range(20, LAST)) == digests(tmp_path / "child", range(20, LAST))
 
 
+def test_data_skipped_from_the_beginning(parent: Path, tmp_path: Path) -> None:
+    """The first weights are the run's own, though its Data layer is replaced from the start."""
+    done = restart(parent, "--from", 0, "--skip", "3:5", "--until", 6, "--out", tmp_path / "child")
+    assert done.code == 0, done.stderr
+    assert digests(tmp_path / "child", range(4)) == digests(parent, range(4))
+    assert digests(tmp_path / "child", [4]) != digests(parent, [4])
+
+
 def test_a_moved_run_restarts_and_its_line_can_be_read_as_one(parent: Path, tmp_path: Path) -> None:
     shutil.copytree(parent, tmp_path / "moved")
     done = restart("moved", "--from", 20, "--out", "child", cwd=tmp_path)

@@ -19,7 +19,7 @@ from harness.solver.messages import pb
 from harness.solver.netfile import NetFile
 from harness.solver.probe import ParamProbe
 from harness.solver.replay import generator
-from harness.solver.replay.advance import advance, build_and_drop, transformer_seed, write_solver
+from harness.solver.replay.advance import advance, build_and_drop, seeded, write_solver
 from harness.solver.replay.nets import replaced
 from harness.solver.replay.point import MainGenerator, Point
 from harness.solver.replay.stream import Stream
@@ -51,6 +51,8 @@ def build(job: Job, param: Any, nets: Sequence[Any], note: Note) -> tuple[Any, P
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         solver = getattr(caffe, f"{job.solver_type}Solver")(str(_solver_file(directory, job, param, nets, point)))
+        if job.streams and job.resume is None:
+            _copy_fillers(solver, param, nets, directory)
         for model in job.weights:
             copying = check_fit(read_caffemodel(Path(model)), _shapes(solver.net), Path(model))
             caffe.log(f"Finetuning from {model}")
@@ -73,17 +75,22 @@ def _solver_file(directory: Path, job: Job, param: Any, nets: Sequence[Any], poi
         return path
     streams: list[dict[str, Stream]] = [{} for _ in nets]
     for stream, place in zip(job.streams, point.places, strict=False):  # without streams every layer stays Caffe's own
-        streams[place.net][stream.layer] = replace(stream, seed=place.seed)
+        streams[place.net][stream.layer] = stream.seeded(place.seed, place.list_seed, place.skipped or 0)
     phases = ["TRAIN", *("TEST" for _ in nets[1:])]
     return write_solver(directory, param, [replaced(*each) for each in zip(nets, phases, streams, strict=True)])
 
 
 def _with_seeds(job: Job, param: Any, nets: Sequence[Any]) -> Point:
-    places = tuple(
-        replace(place, seed=transformer_seed(param, nets, place)) if place.image_draws and place.seed is None else place
-        for place in job.point.places
-    )
+    places = tuple(place if place.known else seeded(param, nets, place) for place in job.point.places)
     return replace(job.point, places=places)
+
+
+def _copy_fillers(solver: Any, param: Any, nets: Sequence[Any], directory: Path) -> None:
+    """Begin with the weights that the native nets begin with: Caffe's own data layers draw their seeds before them."""
+    model = directory / "fillers.caffemodel"
+    native = caffe.get_solver(str(write_solver(directory, param, nets)))
+    native.net.save(str(model))
+    solver.net.copy_from(str(model))
 
 
 def _restore(solver: Any, resume: Resume, kind: str, net: Any, directory: Path) -> None:

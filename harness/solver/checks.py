@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from harness.recording.errors import BadInput, nearest
+from harness.solver.layertypes import SEEKABLE
+from harness.solver.listfile import check_images, open_list
 from harness.solver.lmdbfile import Progress, Records, open_records
 from harness.solver.messages import caffe_directory, pb
 from harness.solver.netfile import NetFile, channels
@@ -148,6 +150,12 @@ def check_sources(net: NetFile) -> None:
                     "no such file", file=where, field=f"{field}.source", value=getattr(layer, field).source,
                     remedy=f"Caffe resolves it from the current directory ({Path.cwd()})",
                 )  # fmt: skip
+        resized = layer.image_data_param
+        if (resized.new_height > 0) != (resized.new_width > 0):
+            raise BadInput(
+                "new_height and new_width are given only together", file=where, field="image_data_param",
+                value=f"{resized.new_height}×{resized.new_width}", remedy="Give both, or none",
+            )  # fmt: skip
         mean = layer.transform_param.mean_file
         if mean and not Path(mean).is_file():
             raise BadInput(
@@ -167,14 +175,27 @@ def check_sources(net: NetFile) -> None:
 
 
 def data_layers(net: NetFile) -> list[Any]:
-    """The Data layers of a net, in its order."""
-    return [layer for layer in net.layers if layer.type == "Data"]
+    """The Data and ImageData layers of a net, in its order."""
+    return [layer for layer in net.layers if layer.type in SEEKABLE]
+
+
+def reading(layer: Any) -> Any:
+    """The message that says what a data layer reads: `source`, `batch_size` and more."""
+    return layer.image_data_param if layer.type == "ImageData" else layer.data_param
 
 
 def read_sources(nets: Iterable[NetFile], progress: Progress) -> dict[str, Records]:
-    """The LMDBs of all Data layers, by their `source` as written there."""
-    sources = dict.fromkeys(layer.data_param.source for net in nets for layer in data_layers(net))
-    return {source: open_records(Path(source), progress) for source in sources}
+    """The LMDBs and lists of all data layers, by their `source` as written there."""
+    records: dict[str, Records] = {}
+    for net in nets:
+        for layer in data_layers(net):
+            source = reading(layer).source
+            listed = layer.type == "ImageData"
+            if source not in records:
+                records[source] = open_list(Path(source)) if listed else open_records(Path(source), progress)
+            if listed:
+                check_images(records[source], layer.image_data_param.root_folder, f"{net.source}: layer {layer.name}")
+    return records
 
 
 def check_labels(net: NetFile, records: Mapping[str, Records]) -> None:
@@ -182,7 +203,7 @@ def check_labels(net: NetFile, records: Mapping[str, Records]) -> None:
     for layer in data_layers(net):
         if len(layer.top) < 2:
             continue
-        data = records[layer.data_param.source]
+        data = records[reading(layer).source]
         low, high = int(data.labels.min()), int(data.labels.max())
         for position, reader in enumerate(net.layers):
             if reader.type not in ("SoftmaxWithLoss", "Accuracy", "MultinomialLogisticLoss", "InfogainLoss"):

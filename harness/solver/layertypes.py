@@ -9,6 +9,8 @@ from typing import Any
 
 from harness.solver.messages import pb
 
+SEEKABLE = ("Data", "ImageData")  # data layers whose place can be told and set (replay)
+
 _LOSS, _TRANSFORM = ("loss_param",), ("transform_param",)
 
 # What a type's own name does not say: the messages that its layer reads besides, or instead.

@@ -35,10 +35,11 @@ _REMEDY = "Make it anew (convert_imageset writes one), or correct `source`"
 
 @dataclass(frozen=True)
 class Records:
-    """All records of an LMDB in the order in which Caffe reads them: by key.
+    """All records of a data layer's source: those of an LMDB by key, the order in which Caffe reads them, or the lines
+    of a list of images (listfile.py), whose keys are the paths.
 
     `keys` are byte strings (n,), `labels` int32 (n,). `fingerprint` covers all keys
-    and labels, and a sample of the file's pages.
+    and labels, and a sample of the pages of an LMDB.
     """
 
     source: Path

@@ -13,13 +13,13 @@ from google.protobuf import text_format
 from harness.recording import Recording
 from harness.recording.errors import BadInput
 from harness.recording.window import Window, merge
-from harness.solver.checks import data_layers
+from harness.solver.checks import data_layers, reading
 from harness.solver.lmdbfile import Records
 from harness.solver.messages import parse_text, pb
 from harness.solver.problem import Problem, type_of
 from harness.solver.rates import current_step
 from harness.solver.replay.point import MainGenerator, Place, Point, passes_between
-from harness.solver.replay.stream import Jump, Stream, draws_per_image
+from harness.solver.replay.stream import Files, Jump, Stream, draws_per_image
 from harness.solver.snapshots import iterations_of
 from harness.solver.weights import SolverState, read_caffemodel, read_solverstate
 
@@ -137,9 +137,7 @@ def point_of(problem: Problem, start: Start, seed: int, records: Mapping[str, Re
         solver = text_format.Parse(start.about["solver"], pb.SolverParameter())
         places = tuple(_matched(place, old) for place in places)
     if seed != old.seed:  # other random numbers, from the beginning
-        old = replace(
-            old, seed=seed, generator=MainGenerator(0), places=tuple(replace(p, seed=None) for p in old.places)
-        )
+        old = replace(old, seed=seed, generator=MainGenerator(0), places=tuple(p.unseeded() for p in old.places))
     moved = {(p.net, p.layer): p for p in old.after(passes_between(solver, old.iteration, start.iteration))}
     here = tuple(_moved(place, moved.get((place.net, place.layer))) for place in places)
     if start.skip is not None:
@@ -154,10 +152,12 @@ def _places(problem: Problem, records: Mapping[str, Records]) -> list[Place]:
         Place(
             number,
             layer.name,
-            layer.data_param.source,
-            records[layer.data_param.source].fingerprint,
-            layer.data_param.batch_size,
+            reading(layer).source,
+            records[reading(layer).source].fingerprint,
+            reading(layer).batch_size,
             draws_per_image(layer.transform_param, "TEST" if number else "TRAIN"),
+            shuffle=layer.image_data_param.shuffle,
+            rand_skip=layer.image_data_param.rand_skip,
         )
         for number, net in enumerate(problem.nets)
         for layer in data_layers(net)
@@ -167,11 +167,12 @@ def _places(problem: Problem, records: Mapping[str, Records]) -> list[Place]:
 def _matched(place: Place, old: Point) -> Place:
     before = next((p for p in old.places if (p.net, p.layer) == (place.net, place.layer)), None)
     if before is not None and before.source == place.source and before.fingerprint != place.fingerprint:
+        kind = "LMDB" if Path(place.source).is_dir() else "list"
         raise BadInput(
-            f"the LMDB has changed since the snapshot was made: layer {place.layer} would see other images "
+            f"the {kind} has changed since the snapshot was made: layer {place.layer} would see other images "
             f"(fingerprint {place.fingerprint[:12]}, then {before.fingerprint[:12]})",
             file=place.source,
-            remedy="Put the old LMDB back, or go on with --data caffe, which starts the data from its first record",
+            remedy=f"Put the old {kind} back, or go on with --data caffe, which starts the data from its first record",
         )
     return place
 
@@ -180,9 +181,15 @@ def _moved(place: Place, before: Place | None) -> Place:
     """`place` where its layer stood before; a layer that is new, or reads other data, begins at its first record."""
     if before is None or before.source != place.source:
         return place
-    seed = before.seed if place.image_draws else None
     return replace(
-        place, records=before.records, draws=before.draws, seed=seed, skip_at=before.skip_at, skip=before.skip
+        place,
+        records=before.records,
+        draws=before.draws,
+        seed=before.seed if place.image_draws else None,
+        skip_at=before.skip_at,
+        skip=before.skip,
+        list_seed=before.list_seed if place.shuffle else None,
+        skipped=before.skipped if place.rand_skip else None,
     )
 
 
@@ -192,13 +199,12 @@ def streams_of(problem: Problem, point: Point, records: Mapping[str, Records]) -
     streams = []
     for place in point.places:
         layer = layers[place.net, place.layer]
-        keys = records[place.source].keys
         beyond = place.after(place.skip_at) if place.skip else None
         streams.append(
             Stream(
                 layer=place.layer,
                 source=place.source,
-                first_key=bytes(keys[place.records % len(keys)]).hex(),
+                first_key=_key(layer, place, records),
                 batch_size=place.batch_size,
                 phase="TEST" if place.net else "TRAIN",
                 transform=text_format.MessageToString(layer.transform_param),
@@ -206,9 +212,20 @@ def streams_of(problem: Problem, point: Point, records: Mapping[str, Records]) -
                 draws=place.draws,
                 labels=len(layer.top) > 1,
                 prefetch=layer.data_param.prefetch,
-                jump=Jump(place.skip_at, bytes(keys[beyond.records % len(keys)]).hex(), beyond.draws)
-                if beyond
-                else None,
+                jump=Jump(place.skip_at, _key(layer, beyond, records), beyond.draws) if beyond else None,
+                files=_files(layer) if layer.type == "ImageData" else None,
             )
         )
     return tuple(streams)
+
+
+def _key(layer: Any, place: Place, records: Mapping[str, Records]) -> str | int:
+    if layer.type == "ImageData":
+        return place.records
+    keys = records[place.source].keys
+    return bytes(keys[place.records % len(keys)]).hex()
+
+
+def _files(layer: Any) -> Files:
+    param = layer.image_data_param
+    return Files(param.root_folder, param.is_color, param.new_height, param.new_width, param.shuffle)

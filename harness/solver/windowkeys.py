@@ -11,7 +11,9 @@ import numpy as np
 from harness.recording.window import Window
 from harness.solver.lmdbfile import Records
 from harness.solver.problem import Problem
+from harness.solver.replay.epochs import Epochs
 from harness.solver.replay.point import Point
+from harness.solver.replay.stream import generator
 
 
 @dataclass(frozen=True)
@@ -27,15 +29,22 @@ class WindowKeys:
 def window_keys(
     problem: Problem, records: Mapping[str, Records], windows: tuple[Window, ...], point: Point
 ) -> WindowKeys | None:
-    """What the first Data layer of the train net will read: records in the order of their keys, wrapping around."""
+    """What the first data layer of the train net will read, wrapping around: None where nothing is wanted, or where
+    only Caffe can say what layers before it draw, and with it the order of a list."""
     place = next((place for place in point.places if place.net == 0), None)
     if place is None or not windows:
         return None
     layer = next(layer for layer in problem.train.layers if layer.name == place.layer)
     data = records[place.source]
+    if not place.known and problem.train.layers[0].name == place.layer:
+        random = generator(point.seed, 0)
+        place = place.seeded(lambda: int(random.random_raw()))
+    if (place.shuffle and place.list_seed is None) or (place.rand_skip and place.skipped is None):
+        return None
     iterations = np.concatenate([np.arange(w.start, w.stop) for w in windows])
     passes = (iterations - point.iteration)[:, None] * problem.solver.iter_size + np.arange(problem.solver.iter_size)
-    starts = np.array([place.after(int(n)).records for n in passes.ravel()]).reshape(passes.shape)
-    order = (starts[:, :, None] + np.arange(place.batch_size)).reshape(len(iterations), -1) % len(data)
+    starts = np.array([place.after(int(n)).position for n in passes.ravel()]).reshape(passes.shape)
+    positions = (starts[:, :, None] + np.arange(place.batch_size)).reshape(len(iterations), -1)
+    order = Epochs(len(data), place.list_seed).lines(positions)
     label = layer.top[1] if len(layer.top) > 1 else None
     return WindowKeys(iterations, data.keys[order], data.labels[order], label)

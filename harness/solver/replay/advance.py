@@ -82,12 +82,11 @@ def build_and_drop(param: Any, nets: Sequence[Any]) -> None:
         caffe.get_solver(str(write_solver(Path(directory), param, nets)))
 
 
-def transformer_seed(param: Any, nets: Sequence[Any], place: Place) -> int:
-    """The seed that Caffe gives to the transformer of a Data layer when it builds the solver's nets.
+def seeded(param: Any, nets: Sequence[Any], place: Place) -> Place:
+    """`place` with what its layer draws when Caffe builds the solver's nets.
 
-    It is the second output after those that all layers before it draw: the layer seeds its transformer twice
-    (BaseDataLayer::LayerSetUp and BasePrefetchingDataLayer::LayerSetUp, base_data_layer.cpp). So the nets are built up
-    to that layer, and the numbers that it would get are taken.
+    Those are the outputs after the ones that all layers before it draw. So the nets are built up to that layer, and
+    the numbers that it would get are taken.
     """
     before = [type(net)() for net in nets[: place.net + 1]]
     for copy, net in zip(before, nets, strict=False):
@@ -98,8 +97,7 @@ def transformer_seed(param: Any, nets: Sequence[Any], place: Place) -> int:
         caffe.set_random_seed(param.random_seed)
     else:
         build_and_drop(param, before)
-    generator.draw()
-    return generator.draw()
+    return place.seeded(generator.draw)
 
 
 def write_solver(directory: Path, param: Any, nets: Sequence[Any]) -> Path:

@@ -8,7 +8,6 @@ from typing import Any
 # Layers that hold a place in data or random numbers of their own, which nothing outside them can set.
 _OWN_PLACE = {
     "HDF5Data": "starts again from its first row",
-    "ImageData": "starts again from its first image",
     "MemoryData": "has only what its program puts into it",
     "Python": "may keep a state of its own",
     "WindowData": "draws its windows anew",

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import lmdb
 import numpy as np
@@ -27,8 +27,13 @@ import numpy.typing as npt
 from google.protobuf import text_format
 
 import harness
+from harness.solver.listfile import lines_of
 from harness.solver.messages import pb
-from harness.solver.replay.stream import Stream, draws_per_image, generator
+from harness.solver.replay.epochs import Epochs
+from harness.solver.replay.stream import Files, Stream, draws_per_image, generator
+
+if TYPE_CHECKING:  # not imported by the client, whose Caffe has another OpenCV
+    from harness.solver.replay.images import Image
 
 Floats = npt.NDArray[np.float32]
 BatchShape = tuple[int, int, int, int]  # images, channels, height, width
@@ -162,12 +167,34 @@ def _records(source: str, first_key: str) -> Iterator[tuple[bytes, bytes]]:
                 cursor.first()
 
 
+def _images(stream: Stream, first_key: str | int, transform: Any) -> Iterator[Image]:
+    """The images of `stream` for ever, from the record `first_key` on."""
+    from harness.solver.replay.images import decode
+
+    if stream.files is not None:
+        assert isinstance(first_key, int)
+        yield from _listed(stream.source, stream.files, first_key)
+    else:
+        assert isinstance(first_key, str)
+        for key, value in _records(stream.source, first_key):
+            yield decode(key, value, transform)
+
+
+def _listed(source: str, files: Files, first: int) -> Iterator[Image]:
+    from harness.solver.replay.images import read_file
+
+    lines = list(lines_of(Path(source).read_bytes()))
+    for number in Epochs(len(lines), files.seed if files.shuffled else None).lines_from(files.skipped + first):
+        yield read_file(*lines[number], files)
+
+
 def batches(stream: Stream, slots: Iterator[Slot]) -> Iterator[BatchShape]:
-    """Fill one slot after the other, and yield the shape of each when it is full (DataLayer::load_batch).
+    """Fill one slot after the other, and yield the shape of each when it is full (DataLayer::load_batch,
+    ImageDataLayer::load_batch).
 
     Raises:
         ValueError: a record that Caffe could not use either.
-        lmdb.Error: the LMDB cannot be read.
+        OSError, lmdb.Error: the list or the LMDB cannot be read.
     """
     jump = stream.jump
     before = slots if jump is None else itertools.islice(slots, jump.after)
@@ -176,24 +203,23 @@ def batches(stream: Stream, slots: Iterator[Slot]) -> Iterator[BatchShape]:
         yield from _leg(stream, jump.key, jump.draws, slots)
 
 
-def _leg(stream: Stream, first_key: str, drawn: int, slots: Iterator[Slot]) -> Iterator[BatchShape]:
-    # not imported by the client, whose Caffe has another OpenCV
-    from harness.solver.replay.images import Transformer, decode
+def _leg(stream: Stream, first_key: str | int, drawn: int, slots: Iterator[Slot]) -> Iterator[BatchShape]:
+    from harness.solver.replay.images import Transformer
 
     transform = text_format.Parse(stream.transform, pb.TransformationParameter())
     transformer = Transformer(transform, stream.phase)
     per_image = draws_per_image(transform, stream.phase)
     random = generator(stream.seed or 0, drawn if per_image else 0)
     draws = np.zeros((stream.batch_size, 0), np.uint64)
-    records = _records(stream.source, first_key)
+    records = _images(stream, first_key, transform)
     for slot in slots:
         if per_image:
             draws = random.random_raw((stream.batch_size, per_image))
-        first = decode(*next(records), transform)
+        first = next(records)
         shape = transformer.shape(first)
         images, labels = slot.arrays((stream.batch_size, *shape))
         for place in range(stream.batch_size):
-            image = decode(*next(records), transform) if place else first
+            image = next(records) if place else first
             if transformer.shape(image) != shape:
                 found, wanted = ("×".join(map(str, s)) for s in (transformer.shape(image), shape))
                 raise ValueError(f"record {image.key}: {found}, in a batch whose first record {first.key} is {wanted}")

@@ -1,10 +1,11 @@
-"""From the record of an LMDB to the pixels that Caffe computes of it, bit for bit, as pure functions.
+"""From an LMDB's record, or an image file, to the pixels that Caffe computes of it, bit for bit, as pure functions.
 
 Where Caffe would abort, a ValueError names the record and what is wrong with it.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from harness.solver.messages import pb
+from harness.solver.replay.stream import Files
 
 Floats = npt.NDArray[np.float32]
 Shape = tuple[int, int, int]  # channels, height, width
@@ -49,6 +51,26 @@ def decode(key: bytes, value: bytes, transform: Any) -> Image:
     return Image(name, pixels, datum.label)
 
 
+def read_file(path: bytes, label: int, files: Files) -> Image:
+    """The image in the file `path`, which a list names (ReadImageToCVMat in util/io.cpp).
+
+    Raises:
+        ValueError: not there, or no image.
+    """
+    name = printable(path)
+    flag = cv2.IMREAD_COLOR if files.colour else cv2.IMREAD_GRAYSCALE
+    image: Any = cv2.imread(os.fsencode(files.root) + path, flag)  # type: ignore[call-overload]  # a str may not hold it
+    if image is None:
+        raise ValueError(f"record {name}: no such file, or no image (root_folder: {files.root or 'not given'})")
+    if files.height and files.width:
+        image = cv2.resize(image, (files.width, files.height))
+    return Image(name, _planes(image), label)
+
+
+def _planes(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return image[np.newaxis] if image.ndim == 2 else image.transpose(2, 0, 1)
+
+
 def _decoded(name: str, data: bytes, transform: Any) -> npt.NDArray[Any]:
     if transform.force_color and transform.force_gray:
         raise ValueError(f"record {name}: an encoded image, for which force_color and force_gray cannot both be set")
@@ -65,7 +87,7 @@ def _decoded(name: str, data: bytes, transform: Any) -> npt.NDArray[Any]:
         raise ValueError(f"record {name}: its {len(data)} bytes cannot be decoded as an image (damaged or cut short)")
     if image.dtype != np.uint8:
         raise ValueError(f"record {name}: an image of {image.dtype} pixels; Caffe reads 8-bit ones only")
-    return image[np.newaxis] if image.ndim == 2 else image.transpose(2, 0, 1)  # type: ignore[no-any-return]
+    return _planes(image)
 
 
 def _raw(name: str, datum: Any) -> npt.NDArray[Any]:

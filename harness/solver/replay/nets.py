@@ -1,10 +1,11 @@
-"""A net whose `Data` layers are replaced by ones that can start anywhere."""
+"""A net whose data layers are replaced by ones that can start anywhere."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from harness.solver.layertypes import SEEKABLE
 from harness.solver.messages import pb
 from harness.solver.replay.stream import Stream
 
@@ -13,7 +14,8 @@ _KEPT = ("name", "top", "phase", "loss_weight", "include", "exclude")
 
 
 def replaced(param: Any, phase: str, streams: Mapping[str, Stream]) -> Any:
-    """A copy of the net `param`, with a Python layer for each `Data` layer that `streams` has by its name.
+    """A copy of the net `param`, with a Python layer for each `Data` and `ImageData` layer that `streams` has by its
+    name.
 
     `param` holds the layers of `phase` ("TRAIN" or "TEST") only (netfile.keep_layers); streams of another phase are
     left alone. The Python layers have the names and tops of those that they replace.
@@ -22,7 +24,7 @@ def replaced(param: Any, phase: str, streams: Mapping[str, Stream]) -> Any:
     made.CopyFrom(param)
     for layer in made.layer:
         stream = streams.get(layer.name)
-        if layer.type == "Data" and stream is not None and stream.phase == phase:
+        if layer.type in SEEKABLE and stream is not None and stream.phase == phase:
             layer.CopyFrom(_replacement(layer, stream))
     return made
 

@@ -6,18 +6,21 @@ stands elsewhere; so every snapshot says it in full.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Place:
-    """One Data layer in its stream. `net` is 0 for the train net, k for test net k-1.
+    """One Data or ImageData layer in its stream. `net` is 0 for the train net, k for test net k-1.
 
     `records` were read and `draws` outputs were taken from its transformer's generator before the next batch; `seed` is
     that generator's, None where it is not known yet or the layer draws nothing. After `skip_at` passes more, `skip`
     passes are left out.
+
+    Of an ImageData layer: `shuffle`, and `rand_skip`, as it has them; `list_seed` shuffles its list, and its first
+    `skipped` lines were never read. Both are None as long as they are not known.
     """
 
     net: int
@@ -31,6 +34,47 @@ class Place:
     seed: int | None = None
     skip_at: int = 0
     skip: int = 0
+    shuffle: bool = False
+    rand_skip: int = 0
+    list_seed: int | None = None
+    skipped: int | None = None
+
+    @property
+    def position(self) -> int:
+        """The next record, counted from the first of the source on, over all epochs."""
+        return self.records + (self.skipped or 0)
+
+    @property
+    def known(self) -> bool:
+        """Is everything known that the layer draws when it is set up?"""
+        unknown = [
+            self.image_draws > 0 and self.seed is None,
+            self.shuffle and self.list_seed is None,
+            self.rand_skip > 0 and self.skipped is None,
+        ]
+        return not any(unknown)
+
+    def seeded(self, draw: Callable[[], int]) -> Place:
+        """The place with what its layer draws when it is set up; `draw` gives the main generator's next output.
+
+        The transformer is seeded twice (BaseDataLayer::LayerSetUp and BasePrefetchingDataLayer::LayerSetUp,
+        base_data_layer.cpp); in between is ImageDataLayer::DataLayerSetUp. What was known before stays.
+        """
+        if self.image_draws:
+            draw()
+        list_seed = draw() if self.shuffle else None
+        skipped = draw() % self.rand_skip if self.rand_skip else None
+        seed = draw() if self.image_draws else None
+        return replace(
+            self,
+            list_seed=list_seed if self.list_seed is None else self.list_seed,
+            skipped=skipped if self.skipped is None else self.skipped,
+            seed=seed if self.seed is None else self.seed,
+        )
+
+    def unseeded(self) -> Place:
+        """The place in a training with other random numbers."""
+        return replace(self, seed=None, list_seed=None, skipped=None)
 
     def after(self, passes: int) -> Place:
         """The place after so many batches more."""

@@ -1,4 +1,4 @@
-"""The Caffe layer that stands in for a `Data` layer: same tops, same bytes, from any record on.
+"""The Caffe layer that stands in for a `Data` or `ImageData` layer: same tops, same bytes, from any record on.
 
 Caffe imports this module by its name when it builds a net that `nets.replaced` made.
 """
