@@ -4,9 +4,9 @@ The first rows train the same solver in two lanes, `solver.step(1)` alone and `h
 few iterations each in turn, and say the median ratio of neighbouring turns. Two more on recording: how fast a window
 gets onto the disk, against dd; and whether both processes stay as small as they were.
 
-On resuming: how long it takes to find the place in an LMDB of ten million records (which need 1 GB of disk);
-what reading with the seekable layer costs against Caffe's own, again in turns; what `restart.py` takes against a plain
-start; and what repeating the random numbers takes where a snapshot does not hold them.
+On resuming: how long it takes to find the place in an LMDB of ten million records (which need 1.3 GB of disk and as
+much memory again); what reading with the seekable layer costs against Caffe's own, again in turns; what `restart.py`
+takes against a plain start; and what repeating the random numbers takes where a snapshot does not hold them.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--pairs",
         type=int,
         metavar="N",
-        help="pairs of turns a row (default: 20; googlenet 8, seekable 8, seek and restart 5, disk 3)",
+        help="pairs of turns a row (default: 20; googlenet 8, seekable 8, seek 10, restart 5, disk 3)",
     )
     add("--quick", action="store_true", help="a fifth of everything: shows that it works, not how fast it is")
     add("--out", type=Path, metavar="FILE", help="where the JSON goes (default: runs/bench-DATE.json)")

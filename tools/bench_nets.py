@@ -77,10 +77,7 @@ def jpeg_lmdb(path: Path, count: int, side: int, classes: int) -> Path:
 
 def write_lmdb(path: Path, records: Iterable[tuple[bytes, bytes]]) -> Path:
     """An LMDB of `records`, which come in the order of their keys."""
-    with (
-        lmdb.open(str(path), map_size=1 << 33, sync=False) as environment,
-        environment.begin(write=True) as transaction,
-    ):
+    with lmdb.open(str(path), map_size=1 << 33) as environment, environment.begin(write=True) as transaction:
         transaction.cursor().putmulti(records, append=True)
     return path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -17,11 +18,18 @@ from harness.solver.messages import pb
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds of whole commands that make one iteration each: from scratch, and from iteration `at` of a run."""
+    """Seconds of whole commands that make one iteration each: from scratch, and from iteration `at` of a run; and the
+    CPU seconds of all of them together."""
 
     at: int
     anew: tuple[float, ...]
     again: tuple[float, ...]
+    anew_cpu: float
+    again_cpu: float
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        return tuple(again / anew for again, anew in zip(self.again, self.anew, strict=True))
 
 
 @dataclass(frozen=True)
@@ -56,12 +64,15 @@ def latency(home: Path, solver: Path, at: int, rounds: int, warm_rounds: int = 1
         "again": ["harness/restart.py", str(home / "run"), "--from", str(at), "--until", str(at + 1)],
     }
     seconds: dict[str, list[float]] = {name: [] for name in commands}
+    cpu = dict.fromkeys(commands, 0.0)
     for number in range(-warm_rounds, rounds):
         for name in sorted(commands, reverse=number % 2 == 0):
+            used = _cpu()
             took = _timed([*commands[name], "--out", str(home / f"{name}{number}")], home)
             if number >= 0:
                 seconds[name].append(took)
-    return Latency(at, tuple(seconds["anew"]), tuple(seconds["again"]))
+                cpu[name] += _cpu() - used
+    return Latency(at, tuple(seconds["anew"]), tuple(seconds["again"]), cpu["anew"], cpu["again"])
 
 
 def replay(home: Path, solver: Path, iterations: int, trained: int) -> Replay:
@@ -82,6 +93,12 @@ def replay(home: Path, solver: Path, iterations: int, trained: int) -> Replay:
         seconds[claimed] = json.loads((out / "run.json").read_text())["replayed"]["seconds"]
     each = (seconds[iterations] - seconds[trained]) / (iterations - trained)
     return Replay(iterations, iteration, seconds[iterations], seconds[trained] - trained * each)
+
+
+def _cpu() -> float:
+    """CPU seconds of all processes that this one has started and that ended, and of those that they started."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _timed(command: list[str], home: Path) -> float:

@@ -30,7 +30,7 @@ def seek(name: str, home: Path, effort: Effort) -> Iterator[Row]:
     problem = bench_seek.make_problem(home, count)
     built = time.perf_counter() - started
     scanned = bench_seek.seek(problem, 0).opened
-    rounds = [{t: bench_seek.seek(problem, t) for t in places} for _ in range(effort.of(5))]
+    rounds = [{t: bench_seek.seek(problem, t) for t in places} for _ in range(effort.of(10))]
     shutil.rmtree(home / "lmdb")
     typical = {t: np.median([[*asdict(done[t]).values(), done[t].total] for done in rounds], axis=0) for t in places}
     low, value, high = median([done[places[-1]].total - done[0].total for done in rounds])
@@ -70,9 +70,8 @@ def _with_seekable(made: Problem) -> Path:
     """The same solver, whose Data layer is replaced by a seekable one that makes the same batches."""
     problem = read_problem(made.solver)
     seed = int(problem.solver.random_seed)
-    records = {
-        layer.data_param.source: open_records(Path(layer.data_param.source)) for layer in problem.train.layers[:1]
-    }
+    source = problem.train.layers[0].data_param.source
+    records = {source: open_records(Path(source))}
     (stream,) = streams_of(problem, point_of(problem, Start(), seed, records, exact=True), records)
     stream = replace(stream, seed=int(generator(seed, 1).random_raw()))  # as Caffe seeds it in a net's first layer
     home = made.solver.parent
@@ -86,21 +85,19 @@ def restart(name: str, home: Path, effort: Effort) -> Iterator[Row]:
     small = "lenet" if effort.quick else "glyphs280"
     at = 20
     took = bench_restart.latency(home, PROBLEMS[small](home).solver, at, effort.of(5), 0 if effort.quick else 1)
-    low, value, high = median([again / anew for again, anew in zip(took.again, took.anew, strict=True)])
+    low, value, high = median(took.ratios)
     anew, again = (float(np.median(seconds)) for seconds in (took.anew, took.again))
     detail = (
-        f"{again:.2f} s, a plain start {anew:.2f} s: whole commands that make one iteration; {len(took.anew)} pairs"
+        f"{again:.2f} s, a plain start {anew:.2f} s: whole commands that make one iteration; {len(took.anew)} pairs; "
+        f"CPU time {took.again_cpu / len(took.again):.2f} s, ×{took.again_cpu / took.anew_cpu:.3f}"
     )
     what = f"{small}, restart.py until its first iteration"
     yield Row(name, what, value, "× plain", None, True, low, high, detail, asdict(took))
 
-    for problem, bound, iterations, trained in (("googlenet", 0.1, 2000, 4), ("glyphs280", None, 2000, 20)):
+    replays = [("googlenet", 0.1, 2000, 4), ("glyphs280", None, 2000, 20)]
+    for problem, bound, iterations, trained in [("googlenet_shapes", 0.1, 200, 3)] if effort.quick else replays:
         (home / problem).mkdir()
-        if effort.quick:
-            solver = PROBLEMS["googlenet_shapes" if problem == "googlenet" else problem](home / problem).solver
-            iterations, trained = 200, 3
-        else:
-            solver = PROBLEMS[problem](home / problem).solver
+        solver = PROBLEMS[problem](home / problem).solver
         seen = bench_restart.replay(home / problem, solver, iterations, trained)
         detail = (
             f"{seen.seconds:.2f} s, `replayed` after {iterations:,} iterations of {seen.iteration:.3f} s; of it "
