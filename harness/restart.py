@@ -27,7 +27,7 @@ from harness.solver.plan import Options, Plan, make_plan
 from harness.solver.problem import Problem, recorded_problem
 from harness.solver.snapshots import iterations_of
 from harness.solver.start import Start, from_run
-from harness.solver.statefile import history_scale
+from harness.solver.statefile import HISTORY_MODES, history_scale
 
 _EXAMPLES = """
 Examples:
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     what.add_argument(
         "--history",
-        choices=("keep", "rescale", "reset"),
+        choices=HISTORY_MODES,
         default="keep",
         help="the momentum: it holds learning rate × gradient. rescale multiplies it by new rate / old rate "
         "(default: %(default)s)",
@@ -101,14 +101,14 @@ def _plan(
     changes += layer_changes
     for change in changes:
         say(f"Changed: {change.where}: {change.field} {change.old} → {change.new}")
-    if not changes:
+    if not changes and args.history == "keep" and args.skip is None and args.seed is None:
         say("Nothing is changed")
     train_net, *tests = (replace(net, param=param) for net, param in zip(old.nets, nets, strict=True))
     problem = Problem(run / "run.json", solver, train_net, tuple(tests), as_written=False)
     start = replace(
         start,
-        scale=history_scale(problem.solver_type, args.history, old.solver, solver, start.iteration),
-        skip=_skip(args.skip, start, options),
+        scale=history_scale(problem.solver_type, args.history, old.solver, solver, start.iteration, start.step),
+        skip=_skip(args.skip, start, options, solver.max_iter),
     )
     parent = {
         "run": str(run),
@@ -123,7 +123,7 @@ def _plan(
 
 
 def _choice(run: Path, facts: dict[str, Any], wanted: str) -> Choice:
-    if wanted.isdigit():
+    if wanted.isascii() and wanted.isdecimal():
         return Choice(int(wanted), "as asked for")
     if wanted != "last-good":
         raise BadInput("neither last-good nor an iteration", field="--from", value=wanted, remedy="Give one of them")
@@ -148,7 +148,7 @@ def _choice(run: Path, facts: dict[str, Any], wanted: str) -> Choice:
     return choice
 
 
-def _skip(text: str | None, start: Start, options: Options) -> tuple[int, int] | None:
+def _skip(text: str | None, start: Start, options: Options, max_iter: int) -> tuple[int, int] | None:
     if text is None:
         return None
     window = parse_watch(text, "--skip")
@@ -158,6 +158,11 @@ def _skip(text: str | None, start: Start, options: Options) -> tuple[int, int] |
             field="--skip",
             value=text,
             remedy=f"Begin at {start.iteration} or later, or give --from an earlier iteration",
+        )
+    until = options.until or max_iter
+    if window.start >= until:
+        raise BadInput(
+            f"the run ends at iteration {until}", field="--skip", value=text, remedy="Skip earlier, or train longer"
         )
     if options.data == "caffe":
         raise BadInput("needs --data exact", field="--skip", value=text, remedy="Leave --data caffe out")

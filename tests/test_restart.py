@@ -161,7 +161,7 @@ BAD = {
     "an iteration of which nothing was kept": (("--from", 11), ("Snapshots: 0, 10, 20, 30", "In windows: 13 … 16")),
     "neither an iteration nor last-good": (("--from", "yesterday"), ("last-good",)),
     "data skipped before the start": (("--from", 20, "--skip", "12:15"), ("--skip 12:15", "20")),
-    "skipping with Caffe's data": (("--skip", "30:31", "--data", "caffe"), ("--data exact",)),
+    "skipping with Caffe's data": (("--from", 10, "--skip", "20:21", "--data", "caffe"), ("--data exact",)),
     "nothing left to do": ((), ("starts at iteration 30",)),
     "another solver type": (("--from", 10, "--set", "type=Adam"), ("Adam",)),
     "a solver type with as many history blobs": (

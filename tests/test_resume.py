@@ -150,6 +150,70 @@ def test_resumes_of_resumes_repeat_the_run(tmp_path: Path, digit_data: Path) -> 
     assert ends[0]["weight_digest"] == ends[1]["weight_digest"]
 
 
+def test_an_hdf5_snapshot_resumes_exactly(tmp_path: Path, digit_data: Path) -> None:
+    """Caffe's own restore reads no weights from HDF5; the oracle is the uninterrupted run."""
+    solver = write_case(tmp_path, digit_data, {}, snapshot=10, snapshot_format="HDF5")
+    net = tmp_path / "net.prototxt"
+    net.write_text(re.sub(r"(conv\d|loss\d)/", r"\1", net.read_text()))
+    assert run_harness("--solver", solver, "--out", tmp_path / "run").code == 0
+    state = tmp_path / "run/snapshots/native_iter_10.solverstate.h5"
+    done = run_harness("--solver", solver, "--resume", state, "--out", tmp_path / "again")
+    assert done.code == 0, done.stderr
+    with Recording(tmp_path / "run") as run, Recording(tmp_path / "again") as again:
+        assert np.array_equal(run.series("digest")[10:], again.series("digest"))
+
+
+def test_a_swapped_caffemodel_is_refused(tmp_path: Path, digit_data: Path) -> None:
+    solver = write_case(tmp_path, digit_data, {}, snapshot=10)
+    assert run_harness("--solver", solver, "--out", tmp_path / "run").code == 0
+    snapshots = tmp_path / "run/snapshots"
+    shutil.copy(snapshots / "native_iter_10.caffemodel", snapshots / "native_iter_20.caffemodel")
+    done = run_harness(
+        "--solver", solver, "--resume", snapshots / "native_iter_20.solverstate", "--out", tmp_path / "b"
+    )
+    assert done.code == 2
+    assert "weight_digest" in done.stderr
+
+
+def test_a_moved_lmdb_and_a_phase_written_in_the_layer(tmp_path: Path, digit_data: Path) -> None:
+    """A Data layer whose own phase is TEST crops in the middle; its records are known by their fingerprint."""
+    solver = write_case(tmp_path, digit_data, {}, snapshot=10)
+    net = tmp_path / "net.prototxt"
+    net.write_text(
+        net.read_text().replace(
+            'top: "label" include { phase: TRAIN }', 'top: "label" phase: TEST include { phase: TRAIN }'
+        )
+    )
+    assert run_harness("--solver", solver, "--out", tmp_path / "run").code == 0
+    shutil.copytree(digit_data / "train", tmp_path / "elsewhere")
+    net.write_text(net.read_text().replace(str(digit_data / "train"), str(tmp_path / "elsewhere")))
+    state = tmp_path / "run/snapshots/native_iter_10.solverstate"
+    done = run_harness("--solver", solver, "--resume", state, "--out", tmp_path / "again")
+    assert done.code == 0, done.stderr
+    assert "Not exact" not in done.stderr
+    with Recording(tmp_path / "run") as run, Recording(tmp_path / "again") as again:
+        assert np.array_equal(run.series("digest")[10:], again.series("digest"))
+
+
+def test_what_is_not_exact_is_named(tmp_path: Path, digit_data: Path) -> None:
+    solver = write_case(tmp_path, digit_data, {}, snapshot=10)
+    assert run_harness("--solver", solver, "--out", tmp_path / "run").code == 0
+    about = tmp_path / "run/snapshots/native_iter_10.json"
+    state = about.with_suffix(".solverstate")
+    for seed, named in ((7, "seed 7 instead of 11"), (11, None)):
+        done = run_harness("--solver", solver, "--resume", state, "--seed", seed, "--out", tmp_path / f"seed{seed}")
+        assert done.code == 0, done.stderr
+        assert (named in done.stderr) if named else ("Not exact" not in done.stderr)
+    facts = json.loads(about.read_text())
+    about.write_text(json.dumps(facts | {"caffe": {"version": "other"}}))
+    done = run_harness("--solver", solver, "--resume", state, "--until", 11, "--out", tmp_path / "build")
+    assert "Not exact: another build of Caffe" in done.stderr
+    about.write_text("{")
+    done = run_harness("--solver", solver, "--resume", state, "--out", tmp_path / "damaged")
+    assert done.code == 2
+    assert str(about) in done.stderr
+
+
 def test_a_moved_run_directory_resumes(tmp_path: Path, digit_data: Path) -> None:
     solver = write_case(tmp_path, digit_data, {}, snapshot=10)
     assert run_harness("--solver", solver, "--out", tmp_path / "run").code == 0

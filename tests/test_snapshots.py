@@ -60,7 +60,7 @@ def test_a_healthy_run_keeps_the_newest_and_those_it_may_have_to_go_back_to(tmp_
     assert done.code == 0, done.stderr
     left = kept(tmp_path / "run")
     assert left[-2:] == [190, 200]
-    assert 3 <= len(left) <= 4
+    assert 140 <= left[0] <= 150  # ten display intervals before the end: a divergence may take as long to show
     health = json.loads((tmp_path / "run/snapshots/run_iter_190.json").read_text())["health"]
     assert health["onset"] is None
     assert 150 < health["through"] <= 200

@@ -235,20 +235,20 @@ def _solver(**fields: Any) -> Any:
 def test_what_history_is_multiplied_with() -> None:
     old, new = _solver(), _solver(base_lr=0.0025)
     for kind in ("SGD", "Nesterov", "Adam", "AdaGrad", "RMSProp", "AdaDelta"):
-        assert history_scale(kind, "keep", old, new, 20) is None
-        assert history_scale(kind, "reset", old, new, 20) == 0
+        assert history_scale(kind, "keep", old, new, 20, 0) is None
+        assert history_scale(kind, "reset", old, new, 20, 0) == 0
     for kind in ("SGD", "Nesterov"):
-        assert history_scale(kind, "rescale", old, new, 20) == pytest.approx(0.25, rel=1e-7)
-        assert history_scale(kind, "rescale", old, old, 20) is None
+        assert history_scale(kind, "rescale", old, new, 20, 0) == pytest.approx(0.25, rel=1e-7)
+        assert history_scale(kind, "rescale", old, old, 20, 0) is None
     halved = _solver(lr_policy="multistep", gamma=0.5, stepvalue=[10, 20])
-    assert history_scale("SGD", "rescale", old, halved, 9) is None
-    assert history_scale("SGD", "rescale", old, halved, 20) == pytest.approx(0.25)
+    assert history_scale("SGD", "rescale", old, halved, 9, 0) is None
+    assert history_scale("SGD", "rescale", old, halved, 20, 1) == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("kind", ["Adam", "AdaGrad", "RMSProp", "AdaDelta"])
 def test_a_history_without_a_rate_cannot_be_rescaled(kind: str) -> None:
     with pytest.raises(BadInput, match=f"--history rescale: the history of {kind} holds no .*keep or --history reset"):
-        history_scale(kind, "rescale", _solver(), _solver(base_lr=1), 20)
+        history_scale(kind, "rescale", _solver(), _solver(base_lr=1), 20, 0)
 
 
 @pytest.mark.parametrize(
@@ -256,18 +256,18 @@ def test_a_history_without_a_rate_cannot_be_rescaled(kind: str) -> None:
 )
 def test_no_ratio(old: float, new: float) -> None:
     with pytest.raises(BadInput, match="gives no ratio"):
-        history_scale("SGD", "rescale", _solver(base_lr=old), _solver(base_lr=new), 20)
+        history_scale("SGD", "rescale", _solver(base_lr=old), _solver(base_lr=new), 20, 0)
 
 
 def test_a_rate_that_is_no_number() -> None:
     beyond = _solver(lr_policy="poly", power=0.5, max_iter=10)
     with pytest.raises(BadInput, match="gives no ratio"):
-        history_scale("SGD", "rescale", beyond, _solver(), 20)
+        history_scale("SGD", "rescale", beyond, _solver(), 20, 0)
 
 
 def test_a_mode_that_is_none() -> None:
     with pytest.raises(BadInput, match=r"--history rescal: no such choice. Did you mean rescale"):
-        history_scale("SGD", "rescal", _solver(), _solver(), 20)
+        history_scale("SGD", "rescal", _solver(), _solver(), 20, 0)
 
 
 # -- from a window ---------------------------------------------------------------------------------------------------

@@ -49,10 +49,12 @@ class Health:
         return {"through": self.last, "onset": asdict(onset) if onset else None}
 
     def kept(self, snapshots: Sequence[int], newest: int) -> set[int]:
-        """The iterations of `snapshots` to keep: the `newest` ones, and the last good one whatever comes out later."""
-        keep = set(sorted(snapshots)[-newest:])
+        """The iterations of `snapshots` to keep: the `newest` ones, and all that may turn out to be the last good one.
+
+        Those lie between the last one that is good even if the damage began long before it shows, and the onset.
+        """
         onset = self.onset()
-        for end in (self.last, self.last - _UNSEEN * self._span) if onset is None else (onset.iteration,):
-            choice = last_good(snapshots, Onset(end, ""), self._span, self._first, self.last)
-            keep |= {choice.iteration} if choice else set()
-        return keep
+        end = self.last if onset is None else onset.iteration
+        surely = last_good(snapshots, Onset(end - _UNSEEN * self._span, ""), self._span, self._first, self.last)
+        low = surely.iteration if surely else self._first
+        return {*sorted(snapshots)[-newest:], *(t for t in snapshots if low <= t and (onset is None or t <= end))}

@@ -9,7 +9,7 @@ from typing import Any
 # What differs between any two runs, or is told elsewhere: the place, the time, what was recorded and how it ended.
 _IGNORED = {
     *("command", "directory", "started", "ended", "first", "until", "windows", "capture", "solver_file", "heads"),
-    *("random_seed", "random_seed_drawn", "weights_report", "copied"),  # the seed is in the solver
+    *("random_seed", "random_seed_drawn", "copied"),  # the seed is in the solver
     *("point", "replayed", "parent.reason", "parent.changes"),  # other data show, and changes are settings
     *("caffe.path", "solver.solver_mode", "solver.snapshot_prefix"),
 }

@@ -88,6 +88,8 @@ def read_facts(path: Path) -> dict[str, Any]:
         facts = json.loads(file.read_text())
         if not isinstance(facts, dict):
             raise ValueError("no object")
+        if not {"directory", "first", "solver", "net"} <= facts.keys():
+            raise ValueError("it does not say what was run")
     except OSError as error:
         raise BadInput(f"cannot be read ({error.strerror})", file=file, remedy="Give a run directory") from None
     except ValueError as error:

@@ -31,7 +31,11 @@ Note = Callable[..., None]
 
 def nets_of(job: Job) -> list[Any]:
     """The NetParameters of the train net and of the test nets, with the user's own layers."""
-    return [text_format.Parse(text, pb.NetParameter()) for text in job.nets]
+    return _parsed(job.nets)
+
+
+def _parsed(texts: Sequence[str]) -> list[Any]:
+    return [text_format.Parse(text, pb.NetParameter()) for text in texts]
 
 
 def build(job: Job, param: Any, nets: Sequence[Any], note: Note) -> tuple[Any, Point]:
@@ -47,7 +51,8 @@ def build(job: Job, param: Any, nets: Sequence[Any], note: Note) -> tuple[Any, P
     else:
         caffe.set_device(job.gpu)
         caffe.set_mode_gpu()
-    point = _with_seeds(job, param, nets) if job.replay else job.point
+    native = _parsed(job.native)
+    point = _with_seeds(job, param, native) if job.replay else job.point
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         solver = getattr(caffe, f"{job.solver_type}Solver")(str(_solver_file(directory, job, param, nets, point)))
@@ -57,14 +62,14 @@ def build(job: Job, param: Any, nets: Sequence[Any], note: Note) -> tuple[Any, P
             copying = check_fit(read_caffemodel(Path(model)), _shapes(solver.net), Path(model))
             caffe.log(f"Finetuning from {model}")
             for net in (solver.net, *solver.test_nets):
-                net.copy_from(model)
+                _copy(net, Path(model))
             note("weights", file=model, copied=copying.copied, skipped=copying.skipped, new=copying.new)
         if job.resume and job.resume.window:
             _restore_window(solver, job.resume, nets[0], directory)
         elif job.resume:
             _restore(solver, job.resume, job.solver_type, nets[0], directory)
     if job.replay:
-        _replay(solver, param, nets, point, note)
+        _replay(solver, param, nets, native, point, note)
     return solver, point
 
 
@@ -85,6 +90,18 @@ def _with_seeds(job: Job, param: Any, nets: Sequence[Any]) -> Point:
     return replace(job.point, places=places)
 
 
+def _copy(net: Any, model: Path) -> None:
+    """Copy a caffemodel's weights by layer name.
+
+    Caffe's own CopyTrainedLayersFrom (net.cpp) takes an HDF5 file for a binary one, finds no layer in it, and says
+    nothing: a `caffe train` that goes on from one goes on from new weights.
+    """
+    if model.name.endswith(".h5"):
+        net.load_hdf5(str(model))
+    else:
+        net.copy_from(str(model))
+
+
 def _copy_fillers(solver: Any, param: Any, nets: Sequence[Any], directory: Path) -> None:
     """Begin with the weights that the native nets begin with: Caffe's own data layers draw their seeds before them."""
     model = directory / "fillers.caffemodel"
@@ -102,6 +119,17 @@ def _restore(solver: Any, resume: Resume, kind: str, net: Any, directory: Path) 
     caffe.log(f"Resuming from {path}")
     state = path if resume.as_is else prepared(path, model, directory / path.name, resume.scale)
     solver.restore(str(state))
+    if model.name.endswith(".h5"):
+        _copy(solver.net, model)
+    probe = ParamProbe(solver.net, NetFile("", net))
+    if resume.digest is not None and f"{probe.digest():016x}" != resume.digest:
+        raise BadInput(
+            f"these are not the weights of iteration {resume.iteration} that the JSON beside it speaks of",
+            file=model,
+            field="weight_digest",
+            value=resume.digest,
+            remedy="Put the snapshot's own caffemodel back, or go on with --data caffe",
+        )
 
 
 def _restore_window(solver: Any, resume: Resume, net: Any, directory: Path) -> None:
@@ -130,7 +158,7 @@ def _restore_window(solver: Any, resume: Resume, net: Any, directory: Path) -> N
     )
 
 
-def _replay(solver: Any, param: Any, nets: Sequence[Any], point: Point, note: Note) -> None:
+def _replay(solver: Any, param: Any, nets: Sequence[Any], native: Sequence[Any], point: Point, note: Note) -> None:
     """Bring the main generator to the point."""
     started = time.perf_counter()
     at = point.generator
@@ -138,7 +166,7 @@ def _replay(solver: Any, param: Any, nets: Sequence[Any], point: Point, note: No
         generator.write(at.words, at.position)
     else:
         at = at if at.words is None else MainGenerator(0)
-        build_and_drop(param, nets)
+        build_and_drop(param, native)
     advance(solver, param, nets, at.at, point.iteration, lambda done: note("replaying", iteration=done))
     note("replayed", first=at.at, iterations=point.iteration - at.at, seconds=time.perf_counter() - started)
 

@@ -100,6 +100,13 @@ def check_layers(net: NetFile, phase: str) -> None:
                     remedy=nearest(bottom, made) if made else f"Is there a data layer for the {phase} phase?",
                 )
         made.update(layer.top)
+        where = f"{net.source}: layer {layer.name}"
+        if layer.type in ("Data", "ImageData") and reading(layer).batch_size < 1:
+            raise BadInput("must be at least 1", file=where, field="batch_size", value=reading(layer).batch_size,
+                           remedy="Give the number of images of a batch")  # fmt: skip
+        if layer.type == "Dropout" and not 0 <= layer.dropout_param.dropout_ratio < 1:
+            raise BadInput("must lie between 0 and 1", file=where, field="dropout_ratio",
+                           value=f"{layer.dropout_param.dropout_ratio:g}", remedy="Leave it out for 0.5")  # fmt: skip
 
 
 def check_snapshot_names(solver: Any, net: NetFile, path: Path) -> None:

@@ -24,6 +24,7 @@ class Resume:
     step: int  # Caffe's current_step
     state: str | None
     model: str | None
+    digest: str | None  # of the weights, as the JSON beside the snapshot says
     window: str | None
     scale: float | None
     as_is: bool
@@ -46,6 +47,7 @@ class Job:
     solver: str
     solver_type: str
     nets: tuple[str, ...]
+    native: tuple[str, ...]  # the nets as they were when the training began, whose layers drew its seeds
     as_written: bool
     gpu: int | None
     until: int
@@ -79,6 +81,7 @@ class Job:
                 "capture": tuple(raw["capture"]),
                 "weights": tuple(raw["weights"]),
                 "nets": tuple(raw["nets"]),
+                "native": tuple(raw["native"]),
                 "resume": Resume(**raw["resume"]) if raw["resume"] else None,
                 "point": Point.from_json(raw["point"]),
                 "streams": tuple(Stream.from_dict(s) for s in raw["streams"]),

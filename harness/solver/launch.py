@@ -73,22 +73,24 @@ def job_of(plan: Plan, facts: Mapping[str, Any], ring: int, lifeline: int, lock:
         keys = str(out / ".window_keys.npz")
         np.savez(keys, iteration=plan.keys.iteration, key=plan.keys.key, label=plan.keys.label)
     start = plan.start
+    about = start.about or facts
     return Job(
         run=str(out),
         solver=text_format.MessageToString(solver),
         solver_type=plan.problem.solver_type,
         nets=(facts["net"], *facts["test_nets"]),
+        native=(about["net"], *about["test_nets"]),
         as_written=plan.problem.as_written and not plan.streams,
         gpu=plan.gpu,
         until=plan.until,
         windows=plan.windows,
         capture=plan.capture,
         weights=start.weights,
-        resume=_resume(start) if start.iteration else None,
+        resume=_resume(start, plan.replay) if start.iteration else None,
         point=plan.point,
         replay=plan.replay,
         streams=plan.streams,
-        blas=start.about.get("blas") if start.about and plan.replay else None,
+        blas=about.get("blas") if plan.replay else None,
         heads=plan.heads,
         window_keys=keys,
         label_blob=plan.keys.label_blob if plan.keys else None,
@@ -99,13 +101,15 @@ def job_of(plan: Plan, facts: Mapping[str, Any], ring: int, lifeline: int, lock:
     )
 
 
-def _resume(start: Start) -> Resume:
+def _resume(start: Start, exact: bool) -> Resume:
     state = start.state
+    digest = start.about.get("weight_digest") if start.about and state and exact else None
     return Resume(
         iteration=start.iteration,
         step=start.step,
         state=str(state.path) if state else None,
         model=str(state.learned_net.resolve()) if state else None,
+        digest=digest,
         window=str(start.window) if start.window else None,
         scale=start.scale,
         as_is=state is not None and not state.moved and start.scale is None,

@@ -120,6 +120,12 @@ def _upgraded(path: Path) -> Any:
         return read_text(target, pb.NetParameter, "net")
 
 
+def phase_of(layer: Any, number: int) -> str:
+    """The phase, "TRAIN" or "TEST", of a layer in net `number` (0 the train net): its own or the net's (Net::Init)."""
+    phase = layer.phase if layer.HasField("phase") else pb.TEST if number else pb.TRAIN
+    return str(pb.Phase.Name(phase))
+
+
 def _state(phase: int, param: Any, override: Any) -> Any:
     state = pb.NetState(phase=phase)
     state.MergeFrom(param.state)

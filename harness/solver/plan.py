@@ -25,7 +25,7 @@ from harness.solver.problem import Problem, text_of, type_of
 from harness.solver.replay import exactness
 from harness.solver.replay.point import Point
 from harness.solver.replay.stream import Stream
-from harness.solver.start import Start, point_of, streams_of
+from harness.solver.start import Start, other_data, point_of, streams_of
 from harness.solver.windowkeys import WindowKeys, window_keys
 
 _LARGEST_SEED = (1 << 32) - 1  # Caffe::set_random_seed takes an unsigned int
@@ -150,12 +150,13 @@ def make_plan(
         "resume": str(start.state.path) if start.state else None,
         "parent": parent,
         "point": point.to_json(),
+        "step": start.step,
         "first": first,
         "until": until,
         "windows": [str(w) for w in windows],
         "capture": list(capture),
     }
-    facts["not_exact"] = _not_exact(problem, start, facts, drawn) if replay else []
+    facts["not_exact"] = _not_exact(problem, start, point, facts) if exact and (replay or start.about) else []
     return Plan(
         out=options.out or Path("runs") / f"{problem.path.stem}-{time.strftime('%Y%m%d-%H%M%S')}",
         title=f"{problem.train.param.name or problem.train.source} · {problem.path}",
@@ -180,14 +181,13 @@ def make_plan(
     )
 
 
-def _not_exact(problem: Problem, start: Start, facts: Mapping[str, Any], drawn: bool) -> list[str]:
+def _not_exact(problem: Problem, start: Start, point: Point, facts: Mapping[str, Any]) -> list[str]:
     reasons = exactness.layers_without_place([net.param for net in problem.nets])
     if start.about is not None:
+        reasons += other_data(point, start.about)
         reasons += exactness.differences(start.about, facts)
-    elif drawn and start.iteration:
-        reasons.append(
-            "the solver has no random_seed: the images come in their order, crops, mirrors and dropout differ"
-        )
+    elif start.iteration and problem.solver.random_seed < 0:
+        reasons.append("the solver has no random_seed: the images come in order, but crops, mirrors and dropout differ")
     return reasons
 
 

@@ -45,6 +45,14 @@ class Problem:
             BadInput: a field, a layer or a file.
         """
         checks.check_solver(self.solver, self.solver_type, self.path)
+        if len(self.solver.test_iter) != len(self.tests):
+            raise BadInput(
+                f"{len(self.tests)} test nets, which need as many values",
+                file=self.path,
+                field="test_iter",
+                value=list(self.solver.test_iter),
+                remedy="Give one test_iter for each test net",
+            )
         checks.check_snapshot_names(self.solver, self.train, self.path)
         for net, phase in zip(self.nets, ("TRAIN", *("TEST" for _ in self.tests)), strict=True):
             checks.check_layers(net, phase)

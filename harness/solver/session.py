@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
@@ -26,7 +27,7 @@ from harness.recording.ring import Request, Ring
 from harness.recording.writer import HEADROOM, Writer
 from harness.solver.launch import solver_process
 from harness.solver.plan import Plan
-from harness.solver.snapshots import iterations_of, note_health, thin
+from harness.solver.snapshots import note_health, remove
 from harness.solver.solverlog import SolverLog
 
 _DRAIN_EVERY = 0.5  # seconds; each drain is one flush, whose cost the solver feels on a small machine
@@ -71,7 +72,8 @@ class Session:
         self.failure: RecordingFailed | None = None
         self.refusal: str | None = None
         self.end: End | None = None
-        self.unjudged: list[str] = []  # names of the JSON beside new snapshots
+        self.snapshots: dict[int, Path] = {}  # by iteration, the JSON beside each
+        self.unjudged: dict[int, Path] = {}  # new ones
 
     def run(self) -> Outcome:
         """Train, and come back when the solver process is gone.
@@ -169,7 +171,7 @@ class Session:
         elif isinstance(event, Note) and event.what == "blas":
             self.facts["blas"] = event.facts
         elif isinstance(event, Note) and event.what == "snapshot":
-            self.unjudged.append(event.facts["about"])
+            self.unjudged[event.facts["iteration"]] = self.plan.out / "snapshots" / event.facts["about"]
         elif isinstance(event, Note) and event.what == "replayed":
             self.facts["replayed"] = event.facts
         elif isinstance(event, Note) and event.what == "not exact":
@@ -185,15 +187,19 @@ class Session:
 
     def _judge_snapshots(self) -> None:
         """Say of the new snapshots how healthy the run is, and remove old ones; all frames there are were taken."""
-        directory, keep = self.plan.out / "snapshots", self.plan.keep_snapshots
+        if not self.unjudged:
+            return
         try:
-            for about in self.unjudged:
-                note_health(directory / about, self.judge.verdict())
-            if self.unjudged and keep is not None:
-                thin(directory, self.judge.kept(list(iterations_of(directory)), keep))
+            for path in self.unjudged.values():
+                note_health(path, self.judge.verdict())
+            self.snapshots |= self.unjudged
+            if self.plan.keep_snapshots is not None:
+                keep = self.judge.kept(list(self.snapshots), self.plan.keep_snapshots)
+                for iteration in self.snapshots.keys() - keep:
+                    remove(self.snapshots.pop(iteration))
         except OSError as error:  # the snapshots themselves are whole
-            self.display.say(f"{directory}: not all snapshots say how healthy the run was ({error.strerror})")
-        self.unjudged = []
+            self.display.say(f"{error.filename}: a snapshot was not judged, or not removed ({error.strerror})")
+        self.unjudged = {}
 
     def _begin(self, layout: Layout) -> None:
         """The nets are built and the recording is laid out: say how large it will be, and let it train."""

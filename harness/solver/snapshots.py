@@ -10,9 +10,11 @@ import json
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from harness.recording.errors import BadInput
 from harness.recording.files import write_whole
 from harness.solver.replay.point import Point
 from harness.solver.statefile import set_learned_net
@@ -80,9 +82,32 @@ def _sync(path: Path) -> None:
         os.close(fd)
 
 
+_KEYS = {"iteration", "caffemodel", "solverstate", "point", "solver", "net", "test_nets", "random_seed", "blas_threads"}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What the JSON beside a snapshot says.
+
+    Raises:
+        BadInput: damaged, or another file.
+    """
+    remedy = "Restart from another snapshot, or move this file away to take the snapshot for one of Caffe's own"
+    try:
+        about = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise BadInput(f"cannot be read ({error})", file=path, remedy=remedy) from None
+    if not isinstance(about, dict) or not about.keys() >= _KEYS:
+        raise BadInput("not what the harness writes beside a snapshot", file=path, remedy=remedy)
+    return about
+
+
 def iterations_of(directory: Path) -> dict[int, Path]:
-    """The snapshots in `directory` by iteration: the JSON beside each."""
-    return {json.loads(path.read_text())["iteration"]: path for path in directory.glob("*.json")}
+    """The snapshots in `directory` by iteration: the JSON beside each. Files that are none are passed over."""
+    found = {}
+    for path in directory.glob("*.json"):
+        with suppress(BadInput):
+            found[int(read_json(path)["iteration"])] = path
+    return found
 
 
 def note_health(about: Path, health: dict[str, Any]) -> None:
@@ -90,14 +115,8 @@ def note_health(about: Path, health: dict[str, Any]) -> None:
     write_whole(about, json.dumps(json.loads(about.read_text()) | {"health": health}, indent=2) + "\n")
 
 
-def thin(directory: Path, keep: set[int]) -> None:
-    """Remove the snapshots in `directory` whose iterations are not to be kept."""
-    for iteration, path in iterations_of(directory).items():
-        if iteration not in keep:
-            about = json.loads(path.read_text())
-            for name in (
-                path.name,
-                about["solverstate"],
-                about["caffemodel"],
-            ):  # the JSON first: it says they are whole
-                (directory / name).unlink(missing_ok=True)
+def remove(about: Path) -> None:
+    """Remove a snapshot by the JSON beside it, which goes first: it says that the others are whole."""
+    facts = json.loads(about.read_text())
+    for name in (about.name, facts["solverstate"], facts["caffemodel"]):
+        about.with_name(name).unlink(missing_ok=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import xxhash
 from google.protobuf import text_format
 
 from harness.recording import Recording
@@ -16,11 +16,12 @@ from harness.recording.window import Window, merge
 from harness.solver.checks import data_layers, reading
 from harness.solver.lmdbfile import Records
 from harness.solver.messages import parse_text, pb
+from harness.solver.netfile import phase_of
 from harness.solver.problem import Problem, type_of
-from harness.solver.rates import current_step
+from harness.solver.rates import next_step
 from harness.solver.replay.point import MainGenerator, Place, Point, passes_between
 from harness.solver.replay.stream import Files, Jump, Stream, draws_per_image
-from harness.solver.snapshots import iterations_of
+from harness.solver.snapshots import iterations_of, read_json
 from harness.solver.weights import SolverState, read_caffemodel, read_solverstate
 
 
@@ -74,10 +75,10 @@ def from_run(run: Path, facts: Mapping[str, Any], iteration: int) -> Start:
     """
     snapshots = iterations_of(run / "snapshots")
     if iteration in snapshots:
-        about = json.loads(snapshots[iteration].read_text())
+        about = read_json(snapshots[iteration])
         return from_solverstate(snapshots[iteration].with_name(about["solverstate"]))
     if iteration == facts["first"] == 0:
-        return Start(weights=tuple(facts["weights"]))
+        return Start(weights=tuple(facts["weights"]), about=facts)
     with Recording(run) as recording:
         kept = {int(t) for t in recording.window_iterations}
     if not {iteration - 1, iteration} <= kept:
@@ -100,8 +101,13 @@ def from_run(run: Path, facts: Mapping[str, Any], iteration: int) -> Start:
             remedy=f"Snapshots: {', '.join(map(str, sorted(snapshots))) or 'none'}",
         )
     before = max((t for t in snapshots if t <= iteration), default=None)
-    about = json.loads(snapshots[before].read_text()) if before is not None else facts
-    return Start(iteration, about=about, window=run, step=current_step(solver, iteration))
+    about, step, at = dict(facts), int(facts["step"]), int(facts["first"])
+    if before is not None:
+        about, at = read_json(snapshots[before]), before
+        step = read_solverstate(snapshots[before].with_name(about["solverstate"])).step
+    for t in range(at, iteration):
+        step = next_step(solver, t, step)
+    return Start(iteration, about=about, window=run, step=step)
 
 
 def _windows_remedy(kept: set[int]) -> str:
@@ -111,13 +117,13 @@ def _windows_remedy(kept: set[int]) -> str:
 
 
 def read_about(state: Path) -> dict[str, Any] | None:
-    """The JSON beside the solverstate `state`; None where there is none that says where its data stood."""
+    """The JSON beside the solverstate `state`; None where there is none: it is one of Caffe's own.
+
+    Raises:
+        BadInput: it is damaged: what it alone knows is lost.
+    """
     path = state.with_name(state.name.removesuffix(".h5").removesuffix(".solverstate") + ".json")
-    try:
-        about = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return about if isinstance(about, dict) and "point" in about else None
+    return read_json(path) if path.exists() else None
 
 
 def point_of(problem: Problem, start: Start, seed: int, records: Mapping[str, Records], exact: bool) -> Point:
@@ -140,11 +146,24 @@ def point_of(problem: Problem, start: Start, seed: int, records: Mapping[str, Re
         old = replace(old, seed=seed, generator=MainGenerator(0), places=tuple(p.unseeded() for p in old.places))
     moved = {(p.net, p.layer): p for p in old.after(passes_between(solver, old.iteration, start.iteration))}
     here = tuple(_moved(place, moved.get((place.net, place.layer))) for place in places)
+    _check_pending(here, start, problem.solver.iter_size != solver.iter_size)
     if start.skip is not None:
         first, last = start.skip
         passes = [problem.solver.iter_size * n for n in (first - start.iteration, last - first)]
         here = tuple(replace(p, skip_at=passes[0], skip=passes[1]) if p.net == 0 else p for p in here)
     return Point(start.iteration, seed, old.generator, here)
+
+
+def _check_pending(places: Sequence[Place], start: Start, other_iter_size: bool) -> None:
+    """A gap in the data that the old run had still before it is counted in its passes, and there is room for one."""
+    pending = [place for place in places if place.skip]
+    if pending and (start.skip is not None or other_iter_size):
+        raise BadInput(
+            f"the run that this one goes on from was to leave out {pending[0].skip} batches after {pending[0].skip_at} "
+            "more, which fits neither another gap nor another iter_size",
+            field="--skip" if start.skip is not None else "iter_size",
+            remedy="Start behind that gap, or from a run without one",
+        )
 
 
 def _places(problem: Problem, records: Mapping[str, Records]) -> list[Place]:
@@ -153,9 +172,9 @@ def _places(problem: Problem, records: Mapping[str, Records]) -> list[Place]:
             number,
             layer.name,
             reading(layer).source,
-            records[reading(layer).source].fingerprint,
+            _fingerprint(layer, records),
             reading(layer).batch_size,
-            draws_per_image(layer.transform_param, "TEST" if number else "TRAIN"),
+            draws_per_image(layer.transform_param, phase_of(layer, number)),
             shuffle=layer.image_data_param.shuffle,
             rand_skip=layer.image_data_param.rand_skip,
         )
@@ -164,13 +183,29 @@ def _places(problem: Problem, records: Mapping[str, Records]) -> list[Place]:
     ]
 
 
+def _fingerprint(layer: Any, records: Mapping[str, Records]) -> str:
+    """Of the records that a layer reads and, where it has one, of its mean_file."""
+    fingerprint, mean = records[reading(layer).source].fingerprint, layer.transform_param.mean_file
+    return xxhash.xxh3_128(fingerprint.encode() + Path(mean).read_bytes()).hexdigest() if mean else fingerprint
+
+
+def other_data(point: Point, about: Mapping[str, Any]) -> list[str]:
+    """Layers of `point` that read other data than they did in the training that `about` tells of, or are new."""
+    then = {(p.net, p.layer): p.fingerprint for p in Point.from_json(about["point"]).places}
+    return [
+        f"layer {place.layer} reads other data, from its first record on"
+        for place in point.places
+        if then.get((place.net, place.layer)) != place.fingerprint
+    ]
+
+
 def _matched(place: Place, old: Point) -> Place:
     before = next((p for p in old.places if (p.net, p.layer) == (place.net, place.layer)), None)
     if before is not None and before.source == place.source and before.fingerprint != place.fingerprint:
         kind = "LMDB" if Path(place.source).is_dir() else "list"
         raise BadInput(
-            f"the {kind} has changed since the snapshot was made: layer {place.layer} would see other images "
-            f"(fingerprint {place.fingerprint[:12]}, then {before.fingerprint[:12]})",
+            f"the {kind} has changed since the snapshot was made, or its mean_file has: layer {place.layer} would see "
+            f"other images (fingerprint {place.fingerprint[:12]}, then {before.fingerprint[:12]})",
             file=place.source,
             remedy=f"Put the old {kind} back, or go on with --data caffe, which starts the data from its first record",
         )
@@ -179,7 +214,7 @@ def _matched(place: Place, old: Point) -> Place:
 
 def _moved(place: Place, before: Place | None) -> Place:
     """`place` where its layer stood before; a layer that is new, or reads other data, begins at its first record."""
-    if before is None or before.source != place.source:
+    if before is None or before.fingerprint != place.fingerprint:
         return place
     return replace(
         place,
@@ -206,7 +241,7 @@ def streams_of(problem: Problem, point: Point, records: Mapping[str, Records]) -
                 source=place.source,
                 first_key=_key(layer, place, records),
                 batch_size=place.batch_size,
-                phase="TEST" if place.net else "TRAIN",
+                phase=phase_of(layer, place.net),
                 transform=text_format.MessageToString(layer.transform_param),
                 seed=place.seed,
                 draws=place.draws,

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from harness.recording.errors import BadInput, nearest
 from harness.recording.layout import Param
 from harness.solver.messages import pb
-from harness.solver.rates import learning_rate
+from harness.solver.rates import learning_rate, next_step
 
 HISTORY_MODES = ("keep", "rescale", "reset")
 
@@ -88,7 +88,7 @@ def set_learned_net(state: Path, model: str) -> None:
         file.write(pb.SolverState(learned_net=model).SerializePartialToString())
 
 
-def history_scale(kind: str, mode: str, old: Any, new: Any, iteration: int) -> float | None:
+def history_scale(kind: str, mode: str, old: Any, new: Any, iteration: int, step: int) -> float | None:
     """What to multiply the history with when training goes on at `iteration` under the solver `new` instead of `old`.
 
     SGD's and Nesterov's history is a sum of rate × gradient (ComputeUpdateValue in sgd_solver.cpp and
@@ -100,6 +100,7 @@ def history_scale(kind: str, mode: str, old: Any, new: Any, iteration: int) -> f
         mode: "keep", "rescale" or "reset".
         old: the SolverParameter under which the history came about.
         new: the SolverParameter under which it will be used.
+        step: Caffe's current_step before `iteration`.
 
     Returns:
         None for history as it is, 0 for none.
@@ -121,7 +122,7 @@ def history_scale(kind: str, mode: str, old: Any, new: Any, iteration: int) -> f
             value=mode,
             remedy=remedy,
         )
-    before, after = learning_rate(old, iteration), learning_rate(new, iteration)
+    before, after = (learning_rate(solver, iteration, next_step(solver, iteration, step)) for solver in (old, new))
     if before == after:
         return None
     ratio = after / before if before else math.inf

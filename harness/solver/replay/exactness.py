@@ -28,6 +28,8 @@ def layers_without_place(nets: Sequence[Any]) -> list[str]:
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """How this machine computes otherwise than the one that made a snapshot: `then` is its JSON, `now` run.json."""
     found = []
+    if then["random_seed"] != now["random_seed"]:
+        found.append(f"seed {now['random_seed']} instead of {then['random_seed']}: other crops, mirrors and dropout")
     if then["blas_threads"] != now["blas_threads"]:
         found.append(f"{now['blas_threads']} BLAS threads instead of {then['blas_threads']}")
     builds = [about.get("caffe", {}) for about in (then, now)]

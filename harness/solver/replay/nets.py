@@ -24,7 +24,8 @@ def replaced(param: Any, phase: str, streams: Mapping[str, Stream]) -> Any:
     made.CopyFrom(param)
     for layer in made.layer:
         stream = streams.get(layer.name)
-        if layer.type in SEEKABLE and stream is not None and stream.phase == phase:
+        own = pb.Phase.Name(layer.phase) if layer.HasField("phase") else phase
+        if layer.type in SEEKABLE and stream is not None and stream.phase == own:
             layer.CopyFrom(_replacement(layer, stream))
     return made
 
