@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, command, restart, run_harness
+from conftest import ROOT, command, restart
 
 from harness.analysis.last_good import last_good
 from harness.analysis.onset import find_onset
@@ -17,7 +17,6 @@ from harness.recording.lineage import joined
 
 BREAK = 841  # the iteration whose batch holds the bad record
 UNIFORM = math.log(280)
-GLYPHS = ROOT / "prototxt/glyphs280"
 
 
 @pytest.fixture(scope="module")
@@ -71,21 +70,6 @@ def test_the_recording_shows_where_it_began(demo: Path) -> None:
             assert dead[blob][-1] > 0.99
 
 
-def test_another_run_repeats_it_bit_for_bit(demo: Path, tmp_path: Path) -> None:
-    """The asker's "I ran it twice and it repeated exactly", up to just behind the break."""
-    again = run_harness(
-        *("--solver", GLYPHS / "quick_solver.prototxt", "--weights", GLYPHS / "base.caffemodel"),
-        *("--until", BREAK + 10, "--out", tmp_path / "again"),
-    )
-    assert again.code == 0, again.stderr
-    with Recording(demo) as one, Recording(tmp_path / "again") as two:
-        count = len(two.iterations)
-        assert count == BREAK + 10
-        for name in ("digest", "loss", "smoothed_loss", "lr"):
-            assert np.array_equal(one.series(name)[:count], two.series(name)), name
-        assert two.windows == ()
-
-
 def test_run_json_says_what_was_run_and_how_it_ended(demo: Path) -> None:
     facts = json.loads((demo / "run.json").read_text())
     assert facts["random_seed"] == 280
@@ -122,6 +106,7 @@ def test_the_onset_and_the_last_good_snapshot_are_found(demo: Path) -> None:
 def test_resumed_from_every_snapshot_before_it_breaks_at_the_same_iteration(
     demo: Path, tmp_path: Path, start: int
 ) -> None:
+    """The asker's "I ran it twice and it repeated exactly", and all that an exact resume promises."""
     done = restart(demo, "--from", start, "--until", BREAK + 10, "--out", tmp_path / "again")
     assert done.code == 0, done.stderr
     with Recording(demo) as one, Recording(tmp_path / "again") as two:
