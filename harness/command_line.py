@@ -99,9 +99,8 @@ def train(make: Callable[[Callable[[int, int], None], Callable[[str], None]], Pl
             plan = make(lambda done, total: bar.update(task, completed=done, total=total, visible=True), terminal.say)
         for remark in plan.remarks:
             terminal.say(remark)
-        span = plan.solver.display or Health.SPAN
         try:
-            outcome = Session(plan, terminal, Health(span, plan.first)).run()
+            outcome = Session(plan, terminal, Health(plan.solver.display, plan.first)).run()
         finally:
             terminal.close()
     except (BadInput, RecordingError) as error:

@@ -11,11 +11,14 @@ import lmdb
 import numpy as np
 import pytest
 from conftest import BIN, RECORDS, ROOT, Finished, command, digits, run_harness, small_net, solver_text, write_lmdb
+from google.protobuf import text_format
 
 from harness.analysis.comparison import Comparison, Part, Span, compare
 from harness.analysis.settings import Setting, differing_settings
+from harness.compare import facts_of
 from harness.recording import Recording, Window
-from harness.recording.rundir import read_facts
+from harness.solver.fieldvalues import flat
+from harness.solver.messages import pb
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
@@ -54,7 +57,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, digit_data: Path, one_blas_th
 
 def compared(one: Path, two: Path) -> Comparison:
     with Recording(one) as a, Recording(two) as b:
-        return compare(a, b, read_facts(one), read_facts(two))
+        return compare(a, b, facts_of(one), facts_of(two))
 
 
 def compare_command(*arguments: object) -> Finished:
@@ -254,12 +257,24 @@ def test_the_weights_at_the_end_are_compared_too(runs: Runs) -> None:
 # -- settings --------------------------------------------------------------------------------------------------------
 
 
+def solver_fields(text: str) -> dict[str, str]:
+    return flat(text_format.Parse(text, pb.SolverParameter()))
+
+
+def net_fields(text: str) -> dict[str, str]:
+    return flat(text_format.Parse(text, pb.NetParameter()))
+
+
 def test_settings_are_named_by_layer_and_field() -> None:
     net = 'name: "n"\nlayer {\n  name: "ip/1"\n  param {\n    lr_mult: 1.0\n  }\n  param {\n    lr_mult: 2.0\n  }\n}\n'
-    one = {"solver": "base_lr: 0.1\nstepvalue: 5\nstepvalue: 9\n", "net": net, "started": 1, "caffe": {"key": "x"}}
+    first, second = (
+        "base_lr: 0.1\nstepvalue: 5\nstepvalue: 9\n",
+        "base_lr: 0.1\nstepvalue: 5\nstepvalue: 7\nmomentum: 0.9\n",
+    )
+    one = {"solver": solver_fields(first), "net": net_fields(net), "started": 1, "caffe": {"key": "x"}}
     two = {
-        "solver": "base_lr: 0.1\nstepvalue: 5\nstepvalue: 7\nmomentum: 0.9\n",
-        "net": net.replace("2.0", "4.0"),
+        "solver": solver_fields(second),
+        "net": net_fields(net.replace("2.0", "4.0")),
         "started": 2,
         "caffe": {"key": "x"},
         "machine": "m",

@@ -15,7 +15,7 @@ from conftest import caffe_train, run_harness, small_net, solver_text
 from harness.recording import Recording
 from harness.recording.errors import BadInput
 from harness.solver.messages import pb, read_binary, read_text
-from harness.solver.rates import current_step
+from harness.solver.rates import next_step
 from harness.solver.statefile import history_scale, prepared, set_learned_net, window_state
 from harness.solver.weights import read_solverstate
 
@@ -290,7 +290,10 @@ def _from_window(watched: Native, target: Path) -> Path:
     with Recording(watched.home / "run") as recording:
         updates = {(p.layer, p.index): recording.update(19, p.layer, p.index) for p in recording.params}
         params = recording.params
-    return window_state(updates, 20, current_step(solver, 20), watched.file(20, "caffemodel"), target, params)
+    step = 0
+    for iteration in range(20):
+        step = next_step(solver, iteration, step)
+    return window_state(updates, 20, step, watched.file(20, "caffemodel"), target, params)
 
 
 def test_a_window_gives_the_solverstate_that_caffe_wrote(watched: Native, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def produce(ring: Ring, solver: Path, iterations: int) -> None:
 
     caffe.init_log(2, True)
     file = train_net(read_text(solver, pb.SolverParameter, "solver"), solver)
-    probe = ParamProbe(caffe.Net(str(file.source), caffe.TRAIN), file)
+    probe = ParamProbe(caffe.Net(str(file.source), caffe.TRAIN), file.param)
     inputs = (Array("input", "data", None, (BATCH, 3, 224, 224)), Array("input", "label", None, (BATCH,)))
     arrays = param_arrays(probe, CAPTURES) + inputs
     layout = Layout(probe.params, (), (), (), (), (Window(0, iterations),), arrays)

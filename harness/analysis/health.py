@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.analysis.last_good import last_good
-from harness.analysis.onset import Onset, find_onset
+from harness.analysis.onset import Onset, find_onset, span_of
 from harness.recording.layout import STATS
 
 _NONFINITE = list(STATS).index("gradient_nonfinite")
@@ -19,12 +19,10 @@ _UNSEEN = 10
 
 
 class Health:
-    """Follows a run from iteration `first`; `span` is its display interval in iterations."""
+    """Follows a run from iteration `first`; `display` is its display interval in iterations."""
 
-    SPAN = 40  # where nothing is displayed
-
-    def __init__(self, span: int, first: int) -> None:
-        self._span, self._first = span, first
+    def __init__(self, display: int, first: int) -> None:
+        self._span, self._first = span_of(display), first
         self._loss: list[float] = []
         self._nonfinite: list[float] = []
 

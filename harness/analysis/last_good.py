@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.analysis.onset import Onset
+from harness.analysis.onset import Onset, span_of
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ def last_good(snapshots: Sequence[int], onset: Onset | None, span: int, first: i
         span: the solver's display interval (0: 40).
         first, last: the iterations recorded; a snapshot from after them tells nothing, and is left out.
     """
-    span = span if span > 0 else 40
+    span = span_of(span)
     known = sorted(t for t in snapshots if t <= last + 1)
     if onset is None:
         if not known:

@@ -37,6 +37,11 @@ class _Levels:
     mad: Floats
 
 
+def span_of(display: int) -> int:
+    """The iterations over which a level is taken: the solver's display interval, or 40 where it displays nothing."""
+    return display if display > 0 else 40
+
+
 def find_onset(
     iterations: npt.NDArray[np.integer],
     loss: Floats,
@@ -65,7 +70,7 @@ def find_onset(
         labels: (P,) names of the param blobs.
     """
     loss = np.asarray(loss, np.float64)
-    span = span if span > 0 else 40
+    span = span_of(span)
     width = max(min(span, _LONGEST, len(loss) // 4), _SHORTEST)
     broken = _first_broken(loss, gradient_l2, nonfinite)
     rise = _sustained_rise(_levels(loss, width), loss)

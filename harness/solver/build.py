@@ -16,7 +16,7 @@ from harness.recording import Recording
 from harness.recording.errors import BadInput
 from harness.solver.job import Job, Resume
 from harness.solver.messages import pb
-from harness.solver.netfile import NetFile
+from harness.solver.netfile import net_phase
 from harness.solver.probe import ParamProbe
 from harness.solver.replay import generator
 from harness.solver.replay.advance import advance, build_and_drop, seeded, write_solver
@@ -81,8 +81,8 @@ def _solver_file(directory: Path, job: Job, param: Any, nets: Sequence[Any], poi
     streams: list[dict[str, Stream]] = [{} for _ in nets]
     for stream, place in zip(job.streams, point.places, strict=False):  # without streams every layer stays Caffe's own
         streams[place.net][stream.layer] = stream.seeded(place.seed, place.list_seed, place.skipped or 0)
-    phases = ["TRAIN", *("TEST" for _ in nets[1:])]
-    return write_solver(directory, param, [replaced(*each) for each in zip(nets, phases, streams, strict=True)])
+    inside = [replaced(net, net_phase(n), streams[n]) for n, net in enumerate(nets)]
+    return write_solver(directory, param, inside)
 
 
 def _with_seeds(job: Job, param: Any, nets: Sequence[Any]) -> Point:
@@ -115,13 +115,13 @@ def _restore(solver: Any, resume: Resume, kind: str, net: Any, directory: Path) 
     assert resume.model is not None
     path, model = Path(resume.state), Path(resume.model)
     check_fit(read_caffemodel(model), _shapes(solver.net), model)
-    check_history(read_solverstate(path), kind, [p.shape for p in ParamProbe(solver.net, NetFile("", net)).params])
+    probe = ParamProbe(solver.net, net)
+    check_history(read_solverstate(path), kind, [p.shape for p in probe.params])
     caffe.log(f"Resuming from {path}")
     state = path if resume.as_is else prepared(path, model, directory / path.name, resume.scale)
     solver.restore(str(state))
     if model.name.endswith(".h5"):
         _copy(solver.net, model)
-    probe = ParamProbe(solver.net, NetFile("", net))
     if resume.digest is not None and f"{probe.digest():016x}" != resume.digest:
         raise BadInput(
             f"these are not the weights of iteration {resume.iteration} that the JSON beside it speaks of",
@@ -135,7 +135,7 @@ def _restore(solver: Any, resume: Resume, kind: str, net: Any, directory: Path) 
 def _restore_window(solver: Any, resume: Resume, net: Any, directory: Path) -> None:
     """Go on from an iteration whose weights and, of the one before, updates were kept: SGD's history is its update."""
     assert resume.window is not None
-    probe = ParamProbe(solver.net, NetFile("", net))
+    probe = ParamProbe(solver.net, net)
     model = directory / "window.caffemodel"
     with Recording(resume.window) as recording:
         if [(p.layer, p.index, p.shape) for p in recording.params] != [
@@ -148,14 +148,10 @@ def _restore_window(solver: Any, resume: Resume, net: Any, directory: Path) -> N
     solver.net.save(str(model))
     state = directory / "window.solverstate"
     window_state(updates, resume.iteration, resume.step, model, state, probe.params)
+    if resume.scale is not None:
+        prepared(state, model, state, resume.scale)
     caffe.log(f"Resuming from iteration {resume.iteration} of {resume.window}")
-    solver.restore(
-        str(
-            prepared(state, model, directory / "scaled.solverstate", resume.scale)
-            if resume.scale is not None
-            else state
-        )
-    )
+    solver.restore(str(state))
 
 
 def _replay(solver: Any, param: Any, nets: Sequence[Any], native: Sequence[Any], point: Point, note: Note) -> None:

@@ -18,8 +18,8 @@ from harness.solver.listfile import check_images, open_list
 from harness.solver.lmdbfile import Progress, Records, open_records
 from harness.solver.messages import caffe_directory, pb
 from harness.solver.netfile import NetFile, channels
+from harness.solver.rates import LR_POLICIES
 
-_LR_POLICIES = ("fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid")
 _SOLVERS = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
 _SOURCES = ("image_data_param", "hdf5_data_param", "window_data_param")
 
@@ -27,11 +27,11 @@ _SOURCES = ("image_data_param", "hdf5_data_param", "window_data_param")
 def check_solver(solver: Any, kind: str, path: Path) -> None:
     """Fields for whose values Caffe would abort, at the start or at the first update."""
     if not solver.HasField("lr_policy"):
-        raise BadInput("not given", file=path, field="lr_policy", remedy=f"One of {', '.join(_LR_POLICIES)}")
-    if solver.lr_policy not in _LR_POLICIES:
+        raise BadInput("not given", file=path, field="lr_policy", remedy=f"One of {', '.join(LR_POLICIES)}")
+    if solver.lr_policy not in LR_POLICIES:
         raise BadInput(
             "no such policy", file=path, field="lr_policy", value=solver.lr_policy,
-            remedy=nearest(solver.lr_policy, _LR_POLICIES),
+            remedy=nearest(solver.lr_policy, LR_POLICIES),
         )  # fmt: skip
     if solver.HasField("type") and solver.type not in _SOLVERS:
         raise BadInput(

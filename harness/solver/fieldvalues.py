@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -109,3 +110,27 @@ def _text(field: Any, value: Any) -> str:
     out = io.StringIO()
     text_format.PrintFieldValue(field, value, out, as_one_line=True)
     return out.getvalue().strip()
+
+
+def flat(message: Any, root: str = "") -> dict[str, str]:
+    """The values of all fields that are set in `message`, by their path below `root`.
+
+    A layer is named by its name, a repeated field by its number from the second on.
+    """
+    found: dict[str, str] = {}
+    layers: Counter[str] = Counter()
+    for field, value in message.ListFields():
+        for number, element in enumerate(value if field.is_repeated else [value]):
+            name = field.name
+            if name == "layer":
+                name = element.name
+                layers[name] += 1
+            elif name == "name" and message.DESCRIPTOR.name == "LayerParameter":
+                continue
+            count = layers[name] if field.name == "layer" else number + 1
+            path = f"{root}{name}" if count == 1 else f"{root}{name} #{count}"
+            if field.message_type is not None:
+                found |= flat(element, f"{path}.")
+            else:
+                found[path] = _text(field, element).strip('"')
+    return found

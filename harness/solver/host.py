@@ -27,7 +27,6 @@ from harness.recording.writer import Writer
 from harness.solver.build import build, nets_of
 from harness.solver.job import Job
 from harness.solver.messages import pb
-from harness.solver.netfile import NetFile
 from harness.solver.observer import Observer
 from harness.solver.replay import generator
 from harness.solver.replay.exactness import other_kernels
@@ -115,7 +114,7 @@ class Host:
         readable = job.gpu is None and generator.readable()
         solver, start = build(job, param, self.nets, self.note)
         smoothed = SmoothedLoss(param.average_loss, solver.iter)
-        observer = Observer(solver, NetFile("", self.nets[0]), job, self, param)
+        observer = Observer(solver, self.nets[0], job, self, param)
         snapshots = Snapshots(solver, Path(job.run), job.facts | {"blas": _blas()})
         self.layout = observer.layout
         self._check_ring(self.layout)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from google.protobuf import text_format
 
-import harness
 from harness.recording.ring import Ring
+from harness.solver.children import environment
 from harness.solver.job import Job, Resume
 from harness.solver.plan import Plan
 from harness.solver.snapshots import prefix
@@ -37,7 +37,7 @@ def solver_process(plan: Plan, facts: Mapping[str, Any], ring: Ring, lock: int) 
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         pass_fds=(ring.fd, lifeline, lock),
-        env=_environment(plan),
+        env=environment(plan.blas_threads),
         start_new_session=True,  # the terminal's Ctrl-C is for the harness process, which passes it on
     )
     os.close(lifeline)
@@ -51,14 +51,6 @@ def solver_process(plan: Plan, facts: Mapping[str, Any], ring: Ring, lock: int) 
         process.kill()
         process.wait()
         os.close(held)
-
-
-def _environment(plan: Plan) -> dict[str, str]:
-    paths = [str(Path(harness.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return dict(os.environ) | {
-        "OPENBLAS_NUM_THREADS": str(plan.blas_threads),
-        "PYTHONPATH": os.pathsep.join(paths),
-    }
 
 
 def job_of(plan: Plan, facts: Mapping[str, Any], ring: int, lifeline: int, lock: int) -> Job:

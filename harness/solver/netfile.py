@@ -120,10 +120,14 @@ def _upgraded(path: Path) -> Any:
         return read_text(target, pb.NetParameter, "net")
 
 
-def phase_of(layer: Any, number: int) -> str:
-    """The phase, "TRAIN" or "TEST", of a layer in net `number` (0 the train net): its own or the net's (Net::Init)."""
-    phase = layer.phase if layer.HasField("phase") else pb.TEST if number else pb.TRAIN
-    return str(pb.Phase.Name(phase))
+def net_phase(number: int) -> str:
+    """The phase, "TRAIN" or "TEST", of net `number` of a solver: 0 is the train net."""
+    return "TEST" if number else "TRAIN"
+
+
+def phase_of(layer: Any, net: str) -> str:
+    """The phase of a layer in a net of phase `net`: its own where it has one (Net::Init)."""
+    return str(pb.Phase.Name(layer.phase)) if layer.HasField("phase") else net
 
 
 def _state(phase: int, param: Any, override: Any) -> Any:

@@ -20,7 +20,6 @@ from harness.recording.ring import Kind, Payload, Ring
 from harness.recording.window import clip
 from harness.solver.capture import InputCapture, KeyBook, param_arrays
 from harness.solver.job import Job
-from harness.solver.netfile import NetFile
 from harness.solver.probe import ActivationProbe, LossProbe, OutputProbe, ParamProbe
 from harness.solver.rates import learning_rate, next_step
 
@@ -36,9 +35,12 @@ class Channel(Protocol):
 
 
 class Observer:
-    """Watches `solver`, and puts window arrays, activations and test passes on `channel`."""
+    """Watches `solver`, and puts window arrays, activations and test passes on `channel`.
 
-    def __init__(self, solver: Any, net: NetFile, job: Job, channel: Channel, param: Any) -> None:
+    `net` is the NetParameter of its train net, `param` its SolverParameter.
+    """
+
+    def __init__(self, solver: Any, net: Any, job: Job, channel: Channel, param: Any) -> None:
         self._solver, self._channel, self._param = solver, channel, param
         self._display, self._iter_size = param.display, param.iter_size
         self._step = job.resume.step if job.resume else 0

@@ -17,7 +17,6 @@ import xxhash
 
 from harness.recording.layout import Activation, Output, Param
 from harness.solver.moments import Moments
-from harness.solver.netfile import NetFile
 
 Floats = npt.NDArray[np.float32]
 
@@ -29,8 +28,8 @@ class ParamProbe:
     (Net::AppendParam).
     """
 
-    def __init__(self, net: Any, prototxt: NetFile, on_gpu: bool = False) -> None:
-        specs = {layer.name: list(layer.param) for layer in prototxt.layers}
+    def __init__(self, net: Any, prototxt: Any, on_gpu: bool = False) -> None:
+        specs = {layer.name: list(layer.param) for layer in prototxt.layer}
         owners: dict[int, int] = {}
         params: list[Param] = []
         blobs: list[Any] = []

@@ -14,6 +14,8 @@ import numpy as np
 
 from harness.recording.errors import BadInput, nearest
 
+LR_POLICIES = ("fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid")
+
 _FLOAT, _DOUBLE = ctypes.c_float, ctypes.c_double
 
 
@@ -30,7 +32,7 @@ _expf = _function("expf", _FLOAT, 1)
 _pow = _function("pow", _DOUBLE, 2)
 
 
-def learning_rate(solver: Any, iteration: int, step: int | None = None) -> float:
+def learning_rate(solver: Any, iteration: int, step: int) -> float:
     """The rate of the update that `iteration` makes, before lr_mult.
 
     A float32 value, as Caffe has it: it may be NaN or infinite where the policy gives that (poly beyond max_iter).
@@ -38,7 +40,7 @@ def learning_rate(solver: Any, iteration: int, step: int | None = None) -> float
     Args:
         solver: a SolverParameter whose values `checks.check_solver` has passed.
         iteration: from 0.
-        step: Caffe's current_step in that update (`next_step`); None: as in a run that was not interrupted.
+        step: Caffe's current_step in that update (`next_step`).
 
     Raises:
         BadInput: no such lr_policy.
@@ -50,8 +52,7 @@ def learning_rate(solver: Any, iteration: int, step: int | None = None) -> float
             case "fixed":
                 rate = base
             case "step" | "multistep":
-                made = current_step(solver, iteration + 1) if step is None else step
-                rate = f(float(base) * _pow(gamma, made))
+                rate = f(float(base) * _pow(gamma, step))
             case "exp":
                 rate = f(float(base) * _pow(gamma, iteration))
             case "inv":
@@ -63,27 +64,6 @@ def learning_rate(solver: Any, iteration: int, step: int | None = None) -> float
             case _:
                 raise _no_such_policy(solver.lr_policy)
     return float(rate)
-
-
-def current_step(solver: Any, iteration: int) -> int:
-    """`current_step` of a solverstate at `iteration`: after the update of `iteration` - 1, in an uninterrupted run.
-
-    It counts for lr_policy multistep alone, where Caffe raises it by at most one an iteration, also where several
-    stepvalues are passed at once. Policies other than step and multistep leave it at 0.
-    """
-    if iteration < 1:
-        return 0
-    if solver.lr_policy == "step":
-        return int((iteration - 1) // solver.stepsize)
-    if solver.lr_policy != "multistep":
-        return 0
-    steps, raised = 0, -1  # how many steps were made, the last one at iteration `raised`
-    for value in solver.stepvalue:
-        raised = max(raised + 1, value)
-        if raised >= iteration:
-            break
-        steps += 1
-    return steps
 
 
 def next_step(solver: Any, iteration: int, step: int) -> int:
@@ -99,5 +79,4 @@ def next_step(solver: Any, iteration: int, step: int) -> int:
 
 
 def _no_such_policy(policy: str) -> BadInput:
-    policies = ("fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid")
-    return BadInput("no such policy", field="lr_policy", value=policy or "(none)", remedy=nearest(policy, policies))
+    return BadInput("no such policy", field="lr_policy", value=policy or "(none)", remedy=nearest(policy, LR_POLICIES))

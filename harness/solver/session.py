@@ -190,8 +190,9 @@ class Session:
         if not self.unjudged:
             return
         try:
+            verdict = self.judge.verdict()
             for path in self.unjudged.values():
-                note_health(path, self.judge.verdict())
+                note_health(path, verdict)
             self.snapshots |= self.unjudged
             if self.plan.keep_snapshots is not None:
                 keep = self.judge.kept(list(self.snapshots), self.plan.keep_snapshots)

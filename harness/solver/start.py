@@ -16,7 +16,7 @@ from harness.recording.window import Window, merge
 from harness.solver.checks import data_layers, reading
 from harness.solver.lmdbfile import Records
 from harness.solver.messages import parse_text, pb
-from harness.solver.netfile import phase_of
+from harness.solver.netfile import net_phase, phase_of
 from harness.solver.problem import Problem, type_of
 from harness.solver.rates import next_step
 from harness.solver.replay.point import MainGenerator, Place, Point, passes_between
@@ -76,7 +76,8 @@ def from_run(run: Path, facts: Mapping[str, Any], iteration: int) -> Start:
     snapshots = iterations_of(run / "snapshots")
     if iteration in snapshots:
         about = read_json(snapshots[iteration])
-        return from_solverstate(snapshots[iteration].with_name(about["solverstate"]))
+        state = read_solverstate(snapshots[iteration].with_name(about["solverstate"]))
+        return Start(iteration, state=state, about=about, step=state.step)
     if iteration == facts["first"] == 0:
         return Start(weights=tuple(facts["weights"]), about=facts)
     with Recording(run) as recording:
@@ -141,7 +142,6 @@ def point_of(problem: Problem, start: Start, seed: int, records: Mapping[str, Re
     else:
         old = Point.from_json(start.about["point"])
         solver = text_format.Parse(start.about["solver"], pb.SolverParameter())
-        places = tuple(_matched(place, old) for place in places)
     if seed != old.seed:  # other random numbers, from the beginning
         old = replace(old, seed=seed, generator=MainGenerator(0), places=tuple(p.unseeded() for p in old.places))
     moved = {(p.net, p.layer): p for p in old.after(passes_between(solver, old.iteration, start.iteration))}
@@ -174,7 +174,7 @@ def _places(problem: Problem, records: Mapping[str, Records]) -> list[Place]:
             reading(layer).source,
             _fingerprint(layer, records),
             reading(layer).batch_size,
-            draws_per_image(layer.transform_param, phase_of(layer, number)),
+            draws_per_image(layer.transform_param, phase_of(layer, net_phase(number))),
             shuffle=layer.image_data_param.shuffle,
             rand_skip=layer.image_data_param.rand_skip,
         )
@@ -199,8 +199,8 @@ def other_data(point: Point, about: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _matched(place: Place, old: Point) -> Place:
-    before = next((p for p in old.places if (p.net, p.layer) == (place.net, place.layer)), None)
+def _moved(place: Place, before: Place | None) -> Place:
+    """`place` where its layer stood before; a layer that is new, or reads other data, begins at its first record."""
     if before is not None and before.source == place.source and before.fingerprint != place.fingerprint:
         kind = "LMDB" if Path(place.source).is_dir() else "list"
         raise BadInput(
@@ -209,11 +209,6 @@ def _matched(place: Place, old: Point) -> Place:
             file=place.source,
             remedy=f"Put the old {kind} back, or go on with --data caffe, which starts the data from its first record",
         )
-    return place
-
-
-def _moved(place: Place, before: Place | None) -> Place:
-    """`place` where its layer stood before; a layer that is new, or reads other data, begins at its first record."""
     if before is None or before.fingerprint != place.fingerprint:
         return place
     return replace(
@@ -241,7 +236,7 @@ def streams_of(problem: Problem, point: Point, records: Mapping[str, Records]) -
                 source=place.source,
                 first_key=_key(layer, place, records),
                 batch_size=place.batch_size,
-                phase=phase_of(layer, place.net),
+                phase=phase_of(layer, net_phase(place.net)),
                 transform=text_format.MessageToString(layer.transform_param),
                 seed=place.seed,
                 draws=place.draws,

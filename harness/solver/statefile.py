@@ -152,7 +152,7 @@ def window_state(
 
     Args:
         updates: update(t − 1) of every learnable blob, by (layer, index).
-        step: current_step (`rates.current_step`).
+        step: Caffe's current_step before it.
         model: the caffemodel with W_t, named by its absolute path; it may be written later.
         target: the .solverstate, in an existing directory. It appears whole or not at all.
         params: the learnable blobs in the solver's order, as the recording has them.

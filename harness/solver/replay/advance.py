@@ -15,25 +15,26 @@ import caffe
 from google.protobuf import text_format
 
 from harness.solver.messages import pb
+from harness.solver.netfile import net_phase, phase_of
 from harness.solver.problem import pointed_at
 from harness.solver.replay import generator
 from harness.solver.replay.point import Place, tests_at
 
 
-def drawing_layers(net: Any, phase: int) -> list[str]:
+def drawing_layers(net: Any, phase: str) -> list[str]:
     """Names of the layers of a net (a NetParameter, filtered for its phase) that draw in forward.
 
     Dropout (dropout_layer.cpp) and stochastic pooling (pooling_layer.cu; not on the CPU) do so in TRAIN, DummyData with
     a filler that is not constant always (dummy_data_layer.cpp).
     """
-    return [layer.name for layer in net.layer if _draws(layer, layer.phase if layer.HasField("phase") else phase)]
+    return [layer.name for layer in net.layer if _draws(layer, phase_of(layer, phase))]
 
 
-def _draws(layer: Any, phase: int) -> bool:
+def _draws(layer: Any, phase: str) -> bool:
     if layer.type == "DummyData":
         return any(filler.type != "constant" for filler in layer.dummy_data_param.data_filler)
     stochastic = layer.type == "Pooling" and layer.pooling_param.pool == pb.PoolingParameter.STOCHASTIC
-    return bool(phase == pb.TRAIN and (layer.type == "Dropout" or stochastic))
+    return bool(phase == "TRAIN" and (layer.type == "Dropout" or stochastic))
 
 
 def advance(
@@ -48,9 +49,7 @@ def advance(
         progress: is told the iteration every now and then.
     """
     built = zip((solver.net, *solver.test_nets), nets, strict=True)
-    train, *tests = (
-        _runner(net, drawing_layers(text, pb.TEST if i else pb.TRAIN)) for i, (net, text) in enumerate(built)
-    )
+    train, *tests = (_runner(net, drawing_layers(text, net_phase(i))) for i, (net, text) in enumerate(built))
     if not train and not any(tests):
         return
     for iteration in range(first, last):

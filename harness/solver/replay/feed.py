@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf import text_format
 
-import harness
+from harness.solver.children import environment
 from harness.solver.listfile import lines_of
 from harness.solver.messages import pb
 from harness.solver.replay.epochs import Epochs
@@ -74,13 +74,12 @@ class Feed:
         # one more than are ready, because the solver keeps the one it computes with
         self._slots = [Slot(os.memfd_create("caffe-harness-batch")) for _ in range(stream.prefetch + 1)]
         fds = [slot.fd for slot in self._slots]
-        paths = [str(Path(harness.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "harness.solver.replay.feed"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=fds,
-            env=dict(os.environ) | {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"},
+            env=environment(blas_threads=1),
             start_new_session=True,  # Ctrl-C is for the harness process, which ends all others in order
         )
         self._send({"stream": stream.to_json(), "slots": fds})

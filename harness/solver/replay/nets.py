@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.solver.layertypes import SEEKABLE
 from harness.solver.messages import pb
+from harness.solver.netfile import phase_of
 from harness.solver.replay.stream import Stream
 
 # What is said of the layer, not of where its data come from.
@@ -24,8 +25,7 @@ def replaced(param: Any, phase: str, streams: Mapping[str, Stream]) -> Any:
     made.CopyFrom(param)
     for layer in made.layer:
         stream = streams.get(layer.name)
-        own = pb.Phase.Name(layer.phase) if layer.HasField("phase") else phase
-        if layer.type in SEEKABLE and stream is not None and stream.phase == own:
+        if layer.type in SEEKABLE and stream is not None and stream.phase == phase_of(layer, phase):
             layer.CopyFrom(_replacement(layer, stream))
     return made
 
