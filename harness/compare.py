@@ -19,8 +19,8 @@ from harness.recording import BadInput, Recording, RecordingError
 from harness.recording.outcome import Exit
 from harness.recording.rundir import read_facts
 from harness.rendering.comparison import show
-from harness.solver.fieldvalues import flat
-from harness.solver.messages import parse_text, pb
+from harness.solver.prototxt.fieldvalues import flat
+from harness.solver.prototxt.messages import parse_text, pb
 
 _EXAMPLES = """
 The runs are compared over the iterations that both recorded, by the hash of all weights, the losses and the learning

@@ -22,9 +22,9 @@ from harness.command_line import EXIT_CODES, add_options, options_of, train
 from harness.recording import Recording, rundir
 from harness.recording.errors import BadInput
 from harness.recording.window import parse_watch
-from harness.solver.edits import set_fields, set_layer_fields
 from harness.solver.plan import Options, Plan, make_plan
 from harness.solver.problem import Problem, recorded_problem
+from harness.solver.prototxt.edits import set_fields, set_layer_fields
 from harness.solver.snapshots import iterations_of
 from harness.solver.start import Start, from_run
 from harness.solver.statefile import HISTORY_MODES, history_scale

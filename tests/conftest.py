@@ -13,7 +13,7 @@ import lmdb
 import numpy as np
 import pytest
 
-from harness.solver.messages import pb
+from harness.solver.prototxt.messages import pb
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent

@@ -23,7 +23,7 @@ import pytest
 from conftest import CLASSES, ROOT, digits, run_harness, small_net, solver_text, write_lmdb
 
 from harness.run import main
-from harness.solver.messages import pb
+from harness.solver.prototxt.messages import pb
 
 
 @dataclass

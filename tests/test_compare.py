@@ -17,8 +17,8 @@ from harness.analysis.comparison import Comparison, Part, Span, compare
 from harness.analysis.settings import Setting, differing_settings
 from harness.compare import facts_of
 from harness.recording import Recording, Window
-from harness.solver.fieldvalues import flat
-from harness.solver.messages import pb
+from harness.solver.prototxt.fieldvalues import flat
+from harness.solver.prototxt.messages import pb
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 

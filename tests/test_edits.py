@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.recording.errors import BadInput
-from harness.solver.edits import Change, set_fields, set_layer_fields
-from harness.solver.layertypes import blob_count, parameters
-from harness.solver.messages import pb
+from harness.solver.prototxt.edits import Change, set_fields, set_layer_fields
+from harness.solver.prototxt.layertypes import blob_count, parameters
+from harness.solver.prototxt.messages import pb
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 

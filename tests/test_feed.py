@@ -21,7 +21,7 @@ import pytest
 from conftest import ROOT
 from google.protobuf import text_format
 
-from harness.solver.messages import pb
+from harness.solver.prototxt.messages import pb
 from harness.solver.replay import seekable
 from harness.solver.replay.feed import Feed
 from harness.solver.replay.nets import replaced

@@ -23,7 +23,7 @@ from test_resume import said_from
 
 from harness.recording import Recording
 from harness.solver.listfile import open_list
-from harness.solver.messages import pb
+from harness.solver.prototxt.messages import pb
 from harness.solver.replay import seekable
 from harness.solver.replay.epochs import Epochs
 from harness.solver.replay.feed import Feed

@@ -19,7 +19,7 @@ import numpy as np
 from harness.recording.ring import Ring
 from harness.solver.build import build, nets_of
 from harness.solver.launch import job_of
-from harness.solver.messages import pb
+from harness.solver.prototxt.messages import pb
 from harness.solver.plan import Options, make_plan
 from harness.solver.problem import read_problem
 from harness.solver.replay import seekable

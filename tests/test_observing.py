@@ -13,7 +13,7 @@ import xxhash
 from conftest import ROOT, caffe_train, run_harness, small_net, solver_text
 
 from harness.recording import Recording
-from harness.solver.messages import pb
+from harness.solver.prototxt.messages import pb
 
 
 def weights_of(path: Path) -> dict[str, list[bytes]]:

@@ -9,8 +9,8 @@ import pytest
 from conftest import caffe_train, solver_text
 
 from harness.recording.errors import BadInput
-from harness.solver.messages import pb, read_binary, read_text
-from harness.solver.rates import learning_rate, next_step
+from harness.solver.prototxt.messages import pb, read_binary, read_text
+from harness.solver.prototxt.rates import learning_rate, next_step
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 

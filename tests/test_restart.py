@@ -16,7 +16,7 @@ from test_observing import weights_of
 
 from harness.recording import Recording
 from harness.recording.lineage import joined
-from harness.solver.messages import pb
+from harness.solver.prototxt.messages import pb
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 

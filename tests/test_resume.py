@@ -19,7 +19,7 @@ from conftest import caffe_train, data_layer, run_harness, small_net, solver_tex
 from test_observing import spoken, weights_of
 
 from harness.recording import Recording
-from harness.solver.messages import pb
+from harness.solver.prototxt.messages import pb
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 

@@ -14,8 +14,8 @@ from conftest import caffe_train, run_harness, small_net, solver_text
 
 from harness.recording import Recording
 from harness.recording.errors import BadInput
-from harness.solver.messages import pb, read_binary, read_text
-from harness.solver.rates import next_step
+from harness.solver.prototxt.messages import pb, read_binary, read_text
+from harness.solver.prototxt.rates import next_step
 from harness.solver.statefile import history_scale, prepared, set_learned_net, window_state
 from harness.solver.weights import read_solverstate
 

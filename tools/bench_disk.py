@@ -20,8 +20,8 @@ from harness.recording.layout import CAPTURES, SLAB, Array, Layout, runs
 from harness.recording.ring import Kind, Request, Ring
 from harness.recording.window import Window
 from harness.recording.writer import Writer
-from harness.solver.messages import pb, read_text
-from harness.solver.netfile import train_net
+from harness.solver.prototxt.messages import pb, read_text
+from harness.solver.prototxt.netfile import train_net
 
 BATCH = 32
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from bench_turns import ROOT, LaneDied
 
-from harness.solver.messages import pb
+from harness.solver.prototxt.messages import pb
 
 
 @dataclass(frozen=True)

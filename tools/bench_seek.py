@@ -11,8 +11,8 @@ import numpy as np
 from bench_nets import write_lmdb
 
 from harness.solver.lmdbfile import open_records
-from harness.solver.messages import pb
 from harness.solver.problem import Problem, read_problem
+from harness.solver.prototxt.messages import pb
 from harness.solver.replay.feed import Feed
 from harness.solver.replay.stream import generator
 from harness.solver.start import Start, point_of, streams_of

@@ -15,9 +15,9 @@ from google.protobuf import text_format
 from harness.recording import Recording
 from harness.recording.errors import BadInput
 from harness.solver.job import Job, Resume
-from harness.solver.messages import pb
-from harness.solver.netfile import net_phase
 from harness.solver.probe import ParamProbe
+from harness.solver.prototxt.messages import pb
+from harness.solver.prototxt.netfile import net_phase
 from harness.solver.replay import generator
 from harness.solver.replay.advance import advance, build_and_drop, seeded, write_solver
 from harness.solver.replay.nets import replaced

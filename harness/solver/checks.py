@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from harness.recording.errors import BadInput, nearest
-from harness.solver.layertypes import SEEKABLE
 from harness.solver.listfile import check_images, open_list
 from harness.solver.lmdbfile import Progress, Records, open_records
-from harness.solver.messages import caffe_directory, pb
-from harness.solver.netfile import NetFile, channels
-from harness.solver.rates import LR_POLICIES
+from harness.solver.prototxt.layertypes import SEEKABLE
+from harness.solver.prototxt.messages import caffe_directory, pb
+from harness.solver.prototxt.netfile import NetFile, channels
+from harness.solver.prototxt.rates import LR_POLICIES
 
 _SOLVERS = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
 _SOURCES = ("image_data_param", "hdf5_data_param", "window_data_param")

@@ -26,8 +26,8 @@ from harness.recording.ring import Kind, Payload, Request, Ring
 from harness.recording.writer import Writer
 from harness.solver.build import build, nets_of
 from harness.solver.job import Job
-from harness.solver.messages import pb
 from harness.solver.observer import Observer
+from harness.solver.prototxt.messages import pb
 from harness.solver.replay import generator
 from harness.solver.replay.exactness import other_kernels
 from harness.solver.replay.point import MainGenerator, Point

@@ -26,7 +26,7 @@ import numpy.typing as npt
 import xxhash
 
 from harness.recording.errors import BadInput
-from harness.solver.messages import pb
+from harness.solver.prototxt.messages import pb
 
 Progress = Callable[[int, int], None]  # records read, records in all
 

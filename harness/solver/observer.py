@@ -21,7 +21,7 @@ from harness.recording.window import clip
 from harness.solver.capture import InputCapture, KeyBook, param_arrays
 from harness.solver.job import Job
 from harness.solver.probe import ActivationProbe, LossProbe, OutputProbe, ParamProbe
-from harness.solver.rates import learning_rate, next_step
+from harness.solver.prototxt.rates import learning_rate, next_step
 
 
 class Channel(Protocol):

@@ -19,9 +19,9 @@ from harness.recording.errors import BadInput
 from harness.recording.layout import CAPTURES, Head
 from harness.recording.window import Window, clip, merge, parse_watch
 from harness.solver import checks
-from harness.solver.messages import parse_text, pb
-from harness.solver.netfile import heads
 from harness.solver.problem import Problem, text_of, type_of
+from harness.solver.prototxt.messages import parse_text, pb
+from harness.solver.prototxt.netfile import heads
 from harness.solver.replay import exactness
 from harness.solver.replay.point import Point
 from harness.solver.replay.stream import Stream

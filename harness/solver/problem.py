@@ -10,8 +10,8 @@ from google.protobuf import text_format
 
 from harness.recording.errors import BadInput
 from harness.solver import checks
-from harness.solver.messages import parse_text, pb, read_text
-from harness.solver.netfile import NetFile, test_nets, train_net
+from harness.solver.prototxt.messages import parse_text, pb, read_text
+from harness.solver.prototxt.netfile import NetFile, test_nets, train_net
 
 _OLD_TYPES = {0: "SGD", 1: "Nesterov", 2: "AdaGrad", 3: "RMSProp", 4: "AdaDelta", 5: "Adam"}
 

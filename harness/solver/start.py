@@ -15,10 +15,10 @@ from harness.recording.errors import BadInput
 from harness.recording.window import Window, merge
 from harness.solver.checks import data_layers, reading
 from harness.solver.lmdbfile import Records
-from harness.solver.messages import parse_text, pb
-from harness.solver.netfile import net_phase, phase_of
 from harness.solver.problem import Problem, type_of
-from harness.solver.rates import next_step
+from harness.solver.prototxt.messages import parse_text, pb
+from harness.solver.prototxt.netfile import net_phase, phase_of
+from harness.solver.prototxt.rates import next_step
 from harness.solver.replay.point import MainGenerator, Place, Point, passes_between
 from harness.solver.replay.stream import Files, Jump, Stream, draws_per_image
 from harness.solver.snapshots import iterations_of, read_json

@@ -22,8 +22,8 @@ import numpy.typing as npt
 
 from harness.recording.errors import BadInput, nearest
 from harness.recording.layout import Param
-from harness.solver.messages import pb
-from harness.solver.rates import learning_rate, next_step
+from harness.solver.prototxt.messages import pb
+from harness.solver.prototxt.rates import learning_rate, next_step
 
 HISTORY_MODES = ("keep", "rescale", "reset")
 

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from harness.recording.errors import BadInput
-from harness.solver.messages import pb, read_binary
+from harness.solver.prototxt.messages import pb, read_binary
 
 Shapes = tuple[tuple[int, ...], ...]
 

@@ -14,9 +14,9 @@ from typing import Any
 import caffe
 from google.protobuf import text_format
 
-from harness.solver.messages import pb
-from harness.solver.netfile import net_phase, phase_of
 from harness.solver.problem import pointed_at
+from harness.solver.prototxt.messages import pb
+from harness.solver.prototxt.netfile import net_phase, phase_of
 from harness.solver.replay import generator
 from harness.solver.replay.point import Place, tests_at
 

@@ -28,7 +28,7 @@ from google.protobuf import text_format
 
 from harness.solver.children import environment
 from harness.solver.listfile import lines_of
-from harness.solver.messages import pb
+from harness.solver.prototxt.messages import pb
 from harness.solver.replay.epochs import Epochs
 from harness.solver.replay.stream import Files, Stream, draws_per_image, generator
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
-from harness.solver.messages import pb
+from harness.solver.prototxt.messages import pb
 from harness.solver.replay.stream import Files
 
 Floats = npt.NDArray[np.float32]

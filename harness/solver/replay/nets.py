@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.solver.layertypes import SEEKABLE
-from harness.solver.messages import pb
-from harness.solver.netfile import phase_of
+from harness.solver.prototxt.layertypes import SEEKABLE
+from harness.solver.prototxt.messages import pb
+from harness.solver.prototxt.netfile import phase_of
 from harness.solver.replay.stream import Stream
 
 # What is said of the layer, not of where its data come from.

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.recording.errors import BadInput
 from harness.recording.layout import Head
-from harness.solver.messages import pb, read_text
+from harness.solver.prototxt.messages import pb, read_text
 
 # Layers whose first top has the shape of their first bottom, as far as the channel axis is concerned.
 _SAME_CHANNELS = {

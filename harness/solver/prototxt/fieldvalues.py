@@ -13,7 +13,7 @@ from google.protobuf import text_format
 from google.protobuf.descriptor import FieldDescriptor as Field
 
 from harness.recording.errors import BadInput, nearest
-from harness.solver.messages import pb
+from harness.solver.prototxt.messages import pb
 
 _QUOTED = r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'"""
 _RANGES = {

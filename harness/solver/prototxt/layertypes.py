@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.solver.messages import pb
+from harness.solver.prototxt.messages import pb
 
 SEEKABLE = ("Data", "ImageData")  # data layers whose place can be told and set (replay)
 

@@ -15,9 +15,9 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from harness.recording.errors import BadInput, nearest
-from harness.solver.fieldvalues import elements, parsed, shown
-from harness.solver.layertypes import blob_count, is_known, parameters
-from harness.solver.messages import pb
+from harness.solver.prototxt.fieldvalues import elements, parsed, shown
+from harness.solver.prototxt.layertypes import blob_count, is_known, parameters
+from harness.solver.prototxt.messages import pb
 
 FieldPath = tuple[tuple[str, int | None], ...]  # fields from the outside in, each with the element where it is a list
 
