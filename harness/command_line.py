@@ -6,11 +6,15 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
 from harness.analysis.health import Health
+from harness.analysis.rules.limits import read_limits
+from harness.analysis.rules.rows import Rows, recorded_rows
+from harness.recording import Recording
 from harness.recording.errors import BadInput, RecordingError
 from harness.recording.layout import CAPTURES
 from harness.recording.outcome import Exit
@@ -18,9 +22,11 @@ from harness.rendering.terminal import Terminal
 from harness.solver.plan import Options, Plan
 from harness.solver.session import Session
 
+_REMEMBERED = 2000  # iterations of the run before
+
 EXIT_CODES = """
 Exit codes: 0 done, 1 the recording could not be written any further, 2 bad input (nothing was started),
-4 the solver process died, 130 interrupted.
+3 diverged and stopped (--on-alarm stop), 4 the solver process died, 130 interrupted.
 """
 
 
@@ -38,6 +44,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="exact",
         help="where a resumed run goes on in its data and random numbers: exactly where the old one was, or from the "
         "first record as caffe train does (default: %(default)s)",
+    )
+    how.add_argument(
+        "--on-alarm",
+        choices=("continue", "stop"),
+        default="continue",
+        help="what to do when a rule finds a divergence: go on, or take a snapshot and stop (default: %(default)s)",
+    )
+    how.add_argument(
+        "--rules",
+        type=Path,
+        metavar="FILE",
+        help="limits of the rules: a copy of harness/analysis/rules/rules.toml with changes",
     )
 
     keep = parser.add_argument_group("what to keep")
@@ -82,25 +100,28 @@ def options_of(args: argparse.Namespace, command: Sequence[str]) -> Options:
         keep_snapshots=args.keep_snapshots,
         ring_mib=args.ring_mib,
         data=args.data,
+        on_alarm=args.on_alarm,
         command=tuple(command),
     )
 
 
-def train(make: Callable[[Callable[[int, int], None], Callable[[str], None]], Plan]) -> int:
-    """Make a plan and carry it out; the exit code.
+def train(make: Callable[[Callable[[int, int], None], Callable[[str], None]], Plan], rules: Path | None) -> int:
+    """Make a plan and carry it out, watched by the rules with the limits in the file `rules`; the exit code.
 
     `make` is told whom to tell how many of how many labels were read, and whom to tell what the user should hear.
     """
     console = Console(stderr=True)
     terminal = Terminal(console)
     try:
+        limits = read_limits(rules)
         with Progress(console=console, transient=True) as bar:
             task = bar.add_task("Reading labels", visible=False)
             plan = make(lambda done, total: bar.update(task, completed=done, total=total, visible=True), terminal.say)
         for remark in plan.remarks:
             terminal.say(remark)
         try:
-            outcome = Session(plan, terminal, Health(plan.solver.display, plan.first)).run()
+            health = Health(plan.solver.display, plan.first, limits, _earlier(plan))
+            outcome = Session(plan, terminal, health).run()
         finally:
             terminal.close()
     except (BadInput, RecordingError) as error:
@@ -111,3 +132,13 @@ def train(make: Callable[[Callable[[int, int], None], Callable[[str], None]], Pl
     if outcome.code != Exit.BAD_INPUT:
         print(plan.out)
     return outcome.code
+
+
+def _earlier(plan: Plan) -> Rows | None:
+    """The iterations before the first one, as the run has them that this one goes on from."""
+    parent = plan.facts["parent"]
+    if parent is None:
+        return None
+    with Recording(parent["run"]) as recording:
+        rows = recorded_rows(recording)
+    return rows[: int(np.searchsorted(rows.iteration, plan.first))][-_REMEMBERED:]

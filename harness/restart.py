@@ -16,8 +16,9 @@ if __package__ in (None, ""):  # run as a file: put the repository, not harness/
 
 from rich_argparse import RawDescriptionRichHelpFormatter
 
+from harness.analysis.diagnosis import diagnose
 from harness.analysis.last_good import Choice, last_good
-from harness.analysis.onset import find_onset
+from harness.analysis.rules.limits import Limits, read_limits
 from harness.command_line import EXIT_CODES, add_options, options_of, train
 from harness.recording import Recording, rundir
 from harness.recording.errors import BadInput
@@ -79,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     args = _parser().parse_args(given)
     options = options_of(args, ("restart.py", *given))
-    return train(lambda progress, say: _plan(args, options, progress, say))
+    return train(lambda progress, say: _plan(args, options, progress, say), args.rules)
 
 
 def _plan(
@@ -92,7 +93,7 @@ def _plan(
     if Path(facts["directory"]).is_dir():
         os.chdir(facts["directory"])  # from where the run's own relative paths count
 
-    chosen = _choice(run, facts, args.start)
+    chosen = _choice(run, facts, args.start, read_limits(args.rules))
     say(f"Restarting {run.name} at iteration {chosen.iteration:,}: {chosen.reason}")
     start = from_run(run, facts, chosen.iteration)
     old = recorded_problem(run / "run.json", facts)
@@ -122,17 +123,16 @@ def _plan(
     return replace(plan, title=f"{plan.problem.train.param.name or run.name} · restart of {run.name}")
 
 
-def _choice(run: Path, facts: dict[str, Any], wanted: str) -> Choice:
+def _choice(run: Path, facts: dict[str, Any], wanted: str, limits: Limits) -> Choice:
     if wanted.isascii() and wanted.isdecimal():
         return Choice(int(wanted), "as asked for")
     if wanted != "last-good":
         raise BadInput("neither last-good nor an iteration", field="--from", value=wanted, remedy="Give one of them")
     snapshots = list(iterations_of(run / "snapshots"))
     with Recording(run) as recording:
-        iterations, loss = recording.iterations, recording.series("loss")
-        gradient, nonfinite = recording.stat("gradient_l2"), recording.stat("gradient_nonfinite")
+        iterations = recording.iterations
         span = recorded_problem(run / "run.json", facts).solver.display
-        onset = find_onset(iterations, loss, gradient.values, nonfinite.values, span, gradient.labels)
+        onset = diagnose(recording, span, limits).onset
     last = int(iterations[-1]) if len(iterations) else facts["first"] - 1
     choice = last_good(snapshots, onset, span, facts["first"], last)
     if choice is None:

@@ -111,6 +111,7 @@ def layout_of(blobs: int = 2, window: Window | None = None) -> Layout:
         test_outputs=((Output("loss", 1),),),
         heads=(Head("loss1/loss1", 1.0, 3),),
         activations=(Activation("data", (8, 1, 2, 2)),),
+        relus=(),
         windows=(window,) if window else (),
         arrays=tuple(arrays) if window else (),
     )

@@ -38,7 +38,7 @@ def produce(ring: Ring, solver: Path, iterations: int) -> None:
     probe = ParamProbe(caffe.Net(str(file.source), caffe.TRAIN), file.param)
     inputs = (Array("input", "data", None, (BATCH, 3, 224, 224)), Array("input", "label", None, (BATCH,)))
     arrays = param_arrays(probe, CAPTURES) + inputs
-    layout = Layout(probe.params, (), (), (), (), (Window(0, iterations),), arrays)
+    layout = Layout(probe.params, (), (), (), (), (), (Window(0, iterations),), arrays)
     random = np.random.default_rng(0)
     values = [random.random(array.shape, np.float32) for array in arrays]
     frame = np.zeros(1, layout.frame_dtype)

@@ -1,35 +1,77 @@
-"""How a run fares while it goes on: healthy so far, or diverged from some iteration on."""
+"""How a run fares while it goes on: what the rules find, and since when it is no longer healthy."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.analysis.last_good import last_good
-from harness.analysis.onset import Onset, find_onset, span_of
-from harness.recording.layout import STATS
+from harness.analysis.onset import Onset, find_onset, norm, span_of
+from harness.analysis.place import placed
+from harness.analysis.rules.limits import Limits
+from harness.analysis.rules.rows import Rows, names_of, rows_of
+from harness.analysis.rules.standing import stands
+from harness.analysis.rules.watch import Watch
+from harness.recording.layout import ACTIVATION_STATS, Alarm, Layout
 
-_NONFINITE = list(STATS).index("gradient_nonfinite")
+Floats = npt.NDArray[np.float64]
+
 # A divergence is seen only some display intervals after it began; until then a snapshot before it must be there still.
 _UNSEEN = 10
+_LOOKS = 200  # at the activations, that are remembered
 
 
 class Health:
-    """Follows a run from iteration `first`; `display` is its display interval in iterations."""
+    """Follows a run from iteration `first`; `display` is its display interval in iterations. `begin` comes first.
 
-    def __init__(self, display: int, first: int) -> None:
-        self._span, self._first = span_of(display), first
+    `earlier` are iterations before the first one, of the run that this one goes on from: they say what was usual.
+    """
+
+    def __init__(self, display: int, first: int, limits: Limits, earlier: Rows | None = None) -> None:
+        self._span, self._first, self._limits = span_of(display), first, limits
+        self._earlier = earlier
         self._loss: list[float] = []
+        self._gradient: list[float] = []  # the length of the whole
         self._nonfinite: list[float] = []
+        self._divergences: list[Alarm] = []
+        self._placed: Onset | None = None
 
-    def take(self, rows: npt.NDArray[np.void]) -> None:
-        """Iterations that were made: records of Layout.frame_dtype."""
-        self._loss += rows["loss"].tolist()
-        self._nonfinite += rows["stat"][:, _NONFINITE].sum(axis=1).tolist()
+    def begin(self, layout: Layout) -> None:
+        """The nets are built."""
+        self._layout, self._names = layout, names_of(layout)
+        self._watch = Watch(self._names, self._limits)
+        if self._earlier is not None and self._earlier.fits(self._names):
+            self._watch.take(self._earlier)
+        self._taken, self._values = np.empty(0, np.int64), np.empty((0, len(layout.activations), len(ACTIVATION_STATS)))
+        self._looked = 0
+
+    def take(self, frames: npt.NDArray[np.void], taken: Sequence[int], values: Floats) -> list[Alarm]:
+        """The alarms of iterations that were made (records of Layout.frame_dtype), and of (S, A, 4) statistics of the
+        net's blobs at the iterations `taken`."""
+        rows = rows_of(frames, self._layout)
+        self._loss += rows.loss.tolist()
+        self._gradient += norm(rows.gradient_l2).tolist()
+        self._nonfinite += rows.gradient_nonfinite.sum(axis=1).tolist()
+        self._taken, self._values = (
+            np.append(self._taken, taken).astype(np.int64),
+            np.concatenate([self._values, values]),
+        )
+        # an iteration's activations come before its frame
+        known = int(np.searchsorted(self._taken, self.last, side="right"))
+        new = slice(self._looked, known)
+        alarms = self._watch.take(rows, self._taken[new], self._values[new])
+        self._divergences += [alarm for alarm in alarms if self.stops(alarm)]
+        drop = max(0, known - _LOOKS)
+        self._taken, self._values, self._looked = self._taken[drop:], self._values[drop:], known - drop
+        return alarms
+
+    def stops(self, alarm: Alarm) -> bool:
+        """Is what it found a divergence?"""
+        return self._limits.stops(alarm.rule)
 
     @property
     def last(self) -> int:
@@ -38,11 +80,18 @@ class Health:
 
     def onset(self) -> Onset | None:
         """Where it began to diverge, as far as that can be seen now."""
-        iterations = np.arange(self._first, self.last + 1)
-        return find_onset(iterations, np.array(self._loss), None, np.array(self._nonfinite)[:, None], self._span)
+        iterations, loss = np.arange(self._first, self.last + 1), np.array(self._loss)
+        gradient, nonfinite = np.array(self._gradient)[:, None], np.array(self._nonfinite)[:, None]
+        last = self._watch.recent[-self._span :]
+        standing = [alarm for alarm in self._divergences if stands(alarm, last, self._names)]
+        onset = find_onset(iterations, loss, gradient, nonfinite, self._span, standing=standing)
+        if onset is not None and (self._placed is None or self._placed.iteration != onset.iteration):
+            # while the iterations around it are still remembered
+            self._placed = placed(onset, self._watch.recent, self._taken, self._values, self._names)
+        return replace(onset, blob=self._placed.blob, param=self._placed.param) if onset and self._placed else None
 
     def verdict(self) -> dict[str, Any]:
-        """What is known so far, for the JSON beside a snapshot."""
+        """What is known so far, for the JSON beside a snapshot and for run.json."""
         onset = self.onset()
         return {"through": self.last, "onset": asdict(onset) if onset else None}
 

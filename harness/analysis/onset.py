@@ -8,22 +8,31 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from harness.recording.layout import Alarm
+
 Floats = npt.NDArray[np.float64]
 
 _SHORTEST, _LONGEST = 16, 200  # iterations in a block: enough for a median, few enough to place a jump
 _AS_USUAL = 5  # blocks that say what was usual before
 _HISTORY = 30  # blocks that say how much the level jitters
-_GAP = 5  # iterations: excursions as close as this belong together
+_GAP = 5  # iterations: excursions as close as this belong together…
+_BROKEN_GAP = 2  # …and those that lead up to a NaN are closer: it is reached in a run of ever larger steps
 _OUTLIER = 5.0  # standard deviations beyond which a value has left its usual range
 _SIGMA = 1.4826  # standard deviations in a MAD, of normal noise
 
 
 @dataclass(frozen=True)
 class Onset:
-    """The first iteration whose update does the damage, as well as it can be told, and one sentence with numbers."""
+    """The first iteration whose update does the damage, as well as it can be told, and one sentence with numbers.
+
+    `blob` is the first of the net's blobs in forward order that has left its past, `param` the first param blob in
+    update order whose gradient has; None where nothing has, or where that was not looked at.
+    """
 
     iteration: int
     reason: str
+    blob: str | None = None
+    param: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,7 @@ def find_onset(
     nonfinite: npt.NDArray[np.generic] | None,
     span: int,
     labels: Sequence[str] | None = None,
+    standing: Sequence[Alarm] = (),
 ) -> Onset | None:
     """The onset of a divergence, or None for a run that is healthy so far.
 
@@ -68,7 +78,22 @@ def find_onset(
         nonfinite: (T, P) NaN or infinite elements of each param blob's gradient.
         span: iterations over which a level is taken: the solver's display interval (0: 40).
         labels: (P,) names of the param blobs.
+        standing: alarms of divergences whose damage is still there; no onset comes after the first of them.
     """
+    onset = _lasting_damage(iterations, loss, gradient_l2, nonfinite, span, labels)
+    if standing and (onset is None or onset.iteration > standing[0].iteration):
+        return _onset_before(iterations, loss, standing[0], span)
+    return onset
+
+
+def _lasting_damage(
+    iterations: npt.NDArray[np.integer],
+    loss: Floats,
+    gradient_l2: Floats | None,
+    nonfinite: npt.NDArray[np.generic] | None,
+    span: int,
+    labels: Sequence[str] | None,
+) -> Onset | None:
     loss = np.asarray(loss, np.float64)
     span = span_of(span)
     width = max(min(span, _LONGEST, len(loss) // 4), _SHORTEST)
@@ -78,7 +103,7 @@ def find_onset(
         return None
     # with NaN at the end, the rise before it may be too short to be a level
     anchor = min(row for row in (rise, broken) if row is not None)
-    row = _first_excursion(loss, gradient_l2, anchor, width)
+    row = _first_excursion(loss, gradient_l2, anchor, width, _GAP if rise == anchor else _BROKEN_GAP)
     parts = []
     if broken is None or row < broken:
         parts.append(_loss_sentence(loss, row, width))
@@ -86,6 +111,20 @@ def find_onset(
     if broken is not None:
         parts.append(_broken_sentence(iterations, loss, gradient_l2, nonfinite, broken, labels))
     return Onset(int(iterations[row]), "; ".join(parts))
+
+
+def _onset_before(iterations: npt.NDArray[np.integer], loss: Floats, alarm: Alarm, span: int) -> Onset:
+    """The onset behind an alarm on the loss whose rise is too small, or too young, to be seen as lasting."""
+    row = int(np.searchsorted(iterations, alarm.iteration))
+    width = max(min(span_of(span), _LONGEST, len(loss) // 4), _SHORTEST)
+    first = max(0, row - _LONGEST)
+    limit = (
+        float(np.median(loss[first : max(first + 1, row - width)])) + float(np.median(loss[row : row + width]))
+    ) / 2
+    row = _first_excursion(loss, None, min(row, first + _parting(loss[first : row + 1], limit)), width, _GAP)
+    return Onset(
+        int(iterations[row]), f"{_loss_sentence(loss, row, width)}; {alarm.rule} at iteration {alarm.iteration}"
+    )
 
 
 # -- what is wrong ---------------------------------------------------------------------------------------------------
@@ -145,7 +184,8 @@ def _sustained_rise(levels: _Levels, loss: Floats) -> int | None:
             rise = (lowest_after[1:] - best[:-1]) / margin[:-1]
     if np.any(rise > 1):
         k = int(np.argmax(rise > 0.5)) + 1  # where it is sure may be later than where it is plain
-        return _change(loss, levels, k, float(best[k - 1]), float(margin[k - 1]))
+        after = float(lowest_after[min(k + 1, len(lowest_after) - 1)])  # block k itself may be half and half
+        return _change(loss, levels, k, float(best[k - 1]), after, float(margin[k - 1]))
     return _rise_from_the_start(loss, lowest_after, float(np.median(finite_mad)))
 
 
@@ -172,15 +212,18 @@ def _running_minimum(values: Floats) -> tuple[Floats, npt.NDArray[np.intp]]:
     return best, np.maximum.accumulate(np.where(new, np.arange(len(values)), 0))
 
 
-def _change(loss: Floats, levels: _Levels, k: int, before: float, margin: float) -> int:
+def _change(loss: Floats, levels: _Levels, k: int, before: float, after: float, margin: float) -> int:
     """The row in or before block `k` that best parts the usual level from the new one."""
-    after = float(levels.median[k : k + 2].max())
-    limit = (before + after) / 2 if np.isfinite(after) else before + margin
+    limit = (before + after) / 2 if np.isfinite(after) else before + 4 * margin  # what leads to a NaN is no noise
     first, stop = int(levels.start[max(0, k - 1)]), int(levels.stop[min(k + 1, len(levels.stop) - 1)])
-    high = np.where(np.isfinite(loss[first:stop]), loss[first:stop], np.inf) > limit
-    # as few highs before it and lows behind it as can be
+    return min(first + _parting(loss[first:stop], limit), len(loss) - 1)
+
+
+def _parting(loss: Floats, limit: float) -> int:
+    """The row with as few highs before it and lows behind it as can be."""
+    high = ~(loss <= limit)
     balance = np.append(0, np.cumsum(np.where(high, 1, -1)))
-    return min(first + int(np.flatnonzero(balance == balance.min())[-1]), len(loss) - 1)
+    return int(np.flatnonzero(balance == balance.min())[-1])
 
 
 def _rise_from_the_start(loss: Floats, lowest_after: Floats, noise: float) -> int | None:
@@ -198,16 +241,16 @@ def _rise_from_the_start(loss: Floats, lowest_after: Floats, noise: float) -> in
 # -- where it began --------------------------------------------------------------------------------------------------
 
 
-def _first_excursion(loss: Floats, gradient_l2: Floats | None, anchor: int, width: int) -> int:
+def _first_excursion(loss: Floats, gradient_l2: Floats | None, anchor: int, width: int, gap: int) -> int:
     """Back from row `anchor` to the first of the excursions that lead up to it, at most a block before it."""
     first, from_ = max(0, anchor - width), max(0, anchor - (_AS_USUAL + 1) * width)
     far = _far(loss, from_, first, anchor)
     if gradient_l2 is not None and gradient_l2.size:
-        norm = _norm(gradient_l2[from_ : anchor + 1])
-        far |= _far(np.log(np.maximum(norm, 1e-30)), 0, first - from_, anchor - from_)
+        length = norm(gradient_l2[from_ : anchor + 1])
+        far |= _far(np.log(np.maximum(length, 1e-30)), 0, first - from_, anchor - from_)
     row = anchor
     for candidate in range(anchor, first - 1, -1):
-        if row - candidate > _GAP:
+        if row - candidate > gap:
             break
         if far[candidate - first]:
             row = candidate
@@ -229,7 +272,7 @@ def _far(values: Floats, from_: int, first: int, anchor: int) -> npt.NDArray[np.
     return ~(tail <= limit)
 
 
-def _norm(parts: Floats) -> Floats:
+def norm(parts: Floats) -> Floats:
     """(T,) the length of the whole gradient from (T, P) of its blobs."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(np.sqrt(np.sum(np.square(parts), axis=1)))
@@ -261,13 +304,13 @@ def _gradient_sentence(
     if gradient_l2 is None or not gradient_l2.size or row < _SHORTEST:
         return []
     before = gradient_l2[max(0, row - _AS_USUAL * width) : row]
-    usual, now = float(np.median(_norm(before))), float(_norm(gradient_l2[row : row + 1])[0])
+    usual, now = float(np.median(norm(before))), float(norm(gradient_l2[row : row + 1])[0])
     if not now > 2 * usual > 0:
         return []
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.nan_to_num(gradient_l2[row] / np.median(before, axis=0), nan=0.0, posinf=0.0)
     most = int(np.argmax(ratio))
-    where = f", most in {_name(labels, most)} (×{ratio[most]:.3g})" if ratio[most] > 0 else ""
+    where = f", most in {labels[most]} (×{ratio[most]:.3g})" if labels is not None and ratio[most] > 0 else ""
     return [f"gradient {now:.4g} at iteration {iterations[row]}, {now / usual:.3g} times its usual {usual:.3g}{where}"]
 
 
@@ -286,9 +329,6 @@ def _broken_sentence(
     if bad.any():
         blobs = np.flatnonzero(bad)
         more = f" and {len(blobs) - 1} more" if len(blobs) > 1 else ""
-        return f"gradient of {_name(labels, int(blobs[0]))}{more} not finite at iteration {iterations[row]}"
+        whose = f" of {labels[int(blobs[0])]}{more}" if labels is not None else ""
+        return f"gradient{whose} not finite at iteration {iterations[row]}"
     return f"loss {loss[row]} at iteration {iterations[row]}, and not finite from there on"
-
-
-def _name(labels: Sequence[str] | None, column: int) -> str:
-    return labels[column] if labels is not None else f"param blob {column}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 
@@ -63,13 +62,12 @@ def progress(frame: np.void, layout: Layout, fastest: int = 3) -> Progress:
         gradient_l2=_norm(stat[_ROW["gradient_l2"]]),
         weight_l2=_norm(weight),
         nonfinite=int(stat[_ROW["gradient_nonfinite"]].sum()),
-        fastest=tuple(Moving(f"{layout.params[i].layer}/{layout.params[i].index}", float(ratio[i])) for i in order),
+        fastest=tuple(Moving(layout.params[i].label, float(ratio[i])) for i in order),
     )
 
 
 def _heads(outputs: npt.NDArray[np.float32], layout: Layout) -> tuple[HeadNow, ...]:
-    starts = itertools.accumulate((output.size for output in layout.outputs), initial=0)
-    columns = {output.name: start for output, start in zip(layout.outputs, starts, strict=False)}  # one start more
+    columns = layout.output_columns
     return tuple(
         HeadNow(h.name, float(outputs[columns[h.name]]), h.weight, math.log(h.classes) if h.classes else None)
         for h in layout.heads

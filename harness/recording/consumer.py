@@ -23,6 +23,14 @@ class Frames:
 
 
 @dataclass(frozen=True)
+class Activations:
+    """(S, A, 4) statistics of the net's blobs (layout.ACTIVATION_STATS) at S iterations, now in the recording."""
+
+    iterations: tuple[int, ...]
+    values: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class TestPass:
     """The averaged outputs of test net `net` at `iteration`."""
 
@@ -46,7 +54,7 @@ class End:
     facts: dict[str, Any]
 
 
-Event = Layout | Frames | TestPass | Note | End
+Event = Layout | Frames | Activations | TestPass | Note | End
 
 
 class Consumer:
@@ -120,7 +128,9 @@ class Consumer:
             if self._activations:
                 values = np.frombuffer(b"".join(m.payload for m in self._activations), "<f8")
                 values = values.reshape(len(self._activations), len(self.writer.layout.activations), -1)
-                self.writer.activations([m.iteration for m in self._activations], values)
+                iterations = tuple(m.iteration for m in self._activations)
+                self.writer.activations(iterations, values)
+                events.append(Activations(iterations, values))
                 self._activations = []
             self.writer.flush()
         self.ring.release()

@@ -6,6 +6,7 @@ activations were taken, W window iterations.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -33,6 +34,7 @@ STATS = {
     "gradient_nonfinite": "number of NaN or infinite elements of the raw gradient",
     "update_l2": "square root of the sum of squares of what Caffe subtracted from W_t",
 }
+_NONFINITE = list(STATS).index("gradient_nonfinite")
 ACTIVATION_STATS = {
     "mean_abs": "mean magnitude",
     "max": "largest magnitude",
@@ -59,6 +61,11 @@ class Param:
     def count(self) -> int:
         return int(np.prod(self.shape, dtype=np.int64))
 
+    @property
+    def label(self) -> str:
+        """`layer/index`."""
+        return f"{self.layer}/{self.index}"
+
 
 @dataclass(frozen=True)
 class Output:
@@ -75,6 +82,17 @@ class Head:
     name: str
     weight: float
     classes: int | None
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A rule that fired on `iteration`: `subject` (a head, a param blob, an activation) had `value`, beyond `limit`."""
+
+    iteration: int
+    rule: str
+    subject: str
+    value: float
+    limit: float
 
 
 @dataclass(frozen=True)
@@ -140,6 +158,7 @@ class Layout:
     test_outputs: tuple[tuple[Output, ...], ...]
     heads: tuple[Head, ...]
     activations: tuple[Activation, ...]
+    relus: tuple[str, ...]  # names of the activations that a ReLU wrote
     windows: tuple[Window, ...]
     arrays: tuple[Array, ...]
 
@@ -149,6 +168,12 @@ class Layout:
     @property
     def output_size(self) -> int:
         return sum(output.size for output in self.outputs)
+
+    @property
+    def output_columns(self) -> dict[str, int]:
+        """Where each output's first value stands in a frame's `output`."""
+        sizes = itertools.accumulate((output.size for output in self.outputs), initial=0)
+        return {output.name: start for output, start in zip(self.outputs, sizes, strict=False)}  # one start more
 
     @property
     def frame_dtype(self) -> np.dtype[np.void]:
@@ -179,6 +204,7 @@ class Layout:
             test_outputs=tuple(tuple(Output(**o) for o in net) for net in raw["test_outputs"]),
             heads=tuple(Head(**h) for h in raw["heads"]),
             activations=tuple(Activation(**_shaped(a)) for a in raw["activations"]),
+            relus=tuple(raw["relus"]),
             windows=tuple(Window(**w) for w in raw["windows"]),
             arrays=tuple(Array(**_shaped(a)) for a in raw["arrays"]),
         )
@@ -191,6 +217,12 @@ def _shaped(raw: dict[str, Any]) -> dict[str, Any]:
 def frames_of(payloads: Sequence[memoryview], layout: Layout) -> npt.NDArray[np.void]:
     """FRAME payloads as one structured array, copied out of the ring."""
     return np.frombuffer(b"".join(payloads), layout.frame_dtype)
+
+
+def sound(frame: npt.NDArray[np.void] | np.void) -> bool:
+    """Is everything in this frame finite: the loss, the weights, the gradients, the updates?"""
+    stat = frame["stat"]
+    return bool(np.isfinite(frame["loss"]) and np.isfinite(stat).all() and not stat[_NONFINITE].any())
 
 
 def datasets(node: h5py.Group | h5py.Dataset) -> list[h5py.Dataset]:

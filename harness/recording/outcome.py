@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 from harness.recording.layout import Layout
 from harness.recording.window import Window
@@ -30,6 +31,7 @@ class Opening:
     first: int
     until: int
     layout: Layout
+    base_lr: float
     window_bytes: int  # what the windows will take
     row_bytes: int  # what everything recorded at every iteration will take
 
@@ -40,8 +42,13 @@ class Opening:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: the exit code, one sentence, and what Caffe itself said when it died."""
+    """How a run ended: the exit code, one sentence, and what Caffe itself said when it died.
+
+    `onset` is the iteration whose update began a divergence that stands, and why it is that one, as in run.json; None
+    for a healthy run.
+    """
 
     code: Exit
     sentence: str
     last_words: tuple[str, ...] = ()
+    onset: dict[str, Any] | None = None

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from harness.recording import layout as fmt
 from harness.recording.errors import RecordingError, nearest
-from harness.recording.layout import ROWS, Activation, Head, Param, datasets, link_names
+from harness.recording.layout import ROWS, Activation, Alarm, Head, Param, datasets, link_names
 from harness.recording.repair import mend, reading, was_left_open, writing
 from harness.recording.window import Window, merge
 
@@ -170,6 +170,19 @@ class Recording:
         return tuple(Head(**head) for head in json.loads(self._file.attrs["heads"]))
 
     @property
+    def relus(self) -> tuple[str, ...]:
+        """Names of the blobs that a ReLU wrote; none where the recording does not say."""
+        return tuple(json.loads(self._file.attrs.get("relus", "[]")))
+
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        """The alarms of the run, in the order in which they were raised."""
+        return tuple(
+            Alarm(int(r["iteration"]), _text(r["rule"]), _text(r["subject"]), float(r["value"]), float(r["limit"]))
+            for r in self._file["alarm"][()]
+        )
+
+    @property
     def windows(self) -> tuple[Window, ...]:
         """The iterations whose arrays were kept."""
         return merge(Window(int(t), int(t) + 1) for t in self.window_iterations)
@@ -196,7 +209,7 @@ class Recording:
         """(T, P) a statistic of every param blob; labels are `layer/index`, as in `conv1/7x7_s2/0`."""
         if name not in fmt.STATS:
             raise RecordingError(f"{self.path}: no statistic {name!r}. {nearest(name, fmt.STATS)}")
-        labels = tuple(f"{p.layer}/{p.index}" for p in self.params)
+        labels = tuple(p.label for p in self.params)
         return Labelled(self._file["stat"][name][: self._rows()], self.iterations, labels, ("iteration", "param"))
 
     def _rows(self) -> int:

@@ -78,7 +78,7 @@ class Ring:
         self._map = mmap.mmap(fd, 0)
         self._memory = memoryview(self._map)
         self.capacity = len(self._map) - _PAGE
-        # head, tail, request and snapshots asked for, on cache lines of their own
+        # head, tail, request, snapshots asked for and iterations judged, on cache lines of their own
         self._bytes: npt.NDArray[np.uint8] = np.frombuffer(self._memory, np.uint8)
         self._counters: npt.NDArray[np.uint64] = self._bytes[:_PAGE].view(np.uint64)
         self._read = self.tail
@@ -122,6 +122,15 @@ class Ring:
     def ask_snapshot(self) -> None:
         """Ask for one after the iteration that is being made."""
         self._counters[24] = self.snapshots_asked + 1
+
+    @property
+    def judged(self) -> int:
+        """Before this iteration, the harness process knows of every iteration how it went."""
+        return int(self._counters[32])
+
+    @judged.setter
+    def judged(self, iteration: int) -> None:
+        self._counters[32] = iteration
 
     @property
     def largest(self) -> int:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from harness.recording import layout as fmt
 from harness.recording.errors import RecordingFailed
 from harness.recording.headroom import Headroom
-from harness.recording.layout import Layout, datasets, link_names
+from harness.recording.layout import Alarm, Layout, datasets, link_names
 from harness.recording.repair import clear_marks, trim, was_left_open
 from harness.recording.schema import array_links, lay_out
 
@@ -168,6 +168,14 @@ class Writer:
                 _extend(dataset, values[None, column : column + output.size])
                 column += output.size
             _extend(rows, np.array([iteration]))
+
+    def alarms(self, alarms: Sequence[Alarm]) -> None:
+        """What the rules found."""
+        if not alarms:
+            return
+        with _disk_errors(self.path):
+            rows = [(a.iteration, a.rule.encode(), a.subject.encode(), a.value, a.limit) for a in alarms]
+            _extend(self._file["alarm"], np.array(rows, self._file["alarm"].dtype))
 
     def flush(self) -> None:
         """Everything appended so far is in the file, for readers and for whoever comes after a kill."""

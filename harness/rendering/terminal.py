@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -23,8 +24,9 @@ from rich.text import Text
 
 from harness.analysis.progress import HeadNow, Progress, progress
 from harness.recording.consumer import Event, Frames, Note, TestPass
-from harness.recording.layout import Layout
+from harness.recording.layout import Alarm, Layout
 from harness.recording.outcome import Opening, Outcome
+from harness.rendering.alarms import alarm_lines, onset_lines
 
 _PLAIN_EVERY = 10.0  # seconds between plain lines
 
@@ -40,6 +42,7 @@ class Terminal:
         self._task = TaskID(0)
         self._now: Progress | None = None
         self._test: str | None = None
+        self._explained: set[str] = set()  # rules
         self._bytes = 0
         self._said = 0.0  # when the last plain line was said, and of which iteration
         self._said_of = -1
@@ -83,6 +86,12 @@ class Terminal:
             if text:
                 self.say(text)
 
+    def alarms(self, alarms: Sequence[Alarm]) -> None:
+        assert self._opening is not None
+        for line in alarm_lines(alarms, self._opening, self._explained):
+            self._print(line)
+        self._explained |= {alarm.rule for alarm in alarms}
+
     def tick(self, recorded_bytes: int) -> None:
         self._bytes = recorded_bytes
         now = time.monotonic()
@@ -101,6 +110,9 @@ class Terminal:
             self.say(_plain_line(self._now, self._opening, self._bytes))
         for line in outcome.last_words:
             self.say(f"Caffe said: {line}")
+        if outcome.onset is not None and self._opening is not None:
+            for text in onset_lines(outcome.onset, self._opening):
+                self._print(text)
         style = "bold green" if outcome.code == 0 else "bold yellow" if outcome.code == 130 else "bold red"
         self._print(Text(outcome.sentence, style=style))
 

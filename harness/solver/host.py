@@ -21,7 +21,7 @@ from google.protobuf import text_format
 from harness.recording import rundir
 from harness.recording.consumer import Consumer, End
 from harness.recording.errors import BadInput, RecordingFailed
-from harness.recording.layout import Layout
+from harness.recording.layout import Layout, sound
 from harness.recording.ring import Kind, Payload, Request, Ring
 from harness.recording.writer import Writer
 from harness.solver.build import build, nets_of
@@ -140,7 +140,7 @@ class Host:
         caffe.log(f"Solving {self.nets[0].name}")
         caffe.log(f"Learning Rate Policy: {param.lr_policy}")
 
-        asked = self.ring.snapshots_asked
+        asked, broken = self.ring.snapshots_asked, False
         while solver.iter < job.until and self.alive() and self.requested() is Request.GO:
             iteration = solver.iter
             observer.before(iteration)
@@ -148,6 +148,9 @@ class Host:
             frame = observer.after(iteration)
             frame["smoothed_loss"] = smoothed.update(iteration, np.float32(frame["loss"]))
             self.put(Kind.FRAME, frame.reshape(1), iteration=iteration)
+            if not broken and not sound(frame):
+                broken = True
+                self._await_judgement(iteration)
             if self.ring.snapshots_asked > asked:
                 asked = self.ring.snapshots_asked
                 snapshots.take()
@@ -167,6 +170,14 @@ class Host:
         self._publish(snapshots, observer, stands)
         facts |= {"iteration": solver.iter, "weight_digest": f"{observer.params.digest():016x}"}
         self.put(Kind.END, json.dumps(facts).encode())
+
+    def _await_judgement(self, iteration: int) -> None:
+        """After the first NaN, let the harness process decide before another iteration is made.
+
+        A NaN that meets a MAX pooling layer corrupts the heap (pooling_layer.cpp, Backward_cpu: its mask stays -1).
+        """
+        while self.ring.judged <= iteration and self.requested() is Request.GO and self.alive():
+            time.sleep(0.005)
 
     def _check_ring(self, layout: Layout) -> None:
         rows = [array.nbytes // array.shape[0] if array.shape else array.nbytes for array in layout.arrays]

@@ -15,12 +15,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from harness.recording.layout import CAPTURES, SLAB, Array, Layout, runs
+from harness.recording.layout import CAPTURES, SLAB, Array, Layout, runs, sound
 from harness.recording.ring import Kind, Payload, Ring
 from harness.recording.window import clip
 from harness.solver.capture import InputCapture, KeyBook, param_arrays
 from harness.solver.job import Job
 from harness.solver.probe import ActivationProbe, LossProbe, OutputProbe, ParamProbe
+from harness.solver.prototxt.netfile import relus
 from harness.solver.prototxt.rates import learning_rate, next_step
 
 
@@ -46,6 +47,7 @@ class Observer:
         self._step = job.resume.step if job.resume else 0
         self._first = solver.iter
         self._iteration = solver.iter
+        self._broken = False
         self.params = ParamProbe(solver.net, net, job.gpu is not None)
         self._activations = ActivationProbe(solver.net)
         self._outputs = OutputProbe(solver.net)
@@ -63,6 +65,7 @@ class Observer:
             test_outputs=tuple(test.probe.outputs for test in self._tests),
             heads=job.heads,
             activations=self._activations.activations,
+            relus=relus(net.layer),
             windows=windows,
             arrays=self._window_arrays(capture),
         )
@@ -121,11 +124,13 @@ class Observer:
         frame["loss"] = self.loss(outputs) if self._pass_losses is None else self._pass_losses.mean(self._iter_size)
         frame["stat"][2:5] = self.params.diff_stats()
         displayed = self._display > 0 and iteration % self._display == 0
+        broke = not self._broken and not sound(frame)
+        self._broken = self._broken or broke
         frame["lapse"] = now - self._displayed if displayed else 0
         if displayed:
             self._displayed = now
         in_window = self.layout.in_window(iteration)
-        if displayed or in_window:
+        if displayed or in_window or broke:  # which activation was the first that is not finite?
             self._channel.put(Kind.ACTIVATION, self._activations.stats(), iteration=iteration)
         if in_window:
             self._send("gradient", self.params.diff)

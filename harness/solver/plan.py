@@ -21,7 +21,7 @@ from harness.recording.window import Window, clip, merge, parse_watch
 from harness.solver import checks
 from harness.solver.problem import Problem, text_of, type_of
 from harness.solver.prototxt.messages import parse_text, pb
-from harness.solver.prototxt.netfile import heads
+from harness.solver.prototxt.netfile import heads, relus
 from harness.solver.replay import exactness
 from harness.solver.replay.point import Point
 from harness.solver.replay.stream import Stream
@@ -47,6 +47,7 @@ class Options:
     keep_snapshots: int | None = None
     ring_mib: int = 128
     data: str = "exact"
+    on_alarm: str = "continue"
     command: tuple[str, ...] = ()
 
 
@@ -75,6 +76,7 @@ class Plan:
     keys: WindowKeys | None
     snapshot_name: str
     keep_snapshots: int | None
+    on_alarm: str  # continue or stop
     ring_bytes: int
     facts: dict[str, Any]
     remarks: tuple[str, ...]
@@ -139,6 +141,7 @@ def make_plan(
         "net": text_of(problem.train),
         "test_nets": [text_of(net) for net in problem.tests],
         "heads": [{"name": h.name, "weight": h.weight, "classes": h.classes} for h in heads(problem.train)],
+        "relus": list(relus(problem.train.layers)),
         "mode": "CPU" if gpu is None else f"GPU {gpu}",
         "random_seed": seed,
         "random_seed_drawn": drawn,
@@ -155,6 +158,7 @@ def make_plan(
         "until": until,
         "windows": [str(w) for w in windows],
         "capture": list(capture),
+        "on_alarm": options.on_alarm,
     }
     facts["not_exact"] = _not_exact(problem, start, point, facts) if exact and (replay or start.about) else []
     return Plan(
@@ -175,6 +179,7 @@ def make_plan(
         keys=window_keys(problem, records, reached, point) if "input" in capture else None,
         snapshot_name=problem.path.stem if prefix.is_dir() or not prefix.name else prefix.name,
         keep_snapshots=options.keep_snapshots,
+        on_alarm=options.on_alarm,
         ring_bytes=options.ring_mib << 20,
         facts=facts,
         remarks=tuple(_remarks(facts, windows, exact)),

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.recording import rundir
-from harness.recording.consumer import Consumer, End, Event, Frames, Note
+from harness.recording.consumer import Activations, Consumer, End, Event, Frames, Note
 from harness.recording.errors import BadInput, RecordingFailed
-from harness.recording.layout import Layout
+from harness.recording.layout import Alarm, Layout
 from harness.recording.outcome import Exit, Opening, Outcome
 from harness.recording.ring import Request, Ring
 from harness.recording.writer import HEADROOM, Writer
@@ -41,6 +41,8 @@ class Display(Protocol):
 
     def event(self, event: Event) -> None: ...
 
+    def alarms(self, alarms: Sequence[Alarm]) -> None: ...
+
     def say(self, text: str) -> None: ...
 
     def tick(self, recorded_bytes: int) -> None: ...
@@ -51,7 +53,16 @@ class Display(Protocol):
 class Judge(Protocol):
     """Whoever knows how healthy a run is."""
 
-    def take(self, rows: npt.NDArray[np.void]) -> None: ...
+    def begin(self, layout: Layout) -> None: ...
+
+    def take(
+        self, frames: npt.NDArray[np.void], taken: Sequence[int], values: npt.NDArray[np.float64]
+    ) -> Sequence[Alarm]: ...
+
+    def stops(self, alarm: Alarm) -> bool: ...
+
+    @property
+    def last(self) -> int: ...
 
     def verdict(self) -> dict[str, Any]: ...
 
@@ -74,6 +85,8 @@ class Session:
         self.end: End | None = None
         self.snapshots: dict[int, Path] = {}  # by iteration, the JSON beside each
         self.unjudged: dict[int, Path] = {}  # new ones
+        self.seen: list[Frames | Activations] = []  # by nobody who judges
+        self.diverged: Alarm | None = None  # at which the run is stopped
 
     def run(self) -> Outcome:
         """Train, and come back when the solver process is gone.
@@ -150,6 +163,7 @@ class Session:
             for _ in self.ring.messages():
                 pass
             self.ring.release()
+        self._judge()
         self._judge_snapshots()
         writer = self.consumer.writer
         self.display.tick(writer.path.stat().st_size if writer else 0)
@@ -160,10 +174,11 @@ class Session:
             self.display.say(str(failure))
 
     def _take(self, event: Event, process: subprocess.Popen[bytes]) -> None:
+        if isinstance(event, Frames | Activations):
+            self.seen.append(event)
         if isinstance(event, Layout):
             self._begin(event)
         elif isinstance(event, Frames):
-            self.judge.take(event.rows)
             for row in event.rows[event.rows["lapse"] > 0]:
                 self.log.loss(int(row["iteration"]), float(row["smoothed_loss"]), float(row["lapse"]))
         elif isinstance(event, Note) and event.what == "bad input":
@@ -185,6 +200,34 @@ class Session:
         if not isinstance(event, Layout):
             self.display.event(event)
 
+    def _judge(self) -> None:
+        """What do the rules say of the iterations that have come?"""
+        frames = [event.rows for event in self.seen if isinstance(event, Frames)]
+        looks = [event for event in self.seen if isinstance(event, Activations)]
+        writer, self.seen = self.consumer.writer, []
+        if writer is None or not (frames or looks):
+            return
+        rows = np.concatenate(frames) if frames else np.empty(0, writer.layout.frame_dtype)
+        values = [look.values for look in looks] or [np.empty((0, len(writer.layout.activations), 4))]
+        taken = [iteration for look in looks for iteration in look.iterations]
+        alarms = self.judge.take(rows, taken, np.concatenate(values))
+        if alarms:
+            self._raise(alarms, writer)
+        self.ring.judged = self.judge.last + 1
+
+    def _raise(self, alarms: Sequence[Alarm], writer: Writer) -> None:
+        self.display.alarms(alarms)
+        if self.failure is None:
+            try:
+                writer.alarms(alarms)
+            except RecordingFailed as failure:
+                self._fail(failure)
+        diverged = [alarm for alarm in alarms if self.judge.stops(alarm)]
+        if diverged and self.plan.on_alarm == "stop" and self.ring.request is Request.GO:
+            self.diverged = diverged[0]
+            self.ring.request = Request.STOP
+            self.display.say("Diverged: finishing the iteration, taking a snapshot, stopping (--on-alarm stop).")
+
     def _judge_snapshots(self) -> None:
         """Say of the new snapshots how healthy the run is, and remove old ones; all frames there are were taken."""
         if not self.unjudged:
@@ -205,9 +248,11 @@ class Session:
     def _begin(self, layout: Layout) -> None:
         """The nets are built and the recording is laid out: say how large it will be, and let it train."""
         plan = self.plan
+        self.judge.begin(layout)
         if layout.windows:
             self.ring.take_pages()
-        self.display.start(Opening(plan.out, plan.title, plan.first, plan.until, layout, *self._sizes(layout)))
+        rate = plan.solver.base_lr
+        self.display.start(Opening(plan.out, plan.title, plan.first, plan.until, layout, rate, *self._sizes(layout)))
         if self.ring.request is Request.WAIT:
             self.ring.request = Request.GO
 
@@ -267,11 +312,19 @@ class Session:
         stopped = code == 0 or self.interrupts > 1  # else it died of something else before it could stop
         if self.interrupts and stopped and not (self.end and self.end.facts["iteration"] >= self.plan.until):
             return Outcome(Exit.INTERRUPTED, f"Interrupted; {upto}")
+        if self.diverged is not None and self.end is not None:
+            alarm, at = self.diverged, self.end.facts["iteration"]
+            why = f"Diverged ({alarm.rule} at iteration {alarm.iteration}), stopped before iteration {at}; {upto}"
+            return Outcome(Exit.DIVERGED, why, onset=self._onset())
         if self.end is None:
             how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
             words = tuple(self.log.last_words())
-            return Outcome(Exit.SOLVER_DIED, f"The solver process died ({how}); {upto}", words)
-        return Outcome(Exit.DONE, f"Done: iteration {self.end.facts['iteration']}; {upto}")
+            return Outcome(Exit.SOLVER_DIED, f"The solver process died ({how}); {upto}", words, self._onset())
+        return Outcome(Exit.DONE, f"Done: iteration {self.end.facts['iteration']}; {upto}", onset=self._onset())
+
+    def _onset(self) -> dict[str, Any] | None:
+        onset: dict[str, Any] | None = self.judge.verdict()["onset"] if self.consumer.writer else None
+        return onset
 
     def _close_recording(self) -> None:
         writer = self.consumer.writer
@@ -293,6 +346,7 @@ class Session:
 
     def _ended(self, outcome: Outcome) -> dict[str, Any]:
         ended: dict[str, Any] = {"code": int(outcome.code), "how": outcome.sentence, "at": time.strftime("%FT%T%z")}
+        ended["onset"] = outcome.onset
         if outcome.last_words:
             ended["last_words"] = list(outcome.last_words)
         return ended | (self.end.facts if self.end else {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,16 @@ def heads(net: NetFile) -> tuple[Head, ...]:
                 classes = channels(net, position, layer.bottom[0]) if softmax and layer.bottom else None
                 found.append(Head(name, weight, classes))
     return tuple(found)
+
+
+def relus(layers: Iterable[Any]) -> tuple[str, ...]:
+    """The blobs that hold what a ReLU gave when the forward pass is over. Dropout in place leaves its zeros zero."""
+    gave: dict[str, bool] = {}
+    for layer in layers:
+        for top in layer.top:
+            kept = layer.type == "Dropout" and top in layer.bottom and gave.get(top, False)
+            gave[top] = kept or (layer.type == "ReLU" and not layer.relu_param.negative_slope)
+    return tuple(name for name, is_relu in gave.items() if is_relu)
 
 
 def channels(net: NetFile, before: int, blob: str) -> int | None:

@@ -1,0 +1,63 @@
+"""Rules on the loss and the learning rate."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.analysis.rules.block import Block, Hits
+from harness.analysis.rules.limits import LossJump, LossNotDecreasing, LrJump
+from harness.analysis.rules.rows import Floats
+
+
+def loss_jump(block: Block, limit: LossJump) -> Hits:
+    """Worse than knowing nothing and far above the best level so far: several times in a row, or at the median."""
+    bound = _poor(block, limit)
+    losses = block.last(block.rows.loss, block.before.loss, max(limit.iterations, limit.level))
+    row = losses[:, -limit.iterations :].min(axis=1)
+    level = np.median(losses[:, -limit.level :], axis=1)
+    value = np.fmax(row, level)
+    return _one("loss_jump", "loss", np.isfinite(block.rows.loss) & (value > bound), value, bound)
+
+
+def loss_spike(block: Block, limit: LossJump) -> Hits:
+    """The losses that `loss_jump` looks for; fewer in a row than it wants are a spike."""
+    loss, bound = block.rows.loss, _poor(block, limit)
+    return _one("loss_spike", "loss", np.isfinite(loss) & (loss > bound), loss, bound, limit.iterations)
+
+
+def _poor(block: Block, limit: LossJump) -> float:
+    """The loss above which nothing is left of what was learned."""
+    past, known = block.past, block.names.know_nothing
+    if not np.isfinite(past.calm):
+        return np.inf
+    if known is None:
+        return max(past.start, 2 * abs(past.best), past.calm)
+    # a net that has not learned anything yet begins there
+    return max(known * (limit.ignorance if past.best < limit.ignorance * known else 2), past.calm)
+
+
+def loss_not_decreasing(block: Block, limit: LossNotDecreasing) -> Hits:
+    """No better after `limit.iterations` than at the start, or than a net that knows nothing."""
+    known, past = block.names.know_nothing, block.past
+    age = block.rows.iteration - past.first
+    if known is not None:
+        bound = (1 - limit.fall) * known
+    else:  # a run that goes on from learned weights may begin on its plateau
+        bound = past.start - limit.fall * abs(past.start) if past.first == 0 else np.inf
+    hit = (age >= limit.iterations) & (past.best > bound)
+    return _one("loss_not_decreasing", "loss", hit, np.full(len(hit), past.best), bound)
+
+
+def lr_jump(block: Block, limit: LrJump) -> Hits:
+    """The learning rate rose from one iteration to the next."""
+    rate = block.rows.lr
+    before = np.append(block.before.lr[-1:] if len(block.before) else rate[:1], rate[:-1])
+    return _one("lr_jump", "lr", (before > 0) & (rate > limit.factor * before), rate, limit.factor * before)
+
+
+def _one(
+    rule: str, subject: str, hit: npt.NDArray[np.bool_], value: Floats, limit: Floats | float, in_a_row: int = 1
+) -> Hits:
+    bound = np.broadcast_to(limit, hit.shape)[:, None]
+    return Hits(rule, (subject,), hit[:, None], value[:, None], bound, in_a_row)

@@ -1,0 +1,269 @@
+"""The rules on numbers made up for them: each fires where it must, at the subject it must, and nowhere else."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.analysis.rules.limits import DEFAULTS, Limits, read_limits
+from harness.analysis.rules.rows import Names, Rows
+from harness.analysis.rules.watch import Watch
+from harness.analysis.rules.words import MEANING, sentence
+from harness.recording.layout import Alarm, Head
+
+LIMITS = read_limits()
+HEADS = (Head("loss1/loss1", 0.3, 280), Head("loss2/loss1", 0.3, 280), Head("loss3/loss3", 1.0, 280))
+NAMES = Names(HEADS, ("conv1/0", "conv1/1", "fc/0"), ("data", "conv1", "fc"), ("conv1",))
+LN = math.log(280)
+COUNT = 1000
+
+
+def healthy(count: int = COUNT, seed: int = 0, first: int = 0) -> Rows:
+    """Three heads that learn from ln 280 down, with noise; gradients of usual length with heavy tails."""
+    random = np.random.default_rng(seed)
+    level = 0.25 + 0.75 * np.exp(-np.arange(count) / 100)
+    heads = LN * level[:, None] * np.exp(0.1 * random.normal(size=(count, 3)))
+    heads[:1] = LN
+    gradient = np.exp(0.4 * random.standard_t(5, size=(count, 3)))
+    weight = np.full((count, 3), 10.0)
+    return Rows(
+        np.arange(first, first + count),
+        0.01 * np.sqrt(1 - np.arange(count) / (2 * count)),
+        heads @ [0.3, 0.3, 1.0],
+        heads,
+        weight,
+        gradient,
+        np.zeros((count, 3)),
+        0.001 * gradient,
+    )
+
+
+def changed(rows: Rows, **fields: np.ndarray) -> Rows:
+    return replace(rows, **fields)
+
+
+def with_heads(rows: Rows, heads: np.ndarray) -> Rows:
+    return replace(rows, heads=heads, loss=heads @ [0.3, 0.3, 1.0])
+
+
+def alarms_of(rows: Rows, names: Names = NAMES, limits: Limits = LIMITS) -> list[Alarm]:
+    return Watch(names, limits).take(rows)
+
+
+def found(alarms: list[Alarm]) -> list[tuple[int, str, str]]:
+    return [(alarm.iteration, alarm.rule, alarm.subject) for alarm in alarms]
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), first=st.sampled_from([0, 119_000]), count=st.integers(0, 1500))
+def test_healthy_runs_raise_nothing(seed: int, first: int, count: int) -> None:
+    assert alarms_of(healthy(count, seed, first)) == []
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6), cuts=st.lists(st.integers(0, COUNT), max_size=30), at=st.integers(100, COUNT - 50))
+def test_how_a_run_is_cut_changes_nothing(seed: int, cuts: list[int], at: int) -> None:
+    rows = healthy(seed=seed)
+    heads = rows.heads.copy()
+    heads[at:] = LN * np.exp(0.01 * np.random.default_rng(seed).normal(size=heads[at:].shape))
+    gradient = rows.gradient_l2.copy()
+    gradient[at + 5 :, 0] *= 1e5
+    gradient[at + 5 :, 2] = 0
+    rows = changed(with_heads(rows, heads), gradient_l2=gradient)
+    whole = alarms_of(rows)
+    watch = Watch(NAMES, LIMITS)
+    edges = [0, *sorted(cuts), COUNT]
+    pieces = [alarm for a, b in itertools.pairwise(edges) for alarm in watch.take(rows[a:b])]
+    assert set(pieces) == set(whole)
+    assert {"loss_jump", "vanishing_gradient", "gradient_explosion"} <= {alarm.rule for alarm in whole}
+
+
+@pytest.mark.parametrize("at", [120, 400, 999 - 30])
+def test_a_collapse_is_seen_in_three_iterations_and_then_named(at: int) -> None:
+    rows = healthy()
+    heads = rows.heads.copy()
+    heads[at:] = LN * np.exp(0.001 * np.random.default_rng(1).normal(size=heads[at:].shape))
+    alarms = alarms_of(with_heads(rows, heads))
+    assert found(alarms)[0] == (at + 2, "loss_jump", "loss")
+    assert alarms[0].limit == pytest.approx(0.95 * 1.6 * LN, rel=0.2)
+    named = [alarm for alarm in alarms if alarm.rule == "uniform_collapse"]
+    assert {alarm.subject for alarm in named} == {head.name for head in HEADS}
+    assert all(at + 7 <= alarm.iteration <= at + 10 for alarm in named)
+    assert "ln 280" in sentence(named[0], NAMES)
+    assert "0.3 · ln 280 + 0.3 · ln 280 + 1 · ln 280 = 9.016" in sentence(named[0], NAMES)
+
+
+def test_a_head_that_collapses_alone_is_named() -> None:
+    rows = healthy()
+    heads = rows.heads.copy()
+    heads[500:, 1] = LN * 1.001
+    assert found(alarms_of(with_heads(rows, heads))) == [(507, "uniform_collapse", "loss2/loss1")]
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_spike_is_a_spike(width: int) -> None:
+    rows = healthy()
+    heads = rows.heads.copy()
+    heads[500 : 500 + width] = 40.0
+    alarms = alarms_of(with_heads(rows, heads))
+    assert found(alarms) == [(500, "loss_spike", "loss")]
+    assert alarms[0].value == pytest.approx(64)
+
+
+def test_a_slow_recovery_below_the_know_nothing_loss_is_no_divergence() -> None:
+    """glyphs280's healthy twin: up to 0.87 of it, for a hundred iterations and more."""
+    rows = healthy()
+    heads = rows.heads.copy()
+    heads[500] = 40.0
+    heads[501:701] = np.maximum(heads[501:701], LN * np.linspace(0.87, 0.3, 200)[:, None])
+    assert found(alarms_of(with_heads(rows, heads))) == [(500, "loss_spike", "loss")]
+
+
+def test_a_net_that_learns_nothing_is_no_collapse() -> None:
+    rows = healthy(1100)
+    heads = LN * np.exp(0.002 * np.random.default_rng(1).normal(size=rows.heads.shape))
+    assert found(alarms_of(with_heads(rows, heads))) == [(1000, "loss_not_decreasing", "loss")]
+
+
+def test_noise_about_a_collapsed_level_is_seen_by_its_median() -> None:
+    """A head of few classes in small batches: never three losses in a row above the limit."""
+    names = replace(NAMES, heads=(Head("loss", 1.0, 5),))
+    rows = healthy()
+    loss = np.where(np.arange(COUNT) % 3 == 0, 1.45, 1.68)
+    loss[:500] = 0.1 + np.abs(np.random.default_rng(1).normal(0, 0.1, 500))
+    rows = changed(rows, heads=loss[:, None], loss=loss)
+    alarms = alarms_of(rows, names)
+    assert [alarm.rule for alarm in alarms] == ["loss_jump"] or alarms[0].rule == "loss_spike"
+    jump = next(alarm for alarm in alarms if alarm.rule == "loss_jump")
+    assert 512 <= jump.iteration <= 526
+
+
+def test_a_loss_without_classes_has_its_start_for_a_limit() -> None:
+    names = replace(NAMES, heads=(Head("euclidean", 1.0, None),))
+    rows = healthy()
+    loss = 50 * np.exp(-np.arange(COUNT) / 100) + 1 + 0.1 * np.random.default_rng(1).normal(size=COUNT)
+    rows = changed(rows, heads=loss[:, None], loss=loss)
+    assert alarms_of(rows, names) == []
+    loss = loss.copy()
+    loss[600:] = 80 + np.arange(400)
+    alarms = alarms_of(changed(rows, heads=loss[:, None], loss=loss), names)
+    assert found(alarms) == [(602, "loss_jump", "loss")]
+    assert 45 < alarms[0].limit < 60
+
+
+@pytest.mark.parametrize(("level", "seen"), [(87.3365, True), (87.3365 * 279 / 280, True), (60.0, False)])
+def test_saturated_softmax(level: float, seen: bool) -> None:
+    rows = healthy()
+    heads = rows.heads.copy()
+    heads[500:, 0] = level
+    alarms = [alarm for alarm in alarms_of(with_heads(rows, heads)) if alarm.rule == "saturated_softmax"]
+    assert found(alarms) == ([(502, "saturated_softmax", "loss1/loss1")] if seen else [])
+
+
+@pytest.mark.parametrize(
+    ("field", "column", "value", "subject"),
+    [
+        ("weight_l2", 1, np.nan, "weight conv1/1"),
+        ("heads", 2, np.inf, "loss loss3/loss3"),
+        ("loss", None, np.nan, "loss"),
+        ("gradient_nonfinite", 2, 3.0, "gradient fc/0"),
+        ("update_l2", 0, np.inf, "update conv1/0"),
+    ],
+)
+def test_the_first_thing_that_is_not_finite(field: str, column: int | None, value: float, subject: str) -> None:
+    rows = healthy()
+    values = getattr(rows, field).copy()
+    values[(700, column) if column is not None else 700] = value
+    later = rows.gradient_l2.copy()
+    later[701:] = np.nan
+    assert found(alarms_of(changed(rows, **{field: values}))) == [(700, "non_finite", subject)]
+    spread = alarms_of(changed(rows, **{field: values}, gradient_l2=later))
+    assert found(spread) == [(700, "non_finite", subject)]  # what follows from it is not told again
+
+
+def test_an_activation_comes_before_the_loss_and_after_the_weights() -> None:
+    rows = healthy(100)
+    loss, weight = rows.loss.copy(), rows.weight_l2.copy()
+    loss[50:] = np.nan
+    looks = np.zeros((1, 3, 4))
+    looks[0, 1:, 3] = 7
+    taken = np.array([50])
+    alarms = Watch(NAMES, LIMITS).take(changed(rows, loss=loss), taken, looks)
+    assert found(alarms) == [(50, "non_finite", "activation conv1")]
+    assert alarms[0].value == 7
+    weight[50:, 2] = np.nan
+    alarms = Watch(NAMES, LIMITS).take(changed(rows, loss=loss, weight_l2=weight), taken, looks)
+    assert found(alarms) == [(50, "non_finite", "weight fc/0")]
+
+
+def test_gradients_against_their_own_history() -> None:
+    rows = healthy()
+    gradient = rows.gradient_l2.copy()
+    gradient[300] *= 1000  # one batch is no explosion
+    gradient[600:, 1] = 5000 * np.exp(np.arange(400) / 10)
+    gradient[700:, 2] = 1e-7
+    assert found(alarms_of(changed(rows, gradient_l2=gradient))) == [
+        (602, "gradient_explosion", "conv1/1"),
+        (709, "vanishing_gradient", "fc/0"),
+    ]
+
+
+def test_a_frozen_blob_does_not_vanish() -> None:
+    rows = healthy()
+    gradient, update = rows.gradient_l2.copy(), rows.update_l2.copy()
+    gradient[:, 1] = update[:, 1] = 0
+    assert alarms_of(changed(rows, gradient_l2=gradient, update_l2=update)) == []
+
+
+def test_updates_as_large_as_the_weights() -> None:
+    rows = healthy()
+    weight, update = rows.weight_l2.copy(), rows.update_l2.copy()
+    weight[:60, 1] = 0.001  # a bias that began at 0
+    update[300:303, 2] = 6.0
+    alarms = alarms_of(changed(rows, weight_l2=weight, update_l2=update))
+    assert found(alarms) == [(302, "weight_update_ratio", "fc/0")]
+    assert (alarms[0].value, alarms[0].limit) == (0.6, 0.5)
+
+
+def test_a_rate_that_rises_and_one_that_falls() -> None:
+    rows = healthy()
+    rate = np.full(COUNT, 0.01)
+    rate[400:] = 0.001
+    rate[800:] = 0.01
+    alarms = alarms_of(changed(rows, lr=rate))
+    assert found(alarms) == [(800, "lr_jump", "lr")]
+    assert (alarms[0].value, alarms[0].limit) == (0.01, pytest.approx(0.0015))
+
+
+def test_dead_relus_are_told_once() -> None:
+    rows = healthy(200)
+    taken = np.arange(0, 200, 10)
+    looks = np.zeros((20, 3, 4))
+    looks[:, :, 2] = 0.5
+    looks[5:, 1, 2] = 1.0
+    looks[5:, 2, 2] = 1.0  # no ReLU
+    alarms = Watch(NAMES, LIMITS).take(rows, taken, looks)
+    assert found(alarms) == [(50, "dead_relu", "conv1")]
+
+
+def test_a_rule_that_is_switched_off_is_silent() -> None:
+    rows = healthy()
+    heads = rows.heads.copy()
+    heads[500:] = LN
+    off = replace(LIMITS, loss_jump=replace(LIMITS.loss_jump, enabled=False))
+    assert {alarm.rule for alarm in alarms_of(with_heads(rows, heads), limits=off)} == {"uniform_collapse"}
+
+
+def test_every_rule_is_documented_and_explained() -> None:
+    text = DEFAULTS.read_text()
+    for rule in vars(LIMITS):
+        assert f"[{rule}]\n#" in text
+        assert MEANING[rule].endswith(".")
+        said = sentence(Alarm(1, rule, "loss3/loss3", 1.5, 2.5), NAMES)
+        assert "loss3/loss3" in said or "1.5" in said
