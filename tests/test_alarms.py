@@ -142,7 +142,7 @@ def test_what_is_printed(wild: Plant) -> None:
     said = wild.done.stderr
     assert wild.done.code == 0
     alarm = next(line for line in said.splitlines() if line.startswith("ALARM loss_jump"))
-    assert f"Iteration {wild.first('loss_jump').iteration}: the loss is" in alarm
+    assert f"at iteration {wild.first('loss_jump').iteration}: the loss stays at" in alarm
     assert "(a net that knows nothing has 1.609)" in alarm
     assert "has damaged the weights" in alarm
     assert f"Onset: iteration {FAULT}: loss" in said

@@ -7,6 +7,8 @@ gets onto the disk, against dd; and whether both processes stay as small as they
 On resuming: how long it takes to find the place in an LMDB of ten million records (which need 1.3 GB of disk and as
 much memory again); what reading with the seekable layer costs against Caffe's own, again in turns; what `restart.py`
 takes against a plain start; and what repeating the random numbers takes where a snapshot does not hold them.
+
+On logs: how fast one is read, against Caffe's own parse_log.py on the same file, and whether memory stays flat.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import bench_disk
+import bench_log
 import bench_memory
 import bench_resume
 import numpy as np
@@ -87,6 +90,7 @@ ROWS: dict[str, Callable[[str, Path, Effort], Iterator[Row]]] = {
     "seek": bench_resume.seek,
     "seekable": bench_resume.seekable,
     "restart": bench_resume.restart,
+    "log": bench_log.log,
 }
 
 
@@ -143,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--pairs",
         type=int,
         metavar="N",
-        help="pairs of turns a row (default: 20; googlenet 8, seekable 8, seek 10, restart 5, disk 3)",
+        help="pairs of turns a row (default: 20; googlenet 8, seekable 8, seek 10, restart 5, log 5, disk 3)",
     )
     add("--quick", action="store_true", help="a fifth of everything: shows that it works, not how fast it is")
     add("--out", type=Path, metavar="FILE", help="where the JSON goes (default: runs/bench-DATE.json)")

@@ -33,7 +33,7 @@ def alarm_lines(alarms: Sequence[Alarm], opening: Opening, explained: Collection
         others = ", ".join(more[:3])
         too = f"; also {others}" if more else ""
         too += f" and {len(more) - 3} more" if len(more) > 3 else ""
-        said = f" Iteration {first.iteration:,}: {sentence(first, names)}{too}."
+        said = f" at iteration {first.iteration:,}: {sentence(first, names)}{too}."
         line = Text.assemble((f"ALARM {rule}", style), said)
         if rule not in explained:
             line.append(f" {MEANING[rule]}", style="dim")

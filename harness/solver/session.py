@@ -31,6 +31,7 @@ from harness.solver.snapshots import note_health, remove
 from harness.solver.solverlog import SolverLog
 
 _DRAIN_EVERY = 0.5  # seconds; each drain is one flush, whose cost the solver feels on a small machine
+_DRAIN_TO_STOP = 0.1  # seconds, where an alarm is to stop the run
 _LOOK_EVERY = 0.05  # seconds between looks at how full the ring is
 
 
@@ -121,6 +122,7 @@ class Session:
         selector = selectors.DefaultSelector()
         selector.register(pipe, selectors.EVENT_READ)
         drained = 0.0
+        every = _DRAIN_TO_STOP if self.plan.on_alarm == "stop" else _DRAIN_EVERY
         open_pipe = True
         while True:
             gone = process.poll() is not None
@@ -142,7 +144,7 @@ class Session:
             if self.interrupts > 1:
                 process.kill()
             now = time.monotonic()
-            if now - drained >= _DRAIN_EVERY or self.ring.unread > self.ring.capacity // 4:
+            if now - drained >= every or self.ring.unread > self.ring.capacity // 4:
                 self._drain(process)
                 drained = now
         self._drain(process)

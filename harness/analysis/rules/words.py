@@ -27,7 +27,7 @@ def sentence(alarm: Alarm, names: Names) -> str:
     worth = f" (a net that knows nothing has {known:.4g})" if known is not None else ""
     match alarm.rule:
         case "loss_jump":
-            return f"the loss is {value} or more for iterations on end, above {limit}{worth}"
+            return f"the loss stays at {value} or more, above {limit}{worth}"
         case "loss_spike":
             return f"the loss went up to {value}, above {limit}, and came back{worth}"
         case "uniform_collapse":

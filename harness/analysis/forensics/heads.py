@@ -1,0 +1,142 @@
+"""What became of each loss of a net: whether it learns, knows nothing, is saturated, or is no number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.analysis.forensics.findings import HeadFinding, State
+from harness.analysis.forensics.levels import Floats, Rise, block_medians, find_rise
+from harness.analysis.forensics.plateaus import LATER, TIGHT, Level, is_flat, level_of, with_classes
+from harness.analysis.forensics.tracks import Track
+from harness.analysis.rules.limits import Limits
+
+_OVERSHOOT = 10  # times `within`: biases that learn fast only make it worse, ln K is the least of a constant answer
+LOW = 0.9 * math.log(2)  # no softmax over balanced classes that knows nothing costs as little
+_END, _PLATEAU = 10, 100  # displays that say how a loss ends, also after a jump
+_BATCHES = (*range(1, 65), 80, 96, 100, 120, 128, 200, 256)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A head, and the rise that it ended in."""
+
+    head: HeadFinding
+    rise: Rise | None
+
+
+def judge(tracks: Sequence[Track], long: bool, limits: Limits) -> tuple[Judged, ...]:
+    """The findings on every head. `long`: there was time to learn."""
+    rises = [_rise(track, limits) for track in tracks]
+    ends = [_end(track, rise) for track, rise in zip(tracks, rises, strict=True)]
+    known = with_classes(tracks, rises, ends, limits)
+    return tuple(
+        Judged(_finding(track, rise, end, long, limits), rise)
+        for track, rise, end in zip(known, rises, ends, strict=True)
+    )
+
+
+def _rise(track: Track, limits: Limits) -> Rise | None:
+    finite = np.isfinite(track.values)
+    least = 0.8 * (1 / limits.uniform_collapse.learned - 1)
+    return find_rise(track.iterations[finite], track.values[finite], track.window, least)
+
+
+def _end(track: Track, rise: Rise | None) -> Level:
+    values = track.finite
+    count = min(max(len(values) // 4, 1), _END)
+    if rise is None and is_flat(track):
+        count = min(len(values) // 2, LATER)
+    elif rise is not None:
+        values = values[min(rise.full, len(values) - 1) :]
+        # the first one is a transient, where there are more
+        values = values[1:] if len(values) > 1 else values
+        count = _PLATEAU
+    return level_of(values[-count:], track.window)
+
+
+def _finding(track: Track, rise: Rise | None, end: Level, long: bool, limits: Limits) -> HeadFinding:
+    state, never = _state(track, rise, end, long, limits)
+    enabled = {"uniform": limits.uniform_collapse.enabled, "saturated": limits.saturated_softmax.enabled}
+    if not enabled.get(state, True):
+        state, never = "unknown", False
+    loss = end.value if state != "nan" else math.nan
+    before = rise.good if rise is not None else None
+    return HeadFinding(track.name, track.weight, track.classes, track.source, track.about, state, never, before, loss)
+
+
+def _state(track: Track, rise: Rise | None, end: Level, long: bool, limits: Limits) -> tuple[State, bool]:
+    """The state, and whether it knows nothing because it never learned."""
+    if not len(track.values):
+        return "unknown", False
+    if not np.isfinite(track.values[-1]):
+        return "nan", False
+    if _is_saturated(track, end, limits):
+        return "saturated", False
+    if track.uniform is None:
+        learns = rise is None and (end.value < LOW or _has_fallen(track))
+        return ("learning" if learns else "unknown"), False
+    within = limits.uniform_collapse.within
+    low = (1 - within) * track.uniform - 2 * end.error
+    high = (1 + _OVERSHOOT * within) * track.uniform + 2 * end.error
+    learned = limits.uniform_collapse.learned * track.uniform
+    if rise is not None and rise.best < learned:
+        steady = end.spread is None or end.spread < 2 * TIGHT
+        return ("uniform" if low <= end.value <= high and steady else "unknown"), False
+    always = level_of(track.finite[len(track.finite) // 2 :][-LATER:])
+    if _knows_nothing(track, always, limits):
+        return ("uniform" if long else "unknown"), long
+    return ("learning" if end.value + 2 * end.error < learned or _has_fallen(track) else "unknown"), False
+
+
+def _knows_nothing(track: Track, always: Level, limits: Limits) -> bool:
+    """A loss that never was far below ln(classes): it came to it from above, or began there and stays."""
+    assert track.uniform is not None
+    learned = limits.uniform_collapse.learned * track.uniform
+    values = track.finite
+    if block_medians(values, max(5, len(values) // 8)).min() < learned - 2 * always.error:
+        return False
+    within, least = limits.uniform_collapse.within, (1 - limits.loss_not_decreasing.fall) * track.uniform
+    high = (1 + _OVERSHOOT * within) * track.uniform + 2 * always.error
+    if least <= always.value <= high:
+        return True
+    return is_flat(track) and learned <= always.value <= 2 * track.uniform - learned
+
+
+def _has_fallen(track: Track) -> bool:
+    values = track.finite
+    if len(values) < 3:
+        return False
+    first, last = level_of(values[: max(1, len(values) // 10)]), level_of(values[-max(1, len(values) // 4) :])
+    return last.value < first.value - max(0.02 * abs(first.value), 2 * last.error)
+
+
+def _is_saturated(track: Track, end: Level, limits: Limits) -> bool:
+    """Does the true class have probability 0 for most images, or for all but those of the one class it says?"""
+    share = end.value / track.saturated
+    if not 0.05 < share < 1.001:
+        return False
+    if track.uniform is not None:
+        one_class = 1 - 1 / (track.classes or 2)
+        return share >= limits.saturated_softmax.share * one_class or end.value > max(
+            4 * track.uniform, 0.2 * track.saturated
+        )
+    exact = np.abs(end.values / track.saturated - 1) < 1e-4
+    return bool(
+        share > 0.999 or (share >= limits.saturated_softmax.share and exact.any()) or _is_counted(track, end.values)
+    )
+
+
+def _is_counted(track: Track, values: Floats) -> bool:
+    """Are the losses multiples of 87.3365 / batch: so many images at probability 0, the others at 1?"""
+    if track.window > 1 or len(np.unique(values)) < 3:
+        return False
+    for batch in _BATCHES:
+        unit = track.saturated / batch
+        off = np.abs(values / unit - np.round(values / unit)) * unit
+        if np.all(off < 2e-5 * values) and np.median(values) > 2 * unit:
+            return True
+    return False
