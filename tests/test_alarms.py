@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from harness.analysis.rules.limits import read_limits
 from harness.recording import Recording
 from harness.recording.layout import Alarm
 from harness.solver.prototxt.messages import pb
-from tests.conftest import CLASSES, Finished, caffe_train, restart, run_harness, solver_text
+from tests.conftest import CLASSES, ROOT, Finished, caffe_train, command, restart, run_harness, solver_text
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
@@ -88,6 +89,12 @@ class Plant:
     def rules(self) -> set[str]:
         return {alarm.rule for alarm in self.alarms}
 
+    def log(self) -> dict:
+        """What readlog.py says of its log alone."""
+        done = command(sys.executable, ROOT / "harness/readlog.py", self.run / "solver.log", "--json")
+        assert done.code == 0, done.stderr
+        return json.loads(done.stdout)
+
 
 Planted = Callable[..., Plant]
 
@@ -136,6 +143,9 @@ def test_a_record_with_wild_values(wild: Plant) -> None:
     assert wild.ended["onset"]["blob"] == "data"
     assert wild.ended["onset"]["param"] == "conv1/0"
     assert {alarm.subject for alarm in wild.alarms if alarm.rule == "dead_relu"} == {"conv1", "ip1"}
+    log = wild.log()
+    assert (log["verdict"], log["jump_iteration"]) == ("uniform-softmax", FAULT)
+    assert log["onset"] == {"estimate": FAULT, "low": FAULT - DISPLAY + 1, "high": FAULT}
 
 
 def test_what_is_printed(wild: Plant) -> None:
@@ -157,6 +167,10 @@ def test_a_rate_that_the_schedule_raises_tenfold(planted: Planted) -> None:
     assert (jump.value, jump.limit) == (pytest.approx(0.2), pytest.approx(0.03))
     assert FAULT < plant.first("loss_jump").iteration <= FAULT + 15
     assert FAULT <= plant.ended["onset"]["iteration"] <= plant.first("loss_jump").iteration
+    log = plant.log()
+    assert log["onset"]["low"] <= FAULT + 1 <= log["onset"]["high"]
+    assert log["schedule"]["agrees_with_solver"]
+    assert log["schedule"]["rises"]
 
 
 def test_a_nan_in_a_record(planted: Planted, home: Path) -> None:
@@ -167,6 +181,9 @@ def test_a_nan_in_a_record(planted: Planted, home: Path) -> None:
     assert [(alarm.iteration, alarm.subject, alarm.value) for alarm in alarms] == [(FAULT, "activation data", 144)]
     assert plant.ended["onset"]["iteration"] == FAULT
     assert plant.ended["onset"]["blob"] == "data"
+    log = plant.log()
+    assert log["verdict"] == "nan"
+    assert log["onset"]["low"] <= FAULT <= log["onset"]["high"]
 
 
 def test_a_nan_in_a_weight(planted: Planted, home: Path, healthy_data: Path) -> None:
@@ -191,6 +208,8 @@ def test_biases_all_negative(planted: Planted) -> None:
     lazy = plant.first("loss_not_decreasing")
     assert (lazy.iteration, lazy.subject) == (1000, "loss")
     assert plant.rules == {"dead_relu", "loss_not_decreasing"}  # a loss at ln K from the start on is no collapse
+    log = plant.log()
+    assert (log["verdict"], log["jump_iteration"], log["onset"]) == ("uniform-softmax", None, None)
 
 
 def test_labels_of_one_class_for_a_stretch(planted: Planted, home: Path) -> None:
@@ -203,6 +222,7 @@ def test_labels_of_one_class_for_a_stretch(planted: Planted, home: Path) -> None
     assert (spike.iteration, spike.subject) == (last, "loss")  # the other classes are back
     assert plant.rules == {"loss_spike"}
     assert plant.ended["onset"] is None
+    assert plant.log()["verdict"] == "healthy"
 
 
 def test_weight_decay_with_the_wrong_sign(planted: Planted) -> None:
@@ -214,6 +234,7 @@ def test_weight_decay_with_the_wrong_sign(planted: Planted) -> None:
     assert plant.ended["onset"]["iteration"] <= jump.iteration
     level = np.median(plant.losses[: plant.ended["onset"]["iteration"]])
     assert np.median(plant.losses[jump.iteration :]) > 3 * level
+    assert plant.log()["verdict"] == "saturated-softmax"
 
 
 # -- healthy twins ---------------------------------------------------------------------------------------------------
@@ -234,6 +255,7 @@ def test_healthy_twins_raise_no_alarm(planted: Planted, name: str, bias: float, 
     assert plant.ended["onset"] is None
     assert "ALARM" not in plant.done.stderr
     assert np.median(plant.losses[-50:]) < 0.5 * math.log(CLASSES)
+    assert plant.log()["verdict"] == "healthy"
 
 
 def test_twenty_thousand_healthy_iterations_raise_no_alarm(planted: Planted) -> None:
