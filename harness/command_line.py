@@ -6,23 +6,19 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
 from harness.analysis.health import Health
 from harness.analysis.rules.limits import read_limits
-from harness.analysis.rules.rows import Rows, recorded_rows
-from harness.recording import Recording
+from harness.analysis.rules.rows import rows_before
 from harness.recording.errors import BadInput, RecordingError
 from harness.recording.layout import CAPTURES
 from harness.recording.outcome import Exit
 from harness.rendering.terminal import Terminal
 from harness.solver.plan import Options, Plan
 from harness.solver.session import Session
-
-_REMEMBERED = 2000  # iterations of the run before
 
 EXIT_CODES = """
 Exit codes: 0 done, 1 the recording could not be written any further, 2 bad input (nothing was started),
@@ -120,7 +116,9 @@ def train(make: Callable[[Callable[[int, int], None], Callable[[str], None]], Pl
         for remark in plan.remarks:
             terminal.say(remark)
         try:
-            health = Health(plan.solver.display, plan.first, limits, _earlier(plan))
+            run = plan.facts["goes_on_from"]
+            earlier = rows_before(Path(run), plan.first) if run else None
+            health = Health(plan.solver.display, plan.first, limits, earlier)
             outcome = Session(plan, terminal, health).run()
         finally:
             terminal.close()
@@ -132,13 +130,3 @@ def train(make: Callable[[Callable[[int, int], None], Callable[[str], None]], Pl
     if outcome.code != Exit.BAD_INPUT:
         print(plan.out)
     return outcome.code
-
-
-def _earlier(plan: Plan) -> Rows | None:
-    """The iterations before the first one, as the run has them that this one goes on from."""
-    parent = plan.facts["parent"]
-    if parent is None:
-        return None
-    with Recording(parent["run"]) as recording:
-        rows = recorded_rows(recording)
-    return rows[: int(np.searchsorted(rows.iteration, plan.first))][-_REMEMBERED:]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -293,6 +295,80 @@ def test_a_restart_knows_what_was_usual_before(wild: Plant, home: Path) -> None:
     with Recording(child) as recording:
         assert recording.iterations[0] == FAULT - 10
         assert recording.alarms[0] == wild.first("loss_jump")
+
+
+def test_a_restart_from_after_the_break_is_told_at_once(planted: Planted, wild_data: Path, home: Path) -> None:
+    broken = planted("broken", source=wild_data, snapshot=150, max_iter=700)
+    child = home / "after"
+    done = restart(broken.run, "--from", 450, "--on-alarm", "stop", "--out", child)
+    assert done.code == 3, done.stderr
+    with Recording(child) as recording:
+        assert [(a.iteration, a.rule) for a in recording.alarms if a.rule == "loss_jump"] == [(450, "loss_jump")]
+        assert set(diagnose(recording, DISPLAY, read_limits()).alarms) == set(recording.alarms)
+    assert "No snapshot of this run is from before it" in done.stderr
+    again = restart(child)
+    assert again.code == 2
+    assert "nothing good to restart from" in again.stderr
+
+
+@pytest.mark.parametrize("native", [False, True], ids=["our snapshot", "caffe's snapshot"])
+def test_a_resume_just_before_the_break(planted: Planted, wild_data: Path, home: Path, native: bool) -> None:
+    until = FAULT - 8
+    before = planted(f"until-{native}", "--until", until, source=wild_data, snapshot=until)
+    state = before.run / f"snapshots/native_iter_{until}.solverstate"
+    if native:
+        caffe_train(before.solver)
+        state = home / f"until-{native}/native_iter_{until}.solverstate"
+    done = run_harness(
+        "--solver", before.solver, "--resume", state, "--on-alarm", "stop", "--out", home / f"resumed-{native}"
+    )
+    assert done.code == 3, done.stderr
+    with Recording(home / f"resumed-{native}") as recording:
+        jump = next(alarm for alarm in recording.alarms if alarm.rule == "loss_jump")
+        assert FAULT < jump.iteration <= FAULT + 3
+
+
+@pytest.mark.parametrize("later", [1, 2, 3, 5])
+def test_the_onset_of_a_run_that_stops_right_after_the_alarm(
+    planted: Planted, wild_data: Path, wild: Plant, later: int
+) -> None:
+    until = wild.first("loss_jump").iteration + later
+    plant = planted(f"stopped-{later}", "--until", until, source=wild_data)
+    assert plant.first("loss_jump") == wild.first("loss_jump")
+    assert plant.ended["onset"]["iteration"] == FAULT
+
+
+def test_interrupted_after_an_alarm(planted: Planted, wild_data: Path, wild: Plant, home: Path) -> None:
+    """Ctrl-C is what people do when they read of a divergence: the onset is not lost with it."""
+    solver, run = home / "forever.prototxt", home / "ctrl-c"
+    command_line = [sys.executable, ROOT / "harness/run.py", "--solver", solver, "--out", run]
+    text = wild.solver.read_text().replace("max_iter: 500", "max_iter: 5000000")
+    solver.write_text(text)
+    with subprocess.Popen(list(map(str, command_line)), stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if line.startswith("ALARM loss_jump"):
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == 130
+    assert json.loads((run / "run.json").read_text())["ended"]["onset"]["iteration"] == FAULT
+    assert f"Onset: iteration {FAULT}" in "".join(said[-4:])
+
+
+def test_the_sum_of_a_batch_has_no_classes(home: Path, healthy_data: Path) -> None:
+    """Without normalisation a loss of 48 images is 48 times as large: no softmax is saturated by that."""
+    text = net_text(healthy_data).replace('top: "loss" }', 'top: "loss" loss_param { normalization: NONE } }')
+    (home / "sum.prototxt").write_text(text.replace(f"batch_size: {BATCH}", "batch_size: 48"))
+    fields = {"base_lr": 0.0005, "lr_policy": '"fixed"', "power": None, "max_iter": 400, "display": DISPLAY}
+    fields |= {"test_iter": None, "test_interval": None, "snapshot": 0}
+    (home / "sum_solver.prototxt").write_text(solver_text(home / "sum.prototxt", home / "sum", **fields))
+    done = run_harness("--solver", home / "sum_solver.prototxt", "--on-alarm", "stop", "--out", home / "sum_run")
+    assert done.code == 0, done.stderr
+    with Recording(home / "sum_run") as recording:
+        assert recording.heads[0].classes is None
+        assert recording.series("loss")[0] > 70
+        assert recording.alarms == ()
 
 
 def test_a_recording_gives_the_alarms_that_its_run_gave(wild: Plant) -> None:

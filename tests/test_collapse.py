@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import ROOT, command, restart
 
+from harness.analysis.diagnosis import diagnose
 from harness.analysis.last_good import last_good
 from harness.analysis.onset import find_onset
+from harness.analysis.rules.limits import read_limits
 from harness.recording import Recording, Window
 from harness.recording.lineage import joined
 
@@ -100,6 +103,31 @@ def test_the_onset_and_the_last_good_snapshot_are_found(demo: Path) -> None:
     alone = find_onset(iterations, loss, None, None, 40)  # the loss tells it too
     assert alone is not None
     assert abs(alone.iteration - BREAK) <= 1
+
+
+def test_the_alarms_say_it_within_three_iterations(demo: Path) -> None:
+    facts = json.loads((demo / "run.json").read_text())
+    with Recording(demo) as recording:
+        alarms = recording.alarms
+        found = diagnose(recording, 40, read_limits())
+    assert (alarms[0].rule, alarms[0].subject) == ("loss_jump", "loss")
+    assert BREAK < alarms[0].iteration <= BREAK + 3
+    uniform = {alarm.subject for alarm in alarms if alarm.rule == "uniform_collapse"}
+    assert uniform == {"loss1/loss1", "loss2/loss1", "loss3/loss3"}
+    assert facts["ended"]["onset"]["iteration"] == BREAK
+    assert facts["ended"]["onset"]["blob"] == "data"  # the images themselves
+    assert facts["ended"]["onset"]["param"] == "conv1/3x3_s1/0"
+    assert set(found.alarms) == set(alarms)
+    assert found.onset is not None
+    assert (found.onset.iteration, found.onset.blob) == (BREAK, "data")
+
+
+def test_its_log_alone_says_it(demo: Path) -> None:
+    done = command(sys.executable, ROOT / "harness/readlog.py", demo / "solver.log", "--json")
+    log = json.loads(done.stdout)
+    assert (log["verdict"], log["jump_iteration"]) == ("uniform-softmax", 880)
+    assert log["onset"] == {"estimate": BREAK, "low": BREAK, "high": 880}
+    assert [(head["classes"], head["state"]) for head in log["heads"]] == 3 * [(280, "uniform")]
 
 
 @pytest.mark.parametrize("start", [200, 400, 600, 800])

@@ -21,6 +21,7 @@ from harness.recording.layout import (
     CAPTURES,
     STATS,
     Activation,
+    Alarm,
     Array,
     Head,
     Layout,
@@ -278,6 +279,19 @@ def test_refusals_say_why(tmp_path: Path, written: Path) -> None:
         file.attrs["format_version"] = 2
     with pytest.raises(RecordingError, match=r"format 2, and this harness reads up to format 1. Update the harness"):
         Recording(written)
+
+
+def test_alarms_come_back_as_they_were_raised(tmp_path: Path) -> None:
+    """A subject longer than its field is cut between two characters, not within one."""
+    long = "activation ünï" + "é" * 200
+    alarms = [Alarm(7, "loss_jump", "loss", 15.5, 8.25), Alarm(9, "dead_relu", long, 1.0, 0.999)]
+    writer = Writer.create(tmp_path / "recording.h5", layout_of(), {})
+    writer.alarms(alarms)
+    writer.close()
+    with Recording(tmp_path) as recording:
+        assert recording.alarms[0] == alarms[0]
+        assert long.startswith(recording.alarms[1].subject)
+        assert len(recording.alarms[1].subject) > 100
 
 
 def test_labelled_arrays_say_what_they_are(written: Path) -> None:

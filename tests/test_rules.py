@@ -19,7 +19,7 @@ from harness.recording.layout import Alarm, Head
 
 LIMITS = read_limits()
 HEADS = (Head("loss1/loss1", 0.3, 280), Head("loss2/loss1", 0.3, 280), Head("loss3/loss3", 1.0, 280))
-NAMES = Names(HEADS, ("conv1/0", "conv1/1", "fc/0"), ("data", "conv1", "fc"), ("conv1",))
+NAMES = Names(HEADS, ("conv1/0", "conv1/1", "fc/0"), (True, False, True), ("data", "conv1", "fc"), ("conv1",))
 LN = math.log(280)
 COUNT = 1000
 
@@ -73,7 +73,7 @@ def test_how_a_run_is_cut_changes_nothing(seed: int, cuts: list[int], at: int) -
     heads = rows.heads.copy()
     heads[at:] = LN * np.exp(0.01 * np.random.default_rng(seed).normal(size=heads[at:].shape))
     gradient = rows.gradient_l2.copy()
-    gradient[at + 5 :, 0] *= 1e5
+    gradient[at + 5 :, 0] *= 1e7
     gradient[at + 5 :, 2] = 0
     rows = changed(with_heads(rows, heads), gradient_l2=gradient)
     whole = alarms_of(rows)
@@ -84,7 +84,7 @@ def test_how_a_run_is_cut_changes_nothing(seed: int, cuts: list[int], at: int) -
     assert {"loss_jump", "vanishing_gradient", "gradient_explosion"} <= {alarm.rule for alarm in whole}
 
 
-@pytest.mark.parametrize("at", [120, 400, 999 - 30])
+@pytest.mark.parametrize("at", [150, 400, 999 - 30])
 def test_a_collapse_is_seen_in_three_iterations_and_then_named(at: int) -> None:
     rows = healthy()
     heads = rows.heads.copy()
@@ -139,9 +139,59 @@ def test_noise_about_a_collapsed_level_is_seen_by_its_median() -> None:
     loss[:500] = 0.1 + np.abs(np.random.default_rng(1).normal(0, 0.1, 500))
     rows = changed(rows, heads=loss[:, None], loss=loss)
     alarms = alarms_of(rows, names)
-    assert [alarm.rule for alarm in alarms] == ["loss_jump"] or alarms[0].rule == "loss_spike"
-    jump = next(alarm for alarm in alarms if alarm.rule == "loss_jump")
-    assert 512 <= jump.iteration <= 526
+    assert [alarm.rule for alarm in alarms] == ["loss_spike", "loss_jump"]
+    assert 512 <= alarms[1].iteration <= 551
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("classes", [2, 10])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_small_batch_is_no_divergence(seed: int, classes: int, batch: int) -> None:
+    """Right nine times out of ten, and certain: the other losses are far above ln(classes), some three in a row."""
+    random = np.random.default_rng(seed)
+    names = replace(NAMES, heads=(Head("loss", 1.0, classes),))
+    wrong = random.random((20_000, batch)) < 0.1
+    each = np.where(
+        wrong, random.exponential(2 * math.log(classes), wrong.shape) + 1, random.exponential(0.05, wrong.shape)
+    )
+    loss = np.maximum(math.log(classes) * np.exp(-np.arange(20_000) / 100), each.mean(axis=1))
+    rows = changed(healthy(20_000), heads=loss[:, None], loss=loss)
+    assert [alarm.rule for alarm in alarms_of(rows, names) if LIMITS.stops(alarm.rule)] == []
+
+
+@pytest.mark.parametrize(("before", "after", "classes"), [(0.6, 4.0, 280), (0.01, 0.2, 2)])
+def test_damage_below_the_know_nothing_loss_takes_a_window(before: float, after: float, classes: int) -> None:
+    names = replace(NAMES, heads=(Head("loss", 1.0, classes),))
+    level = np.where(np.arange(COUNT) < 500, before, after)
+    loss = level * np.exp(0.1 * np.random.default_rng(1).normal(size=COUNT))
+    loss[0] = math.log(classes)
+    alarms = alarms_of(changed(healthy(), heads=loss[:, None], loss=loss), names)
+    assert [alarm.rule for alarm in alarms] == ["loss_jump"]
+    assert 600 < alarms[0].iteration <= 700
+
+
+@pytest.mark.parametrize("healthy_ones", [3, 8, 12])
+def test_a_break_soon_after_a_resume(healthy_ones: int) -> None:
+    rows = healthy(400, first=119_000)[300:]
+    heads = rows.heads.copy()
+    heads[healthy_ones:] = LN * np.exp(0.01 * np.random.default_rng(1).normal(size=heads[healthy_ones:].shape))
+    alarms = alarms_of(with_heads(rows, heads))
+    broken = int(rows.iteration[healthy_ones])
+    jump = next(alarm.iteration for alarm in alarms if alarm.rule == "loss_jump")
+    assert broken <= jump <= broken + (2 if healthy_ones > 5 else 200)
+
+
+def test_what_was_usual_comes_from_the_run_before() -> None:
+    rows = healthy(seed=3)
+    heads = rows.heads.copy()
+    heads[502:] = LN * np.exp(0.01 * np.random.default_rng(1).normal(size=heads[502:].shape))
+    rows = with_heads(rows, heads)
+    watch = Watch(NAMES, LIMITS)
+    watch.remember(rows[:501])
+    assert found(watch.take(rows[501:]))[0] == (504, "loss_jump", "loss")
+    watch = Watch(NAMES, LIMITS)
+    watch.remember(rows[:600])  # broken already: that is told at once
+    assert found(watch.take(rows[600:]))[0][:2] == (600, "loss_jump")
 
 
 def test_a_loss_without_classes_has_its_start_for_a_limit() -> None:
@@ -249,7 +299,26 @@ def test_dead_relus_are_told_once() -> None:
     looks[5:, 1, 2] = 1.0
     looks[5:, 2, 2] = 1.0  # no ReLU
     alarms = Watch(NAMES, LIMITS).take(rows, taken, looks)
-    assert found(alarms) == [(50, "dead_relu", "conv1")]
+    assert found(alarms) == [(60, "dead_relu", "conv1")]  # the second look
+    looks[:, 1, 2] = 1.0
+    assert found(Watch(NAMES, LIMITS).take(rows, taken, looks)) == [(0, "dead_relu", "conv1")]
+
+
+def test_an_activation_alone_that_is_not_finite() -> None:
+    looks = np.zeros((2, 3, 4))
+    looks[1, 2, 3] = 5
+    alarms = Watch(NAMES, LIMITS).take(healthy(100), np.array([40, 60]), looks)
+    assert found(alarms) == [(60, "non_finite", "activation fc")]
+
+
+def test_limits_longer_than_the_window_work() -> None:
+    rows = healthy()
+    heads = rows.heads.copy()
+    heads[500:] = LN
+    jump, collapse = replace(LIMITS.loss_jump, level=400), replace(LIMITS.uniform_collapse, iterations=300)
+    limits = replace(LIMITS, loss_jump=jump, uniform_collapse=collapse)
+    alarms = alarms_of(with_heads(rows, heads), limits=limits)
+    assert {alarm.rule for alarm in alarms} == {"loss_jump", "uniform_collapse"}
 
 
 def test_a_rule_that_is_switched_off_is_silent() -> None:

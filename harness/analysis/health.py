@@ -13,15 +13,18 @@ from harness.analysis.last_good import last_good
 from harness.analysis.onset import Onset, find_onset, norm, span_of
 from harness.analysis.place import placed
 from harness.analysis.rules.limits import Limits
-from harness.analysis.rules.rows import Rows, names_of, rows_of
+from harness.analysis.rules.rows import Rows, names_of, no_rows, rows_of
 from harness.analysis.rules.standing import stands
 from harness.analysis.rules.watch import Watch
+from harness.analysis.rules.words import sentence
 from harness.recording.layout import ACTIVATION_STATS, Alarm, Layout
+from harness.recording.outcome import Divergence
 
 Floats = npt.NDArray[np.float64]
 
 # A divergence is seen only some display intervals after it began; until then a snapshot before it must be there still.
 _UNSEEN = 10
+_PLACING = 100  # iterations in which an onset's first blobs are looked for
 _LOOKS = 200  # at the activations, that are remembered
 
 
@@ -34,9 +37,6 @@ class Health:
     def __init__(self, display: int, first: int, limits: Limits, earlier: Rows | None = None) -> None:
         self._span, self._first, self._limits = span_of(display), first, limits
         self._earlier = earlier
-        self._loss: list[float] = []
-        self._gradient: list[float] = []  # the length of the whole
-        self._nonfinite: list[float] = []
         self._divergences: list[Alarm] = []
         self._placed: Onset | None = None
 
@@ -44,8 +44,13 @@ class Health:
         """The nets are built."""
         self._layout, self._names = layout, names_of(layout)
         self._watch = Watch(self._names, self._limits)
-        if self._earlier is not None and self._earlier.fits(self._names):
-            self._watch.take(self._earlier)
+        known, self._earlier = self._earlier, None
+        if known is None or not known.fits(self._names):
+            known = no_rows(self._names)
+        self._watch.remember(known)
+        self._loss, self._gradient = known.loss.tolist(), norm(known.gradient_l2).tolist()
+        self._nonfinite = known.gradient_nonfinite.sum(axis=1).tolist()
+        self._iterations = known.iteration.tolist()
         self._taken, self._values = np.empty(0, np.int64), np.empty((0, len(layout.activations), len(ACTIVATION_STATS)))
         self._looked = 0
 
@@ -53,18 +58,20 @@ class Health:
         """The alarms of iterations that were made (records of Layout.frame_dtype), and of (S, A, 4) statistics of the
         net's blobs at the iterations `taken`."""
         rows = rows_of(frames, self._layout)
+        self._iterations += rows.iteration.tolist()
         self._loss += rows.loss.tolist()
         self._gradient += norm(rows.gradient_l2).tolist()
         self._nonfinite += rows.gradient_nonfinite.sum(axis=1).tolist()
-        self._taken, self._values = (
-            np.append(self._taken, taken).astype(np.int64),
-            np.concatenate([self._values, values]),
-        )
+        self._taken = np.append(self._taken, taken).astype(np.int64)
+        self._values = np.concatenate([self._values, values])
         # an iteration's activations come before its frame
         known = int(np.searchsorted(self._taken, self.last, side="right"))
         new = slice(self._looked, known)
         alarms = self._watch.take(rows, self._taken[new], self._values[new])
-        self._divergences += [alarm for alarm in alarms if self.stops(alarm)]
+        diverged = [alarm for alarm in alarms if self.stops(alarm)]
+        self._divergences += diverged
+        if diverged or (self._placed is not None and self.last - self._placed.iteration < _PLACING):
+            self.onset()  # while the iterations around it are still remembered
         drop = max(0, known - _LOOKS)
         self._taken, self._values, self._looked = self._taken[drop:], self._values[drop:], known - drop
         return alarms
@@ -76,24 +83,35 @@ class Health:
     @property
     def last(self) -> int:
         """The last iteration known."""
-        return self._first + len(self._loss) - 1
+        return int(self._iterations[-1]) if self._iterations else self._first - 1
 
     def onset(self) -> Onset | None:
         """Where it began to diverge, as far as that can be seen now."""
-        iterations, loss = np.arange(self._first, self.last + 1), np.array(self._loss)
         gradient, nonfinite = np.array(self._gradient)[:, None], np.array(self._nonfinite)[:, None]
         last = self._watch.recent[-self._span :]
         standing = [alarm for alarm in self._divergences if stands(alarm, last, self._names)]
+        iterations, loss = np.array(self._iterations, np.int64), np.array(self._loss)
         onset = find_onset(iterations, loss, gradient, nonfinite, self._span, standing=standing)
-        if onset is not None and (self._placed is None or self._placed.iteration != onset.iteration):
-            # while the iterations around it are still remembered
+        if onset is None:
+            return None
+        if self._placed is None or self._placed.iteration != onset.iteration or not self._placed.is_placed:
             self._placed = placed(onset, self._watch.recent, self._taken, self._values, self._names)
-        return replace(onset, blob=self._placed.blob, param=self._placed.param) if onset and self._placed else None
+        return replace(onset, blob=self._placed.blob, param=self._placed.param)
 
     def verdict(self) -> dict[str, Any]:
         """What is known so far, for the JSON beside a snapshot and for run.json."""
         onset = self.onset()
         return {"through": self.last, "onset": asdict(onset) if onset else None}
+
+    def divergence(self, snapshots: Sequence[int], alarm: Alarm | None) -> Divergence | None:
+        """The divergence that stands now, or that `alarm` stopped the run for; `snapshots` are iterations."""
+        onset = self.onset()
+        if onset is None and alarm is not None:
+            onset = Onset(alarm.iteration, f"{alarm.rule}: {sentence(alarm, self._names)}")
+        if onset is None:
+            return None
+        choice = last_good(snapshots, onset, self._span, self._first, self.last)
+        return Divergence(asdict(onset), choice.iteration if choice else None)
 
     def kept(self, snapshots: Sequence[int], newest: int) -> set[int]:
         """The iterations of `snapshots` to keep: the `newest` ones, and all that may turn out to be the last good one.

@@ -34,6 +34,11 @@ class Onset:
     blob: str | None = None
     param: str | None = None
 
+    @property
+    def is_placed(self) -> bool:
+        """Are both known?"""
+        return self.blob is not None and self.param is not None
+
 
 @dataclass(frozen=True)
 class _Levels:
@@ -81,8 +86,10 @@ def find_onset(
         standing: alarms of divergences whose damage is still there; no onset comes after the first of them.
     """
     onset = _lasting_damage(iterations, loss, gradient_l2, nonfinite, span, labels)
-    if standing and (onset is None or onset.iteration > standing[0].iteration):
-        return _onset_before(iterations, loss, standing[0], span)
+    if standing:
+        young = len(loss) and iterations[-1] - standing[0].iteration < _SHORTEST
+        if onset is None or onset.iteration > standing[0].iteration or (young and np.isfinite(loss[-1])):
+            return _onset_before(iterations, loss, standing[0], span)
     return onset
 
 
@@ -121,7 +128,7 @@ def _onset_before(iterations: npt.NDArray[np.integer], loss: Floats, alarm: Alar
     limit = (
         float(np.median(loss[first : max(first + 1, row - width)])) + float(np.median(loss[row : row + width]))
     ) / 2
-    row = _first_excursion(loss, None, min(row, first + _parting(loss[first : row + 1], limit)), width, _GAP)
+    row = _first_excursion(loss, None, min(row, first + _parting(loss[first : row + 1], limit)), width, _BROKEN_GAP)
     return Onset(
         int(iterations[row]), f"{_loss_sentence(loss, row, width)}; {alarm.rule} at iteration {alarm.iteration}"
     )

@@ -41,14 +41,22 @@ class Opening:
 
 
 @dataclass(frozen=True)
+class Divergence:
+    """What a run that diverged has to say: its onset (as in run.json: iteration, reason, blob, param), and the newest
+    snapshot from before it (None: there is none)."""
+
+    onset: dict[str, Any]
+    last_good: int | None
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a run ended: the exit code, one sentence, and what Caffe itself said when it died.
 
-    `onset` is the iteration whose update began a divergence that stands, and why it is that one, as in run.json; None
-    for a healthy run.
+    `divergence` is None for a run that was healthy, or is again.
     """
 
     code: Exit
     sentence: str
     last_words: tuple[str, ...] = ()
-    onset: dict[str, Any] | None = None
+    divergence: Divergence | None = None

@@ -175,6 +175,12 @@ class Recording:
         return tuple(json.loads(self._file.attrs.get("relus", "[]")))
 
     @property
+    def goes_on_from(self) -> Path | None:
+        """The run directory that recorded the iterations before this one's first; None where there is none."""
+        run = str(self._file.attrs.get("goes_on_from", "null"))
+        return None if run == "null" else Path(run)
+
+    @property
     def alarms(self) -> tuple[Alarm, ...]:
         """The alarms of the run, in the order in which they were raised."""
         return tuple(
@@ -194,23 +200,27 @@ class Recording:
         """(T,) the iterations recorded."""
         return np.asarray(self._file["iteration"][: self._rows()], np.int64)
 
-    def series(self, name: str) -> npt.NDArray[Any]:
-        """(T,) lr, loss, smoothed_loss, seconds or digest."""
+    def series(self, name: str, rows: slice = slice(None)) -> npt.NDArray[Any]:
+        """(T,) lr, loss, smoothed_loss, seconds or digest; of the iterations in `rows`, here and below."""
         if name not in _SERIES:
             raise RecordingError(f"{self.path}: no series {name!r}. {nearest(name, _SERIES)}")
-        return np.asarray(self._file[name][: self._rows()])
+        return np.asarray(self._file[name][self._in(rows)])
 
-    def output(self, name: str) -> npt.NDArray[np.float32]:
+    def output(self, name: str, rows: slice = slice(None)) -> npt.NDArray[np.float32]:
         """(T, n) the output blob `name` of the train net."""
         path = self._output_path(self._file["output"], name)
-        return np.asarray(self._file["output"][path][: self._rows()])
+        return np.asarray(self._file["output"][path][self._in(rows)])
 
-    def stat(self, name: str) -> Labelled:
+    def stat(self, name: str, rows: slice = slice(None)) -> Labelled:
         """(T, P) a statistic of every param blob; labels are `layer/index`, as in `conv1/7x7_s2/0`."""
         if name not in fmt.STATS:
             raise RecordingError(f"{self.path}: no statistic {name!r}. {nearest(name, fmt.STATS)}")
         labels = tuple(p.label for p in self.params)
-        return Labelled(self._file["stat"][name][: self._rows()], self.iterations, labels, ("iteration", "param"))
+        values, iterations = self._file["stat"][name][self._in(rows)], self.series("iteration", rows)
+        return Labelled(values, iterations, labels, ("iteration", "param"))
+
+    def _in(self, rows: slice) -> slice:
+        return slice(*rows.indices(self._rows()))
 
     def _rows(self) -> int:
         # a live file may be read between two datasets of the same row
@@ -315,4 +325,4 @@ def _output_names(group: h5py.Group) -> tuple[str, ...]:
 
 
 def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+    return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -170,12 +170,13 @@ class Writer:
             _extend(rows, np.array([iteration]))
 
     def alarms(self, alarms: Sequence[Alarm]) -> None:
-        """What the rules found."""
-        if not alarms:
-            return
+        """What the rules found; it is in the file when this returns."""
+        dataset = self._file["alarm"]
+        rows = np.array([(a.iteration, a.rule, _cut(a.subject), a.value, a.limit) for a in alarms], dataset.dtype)
+        self.reserve(rows.nbytes)
         with _disk_errors(self.path):
-            rows = [(a.iteration, a.rule.encode(), a.subject.encode(), a.value, a.limit) for a in alarms]
-            _extend(self._file["alarm"], np.array(rows, self._file["alarm"].dtype))
+            _extend(dataset, rows)
+        self.flush()
 
     def flush(self) -> None:
         """Everything appended so far is in the file, for readers and for whoever comes after a kill."""
@@ -239,6 +240,11 @@ def _last(rows: h5py.Dataset) -> int:
 
 def _chunk_bytes(dataset: h5py.Dataset) -> int:
     return int(math.prod(dataset.chunks) * dataset.dtype.itemsize)
+
+
+def _cut(text: str) -> bytes:
+    """As much of `text` as an alarm's subject has room for."""
+    return text.encode()[:256].decode(errors="ignore").encode()
 
 
 def _extend(dataset: h5py.Dataset, rows: npt.NDArray[np.generic]) -> None:

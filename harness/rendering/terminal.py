@@ -25,8 +25,8 @@ from rich.text import Text
 from harness.analysis.progress import HeadNow, Progress, progress
 from harness.recording.consumer import Event, Frames, Note, TestPass
 from harness.recording.layout import Alarm, Layout
-from harness.recording.outcome import Opening, Outcome
-from harness.rendering.alarms import alarm_lines, onset_lines
+from harness.recording.outcome import Divergence, Opening, Outcome
+from harness.rendering.alarms import alarm_lines, divergence_lines
 
 _PLAIN_EVERY = 10.0  # seconds between plain lines
 
@@ -43,6 +43,7 @@ class Terminal:
         self._now: Progress | None = None
         self._test: str | None = None
         self._explained: set[str] = set()  # rules
+        self._diverged = False
         self._bytes = 0
         self._said = 0.0  # when the last plain line was said, and of which iteration
         self._said_of = -1
@@ -86,11 +87,17 @@ class Terminal:
             if text:
                 self.say(text)
 
-    def alarms(self, alarms: Sequence[Alarm]) -> None:
+    def alarms(self, alarms: Sequence[Alarm], grave: Sequence[Alarm], divergence: Divergence | None) -> None:
+        """After a divergence, what follows from it would fill the screen: of other rules only the first is shown."""
         assert self._opening is not None
-        for line in alarm_lines(alarms, self._opening, self._explained):
+        new = [alarm for alarm in alarms if alarm in grave or alarm.rule not in self._explained]
+        for line in alarm_lines(new if self._diverged else alarms, grave, self._opening, self._explained):
             self._print(line)
         self._explained |= {alarm.rule for alarm in alarms}
+        if divergence is not None and not self._diverged:
+            for line in divergence_lines(divergence, self._opening):
+                self._print(line)
+        self._diverged = self._diverged or bool(grave)
 
     def tick(self, recorded_bytes: int) -> None:
         self._bytes = recorded_bytes
@@ -110,8 +117,8 @@ class Terminal:
             self.say(_plain_line(self._now, self._opening, self._bytes))
         for line in outcome.last_words:
             self.say(f"Caffe said: {line}")
-        if outcome.onset is not None and self._opening is not None:
-            for text in onset_lines(outcome.onset, self._opening):
+        if outcome.divergence is not None and self._opening is not None:
+            for text in divergence_lines(outcome.divergence, self._opening):
                 self._print(text)
         style = "bold green" if outcome.code == 0 else "bold yellow" if outcome.code == 130 else "bold red"
         self._print(Text(outcome.sentence, style=style))

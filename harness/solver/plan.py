@@ -152,6 +152,7 @@ def make_plan(
         "weights": list(start.weights),
         "resume": str(start.state.path) if start.state else None,
         "parent": parent,
+        "goes_on_from": _goes_on_from(start, parent),
         "point": point.to_json(),
         "step": start.step,
         "first": first,
@@ -184,6 +185,16 @@ def make_plan(
         facts=facts,
         remarks=tuple(_remarks(facts, windows, exact)),
     )
+
+
+def _goes_on_from(start: Start, parent: Mapping[str, Any] | None) -> str | None:
+    """The run that recorded the iterations before the first one: the parent, or the one that a snapshot lies in."""
+    if parent is not None:
+        return str(Path(parent["run"]).absolute())
+    if start.state is None or start.about is None:
+        return None
+    run = start.state.path.absolute().parents[1]
+    return str(run) if (run / "recording.h5").is_file() else None
 
 
 def _not_exact(problem: Problem, start: Start, point: Point, facts: Mapping[str, Any]) -> list[str]:

@@ -11,23 +11,19 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from harness.recording import rundir
-from harness.recording.consumer import Activations, Consumer, End, Event, Frames, Note
+from harness.recording.consumer import Consumer, End, Event, Frames, Note
 from harness.recording.errors import BadInput, RecordingFailed
 from harness.recording.layout import Alarm, Layout
-from harness.recording.outcome import Exit, Opening, Outcome
+from harness.recording.outcome import Divergence, Exit, Opening, Outcome
 from harness.recording.ring import Request, Ring
 from harness.recording.writer import HEADROOM, Writer
+from harness.solver.judging import Judge, Judging
 from harness.solver.launch import solver_process
 from harness.solver.plan import Plan
-from harness.solver.snapshots import note_health, remove
 from harness.solver.solverlog import SolverLog
 
 _DRAIN_EVERY = 0.5  # seconds; each drain is one flush, whose cost the solver feels on a small machine
@@ -42,7 +38,7 @@ class Display(Protocol):
 
     def event(self, event: Event) -> None: ...
 
-    def alarms(self, alarms: Sequence[Alarm]) -> None: ...
+    def alarms(self, alarms: Sequence[Alarm], grave: Sequence[Alarm], divergence: Divergence | None) -> None: ...
 
     def say(self, text: str) -> None: ...
 
@@ -51,32 +47,13 @@ class Display(Protocol):
     def finish(self, outcome: Outcome) -> None: ...
 
 
-class Judge(Protocol):
-    """Whoever knows how healthy a run is."""
-
-    def begin(self, layout: Layout) -> None: ...
-
-    def take(
-        self, frames: npt.NDArray[np.void], taken: Sequence[int], values: npt.NDArray[np.float64]
-    ) -> Sequence[Alarm]: ...
-
-    def stops(self, alarm: Alarm) -> bool: ...
-
-    @property
-    def last(self) -> int: ...
-
-    def verdict(self) -> dict[str, Any]: ...
-
-    def kept(self, snapshots: Sequence[int], newest: int) -> set[int]: ...
-
-
 class Session:
     """One run of `plan`, shown on `display`; `judge` says what becomes of its snapshots."""
 
     def __init__(self, plan: Plan, display: Display, judge: Judge) -> None:
         self.plan = plan
         self.display = display
-        self.judge = judge
+        self.judging = Judging(judge, plan.out / "snapshots", plan.keep_snapshots)
         self.facts = dict(plan.facts)
         self.ring = Ring.create(plan.ring_bytes)
         self.consumer = Consumer(self.ring, self._open_writer)
@@ -84,9 +61,6 @@ class Session:
         self.failure: RecordingFailed | None = None
         self.refusal: str | None = None
         self.end: End | None = None
-        self.snapshots: dict[int, Path] = {}  # by iteration, the JSON beside each
-        self.unjudged: dict[int, Path] = {}  # new ones
-        self.seen: list[Frames | Activations] = []  # by nobody who judges
         self.diverged: Alarm | None = None  # at which the run is stopped
 
     def run(self) -> Outcome:
@@ -166,7 +140,7 @@ class Session:
                 pass
             self.ring.release()
         self._judge()
-        self._judge_snapshots()
+        self.judging.judge_snapshots(self.display.say)
         writer = self.consumer.writer
         self.display.tick(writer.path.stat().st_size if writer else 0)
 
@@ -176,8 +150,7 @@ class Session:
             self.display.say(str(failure))
 
     def _take(self, event: Event, process: subprocess.Popen[bytes]) -> None:
-        if isinstance(event, Frames | Activations):
-            self.seen.append(event)
+        self.judging.see(event)
         if isinstance(event, Layout):
             self._begin(event)
         elif isinstance(event, Frames):
@@ -187,8 +160,6 @@ class Session:
             self.refusal = event.facts["message"]
         elif isinstance(event, Note) and event.what == "blas":
             self.facts["blas"] = event.facts
-        elif isinstance(event, Note) and event.what == "snapshot":
-            self.unjudged[event.facts["iteration"]] = self.plan.out / "snapshots" / event.facts["about"]
         elif isinstance(event, Note) and event.what == "replayed":
             self.facts["replayed"] = event.facts
         elif isinstance(event, Note) and event.what == "not exact":
@@ -204,53 +175,24 @@ class Session:
 
     def _judge(self) -> None:
         """What do the rules say of the iterations that have come?"""
-        frames = [event.rows for event in self.seen if isinstance(event, Frames)]
-        looks = [event for event in self.seen if isinstance(event, Activations)]
-        writer, self.seen = self.consumer.writer, []
-        if writer is None or not (frames or looks):
-            return
-        rows = np.concatenate(frames) if frames else np.empty(0, writer.layout.frame_dtype)
-        values = [look.values for look in looks] or [np.empty((0, len(writer.layout.activations), 4))]
-        taken = [iteration for look in looks for iteration in look.iterations]
-        alarms = self.judge.take(rows, taken, np.concatenate(values))
-        if alarms:
-            self._raise(alarms, writer)
-        self.ring.judged = self.judge.last + 1
-
-    def _raise(self, alarms: Sequence[Alarm], writer: Writer) -> None:
-        self.display.alarms(alarms)
-        if self.failure is None:
+        alarms, grave = self.judging.alarms()
+        if alarms and self.consumer.writer is not None and self.failure is None:
             try:
-                writer.alarms(alarms)
+                self.consumer.writer.alarms(alarms)
             except RecordingFailed as failure:
                 self._fail(failure)
-        diverged = [alarm for alarm in alarms if self.judge.stops(alarm)]
-        if diverged and self.plan.on_alarm == "stop" and self.ring.request is Request.GO:
-            self.diverged = diverged[0]
+        if alarms:
+            self.display.alarms(alarms, grave, self.judging.divergence(grave[0]) if grave else None)
+        if grave and self.plan.on_alarm == "stop" and self.ring.request is Request.GO:
+            self.diverged = grave[0]
             self.ring.request = Request.STOP
-            self.display.say("Diverged: finishing the iteration, taking a snapshot, stopping (--on-alarm stop).")
-
-    def _judge_snapshots(self) -> None:
-        """Say of the new snapshots how healthy the run is, and remove old ones; all frames there are were taken."""
-        if not self.unjudged:
-            return
-        try:
-            verdict = self.judge.verdict()
-            for path in self.unjudged.values():
-                note_health(path, verdict)
-            self.snapshots |= self.unjudged
-            if self.plan.keep_snapshots is not None:
-                keep = self.judge.kept(list(self.snapshots), self.plan.keep_snapshots)
-                for iteration in self.snapshots.keys() - keep:
-                    remove(self.snapshots.pop(iteration))
-        except OSError as error:  # the snapshots themselves are whole
-            self.display.say(f"{error.filename}: a snapshot was not judged, or not removed ({error.strerror})")
-        self.unjudged = {}
+            self.display.say("Diverged: finishing the iteration, and stopping with a snapshot (--on-alarm stop).")
+        if self.consumer.writer is not None:
+            self.ring.judged = max(self.judging.next, 0)
 
     def _begin(self, layout: Layout) -> None:
         """The nets are built and the recording is laid out: say how large it will be, and let it train."""
         plan = self.plan
-        self.judge.begin(layout)
         if layout.windows:
             self.ring.take_pages()
         rate = plan.solver.base_lr
@@ -304,29 +246,27 @@ class Session:
                 signal.signal(number, handler)
 
     def _outcome(self, process: subprocess.Popen[bytes]) -> Outcome:
-        out, code = self.plan.out, process.returncode
+        code = process.returncode
         if self.refusal is not None:
             return Outcome(Exit.BAD_INPUT, self.refusal)
         last = self.consumer.writer.last_iteration if self.consumer.writer else -1
-        upto = f"{out / 'recording.h5'} holds every iteration up to {last}" if last >= 0 else "no iteration was made"
+        recording = self.plan.out / "recording.h5"
+        upto = f"{recording} holds every iteration up to {last}" if last >= 0 else "no iteration was made"
+        divergence = self.judging.divergence(self.diverged)
         if self.failure is not None:
-            return Outcome(Exit.RECORDING_FAILED, str(self.failure))
+            return Outcome(Exit.RECORDING_FAILED, str(self.failure), divergence=divergence)
         stopped = code == 0 or self.interrupts > 1  # else it died of something else before it could stop
-        if self.interrupts and stopped and not (self.end and self.end.facts["iteration"] >= self.plan.until):
-            return Outcome(Exit.INTERRUPTED, f"Interrupted; {upto}")
+        at = self.end.facts["iteration"] if self.end else -1
         if self.diverged is not None and self.end is not None:
-            alarm, at = self.diverged, self.end.facts["iteration"]
-            why = f"Diverged ({alarm.rule} at iteration {alarm.iteration}), stopped before iteration {at}; {upto}"
-            return Outcome(Exit.DIVERGED, why, onset=self._onset())
+            why = f"Diverged ({self.diverged.rule} at iteration {self.diverged.iteration})"
+            return Outcome(Exit.DIVERGED, f"{why}, stopped before iteration {at}; {upto}", divergence=divergence)
+        if self.interrupts and stopped and at < self.plan.until:
+            return Outcome(Exit.INTERRUPTED, f"Interrupted; {upto}", divergence=divergence)
         if self.end is None:
             how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
             words = tuple(self.log.last_words())
-            return Outcome(Exit.SOLVER_DIED, f"The solver process died ({how}); {upto}", words, self._onset())
-        return Outcome(Exit.DONE, f"Done: iteration {self.end.facts['iteration']}; {upto}", onset=self._onset())
-
-    def _onset(self) -> dict[str, Any] | None:
-        onset: dict[str, Any] | None = self.judge.verdict()["onset"] if self.consumer.writer else None
-        return onset
+            return Outcome(Exit.SOLVER_DIED, f"The solver process died ({how}); {upto}", words, divergence)
+        return Outcome(Exit.DONE, f"Done: iteration {at}; {upto}", divergence=divergence)
 
     def _close_recording(self) -> None:
         writer = self.consumer.writer
@@ -348,7 +288,7 @@ class Session:
 
     def _ended(self, outcome: Outcome) -> dict[str, Any]:
         ended: dict[str, Any] = {"code": int(outcome.code), "how": outcome.sentence, "at": time.strftime("%FT%T%z")}
-        ended["onset"] = outcome.onset
+        ended["onset"] = outcome.divergence.onset if outcome.divergence else None
         if outcome.last_words:
             ended["last_words"] = list(outcome.last_words)
         return ended | (self.end.facts if self.end else {})

@@ -18,7 +18,7 @@ def dead_relu(values: npt.NDArray[np.float64], names: Names, limit: DeadRelu) ->
     columns = [column for column, blob in enumerate(names.blobs) if blob in names.relus]
     zeros = values[:, columns, _STAT["zero_fraction"]]
     subjects = tuple(names.blobs[column] for column in columns)
-    return Hits("dead_relu", subjects, zeros >= limit.zeros, zeros, np.full(zeros.shape, limit.zeros))
+    return Hits("dead_relu", subjects, zeros >= limit.zeros, zeros, np.full(zeros.shape, limit.zeros), in_a_row=2)
 
 
 def non_finite(values: npt.NDArray[np.float64], names: Names, limit: Rule) -> Hits:

@@ -7,11 +7,13 @@ import numpy as np
 from harness.analysis.rules.block import Block, Hits
 from harness.analysis.rules.limits import FarGradient, Rule, WeightUpdateRatio
 
+_LEARNED = 0.05  # of what there is to lose: with a loss below, gradients vanish because nothing is left to learn
+
 
 def gradient_explosion(block: Block, limit: FarGradient) -> Hits:
     """Far longer than the longest of the last window."""
     gradient = block.rows.gradient_l2
-    bound = limit.factor * block.usual.gradient_max if block.usual else np.full(gradient.shape[1], np.inf)
+    bound = limit.factor * block.usual.gradient_max if block.usual else np.full(gradient.shape[1], np.nan)
     hit = np.isfinite(gradient) & (gradient > bound) & (bound > 0)
     return Hits(
         "gradient_explosion", block.names.params, hit, gradient, np.broadcast_to(bound, hit.shape), limit.iterations
@@ -19,22 +21,23 @@ def gradient_explosion(block: Block, limit: FarGradient) -> Hits:
 
 
 def vanishing_gradient(block: Block, limit: FarGradient) -> Hits:
-    """Far shorter than usual, or gone."""
+    """Far shorter than usual, or gone, while there is something left to learn."""
     gradient = block.rows.gradient_l2
-    bound = limit.factor * block.usual.gradient_median if block.usual else np.zeros(gradient.shape[1])
-    hit = gradient < bound
+    bound = limit.factor * block.usual.gradient_median if block.usual else np.full(gradient.shape[1], np.nan)
+    loss = np.median(block.last(block.rows.loss, block.before.loss, limit.iterations), axis=1)
+    hit = (gradient < bound) & (loss > _LEARNED * block.scale)[:, None]
     return Hits(
         "vanishing_gradient", block.names.params, hit, gradient, np.broadcast_to(bound, hit.shape), limit.iterations
     )
 
 
 def weight_update_ratio(block: Block, limit: WeightUpdateRatio) -> Hits:
-    """‖update‖ / ‖weight‖ of one iteration."""
+    """‖update‖ / ‖weight‖ of one iteration. (Not of biases, which are near 0 by nature.)"""
     weight, update = block.rows.weight_l2, block.rows.update_l2
     with np.errstate(all="ignore"):
         ratio = np.where(weight > 0, update / weight, 0.0)
     late = block.rows.iteration - block.past.first >= limit.after
-    hit = late[:, None] & np.isfinite(ratio) & (ratio > limit.largest)
+    hit = late[:, None] & np.array(block.names.matrices, bool) & np.isfinite(ratio) & (ratio > limit.largest)
     bound = np.full(ratio.shape, limit.largest)
     return Hits("weight_update_ratio", block.names.params, hit, ratio, bound, limit.iterations)
 

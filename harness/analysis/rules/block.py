@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.analysis.rules.limits import Limits
+from harness.analysis.rules.limits import Limits, LossJump
 from harness.analysis.rules.rows import Floats, Names, Rows
 
+LEAST = 5  # losses before which nothing is usual
+_FEW = 20  # the same for gradients
 _SIGMA = 1.4826  # standard deviations in a MAD, of normal noise
+_CHANCES = 100  # losses: if one of them is that high, three in a row come by chance once in a million iterations
+_STILL = 0.9  # a level that has fallen to less, from one half of a window to the next, is on its way down
 
 
 @dataclass(frozen=True)
 class Usual:
     """What was usual in the last window of iterations."""
 
-    loss_median: float
-    loss_far: float  # so many standard deviations of its noise above it
-    gradient_median: Floats  # (P,)
-    gradient_max: Floats  # (P,)
+    level: float  # median of the last losses
+    noise: float  # a standard deviation of single losses
+    losses: Floats  # (at most _CHANCES,) single ones, but for the very last
+    settled: float  # the level of the last half of the window, if it no longer falls; NaN if it does
+    gradient_median: Floats  # (P,) NaN while too few are known
+    gradient_max: Floats  # (P,) likewise
 
 
 @dataclass(frozen=True)
 class Past:
-    """What a rule must remember of a run for longer than a window."""
+    """What a rule must remember of a run for longer than a window; NaN (or infinite) while it is not known."""
 
-    first: int  # the run's first iteration
-    start: float  # median of its first losses
-    best: float  # the lowest level of the loss, NaN while none is known
-    calm: float  # the lowest loss that was ever far above a level, likewise
-    best_heads: Floats  # (H,) the lowest level of each head
+    first: int = 0  # the run's first iteration
+    start: float = np.nan  # the level of its first losses
+    lowest: float = np.nan  # the lowest level of the loss
+    best: float = np.nan  # the same since the last alarm about it, as what follows
+    far: float = np.nan  # the lowest that was ever far above a level, for a single loss
+    level_far: float = np.nan  # the same for a level
+    best_heads: Floats = field(default_factory=lambda: np.empty(0))  # (H,) the lowest level of each head
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,12 @@ class Block:
     usual: Usual | None
     past: Past
     names: Names
+
+    @property
+    def scale(self) -> float:
+        """What there is to lose: the loss of knowing nothing, or without classes that of the start."""
+        known = self.names.know_nothing
+        return known if known is not None else abs(self.past.start)
 
     @staticmethod
     def last(rows: Floats, before: Floats, count: int) -> Floats:
@@ -68,19 +82,39 @@ class Hits:
 
 
 def usual_of(before: Rows, limits: Limits) -> Usual | None:
-    """What is usual, or None where a tenth of a window has not passed."""
-    loss = before.loss[-limits.loss_jump.window :]
-    loss = loss[np.isfinite(loss)]
-    if len(before) < limits.loss_jump.window // 10 or not len(loss):
+    """What is usual, or None where next to nothing has passed."""
+    window, level = limits.loss_jump.window, limits.loss_jump.level
+    loss = before.loss[np.isfinite(before.loss)][-window:]
+    if len(loss) < LEAST:
         return None
-    median = float(np.median(loss))
     # from one iteration to the next, so that a loss on its way down is not taken for a noisy one
-    sigma = _SIGMA * float(np.median(np.abs(np.diff(loss)))) / np.sqrt(2) if len(loss) > 1 else 0.0
-    high = before.gradient_l2[-limits.gradient_explosion.window :]
+    noise = _SIGMA * float(np.median(np.abs(np.diff(loss)))) / np.sqrt(2)
+    older, newer = np.median(loss[: window // 2]), np.median(loss[-(window // 2) :])
+    settled = len(loss) == window and newer >= _STILL * older
+    # the last of a row that goes on must not say what is usual
+    high = before.gradient_l2[: len(before) - limits.gradient_explosion.iterations + 1]
+    high = high[-limits.gradient_explosion.window :]
     low = before.gradient_l2[-limits.vanishing_gradient.window :]
+    unknown = np.full(high.shape[1], np.nan)
     return Usual(
-        loss_median=median,
-        loss_far=median + limits.loss_jump.sigmas * sigma,
-        gradient_median=np.median(low, axis=0),
-        gradient_max=high.max(axis=0, initial=0),
+        level=float(np.median(loss[-level:])),
+        noise=noise,
+        losses=before.loss[: len(before) - limits.loss_jump.iterations + 1][-_CHANCES:],
+        settled=float(min(older, newer)) if settled else np.nan,
+        gradient_median=np.median(low, axis=0) if len(low) >= _FEW else unknown,
+        gradient_max=high.max(axis=0) if len(high) >= _FEW else unknown,
+    )
+
+
+def remembered(past: Past, usual: Usual, heads: Floats, limit: LossJump) -> Past:
+    """`past` with what is `usual` now; `heads` (H,) are the levels of the heads."""
+    # a median of n normal values has 1.25 / sqrt(n) of their standard deviation
+    error = 1.25 * usual.noise / np.sqrt(limit.level)
+    return replace(
+        past,
+        lowest=float(np.fmin(past.lowest, usual.level)),
+        best=float(np.fmin(past.best, usual.level)),
+        far=float(np.fmin(past.far, usual.level + limit.sigmas * usual.noise)),
+        level_far=float(np.fmin(past.level_far, usual.level + limit.sigmas * error)),
+        best_heads=np.fmin(past.best_heads, heads),
     )

@@ -10,6 +10,7 @@ from harness.analysis.rules.limits import SaturatedSoftmax, UniformCollapse
 from harness.analysis.rules.rows import Floats
 
 _MOSTLY = 0.75  # of the last iterations
+_START = 100  # iterations
 
 # SoftmaxWithLossLayer::Forward_cpu takes the logarithm of max(probability, FLT_MIN).
 SATURATED = -float(np.log(np.finfo(np.float32).tiny))
@@ -27,10 +28,15 @@ def uniform_collapse(block: Block, limit: UniformCollapse) -> Hits:
 
 
 def saturated_softmax(block: Block, limit: SaturatedSoftmax) -> Hits:
-    """A head's loss is that of a net that is certain of one class for every image, and finds the others impossible."""
+    """A head's loss is that of a net that is certain of one class for every image, and finds the others impossible.
+
+    (After it had been well below, or for longer than a bad start lasts.)
+    """
     bound = limit.share * (1 - 1 / _classes(block)) * SATURATED
     median = np.median(block.last(block.rows.heads, block.before.heads, limit.iterations), axis=-1)
     hit = (median >= bound) & (median <= SATURATED * (1 + 1e-3))
+    late = block.rows.iteration - block.past.first >= _START
+    hit &= late[:, None] | (block.past.best_heads < bound / 2)
     return _hits("saturated_softmax", block, hit, median, bound)
 
 

@@ -28,6 +28,7 @@ class LossJump(Rule):
     sigmas: float
     iterations: int
     level: int
+    rise: float
 
 
 @dataclass(frozen=True)

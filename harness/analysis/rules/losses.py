@@ -11,30 +11,41 @@ from harness.analysis.rules.rows import Floats
 
 
 def loss_jump(block: Block, limit: LossJump) -> Hits:
-    """Worse than knowing nothing and far above the best level so far: several times in a row, or at the median."""
-    bound = _poor(block, limit)
-    losses = block.last(block.rows.loss, block.before.loss, max(limit.iterations, limit.level))
-    row = losses[:, -limit.iterations :].min(axis=1)
-    level = np.median(losses[:, -limit.level :], axis=1)
-    value = np.fmax(row, level)
-    return _one("loss_jump", "loss", np.isfinite(block.rows.loss) & (value > bound), value, bound)
+    """Worse than knowing nothing and far above the best level so far: several times in a row, or at the median. Or, at
+    any height, far above that level for a whole window, and no longer on the way back."""
+    past, loss = block.past, block.rows.loss
+    single, level = _bounds(block, limit)
+    losses = block.last(loss, block.before.loss, max(limit.iterations, limit.level))
+    row, median = losses[:, -limit.iterations :].min(axis=1), np.median(losses[:, -limit.level :], axis=1)
+    in_a_row, high = row > single, median > level
+    settled, least = block.usual.settled if block.usual else np.nan, np.nan
+    if np.isfinite(settled):
+        least = max(2 * abs(past.best), past.best + limit.rise * block.scale, past.level_far)
+    damaged = np.full(len(loss), bool(settled > least))
+    value = np.where(in_a_row, row, np.where(high, median, settled))
+    bound = np.where(in_a_row, single, np.where(high, level, least))
+    return _one("loss_jump", "loss", np.isfinite(loss) & (in_a_row | high | damaged), value, bound)
 
 
 def loss_spike(block: Block, limit: LossJump) -> Hits:
     """The losses that `loss_jump` looks for; fewer in a row than it wants are a spike."""
-    loss, bound = block.rows.loss, _poor(block, limit)
+    loss, (bound, _) = block.rows.loss, _bounds(block, limit)
     return _one("loss_spike", "loss", np.isfinite(loss) & (loss > bound), loss, bound, limit.iterations)
 
 
-def _poor(block: Block, limit: LossJump) -> float:
-    """The loss above which nothing is left of what was learned."""
+def _bounds(block: Block, limit: LossJump) -> tuple[float, float]:
+    """Above which nothing is left of what was learned: for single losses, and for a level."""
     past, known = block.past, block.names.know_nothing
-    if not np.isfinite(past.calm):
-        return np.inf
+    if not np.isfinite(past.far):
+        return np.inf, np.inf
     if known is None:
-        return max(past.start, 2 * abs(past.best), past.calm)
-    # a net that has not learned anything yet begins there
-    return max(known * (limit.ignorance if past.best < limit.ignorance * known else 2), past.calm)
+        poor = max(past.start, 2 * abs(past.best))
+    else:  # a net that has not learned anything yet begins there
+        poor = known * (limit.ignorance if past.best < limit.ignorance * known else 2)
+    single, level = max(poor, past.far), max(poor, past.level_far)
+    # in small batches single losses are as high by chance, and then so are several in a row
+    by_chance = block.usual is not None and np.count_nonzero(block.usual.losses > single) > 1
+    return np.inf if by_chance else single, level
 
 
 def loss_not_decreasing(block: Block, limit: LossNotDecreasing) -> Hits:
@@ -45,8 +56,8 @@ def loss_not_decreasing(block: Block, limit: LossNotDecreasing) -> Hits:
         bound = (1 - limit.fall) * known
     else:  # a run that goes on from learned weights may begin on its plateau
         bound = past.start - limit.fall * abs(past.start) if past.first == 0 else np.inf
-    hit = (age >= limit.iterations) & (past.best > bound)
-    return _one("loss_not_decreasing", "loss", hit, np.full(len(hit), past.best), bound)
+    hit = (age >= limit.iterations) & (past.lowest > bound)
+    return _one("loss_not_decreasing", "loss", hit, np.full(len(hit), past.lowest), bound)
 
 
 def lr_jump(block: Block, limit: LrJump) -> Hits:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.recording import Recording
+from harness.recording import Recording, RecordingError
 from harness.recording.layout import STATS, Head, Layout
 
 Floats = npt.NDArray[np.float64]
+_EARLIER = 2000  # iterations of the run before that are looked at
 _STAT = {name: row for row, name in enumerate(STATS)}
 
 
@@ -48,6 +50,7 @@ class Names:
 
     heads: tuple[Head, ...]
     params: tuple[str, ...]
+    matrices: tuple[bool, ...]  # which of them are more than a vector
     blobs: tuple[str, ...]
     relus: tuple[str, ...]  # those of the blobs that a ReLU wrote
 
@@ -69,6 +72,7 @@ def names_of(layout: Layout) -> Names:
     return Names(
         heads=tuple(head for head in layout.heads if head.name in layout.output_columns),
         params=tuple(p.label for p in layout.params),
+        matrices=tuple(len(p.shape) > 1 for p in layout.params),
         blobs=tuple(blob.name for blob in layout.activations),
         relus=layout.relus,
     )
@@ -93,19 +97,30 @@ def names_in(recording: Recording) -> Names:
     return Names(
         heads=tuple(head for head in recording.heads if head.name in outputs),
         params=tuple(p.label for p in recording.params),
+        matrices=tuple(len(p.shape) > 1 for p in recording.params),
         blobs=tuple(blob.name for blob in recording.blobs),
         relus=recording.relus,
     )
 
 
-def recorded_rows(recording: Recording) -> Rows:
-    """All iterations of a recording."""
-    heads = [recording.output(head.name)[:, 0] for head in names_in(recording).heads]
-    iterations = recording.iterations
+def recorded_rows(recording: Recording, rows: slice = slice(None)) -> Rows:
+    """The iterations of a recording, all or those in `rows`."""
+    heads = [recording.output(head.name, rows)[:, 0] for head in names_in(recording).heads]
+    iterations = recording.series("iteration", rows)
     return Rows(
         iterations,
-        recording.series("lr"),
-        recording.series("loss"),
+        recording.series("lr", rows),
+        recording.series("loss", rows),
         np.array(heads, np.float64).reshape(len(heads), len(iterations)).T,
-        *(recording.stat(f.name).values for f in fields(Rows)[4:]),
+        *(recording.stat(f.name, rows).values for f in fields(Rows)[4:]),
     )
+
+
+def rows_before(run: Path, first: int) -> Rows | None:
+    """The last iterations before `first` that the run in the directory `run` recorded; None if it did not."""
+    try:
+        with Recording(run) as recording:
+            stop = int(np.searchsorted(recording.iterations, first))
+            return recorded_rows(recording, slice(max(0, stop - _EARLIER), stop)) if stop else None
+    except RecordingError:
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.analysis.rules.heads import SATURATED
 from harness.analysis.rules.rows import Names
 from harness.recording.layout import Alarm
 
@@ -33,7 +34,7 @@ def sentence(alarm: Alarm, names: Names) -> str:
         case "uniform_collapse":
             return f"the loss of {subject} is {value}: {_uniform(subject, names)}"
         case "saturated_softmax":
-            return f"the loss of {subject} is {value}; 87.3365 is the most that Caffe counts for an image"
+            return f"the loss of {subject} is {value}; {SATURATED:.6g} is the most that Caffe counts for an image"
         case "non_finite":
             many = f" ({alarm.value:,.0f} elements)" if subject.startswith(("gradient ", "activation ")) else ""
             return f"{subject} is not finite{many}"

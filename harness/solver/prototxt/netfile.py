@@ -164,7 +164,7 @@ def _meets(state: Any, rule: Any) -> bool:
 
 
 def heads(net: NetFile) -> tuple[Head, ...]:
-    """The losses of a net in its order, each with its weight in the total and, for a softmax loss, its classes."""
+    """The losses of a net in its order, each with its weight in the total and, for a mean softmax loss, its classes."""
     found = []
     for position, layer in enumerate(net.layers):
         for top, name in enumerate(layer.top):
@@ -173,9 +173,26 @@ def heads(net: NetFile) -> tuple[Head, ...]:
             )
             if weight:
                 softmax = layer.type in ("SoftmaxWithLoss", "MultinomialLogisticLoss", "InfogainLoss")
-                classes = channels(net, position, layer.bottom[0]) if softmax and layer.bottom else None
+                mean = softmax and layer.bottom and _is_mean(net, position)
+                classes = channels(net, position, layer.bottom[0]) if mean else None
                 found.append(Head(name, weight, classes))
     return tuple(found)
+
+
+def _is_mean(net: NetFile, position: int) -> bool:
+    """Is the softmax loss at `position` the mean over what was predicted (get_normalizer in softmax_loss_layer.cpp)?
+
+    By the size of the batch alone it is only where an InnerProduct layer predicts one thing an image.
+    """
+    layer = net.layers[position]
+    loss = layer.loss_param
+    normalization = loss.normalization
+    if layer.type == "SoftmaxWithLoss" and loss.HasField("normalize") and not loss.HasField("normalization"):
+        normalization = pb.LossParameter.VALID if loss.normalize else pb.LossParameter.BATCH_SIZE
+    if normalization == pb.LossParameter.BATCH_SIZE:
+        makers = [other.type for other in net.layers[:position] if layer.bottom[0] in other.top]
+        return makers[-1:] == ["InnerProduct"]
+    return bool(normalization != pb.LossParameter.NONE)
 
 
 def relus(layers: Iterable[Any]) -> tuple[str, ...]:
