@@ -91,9 +91,9 @@ def glyphs280(home: Path) -> Problem:
     return Problem(_write_solver(home, solver), 15)
 
 
-def lenet(home: Path) -> Problem:
-    """LeNet as in Caffe's examples/mnist, at batch 28."""
-    source = random_lmdb(home / "lmdb", 4096, (1, 28, 28), 10)
+def lenet(home: Path, source: Path | None = None) -> Problem:
+    """LeNet as in Caffe's examples/mnist, at batch 28, on images of noise or in `source`."""
+    source = source or random_lmdb(home / "lmdb", 4096, (1, 28, 28), 10)
     text = f"""name: "LeNet"
 {_data(source, 28, "scale: 0.00390625")}
 {_convolution("conv1", "data", "conv1", "num_output: 20 kernel_size: 5")}

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.analysis.last_good import last_good
-from harness.analysis.onset import Onset, find_onset, norm, span_of
+from harness.analysis.onset import Onset, find_onset, span_of
 from harness.analysis.place import placed
+from harness.analysis.reasons import norm
 from harness.analysis.rules.limits import Limits
 from harness.analysis.rules.rows import Rows, names_of, no_rows, rows_of
 from harness.analysis.rules.standing import stands

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from harness.analysis.reasons import AS_USUAL, SHORTEST, broken_sentence, gradient_sentence, loss_sentence, norm
 from harness.recording.layout import Alarm
 
 Floats = npt.NDArray[np.float64]
 
-_SHORTEST, _LONGEST = 16, 200  # iterations in a block: enough for a median, few enough to place a jump
-_AS_USUAL = 5  # blocks that say what was usual before
+_LONGEST = 200  # iterations in a block, at most: few enough to place a jump
 _HISTORY = 30  # blocks that say how much the level jitters
 _GAP = 5  # iterations: excursions as close as this belong together…
 _BROKEN_GAP = 2  # …and those that lead up to a NaN are closer: it is reached in a run of ever larger steps
@@ -87,7 +87,7 @@ def find_onset(
     """
     onset = _lasting_damage(iterations, loss, gradient_l2, nonfinite, span, labels)
     if standing:
-        young = len(loss) and iterations[-1] - standing[0].iteration < _SHORTEST
+        young = len(loss) and iterations[-1] - standing[0].iteration < SHORTEST
         if onset is None or onset.iteration > standing[0].iteration or (young and np.isfinite(loss[-1])):
             return _onset_before(iterations, loss, standing[0], span)
     return onset
@@ -103,7 +103,7 @@ def _lasting_damage(
 ) -> Onset | None:
     loss = np.asarray(loss, np.float64)
     span = span_of(span)
-    width = max(min(span, _LONGEST, len(loss) // 4), _SHORTEST)
+    width = max(min(span, _LONGEST, len(loss) // 4), SHORTEST)
     broken = _first_broken(loss, gradient_l2, nonfinite)
     rise = _sustained_rise(_levels(loss, width), loss)
     if rise is None and broken is None:
@@ -113,24 +113,24 @@ def _lasting_damage(
     row = _first_excursion(loss, gradient_l2, anchor, width, _GAP if rise == anchor else _BROKEN_GAP)
     parts = []
     if broken is None or row < broken:
-        parts.append(_loss_sentence(loss, row, width))
-        parts += _gradient_sentence(iterations, gradient_l2, row, width, labels)
+        parts.append(loss_sentence(loss, row, width))
+        parts += gradient_sentence(iterations, gradient_l2, row, width, labels)
     if broken is not None:
-        parts.append(_broken_sentence(iterations, loss, gradient_l2, nonfinite, broken, labels))
+        parts.append(broken_sentence(iterations, loss, gradient_l2, nonfinite, broken, labels))
     return Onset(int(iterations[row]), "; ".join(parts))
 
 
 def _onset_before(iterations: npt.NDArray[np.integer], loss: Floats, alarm: Alarm, span: int) -> Onset:
     """The onset behind an alarm on the loss whose rise is too small, or too young, to be seen as lasting."""
     row = int(np.searchsorted(iterations, alarm.iteration))
-    width = max(min(span_of(span), _LONGEST, len(loss) // 4), _SHORTEST)
+    width = max(min(span_of(span), _LONGEST, len(loss) // 4), SHORTEST)
     first = max(0, row - _LONGEST)
     limit = (
         float(np.median(loss[first : max(first + 1, row - width)])) + float(np.median(loss[row : row + width]))
     ) / 2
     row = _first_excursion(loss, None, min(row, first + _parting(loss[first : row + 1], limit)), width, _BROKEN_GAP)
     return Onset(
-        int(iterations[row]), f"{_loss_sentence(loss, row, width)}; {alarm.rule} at iteration {alarm.iteration}"
+        int(iterations[row]), f"{loss_sentence(loss, row, width)}; {alarm.rule} at iteration {alarm.iteration}"
     )
 
 
@@ -177,7 +177,7 @@ def _sustained_rise(levels: _Levels, loss: Floats) -> int | None:
     finite_mad = np.where(np.isfinite(levels.mad), levels.mad, 0.0)
     best, of = _running_minimum(usual)
     # the standard error of a block's median is 1.25 sigma / sqrt(width)
-    spread = _running_median(finite_mad, _AS_USUAL)[of] * max(2.0, 12 / np.sqrt(width))
+    spread = _running_median(finite_mad, AS_USUAL)[of] * max(2.0, 12 / np.sqrt(width))
     with np.errstate(invalid="ignore"):
         fallen = np.nan_to_num(usual[0] - best, nan=0.0)
     margin = np.maximum(np.maximum(np.abs(best) / 3, spread), np.maximum(0.02 * fallen, 1e-12))
@@ -200,7 +200,7 @@ def _wander(level: Floats, best: Floats) -> float:
     """How far a healthy level has been seen to rise: by what it lay above the best before, and by its jitter."""
     with np.errstate(invalid="ignore"):
         risen = np.quantile(level - best, 0.75)
-        jitter = np.median(np.abs(np.diff(level[-_HISTORY:], 2))) if len(level) > _AS_USUAL else 0.0
+        jitter = np.median(np.abs(np.diff(level[-_HISTORY:], 2))) if len(level) > AS_USUAL else 0.0
     return float(np.nan_to_num(max(2 * risen, 3 * jitter), nan=0.0, posinf=0.0))
 
 
@@ -250,7 +250,7 @@ def _rise_from_the_start(loss: Floats, lowest_after: Floats, noise: float) -> in
 
 def _first_excursion(loss: Floats, gradient_l2: Floats | None, anchor: int, width: int, gap: int) -> int:
     """Back from row `anchor` to the first of the excursions that lead up to it, at most a block before it."""
-    first, from_ = max(0, anchor - width), max(0, anchor - (_AS_USUAL + 1) * width)
+    first, from_ = max(0, anchor - width), max(0, anchor - (AS_USUAL + 1) * width)
     far = _far(loss, from_, first, anchor)
     if gradient_l2 is not None and gradient_l2.size:
         length = norm(gradient_l2[from_ : anchor + 1])
@@ -269,7 +269,7 @@ def _far(values: Floats, from_: int, first: int, anchor: int) -> npt.NDArray[np.
     usual = values[from_:first]
     usual = usual[np.isfinite(usual)]
     tail = values[first : anchor + 1]
-    if len(usual) < _SHORTEST:
+    if len(usual) < SHORTEST:
         # too near the beginning: all that is not finite is far
         return ~np.isfinite(tail)
     centre = np.median(usual)
@@ -277,65 +277,3 @@ def _far(values: Floats, from_: int, first: int, anchor: int) -> npt.NDArray[np.
     # noise has tails: what was seen often enough is usual too
     limit = max(centre + _OUTLIER * sigma, float(np.quantile(usual, 0.99)))
     return ~(tail <= limit)
-
-
-def norm(parts: Floats) -> Floats:
-    """(T,) the length of the whole gradient from (T, P) of its blobs."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(np.sqrt(np.sum(np.square(parts), axis=1)))
-
-
-# -- in words --------------------------------------------------------------------------------------------------------
-
-
-def _loss_sentence(loss: Floats, row: int, width: int) -> str:
-    rest = np.where(np.isfinite(loss[row:]), loss[row:], np.inf)
-    before = f"loss {np.median(loss[max(0, row - width) : row]):.4g}" if row else "loss"
-    level = float(np.median(rest[len(rest) // 2 :]))
-    if not np.isfinite(level):
-        return f"{before} → {np.max(rest[np.isfinite(rest)], initial=loss[row]):.4g} at the most while it is finite"
-    start = float(np.median(loss[max(0, row - width) : row])) if row else float(loss[0])
-    for stop in range(width, len(rest) + width, width):
-        if np.median(rest[stop - width : stop]) >= start + 0.8 * (level - start):
-            break
-    return f"{before} → {level:.4g} within {min(stop, len(rest))} iterations, and has not come back"
-
-
-def _gradient_sentence(
-    iterations: npt.NDArray[np.integer],
-    gradient_l2: Floats | None,
-    row: int,
-    width: int,
-    labels: Sequence[str] | None,
-) -> list[str]:
-    if gradient_l2 is None or not gradient_l2.size or row < _SHORTEST:
-        return []
-    before = gradient_l2[max(0, row - _AS_USUAL * width) : row]
-    usual, now = float(np.median(norm(before))), float(norm(gradient_l2[row : row + 1])[0])
-    if not now > 2 * usual > 0:
-        return []
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.nan_to_num(gradient_l2[row] / np.median(before, axis=0), nan=0.0, posinf=0.0)
-    most = int(np.argmax(ratio))
-    where = f", most in {labels[most]} (×{ratio[most]:.3g})" if labels is not None and ratio[most] > 0 else ""
-    return [f"gradient {now:.4g} at iteration {iterations[row]}, {now / usual:.3g} times its usual {usual:.3g}{where}"]
-
-
-def _broken_sentence(
-    iterations: npt.NDArray[np.integer],
-    loss: Floats,
-    gradient_l2: Floats | None,
-    nonfinite: npt.NDArray[np.generic] | None,
-    row: int,
-    labels: Sequence[str] | None,
-) -> str:
-    if nonfinite is not None:
-        bad = np.asarray(nonfinite[row]).astype(bool)
-    else:
-        bad = ~np.isfinite(gradient_l2[row]) if gradient_l2 is not None else np.zeros(0, bool)
-    if bad.any():
-        blobs = np.flatnonzero(bad)
-        more = f" and {len(blobs) - 1} more" if len(blobs) > 1 else ""
-        whose = f" of {labels[int(blobs[0])]}{more}" if labels is not None else ""
-        return f"gradient{whose} not finite at iteration {iterations[row]}"
-    return f"loss {loss[row]} at iteration {iterations[row]}, and not finite from there on"

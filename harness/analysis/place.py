@@ -40,7 +40,7 @@ def first_param(
     if len(usual) < _LEAST_ROWS:
         return None
     for now in gradient_l2[row : row + _PATIENCE]:
-        far = np.flatnonzero(_far(usual, _logarithm(now)) | ~np.isfinite(now))
+        far = np.flatnonzero(_unusual(usual, _logarithm(now)) | ~np.isfinite(now))
         if len(far):
             return labels[int(far[0])]
     return None
@@ -58,7 +58,7 @@ def first_blob(taken: npt.NDArray[np.int64], values: Floats, onset: int, labels:
     if len(usual) < _LEAST_ROWS:
         return None
     for now in values[row : row + _PATIENCE]:
-        far = np.flatnonzero(_far(usual, _logarithm(now[:, :2])).any(axis=1) | (now[:, 3] > 0))
+        far = np.flatnonzero(_unusual(usual, _logarithm(now[:, :2])).any(axis=1) | (now[:, 3] > 0))
         if len(far):
             return labels[int(far[0])]
     return None
@@ -69,7 +69,7 @@ def _logarithm(values: Floats) -> Floats:
         return np.log(np.maximum(values, 1e-30))
 
 
-def _far(usual: Floats, now: Floats) -> npt.NDArray[np.bool_]:
+def _unusual(usual: Floats, now: Floats) -> npt.NDArray[np.bool_]:
     """Is `now` beyond all that was `usual` (rows), by its spread?"""
     centre = np.median(usual, axis=0)
     sigma = np.maximum(_SIGMA * np.median(np.abs(usual - centre), axis=0), _LEAST)

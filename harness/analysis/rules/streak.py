@@ -28,7 +28,8 @@ class Streak:
         subjects, wanted = len(hits.subjects), hits.in_a_row
         if len(self._count) != subjects:
             self._count = np.zeros(subjects, np.int64)
-            self._told = np.full(subjects, np.iinfo(np.int64).min // 2)  # the last iteration of what was told
+            self._told = np.full(subjects, np.iinfo(np.int64).min // 2)  # the last iteration of a long streak
+            self._told_short = self._told.copy()
             self._start, self._peak, self._limit = np.zeros(subjects, np.int64), np.zeros(subjects), np.zeros(subjects)
         long: list[Alarm] = []
         short: list[Alarm] = []
@@ -37,10 +38,11 @@ class Streak:
         for row, iteration in enumerate(iterations.tolist()):
             hit, value, limit = hits.hit[row], hits.value[row], hits.limit[row]
             armed = iteration - self._told > self._rearm
-            for s in np.flatnonzero(~hit & armed & (self._count > 0) & (self._count < wanted) & np.isfinite(value)):
+            ended = ~hit & (self._count > 0) & (self._count < wanted) & np.isfinite(value)
+            for s in np.flatnonzero(ended & armed & (iteration - self._told_short > self._rearm)):
                 peak = float(self._peak[s])
                 short.append(Alarm(int(self._start[s]), hits.rule, hits.subjects[s], peak, float(self._limit[s])))
-                self._told[s] = iteration
+                self._told_short[s] = iteration
             begins = hit & (self._count == 0)
             self._start[begins], self._peak[begins], self._limit[begins] = iteration, -np.inf, limit[begins]
             self._peak[hit] = np.maximum(self._peak, value)[hit]
