@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import select
-import stat
 import sys
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from io import StringIO
+from contextlib import contextmanager, suppress
+from io import StringIO, TextIOWrapper
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import TextIO
 
 if __package__ in (None, ""):  # run as a file: put the repository, not harness/, on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -24,13 +21,14 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 from harness.analysis.forensics.examine import examine
 from harness.analysis.logfacts import Facts
 from harness.analysis.rules.limits import Limits, read_limits
+from harness.logs.growing import Growing
 from harness.logs.model import Log
 from harness.logs.reader import Reader, read_path
-from harness.logs.text import open_log
 from harness.recording.errors import BadInput
 from harness.recording.files import write_whole
 from harness.recording.outcome import Exit
-from harness.rendering.forensics import Examined, one_line, show, write_csv, write_json
+from harness.rendering.examined import Examined
+from harness.rendering.forensics import one_line, show, write_csv, write_json
 from harness.rendering.log_figure import check_suffix, log_figure, save
 from harness.solver.prototxt.header import read_header
 
@@ -44,10 +42,9 @@ Examples:
   python harness/readlog.py train.log --images 278000 --batch 32 --plot train.png
   caffe train --solver=S.prototxt 2>&1 | tee train.log | python harness/readlog.py - --follow
 
-Exit codes: 0 read (whatever the verdict), 2 bad input, 130 interrupted.
+Exit codes: 0 read (whatever the verdict), 1 the result could not be written, 2 bad input, 130 interrupted.
 """
-_EVERY = 1.0  # seconds between two looks at a growing log
-_BLOCK = 1 << 20
+_NO_TERMINAL = 1000  # columns: nothing is folded for a file or a pipe
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,15 +77,24 @@ def _positive(text: str) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     args = _parser().parse_args(arguments)
+    if sys.stdout is None:
+        _complain("standard output is closed")
+        return Exit.RECORDING_FAILED
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal or a file of another encoding
     try:
         return _main(args)
     except BadInput as error:
-        Console(stderr=True).print(Text(f"error: {error}", style="bold red"), soft_wrap=True)
+        _complain(error)
         return Exit.BAD_INPUT
     except BrokenPipeError:
-        # whoever read has seen enough; let no flush at exit complain
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # whoever read has seen enough
+        _silence()
         return Exit.DONE
+    except OSError as error:  # not of the logs or of the files to write: those are bad input
+        _silence()
+        _complain(f"standard output cannot be written ({error.strerror})")
+        return Exit.RECORDING_FAILED
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
 
@@ -98,9 +104,34 @@ def _main(args: argparse.Namespace) -> int:
     limits = read_limits(args.rules)
     if args.follow:
         return _follow(args, limits)
-    logs = [read_path(_log_of(name)) for name in args.logs]
-    _draw([found for log in logs for found in _examine(log, args, limits)], args)
-    return Exit.DONE
+    found, errors = _read(args, limits)
+    if found:
+        _draw(found, args)
+    for error in errors:
+        _complain(error)
+    return Exit.BAD_INPUT if errors else Exit.DONE
+
+
+def _complain(error: object) -> None:
+    with suppress(OSError):
+        Console(stderr=True).print(Text(f"error: {error}", style="bold red"), soft_wrap=True)
+
+
+def _silence() -> None:
+    """Let no flush at exit complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _read(args: argparse.Namespace, limits: Limits) -> tuple[list[Examined], list[str]]:
+    """What was found in the logs, and what is wrong with those that cannot be used."""
+    found: list[Examined] = []
+    errors: list[str] = []
+    for name in args.logs:
+        try:
+            found += _examine(read_path(_log_of(name)), args, limits)
+        except BadInput as error:
+            errors.append(str(error))
+    return found, list(dict.fromkeys(errors))
 
 
 class _Console(Console):
@@ -134,8 +165,7 @@ def _log_of(name: str) -> str:
 
 
 def _examine(log: Log, args: argparse.Namespace, limits: Limits) -> list[Examined]:
-    runs = [run for run in log.runs if len(run.loss.iterations) or any(run.tests)]
-    if not runs:
+    if not log.runs:
         raise BadInput(
             f"no training run in it, in {log.lines:,} lines",
             file=log.name,
@@ -143,7 +173,7 @@ def _examine(log: Log, args: argparse.Namespace, limits: Limits) -> list[Examine
             "`I0515 08:44:41.838122  1279 solver.cpp:228] Iteration 40, loss = 9.72169`",
         )
     found = []
-    for number, run in enumerate(runs, 1):
+    for number, run in enumerate(log.runs, 1):
         header = read_header(run.solver_text, run.net_text, args.solver)
         facts = Facts(
             **{name: getattr(header, name) for name in header.__dataclass_fields__ if name != "batch"},
@@ -151,7 +181,7 @@ def _examine(log: Log, args: argparse.Namespace, limits: Limits) -> list[Examine
             classes=args.classes,
             images=args.images,
         )
-        found.append(Examined(log, number, number == len(runs), run, examine(run, facts, limits), args.solver))
+        found.append(Examined(log, number, number == len(log.runs), run, examine(run, facts, limits), args.solver))
     return found
 
 
@@ -169,7 +199,7 @@ def _draw(found: Sequence[Examined], args: argparse.Namespace) -> None:
     elif args.json:
         write_json(found, sys.stdout)
     else:
-        show(found, _Console(width=None if sys.stdout.isatty() else 160, highlight=False))
+        show(found, _Console(width=None if sys.stdout.isatty() else _NO_TERMINAL, highlight=False))
     sys.stdout.flush()
 
 
@@ -188,46 +218,27 @@ def _writing(option: str, path: object) -> Iterator[None]:
 
 def _follow(args: argparse.Namespace, limits: Limits) -> int:
     """Say when the verdict changes or a finding appears, until Ctrl-C or the end of standard input."""
-    name = _log_of(args.logs[0])
     live = sys.stderr if args.json or args.csv == "-" else sys.stdout
-    reader = Reader(name)
+    growing = Growing(_log_of(args.logs[0]))
     said: object = None
+    renewed = 0
     code = Exit.DONE
     try:
-        with open_log(name) as file:
-            for _ in _feed(reader, file):
-                said = _say_changes(reader, args, limits, said, live)
+        for _ in growing.looks():
+            if growing.renewed > renewed:
+                renewed, said = growing.renewed, None
+                print("The log was cut short or replaced: read anew from its beginning.", file=live, flush=True)
+            said = _say_changes(growing.reader, args, limits, said, live)
     except KeyboardInterrupt:
         code = Exit.INTERRUPTED
-    reader.close()
+    growing.reader.close()
     try:
-        _draw(_examine(reader.log(), args, limits), args)
+        _draw(_examine(growing.reader.log(), args, limits), args)
     except BadInput as error:
         if code == Exit.DONE:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        _complain(error)
     return code
-
-
-def _feed(reader: Reader, file: BinaryIO) -> Iterator[None]:
-    """Give the reader what there is and what is still to come; yields when there was something new, but not often."""
-    descriptor = file.fileno()
-    pipe = not stat.S_ISREG(os.fstat(descriptor).st_mode)
-    waiting, looked = False, 0.0
-    while True:
-        ready = not pipe or bool(select.select([descriptor], [], [], _EVERY)[0])
-        data = os.read(descriptor, _BLOCK) if ready else b""
-        if data:
-            reader.feed(data)
-            waiting = True
-        elif pipe and ready:
-            return
-        # once all is read that there is; and now and then where more comes all the time
-        if waiting and (not data or (pipe and time.monotonic() - looked > _EVERY)):
-            waiting, looked = False, time.monotonic()
-            yield
-        if not data and not pipe:
-            time.sleep(_EVERY / 4)
 
 
 def _say_changes(reader: Reader, args: argparse.Namespace, limits: Limits, said: object, live: TextIO) -> object:
@@ -236,7 +247,14 @@ def _say_changes(reader: Reader, args: argparse.Namespace, limits: Limits, said:
     except BadInput:  # nothing has been displayed yet
         return said
     found = last.findings
-    findings = (found.jump, len(found.spikes), found.nans is not None, found.recovered, found.fatal)
+    findings = (
+        found.jump,
+        len(found.spikes),
+        len(found.excursions),
+        found.nans is not None,
+        found.recovered,
+        found.fatal,
+    )
     now = (last.number, found.verdict, findings)
     if now != said:
         print(one_line(last), file=live, flush=True)

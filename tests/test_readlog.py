@@ -14,6 +14,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +245,9 @@ def test_the_log_of_the_harness_says_what_that_of_caffe_train_says(
     done = run_harness("--solver", log.with_name("solver.prototxt"), "--out", tmp_path / "ours")
     assert done.code == 0, done.stderr
     native, ours = (as_json(path, capsys=capsys)["runs"][0] for path in (log, tmp_path / "ours"))
-    assert native | {"log": None} == ours | {"log": None}
+    # where it was written, when, and what else was printed
+    apart = {"log", "lines", "started", "last", "last_good_snapshot"}
+    assert {k: v for k, v in native.items() if k not in apart} == {k: v for k, v in ours.items() if k not in apart}
 
 
 # -- when ------------------------------------------------------------------------------------------------------------
@@ -371,7 +374,7 @@ VERDICTS: dict[str, tuple[np.ndarray, int, str]] = {
     "falls, every iteration": (falling(5001, 6.9, 2.0, noise=0.3), 1, "healthy"),
     "Euclidean": (falling(4001, 160_000, 40, noise=0.3), 20, "healthy"),
     "negative": (falling(4001, 5, 0.5) - 3, 20, "healthy"),
-    "fine-tuned, level": (steady(4001, 0.2, 0.3), 20, "healthy"),
+    "always level, at no known price of knowing nothing": (steady(4001, 0.2, 0.3), 20, "unknown"),
     "a spike": (spiked(), 20, "healthy"),
     "one display is high at the end": (then(falling(4001, 2.3, 0.4), 3999, steady(9, 2.3)), 20, "healthy"),
     "back from 87": (then(falling(4001, 2.3, 0.3), 0, np.full((300, 1), SATURATED)), 20, "healthy"),
@@ -513,6 +516,272 @@ def test_a_jump_before_the_nan_is_where_it_began() -> None:
     assert (found.nans.first, found.nans.saturated) == (3060, True)
 
 
+# -- short, noisy, growing, resumed ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [3, 4, 6, 8, 9, 12, 20])
+@pytest.mark.parametrize("kind", ["gamma", "lognormal"])
+def test_a_short_excerpt_of_a_noisy_run_is_no_drift(count: int, kind: str) -> None:
+    wrong = 0
+    for seed in range(60):
+        random = np.random.default_rng(1000 * count + seed)
+        losses = 0.5 * (random.gamma(2, 0.5, count) if kind == "gamma" else random.lognormal(0, 0.5, count))
+        text = log_text(np.repeat(losses, 100), display=100, first=1000)
+        wrong += examined(text).verdict not in ("healthy", "unknown")
+    assert wrong <= 1
+
+
+@pytest.mark.parametrize(
+    ("losses", "verdict", "jump"),
+    [
+        ([2.1, 1.9, 2.0, 60, 55, 70], "drift/oscillation", 3),  # far above all noise
+        ([2.1, 1.9, 2.0, 4.4, 4.1, 4.6], "unknown", None),
+        ([2.1, 1.9, 2.0, SATURATED, SATURATED], "saturated-softmax", 3),
+        ([0.9, 0.5, 0.4, 2.30259, 2.30259, 2.30259], "uniform-softmax", 3),
+        ([1.6e5, 1e9, 3e9], "drift/oscillation", 1),
+        ([3.6e-8, 1.3, 0], "unknown", None),
+        ([1.1e-5, 7e-6, 7.4e-6], "unknown", None),
+    ],
+)
+def test_a_few_displays_tell_what_is_plain(losses: list[float], verdict: str, jump: int | None) -> None:
+    found = examined(log_text(np.array(losses)))
+    assert found.verdict == verdict
+    assert found.jump == jump
+
+
+@pytest.mark.parametrize("average", [1, 20])
+@pytest.mark.parametrize("rate", [0.002, 0.005, 0.02, 0.2])
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_loss_that_explodes_is_dated_where_it_began(rate: float, average: int, *, dies: bool) -> None:
+    losses = falling(8001, 2.3, 0.5, 0.1)
+    losses[5007:] *= np.exp(np.minimum(np.arange(2994) * rate, 80))[:, None]
+    if dies:
+        losses[7000:] = np.nan
+    found = examined(log_text(losses, average_loss=average, display=20))
+    assert found.verdict == ("nan" if dies else "drift/oscillation")
+    assert found.jump is not None
+    assert found.onset is not None
+    assert found.onset.low <= 5007 <= found.onset.high <= found.jump
+    assert 5007 <= found.jump <= 5007 + math.log(4.5) / rate + 20 + average
+    assert found.before == pytest.approx(0.5, rel=0.3)
+
+
+@pytest.mark.parametrize("average", [1, 20, 200])
+@pytest.mark.parametrize("display", [20, 100])
+def test_the_total_alone_gives_an_interval_with_the_truth_in_it(average: int, display: int) -> None:
+    for seed in range(4):
+        onset = 7001 + 23 * seed
+        losses = then(falling(12_001, 6.9, 2.2, 0.12, seed), onset, steady(12_001, math.log(1000), 0.003))
+        found = examined(log_text(losses, average_loss=average, display=display, outputs=False))
+        assert found.onset is not None
+        assert found.onset.low <= onset <= found.onset.high
+        assert found.onset.bad is None
+
+
+def test_the_loss_at_the_end_is_that_after_the_jump(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = examined(log_text(then(falling(5001, 2.3, 0.3), 4961, np.full((99, 1), SATURATED)), display=20))
+    assert (found.verdict, found.jump, found.loss) == ("saturated-softmax", 4980, SATURATED)
+    (tmp_path / "log").write_text(log_text(then(falling(5001, 2.3, 0.3), 4985, steady(99, 2.3)), display=20))
+    found_now = as_json(tmp_path / "log", capsys=capsys)
+    assert found_now["verdict"] == "healthy"
+    assert any("far above the others, and too new to judge" in s for s in found_now["findings"])
+
+
+@pytest.mark.parametrize("displays", [4, 10, 150])
+@pytest.mark.parametrize(("level", "classes"), [(2.302585, 10), (7.5, None)])
+def test_a_level_that_was_left_again_is_told(displays: int, level: float, classes: int | None) -> None:
+    losses = falling(8001, 2.3, 0.5)
+    losses[3000 : 3000 + 20 * displays] = level
+    found = examined(log_text(losses, display=20))
+    assert found.verdict == "healthy"
+    assert [(e.first, e.last, e.classes) for e in found.excursions] == [(3000, 2980 + 20 * displays, classes)]
+    assert found.excursions[0].level == pytest.approx(level, rel=1e-4)
+    assert not found.spikes
+    assert any(f"The loss was at {level:.4g}" in s and "came back" in s for s in sentences(found))
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.3, 0.7])
+def test_noise_makes_no_excursions(noise: float) -> None:
+    for seed in range(5):
+        assert not examined(log_text(falling(8001, 2.3, 0.5, noise, seed), display=20)).excursions
+
+
+@pytest.mark.parametrize(("classes", "first"), [(2, 0), (10, 0), (1000, 0), (10, 5000)])
+def test_displays_that_are_the_logarithm_to_the_last_digit(classes: int, first: int) -> None:
+    losses = np.full(401, math.log(classes))
+    losses[0] *= 1.004
+    found = examined(log_text(losses, display=100, first=first))
+    assert (found.verdict, found.heads[0].classes, found.heads[0].about) == ("uniform-softmax", classes, False)
+
+
+def test_a_resumed_run_that_knows_nothing() -> None:
+    resume = "I0515 08:44:41.838122  1279 caffe.cpp:241] Resuming from x_iter_5000.solverstate\n"
+    found = examined(resume + log_text(steady(3001, math.log(280), 0.003), display=20, first=5000))
+    assert (found.verdict, found.why, found.resumed_at) == ("uniform-softmax", "never learned", 5000)
+    assert any("was so when it was resumed at iteration 5,000" in s for s in sentences(found))
+    found = examined(resume + log_text(steady(3001, 1.2, 0.1), display=20, first=5000))
+    assert found.verdict == "healthy"
+    assert any("does not tell what it would be for a net that knows nothing" in s for s in sentences(found))
+
+
+def test_warm_restarts_are_the_schedules() -> None:
+    cycle = np.exp(-np.arange(4000) / 700)
+    losses = (0.3 + np.tile(0.9 * cycle, 5))[:, None] * steady(20_000, 1, 0.1)
+
+    def rate(iteration: int) -> float:
+        return 0.025 * (1 + math.cos(math.pi * (iteration % 4000) / 4000)) + 1e-5
+
+    found = examined(log_text(losses, display=20, lr=rate))
+    assert (found.verdict, found.restarts, found.excursions) == ("healthy", 4, ())
+    assert examined(log_text(losses[:17_000], display=20, lr=rate)).jump is None
+    assert examined(log_text(losses, display=20)).verdict == "drift/oscillation"
+
+
+def of_passes(passes: dict[int, dict[str, float]]) -> str:
+    """Test passes as Caffe prints them; a name with `loss` in it is one."""
+    lines = []
+    for iteration, outputs in passes.items():
+        lines.append(f"I0515 08:44:41.838122  1279 solver.cpp:337] Iteration {iteration}, Testing net (#0)")
+        for place, (name, value) in enumerate(outputs.items()):
+            weight = f" (* 1 = {value:g} loss)" if "loss" in name else ""
+            lines.append(
+                f"I0515 08:44:41.838122  1279 solver.cpp:404]     Test net output #{place}: {name} = {value:g}{weight}"
+            )
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("passes", "verdict", "words"),
+    [
+        ({9: {"a/loss": 1.84, "b/loss": 6.90962, "c/loss": 6.90966}}, "uniform-softmax", "b/loss and c/loss sit at ln"),
+        ({0: {"top": 0.001, "loss": 6.95}, 9: {"top": 0.001, "loss": 6.9078}}, "uniform-softmax", "ln 1000 = 6.908"),
+        ({0: {"top": 0.1, "loss": 2.3}, 9: {"top": 0.1, "loss": math.nan}}, "nan", "loss is no number"),
+        ({0: {"top": 0.1, "loss": 2.3}, 9: {"top": 0.1, "loss": SATURATED}}, "saturated-softmax", "is saturated"),
+        ({9: {"top": 0.25, "loss": 3.62}}, "unknown", "Test output top: 0.25 at iteration 9."),
+        ({0: {"top": 0.1, "loss": 1.8}, 9: {"top": 0.1, "loss": 38}}, "unknown", "rose from 1.8 to 38"),
+    ],
+)
+def test_where_only_tests_tell(passes: dict[int, dict[str, float]], verdict: str, words: str) -> None:
+    found = examined(of_passes(passes))
+    assert found.verdict == verdict
+    said = " ".join(sentences(found))
+    assert words in said
+    assert "display: 0" not in said
+
+
+def test_a_run_that_died_before_its_first_display() -> None:
+    solving = "I0515 08:44:41.838122  1279 solver.cpp:279] Solving net\n"
+    found = examined(solving + "F0515 08:44:42.838122  1279 syncedmem.cpp:56] Check failed: error (2 vs. 0)\n")
+    assert (found.verdict, found.displays) == ("unknown", 0)
+    assert any("The process died: Check failed" in s for s in sentences(found))
+
+
+# -- words -----------------------------------------------------------------------------------------------------------
+
+
+def said_of(losses: np.ndarray, weights: Sequence[float] = (1.0,), facts: Facts = Facts(), **how: Any) -> str:  # noqa: B008
+    return " ".join(sentences(examined(log_text(losses, weights, **how), facts)))
+
+
+def test_heads_that_never_learned_are_named_and_those_that_did() -> None:
+    losses = falling(6001, 6.9, 1.9, heads=3)
+    losses[:, 1:] = steady(6001, math.log(1000), 0.001, heads=2)
+    said = said_of(losses, (0.3, 0.3, 1.0), average_loss=40, display=40)
+    assert "loss2/loss and loss3/loss never left what a net costs that knows nothing" in said
+    assert "loss1/loss learned" in said
+    assert "the net still knows nothing" not in said
+
+
+def test_a_head_that_still_sees_is_told() -> None:
+    losses = falling(4001, 5.6, 1.5, heads=2)
+    losses[3000:, 1] = steady(1001, math.log(280))[:, 0]
+    said = said_of(losses, (0.3, 1.0), display=20)
+    assert "What loss2/loss sees no longer depends on the image" in said
+    assert "of no use" not in said
+
+
+def test_nan_in_one_head_only() -> None:
+    losses = falling(4001, 2.3, 0.4, heads=2)
+    losses[3000:, 0] = np.nan
+    said = said_of(losses, (0.3, 1.0), display=20)
+    assert "NaN: loss1/loss. Still a number: loss2/loss (" in said
+    assert "nothing sound comes after" not in said
+
+
+def test_a_total_that_is_nan_while_the_losses_are_level() -> None:
+    losses = steady(4001, 680.0, 0.03)
+    text = re.sub(r"loss = [\d.]+$", "loss = -nan", log_text(losses, display=20), flags=re.MULTILINE)
+    found = examined(text)
+    assert (found.verdict, found.poisoned) == ("nan", True)
+    assert "one NaN stays in Caffe's running mean for good" in " ".join(sentences(found))
+
+
+def test_classes_that_do_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    found = as_json(CASE, "--classes", 10, capsys=capsys)
+    assert (found["verdict"], {h["classes"] for h in found["heads"]}) == ("uniform-softmax", {280})
+    assert any("--classes 10 does not fit" in s for s in found["findings"])
+
+
+@pytest.mark.parametrize(
+    ("losses", "words", "never"),
+    [
+        (falling(4001, 2.3, 0.4, 0.05) - np.linspace(0, 0.3, 4001)[:, None], "is still falling", "stays there"),
+        (falling(4001, 2.3, 0.4), "stays there", "still falling"),
+        (steady(4001, 0.25, 0.05), "does not tell what it would be", "lower than"),
+        (falling(41, 2.0, 1.9, 0.02), "3 displays are too few", "1 displays"),
+        (falling(11, 2.0, 1.9, 0.02), "1 display is too little", "1 displays"),
+        (then(falling(4001, 2.3, 0.4), 3000, np.full((4001, 1), 1e9)), "jumped", "neither ln(classes)"),
+        (then(falling(4001, 2.3, 0.4), 3000, steady(4001, 5.1, 0.3)), "neither ln(classes)", "of no use"),
+    ],
+)
+def test_words(losses: np.ndarray, words: str, never: str) -> None:
+    said = said_of(losses, display=20)
+    assert words in said
+    assert never not in said
+
+
+def test_one_display_that_is_no_number() -> None:
+    text = log_text(falling(4001, 2.3, 0.4), display=20)
+    said = " ".join(sentences(examined(re.sub("Iteration 2000, loss = .*", "Iteration 2000, loss = nan", text))))
+    assert "One display was not finite, at iteration 2,000; the loss came back." in said
+
+
+def test_the_display_that_tells_is_named() -> None:
+    losses = then(falling(4001, 2.3, 0.4), 3000, steady(4001, math.log(10)))
+    found = examined(log_text(losses, display=20))
+    onset = Onset(2993, 2981, 3000, 200, 27.0, assumed=False, at=3020, likely=True)
+    assert "its value at iteration 3,020 says that about 27" in " ".join(sentences(replace(found, onset=onset)))
+    assert "its value at the jump says" in " ".join(sentences(replace(found, onset=replace(onset, at=3000))))
+
+
+@pytest.mark.parametrize("displays", [25, 60])
+def test_a_collapse_that_hides_in_a_falling_mean(displays: int) -> None:
+    for seed in range(6):
+        count = 20 * displays + 1
+        onset = count * 3 // 5 + 7 * seed
+        losses = then(falling(count, 5.6, 2.0, 0.1, seed), onset, steady(count, math.log(280)))
+        found = examined(log_text(losses, average_loss=200, display=20, outputs=False)).onset
+        assert found is not None
+        assert found.low <= onset <= found.high
+
+
+def test_a_window_estimated_from_the_noise_is_not_called_the_display_interval() -> None:
+    losses = then(falling(12_001, 6.9, 2.2, 0.2), 9013, steady(12_001, math.log(1000)))
+    found = examined(log_text(losses, display=20, average_loss=400))
+    assert found.onset is not None
+    assert found.onset.low <= 9013 <= found.onset.high
+    said = " ".join(sentences(found))
+    assert "assumed: the display interval" not in said
+    assert "estimated from the noise" in said
+
+
+@pytest.mark.parametrize(("images", "all_of_them"), [(1000, True), (1_000_000, False)])
+def test_when_the_range_is_all_records(images: int, *, all_of_them: bool) -> None:
+    losses = then(falling(4001, 2.3, 0.4), 3000, steady(4001, math.log(10)))
+    said = said_of(losses, facts=Facts(images=images, batch=64), display=20)
+    assert ("all 1,000 records" in said) == all_of_them
+
+
 # -- the learning rate -----------------------------------------------------------------------------------------------
 
 POLICIES: dict[str, dict[str, object]] = {
@@ -572,6 +841,19 @@ def test_a_rise_of_the_rate_is_told(tmp_path: Path, capsys: pytest.CaptureFixtur
     found = as_json(tmp_path / "log", capsys=capsys)
     assert found["schedule"]["rises"] == [{"iteration": 2980, "from": 0.01, "to": 0.1}]
     assert any("from 0.01 to 0.1 at iteration 2,980: just before the jump" in s for s in found["findings"])
+
+
+def test_few_rates_that_several_laws_fit_tell_none() -> None:
+    iterations = np.arange(1_851_300, 1_851_800, 100)
+    shown = Series(iterations, np.array([float(f"{0.0003 * (1 - i / 4.6e6):g}") for i in iterations]))
+    found = read_schedule(shown, Facts())
+    assert found is not None
+    assert found.policy is None
+    one = read_schedule(Series(iterations[:1], shown.values[:1]), Facts())
+    assert one is not None
+    assert one.only_one
+    said = said_of(falling(11, 2.0, 1.9), display=20)
+    assert "The learning rate was displayed once: 0.001." in said
 
 
 def test_a_warm_up_is_one_rise() -> None:

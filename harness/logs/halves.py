@@ -46,7 +46,7 @@ def begun(line: bytes, header: re.Match[bytes] | None, number: int) -> Half | No
         return None
     s = Statement("begun", tail, True)
     if header:
-        s = replace(s, thread=header["thread"] or b"", stamp=(header["stamp"] or b"").decode())
+        s = s._replace(thread=header["thread"] or b"", stamp=(header["stamp"] or b"").decode())
     return Half(s, number, line, False, (tail,))
 
 
@@ -76,10 +76,10 @@ def together(half: Half, line: bytes) -> Half | None:
     if said.DIGITS_ONLY.match(rest) and half.statement.value == half.statement.value:
         s = said_in_whole(half.texts[0] + rest)
         if s is not None and (s.kind == "output" or s.digits <= _PRECISION):
-            return replace(whole, statement=replace(half.statement, kind="broken", open=False))
+            return replace(whole, statement=half.statement._replace(kind="broken", open=False))
     return None
 
 
 def _of(half: Half, s: Statement, text: bytes) -> Statement:
     first = half.statement
-    return replace(s, raw=text, thread=first.thread, stamp=first.stamp, rank=first.rank)
+    return s._replace(raw=text, thread=first.thread, stamp=first.stamp, rank=first.rank)

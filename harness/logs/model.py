@@ -52,12 +52,14 @@ class LogRun:
     fatal: str | None  # the text of its FATAL line, where it died of one
     first_line: int  # line numbers in the log, from 1
     last_line: int
+    others: int  # other solvers (GPUs, ranks) of this run that print as well: theirs was left out
 
 
 @dataclass(frozen=True)
 class Log:
     """A whole log. `lines` were read: `used` of them said something of a run, `noise` were Caffe's or others' talk,
-    `damaged` look like something a run says but cannot be used; the first few of those are `examples` (line, text)."""
+    `damaged` look like something a run says but cannot be used; the first few of those are `examples` (line, text).
+    `orphans` are whole, but belong to a display that the log does not show: it begins in the middle of one."""
 
     name: str
     runs: tuple[LogRun, ...]
@@ -65,6 +67,7 @@ class Log:
     used: int
     damaged: int
     noise: int
+    orphans: int
     examples: tuple[tuple[int, str], ...]
     thinned: bool  # a run had more displays than are kept: old ones were thinned out evenly
     left_out: int = 0  # older runs, where there were more than are kept

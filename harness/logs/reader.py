@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import operator
-import re
+from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import BinaryIO
 
 from harness.logs import lines as said
-from harness.logs.display import Line, Shape, shape, sketch
+from harness.logs.display import Line, Shape, Shapes
 from harness.logs.halves import Half, begun, may_go_on, together
 from harness.logs.model import Log
+from harness.logs.printed import Printed
 from harness.logs.statements import Statement, statements
 from harness.logs.telling import Telling, Use
 from harness.logs.text import Lines, blocks, open_log
 
 _EXAMPLES = 5
-_TEXT = 1 << 20  # bytes of one prototxt that are kept
 _FIELDS = 200
-_AGAIN = 16  # displays that have no known shape, until another one is looked for
 
 
 def read_log(source: BinaryIO, name: str) -> Log:
@@ -52,15 +49,13 @@ class Reader:
         self._line_by_line = line_by_line  # for tests: never use a Shape
         self._text = Lines()
         self._telling = Telling()
-        self._lines = self._used = self._damaged = self._noise = 0
+        self._lines = self._used = self._damaged = self._noise = self._orphans = 0
         self._examples: list[tuple[int, str]] = []
         self._held: Half | None = None  # what may go on in the next line
-        self._prototxt: list[bytes] | None = None
-        self._prototxt_of, self._prototxt_prefix, self._prototxt_size = "", re.compile(rb""), 0
+        self._prototxt: Printed | None = None
         self._display: list[Line] = []  # as it is read line by line
-        self._sketch: bytes | None = None
-        self._alone = 0  # displays that were read line by line
-        self._shape: Shape | None = None
+        self._noisy = self._interrupted = False  # something else was said in it, or after its last line so far
+        self._shapes = Shapes()
 
     def feed(self, data: bytes) -> None:
         """More of the log."""
@@ -94,6 +89,7 @@ class Reader:
             used=self._used - regretted,
             damaged=self._damaged + regretted,
             noise=self._noise + held + self._text.long,
+            orphans=self._orphans,
             examples=tuple(self._examples),
             thinned=telling.thinned or (telling.run is not None and telling.run.thinned),
             left_out=telling.left_out,
@@ -103,13 +99,13 @@ class Reader:
 
     def _block(self, block: bytes) -> None:
         position = 0
-        while position < len(block) and (self._shape is None or self._line_by_line):
+        while position < len(block) and (self._shapes.known is None or self._line_by_line):
             end = block.index(b"\n", position)
             self._line(block[position:end])
             position = end + 1
-        if position >= len(block) or self._shape is None:
+        if position >= len(block) or self._shapes.known is None:
             return
-        wanted = self._shape
+        wanted = self._shapes.known
         displays: list[tuple[bytes, ...]] = []
         for row in wanted.pattern.findall(block, position):
             if row[0]:
@@ -123,42 +119,53 @@ class Reader:
             self._displays(wanted, displays)
 
     def _displays(self, wanted: Shape, rows: Sequence[tuple[bytes, ...]]) -> None:
-        """Displays of one shape, one after the other."""
-        self._release()
-        run, telling = self._telling.run, self._telling
-        columns = list(zip(*rows, strict=True))
-        iterations = list(map(int, columns[1]))
-        plain = (
+        """Displays of one shape, one after the other: those whose iterations grow at once, where nothing is unclear."""
+        iterations = [int(row[1]) for row in rows]
+        ends = [row for row in range(1, len(rows)) if iterations[row] <= iterations[row - 1]] + [len(rows)]
+        begin = 0
+        while begin < len(rows):
+            self._release()
+            if not self._is_plain(wanted, iterations[begin]):
+                for line in rows[begin][0].split(b"\n")[:-1]:
+                    self._line(line)
+                begin += 1
+                continue
+            end = ends[bisect_right(ends, begin)]
+            self._plain_displays(wanted, rows[begin:end], iterations[begin:end])
+            begin = end
+
+    def _is_plain(self, wanted: Shape, iteration: int) -> bool:
+        """A display of `iteration` can only be the next one of the run."""
+        run = self._telling.run
+        return (
             run is not None
-            and run.position >= 0
-            and telling.tentative is None
+            and 0 <= run.position < iteration
+            and self._telling.tentative is None
             and self._prototxt is None
             and (run.thread, run.rank) == (wanted.thread, wanted.rank)
-            and run.position < iterations[0]
-            and all(map(operator.lt, iterations, iterations[1:]))
-            and all(isinstance(key, str) or run.train.trace(key) is not None for key in wanted.columns)
+            and all(isinstance(column, str) or run.has(*column) for column in wanted.columns)
         )
-        if not plain:
-            for row in rows:
-                for line in row[0].split(b"\n")[:-1]:
-                    self._line(line)
-            return
+
+    def _plain_displays(self, wanted: Shape, rows: Sequence[tuple[bytes, ...]], iterations: list[int]) -> None:
+        run = self._telling.run
         assert run is not None
-        for key, column in zip(wanted.columns, columns[2:], strict=False):
-            values = list(map(float, column))
-            if isinstance(key, str):
-                (run.loss if key == "loss" else run.lr).extend(iterations, values)
+        for number, column in enumerate(wanted.columns, 2):
+            values = [float(row[number]) for row in rows]
+            if isinstance(column, str):
+                (run.loss if column == "loss" else run.lr).extend(iterations, values)
             else:
-                run.train.extend(key, iterations, values)
+                run.net(column[0]).extend(column[1], iterations, values)
         run.previous = iterations[-2] if len(iterations) > 1 else run.position
         run.position, run.spoken = iterations[-1], set(wanted.spoken)
-        self._lines += wanted.lines * len(rows)
-        self._used += wanted.lines * len(rows)
+        run.testing = run.testing if wanted.tested is None else (wanted.tested, iterations[-1])
+        lines, used = sum(row[0].count(b"\n") for row in rows), wanted.lines * len(rows)
+        self._lines, self._used, self._noise = self._lines + lines, self._used + used, self._noise + lines - used
         text = rows[-1][0]
         stamp = said.STAMP.search(text, text.rfind(b"\n", 0, -1) + 1)
         run.seen(self._lines, stamp[1].decode() if stamp else "")
-        telling.spoke_last(run)
+        self._telling.spoke_last(run)
         self._display = []
+        self._shapes.used += len(rows)
 
     # -- one line ---------------------------------------------------------------------------------------------------
 
@@ -175,7 +182,7 @@ class Reader:
         self._end_prototxt()
         last = found[-1]
         if cut and last.open:
-            found[-1] = last = replace(last, kind="broken", open=False)
+            found[-1] = last = last._replace(kind="broken", open=False)
         uses = [self._telling.say(s, self._lines) for s in found[:-1]]
         if may_go_on(last):
             self._held = Half(last, self._lines, line, Use.USED in uses, (last.raw,))
@@ -190,28 +197,23 @@ class Reader:
     def _say(self, s: Statement, number: int, line: bytes | None) -> Use:
         """`line`: what it was read from, if from nothing else."""
         use = self._telling.say(s, number)
-        if use is Use.USED and line is not None and s.kind in ("loss", "lr", "output") and s.phase != "Test":
+        shown = s.kind in ("loss", "lr", "output") or (s.kind == "test" and s.iteration >= 0)
+        if use is Use.USED and line is not None and shown:
             if s.kind != "output" and self._display and self._display[0][1].iteration != s.iteration:
                 self._learn()
+            self._noisy = bool(self._display) and (self._noisy or self._interrupted)
+            self._interrupted = False
             self._display.append((line, s))
         else:
             self._learn()
         return use
 
     def _learn(self) -> None:
-        """The shape of the displays, from two alike that were read line by line."""
+        """Of a display that was read line by line."""
         display, self._display = self._display, []
         if self._line_by_line or not display:
             return
-        self._alone += 1
-        if self._shape is not None and self._alone % _AGAIN:
-            return
-        source = sketch(display)
-        if source is None or (self._shape is not None and source == self._shape.source):
-            return
-        if source == self._sketch:
-            self._shape = shape(display, source) or self._shape
-        self._sketch = source
+        self._shapes.learn(display, self._noisy)
 
     def _without_statement(self, line: bytes, interesting: bool) -> None:
         wanted = interesting or self._prototxt is not None
@@ -219,9 +221,12 @@ class Reader:
         if header:
             self._end_prototxt()
         self._release()
-        self._learn()
+        if self._display and not interesting and said.HEADER.search(line):
+            self._interrupted = True  # and the display may go on
+        else:
+            self._learn()
         if self._prototxt is not None:
-            self._prototxt_line(line)
+            self._prototxt.add(line)
             self._used += 1
             return
         self._held = begun(line, header, self._lines) if interesting else None
@@ -265,6 +270,8 @@ class Reader:
             self._damaged += lines
             if len(self._examples) < _EXAMPLES:
                 self._examples.append((number, line[:200].decode(errors="replace")))
+        elif Use.ORPHAN in uses:
+            self._orphans += lines
         else:
             self._noise += lines
 
@@ -272,31 +279,16 @@ class Reader:
 
     def _begin_prototxt(self, s: Statement, line: bytes) -> None:
         run = self._telling.run
-        if run is None or run.under_way or (s.kind == "net" and run.net_text is not None):
-            return
-        header = said.HEADER.search(line)
-        before = line[: header.start()] if header else b""
-        self._prototxt, self._prototxt_of, self._prototxt_size = [], s.kind, 0
-        digits = rb"\d+".join(re.escape(part) for part in re.split(rb"\d+", before))
-        self._prototxt_prefix = re.compile(digits)
-
-    def _prototxt_line(self, line: bytes) -> None:
-        assert self._prototxt is not None
-        before = self._prototxt_prefix.match(line)
-        line = line[before.end() :] if before else line
-        self._prototxt_size += len(line) + 1
-        if self._prototxt_size <= _TEXT:
-            self._prototxt.append(line)
+        if run is not None and not run.under_way and (s.kind == "solver" or run.net_text is None):
+            self._prototxt = Printed(s.kind, line)
 
     def _end_prototxt(self) -> None:
-        lines, self._prototxt = self._prototxt, None
+        printed, self._prototxt = self._prototxt, None
         run = self._telling.run
-        if lines is None or run is None or self._prototxt_size > _TEXT:
+        text = printed.text if printed else None
+        if printed is None or run is None or text is None:
             return
-        text = b"\n".join(lines).decode(errors="replace").strip("\n")
-        if ":" not in text and "{" not in text:  # `...`, where somebody left it out
-            return
-        if self._prototxt_of == "solver":
-            run.solver_text = text + "\n"
+        if printed.kind == "solver":
+            run.solver_text = text
         else:
-            run.net_text = text + "\n"
+            run.net_text = text

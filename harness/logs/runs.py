@@ -90,6 +90,8 @@ class Run:
     rank: bytes = b""
     testing: tuple[int, int] | None = None  # test net, iteration
     announced: bool = False  # its solver said that it begins
+    others: set[bytes] = field(default_factory=set)  # threads of other solvers of this run
+    ranks: set[bytes] = field(default_factory=set)  # and marks of others
 
     @property
     def under_way(self) -> bool:
@@ -98,7 +100,10 @@ class Run:
 
     @property
     def worth_keeping(self) -> bool:
-        return self.position >= 0 or (self.announced and self.fatal is not None)
+        """It is a run: it displayed or tested something, or died, or said (no source code does) that it begins."""
+        begun = self.announced and (self.started is not None or self.solver_text is not None)
+        shown = bool(self.loss or self.lr or any(net.traces for net in self.tests))
+        return shown or begun or self.fatal is not None
 
     def seen(self, line: int, stamp: str) -> None:
         """A line of it was read."""
@@ -157,6 +162,14 @@ class Run:
             self.fatal = self.fatal or s.name
         return True
 
+    def net(self, number: int) -> Outputs:
+        """The train net for -1, or test net `number`."""
+        return self.train if number < 0 else self.tests[number]
+
+    def has(self, net: int, key: Key) -> bool:
+        """There is room for that output."""
+        return net < len(self.tests) and self.net(net).trace(key) is not None
+
     def forget(self) -> int:
         """Drop what was said of the last iteration, whose number is a damaged one; how many values that were."""
         wrong, self.position = self.position, self.previous
@@ -186,4 +199,5 @@ class Run:
             fatal=self.fatal,
             first_line=self.first_line,
             last_line=self.last_line,
+            others=len(self.others) + len(self.ranks),
         )

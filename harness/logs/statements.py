@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from harness.logs import lines as said
 
@@ -19,8 +19,7 @@ _FILES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """`kind` is loss, lr, test, output, score, test_loss, solver, net, start, resume, weights, snapshot, done, fatal,
     or broken: it begins as one of those, and cannot be used. `open`: it ends where its line does, so that it may be cut
     or go on in the next line."""
@@ -60,7 +59,7 @@ def significant(text: bytes) -> int:
 
 def statements(line: bytes) -> list[Statement]:
     """All that `line` (without its newline, cleaned of control codes) says; several where newlines were lost."""
-    headers = list(said.HEADER.finditer(line))
+    headers = _headers(line)
     anchors = [anchor.start() for anchor in said.ANCHOR.finditer(line)]
     found: list[Statement] = []
     cursor, done = 0, 0  # the next header; how far the line has been used
@@ -88,10 +87,19 @@ def statements(line: bytes) -> list[Statement]:
             rank = said.RANK.search(lead) or said.RANK_BEFORE.search(before)
         elif found:
             thread, stamp = found[-1].thread, found[-1].stamp
-        found.append(replace(statement, raw=raw, open=ends, thread=thread, stamp=stamp, rank=rank[1] if rank else b""))
+        who = rank[1] if rank else b""
+        found.append(statement._replace(raw=raw, open=ends, thread=thread, stamp=stamp, rank=who))
     for place in range(cursor, len(headers)):
         _fatal(line, headers[place], headers, place + 1, found)
     return found
+
+
+def _headers(line: bytes) -> list[re.Match[bytes]]:
+    first = said.HEADER.search(line)
+    if first is None:
+        return []
+    more = line.find(b"]", first.end()) >= 0  # which each one ends with; a search for nothing takes long
+    return [first, *said.HEADER.finditer(line, first.end())] if more else [first]
 
 
 def _fatal(

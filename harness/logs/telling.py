@@ -12,13 +12,20 @@ from harness.logs.statements import Statement
 RUNS_KEPT = 1000
 _TEXT_KEPT = 32 << 20  # bytes of prototxt of all runs; older runs lose theirs
 _BEGINNINGS = ("solver", "start", "resume", "weights")
+_MOST_OTHERS = 1000  # solvers of one run
 _LEAP = 3  # an iteration that lies so many times further ahead than the next one is a damaged number
 
 
 class Use(Enum):
     USED = 1
     DAMAGED = 2
-    NOISE = 3
+    ORPHAN = 3
+    NOISE = 4
+
+
+def _note(seen: set[bytes], who: bytes) -> None:
+    if len(seen) < _MOST_OTHERS:
+        seen.add(who)
 
 
 class Telling:
@@ -40,7 +47,6 @@ class Telling:
         self._goes_back = False  # the tentative run began with an iteration before the run's last
         self._taken, self._taken_until = 0, 0  # lines that the tentative run took
         self._speaking: Run | None = None
-        self._others: set[bytes] = set()  # threads of other solvers of the same run
         self._text_kept = 0
 
     def say(self, s: Statement, line: int) -> Use:
@@ -50,6 +56,7 @@ class Telling:
         run = self.run
         if s.rank and run is not None and s.rank != run.rank:
             if run.position >= 0 and run.rank:
+                _note(run.ranks, s.rank)
                 return Use.NOISE
             if s.kind == "loss" or not run.rank:
                 run.rank = s.rank
@@ -60,9 +67,9 @@ class Telling:
         if s.kind in ("output", "score", "test"):
             run = self._speaker(s)
             if run is None:
-                return Use.NOISE if s.kind == "test" else Use.DAMAGED
+                return Use.NOISE if s.kind == "test" else Use.ORPHAN
             return self._taken_by(run, s, line)
-        if run is None or (s.kind == "done" and run.position < 0):
+        if run is None or (s.kind == "done" and run.position < 0 and not run.announced):
             return Use.NOISE
         run.take(s)
         run.seen(line, s.stamp)
@@ -92,8 +99,8 @@ class Telling:
             if begins and run.solver_text is None and self.fields:
                 run.solver_text, self.fields = "\n".join(self.fields) + "\n", []
         if run is not self.tentative:
-            missing = s.kind == "output" and not (run.loss if s.phase == "Train" else run.tests)
-            return Use.USED if used else Use.DAMAGED if missing else Use.NOISE
+            orphan = s.kind in ("output", "score") and not (run.loss if s.phase == "Train" else run.tests)
+            return Use.USED if used else Use.ORPHAN if orphan else Use.NOISE
         if used and line > self._taken_until:
             self._taken, self._taken_until = self._taken + 1, line
         return Use.USED if used and self._goes_back else Use.NOISE
@@ -115,11 +122,11 @@ class Telling:
             self._drop()
         elif self.tentative is not None and not other:
             if self.tentative.thread != run.thread:
-                self._others.add(self.tentative.thread or b"")
+                _note(run.others, self.tentative.thread or b"")
             self._drop()
-        if other and (back or again or s.thread in self._others):
+        if other and (back or again or s.thread in run.others):
             if again:
-                self._others.add(s.thread)
+                _note(run.others, s.thread)
             return self._tentatively(s, line, back)
         if back:
             if self._leapt(run, s.iteration):
@@ -177,7 +184,7 @@ class Telling:
         if self.tentative is None:
             return
         assert self.run is not None
-        other = self.tentative.thread != self.run.thread and self.tentative.thread not in self._others
+        other = self.tentative.thread != self.run.thread and self.tentative.thread not in self.run.others
         elsewhere = other or (len(self.tentative.spoken) > 1 and self.tentative.thread == self.run.thread)
         ahead = self.tentative.position > self.run.position and len(self.tentative.loss) > 1
         if (self._goes_back and elsewhere) or ahead:
@@ -187,7 +194,6 @@ class Telling:
 
     def close_run(self) -> None:
         run, self.run, self._speaking = self.run, None, None
-        self._others = set()
         if run is None or not run.worth_keeping:
             return
         self.thinned |= run.thinned

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import sys
 import zlib
 from collections.abc import Iterator
@@ -15,30 +16,31 @@ from harness.recording.errors import BadInput
 
 BLOCK = 4 << 20
 LONGEST_LINE = 1 << 20
-_GZIP = b"\x1f\x8b"
+GZIP = b"\x1f\x8b"
 _UNWANTED = bytes(set(range(32)) - set(b"\t\n\r\x1b\x07")) + b"\x7f"
 
 
 @contextmanager
 def open_log(path: str) -> Iterator[BinaryIO]:
-    """The file at `path`, or standard input for `-`.
+    """The file at `path`, or standard input for `-`. Within, nothing else may fail for the operating system's reasons.
 
     Raises:
         BadInput: it cannot be read.
     """
-    if path == "-":
-        yield sys.stdin.buffer
-        return
     try:
-        file = Path(path).open("rb")  # noqa: SIM115
+        if path == "-":
+            if sys.stdin is None:
+                raise OSError(errno.EBADF, "it is closed")
+            yield sys.stdin.buffer
+        else:
+            with Path(path).open("rb") as file:
+                yield file
     except OSError as error:
         raise BadInput(
             f"cannot be read ({error.strerror})",
             file=path,
             remedy="Give a log that `caffe train` wrote, or - for stdin",
         ) from error
-    with file:
-        yield file
 
 
 def blocks(source: BinaryIO, size: int = BLOCK) -> Iterator[bytes]:
@@ -47,7 +49,7 @@ def blocks(source: BinaryIO, size: int = BLOCK) -> Iterator[bytes]:
     first = read(size)
     while len(first) < 2 and (more := read(size)):
         first += more
-    if not first.startswith(_GZIP):
+    if not first.startswith(GZIP):
         while first:
             yield first
             first = read(size)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 from collections.abc import Sequence
@@ -19,14 +18,17 @@ from harness.analysis.forensics.levels import Floats
 from harness.analysis.forensics.tracks import SATURATED
 from harness.logs.model import LoggedOutput, LogRun, Series
 from harness.recording.errors import BadInput
-from harness.rendering.forensics import Examined
+from harness.rendering.examined import Examined
 
 FORMATS = (".png", ".svg")
 _COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#56B4E9", "#D55E00")  # Okabe and Ito
-_TOTAL, _BROKEN, _GREY = "#000000", "#D55E00", "0.72"
+_TOTAL, _BROKEN, _GREY = "#000000", "#D55E00", "0.55"
 _MOST_HEADS = 6
 _MOST_POINTS = 4000  # of a line; more than twice the pixels that it is wide
 _FEW = 80  # displays that are also drawn as dots
+_DECADES = 1000  # largest value to smallest, from which on the scale is logarithmic
+_MOST = float(np.finfo(np.float64).max)
+_LEGEND = 130  # letters beside one another
 _APART = 0.055  # of the height: labels that do not touch
 
 
@@ -44,37 +46,46 @@ def check_suffix(path: Path) -> None:
 
 
 def log_figure(runs: Sequence[Examined]) -> Figure:
-    """The last of `runs` in full, the totals of those before it in the same log in grey behind it."""
+    """The last of `runs` in full, the totals of those before it in the same log in grey behind it; a panel for each of
+    loss, learning rate and test accuracy, where the log shows it."""
     runs = [r for r in runs if r.log is runs[-1].log]
     run, found = runs[-1].run, runs[-1].findings
-    accuracies = _accuracies(run)
-    heights = (5, 1.1, 1.6) if accuracies else (5, 1.1)
+    accuracies, losses = _of_tests(run)
+    shown = {
+        "loss": 5.0 if any(len(r.run.loss.values) for r in runs) or losses else 0,
+        "lr": 1.1 if any(len(r.run.lr.values) for r in runs) else 0,
+        "test accuracy": 1.6 if accuracies else 0,
+    }
+    heights = {name: height for name, height in shown.items() if height} or {"loss": 5.0}
     with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(10, 5.2 + 1.3 * bool(accuracies)), layout="constrained")
-        axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-        loss, rate = axes[0], axes[1]
-        for other in runs[:-1]:
-            _line(loss, other.run.loss, color=_GREY, lw=0.8, zorder=1)
-        _draw_losses(loss, run, found)
-        _line(rate, run.lr, color=_TOTAL, lw=1)
-        rate.set_ylabel("lr")
-        rate.margins(y=0.12)
-        rate.set_ylim(bottom=0)
-        rate.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
-        if accuracies:
-            for (name, series), colour in zip(accuracies, itertools.cycle(_COLOURS)):
-                _line(axes[2], series, color=colour, lw=1.2, label=name, marker="o", ms=3)
-            axes[2].set_ylim(0, 1.06)
-            axes[2].set_ylabel("test accuracy")
-            axes[2].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-        axes[-1].set_xlabel("iteration")
-        axes[-1].xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
-        first = min(r.findings.first for r in runs)
-        last = max(r.findings.last for r in runs)
+        figure = Figure(figsize=(10, 1.4 + 0.83 * sum(heights.values())), layout="constrained")
+        panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=list(heights.values()), squeeze=False)
+        axes = dict(zip(heights, panels[:, 0], strict=True))
+        first, last = _extent(runs)
         margin = max(0.01 * (last - first), 0.5)
-        loss.set_xlim(first - margin, last + margin)
-        _mark(axes, found)
+        panels[-1, 0].set_xlim(first - margin, last + margin)
+        if "loss" in axes:
+            _draw_losses(axes["loss"], runs, losses)
+        if "lr" in axes:
+            _draw_rates(axes["lr"], runs)
+        if "test accuracy" in axes:
+            _draw_accuracies(axes["test accuracy"], accuracies)
+        _label_iterations(panels[-1, 0], runs)
+        _mark(list(axes.values()), found, run)
     return figure
+
+
+def _label_iterations(axes: Axes, runs: Sequence[Examined]) -> None:
+    axes.set_xlabel("iteration")
+    axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
+    axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    if not any(run.extent for run in runs):
+        axes.set_xticks([])
+
+
+def _extent(runs: Sequence[Examined]) -> tuple[int, int]:
+    ends = [end for run in runs if run.extent is not None for end in run.extent]
+    return (min(ends), max(ends)) if ends else (0, 1)
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -93,26 +104,68 @@ def save(figure: Figure, path: Path) -> None:
 # -- losses ----------------------------------------------------------------------------------------------------------
 
 
-def _draw_losses(axes: Axes, run: LogRun, found: RunFindings) -> None:
+def _draw_losses(axes: Axes, runs: Sequence[Examined], tests: Sequence[tuple[str, Series]]) -> None:
+    """`tests`: the test losses, which are drawn where there is nothing else."""
+    run, found = runs[-1].run, runs[-1].findings
+    drawn = _draw_earlier(axes, runs[:-1])
     heads = [o for o in run.outputs if o.weight]
-    drawn = [run.loss.values]
     # of a net with one head and average_loss 1 there is one curve
     if len(heads) == 1 and np.allclose(_common(heads[0].series, run.loss), 0, atol=1e-4):
         heads = []
     for output, colour in zip(heads[:_MOST_HEADS], _COLOURS, strict=False):
         label = output.name if output.weight == 1 else f"{output.name}, weight {output.weight:g}"
-        _line(axes, output.series, color=colour, lw=0.8, alpha=0.85, label=label, zorder=2)
-        drawn.append(output.series.values)
-    _line(axes, run.loss, color=_TOTAL, lw=1.5, label="total, as displayed", zorder=3)
-    finite = np.concatenate(drawn)
+        drawn.append(_line(axes, output.series, color=colour, lw=0.8, alpha=0.85, label=label, zorder=2))
+    if len(heads) > _MOST_HEADS:
+        axes.plot([], [], " ", label=f"and {len(heads) - _MOST_HEADS} more")
+    if len(run.loss.values):
+        label = f"run {runs[-1].number}, " if len(runs) > 1 else ""
+        drawn.append(_line(axes, run.loss, color=_TOTAL, lw=1.5, label=f"{label}total, as displayed", zorder=3))
+    else:
+        for (name, series), colour in zip(tests, _COLOURS, strict=False):
+            drawn.append(_line(axes, series, color=colour, lw=1.2, label=f"test {name}", marker="o", ms=3))
+    finite = np.concatenate([np.zeros(0), *drawn])
     finite = finite[np.isfinite(finite)]
     levels = _levels(found)
     _scale(axes, finite, [value for value, _ in levels])
     _label(axes, levels)
-    axes.set_ylabel("loss")
-    if len(heads) > _MOST_HEADS:
-        axes.plot([], [], " ", label=f"and {len(heads) - _MOST_HEADS} more")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=4, frameon=False, fontsize=8)
+    axes.set_ylabel("loss" if len(run.loss.values) or not tests else "test loss")
+    labels = axes.get_legend_handles_labels()[1]
+    if labels:
+        columns = max(1, min(4, _LEGEND // (6 + max(map(len, labels)))))
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=columns, frameon=False, fontsize=8)
+    else:
+        axes.annotate("nothing displayed", (0.5, 0.5), xycoords="axes fraction", ha="center", color=_GREY)
+
+
+def _draw_earlier(axes: Axes, runs: Sequence[Examined]) -> list[Floats]:
+    """The totals of earlier runs."""
+    runs = [r for r in runs if len(r.run.loss.values)]
+    label = f"run {runs[0].number}" if len(runs) == 1 else f"{len(runs)} earlier runs"
+    return [_line(axes, r.run.loss, color=_GREY, lw=1, zorder=1, label=label if r is runs[0] else None) for r in runs]
+
+
+def _draw_rates(axes: Axes, runs: Sequence[Examined]) -> None:
+    for other in runs[:-1]:
+        _line(axes, other.run.lr, color=_GREY, lw=1, marker="", zorder=1)
+    _line(axes, runs[-1].run.lr, color=_TOTAL, lw=1)
+    axes.set_ylabel("lr")
+    rates = np.concatenate([r.run.lr.values for r in runs])
+    rates = rates[np.isfinite(rates)]
+    if len(rates) and rates.min() > 0 and rates.max() > _DECADES * rates.min():
+        axes.set_yscale("log")
+        return
+    axes.margins(y=0.12)
+    if len(rates) and rates.min() >= 0:
+        axes.set_ylim(bottom=0)
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
+
+
+def _draw_accuracies(axes: Axes, accuracies: Sequence[tuple[str, Series]]) -> None:
+    for (name, series), colour in zip(accuracies, _COLOURS, strict=False):
+        _line(axes, series, color=colour, lw=1.2, label=name, marker="o", ms=3)
+    axes.set_ylim(-0.03, 1.06)
+    axes.set_ylabel("test accuracy")
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def _common(a: Series, b: Series) -> Floats:
@@ -138,18 +191,26 @@ def _levels(found: RunFindings) -> list[tuple[float, str]]:
 
 
 def _scale(axes: Axes, finite: Floats, levels: Sequence[float]) -> None:
-    """Limits that one spike does not decide; logarithmic where the values span too much for another."""
+    """Logarithmic where the values span decades; else limits that one spike does not decide."""
     if not len(finite):
+        axes.set_yticks([])
         return
     low, high, highest = float(finite.min()), float(np.quantile(finite, 0.995)), float(finite.max())
+    sizes = np.abs(finite[finite != 0])
+    if len(sizes) and sizes.max() > _DECADES * (sizes.min() if low > 0 else np.quantile(sizes, 0.1)):
+        if low > 0:
+            axes.set_yscale("log")
+            axes.set_ylim(min(low, *levels, low) / 1.5, min(max(highest, *levels, highest), _MOST / 2) * 2)
+        else:
+            about_zero = 10.0 ** math.ceil(math.log10(np.quantile(sizes, 0.25)))
+            decades = math.log10(sizes.max()) - math.log10(about_zero)
+            axes.set_yscale("symlog", linthresh=about_zero, linscale=max(1.0, decades / 10))
+        return
     high = highest if highest < 2 * high else high
     high = max(high, *levels) if levels else high
-    if low > 0 and high > 200 * float(np.median(finite)):
-        axes.set_yscale("log")
-        axes.set_ylim(low / 1.3, high * 1.5)
-        return
     bottom = min(0.0, low)
-    axes.set_ylim(bottom, bottom + (high - bottom or 1) * 1.1)
+    span = high - bottom or 1
+    axes.set_ylim(bottom - (0.05 * span if low < 0 else 0), bottom + span * 1.1)
 
 
 def _label(axes: Axes, levels: list[tuple[float, str]]) -> None:
@@ -169,12 +230,9 @@ def _label(axes: Axes, levels: list[tuple[float, str]]) -> None:
 # -- where it broke --------------------------------------------------------------------------------------------------
 
 
-def _mark(axes: Sequence[Axes], found: RunFindings) -> None:
+def _mark(axes: Sequence[Axes], found: RunFindings, run: LogRun) -> None:
     if found.nans is not None and found.nans.lasting:
-        for panel in axes:
-            panel.axvspan(found.nans.first, panel.get_xlim()[1], color=_BROKEN, alpha=0.12, lw=0, zorder=0)
-        centre = (found.nans.first + axes[0].get_xlim()[1]) / 2
-        axes[0].annotate("not finite", (centre, 0.5), xycoords=("data", "axes fraction"), ha="center", color=_BROKEN)
+        _mark_nans(axes, found.nans.first, run)
     if found.jump is None:
         return
     for panel in axes:
@@ -193,36 +251,50 @@ def _mark(axes: Sequence[Axes], found: RunFindings) -> None:
     )  # fmt: skip
 
 
+def _mark_nans(axes: Sequence[Axes], first: int, run: LogRun) -> None:
+    """From `first` on; what is a number there all the same is not said to be none."""
+    left, right = axes[0].get_xlim()
+    end = max(int(run.loss.iterations[-1]), first + 1)
+    for panel in axes:
+        panel.axvspan(first, end, color=_BROKEN, alpha=0.12, lw=0, zorder=0)
+    rest = [o.series.values[o.series.iterations >= first] for o in run.outputs if o.weight]
+    text = "total not finite" if any(np.isfinite(values).any() for values in rest) else "not finite"
+    centre = (first + end) / 2
+    share = (centre - left) / (right - left)
+    axes[0].annotate(
+        text, (centre, 0.97), xycoords=("data", "axes fraction"), color=_BROKEN, fontsize=8, va="top",
+        ha="right" if share > 0.92 else "left" if share < 0.08 else "center",
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
+    )  # fmt: skip
+
+
 # -- lines -----------------------------------------------------------------------------------------------------------
 
 
-def _line(axes: Axes, series: Series, **style: Any) -> None:
-    """The displays; of very many of them the median and, pale, the whole range, so that no spike is lost."""
+def _line(axes: Axes, series: Series, **style: Any) -> Floats:
+    """The displays, which are returned; of very many of them the median and, pale, the whole range, so that no spike is
+    lost."""
     iterations, values = series.iterations, series.values
     if len(values) <= _MOST_POINTS:
         dots: dict[str, Any] = {"marker": "o", "ms": 3.5} if len(values) <= _FEW else {}
         axes.plot(iterations, values, **(dots | style))
-        return
+        return values
     size = -(-len(values) // (_MOST_POINTS // 2))
     whole = len(values) // size * size
     shares, times = values[:whole].reshape(-1, size), iterations[:whole:size]
     pale = {"color": style.get("color"), "zorder": style.get("zorder", 2) - 0.5, "lw": 0.3, "alpha": 0.25}
     axes.fill_between(times, np.fmin.reduce(shares, axis=1), np.fmax.reduce(shares, axis=1), **pale)
     axes.plot(times, np.median(shares, axis=1), **style)
+    return values
 
 
-def _accuracies(run: LogRun) -> list[tuple[str, Series]]:
-    """Test outputs that are shares: no losses, and between 0 and 1."""
-    found = []
-    for number, net in enumerate(run.tests):
-        found += [(_name(o, number), o.series) for o in net if not o.weight and _is_share(o)]
-    return found[:_MOST_HEADS]
+def _of_tests(run: LogRun) -> tuple[list[tuple[str, Series]], list[tuple[str, Series]]]:
+    """Test outputs that are shares (no losses, and between 0 and 1), and those that are losses."""
+    outputs = [(o, f"{o.name}, net #{n}" if n else o.name) for n, net in enumerate(run.tests) for o in net]
+    shares = [(name, o.series) for o, name in outputs if not o.weight and _is_share(o)]
+    return shares[:_MOST_HEADS], [(name, o.series) for o, name in outputs if o.weight][:_MOST_HEADS]
 
 
 def _is_share(output: LoggedOutput) -> bool:
     values = output.series.values
     return bool(len(values) and np.all((values >= 0) & (values <= 1)))
-
-
-def _name(output: LoggedOutput, net: int) -> str:
-    return f"{output.name}, net #{net}" if net else output.name

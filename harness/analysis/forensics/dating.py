@@ -15,12 +15,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.analysis.forensics.findings import Onset, Position
-from harness.analysis.forensics.levels import Floats, Ints, Rise, before, lag_of, noise_of
+from harness.analysis.forensics.levels import Floats, Ints, lag_of, noise_of
+from harness.analysis.forensics.rises import Rise, before, foot
 from harness.analysis.logfacts import Facts
 
 _AFTER = 20  # displays that tell how alike the losses of a plateau are
-_FEW = 60  # displays from which two noises can be compared
+_TWO_NOISES = 60  # displays from which a noise of means can be held against that of single losses: each to a tenth
 _PARTLY = (0.04, 0.96)  # shares of bad losses between which a mean tells how many they are
+_FALLS = 0.01  # of what it rises by later: so far falls a mean in two displays, in which bad losses may hide
+_CLIMB = 40  # displays that a mean over losses of unknown number may take to climb
+_GROWTH = 20.0, 4, 200  # times as high, to which the rate of a growth is read, from so many displays to so many
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,12 @@ class Displays:
 
 @dataclass(frozen=True)
 class Window:
-    """How many losses a displayed one is the mean of. `assumed`: the log does not say."""
+    """How many losses a displayed one is the mean of. `assumed`: the log does not say; it is the display interval then,
+    or was `estimated` from the noise."""
 
     size: int
     assumed: bool
+    estimated: bool = False
 
 
 def display_interval(iterations: Ints, facts: Facts) -> int:
@@ -64,44 +70,129 @@ def window_of(displays: Displays, facts: Facts) -> Window:
     means, singles = displays.values[both], displays.single[both]
     if len(means) >= 2 and np.allclose(means, singles, rtol=1e-4, atol=1e-6):
         return Window(1, False)
-    if len(means) >= _FEW:
-        noise = noise_of(means, lag_of(displays.iterations[both], displays.interval))
-        ratio = (noise_of(singles) / noise) ** 2 if noise > 0 else math.nan
-        if ratio < displays.interval / 4 or ratio > displays.interval * 4:
-            return Window(max(round(ratio), 2), True)
+    if len(means) >= _TWO_NOISES:
+        size = _size_by_noise(displays.iterations[both], means, singles)
+        if size < displays.interval / 4 or size > displays.interval * 4:
+            return Window(max(round(size), 2), True, True)
     return Window(max(displays.interval, 2 if len(means) else 1), True)
+
+
+def _size_by_noise(iterations: Ints, means: Floats, singles: Floats) -> float:
+    """Losses in a mean, as it is so much less noisy than a single one; NaN where that cannot be told."""
+    size = math.nan
+    lag = lag_of(iterations, 1)
+    while 4 * lag < len(means):
+        noise = noise_of(means, lag)
+        size = (noise_of(singles, lag) / noise) ** 2 if noise > 0 else math.nan
+        # means that share losses are more alike than their number says
+        wanted = lag_of(iterations, round(size)) if math.isfinite(size) else lag
+        if wanted <= lag:
+            break
+        lag = wanted
+    return size
 
 
 def date_rise(displays: Displays, rise: Rise, window: Window) -> tuple[int, Onset]:
     """The first displayed iteration with a bad loss in it, and the first bad iteration."""
-    row = rise.row if window.size == 1 else _first_bad_display(displays, rise)
+    blind = window.assumed and not np.any(np.isfinite(displays.single))
+    if rise.grows:
+        return _date_growth(displays, rise, window)
+    row = rise.row if window.size == 1 and not blind else _first_bad_display(displays, rise)
+    if blind:
+        row = foot(displays.iterations, displays.values, row, rise.bad, _CLIMB)
     if row != rise.row:
         good, noise = before(displays.iterations, displays.values, row)
         rise = replace(rise, row=row, good=good, noise=noise)
-    previous = int(displays.iterations[row - 1])
-    lifted = rise.bad - rise.good
-    if lifted <= 0:  # what came before is not what it rose from: the displays alone tell
-        jump = int(displays.iterations[row])
-        return jump, Onset((previous + 1 + jump) // 2, previous + 1, jump, None, None, window.assumed)
-    alone = displays.single[row - 1] if window.size > 1 else displays.values[row - 1]
-    certain = window.size == 1 or alone < rise.good + lifted / 2
+    previous, jump = (int(i) for i in displays.iterations[row - 1 : row + 1])
+    if not rise.bad > rise.good:  # what came before is not what it rose from: the displays alone tell
+        return jump, _onset(displays, previous + 1, jump, jump, None, window)
+    if blind:
+        window = replace(window, size=max(window.size, _climb(displays, rise)))
     # so many bad losses may be at the end of its mean without showing
     noise = 3 * rise.noise if math.isfinite(rise.noise) else 0.0
+    lifted = rise.bad - rise.good
     hidden = window.size * (max(displays.values[row - 1] - rise.good, 0) + noise) / lifted
-    low = max(previous + 1 - (0 if certain else 1 + math.ceil(min(hidden, window.size))), displays.start)
-    high = _last_possible(displays, rise, row, window)
-    partly = _counts(displays, rise, row if certain else row - 1, window)
+    alone = displays.single[row - 1] if window.size > 1 else displays.values[row - 1]
+    certain = not blind and (window.size == 1 or bool(alone < rise.good + lifted / 2))
+    low = previous + 1 - (0 if certain else 1 + math.ceil(min(hidden, window.size)))
+    if not certain and window.size > displays.interval:
+        turn = _turn(displays.values, row)
+        if displays.values[max(turn - 2, 0)] - displays.values[turn] > _FALLS * lifted:
+            low = min(low, int(displays.iterations[turn - 1]) + 1)
+    high = min(_last_possible(displays, rise, row, window), jump)
+    partly = _counts(displays, rise, row if certain or blind else row - 1, window)
+    estimate, tells = None, None
     if partly:
         estimate = round(float(np.median([d - m + 1 for d, m in partly])))
-        bad: float | None = partly[0][1]
-    else:
-        full = high if window.assumed or window.size == 1 else max(int(displays.iterations[row]) - window.size + 1, low)
-        estimate, bad = (low + full) // 2, None
-        if full == low < high:
-            bad = float(window.size)
-    return int(displays.iterations[row]), Onset(
-        min(max(estimate, low), high), low, high, window.size if bad is not None else None, bad, window.assumed
+        tells = next((p for p in partly if p[0] == jump), partly[0])
+    elif not window.assumed and window.size > 1:
+        # all losses of the first bad display are bad
+        full = max(jump - window.size + 1, low)
+        estimate, tells = (low + full) // 2, (jump, float(window.size)) if full == low < high else None
+    return jump, _onset(displays, low, high, jump, estimate, window, None if blind else tells)
+
+
+def _onset(
+    displays: Displays,
+    low: int,
+    high: int,
+    jump: int,
+    estimate: int | None,
+    window: Window | None,
+    tells: tuple[int, float] | None = None,
+) -> Onset:
+    """The interval low … high cut to what can be, no later than the display `jump`, and the estimate in it, its middle
+    where there is none. `tells`: a display, and how many of its losses are bad."""
+    high = min(high, jump)
+    low = min(max(low, displays.start), high)
+    return Onset(
+        estimate=min(max((low + high) // 2 if estimate is None else estimate, low), high),
+        low=low,
+        high=high,
+        window=window.size if window is not None and tells is not None else None,
+        bad=tells[1] if tells is not None else None,
+        assumed=window is not None and window.assumed,
+        estimated=window is not None and window.estimated,
+        at=tells[0] if tells is not None else None,
+        likely=estimate is not None,
     )
+
+
+def _date_growth(displays: Displays, rise: Rise, window: Window) -> tuple[int, Onset]:
+    """A loss that grows by the same factor again and again began to when it was at its usual level."""
+    row, jump = rise.row, int(displays.iterations[rise.row])
+    previous = int(displays.iterations[row - 1])
+    times, fewest, most = _GROWTH
+    values = displays.values[row : row + most]
+    values = values[: max(int(np.argmax(values > times * values[0])) or most, fewest)]
+    if rise.good <= 0 or values.min() <= 0:
+        return jump, _onset(displays, previous + 1, jump, jump, None, window)
+    slope, at_jump = np.polyfit(displays.iterations[row : row + len(values)] - jump, np.log(values), 1)
+    gap = jump - previous
+    if not slope > 0 or at_jump - slope * gap > math.log(2 * max(abs(displays.values[row - 1]), rise.good)):
+        # the growth came after a step
+        return jump, _onset(displays, previous + 1, jump, jump, None, window)
+    noise = 3 * rise.noise / rise.good if math.isfinite(rise.noise) else 1.0
+    began = jump - max((at_jump - math.log(rise.good)) / slope, 0.0)
+    slack = min(math.log1p(noise) / slope, 10.0 * displays.interval) + window.size
+    return jump, _onset(displays, min(math.floor(began - slack), previous + 1), jump, jump, round(began), window)
+
+
+def _turn(values: Floats, row: int) -> int:
+    """The display from which a mean goes up to display `row`: while it still falls, bad losses in it hide behind the
+    higher ones that leave it."""
+    while row > 2 and values[row - 2] < values[row - 1]:
+        row -= 1
+    return max(row - 1, 1)
+
+
+def _climb(displays: Displays, rise: Rise) -> int:
+    """Iterations from the first lifted display to the plateau: so many losses the mean must be of."""
+    near = rise.bad - 0.05 * (rise.bad - rise.good)
+    later = displays.values[rise.row : rise.row + _CLIMB]
+    there = np.flatnonzero(later >= near)
+    top = rise.row + (int(there[0]) if len(there) else len(later) - 1)
+    return int(displays.iterations[top] - displays.iterations[rise.row])
 
 
 def _first_bad_display(displays: Displays, rise: Rise) -> int:
@@ -143,7 +234,7 @@ def _counts(displays: Displays, rise: Rise, row: int, window: Window) -> list[tu
         if later == row and displays.single[row] - rise.good > 2 * (bad - rise.good):
             bad = float(displays.single[row])  # it is far worse than the plateau, as the first of them may be
         share = float((displays.values[later] - rise.good) / (bad - rise.good))
-        if later == row and share <= _PARTLY[0]:
+        if later == row and share <= _PARTLY[0] and displays.single[row] > (rise.good + rise.bad) / 2:
             found.append((iteration, max(averaged * share, 1.0)))  # its own iteration is bad, if nothing else
         elif _PARTLY[0] < share < _PARTLY[1]:
             found.append((iteration, averaged * share))
@@ -162,8 +253,14 @@ def date_nans(displays: Displays, first: int) -> tuple[int | None, Onset | None]
         if not displays.values[row - 1] > usual + max(off, 0.5 * abs(usual)):
             break
         row -= 1
-    low, high = int(displays.iterations[row - 1]) + 1, int(displays.iterations[row])
-    return high, Onset((low + high) // 2, low, high, None, None, False)
+    jump = int(displays.iterations[row])
+    return jump, between(displays, row)
+
+
+def between(displays: Displays, row: int) -> Onset:
+    """Somewhere after the display before `row`: a single loss dates itself."""
+    jump = int(displays.iterations[row])
+    return _onset(displays, int(displays.iterations[row - 1]) + 1, jump, jump, None, None)
 
 
 def watch_window(onset: Onset, interval: int) -> tuple[int, int]:
@@ -181,4 +278,6 @@ def position_of(onset: Onset, facts: Facts, resumed: int) -> Position | None:
     first = max(onset.low - resumed, 0) * records
     stop = max(onset.high + 1 - resumed, 1) * records
     count = min(stop - first, facts.images)
-    return Position(first / facts.images, first % facts.images, (stop - 1) % facts.images, count, resumed)
+    return Position(
+        first / facts.images, first % facts.images, (stop - 1) % facts.images, count, resumed, count == facts.images
+    )

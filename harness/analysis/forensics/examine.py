@@ -10,16 +10,27 @@ import numpy as np
 
 from harness.analysis.forensics.dating import (
     Displays,
+    between,
     date_nans,
     date_rise,
     position_of,
     watch_window,
     window_of,
 )
-from harness.analysis.forensics.excursions import find_spikes
-from harness.analysis.forensics.findings import HeadFinding, Nans, Onset, RunFindings, TestChange
+from harness.analysis.forensics.excursions import far_at_the_end, find_excursions, find_spikes, swings
+from harness.analysis.forensics.findings import (
+    HeadFinding,
+    Nans,
+    Onset,
+    RunFindings,
+    TestChange,
+    Verdict,
+    Why,
+)
 from harness.analysis.forensics.heads import judge
-from harness.analysis.forensics.levels import correlated, find_rise, lag_of, rise_at
+from harness.analysis.forensics.levels import FEWEST, correlated, lag_of
+from harness.analysis.forensics.passes import judge_tests, verdict_of_tests
+from harness.analysis.forensics.rises import find_rise, rise_at
 from harness.analysis.forensics.schedule import read_schedule
 from harness.analysis.forensics.tracks import (
     SATURATED,
@@ -32,12 +43,12 @@ from harness.analysis.forensics.tracks import (
     usable_total,
     values_at,
 )
-from harness.analysis.forensics.verdict import RISE, Evidence, ends_of, verdict_of
+from harness.analysis.forensics.verdict import RISE, Evidence, ends_of, is_falling, verdict_of
 from harness.analysis.logfacts import Facts
 from harness.analysis.rules.limits import Limits
 from harness.logs.model import LoggedOutput, LogRun, Series
 
-_LEAST_TO_LEARN = 10  # displays
+_LEAST_TO_LEARN = 5  # displays
 _SHARE_TO_LEARN = 0.01  # of max_iter
 
 
@@ -47,9 +58,11 @@ def examine(run: LogRun, facts: Facts, limits: Limits) -> RunFindings:
     window = window_of(displays, facts)
     total, poisoned = usable_total(displays)
     tracks = tracks_of(run, displays, window, facts)
+    schedule = read_schedule(run.lr, facts)
     long = _is_long(displays, facts, limits)
     lag = lag_of(total.iterations, window.size)
     lag = max(lag, correlated(total.values)) if window.assumed else lag
+    rises = schedule.rises if schedule is not None else ()
     evidence = Evidence(
         total=total,
         window=window,
@@ -60,43 +73,82 @@ def examine(run: LogRun, facts: Facts, limits: Limits) -> RunFindings:
         poisoned=poisoned,
         long=long,
         tuned=bool(run.weights_from or run.resumed_from) or displays.start > 0,
+        restarts=tuple(iteration for iteration, _, _ in rises) if len(rises) > 1 else (),
     )
     verdict, why = verdict_of(evidence)
-    jump, onset = None, None
-    if verdict == "nan" and evidence.nans is not None:
-        jump, onset = date_nans(displays, int(np.searchsorted(displays.iterations, evidence.nans.first)))
-    elif why in ("collapsed", "rise"):
-        jump, onset = _date(evidence)
-    ends = ends_of(total.values, evidence.lag)
+    jump, onset = _when(evidence, displays, verdict, why)
+    if poisoned and verdict in ("unknown", "drift/oscillation"):
+        verdict = "nan"
+    heads = _shown(evidence.heads, run, facts)
+    if len(displays.values) < FEWEST and verdict == "unknown":
+        told = judge_tests(run, facts, limits)
+        by_tests = verdict_of_tests(told)
+        if by_tests is not None:
+            (verdict, why), heads = by_tests, told
+    stop = len(total.values) if jump is None else int(np.searchsorted(total.iterations, jump))
+    ends = ends_of(total.values, lag, stop if stop < len(total.values) else 0)
+    cycles = bool(evidence.restarts) and swings(total.values, lag)
+    # what goes up and down all the time makes no excursions
+    away = why != "oscillation" and not cycles
+    excursions = () if not away else find_excursions(total.iterations, total.values, stop, lag, _ignorance(tracks))
+    far = jump is None and verdict in ("healthy", "unknown") and far_at_the_end(total.values, lag)
     seen = _extent(run)
-    before = len(total.values) if jump is None else int(np.searchsorted(total.iterations, jump))
     return RunFindings(
         verdict=verdict,
         why=why,
         first=int(seen[0]) if len(seen) else 0,
         last=int(seen[-1]) if len(seen) else 0,
         displays=len(displays.iterations),
-        display=displays.interval,
+        display=0 if facts.display == 0 else displays.interval,
         start=ends.start,
         best=ends.best,
         before=evidence.rise.good if evidence.rise is not None and jump is not None else None,
-        loss=math.nan if verdict == "nan" else ends.end,
+        loss=math.nan if verdict == "nan" and not poisoned else ends.end,
         jump=jump,
         onset=onset,
-        heads=_shown(evidence.heads, run, facts),
-        explained=_explained(evidence.heads, ends.end),
-        spikes=find_spikes(total.iterations, total.values, before, evidence.lag),
+        heads=heads,
+        explained=_explained(heads, ends.end),
+        doubted=facts.classes if {"inferred"} <= {h.source for h in heads} <= {"inferred", "given", None} else None,
+        spikes=tuple(
+            spike
+            for spike in find_spikes(total.iterations, total.values, stop, lag)
+            if not any(e.first <= spike.last and spike.first <= e.last for e in excursions)
+        ),
+        excursions=excursions,
+        last_far=(int(total.iterations[-1]), float(total.values[-1])) if far else None,
+        falling=not cycles and is_falling(total.values, lag),
+        restarts=len(evidence.restarts) if cycles else 0,
         nans=evidence.nans,
         poisoned=poisoned,
         recovered=_recovered(tracks, evidence.heads),
-        schedule=read_schedule(run.lr, facts),
+        schedule=schedule,
         position=position_of(onset, facts, resumed_at(run)) if onset is not None else None,
         watch=watch_window(onset, displays.interval) if onset is not None else None,
         tests=_tests(run.tests, jump),
         resumed_from=run.resumed_from,
+        resumed_at=resumed_at(run) if run.resumed_from is not None else None,
         fatal=run.fatal,
         finished=run.finished,
     )
+
+
+def _when(evidence: Evidence, displays: Displays, verdict: Verdict, why: Why) -> tuple[int | None, Onset | None]:
+    """The display of the jump, and the onset, of a run that broke at some time."""
+    if why in ("collapsed", "rise"):
+        return _date(evidence)
+    if verdict != "nan" or evidence.nans is None:
+        return None, None
+    rise = evidence.rise
+    if evidence.nans.lasting and rise is not None and rise.sudden and rise.row > 0:
+        return date_rise(evidence.total, rise, evidence.window)
+    return date_nans(displays, int(np.searchsorted(displays.iterations, evidence.nans.first)))
+
+
+def _ignorance(tracks: Sequence[Track]) -> tuple[float, int] | None:
+    """What the total is for a net that knows nothing, and of how many classes, where all heads are alike."""
+    known = {t.classes for t in tracks}
+    classes = known.pop() if len(known) == 1 else None
+    return (sum(t.weight * (t.uniform or 0) for t in tracks), classes) if classes else None
 
 
 def _is_long(displays: Displays, facts: Facts, limits: Limits) -> bool:
@@ -117,17 +169,18 @@ def _extent(run: LogRun) -> list[int]:
 def _date(evidence: Evidence) -> tuple[int | None, Onset | None]:
     """When the plateau began, by the total; by the head that broke first where the total hardly shows it."""
     total, rise = evidence.total, evidence.rise
+    if rise is not None and rise.row == 0:
+        return None, None
     broken = [j.rise for j in evidence.judged if j.rise is not None and j.head.state in ("uniform", "saturated")]
     if rise is None and broken:
         first = min(broken, key=lambda r: r.iteration)
         row = int(np.searchsorted(total.iterations, first.iteration))
         if 0 < row < len(total.iterations):
-            rise = rise_at(total.iterations, total.values, evidence.window.size, row, first.best)
+            rise = rise_at(total.iterations, total.values, evidence.window.size, row, first.best, first.certain)
             if not rise.bad - rise.good > 3 * rise.noise:
                 # a head's display is of a single iteration: it dates itself
-                low, high = int(total.iterations[row - 1]) + 1, first.iteration
-                return high, Onset((low + high) // 2, low, high, None, None, False)
-    return date_rise(total, rise, evidence.window) if rise is not None and rise.row > 0 else (None, None)
+                return first.iteration, between(total, row)
+    return date_rise(total, rise, evidence.window) if rise is not None else (None, None)
 
 
 def _nans(displays: Displays, tracks: Sequence[Track]) -> Nans | None:

@@ -21,6 +21,7 @@ Why = Literal[
     "still at the start",  # has not fallen yet, and it is early
     "not falling",  # has not fallen, and nothing says what it should be
     "too few",
+    "tests",  # which alone tell
     "",
 ]
 
@@ -43,10 +44,12 @@ class HeadFinding:
 
 @dataclass(frozen=True)
 class Onset:
-    """The first iteration whose loss is bad: surely in low … high, most likely `estimate`.
+    """The first iteration whose loss is bad: in low … high, as far as noise lets that be told, most likely `estimate`
+    where that is `likely`, else the middle.
 
-    `bad` of the `window` losses averaged in the first bad display were bad, by its value; None where that was not used.
-    `assumed`: the log does not say the average_loss, the display interval was taken for it.
+    `bad` of the `window` losses averaged at the display of iteration `at` were bad, by its value; None where that was
+    not used. `assumed`: the log does not say the average_loss; the display interval was taken for it, or it was
+    `estimated` from the noise.
     """
 
     estimate: int
@@ -55,6 +58,9 @@ class Onset:
     window: int | None
     bad: float | None
     assumed: bool
+    estimated: bool = False
+    at: int | None = None
+    likely: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,17 @@ class Spike:
     last: int
     value: float
     usual: float
+
+
+@dataclass(frozen=True)
+class Excursion:
+    """The loss stood at another level from display `first` to `last`, and came back. `classes`: that is ln(classes)."""
+
+    first: int
+    last: int
+    level: float
+    usual: float
+    classes: int | None
 
 
 @dataclass(frozen=True)
@@ -96,11 +113,13 @@ class Schedule:
     unsure: bool
     steps: tuple[tuple[int, float], ...]  # display at which another rate was seen, and the rate
     rises: tuple[tuple[int, float, float], ...]  # first display, rate before, rate at its end
+    only_one: bool  # rate was displayed
 
 
 @dataclass(frozen=True)
 class Position:
-    """The records that the iterations of the onset read, 0-based and inclusive; `first` > `last`: they wrap around.
+    """The `count` records that the iterations of the onset read, `first` to `last`, 0-based and inclusive; `first` >
+    `last`: they wrap around; `all`: there are no others.
 
     `epoch` counts from 0: 13.7 means that 13 whole passes were made. `resumed`: the iteration at which the data began
     anew, as it does when Caffe resumes; 0 otherwise.
@@ -111,6 +130,7 @@ class Position:
     last: int
     count: int
     resumed: int
+    all: bool
 
 
 @dataclass(frozen=True)
@@ -126,7 +146,8 @@ class TestChange:
 
 @dataclass(frozen=True)
 class RunFindings:
-    """All that is known of one run. `start`, `best`, `before` and `loss` are levels of the displayed total."""
+    """All that is known of one run. `start`, `best`, `before` and `loss` are levels of the displayed total; `display`
+    is 0 where the solver displays nothing."""
 
     verdict: Verdict
     why: Why
@@ -142,7 +163,12 @@ class RunFindings:
     onset: Onset | None
     heads: tuple[HeadFinding, ...]
     explained: float | None  # the weighted sum of what uniform heads cost, where that is the level of the total
+    doubted: int | None  # what --classes says, where a plateau says otherwise
     spikes: tuple[Spike, ...]
+    excursions: tuple[Excursion, ...]
+    last_far: tuple[int, float] | None  # the last display, where it is far above the others: too new to judge
+    falling: bool  # it was still getting better at the end
+    restarts: int  # rises of the learning rate with which the loss goes up and down
     nans: Nans | None
     poisoned: bool  # the displayed mean is NaN for good, the losses are not
     recovered: tuple[str, int, int] | None  # head, first and last display at -ln(FLT_MIN), where it came back
@@ -151,5 +177,6 @@ class RunFindings:
     watch: tuple[int, int] | None
     tests: tuple[TestChange, ...]
     resumed_from: str | None
+    resumed_at: int | None
     fatal: str | None
-    finished: bool
+    finished: bool  # it came to its max_iter

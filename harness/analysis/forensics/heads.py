@@ -9,13 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.analysis.forensics.findings import HeadFinding, State
-from harness.analysis.forensics.levels import Floats, Rise, block_medians, find_rise
-from harness.analysis.forensics.plateaus import LATER, TIGHT, Level, is_flat, level_of, with_classes
+from harness.analysis.forensics.levels import FEWEST, Floats, block_medians
+from harness.analysis.forensics.plateaus import LATER, TIGHT, Level, is_flat, level_of, printed_as, with_classes
+from harness.analysis.forensics.rises import Rise, find_rise
 from harness.analysis.forensics.tracks import Track
 from harness.analysis.rules.limits import Limits
 
 _OVERSHOOT = 10  # times `within`: biases that learn fast only make it worse, ln K is the least of a constant answer
 LOW = 0.9 * math.log(2)  # no softmax over balanced classes that knows nothing costs as little
+_ROUGHLY = 0.1  # off ln(classes), of the few displays after a rise that noise might have made as well
+_FLAT_END = 5  # displays, of few that are all alike
 _END, _PLATEAU = 10, 100  # displays that say how a loss ends, also after a jump
 _BATCHES = (*range(1, 65), 80, 96, 100, 120, 128, 200, 256)
 
@@ -29,14 +32,30 @@ class Judged:
 
 
 def judge(tracks: Sequence[Track], long: bool, limits: Limits) -> tuple[Judged, ...]:
-    """The findings on every head. `long`: there was time to learn."""
+    """The findings on every head. `long`: there was time to learn.
+
+    A rise that noise may have made counts only where it ends at a level that tells: ln(classes), or 87.3365.
+    """
     rises = [_rise(track, limits) for track in tracks]
+    states = [state for _, state in _judged(tracks, rises, long, limits)]
+    rises = [
+        rise if rise is None or rise.certain or state in ("uniform", "saturated") else None
+        for rise, state in zip(rises, states, strict=True)
+    ]
+    return tuple(judged for judged, _ in _judged(tracks, rises, long, limits))
+
+
+def _judged(
+    tracks: Sequence[Track], rises: Sequence[Rise | None], long: bool, limits: Limits
+) -> list[tuple[Judged, State]]:
+    """Every head, and its state before it is asked whether the rule for that is enabled."""
     ends = [_end(track, rise) for track, rise in zip(tracks, rises, strict=True)]
     known = with_classes(tracks, rises, ends, limits)
-    return tuple(
-        Judged(_finding(track, rise, end, long, limits), rise)
-        for track, rise, end in zip(known, rises, ends, strict=True)
-    )
+    found = []
+    for track, rise, end in zip(known, rises, ends, strict=True):
+        state, never = _state(track, rise, end, long, limits)
+        found.append((Judged(_finding(track, rise, end, state, never, limits), rise), state))
+    return found
 
 
 def _rise(track: Track, limits: Limits) -> Rise | None:
@@ -49,7 +68,7 @@ def _end(track: Track, rise: Rise | None) -> Level:
     values = track.finite
     count = min(max(len(values) // 4, 1), _END)
     if rise is None and is_flat(track):
-        count = min(len(values) // 2, LATER)
+        count = min(max(len(values) // 2, min(len(values) - 1, _FLAT_END)), LATER)
     elif rise is not None:
         values = values[min(rise.full, len(values) - 1) :]
         # the first one is a transient, where there are more
@@ -58,8 +77,7 @@ def _end(track: Track, rise: Rise | None) -> Level:
     return level_of(values[-count:], track.window)
 
 
-def _finding(track: Track, rise: Rise | None, end: Level, long: bool, limits: Limits) -> HeadFinding:
-    state, never = _state(track, rise, end, long, limits)
+def _finding(track: Track, rise: Rise | None, end: Level, state: State, never: bool, limits: Limits) -> HeadFinding:
     enabled = {"uniform": limits.uniform_collapse.enabled, "saturated": limits.saturated_softmax.enabled}
     if not enabled.get(state, True):
         state, never = "unknown", False
@@ -76,15 +94,21 @@ def _state(track: Track, rise: Rise | None, end: Level, long: bool, limits: Limi
         return "nan", False
     if _is_saturated(track, end, limits):
         return "saturated", False
+    if len(track.finite) < FEWEST:
+        return "unknown", False
     if track.uniform is None:
-        learns = rise is None and (end.value < LOW or _has_fallen(track))
+        learns = rise is None and (0 != end.value < LOW or _has_fallen(track))
         return ("learning" if learns else "unknown"), False
     within = limits.uniform_collapse.within
     low = (1 - within) * track.uniform - 2 * end.error
     high = (1 + _OVERSHOOT * within) * track.uniform + 2 * end.error
     learned = limits.uniform_collapse.learned * track.uniform
+    if printed_as(track.finite, track.classes or 1):
+        return "uniform", rise is None and float(track.finite.min()) > learned
     if rise is not None and rise.best < learned:
         steady = end.spread is None or end.spread < 2 * TIGHT
+        if not rise.certain:
+            steady = steady and bool(np.all(np.abs(track.finite[rise.full :] / track.uniform - 1) < _ROUGHLY))
         return ("uniform" if low <= end.value <= high and steady else "unknown"), False
     always = level_of(track.finite[len(track.finite) // 2 :][-LATER:])
     if _knows_nothing(track, always, limits):
@@ -108,7 +132,7 @@ def _knows_nothing(track: Track, always: Level, limits: Limits) -> bool:
 
 def _has_fallen(track: Track) -> bool:
     values = track.finite
-    if len(values) < 3:
+    if len(values) < FEWEST:
         return False
     first, last = level_of(values[: max(1, len(values) // 10)]), level_of(values[-max(1, len(values) // 4) :])
     return last.value < first.value - max(0.02 * abs(first.value), 2 * last.error)

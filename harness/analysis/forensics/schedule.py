@@ -15,6 +15,7 @@ from harness.analysis.logfacts import Facts
 from harness.logs.model import Series
 
 _POINTS = 2000  # displays that are looked at
+_ENOUGH = 20  # rates with which the roundest of several laws that fit is told
 _ULP = 1.01e-5  # relative: two neighbours of six digits; a power of another C library may round to the other one
 _POWERS = (1.0, 0.5, 0.9, 2.0, 0.75, 1.5, 3.0, 4.0, 0.25)  # poly's and inv's, the usual ones
 _DIGITS = (1, 2, 3, 4, 5, 6)
@@ -43,6 +44,7 @@ def read_schedule(lr: Series, facts: Facts) -> Schedule | None:
         unsure=law.unsure,
         steps=steps,
         rises=rises,
+        only_one=len(rates) == 1,
     )
 
 
@@ -94,7 +96,9 @@ def _inferred(iterations: Ints, rates: Floats, steps: tuple[tuple[int, float], .
         return _Law(None)
     polys = [found for power in _POWERS if (found := _poly(times, shown, power))]
     if polys:
-        # over a short stretch several powers fit: people write round numbers
+        # over a short stretch several powers fit: people write round numbers, which some rates more must bear out
+        if len(polys) > 1 and len(shown) < _ENOUGH:
+            return _Law(None)
         _, roundest = min(polys, key=lambda pair: pair[0])
         return replace(roundest, unsure=len(polys) > 1)
     slope, at_zero = _line(times, np.log(shown))

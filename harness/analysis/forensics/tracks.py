@@ -22,7 +22,7 @@ TOTAL = "(total)"  # a track that stands for all heads together, where a log sho
 class Track:
     """A loss, and what it would be for a net that knows nothing (`uniform`) or is certain and wrong (`saturated`).
 
-    `fresh`: the log begins with the first iteration.
+    `fresh`: the log begins with the first iteration; `resumed`: with that at which a run was resumed.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Track:
     uniform: float | None
     saturated: float
     fresh: bool
+    resumed: bool = False
     about: bool = False
 
     @property
@@ -94,12 +95,14 @@ def usable_total(displays: Displays) -> tuple[Displays, bool]:
 def tracks_of(run: LogRun, displays: Displays, window: Window, facts: Facts) -> list[Track]:
     """A track for each loss that the log shows, or one for the total, where it shows nothing else."""
     fresh = run.resumed_from is None and displays.start == 0
-    tracks = [_track(output.name, output.weight or 1, output.series, facts, fresh) for output in losses_of(run)]
+    logged = [_track(output.name, output.weight or 1, output.series, facts) for output in losses_of(run)]
+    tracks = [replace(track, fresh=fresh, resumed=run.resumed_from is not None) for track in logged]
     if tracks or not len(displays.values):
         return tracks
     # an average_loss that is not known must not make smooth what may be single losses
     size = 1 if window.assumed else window.size
-    track = replace(_track(TOTAL, 1, run.loss, facts, fresh), window=size)
+    total = _track(TOTAL, 1, run.loss, facts)
+    track = replace(total, window=size, fresh=fresh, resumed=run.resumed_from is not None)
     if facts.heads and all((head.classes or 0) > 1 and head.weight > 0 for head in facts.heads):
         weights = sum(head.weight for head in facts.heads)
         uniform = sum(head.weight * math.log(head.classes or 1) for head in facts.heads)
@@ -108,13 +111,23 @@ def tracks_of(run: LogRun, displays: Displays, window: Window, facts: Facts) -> 
     return [track]
 
 
-def _track(name: str, weight: float, series: Series, facts: Facts, fresh: bool) -> Track:
+def test_tracks(run: LogRun, facts: Facts) -> list[Track]:
+    """The losses of the test nets, each pass a mean over many batches."""
+    return [
+        replace(_track(output.name, output.weight or 1, output.series, facts), fresh=run.resumed_from is None)
+        for net in run.tests
+        for output in net
+        if output.weight
+    ]
+
+
+def _track(name: str, weight: float, series: Series, facts: Facts) -> Track:
     head = next((head for head in facts.heads if head.name == name), None)
     classes: int | None = head.classes if head is not None else None
     source: Source | None = "net" if classes else None
     # where the net tells the classes of some heads, the others are no softmax, whatever --classes says
     if classes == 1 or facts.classes == 1:  # whose softmax always costs 0
-        return _track(name, weight, series, replace(facts, heads=(), classes=None), fresh)
+        return _track(name, weight, series, replace(facts, heads=(), classes=None))
     if not classes and (head is None or not any(h.classes for h in facts.heads)):
         classes, source = facts.classes, "given" if facts.classes else None
     return Track(
@@ -127,5 +140,5 @@ def _track(name: str, weight: float, series: Series, facts: Facts, fresh: bool) 
         source=source,
         uniform=math.log(classes) if classes else None,
         saturated=SATURATED,
-        fresh=fresh,
+        fresh=False,
     )

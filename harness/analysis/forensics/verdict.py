@@ -12,14 +12,17 @@ from harness.analysis.forensics.dating import Displays, Window
 from harness.analysis.forensics.excursions import swings
 from harness.analysis.forensics.findings import HeadFinding, Nans, Verdict, Why
 from harness.analysis.forensics.heads import LOW, Judged
-from harness.analysis.forensics.levels import FALLEN, Floats, Rise, block_medians, lag_of, noise_of, relative_noise
+from harness.analysis.forensics.levels import FEWEST, FLOOR, Floats, block_medians, lag_of, noise_of, relative_noise
+from harness.analysis.forensics.rises import FALLEN, Rise, apart
 from harness.analysis.forensics.tracks import SATURATED
 
 RISE = 1 / 3  # of the best level: what a total must rise by where no head says what happened
 _FALL, _FALL_KNOWN = 0.05, 0.98  # a total that has fallen; a head that has not, as a share of ln(classes)
 _MANY = 20  # displays that show a slow rise
-_FEW, _SOME = 3, 5  # displays below which nothing is said, or only what is plain
+_SOME = 5  # displays below which no trend is told, only a fall by a fifth
+_DROPS = 0.02  # of its level: a loss that falls by less from one eighth of a run to the next has come to rest
 _MEAN = 4  # displays that an average_loss may span where it is not known
+_CYCLE = 5  # displays after a rise of the learning rate in which the loss follows it
 _NOISY = 0.05  # relative noise of a single iteration that no constant answer has
 
 
@@ -43,7 +46,8 @@ class Evidence:
         poisoned: the displayed mean is NaN for good, the losses are not.
         lag: displays between two of the total that know nothing of each other.
         long: there was time to learn.
-        tuned: it did not begin with a new net.
+        tuned: the log does not begin with a new net.
+        restarts: iterations at which the learning rate rose, where it did so again and again.
     """
 
     total: Displays
@@ -55,18 +59,19 @@ class Evidence:
     poisoned: bool
     long: bool
     tuned: bool
+    restarts: tuple[int, ...]
 
     @property
     def heads(self) -> tuple[HeadFinding, ...]:
         return tuple(judged.head for judged in self.judged)
 
 
-def ends_of(values: Floats, lag: int) -> Ends:
-    """The levels of a total; NaN where there is none."""
+def ends_of(values: Floats, lag: int, since: int = 0) -> Ends:
+    """The levels of a total, the last one of the displays from `since` on; NaN where there is none."""
     if not len(values):
         return Ends(math.nan, math.nan, math.nan, math.nan)
     tenth = max(1, min(len(values) // 10, 200))
-    start, end = (float(np.median(v)) for v in (values[: min(max(1, tenth // 2), 3)], values[-tenth:]))
+    start, end = (float(np.median(v)) for v in (values[: min(max(1, tenth // 2), 3)], values[since:][-tenth:]))
     noise = noise_of(values, lag)
     error = 0.0 if math.isnan(noise) else 1.25 * noise * math.sqrt(lag / tenth)
     return Ends(start, float(block_medians(values, tenth).min()), end, error)
@@ -83,13 +88,29 @@ def verdict_of(evidence: Evidence) -> tuple[Verdict, Why]:
         return "uniform-softmax", "collapsed"
     if sum(abs(h.weight) for h in heads if h.never_learned) > _weight(heads) / 2:
         return "uniform-softmax", "never learned"
-    if rise is not None:
+    if rise is not None and _at_restart(rise, evidence):
+        rise = None
+    if rise is not None and (rise.certain or any(j.rise for j in evidence.judged)):
         return "drift/oscillation", "rise" if rise.sudden else "slow rise"
     # swings are what makes far displays alike: only as much of that is noise as a mean that is not known may explain
     lag = lag_of(evidence.total.iterations, evidence.window.size)
-    if swings(evidence.total.values, max(lag, min(evidence.lag, _MEAN)) if evidence.window.assumed else lag):
+    if swings(_last_cycle(evidence), max(lag, min(evidence.lag, _MEAN)) if evidence.window.assumed else lag):
         return "drift/oscillation", "oscillation"
     return _by_trend(evidence)
+
+
+def _at_restart(rise: Rise, evidence: Evidence) -> bool:
+    """Did it rise with the learning rate, as it did before?"""
+    near = _CYCLE * evidence.total.interval
+    return any(0 <= rise.iteration - restart <= near for restart in evidence.restarts)
+
+
+def _last_cycle(evidence: Evidence) -> Floats:
+    """The displays since the learning rate rose last: swings that come with it are the schedule's."""
+    if not evidence.restarts:
+        return evidence.total.values
+    last = int(np.searchsorted(evidence.total.iterations, evidence.restarts[-1]))
+    return evidence.total.values[last:]
 
 
 def _weight(heads: Sequence[HeadFinding]) -> float:
@@ -99,27 +120,31 @@ def _weight(heads: Sequence[HeadFinding]) -> float:
 def _by_trend(evidence: Evidence) -> tuple[Verdict, Why]:
     """A run in which nothing broke: it falls or has fallen, stays low, or has not moved yet."""
     values, heads, lag = _without_saturated_start(evidence.total.values, evidence.heads), evidence.heads, evidence.lag
-    if len(values) < _FEW:
+    if len(values) < FEWEST:
         return "unknown", "too few"
     if not values.any():  # no net is that good from the start: nothing is trained
         return "unknown", "not falling"
     ends = ends_of(values, lag)
     risen, fallen, scale = ends.end - ends.best, ends.start - ends.end, max(abs(ends.start), abs(ends.end))
     if len(values) < _SOME:
-        return ("healthy", "fallen") if fallen > 0.2 * scale else ("unknown", "too few")
-    if len(values) >= _MANY and risen > max(RISE * abs(ends.best), FALLEN * (ends.start - ends.best), 5 * ends.error):
+        return ("healthy", "fallen") if fallen > max(0.2 * scale, FLOOR) else ("unknown", "too few")
+    slow = risen > max(RISE * max(abs(ends.best), FLOOR), FALLEN * (ends.start - ends.best), 5 * ends.error)
+    third = len(values) // 3
+    if len(values) >= _MANY and slow and apart(values[third : 2 * third], values[-third:], lag):
         return "drift/oscillation", "slow rise"
     softmax = [h for h in heads if h.classes]
     ignorant = [h for h in softmax if h.loss > _FALL_KNOWN * math.log(h.classes or 2)]
-    if _weight(ignorant) <= _weight(heads) / 2 and fallen > max(_FALL * scale, 2 * ends.error):
+    if _weight(ignorant) <= _weight(heads) / 2 and fallen > max(_FALL * scale, 2 * ends.error, FLOOR):
         return "healthy", "fallen"
     not_yet: tuple[Verdict, Why] = ("unknown", "not falling" if evidence.long else "still at the start")
-    if risen > max(RISE * abs(ends.best), 3 * ends.error):
+    if risen > max(RISE * max(abs(ends.best), FLOOR), 3 * ends.error):
         return "unknown", "not falling"
     if softmax:
         learned = [h for h in softmax if h.loss < 0.9 * math.log(h.classes or 2)]
         return ("healthy", "level") if _weight(learned) > _weight(softmax) / 2 else not_yet
-    noisy = relative_noise(values, lag) * math.sqrt(evidence.window.size) > _NOISY
+    if evidence.long and not evidence.tuned:  # never moved, and nothing says what knowing nothing costs
+        return "unknown", "not falling"
+    noisy = _NOISY < relative_noise(values, lag) * math.sqrt(evidence.window.size) < math.inf
     if ends.end < LOW or (noisy and (evidence.tuned or ends.end < 2)):
         return "healthy", "level"
     return not_yet
@@ -130,3 +155,14 @@ def _without_saturated_start(values: Floats, heads: Sequence[HeadFinding]) -> Fl
     top = SATURATED * (sum(h.weight for h in heads) or 1)
     there = np.abs(values / top - 1) < 1e-3
     return values[int(np.argmin(there)) :] if len(values) and not there.all() else values
+
+
+def is_falling(values: Floats, lag: int) -> bool:
+    """Does each of the last three eighths of the displays lie below the one before it?"""
+    eighth = len(values) // 8
+    if eighth < FEWEST:
+        return False
+    first, second, third = (values[len(values) - k * eighth :][:eighth] for k in (3, 2, 1))
+    least = _DROPS * abs(float(np.median(first)))
+    drops = np.median(first) - np.median(second) > least and np.median(second) - np.median(third) > least
+    return bool(drops) and apart(third, first, lag)
