@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -218,6 +219,7 @@ def _writing(option: str, path: object) -> Iterator[None]:
 
 def _follow(args: argparse.Namespace, limits: Limits) -> int:
     """Say when the verdict changes or a finding appears, until Ctrl-C or the end of standard input."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job has it ignored
     live = sys.stderr if args.json or args.csv == "-" else sys.stdout
     growing = Growing(_log_of(args.logs[0]))
     said: object = None

@@ -12,6 +12,7 @@ from harness.analysis.rules.rows import Floats, Names, Rows
 
 LEAST = 5  # losses before which nothing is usual
 _FEW = 20  # the same for gradients
+NEW = 40  # losses of a new net before it is asked for more than to be finite
 _SIGMA = 1.4826  # standard deviations in a MAD, of normal noise
 _CHANCES = 100  # losses: if one of them is that high, three in a row come by chance once in a million iterations
 _STILL = 0.9  # a level that has fallen to less, from one half of a window to the next, is on its way down
@@ -21,6 +22,7 @@ _STILL = 0.9  # a level that has fallen to less, from one half of a window to th
 class Usual:
     """What was usual in the last window of iterations."""
 
+    count: int  # losses in it
     level: float  # median of the last losses
     noise: float  # a standard deviation of single losses
     losses: Floats  # (at most _CHANCES,) single ones, but for the very last
@@ -97,6 +99,7 @@ def usual_of(before: Rows, limits: Limits) -> Usual | None:
     low = before.gradient_l2[-limits.vanishing_gradient.window :]
     unknown = np.full(high.shape[1], np.nan)
     return Usual(
+        count=len(loss),
         level=float(np.median(loss[-level:])),
         noise=noise,
         losses=before.loss[: len(before) - limits.loss_jump.iterations + 1][-_CHANCES:],

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from harness.analysis.rules.block import Block, Hits
+from harness.analysis.rules.block import NEW, Block, Hits
 from harness.analysis.rules.limits import LossJump, LossNotDecreasing, LrJump
 from harness.analysis.rules.rows import Floats
+
+_LEARNED = 0.75  # share of the know-nothing loss below which a run begins that goes on from learned weights
 
 
 def loss_jump(block: Block, limit: LossJump) -> Hits:
@@ -36,7 +38,10 @@ def loss_spike(block: Block, limit: LossJump) -> Hits:
 def _bounds(block: Block, limit: LossJump) -> tuple[float, float]:
     """Above which nothing is left of what was learned: for single losses, and for a level."""
     past, known = block.past, block.names.know_nothing
-    if not np.isfinite(past.far):
+    if block.usual is None or not np.isfinite(past.far):
+        return np.inf, np.inf
+    # at first a new net may do anything; one that goes on from what it has learned may not
+    if block.usual.count < NEW and (known is None or past.start > _LEARNED * known):
         return np.inf, np.inf
     if known is None:
         poor = max(past.start, 2 * abs(past.best))
@@ -44,7 +49,7 @@ def _bounds(block: Block, limit: LossJump) -> tuple[float, float]:
         poor = known * (limit.ignorance if past.best < limit.ignorance * known else 2)
     single, level = max(poor, past.far), max(poor, past.level_far)
     # in small batches single losses are as high by chance, and then so are several in a row
-    by_chance = block.usual is not None and np.count_nonzero(block.usual.losses > single) > 1
+    by_chance = np.count_nonzero(block.usual.losses > single) > 1
     return np.inf if by_chance else single, level
 
 
