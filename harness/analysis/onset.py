@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.analysis.reasons import AS_USUAL, SHORTEST, broken_sentence, gradient_sentence, loss_sentence, norm
+from harness.analysis.spread import SIGMA
 from harness.recording.layout import Alarm
 
 Floats = npt.NDArray[np.float64]
@@ -18,7 +19,6 @@ _HISTORY = 30  # blocks that say how much the level jitters
 _GAP = 5  # iterations: excursions as close as this belong together…
 _BROKEN_GAP = 2  # …and those that lead up to a NaN are closer: it is reached in a run of ever larger steps
 _OUTLIER = 5.0  # standard deviations beyond which a value has left its usual range
-_SIGMA = 1.4826  # standard deviations in a MAD, of normal noise
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,7 @@ def _far(values: Floats, from_: int, first: int, anchor: int) -> npt.NDArray[np.
         # too near the beginning: all that is not finite is far
         return ~np.isfinite(tail)
     centre = np.median(usual)
-    sigma = _SIGMA * float(np.median(np.abs(usual - centre)))
+    sigma = SIGMA * float(np.median(np.abs(usual - centre)))
     # noise has tails: what was seen often enough is usual too
     limit = max(centre + _OUTLIER * sigma, float(np.quantile(usual, 0.99)))
     return ~(tail <= limit)

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from harness.analysis.onset import Onset
 from harness.analysis.rules.rows import Floats, Names, Rows
+from harness.analysis.spread import SIGMA
 
-_FAR, _SIGMA = 5.0, 1.4826  # standard deviations, and what a MAD is of one
+_FAR = 5.0  # standard deviations
 _LEAST = 0.15  # in logarithms: what no blob's spread is taken to be below
 _PARAM_ROWS, _BLOB_ROWS, _LEAST_ROWS = 200, 50, 4  # rows that say what was usual
 _PATIENCE = 4  # iterations in which an update's damage shows
@@ -72,6 +73,6 @@ def _logarithm(values: Floats) -> Floats:
 def _unusual(usual: Floats, now: Floats) -> npt.NDArray[np.bool_]:
     """Is `now` beyond all that was `usual` (rows), by its spread?"""
     centre = np.median(usual, axis=0)
-    sigma = np.maximum(_SIGMA * np.median(np.abs(usual - centre), axis=0), _LEAST)
+    sigma = np.maximum(SIGMA * np.median(np.abs(usual - centre), axis=0), _LEAST)
     beyond = (now > usual.max(axis=0)) | (now < usual.min(axis=0))
     return np.asarray(beyond & (np.abs(now - centre) > _FAR * sigma))

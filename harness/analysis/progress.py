@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from harness.analysis.reasons import norm
 from harness.recording.layout import STATS, Layout
 
 _ROW = {name: row for row, name in enumerate(STATS)}
@@ -59,8 +60,8 @@ def progress(frame: np.void, layout: Layout, fastest: int = 3) -> Progress:
         loss=float(frame["loss"]),
         smoothed_loss=float(frame["smoothed_loss"]),
         heads=_heads(frame["output"], layout),
-        gradient_l2=_norm(stat[_ROW["gradient_l2"]]),
-        weight_l2=_norm(weight),
+        gradient_l2=float(norm(stat[_ROW["gradient_l2"]])),
+        weight_l2=float(norm(weight)),
         nonfinite=int(stat[_ROW["gradient_nonfinite"]].sum()),
         fastest=tuple(Moving(layout.params[i].label, float(ratio[i])) for i in order),
     )
@@ -73,7 +74,3 @@ def _heads(outputs: npt.NDArray[np.float32], layout: Layout) -> tuple[HeadNow, .
         for h in layout.heads
         if h.name in columns
     )
-
-
-def _norm(parts: npt.NDArray[np.float64]) -> float:
-    return float(np.sqrt(np.sum(np.square(parts))))

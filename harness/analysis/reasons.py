@@ -14,9 +14,9 @@ AS_USUAL = 5  # blocks that say what was usual before
 
 
 def norm(parts: Floats) -> Floats:
-    """(T,) the length of the whole gradient from (T, P) of its blobs."""
+    """(T,) the length of the whole gradient from (T, P) of its blobs; of (P,) the one length."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(np.sqrt(np.sum(np.square(parts), axis=1)))
+        return np.asarray(np.sqrt(np.sum(np.square(parts), axis=-1)))
 
 
 def loss_sentence(loss: Floats, row: int, width: int) -> str:

@@ -7,13 +7,14 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from harness.analysis.spread import SIGMA
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 FEWEST = 3  # displays: with one or two there is no level that a third could bear out
 KNOWN = 10  # displays from which noise is known: the median of 8 deviations is right to about a third
 FLOOR = 0.001  # a loss below it is as good as 0: what it does down there is no news
-_SIGMA = 1.4826  # standard deviations in a MAD, of normal noise
 
 
 def running_median(values: Floats, count: int) -> Floats:
@@ -36,7 +37,7 @@ def noise_of(values: Floats, lag: int = 1) -> float:
     displays share losses that they are means of."""
     if len(values) < 2 * lag + 1:
         return math.nan
-    return float(_SIGMA * np.median(np.abs(_bends(values, lag))))
+    return float(SIGMA * np.median(np.abs(_bends(values, lag))))
 
 
 def _bends(values: Floats, lag: int) -> Floats:
@@ -52,7 +53,7 @@ def relative_noise(values: Floats, lag: int = 1) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.abs(_bends(values, lag)) / level
     ratio = ratio[np.isfinite(ratio)]
-    return float(_SIGMA * np.median(ratio)) if len(ratio) else 0.0
+    return float(SIGMA * np.median(ratio)) if len(ratio) else 0.0
 
 
 def lag_of(iterations: Ints, window: int) -> int:

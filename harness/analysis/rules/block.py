@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from harness.analysis.rules.limits import Limits, LossJump
 from harness.analysis.rules.rows import Floats, Names, Rows
+from harness.analysis.spread import SIGMA
 
 LEAST = 5  # losses before which nothing is usual
 _FEW = 20  # the same for gradients
 NEW = 40  # losses of a new net before it is asked for more than to be finite
-_SIGMA = 1.4826  # standard deviations in a MAD, of normal noise
 _CHANCES = 100  # losses: if one of them is that high, three in a row come by chance once in a million iterations
 _STILL = 0.9  # a level that has fallen to less, from one half of a window to the next, is on its way down
 
@@ -90,7 +90,7 @@ def usual_of(before: Rows, limits: Limits) -> Usual | None:
     if len(loss) < LEAST:
         return None
     # from one iteration to the next, so that a loss on its way down is not taken for a noisy one
-    noise = _SIGMA * float(np.median(np.abs(np.diff(loss)))) / np.sqrt(2)
+    noise = SIGMA * float(np.median(np.abs(np.diff(loss)))) / np.sqrt(2)
     older, newer = np.median(loss[: window // 2]), np.median(loss[-(window // 2) :])
     settled = len(loss) == window and newer >= _STILL * older
     # the last of a row that goes on must not say what is usual
