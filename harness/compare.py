@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 if __package__ in (None, ""):  # run as a file: put the repository, not harness/, on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -17,10 +16,8 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 from harness.analysis.comparison import compare
 from harness.recording import BadInput, Recording, RecordingError
 from harness.recording.outcome import Exit
-from harness.recording.rundir import read_facts
 from harness.rendering.comparison import show
-from harness.solver.prototxt.fieldvalues import flat
-from harness.solver.prototxt.messages import parse_text, pb
+from harness.solver.problem import recorded_fields
 
 _EXAMPLES = """
 The runs are compared over the iterations that both recorded, by the hash of all weights, the losses and the learning
@@ -44,22 +41,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def facts_of(run: Path) -> dict[str, Any]:
-    """What run.json says, each prototxt in it by its fields."""
-    facts, file = read_facts(run), run / "run.json"
-    texts = {"net": facts["net"]} | {f"test net #{n}": text for n, text in enumerate(facts.get("test_nets", []))}
-    nets = {name: flat(parse_text(text, pb.NetParameter, file)) for name, text in texts.items()}
-    solver = flat(parse_text(facts["solver"], pb.SolverParameter, file))
-    return {name: value for name, value in facts.items() if name != "test_nets"} | {"solver": solver} | nets
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     args = _parser().parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     try:
         with Recording(args.a) as a, Recording(args.b) as b:
-            found = compare(a, b, facts_of(a.path.parent), facts_of(b.path.parent))
+            found = compare(a, b, recorded_fields(a.path.parent), recorded_fields(b.path.parent))
     except (BadInput, RecordingError) as error:
         Console(stderr=True).print(Text(f"error: {error}", style="bold red"), soft_wrap=True)
         return Exit.BAD_INPUT

@@ -30,7 +30,6 @@ from harness.recording.files import write_whole
 from harness.recording.outcome import Exit
 from harness.rendering.examined import Examined
 from harness.rendering.forensics import one_line, show, write_csv, write_json
-from harness.rendering.log_figure import check_suffix, log_figure, save
 from harness.solver.prototxt.header import read_header
 
 _EXAMPLES = """
@@ -143,7 +142,9 @@ class _Console(Console):
 
 def _check(args: argparse.Namespace) -> None:
     """What can be said of the options before anything is read."""
-    if args.plot is not None:
+    if args.plot is not None:  # only then: Matplotlib takes longer to import than most logs to read
+        from harness.rendering.figures.files import check_suffix
+
         check_suffix(args.plot)
     if args.csv not in (None, "-") and Path(args.csv).suffix.lower() != ".csv":
         raise BadInput(
@@ -188,6 +189,9 @@ def _examine(log: Log, args: argparse.Namespace, limits: Limits) -> list[Examine
 
 def _draw(found: Sequence[Examined], args: argparse.Namespace) -> None:
     if args.plot is not None:
+        from harness.rendering.figures.files import save
+        from harness.rendering.figures.log import log_figure
+
         with _writing("--plot", args.plot):
             save(log_figure(found), args.plot)
     if args.csv not in (None, "-"):

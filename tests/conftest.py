@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +85,50 @@ def digits(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return images.astype(np.uint8), labels
 
 
+# The files that take longest, longest first: whoever is through with one takes the next, and no core idles at the end.
+# The first makes what `demo` and `rescues` give; the files that wait for those begin when they are there.
+LONGEST = (
+    "test_collapse.py",
+    "test_resume.py",
+    "test_death.py",
+    "test_alarms.py",
+    "test_report.py",
+    "test_notebooks.py",
+    "test_observing.py",
+    "test_bench.py",
+    "test_compare.py",
+    "test_readlog_command.py",
+    "test_many_resumes.py",
+    "test_per_image.py",
+    "test_tensorboard.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))  # stable: within a file, and of others, as it was
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A path at which `make` has made something, once for all workers of pytest-xdist: the others wait for the first.
+
+    Nobody may change what lies there.
+    """
+    home = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        home = home.parent  # the workers' own directories lie beside each other
+    home /= "shared"
+    home.mkdir(exist_ok=True)
+    path, done = home / name, home / f"{name}.done"
+    with (home / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(path, ignore_errors=True)  # of a worker that failed: the same error comes again
+            make(path)
+            done.touch()
+    return path
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_trace_in_the_users_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Scans of the tests' LMDBs go elsewhere."""
@@ -105,6 +151,37 @@ def glyph_data() -> Path:
     done = command(sys.executable, ROOT / "prototxt/glyphs280/make_data.py")
     assert done.code == 0, done.stderr
     return ROOT / "prototxt/glyphs280/data"
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of `tools/demo`, the same for all tests. It is only read."""
+
+    def make(run: Path) -> None:
+        done = command(ROOT / "tools/demo", run, timeout=600)
+        assert done.code == 0, done.stderr
+        assert str(run / "report.html") in done.stderr
+
+    return made_once(tmp_path_factory, "demo", make)
+
+
+RESCUES = {"base_lr=0.0005": "slower", "clip_gradients=10": "clipped"}
+RESCUED = 1100  # where they end: by then, the demo has known nothing for 250 iterations
+
+
+@pytest.fixture(scope="session")
+def rescues(tmp_path_factory: pytest.TempPathFactory, demo: Path) -> dict[str, Path]:
+    """Restarts of the demo beside it, by what was changed: what they said is in `NAME.said`. They are only read."""
+
+    def make(change: str) -> Callable[[Path], None]:
+        def make_restart(run: Path) -> None:
+            done = restart(demo, "--set", change, "--until", RESCUED, "--out", run)
+            assert done.code == 0, done.stderr
+            run.with_name(f"{run.name}.said").write_text(done.stderr)
+
+        return make_restart
+
+    return {change: made_once(tmp_path_factory, name, make(change)) for change, name in RESCUES.items()}
 
 
 @pytest.fixture(scope="session")

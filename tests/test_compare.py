@@ -15,8 +15,8 @@ from google.protobuf import text_format
 
 from harness.analysis.comparison import Comparison, Part, Span, compare
 from harness.analysis.settings import Setting, differing_settings
-from harness.compare import facts_of
 from harness.recording import Recording, Window
+from harness.solver.problem import recorded_fields
 from harness.solver.prototxt.fieldvalues import flat
 from harness.solver.prototxt.messages import pb
 
@@ -57,7 +57,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, digit_data: Path, one_blas_th
 
 def compared(one: Path, two: Path) -> Comparison:
     with Recording(one) as a, Recording(two) as b:
-        return compare(a, b, facts_of(one), facts_of(two))
+        return compare(a, b, recorded_fields(one), recorded_fields(two))
 
 
 def compare_command(*arguments: object) -> Finished:

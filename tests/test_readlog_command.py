@@ -29,7 +29,7 @@ from harness.analysis.rules.limits import read_limits
 from harness.logs.reader import read_path
 from harness.readlog import main
 from harness.rendering.examined import Examined
-from harness.rendering.log_figure import log_figure
+from harness.rendering.figures.log import log_figure
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 

@@ -30,6 +30,7 @@ from typing import Any
 import bench_disk
 import bench_log
 import bench_memory
+import bench_report
 import bench_resume
 import numpy as np
 from bench_nets import PROBLEMS, ROOT
@@ -91,6 +92,7 @@ ROWS: dict[str, Callable[[str, Path, Effort], Iterator[Row]]] = {
     "seekable": bench_resume.seekable,
     "restart": bench_resume.restart,
     "log": bench_log.log,
+    "report": bench_report.rows,
 }
 
 

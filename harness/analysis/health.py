@@ -95,8 +95,9 @@ class Health:
         onset = find_onset(iterations, loss, gradient, nonfinite, self._span, standing=standing)
         if onset is None:
             return None
+        recent = self._watch.recent
         if self._placed is None or self._placed.iteration != onset.iteration or not self._placed.is_placed:
-            self._placed = placed(onset, self._watch.recent, self._taken, self._values, self._names)
+            self._placed = placed(onset, recent.iteration, recent.gradient_l2, self._taken, self._values, self._names)
         return replace(onset, blob=self._placed.blob, param=self._placed.param)
 
     def verdict(self) -> dict[str, Any]:

@@ -9,21 +9,27 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.analysis.onset import Onset
-from harness.analysis.rules.rows import Floats, Names, Rows
-from harness.analysis.spread import SIGMA
+from harness.analysis.rules.rows import Floats, Names
+from harness.analysis.spread import distance, logarithm
 
-_FAR = 5.0  # standard deviations
-_LEAST = 0.15  # in logarithms: what no blob's spread is taken to be below
-_PARAM_ROWS, _BLOB_ROWS, _LEAST_ROWS = 200, 50, 4  # rows that say what was usual
+FAR = 5.0  # standard deviations
+PARAM_ROWS, BLOB_ROWS, LEAST_ROWS = 200, 50, 4  # rows that say what was usual
 _PATIENCE = 4  # iterations in which an update's damage shows
 
 
-def placed(onset: Onset, rows: Rows, taken: npt.NDArray[np.int64], values: Floats, names: Names) -> Onset:
+def placed(
+    onset: Onset,
+    iterations: npt.NDArray[np.int64],
+    gradient_l2: Floats,
+    taken: npt.NDArray[np.int64],
+    values: Floats,
+    names: Names,
+) -> Onset:
     """`onset`, with the first blobs that have left their past (see below for the arguments)."""
     return replace(
         onset,
         blob=first_blob(taken, values, onset.iteration, names.blobs),
-        param=first_param(rows.iteration, rows.gradient_l2, onset.iteration, names.params),
+        param=first_param(iterations, gradient_l2, onset.iteration, names.params),
     )
 
 
@@ -37,11 +43,11 @@ def first_param(
         gradient_l2: (T, P).
     """
     row = int(np.searchsorted(iterations, onset))
-    usual = _logarithm(gradient_l2[max(0, row - _PARAM_ROWS) : row])
-    if len(usual) < _LEAST_ROWS:
+    usual = logarithm(gradient_l2[max(0, row - PARAM_ROWS) : row])
+    if len(usual) < LEAST_ROWS:
         return None
     for now in gradient_l2[row : row + _PATIENCE]:
-        far = np.flatnonzero(_unusual(usual, _logarithm(now)) | ~np.isfinite(now))
+        far = np.flatnonzero(unusual(usual, logarithm(now)) | ~np.isfinite(now))
         if len(far):
             return labels[int(far[0])]
     return None
@@ -55,24 +61,17 @@ def first_blob(taken: npt.NDArray[np.int64], values: Floats, onset: int, labels:
         values: (S, A, 4) as in layout.ACTIVATION_STATS.
     """
     row = int(np.searchsorted(taken, onset))
-    usual = _logarithm(values[max(0, row - _BLOB_ROWS) : row, :, :2])  # mean and largest magnitude
-    if len(usual) < _LEAST_ROWS:
+    usual = logarithm(values[max(0, row - BLOB_ROWS) : row, :, :2])  # mean and largest magnitude
+    if len(usual) < LEAST_ROWS:
         return None
     for now in values[row : row + _PATIENCE]:
-        far = np.flatnonzero(_unusual(usual, _logarithm(now[:, :2])).any(axis=1) | (now[:, 3] > 0))
+        far = np.flatnonzero(unusual(usual, logarithm(now[:, :2])).any(axis=1) | (now[:, 3] > 0))
         if len(far):
             return labels[int(far[0])]
     return None
 
 
-def _logarithm(values: Floats) -> Floats:
-    with np.errstate(all="ignore"):
-        return np.log(np.maximum(values, 1e-30))
-
-
-def _unusual(usual: Floats, now: Floats) -> npt.NDArray[np.bool_]:
+def unusual(usual: Floats, now: Floats) -> npt.NDArray[np.bool_]:
     """Is `now` beyond all that was `usual` (rows), by its spread?"""
-    centre = np.median(usual, axis=0)
-    sigma = np.maximum(SIGMA * np.median(np.abs(usual - centre), axis=0), _LEAST)
     beyond = (now > usual.max(axis=0)) | (now < usual.min(axis=0))
-    return np.asarray(beyond & (np.abs(now - centre) > _FAR * sigma))
+    return np.asarray(beyond & (np.abs(distance(usual, now)) > FAR))

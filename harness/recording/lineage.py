@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.recording.errors import RecordingError
+from harness.recording.errors import BadInput, RecordingError
 from harness.recording.layout import STATS
 from harness.recording.reader import Recording
 from harness.recording.rundir import read_facts
@@ -64,6 +64,22 @@ def ancestry(run: Path) -> Ancestry:
         seen.add(found.resolve())
         runs.insert(0, found)
     return Ancestry(tuple(runs), tuple(begins), missing)
+
+
+def children(run: Path) -> tuple[Path, ...]:
+    """The run directories beside `run` whose run.json says that they were restarted from it, oldest first."""
+    found = []
+    for other in sorted(run.resolve().parent.iterdir()):
+        if other == run.resolve() or not (other / "run.json").is_file() or not (other / "recording.h5").is_file():
+            continue
+        try:
+            facts = read_facts(other)
+            parent = _find(str(facts["parent"]["run"]), other) if facts.get("parent") else None
+        except (BadInput, KeyError, TypeError):  # another's directory, or a damaged one
+            continue
+        if parent is not None and parent.resolve() == run.resolve():
+            found.append((str(facts.get("started", "")), other))
+    return tuple(path for _, path in sorted(found))
 
 
 def joined(run: Path, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:

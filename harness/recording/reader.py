@@ -68,6 +68,7 @@ class Recording:
             self.path /= "recording.h5"
         if not self.path.is_file():
             raise RecordingError(f"{self.path}: no such recording. Give a run directory or its recording.h5")
+        self._links: dict[str, dict[str, str]] = {}  # where the arrays of a window are: none comes later
         try:
             self._file = self._open()
         except (OSError, RuntimeError) as error:
@@ -239,6 +240,11 @@ class Recording:
         labels = tuple(blob.name for blob in self.blobs)
         return Labelled(group[name][:rows], group["iteration"][:rows], labels, ("iteration", "blob"))
 
+    @property
+    def test_nets(self) -> int:
+        """How many test nets there are."""
+        return len(self._file["test"])
+
     def test_outputs(self, net: int = 0) -> tuple[str, ...]:
         """Names of the outputs of test net `net`."""
         return _output_names(self._test(net)["output"])
@@ -314,10 +320,12 @@ class Recording:
         if kept is None:
             raise RecordingError(f"{self.path}: no {group} was recorded; it was left out of --capture")
         wanted = name if index is None else f"{name}/{index}"
-        names = {str(dataset.attrs["name"]): dataset for dataset in datasets(kept)}
+        if group not in self._links:
+            self._links[group] = {str(dataset.attrs["name"]): dataset.name for dataset in datasets(kept)}
+        names = self._links[group]
         if wanted not in names:
             raise RecordingError(f"{self.path}: no {group} of {wanted!r}. {nearest(wanted, names)}")
-        return np.asarray(names[wanted][row])
+        return np.asarray(self._file[names[wanted]][row])
 
 
 def _output_names(group: h5py.Group) -> tuple[str, ...]:

@@ -112,7 +112,8 @@ def _cut(rows: list[h5py.Dataset], last: int | None = None, spare: int = 0) -> N
 
 def _read_superblock(path: Path) -> tuple[bytes, int, int, int, int, int, int, int, int, int]:
     try:
-        raw = path.open("rb").read(_SUPERBLOCK.size)
+        with path.open("rb") as file:
+            raw = file.read(_SUPERBLOCK.size)
     except OSError as error:
         raise RecordingError(f"{path}: {error.strerror}") from error
     if len(raw) < _SUPERBLOCK.size or raw[:8] != _SIGNATURE:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Sequence
 from itertools import groupby
 
@@ -12,8 +11,7 @@ from harness.analysis.rules.rows import names_of
 from harness.analysis.rules.words import MEANING, sentence
 from harness.recording.layout import Alarm
 from harness.recording.outcome import Divergence, Opening
-
-_BEFORE, _AFTER = 5, 40  # iterations around an onset that are worth keeping whole
+from harness.rendering.steps import Broken, after_divergence
 
 
 def alarm_lines(
@@ -45,17 +43,17 @@ def divergence_lines(divergence: Divergence, opening: Opening) -> list[Text]:
     if where:
         text.append(f". First out of the ordinary: {' and '.join(where)}")
     lines = [text]
-    run = shlex.quote(str(opening.directory))
-    if divergence.last_good is None and opening.first > 0:
+    broken = Broken(
+        run=opening.directory,
+        first=opening.first,
+        onset=at,
+        last_good=divergence.last_good,
+        kept=layout.in_window(at),
+        base_lr=opening.base_lr,
+    )
+    if broken.stranded:
         return [*lines, Text("  No snapshot of this run is from before it: go back to the one that it goes on from")]
-    start = "" if divergence.last_good is not None else " --from 0"
-    back = f"from iteration {divergence.last_good or 0:,}"
-    if not layout.in_window(at):
-        window = f"{max(opening.first, at - _BEFORE)}:{at + _AFTER}"
-        lines.append(_command(f"restart.py {run}{start} --watch {window}", f"repeat it {back}, and keep all of it"))
-    lines.append(_command(f"restart.py {run}{start} --set base_lr={opening.base_lr / 10:g}", f"try a tenth, {back}"))
-    return lines
-
-
-def _command(command: str, purpose: str) -> Text:
-    return Text.assemble("  ", (f"python harness/{command}", "cyan"), (f"   # {purpose}", "dim"))
+    return lines + [
+        Text.assemble("  ", (step.command, "cyan"), (f"   # {step.purpose}", "dim"))
+        for step in after_divergence(broken)
+    ]

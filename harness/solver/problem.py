@@ -9,7 +9,9 @@ from typing import Any
 from google.protobuf import text_format
 
 from harness.recording.errors import BadInput
+from harness.recording.rundir import read_facts
 from harness.solver import checks
+from harness.solver.prototxt.fieldvalues import flat
 from harness.solver.prototxt.messages import parse_text, pb, read_text
 from harness.solver.prototxt.netfile import NetFile, test_nets, train_net
 
@@ -93,6 +95,19 @@ def recorded_problem(file: Path, facts: dict[str, Any]) -> Problem:
         for i, text in enumerate(facts["test_nets"])
     )
     return Problem(file, parse_text(facts["solver"], pb.SolverParameter, file), train, tests, False)
+
+
+def recorded_fields(run: Path) -> dict[str, Any]:
+    """What run.json of the directory `run` says, each prototxt in it by its fields.
+
+    Raises:
+        BadInput: it cannot be read.
+    """
+    facts, file = read_facts(run), run / "run.json"
+    texts = {"net": facts["net"]} | {f"test net #{n}": text for n, text in enumerate(facts.get("test_nets", []))}
+    nets = {name: flat(parse_text(text, pb.NetParameter, file)) for name, text in texts.items()}
+    solver = flat(parse_text(facts["solver"], pb.SolverParameter, file))
+    return {name: value for name, value in facts.items() if name != "test_nets"} | {"solver": solver} | nets
 
 
 def pointed_at(solver: Any, train: str, tests: list[str]) -> Any:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,32 +14,15 @@ from harness.analysis.forensics.findings import RunFindings
 from harness.analysis.forensics.levels import Floats
 from harness.analysis.forensics.tracks import SATURATED
 from harness.logs.model import LoggedOutput, LogRun, Series
-from harness.recording.errors import BadInput
 from harness.rendering.examined import Examined
+from harness.rendering.figures.style import BROKEN, GREY, LINES, TOTAL, WINDOW, label_iterations, label_levels, styled
 
-FORMATS = (".png", ".svg")
-_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#56B4E9", "#D55E00")  # Okabe and Ito
-_TOTAL, _BROKEN, _GREY = "#000000", "#D55E00", "0.55"
 _MOST_HEADS = 6
 _MOST_POINTS = 4000  # of a line; more than twice the pixels that it is wide
 _FEW = 80  # displays that are also drawn as dots
 _DECADES = 1000  # largest value to smallest, from which on the scale is logarithmic
 _MOST = float(np.finfo(np.float64).max)
 _LEGEND = 130  # letters beside one another
-_APART = 0.055  # of the height: labels that do not touch
-
-
-def check_suffix(path: Path) -> None:
-    """Is the file one that can be drawn?
-
-    Raises:
-        BadInput: by its suffix, it is not.
-    """
-    if path.suffix.lower() not in FORMATS:
-        raise BadInput(
-            "not a kind of picture that is drawn here", field="--plot", value=path,
-            remedy=f"Name a file that ends in {' or '.join(FORMATS)}",
-        )  # fmt: skip
 
 
 def log_figure(runs: Sequence[Examined]) -> Figure:
@@ -57,7 +37,7 @@ def log_figure(runs: Sequence[Examined]) -> Figure:
         "test accuracy": 1.6 if accuracies else 0,
     }
     heights = {name: height for name, height in shown.items() if height} or {"loss": 5.0}
-    with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
+    with styled():
         figure = Figure(figsize=(10, 1.4 + 0.83 * sum(heights.values())), layout="constrained")
         panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=list(heights.values()), squeeze=False)
         axes = dict(zip(heights, panels[:, 0], strict=True))
@@ -70,35 +50,16 @@ def log_figure(runs: Sequence[Examined]) -> Figure:
             _draw_rates(axes["lr"], runs)
         if "test accuracy" in axes:
             _draw_accuracies(axes["test accuracy"], accuracies)
-        _label_iterations(panels[-1, 0], runs)
+        label_iterations(panels[-1, 0])
+        if not any(run.extent for run in runs):
+            panels[-1, 0].set_xticks([])
         _mark(list(axes.values()), found, run)
     return figure
-
-
-def _label_iterations(axes: Axes, runs: Sequence[Examined]) -> None:
-    axes.set_xlabel("iteration")
-    axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
-    axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
-    if not any(run.extent for run in runs):
-        axes.set_xticks([])
 
 
 def _extent(runs: Sequence[Examined]) -> tuple[int, int]:
     ends = [end for run in runs if run.extent is not None for end in run.extent]
     return (min(ends), max(ends)) if ends else (0, 1)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write the picture, whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        # without its date an SVG is the same for the same log
-        metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
-        with mpl.rc_context({"svg.hashsalt": "caffe-harness", "svg.fonttype": "none"}):
-            figure.savefig(part, dpi=120, format=path.suffix[1:].lower(), metadata=metadata)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 # -- losses ----------------------------------------------------------------------------------------------------------
@@ -112,42 +73,42 @@ def _draw_losses(axes: Axes, runs: Sequence[Examined], tests: Sequence[tuple[str
     # of a net with one head and average_loss 1 there is one curve
     if len(heads) == 1 and np.allclose(_common(heads[0].series, run.loss), 0, atol=1e-4):
         heads = []
-    for output, colour in zip(heads[:_MOST_HEADS], _COLOURS, strict=False):
+    for output, colour in zip(heads[:_MOST_HEADS], LINES, strict=False):
         label = output.name if output.weight == 1 else f"{output.name}, weight {output.weight:g}"
         drawn.append(_line(axes, output.series, color=colour, lw=0.8, alpha=0.85, label=label, zorder=2))
     if len(heads) > _MOST_HEADS:
         axes.plot([], [], " ", label=f"and {len(heads) - _MOST_HEADS} more")
     if len(run.loss.values):
         label = f"run {runs[-1].number}, " if len(runs) > 1 else ""
-        drawn.append(_line(axes, run.loss, color=_TOTAL, lw=1.5, label=f"{label}total, as displayed", zorder=3))
+        drawn.append(_line(axes, run.loss, color=TOTAL, lw=1.5, label=f"{label}total, as displayed", zorder=3))
     else:
-        for (name, series), colour in zip(tests, _COLOURS, strict=False):
+        for (name, series), colour in zip(tests, LINES, strict=False):
             drawn.append(_line(axes, series, color=colour, lw=1.2, label=f"test {name}", marker="o", ms=3))
     finite = np.concatenate([np.zeros(0), *drawn])
     finite = finite[np.isfinite(finite)]
     levels = _levels(found)
     _scale(axes, finite, [value for value, _ in levels])
-    _label(axes, levels)
+    label_levels(axes, levels)
     axes.set_ylabel("loss" if len(run.loss.values) or not tests else "test loss")
     labels = axes.get_legend_handles_labels()[1]
     if labels:
         columns = max(1, min(4, _LEGEND // (6 + max(map(len, labels)))))
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=columns, frameon=False, fontsize=8)
     else:
-        axes.annotate("nothing displayed", (0.5, 0.5), xycoords="axes fraction", ha="center", color=_GREY)
+        axes.annotate("nothing displayed", (0.5, 0.5), xycoords="axes fraction", ha="center", color=GREY)
 
 
 def _draw_earlier(axes: Axes, runs: Sequence[Examined]) -> list[Floats]:
     """The totals of earlier runs."""
     runs = [r for r in runs if len(r.run.loss.values)]
     label = f"run {runs[0].number}" if len(runs) == 1 else f"{len(runs)} earlier runs"
-    return [_line(axes, r.run.loss, color=_GREY, lw=1, zorder=1, label=label if r is runs[0] else None) for r in runs]
+    return [_line(axes, r.run.loss, color=GREY, lw=1, zorder=1, label=label if r is runs[0] else None) for r in runs]
 
 
 def _draw_rates(axes: Axes, runs: Sequence[Examined]) -> None:
     for other in runs[:-1]:
-        _line(axes, other.run.lr, color=_GREY, lw=1, marker="", zorder=1)
-    _line(axes, runs[-1].run.lr, color=_TOTAL, lw=1)
+        _line(axes, other.run.lr, color=GREY, lw=1, marker="", zorder=1)
+    _line(axes, runs[-1].run.lr, color=TOTAL, lw=1)
     axes.set_ylabel("lr")
     rates = np.concatenate([r.run.lr.values for r in runs])
     rates = rates[np.isfinite(rates)]
@@ -161,7 +122,7 @@ def _draw_rates(axes: Axes, runs: Sequence[Examined]) -> None:
 
 
 def _draw_accuracies(axes: Axes, accuracies: Sequence[tuple[str, Series]]) -> None:
-    for (name, series), colour in zip(accuracies, _COLOURS, strict=False):
+    for (name, series), colour in zip(accuracies, LINES, strict=False):
         _line(axes, series, color=colour, lw=1.2, label=name, marker="o", ms=3)
     axes.set_ylim(-0.03, 1.06)
     axes.set_ylabel("test accuracy")
@@ -213,20 +174,6 @@ def _scale(axes: Axes, finite: Floats, levels: Sequence[float]) -> None:
     axes.set_ylim(bottom - (0.05 * span if low < 0 else 0), bottom + span * 1.1)
 
 
-def _label(axes: Axes, levels: list[tuple[float, str]]) -> None:
-    """Dashed lines with labels at the right, moved apart where they would touch."""
-    to_fraction = axes.transData.transform, axes.transAxes.inverted().transform
-    place = -1.0
-    for value, text in sorted(levels):
-        axes.axhline(value, color="0.45", lw=0.8, ls="--", zorder=1)
-        at = float(to_fraction[1](to_fraction[0]((axes.get_xlim()[0], value)))[1])
-        place = max(at, place + _APART)
-        axes.annotate(
-            text, (1, value), xycoords=("axes fraction", "data"), xytext=(1.01, place), textcoords="axes fraction",
-            color="0.35", fontsize=8, va="center", annotation_clip=False,
-        )  # fmt: skip
-
-
 # -- where it broke --------------------------------------------------------------------------------------------------
 
 
@@ -237,8 +184,8 @@ def _mark(axes: Sequence[Axes], found: RunFindings, run: LogRun) -> None:
         return
     for panel in axes:
         if found.onset is not None:
-            panel.axvspan(found.onset.low, found.onset.high, color="#F0E442", alpha=0.6, lw=0, zorder=0)
-        panel.axvline(found.jump, color=_BROKEN, lw=0.9, ls=":", zorder=1)
+            panel.axvspan(found.onset.low, found.onset.high, color=WINDOW, alpha=0.6, lw=0, zorder=0)
+        panel.axvline(found.jump, color=BROKEN, lw=0.9, ls=":", zorder=1)
     text = f"jump at {found.jump:,}"
     if found.onset is not None and found.onset.low < found.onset.high:
         text += f", begun in {found.onset.low:,} … {found.onset.high:,}"
@@ -246,7 +193,7 @@ def _mark(axes: Sequence[Axes], found: RunFindings, run: LogRun) -> None:
     share = (found.jump - left) / (right - left)
     axes[0].annotate(
         text, (found.jump, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points",
-        ha="left" if share < 0.25 else "right" if share > 0.75 else "center", va="bottom", color=_BROKEN, fontsize=8,
+        ha="left" if share < 0.25 else "right" if share > 0.75 else "center", va="bottom", color=BROKEN, fontsize=8,
         annotation_clip=False,
     )  # fmt: skip
 
@@ -256,13 +203,13 @@ def _mark_nans(axes: Sequence[Axes], first: int, run: LogRun) -> None:
     left, right = axes[0].get_xlim()
     end = max(int(run.loss.iterations[-1]), first + 1)
     for panel in axes:
-        panel.axvspan(first, end, color=_BROKEN, alpha=0.12, lw=0, zorder=0)
+        panel.axvspan(first, end, color=BROKEN, alpha=0.12, lw=0, zorder=0)
     rest = [o.series.values[o.series.iterations >= first] for o in run.outputs if o.weight]
     text = "total not finite" if any(np.isfinite(values).any() for values in rest) else "not finite"
     centre = (first + end) / 2
     share = (centre - left) / (right - left)
     axes[0].annotate(
-        text, (centre, 0.97), xycoords=("data", "axes fraction"), color=_BROKEN, fontsize=8, va="top",
+        text, (centre, 0.97), xycoords=("data", "axes fraction"), color=BROKEN, fontsize=8, va="top",
         ha="right" if share > 0.92 else "left" if share < 0.08 else "center",
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
     )  # fmt: skip

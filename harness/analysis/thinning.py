@@ -1,0 +1,36 @@
+"""Fewer points than were recorded, and still every spike."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[np.intp]
+
+
+def shares(count: int, most: int) -> Rows:
+    """Where each of at most `most` equal shares of `count` rows begins."""
+    return np.unique(np.linspace(0, count, min(count, most), endpoint=False).astype(np.intp))
+
+
+def extremes(values: npt.NDArray[np.float64], most: int) -> Rows:
+    """Rows of a (T,) series to draw instead of all: of each of `most` / 2 shares those of its smallest and its largest
+    value, in order, and the first and last of all. A value that is not finite counts as its share's largest.
+    """
+    count = len(values)
+    if count <= most:
+        return np.arange(count)
+    starts = shares(count, most // 2)
+    stops = np.append(starts[1:], count)
+    low, high = np.where(np.isfinite(values), values, np.inf), np.where(np.isfinite(values), values, np.inf)
+    rows = [0, count - 1]
+    for start, stop in zip(starts, stops, strict=True):
+        rows += [start + int(np.argmin(low[start:stop])), start + int(np.argmax(high[start:stop]))]
+    return np.unique(rows)
+
+
+def largest(values: npt.NDArray[np.float64], starts: Rows) -> npt.NDArray[np.float64]:
+    """(C, P): the largest of each share of a (T, P) array, column by column; NaN counts as infinite."""
+    if not len(values):
+        return np.empty((0, values.shape[1]))
+    return np.asarray(np.maximum.reduceat(np.where(np.isnan(values), np.inf, values), starts, axis=0))

@@ -1,0 +1,1 @@
+"""The post-mortem of a run as one HTML file that opens offline."""

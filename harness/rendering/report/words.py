@@ -1,0 +1,243 @@
+"""The sentences of a report."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from harness.analysis.reasons import norm
+from harness.recording.layout import Alarm
+from harness.recording.outcome import Exit
+from harness.rendering.report.subject import Subject
+from harness.rendering.steps import Broken, Step, after_divergence
+
+_MOST_NAMED = 3
+_ROOM = 3  # times the usual length of the gradient: a bound that an ordinary step never meets
+
+
+def verdict(subject: Subject) -> str:
+    """What became of the run, in one sentence."""
+    found, iterations = subject.found, subject.recording.iterations
+    fate, onset = found.fate, found.onset
+    if fate.kind == "nothing":
+        return "Nothing was recorded: the run ended before its first iteration was through."
+    if onset is None:
+        span = f"iterations {iterations[0]:,} to {iterations[-1]:,}"
+        if fate.kind == "never learned":
+            known = found.names.know_nothing
+            worth = f", and a net that knows nothing has {known:.4g}" if known is not None else ""
+            return f"It has not learned: over {span} the loss went from {fate.before:.4g} to {fate.after:.4g}{worth}."
+        return (
+            f"Healthy: over {span} no divergence was found; the loss went from {fate.before:.4g} to {fate.after:.4g}."
+        )
+    before = f"from {fate.before:.4g} " if fate.before is not None else ""
+    broke = f"Training broke at iteration {onset.iteration:,}"
+    if fate.kind == "not finite":
+        was = f" (the loss was {fate.before:.4g} before)" if fate.before is not None else ""
+        return f"{broke}: from there it ran into numbers that are not finite{was}."
+    rose = f"{broke}: the loss went {before}to {fate.after:.4g} and has not come back"
+    heads, plural = _names(fate.heads), len(fate.heads) > 1
+    if fate.kind == "uniform":
+        return f"{rose}; {heads} now {'give' if plural else 'gives'} every class the same probability."
+    if fate.kind == "saturated":
+        return f"{rose}; {heads} {'are' if plural else 'is'} now certain of one class for every image, and wrong."
+    return f"{rose}."
+
+
+def mood(subject: Subject) -> str:
+    """`good`, `bad` or `open`: for the colour beside the verdict, which is never all that says it."""
+    fate = subject.found.fate.kind
+    if fate in ("nothing", "never learned"):
+        return "open"
+    return "good" if fate == "healthy" else "bad"
+
+
+def ending(subject: Subject) -> str:
+    """How the run itself ended."""
+    ended = subject.facts.get("ended")
+    if ended is not None:
+        return str(ended["how"]).rstrip(".") + "."
+    if subject.recording.live:
+        return "The run still goes on; this page shows how far it had come."
+    return "Nobody was left to say how the run ended: both of its processes were killed."
+
+
+def where(subject: Subject) -> str:
+    """Where in the net it began."""
+    onset = subject.found.onset
+    if onset is None:
+        return ""
+    parts = [f"{kind} {name}" for kind, name in (("blob", onset.blob), ("param blob", onset.param)) if name]
+    first = f" First out of the ordinary: {' and '.join(parts)}." if parts else ""
+    return f"{onset.reason[:1].upper()}{onset.reason[1:]}.{first}"
+
+
+def steps(subject: Subject) -> list[Step]:
+    """The commands to type next."""
+    found, run = subject.found, subject.run
+    first = int(subject.recording.iterations[0]) if len(subject.recording.iterations) else 0
+    if found.onset is None:
+        ended = subject.facts.get("ended") or {}
+        through = ended.get("code") == Exit.DONE
+        if subject.recording.live or through or not found.snapshots:
+            return []
+        back = f"go on exactly from its last snapshot, iteration {found.snapshots[-1]:,}"
+        return [Step(f"python harness/restart.py {shlex.quote(str(run))}", back)]
+    broken = Broken(
+        run=run,
+        first=first,
+        onset=found.onset.iteration,
+        last_good=found.last_good.iteration if found.last_good else None,
+        kept=found.onset.iteration in subject.recording.window_iterations,
+        base_lr=subject.base_lr,
+    )
+    if broken.stranded:
+        parent = (subject.facts.get("parent") or {}).get("run")
+        again = f"python harness/restart.py {shlex.quote(str(parent))}" if parent else ""
+        return [Step(again, "no snapshot of this run is from before it: go back to the run that it goes on from")]
+    more = []
+    usual = usual_gradient(subject)
+    if usual is not None:
+        bound = float(f"{_ROOM * usual:.1g}")
+        more.append(Step(f"{broken.restart} --set clip_gradients={bound:g}", f"clip: usual is {usual:.3g}"))
+    if subject.batch is not None and subject.batch.wild.any():
+        a = found.onset.iteration
+        more.append(Step(f"{broken.restart} --skip {a}:{a + 1}", "the same, without that batch"))
+    return after_divergence(broken) + more
+
+
+def by_rule(alarms: Sequence[Alarm]) -> list[tuple[str, list[Alarm]]]:
+    """The alarms of each rule, the rule that was raised first first."""
+    rules = dict.fromkeys(alarm.rule for alarm in alarms)
+    return [(rule, [alarm for alarm in alarms if alarm.rule == rule]) for rule in rules]
+
+
+def usual_gradient(subject: Subject) -> float | None:
+    """The median length of the whole gradient in the iterations before the onset."""
+    iterations = subject.recording.iterations
+    row = int(np.searchsorted(iterations, subject.onset or 0))
+    before = subject.recording.stat("gradient_l2", slice(max(0, row - 200), row)).values
+    length = norm(before)
+    length = length[np.isfinite(length)]
+    return float(np.median(length)) if len(length) and np.median(length) > 0 else None
+
+
+def exactness(facts: Mapping[str, Any]) -> str:
+    """What a repetition of this run can promise."""
+    reasons = facts.get("not_exact") or []
+    if reasons:
+        return f"Not exact: {'; '.join(map(str, reasons))}."
+    same = f"the same build of Caffe and kind of processor, {facts.get('blas_threads', '?')} BLAS threads"
+    if facts.get("mode") == "GPU":
+        return "On a GPU sums are taken in an order that changes: a repetition may differ in the last bits."
+    return f"Exact: a restart from its snapshots repeats it bit for bit ({same})."
+
+
+def changes_of(facts: Mapping[str, Any]) -> str:
+    """What a restarted run does differently from its parent."""
+    parent = facts["parent"]
+    changes = [f"{change['field']} {change['old']} → {change['new']}" for change in parent["changes"]]
+    changes += [f"history {parent['history']}"] if parent.get("history", "keep") != "keep" else []
+    changes += [f"without the data of {parent['skip']}"] if parent.get("skip") else []
+    return ", ".join(changes) or "nothing changed"
+
+
+def run_facts(subject: Subject) -> list[tuple[str, str]]:
+    """Name and value of what the head of a page lists."""
+    facts, recording = subject.facts, subject.recording
+    iterations = recording.iterations
+    caffe = facts.get("caffe") or {}
+    build = caffe.get("version", "unknown") if isinstance(caffe, Mapping) else str(caffe)
+    span = f"{iterations[0]:,} to {iterations[-1]:,}" if len(iterations) else "none"
+    data = facts.get("data") or {}
+    rows = [
+        ("Solver", str(facts.get("solver_file", "?"))),
+        ("Iterations", f"{span} of {facts.get('until', 0):,}"),
+        ("Trained for", duration(float(np.nansum(recording.series("seconds"))))),
+        ("Started", str(facts.get("started", "?"))),
+        ("Caffe", f"{build}, {facts.get('mode', '?')}, {facts.get('blas_threads', '?')} BLAS threads"),
+        ("Random seed", f"{facts.get('random_seed', '?')}{' (drawn)' if facts.get('random_seed_drawn') else ''}"),
+        ("Data", "; ".join(f"{name}: {about.get('records', 0):,} records" for name, about in data.items()) or "none"),
+        ("Weights", ", ".join(map(str, facts.get("weights") or [])) or str(facts.get("resume") or "as initialised")),
+        ("Windows", ", ".join(map(str, recording.windows)) or "none"),
+        ("Exactness", exactness(facts)),
+    ]
+    parent = facts.get("parent")
+    if parent:
+        rows.append(("Restarted from", f"{parent['run']} at {parent['iteration']:,}: {changes_of(facts)}"))
+    if subject.children:
+        rows.append(("Restarts of it", "; ".join(subject.children)))
+    return rows
+
+
+def duration(seconds: float) -> str:
+    """`1 h 2 min 3 s`, as far as it matters."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.3g} s"
+
+
+def caption(subject: Subject, image: int) -> list[str]:
+    """What stands below an image of the batch: key, label, prediction and loss before → after the update, values."""
+    batch, head = subject.batch, subject.head
+    assert batch is not None
+    lines = [batch.keys[image]] if batch.keys else []
+    if batch.labels is not None:
+        lines.append(f"label {batch.labels[image]}")
+    if head is not None:
+        both = (head.before, head.after)
+        lines.append(f"says {' → '.join(_said(part.predicted[image], part.probability[image]) for part in both)}")
+        lines.append(f"loss {' → '.join(f'{part.loss[image]:.3g}' for part in both)}")
+    return [*lines, f"values {batch.lowest[image]:.3g} … {batch.highest[image]:.3g}"]
+
+
+def order_of(subject: Subject) -> list[int]:
+    """The images of the batch, worst first: by their loss before the update, ties (Caffe caps losses) by the label's
+    probability; without predictions the wildest first."""
+    batch, head = subject.batch, subject.head
+    assert batch is not None
+    if head is None:
+        return [int(i) for i in np.lexsort((-batch.highest, ~batch.wild))]
+    loss = np.nan_to_num(head.before.loss, nan=-1.0)
+    return [int(i) for i in np.lexsort((np.nan_to_num(head.before.label_probability), -loss))]
+
+
+def of_the_batch(subject: Subject) -> str:
+    """What there is to see in the batch."""
+    batch, head = subject.batch, subject.head
+    assert batch is not None
+    said = []
+    wild = int(batch.wild.sum())
+    if wild:
+        rest = batch.highest[~batch.wild]
+        high = f", where those of the others reach {rest.max():.3g}" if len(rest) else ""
+        said.append(
+            f"{wild} of the {len(batch)} images have values far beyond the others: up to "
+            f"{np.abs(np.concatenate([batch.lowest, batch.highest])).max():.4g}{high}."
+        )
+    if head is not None:
+        before, after = np.nanmean(head.before.loss), np.nanmean(head.after.loss)
+        right = [int((part.predicted == head.labels).sum()) for part in (head.before, head.after)]
+        better = "as an update should" if after < before else "although the update was made from these very images"
+        said.append(
+            f"{head.name} has {right[0]} of {len(batch)} right before the update and {right[1]} after it; its mean "
+            f"loss on them goes from {before:.4g} to {after:.4g}, {better}. (As the net is tested: without dropout.)"
+        )
+    return " ".join(said)
+
+
+def _said(predicted: int, probability: float) -> str:
+    return "no number" if predicted < 0 else f"{predicted} ({probability:.0%})"
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = list(names[:_MOST_NAMED])
+    more = len(names) - len(shown)
+    if more:
+        return f"{', '.join(shown)} and {more} more"
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

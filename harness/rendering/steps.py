@@ -1,0 +1,53 @@
+"""What to type next."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+_BEFORE, _AFTER = 5, 40  # iterations around an onset that are worth keeping whole
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command, and what it is for."""
+
+    command: str
+    purpose: str
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A run that diverged: its directory and first iteration, the onset, the newest snapshot from before it (None:
+    there is none), whether a window kept the onset, and the solver's base_lr."""
+
+    run: Path
+    first: int
+    onset: int
+    last_good: int | None
+    kept: bool
+    base_lr: float
+
+    @property
+    def stranded(self) -> bool:
+        """Is there no way back within this run?"""
+        return self.last_good is None and self.first > 0
+
+    @property
+    def restart(self) -> str:
+        """The restart command without its changes."""
+        start = "" if self.last_good is not None else " --from 0"
+        return f"python harness/restart.py {shlex.quote(str(self.run))}{start}"
+
+
+def after_divergence(broken: Broken) -> list[Step]:
+    """The ways back: to see it again in full, and with a smaller rate."""
+    if broken.stranded:
+        return []
+    back = f"from iteration {broken.last_good or 0:,}"
+    steps = []
+    if not broken.kept:
+        window = f"{max(broken.first, broken.onset - _BEFORE)}:{broken.onset + _AFTER}"
+        steps.append(Step(f"{broken.restart} --watch {window}", f"repeat it {back}, and keep all of it"))
+    return [*steps, Step(f"{broken.restart} --set base_lr={broken.base_lr / 10:g}", f"try a tenth, {back}")]

@@ -1,0 +1,234 @@
+"""Say what became of a recorded run: one page that opens offline in any browser."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):  # run as a file: put the repository, not harness/, on the path
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.text import Text
+from rich_argparse import RawDescriptionRichHelpFormatter
+
+from harness.analysis.postmortem.batch import batch_of
+from harness.analysis.postmortem.findings import examine
+from harness.analysis.rules.limits import read_limits
+from harness.analysis.settings import differing_settings
+from harness.recording import BadInput, Recording, RecordingError
+from harness.recording.files import write_whole
+from harness.recording.lineage import children
+from harness.recording.outcome import Exit
+from harness.recording.predictions import HeadPredictions
+from harness.recording.rundir import read_facts
+from harness.rendering.figures import fates
+from harness.rendering.figures.files import write_pdf, write_pngs
+from harness.rendering.report.page import Compared, comparison, drawings, report
+from harness.rendering.report.subject import Subject
+from harness.rendering.report.words import changes_of
+from harness.solver.lmdbfile import open_records
+from harness.solver.predict import predictions
+from harness.solver.problem import recorded_fields
+from harness.solver.prototxt.messages import parse_text, pb
+from harness.solver.snapshots import iterations_of
+
+_EXAMPLES = """
+What happened, when, where in the net it started, what the data were, and what to try next. The page is one file: no
+server, no network. Restarts that lie beside RUN are drawn over its loss.
+
+Examples:
+  python harness/report.py runs/quick
+  python harness/report.py runs/quick --follow
+  python harness/report.py runs/quick --compare runs/quick-restart-20261124-101500
+  python harness/report.py runs/quick --format png
+
+Exit codes: 0 written, 1 the page could not be written, 2 bad input, 130 interrupted.
+"""
+_FORMATS = ("html", "pdf", "png")
+_EVERY = 5.0  # seconds between two pages of a run that goes on, at least…
+_REST = 9  # …and that many times what making one took
+_NICE = 10  # the run comes first
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="harness/report.py",
+        description=f"{__doc__}\n{_EXAMPLES}",
+        formatter_class=RawDescriptionRichHelpFormatter,
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
+    parser.add_argument(
+        "--compare", type=Path, nargs="+", default=[], metavar="RUN", help="one page of several runs, side by side"
+    )
+    parser.add_argument(
+        "--format", choices=_FORMATS, default="html", help="the page, or its figures alone (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="default: RUN/report.html (comparison.html, report.pdf); of FILE.png one picture a figure is made, "
+        "FILE-losses.png and so on",
+    )
+    parser.add_argument("--follow", action="store_true", help="write the page anew as the run goes on, until its end")
+    parser.add_argument("--rules", type=Path, metavar="FILE", help="limits other than those of rules.toml")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run with `arguments` (default: the command line's), and return the exit code."""
+    args = _parser().parse_args(arguments)
+    try:
+        if args.follow and (args.compare or args.format != "html"):
+            raise BadInput("writes one run's page", field="--follow", remedy="Leave --compare and --format out")
+        read_limits(args.rules)  # before anything is read
+        written = _follow(args) if args.follow else _write(args)
+    except (BadInput, RecordingError) as error:
+        _complain(error)
+        return Exit.BAD_INPUT
+    except OSError as error:
+        _complain(f"{error.filename or 'the page'}: cannot be written ({error.strerror})")
+        return Exit.RECORDING_FAILED
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    for path in written:
+        print(path)
+    return Exit.DONE
+
+
+def _complain(error: object) -> None:
+    Console(stderr=True).print(Text(f"error: {error}", style="bold red"), soft_wrap=True)
+
+
+def _write(args: argparse.Namespace) -> Sequence[Path]:
+    name = "comparison" if args.compare else "report"
+    target = args.out or args.run / f"{name}.{args.format}"
+    with ExitStack() as stack:
+        subject = stack.enter_context(_subject(args.run, args.rules))
+        if not args.compare:
+            if args.format == "html":
+                write_whole(target, report(subject))
+                return [target]
+            figures = drawings(subject)
+        else:
+            others = [stack.enter_context(_subject(run, args.rules)) for run in args.compare]
+            names = _names([args.run, *args.compare])
+            if args.format == "html":
+                write_whole(target, _comparison(names, subject, others))
+                return [target]
+            figures = {"losses": fates({n: s.recording for n, s in zip(names, [subject, *others], strict=True)})}
+        return write_pdf(figures, target) if args.format == "pdf" else write_pngs(figures, target)
+
+
+def _comparison(names: Sequence[str], first: Subject, others: Sequence[Subject]) -> str:
+    fields = recorded_fields(first.run)
+    compared = [
+        Compared(name, other, differing_settings(fields, recorded_fields(other.run)))
+        for name, other in zip(names[1:], others, strict=True)
+    ]
+    return comparison(names[0], first, compared)
+
+
+def _names(runs: Sequence[Path]) -> list[str]:
+    """The directories' names, or their paths where two have the same."""
+    names = [run.resolve().name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run) for run in runs]
+
+
+def _follow(args: argparse.Namespace) -> Sequence[Path]:
+    target = args.out or args.run / "report.html"
+    os.nice(_NICE)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job has it ignored
+    said = False
+    while True:
+        begun = time.monotonic()
+        with _subject(args.run, args.rules) as subject:
+            live = subject.recording.live
+            pause = max(_EVERY, _REST * (time.monotonic() - begun))
+            write_whole(target, report(subject, refresh=round(pause) if live else None))
+        if not live:
+            return [target]
+        if not said:
+            print(f"Following {args.run} in {target}", file=sys.stderr, flush=True)
+            said = True
+        time.sleep(pause)
+
+
+# -- what a page is about --------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _subject(run: Path, rules: Path | None) -> Iterator[Subject]:
+    with ExitStack() as stack:
+        recording = stack.enter_context(Recording(run))
+        facts = read_facts(run)
+        solver = parse_text(facts["solver"], pb.SolverParameter, run / "run.json")
+        # of a run that ended in order, under the same limits, the alarms are in the recording
+        judged = rules is None and "onset" in (facts.get("ended") or {})
+        raised = recording.alarms if judged else None
+        snapshots = list(iterations_of(run / "snapshots"))
+        found = examine(recording, solver.display, snapshots, read_limits(rules), raised)
+        at = found.onset.iteration if found.onset else next(iter(found.moments), None)
+        batch = batch_of(recording, at) if at is not None and at in recording.window_iterations else None
+        heads: tuple[HeadPredictions, ...] = ()
+        unpredicted = None
+        if batch is not None and recording.live:
+            unpredicted = "it will be when the run is over."
+        elif batch is not None:
+            try:
+                heads = predictions(recording, batch.iteration)
+            except RecordingError as error:
+                unpredicted = str(error)
+        yield Subject(
+            run=run,
+            recording=recording,
+            facts=facts,
+            base_lr=solver.base_lr,
+            found=found,
+            batch=batch,
+            predictions=tuple(head for head in heads if len(head.labels) == len(batch or ())),
+            unpredicted=unpredicted,
+            labels=_labels(facts) if batch is not None else None,
+            children=_children(run, stack),
+        )
+
+
+def _children(run: Path, stack: ExitStack) -> Mapping[str, Recording]:
+    """The restarts of `run` that can be read, by what was changed."""
+    found = {}
+    for child in children(run):
+        try:
+            recording = stack.enter_context(Recording(child))
+        except RecordingError:
+            continue
+        if len(recording.iterations):
+            found[f"{child.name}: {changes_of(read_facts(child))}"] = recording
+    return found
+
+
+def _labels(facts: Mapping[str, Any]) -> npt.NDArray[np.int32] | None:
+    """All labels of the training data, if they are still there and still the same."""
+    places = (facts.get("point") or {}).get("places") or []
+    place = next((place for place in places if place["net"] == 0), None)
+    if place is None:
+        return None
+    source = Path(facts["directory"], place["source"])
+    try:
+        records = open_records(source)
+    except BadInput:
+        return None
+    return records.labels if records.fingerprint == place["fingerprint"] else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""What a report of a long run takes: its time, its memory, its size.
+
+The run is made up, as long and as wide as the question's: 120,000 iterations, 128 param blobs, three heads, a window of
+200 iterations (of small blobs: the arrays of a full GoogLeNet would be 27 GB).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from bench_nets import ROOT
+from bench_rows import Effort, Row
+
+from harness.recording.layout import STATS, Activation, Array, Head, Layout, Output, Param
+from harness.recording.rundir import attributes, write_facts
+from harness.recording.window import Window
+from harness.recording.writer import Writer
+
+ITERATIONS, BREAK, CLASSES = 120_000, 119_006, 280
+_LAYERS = 64
+_AT_ONCE = 5000  # iterations
+_HEADS = (("loss1/loss1", 0.3), ("loss2/loss1", 0.3), ("loss3/loss3", 1.0))
+
+
+def rows(name: str, home: Path, effort: Effort) -> Iterator[Row]:
+    """Seconds, MiB and MB of one page."""
+    run = long_run(home / "long", 12_000 if effort.quick else ITERATIONS)
+    begun = time.monotonic()
+    process = subprocess.Popen([sys.executable, ROOT / "harness/report.py", run], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    took = time.monotonic() - begun
+    if status:
+        raise RuntimeError(f"report.py ended with {os.waitstatus_to_exitcode(status)}")
+    yield Row(name, "a page of 120,000 iterations, 128 param blobs", took, "s", 15)
+    yield Row(name, "its memory", usage.ru_maxrss / 1024, "MiB", 1024)
+    yield Row(name, "its size", (run / "report.html").stat().st_size / 1e6, "MB", 6)
+
+
+def long_run(run: Path, iterations: int = ITERATIONS, layers: int = _LAYERS) -> Path:
+    """A run directory with a made-up recording that collapses 994 iterations before its end."""
+    onset = iterations - (ITERATIONS - BREAK)
+    window = Window(onset - 106, onset + 94)
+    layout = _layout(window, layers)
+    facts = _facts(run, layout, iterations, window)
+    run.mkdir()
+    write_facts(run, facts)
+    writer = Writer.create(run / "recording.h5", layout, attributes(facts))
+    random = np.random.default_rng(119_040)
+    for first in range(0, iterations, _AT_ONCE):
+        stop = min(first + _AT_ONCE, iterations)
+        writer.append(_frames(layout, first, stop, onset, iterations, random))
+        taken = list(range(first, stop, 40))
+        writer.activations(taken, random.uniform(0.3, 0.6, (len(taken), len(layout.activations), 4)) * [1, 1, 1, 0])
+    for iteration in range(window.start, window.stop):
+        for number, array in enumerate(layout.arrays):
+            values = random.standard_normal(array.shape).astype(array.dtype)
+            writer.slab(number, 0, memoryview(values.reshape(-1).view(np.uint8)))
+        writer.window_iteration(iteration)
+    writer.close()
+    return run
+
+
+def _layout(window: Window, layers: int) -> Layout:
+    shapes = ((8, 8), (8,))
+    params = tuple(
+        Param(f"inception_{layer}/{layer % 5}x1", index, shape, 1 + index, 1 - index)
+        for layer in range(layers)
+        for index, shape in enumerate(shapes)
+    )
+    return Layout(
+        params=params,
+        outputs=tuple(Output(name, 1) for name, _ in _HEADS),
+        test_outputs=((Output("loss3/top-1", 1),),),
+        heads=tuple(Head(name, weight, CLASSES) for name, weight in _HEADS),
+        activations=tuple(Activation(f"inception_{layer}/output", (32, 8, 7, 7)) for layer in range(layers)),
+        relus=(),
+        windows=(window,),
+        arrays=tuple(
+            Array(group, param.layer, param.index, param.shape)
+            for group in ("weight", "gradient", "update")
+            for param in params
+        ),
+    )
+
+
+def _frames(
+    layout: Layout, first: int, stop: int, onset: int, iterations: int, random: np.random.Generator
+) -> np.ndarray:
+    count = stop - first
+    frames = np.zeros(count, layout.frame_dtype)
+    times = np.arange(first, stop)
+    broken = times >= onset
+    frames["iteration"] = times
+    frames["lr"] = 0.001 * np.sqrt(1 - times / 800_000)
+    level = 0.9 + 4.5 * np.exp(-times / 15_000)
+    noise = random.lognormal(0, 0.15, (count, len(_HEADS)))
+    frames["output"] = np.where(broken[:, None], math.log(CLASSES), level[:, None] * noise)
+    frames["output"][times == iterations // 2] = 30  # one that comes back
+    frames["loss"] = frames["output"] @ [weight for _, weight in _HEADS]
+    frames["smoothed_loss"] = np.convolve(np.pad(frames["loss"], (39, 0), "edge"), np.ones(40) / 40, "valid")
+    frames["seconds"] = 0.17
+    frames["digest"] = times
+    frames["stat"] = random.lognormal(0, 0.3, (count, len(STATS), len(layout.params)))
+    frames["stat"][:, list(STATS).index("gradient_nonfinite")] = 0
+    frames["stat"][:, list(STATS).index("gradient_l2")] *= np.where(broken, 1e-6, 1)[:, None]
+    frames["stat"][times == onset, list(STATS).index("gradient_l2")] *= 1e9
+    return frames
+
+
+def _facts(run: Path, layout: Layout, iterations: int, window: Window) -> dict[str, object]:
+    solver = "base_lr: 0.001\ndisplay: 40\naverage_loss: 40\nmax_iter: 800000\n"
+    return {
+        **{"directory": str(run.parent), "first": 0, "until": iterations, "solver": solver, "net": 'name: "made up"'},
+        **{"heads": json.loads(layout.to_json())["heads"], "windows": [str(window)], "relus": [], "parent": None},
+        **{"goes_on_from": None, "ended": {"code": 0, "how": f"Done: iteration {iterations}"}},
+    }
