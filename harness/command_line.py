@@ -13,9 +13,11 @@ from rich.text import Text
 from harness.analysis.health import Health
 from harness.analysis.rules.limits import read_limits
 from harness.analysis.rules.rows import rows_before
+from harness.recording.display import Display
 from harness.recording.errors import BadInput, RecordingError
 from harness.recording.layout import CAPTURES
 from harness.recording.outcome import Exit
+from harness.rendering.displays import Displays
 from harness.rendering.terminal import Terminal
 from harness.solver.plan import Options, Plan
 from harness.solver.session import Session
@@ -74,6 +76,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="keep the newest N snapshots, and the last good one in any case (default: all)",
     )
     keep.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="write losses, norms and, of windows, histograms for TensorBoard too: DIR/tensorboard/",
+    )
+    keep.add_argument(
         "--ring-mib",
         type=int,
         default=128,
@@ -101,13 +108,21 @@ def options_of(args: argparse.Namespace, command: Sequence[str]) -> Options:
     )
 
 
-def train(make: Callable[[Callable[[int, int], None], Callable[[str], None]], Plan], rules: Path | None) -> int:
+def train(
+    make: Callable[[Callable[[int, int], None], Callable[[str], None]], Plan], rules: Path | None, tensorboard: bool
+) -> int:
     """Make a plan and carry it out, watched by the rules with the limits in the file `rules`; the exit code.
 
     `make` is told whom to tell how many of how many labels were read, and whom to tell what the user should hear.
+    `tensorboard`: the run is written down for TensorBoard, too.
     """
     console = Console(stderr=True)
     terminal = Terminal(console)
+    display: Display = terminal
+    if tensorboard:
+        from harness.rendering.tensorboard import TensorBoard  # loaded for those who ask for it
+
+        display = Displays(TensorBoard(terminal.say), terminal)
     try:
         limits = read_limits(rules)
         with Progress(console=console, transient=True) as bar:
@@ -119,9 +134,9 @@ def train(make: Callable[[Callable[[int, int], None], Callable[[str], None]], Pl
             run = plan.facts["goes_on_from"]
             earlier = rows_before(Path(run), plan.first) if run else None
             health = Health(plan.solver.display, plan.first, limits, earlier)
-            outcome = Session(plan, terminal, health).run()
+            outcome = Session(plan, display, health).run()
         finally:
-            terminal.close()
+            display.close()
     except (BadInput, RecordingError) as error:
         console.print(Text(f"error: {error}", style="bold red"), soft_wrap=True)  # in Text, :100: is no emoji
         return Exit.BAD_INPUT

@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     args = _parser().parse_args(given)
     options = options_of(args, ("restart.py", *given))
-    return train(lambda progress, say: _plan(args, options, progress, say), args.rules)
+    return train(lambda progress, say: _plan(args, options, progress, say), args.rules, args.tensorboard)
 
 
 def _plan(

@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         start = from_solverstate(args.resume) if args.resume else from_weights(args.weights, problem.solver)
         return make_plan(problem, start, options, progress=progress)
 
-    return train(plan, args.rules)
+    return train(plan, args.rules, args.tensorboard)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,17 @@ class Activations:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """Parts of the window arrays of `iteration`, as they go into the recording: an array's number, and its bytes.
+
+    The bytes still lie in the ring and are gone afterwards. The iteration counts once its frame has come.
+    """
+
+    iteration: int
+    parts: list[tuple[int, memoryview]]
+
+
+@dataclass(frozen=True)
 class TestPass:
     """The averaged outputs of test net `net` at `iteration`."""
 
@@ -54,19 +65,23 @@ class End:
     facts: dict[str, Any]
 
 
-Event = Layout | Frames | Activations | TestPass | Note | End
+Event = Layout | Frames | Activations | Kept | TestPass | Note | End
 
 
 class Consumer:
     """Reads `ring`, writes through the Writer that `open_writer` makes once the layout is known.
 
+    `kept` is told at once of what a window keeps; it is no event of `drain`, after which its bytes are gone.
+
     A message's space is given back only after the file was flushed with it, so that whoever goes on after a kill
     finds it either in the file or in the ring.
     """
 
-    def __init__(self, ring: Ring, open_writer: Callable[[Layout], Writer]) -> None:
+    def __init__(
+        self, ring: Ring, open_writer: Callable[[Layout], Writer], kept: Callable[[Kept], None] = lambda kept: None
+    ) -> None:
         self.ring = ring
-        self._open_writer = open_writer
+        self._open_writer, self._kept = open_writer, kept
         self.writer: Writer | None = None
         self._pending: list[memoryview] = []
         self._activations: list[Message] = []
@@ -106,7 +121,7 @@ class Consumer:
             if writer.layout.in_window(message.iteration) and message.iteration > writer.window_complete:
                 writer.window_iteration(message.iteration)
         elif message.kind is Kind.SLAB and message.iteration > writer.window_complete:
-            writer.slab(message.index, message.start, message.payload)
+            self._kept(Kept(message.iteration, writer.slab(message.index, message.start, message.payload)))
         elif message.kind is Kind.ACTIVATION:
             self._activations.append(message)
         elif message.kind is Kind.TEST:

@@ -115,17 +115,20 @@ class Writer:
                 _extend(dataset, frames[name])
         self.last_iteration = int(frames["iteration"][-1])
 
-    def slab(self, array: int, start: int, payload: memoryview) -> None:
+    def slab(self, array: int, start: int, payload: memoryview) -> list[tuple[int, memoryview]]:
         """Part of the iteration that `window_iteration` will complete: rows `start`… of window array `array`.
 
-        Where the payload is longer than that array, the arrays that come next follow, each whole.
+        Where the payload is longer than that array, the arrays that come next follow, each whole. Says what it was:
+        numbers of arrays, and the bytes of each.
         """
+        parts = []
         self.reserve(payload.nbytes)
         with _disk_errors(self.path):
             while payload.nbytes:
                 shape, nbytes, dataset, chunk_bytes = self._arrays[array]
                 rest = nbytes - start * (nbytes // shape[0]) if start else nbytes
                 part, payload = payload[:rest], payload[rest:]
+                parts.append((array, part))
                 if self._extents[array] <= self._window_row:
                     self._extents[array] = self._window_row + _AHEAD
                     dataset.id.set_extent((self._extents[array], *shape))
@@ -136,6 +139,7 @@ class Writer:
                     values = np.frombuffer(part, dataset.dtype).reshape(-1, *shape[1:])
                     dataset[self._window_row, start : start + len(values)] = values
                 array, start = array + 1, 0
+        return parts
 
     def window_iteration(self, iteration: int) -> None:
         """All slabs of `iteration` are here: it counts from now on."""

@@ -9,16 +9,17 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 from harness.recording import rundir
 from harness.recording.consumer import Consumer, End, Event, Frames, Note
+from harness.recording.display import Display
 from harness.recording.errors import BadInput, RecordingFailed
 from harness.recording.layout import Alarm, Layout
-from harness.recording.outcome import Divergence, Exit, Opening, Outcome
+from harness.recording.outcome import Exit, Opening, Outcome
 from harness.recording.ring import Request, Ring
 from harness.recording.writer import HEADROOM, Writer
 from harness.solver.judging import Judge, Judging
@@ -31,22 +32,6 @@ _DRAIN_TO_STOP = 0.1  # seconds, where an alarm is to stop the run
 _LOOK_EVERY = 0.05  # seconds between looks at how full the ring is
 
 
-class Display(Protocol):
-    """Whoever shows the run. Called from the one thread of the harness process."""
-
-    def start(self, opening: Opening) -> None: ...
-
-    def event(self, event: Event) -> None: ...
-
-    def alarms(self, alarms: Sequence[Alarm], grave: Sequence[Alarm], divergence: Divergence | None) -> None: ...
-
-    def say(self, text: str) -> None: ...
-
-    def tick(self, recorded_bytes: int) -> None: ...
-
-    def finish(self, outcome: Outcome) -> None: ...
-
-
 class Session:
     """One run of `plan`, shown on `display`; `judge` says what becomes of its snapshots."""
 
@@ -56,7 +41,7 @@ class Session:
         self.judging = Judging(judge, plan.out / "snapshots", plan.keep_snapshots)
         self.facts = dict(plan.facts)
         self.ring = Ring.create(plan.ring_bytes)
-        self.consumer = Consumer(self.ring, self._open_writer)
+        self.consumer = Consumer(self.ring, self._open_writer, display.event)
         self.interrupts = 0
         self.failure: RecordingFailed | None = None
         self.refusal: str | None = None
