@@ -7,11 +7,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
+import xarray
 from conftest import run_harness, small_net, solver_text
 
 from harness.recording import BadInput, Recording, RecordingError
-from harness.recording.lineage import ancestry, joined
+from harness.recording.lineage import ancestry, children, joined
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
@@ -103,3 +105,23 @@ def test_what_no_run_writes_is_refused(made: Path, tmp_path: Path) -> None:
         ancestry(tmp_path)
     with pytest.raises(RecordingError, match="no series"):
         joined(made / "second", "los")
+
+
+def test_its_labelled_arrays_are_what_pandas_and_xarray_take(made: Path) -> None:
+    with Recording(made / "second") as recording:
+        norms, zeros = recording.stat("gradient_l2"), recording.activation("zero_fraction")
+    frame = pandas.DataFrame(norms.values, norms.iterations, norms.labels)
+    assert frame.loc[44, "conv1/3x3/0"] == norms["conv1/3x3/0"][-1]
+    array = xarray.DataArray(zeros.values, zeros.coords, zeros.dims)
+    assert array.sel(iteration=zeros.iterations[1], blob="frozen").item() == zeros["frozen"][1]
+
+
+def test_the_children_of_a_run_are_found_beside_it(made: Path, tmp_path: Path) -> None:
+    assert children(made / "first") == (made / "second",)
+    assert children(made / "second") == ()
+    shutil.copytree(made, tmp_path / "moved")
+    (tmp_path / "moved/broken").mkdir()
+    (tmp_path / "moved/broken/run.json").write_text("{")
+    (tmp_path / "moved/broken/recording.h5").touch()
+    shutil.rmtree(tmp_path / "moved/second")
+    assert children(tmp_path / "moved/first") == ()

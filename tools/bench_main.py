@@ -8,6 +8,8 @@ On resuming: how long it takes to find the place in an LMDB of ten million recor
 much memory again); what reading with the seekable layer costs against Caffe's own, again in turns; what `restart.py`
 takes against a plain start; and what repeating the random numbers takes where a snapshot does not hold them.
 
+On reports: what one of a long run takes.
+
 On logs: how fast one is read, against Caffe's own parse_log.py on the same file, and whether memory stays flat.
 """
 

@@ -11,7 +11,7 @@ from harness.analysis.rules.rows import names_of
 from harness.analysis.rules.words import MEANING, sentence
 from harness.recording.layout import Alarm
 from harness.recording.outcome import Divergence, Opening
-from harness.rendering.steps import Broken, after_divergence
+from harness.rendering.steps import Broken, after_divergence, page_of
 
 
 def alarm_lines(
@@ -55,5 +55,5 @@ def divergence_lines(divergence: Divergence, opening: Opening) -> list[Text]:
         return [*lines, Text("  No snapshot of this run is from before it: go back to the one that it goes on from")]
     return lines + [
         Text.assemble("  ", (step.command, "cyan"), (f"   # {step.purpose}", "dim"))
-        for step in after_divergence(broken)
+        for step in (*after_divergence(broken), page_of(opening.directory))
     ]

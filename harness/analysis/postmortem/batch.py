@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from harness.analysis.spread import SIGMA, Floats
 from harness.recording import Recording, RecordingError
+from harness.recording.predictions import Predictions
 
 _WILD = 6.0  # standard deviations of the range of the other images
 
@@ -85,6 +86,15 @@ def shown_range(batch: Batch, image: int) -> tuple[float, float]:
     if not len(low) or not len(high):
         return 0.0, 1.0
     return float(low.min()), max(float(high.max()), float(low.min()) + 1e-12)
+
+
+def worst_first(batch: Batch, said: Predictions | None) -> list[int]:
+    """The images by their loss, ties (Caffe caps losses) by the probability of the label; without predictions the
+    wildest first."""
+    if said is None:
+        return [int(i) for i in np.lexsort((-batch.highest, ~batch.wild))]
+    loss, probability = np.nan_to_num(said.loss, nan=-1.0), np.nan_to_num(said.label_probability)
+    return [int(i) for i in np.lexsort((probability, -loss))]
 
 
 def label_shares(

@@ -151,7 +151,7 @@ def _label(axes: Axes, recording: Recording) -> None:
     iterations = recording.iterations
     label_iterations(axes)
     if len(iterations):
-        axes.set_xlim(iterations[0] - 0.5, iterations[-1] + 0.5)
+        axes.set_xlim(iterations[0] - 0.5, iterations[-1] + 1)  # the last snapshot is of the iteration after it
 
 
 def _mark_windows(panels: Sequence[Axes], recording: Recording) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from harness.analysis.postmortem.batch import label_shares
+from harness.analysis.postmortem.batch import label_shares, worst_first
 from harness.analysis.postmortem.contents import KINDS, contents, largest_elements
 from harness.analysis.postmortem.sheet import QUANTITIES, sheet
 from harness.analysis.rules.words import MEANING, sentence
@@ -83,31 +83,6 @@ def comparison(name: str, first: Subject, others: Sequence[Compared]) -> str:
     return _render("compare.html", about, arrays, runs=runs, others=others, words=words, still=still)
 
 
-def drawings(subject: Subject) -> dict[str, Figure]:
-    """All figures of a report, by name."""
-    recording, found, onset = subject.recording, subject.found, subject.onset
-    if not len(recording.iterations):
-        return {}
-    sheets = [sheet(recording, quantity, found.around, onset, _STILL_COLUMNS) for quantity in QUANTITIES]
-    drawn = {
-        "overview": figures.overview(recording, found),
-        "losses": figures.losses(recording, found),
-        "layers": figures.layers(sheets, onset),
-        "distances": figures.layers(sheets, onset, distances=True),
-    }
-    if found.moments and found.offender is not None:
-        parts = [contents(recording, found.offender, kind, found.moments) for kind in KINDS]
-        drawn["spectra"] = figures.spectra([part for part in parts if part is not None], onset)
-    if subject.batch is not None and subject.batch.pixels is not None:
-        captions = {i: "\n".join(words.caption(subject, i)) for i in range(len(subject.batch))}
-        drawn["batch"] = figures.contact_sheet(subject.batch, words.order_of(subject), captions)
-    if subject.batch is not None and subject.batch.labels is not None:
-        drawn["labels"] = figures.labels(_shares(subject), len(subject.batch))
-    if subject.children:
-        drawn["restarts"] = figures.fates({subject.run.name: recording, **subject.children})
-    return drawn
-
-
 _ALT = {
     "losses": "Losses, learning rate and test accuracy over all iterations",
     "layers": "Heat maps of gradient norm, weight norm, update/weight ratio and zero fraction, layer by layer",
@@ -118,10 +93,40 @@ _ALT = {
 }
 
 
+def drawings(subject: Subject) -> dict[str, Figure]:
+    """All figures of a report, by name."""
+    return {name: draw() for name, draw in _drawings(subject).items()}
+
+
 def stills(subject: Subject) -> dict[str, str]:
-    """The figures as images for whoever has no script, or paper."""
-    drawn = drawings(subject)
-    return {name: _svg(drawn[name], alt) for name, alt in _ALT.items() if name in drawn}
+    """Figures as images, for whoever has no script, or paper."""
+    return {name: _svg(draw(), _ALT[name]) for name, draw in _drawings(subject).items() if name in _ALT}
+
+
+def _drawings(subject: Subject) -> dict[str, Callable[[], Figure]]:
+    """How to draw each figure that there is something for."""
+    recording, found, batch, onset = subject.recording, subject.found, subject.batch, subject.onset
+    if not len(recording.iterations):
+        return {}
+    sheets = [sheet(recording, quantity, found.around, onset, _STILL_COLUMNS) for quantity in QUANTITIES]
+    drawn = {
+        "overview": lambda: figures.overview(recording, found),
+        "losses": lambda: figures.losses(recording, found),
+        "layers": lambda: figures.layers(sheets, onset),
+        "distances": lambda: figures.layers(sheets, onset, distances=True),
+    }
+    if found.moments and found.offender is not None:
+        kept = (contents(recording, found.offender, kind, found.moments) for kind in KINDS)
+        parts = [part for part in kept if part is not None]
+        drawn["spectra"] = lambda: figures.spectra(parts, onset)
+    if batch is not None and batch.pixels is not None:
+        captions = {image: "\n".join(words.caption(subject, image)) for image in range(len(batch))}
+        drawn["batch"] = lambda: figures.contact_sheet(batch, _order(subject), captions)
+    if batch is not None and batch.labels is not None:
+        drawn["labels"] = lambda: figures.labels(_shares(subject), len(batch))
+    if subject.children:
+        drawn["restarts"] = lambda: figures.fates({subject.run.name: recording, **subject.children})
+    return drawn
 
 
 def _svg(figure: Figure, alt: str) -> str:
@@ -137,10 +142,15 @@ def _images(subject: Subject) -> list[dict[str, Any]]:
     if batch is None or batch.pixels is None:
         return []
     found = []
-    for image in words.order_of(subject)[:_MOST_IMAGES]:
+    for image in _order(subject)[:_MOST_IMAGES]:
         source = _encoded(picture(batch, image))
         found.append({"source": source, "wild": bool(batch.wild[image]), "caption": words.caption(subject, image)})
     return found
+
+
+def _order(subject: Subject) -> list[int]:
+    assert subject.batch is not None
+    return worst_first(subject.batch, subject.head.before if subject.head else None)
 
 
 def _encoded(pixels: npt.NDArray[np.uint8]) -> str:

@@ -15,7 +15,6 @@ from harness.rendering.report.subject import Subject
 from harness.rendering.steps import Broken, Step, after_divergence
 
 _MOST_NAMED = 3
-_ROOM = 3  # times the usual length of the gradient: a bound that an ordinary step never meets
 
 
 def verdict(subject: Subject) -> str:
@@ -93,20 +92,14 @@ def steps(subject: Subject) -> list[Step]:
         last_good=found.last_good.iteration if found.last_good else None,
         kept=found.onset.iteration in subject.recording.window_iterations,
         base_lr=subject.base_lr,
+        usual_gradient=usual_gradient(subject),
+        wild=subject.batch is not None and bool(subject.batch.wild.any()),
     )
     if broken.stranded:
         parent = (subject.facts.get("parent") or {}).get("run")
         again = f"python harness/restart.py {shlex.quote(str(parent))}" if parent else ""
         return [Step(again, "no snapshot of this run is from before it: go back to the run that it goes on from")]
-    more = []
-    usual = usual_gradient(subject)
-    if usual is not None:
-        bound = float(f"{_ROOM * usual:.1g}")
-        more.append(Step(f"{broken.restart} --set clip_gradients={bound:g}", f"clip: usual is {usual:.3g}"))
-    if subject.batch is not None and subject.batch.wild.any():
-        a = found.onset.iteration
-        more.append(Step(f"{broken.restart} --skip {a}:{a + 1}", "the same, without that batch"))
-    return after_divergence(broken) + more
+    return after_divergence(broken)
 
 
 def by_rule(alarms: Sequence[Alarm]) -> list[tuple[str, list[Alarm]]]:
@@ -153,8 +146,10 @@ def run_facts(subject: Subject) -> list[tuple[str, str]]:
     build = caffe.get("version", "unknown") if isinstance(caffe, Mapping) else str(caffe)
     span = f"{iterations[0]:,} to {iterations[-1]:,}" if len(iterations) else "none"
     data = facts.get("data") or {}
+    weights = sum(param.count for param in recording.params)
     rows = [
         ("Solver", str(facts.get("solver_file", "?"))),
+        ("Net", f"{_net_name(facts)}, {len(recording.params)} param blobs, {weights:,} weights"),
         ("Iterations", f"{span} of {facts.get('until', 0):,}"),
         ("Trained for", duration(float(np.nansum(recording.series("seconds"))))),
         ("Started", str(facts.get("started", "?"))),
@@ -171,6 +166,12 @@ def run_facts(subject: Subject) -> list[tuple[str, str]]:
     if subject.children:
         rows.append(("Restarts of it", "; ".join(subject.children)))
     return rows
+
+
+def _net_name(facts: Mapping[str, Any]) -> str:
+    """A net's text begins with its name, if it has one."""
+    first = str(facts.get("net", "")).partition("\n")[0]
+    return first.removeprefix("name: ").strip('"') if first.startswith("name: ") else "unnamed"
 
 
 def duration(seconds: float) -> str:
@@ -194,17 +195,6 @@ def caption(subject: Subject, image: int) -> list[str]:
         lines.append(f"says {' → '.join(_said(part.predicted[image], part.probability[image]) for part in both)}")
         lines.append(f"loss {' → '.join(f'{part.loss[image]:.3g}' for part in both)}")
     return [*lines, f"values {batch.lowest[image]:.3g} … {batch.highest[image]:.3g}"]
-
-
-def order_of(subject: Subject) -> list[int]:
-    """The images of the batch, worst first: by their loss before the update, ties (Caffe caps losses) by the label's
-    probability; without predictions the wildest first."""
-    batch, head = subject.batch, subject.head
-    assert batch is not None
-    if head is None:
-        return [int(i) for i in np.lexsort((-batch.highest, ~batch.wild))]
-    loss = np.nan_to_num(head.before.loss, nan=-1.0)
-    return [int(i) for i in np.lexsort((np.nan_to_num(head.before.label_probability), -loss))]
 
 
 def of_the_batch(subject: Subject) -> str:
