@@ -28,6 +28,7 @@ from harness.rendering.report import charts, words
 from harness.rendering.report.packing import Arrays, plotly_js
 from harness.rendering.report.subject import Subject
 
+_SCRIPTS = ("shared", "losses", "layers", "window", "main")
 _STILL_COLUMNS = 400
 _MOST_ARRIVALS, _MOST_IMAGES = 12, 96
 _ELEMENTS = 8
@@ -180,7 +181,7 @@ def _elements(subject: Subject) -> Sequence[Any]:
 
 
 def _text(name: str) -> str:
-    return resources.files("harness.rendering.report").joinpath("templates", name).read_text()
+    return resources.files("harness.rendering.report").joinpath(name).read_text()
 
 
 def _render(template: str, about: Mapping[str, Any], arrays: Arrays, **given: Any) -> str:
@@ -198,7 +199,7 @@ def _render(template: str, about: Mapping[str, Any], arrays: Arrays, **given: An
         about=json.dumps(about, allow_nan=False).replace("<", "\\u003c"),
         arrays=arrays.packed(),
         plotly=plotly_js(),
-        style=_text("style.css"),
-        script=_text("charts.js"),
+        style=_text("templates/style.css"),
+        script="\n".join(_text(f"scripts/{name}.js") for name in _SCRIPTS),
         **given,
     )
