@@ -154,6 +154,19 @@ def test_a_message_larger_than_the_ring_is_refused() -> None:
     assert ring.put(Kind.NOTE, bytes(ring.largest))
 
 
+def test_a_writer_that_waits_is_waited_for_until_all_it_put_in_is_read() -> None:
+    reader = Ring.create(4096)
+    writer = Ring(reader.fd)
+    writer.put(Kind.NOTE, b"{}")
+    assert not reader.waited_for
+    writer.wait_for_reader()
+    assert reader.waited_for
+    assert [m.kind for m in reader.messages()] == [Kind.NOTE]
+    assert not reader.waited_for
+    writer.put(Kind.NOTE, b"{}")
+    assert not reader.waited_for  # it went on
+
+
 def _produce(fd: int, layout: bytes, count: int) -> None:
     ring, plan = Ring(fd), Layout.from_json(layout)
     ring.put(Kind.LAYOUT, layout)

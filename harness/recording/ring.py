@@ -78,7 +78,7 @@ class Ring:
         self._map = mmap.mmap(fd, 0)
         self._memory = memoryview(self._map)
         self.capacity = len(self._map) - _PAGE
-        # head, tail, request, snapshots asked for and iterations judged, on cache lines of their own
+        # head, tail, request, snapshots asked for, iterations judged, what is waited for: on cache lines of their own
         self._bytes: npt.NDArray[np.uint8] = np.frombuffer(self._memory, np.uint8)
         self._counters: npt.NDArray[np.uint64] = self._bytes[:_PAGE].view(np.uint64)
         self._read = self.tail
@@ -131,6 +131,15 @@ class Ring:
     @judged.setter
     def judged(self, iteration: int) -> None:
         self._counters[32] = iteration
+
+    def wait_for_reader(self) -> None:
+        """Let the consumer know that the producer goes no further before what it has put in is read."""
+        self._counters[40] = self.head
+
+    @property
+    def waited_for(self) -> bool:
+        """Does the producer wait for the consumer to read?"""
+        return self._read < int(self._counters[40])
 
     @property
     def largest(self) -> int:

@@ -14,6 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import harness.solver.lateio  # noqa: F401  # before caffe
+
+# isort: split
 import caffe
 import numpy as np
 from google.protobuf import text_format
@@ -95,6 +98,7 @@ class Host:
 
     def leave(self) -> None:
         """See to it that all that was put into the ring is written, by whoever is there to do it."""
+        self.ring.wait_for_reader()
         while self.ring.tail < self.ring.head and self.alive():
             time.sleep(0.005)
         if self.alive():
@@ -132,6 +136,7 @@ class Host:
             main = MainGenerator(solver.iter, words, position) if words else start.generator
             return Point(solver.iter, start.seed, main, start.after(observer.passes))
 
+        self.ring.wait_for_reader()
         while self.requested() is Request.WAIT and self.alive():
             time.sleep(0.005)
         if self.requested() is not Request.GO:
@@ -176,6 +181,7 @@ class Host:
 
         A NaN that meets a MAX pooling layer corrupts the heap (pooling_layer.cpp, Backward_cpu: its mask stays -1).
         """
+        self.ring.wait_for_reader()
         while self.ring.judged <= iteration and self.requested() is Request.GO and self.alive():
             time.sleep(0.005)
 

@@ -13,6 +13,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import harness.solver.lateio  # noqa: F401  # before caffe
+
+# isort: split
 import caffe
 import numpy as np
 import numpy.typing as npt

@@ -103,7 +103,8 @@ class Session:
             if self.interrupts > 1:
                 process.kill()
             now = time.monotonic()
-            if now - drained >= every or self.ring.unread > self.ring.capacity // 4:
+            full = self.ring.unread > self.ring.capacity // 4
+            if full or self.ring.waited_for or now - drained >= every:
                 self._drain(process)
                 drained = now
         self._drain(process)
