@@ -99,7 +99,7 @@ LONGEST = (
     "test_compare.py",
     "test_readlog_command.py",
     "test_many_resumes.py",
-    "test_per_image.py",
+    "test_predictions.py",
     "test_tensorboard.py",
 )
 

@@ -353,7 +353,7 @@ def test_interrupted_after_an_alarm(planted: Planted, wild_data: Path, wild: Pla
                 process.send_signal(signal.SIGINT)
     assert process.returncode == 130
     assert json.loads((run / "run.json").read_text())["ended"]["onset"]["iteration"] == FAULT
-    assert f"Onset: iteration {FAULT}" in "".join(said[-4:])
+    assert f"Onset: iteration {FAULT}" in "".join(said[-5:])
 
 
 def test_the_sum_of_a_batch_has_no_classes(home: Path, healthy_data: Path) -> None:

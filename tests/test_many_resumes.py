@@ -1,4 +1,4 @@
-"""A hundred random points of a training, each resumed exactly, in one process of real Caffe."""
+"""A hundred random points of a training, none twice, each resumed exactly, in one process of real Caffe."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from conftest import caffe_train, command, data_layer, solver_text
 
-LAST = 60
+LAST = 120
 
 _SCRIPT = """
 import os, random, sys
@@ -31,8 +31,7 @@ os.chdir(home)
 chance = random.Random(1)
 problem = read_problem(home / "solver.prototxt")
 exact = 0
-for number in range(count):
-    first = chance.randint(1, last - 1)
+for first in chance.sample(range(1, last), count):
     until = chance.randint(first + 1, min(last, first + 6))
     start = from_solverstate(home / f"native_iter_{first}.solverstate")
     plan = make_plan(problem, start, Options(out=home / "run"))

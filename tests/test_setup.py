@@ -130,18 +130,47 @@ def test_pycaffes_own_unit_tests_pass(tmp_path: Path) -> None:
 # Calling it again, and wrongly
 
 
-def test_second_setup_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("--tests",)])
+def test_second_setup_changes_nothing(options: tuple[str, ...], tmp_path: Path) -> None:
     def state() -> dict[Path, int]:
         files = (path for path in VENV.rglob("*") if "__pycache__" not in path.parts)
         return {path: path.lstat().st_mtime_ns for path in files}
 
     before = state()
     # An empty cache: neither the download nor the wheel is needed again.
-    done = run(SETUP, cwd=tmp_path, env=environment(tmp_path / "cache"))
+    done = run(SETUP, *options, cwd=tmp_path, env=environment(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
     assert done.stderr == f"setup: ready: {VENV}/bin/python\n"
     assert state() == before
     assert not list((tmp_path / "cache").rglob("*.whl"))
+
+
+@pytest.mark.parametrize(("options", "asked_for"), [((), []), (("--tests",), ["chromium"])])
+def test_packages_for_the_tests_are_installed_when_asked_for(
+    options: tuple[str, ...], asked_for: list[str], tmp_path: Path
+) -> None:
+    """On a machine without Chromium, whose apt finds no package."""
+    stand_ins = {
+        "dpkg-query": "/usr/bin/dpkg-query \"$@\" | grep -v ' chromium$'",
+        "apt-get": f'echo "$*" >>{tmp_path}/apt.log; [[ $* == *update ]]',
+        "sudo": 'exec "$@"',
+    }
+    for name, script in stand_ins.items():
+        path = tmp_path / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/usr/bin/env bash\n{script}\n")
+        path.chmod(0o755)
+    env = environment(tmp_path / "cache", PATH=f"{tmp_path}/bin:{os.environ['PATH']}")
+    done = run(SETUP, *options, cwd=tmp_path, env=env)
+    if asked_for:
+        assert done.returncode == 1
+        assert "setup: failed: installing Debian packages:\nchromium. Full output in" in done.stderr
+        update, install = (tmp_path / "apt.log").read_text().splitlines()
+        assert update.endswith(" update")
+        assert install.split("--no-install-recommends ")[1].split() == asked_for
+    else:
+        assert done.returncode == 0, done.stderr
+        assert not (tmp_path / "apt.log").exists()
 
 
 @pytest.mark.parametrize(
