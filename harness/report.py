@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -56,7 +57,7 @@ Exit codes: 0 written, 1 the page could not be written, 2 bad input, 130 interru
 """
 _FORMATS = ("html", "pdf", "png")
 _EVERY = 5.0  # seconds between two pages of a run that goes on, at least…
-_REST = 9  # …and that many times what making one took
+_REST = 4  # …and that many times what making one took
 _NICE = 10  # the run comes first
 
 
@@ -88,16 +89,19 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     args = _parser().parse_args(arguments)
+    warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a name in a script that the font lacks
     try:
         if args.follow and (args.compare or args.format != "html"):
             raise BadInput("writes one run's page", field="--follow", remedy="Leave --compare and --format out")
         read_limits(args.rules)  # before anything is read
+        if len({run.resolve() for run in (args.run, *args.compare)}) < 1 + len(args.compare):
+            raise BadInput("the same run twice", field="--compare", remedy="Name each run once")
         written = _follow(args) if args.follow else _write(args)
     except (BadInput, RecordingError) as error:
         _complain(error)
         return Exit.BAD_INPUT
     except OSError as error:
-        _complain(f"{error.filename or 'the page'}: cannot be written ({error.strerror})")
+        _complain(f"{args.out or args.run}: cannot be written ({error.strerror})")
         return Exit.RECORDING_FAILED
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
@@ -149,19 +153,26 @@ def _follow(args: argparse.Namespace) -> Sequence[Path]:
     target = args.out or args.run / "report.html"
     os.nice(_NICE)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job has it ignored
-    said = False
+    said, pause = False, _EVERY
     while True:
         begun = time.monotonic()
         with _subject(args.run, args.rules) as subject:
             live = subject.recording.live
-            pause = max(_EVERY, _REST * (time.monotonic() - begun))
             write_whole(target, report(subject, refresh=round(pause) if live else None))
+        pause = max(_EVERY, _REST * (time.monotonic() - begun))
         if not live:
             return [target]
         if not said:
             print(f"Following {args.run} in {target}", file=sys.stderr, flush=True)
             said = True
-        time.sleep(pause)
+        _rest(args.run, pause)
+
+
+def _rest(run: Path, seconds: float) -> None:
+    """Until the next page, or until the run has ended."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and read_facts(run).get("ended") is None:
+        time.sleep(0.5)
 
 
 # -- what a page is about --------------------------------------------------------------------------------------------
@@ -178,8 +189,8 @@ def _subject(run: Path, rules: Path | None) -> Iterator[Subject]:
         raised = recording.alarms if judged else None
         snapshots = list(iterations_of(run / "snapshots"))
         found = examine(recording, solver.display, snapshots, read_limits(rules), raised)
-        at = found.onset.iteration if found.onset else next(iter(found.moments), None)
-        batch = batch_of(recording, at) if at is not None and at in recording.window_iterations else None
+        at = found.moment
+        batch = batch_of(recording, at) if at is not None else None
         heads: tuple[HeadPredictions, ...] = ()
         unpredicted = None
         if batch is not None and recording.live:
@@ -208,11 +219,11 @@ def _children(run: Path, stack: ExitStack) -> Mapping[str, Recording]:
     found = {}
     for child in children(run):
         try:
-            recording = stack.enter_context(Recording(child))
-        except RecordingError:
+            recording, changes = stack.enter_context(Recording(child)), changes_of(read_facts(child))
+        except (BadInput, RecordingError, KeyError):  # damaged, or of a harness that wrote less
             continue
         if len(recording.iterations):
-            found[f"{child.name}: {changes_of(read_facts(child))}"] = recording
+            found[f"{child.name}: {changes}"] = recording
     return found
 
 

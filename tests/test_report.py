@@ -338,7 +338,7 @@ HOSTILE = [
     "<script>alert(1)</script>",
     "a/b/../c//d",
     "n" * 200,
-    "$x$ & <b>bold</b>",
+    "$x$ & <b>bold</b> %{y}",
     "quote ' ` tick {{ 7 * 7 }}",
     "</script><img src=x onerror=alert(2)>",
     "größe ⚙ ‮",
@@ -357,9 +357,7 @@ def test_two_hundred_layers_with_hostile_names(tmp_path: Path, digit_data: Path,
         )
     sum_of = "".join(f' bottom: "{name}"' for name in names)
     layers.append(f'layer {{ name: "sum" type: "Eltwise"{sum_of} top: "sum" }}')
-    layers.append(
-        'layer { name: "<i>loss</i>" type: "SoftmaxWithLoss" bottom: "sum" bottom: "label" top: "<i>loss</i>" }'
-    )
+    layers.append('layer { name: "_$a$b" type: "SoftmaxWithLoss" bottom: "sum" bottom: "label" top: "_$a$b" }')
     del tail
     (tmp_path / "net.prototxt").write_text(head + "\n".join(layers))
     (tmp_path / "solver.prototxt").write_text(
@@ -384,6 +382,27 @@ def test_two_hundred_layers_with_hostile_names(tmp_path: Path, digit_data: Path,
     assert fits(opened(tmp_path / "page.html", 400).page)
 
 
+def test_part_of_a_window_away_from_the_onset(small: Path, opened) -> None:  # type: ignore[no-untyped-def]
+    """What is not there is not spoken of."""
+    (small / "solver.prototxt").write_text(
+        solver_text(small / "net.prototxt", small / "x", base_lr=1e6, lr_policy='"fixed"', max_iter=12)
+    )
+    arguments = ("--solver", small / "solver.prototxt", "--watch", "8:11", "--out")
+    assert run_harness(*arguments, small / "run").code == 0
+    assert run_harness(*arguments, small / "inputs", "--capture", "input").code == 0
+    for run in ("run", "inputs"):
+        assert report(small / run).code == 0
+    whole, inputs = opened(small / "run/report.html"), opened(small / "inputs/report.html")
+    assert "Weights, gradients, updates and inputs of iterations 8:11 were kept whole" in whole.text("#kept-of")
+    assert "None of them is the onset" in whole.text("#kept-of")
+    assert "8 inputs of iteration 8 (no window holds the onset)" in whole.text("main")
+    assert "its loss on them is no number" in whole.text("main")
+    assert whole.page.locator("input[name=distance]").is_disabled()  # nothing was usual before
+    assert inputs.text("#kept-of").startswith("Inputs of iterations 8:11 were kept whole.")
+    assert inputs.page.locator("#window-controls, #elements").count() == 0
+    assert "weights were" not in inputs.text("main")
+
+
 # -- long and live runs ----------------------------------------------------------------------------------------------
 
 
@@ -402,7 +421,9 @@ def test_120_000_iterations(tmp_path: Path, opened) -> None:  # type: ignore[no-
     assert one.text("#onset") == str(onset.iteration) == str(BREAK)
     whole = one.trace("loss")
     assert len(whole["x"]) < 5000
-    spike = int(np.argmax(losses))
+    spike = int(np.nanargmax(losses))
+    assert np.isnan(losses[spike + 3])
+    assert whole["y"][whole["x"].index(spike + 3)] is None
     assert whole["y"][whole["x"].index(spike)] == pytest.approx(losses[spike], rel=1e-3)
     for first, last in ((spike - 20_000, spike + 20_000), (spike - 3, spike + 3), (spike, spike)):
         one.zoom(first, last)

@@ -14,18 +14,22 @@ def shares(count: int, most: int) -> Rows:
 
 
 def extremes(values: npt.NDArray[np.float64], most: int) -> Rows:
-    """Rows of a (T,) series to draw instead of all: of each of `most` / 2 shares those of its smallest and its largest
-    value, in order, and the first and last of all. A value that is not finite counts as its share's largest.
+    """Rows of a (T,) series to draw instead of all: of each of `most` / 2 shares those of its smallest, its largest and
+    its first value that is not finite, in order, and the first and last of all.
     """
     count = len(values)
     if count <= most:
         return np.arange(count)
     starts = shares(count, most // 2)
     stops = np.append(starts[1:], count)
-    low, high = np.where(np.isfinite(values), values, np.inf), np.where(np.isfinite(values), values, np.inf)
+    finite = np.isfinite(values)
+    low, high = np.where(finite, values, np.inf), np.where(finite, values, -np.inf)
     rows = [0, count - 1]
     for start, stop in zip(starts, stops, strict=True):
-        rows += [start + int(np.argmin(low[start:stop])), start + int(np.argmax(high[start:stop]))]
+        share = slice(start, stop)
+        rows += [
+            start + int(found) for found in (np.argmin(low[share]), np.argmax(high[share]), np.argmin(finite[share]))
+        ]
     return np.unique(rows)
 
 

@@ -70,12 +70,12 @@ def children(run: Path) -> tuple[Path, ...]:
     """The run directories beside `run` whose run.json says that they were restarted from it, oldest first."""
     found = []
     for other in sorted(run.resolve().parent.iterdir()):
-        if other == run.resolve() or not (other / "run.json").is_file() or not (other / "recording.h5").is_file():
-            continue
         try:
+            if other == run.resolve() or not (other / "run.json").is_file() or not (other / "recording.h5").is_file():
+                continue
             facts = read_facts(other)
             parent = _find(str(facts["parent"]["run"]), other) if facts.get("parent") else None
-        except (BadInput, KeyError, TypeError):  # another's directory, or a damaged one
+        except (BadInput, KeyError, TypeError, OSError):  # another's directory, or a damaged one
             continue
         if parent is not None and parent.resolve() == run.resolve():
             found.append((str(facts.get("started", "")), other))

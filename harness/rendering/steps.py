@@ -6,6 +6,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+import harness
+
 _BEFORE, _AFTER = 5, 40  # iterations around an onset that are worth keeping whole
 _ROOM = 3  # times the usual length of the gradient: a bound that an ordinary step never meets
 
@@ -44,6 +46,12 @@ class Broken:
         """The restart command without its changes."""
         start = "" if self.last_good is not None else " --from 0"
         return f"python harness/restart.py {shlex.quote(str(self.run))}{start}"
+
+
+def seen_from_the_top(run: Path) -> Path:
+    """A run directory as commands name it that are typed at the top of the repository."""
+    top, whole = Path(harness.__file__).resolve().parents[1], run.resolve()
+    return whole.relative_to(top) if whole.is_relative_to(top) else whole
 
 
 def page_of(run: Path) -> Step:

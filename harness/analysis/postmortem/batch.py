@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,21 +96,19 @@ def worst_first(batch: Batch, said: Predictions | None) -> list[int]:
     return [int(i) for i in np.lexsort((probability, -loss))]
 
 
-def label_shares(
-    labels: Sequence[int] | npt.NDArray[np.int64], all_labels: npt.NDArray[np.int32] | None
-) -> tuple[LabelShare, ...]:
-    """The labels of a batch, most frequent first, beside what the data set has."""
-    values, counts = np.unique(np.asarray(labels), return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    total, size = int(counts.sum()), len(all_labels) if all_labels is not None else 0
-    return tuple(
-        LabelShare(
-            int(values[i]),
-            int(counts[i]),
-            total * float((all_labels == values[i]).sum()) / size if all_labels is not None and size else None,
-        )
-        for i in order
-    )
+def label_shares(labels: npt.NDArray[np.int64], all_labels: npt.NDArray[np.int32] | None) -> tuple[LabelShare, ...]:
+    """The labels of a batch, most frequent first, beside what the data set has; and those that are missing in it though
+    one image at least was to be expected."""
+    values, counts = np.unique(labels, return_counts=True)
+    if all_labels is None or not len(all_labels):
+        found = [LabelShare(int(value), int(count), None) for value, count in zip(values, counts, strict=True)]
+    else:
+        known, often = np.unique(all_labels, return_counts=True)
+        expected = dict(zip(known.tolist(), (often * (len(labels) / len(all_labels))).tolist(), strict=True))
+        there = dict(zip(values.tolist(), counts.tolist(), strict=True))
+        shown = there | {label: 0 for label, much in expected.items() if much >= 1 and label not in there}
+        found = [LabelShare(label, count, expected.get(label, 0.0)) for label, count in shown.items()]
+    return tuple(sorted(found, key=lambda share: -share.count))
 
 
 def _one_pass(values: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:

@@ -15,8 +15,8 @@ from harness.recording.layout import Param
 
 Kind = Literal["weight", "gradient"]
 KINDS: tuple[Kind, ...] = ("weight", "gradient")
-_LEAST_DECADES, _MOST_DECADES = 2, 12  # below the largest magnitude of all; what is smaller is in the lowest bin
-_BINS_A_DECADE = 8
+_LEAST_DECADES = 2
+_BINS_A_DECADE, _MOST_BINS = 8, 120
 _SMALL = 0.002  # of the elements that are not 0: as many may be in the lowest bin
 
 
@@ -104,8 +104,8 @@ def _edges(sizes: Sequence[Floats]) -> Floats:
     known = [size for size in sizes if len(size)]
     high = int(np.floor(max((float(size.max()) for size in known), default=-1.0))) + 1
     low = int(np.floor(min((float(np.quantile(size, _SMALL)) for size in known), default=high)))
-    decades = min(max(high - low, _LEAST_DECADES), _MOST_DECADES)
-    return np.linspace(high - decades, high, decades * _BINS_A_DECADE + 1)
+    decades = max(high - low, _LEAST_DECADES)
+    return np.linspace(high - decades, high, min(decades * _BINS_A_DECADE, _MOST_BINS) + 1)
 
 
 def _spectrum(iteration: int, array: npt.NDArray[np.float32], sizes: Floats, edges: Floats) -> Spectrum:

@@ -43,6 +43,12 @@ class PostMortem:
         return self.diagnosis.onset
 
     @property
+    def moment(self) -> int | None:
+        """The iteration of a window to look into: the onset, or where no window has that, the first of `moments`."""
+        at = self.onset.iteration if self.onset else None
+        return at if at in self.moments else next(iter(self.moments), None)
+
+    @property
     def alarms(self) -> tuple[Alarm, ...]:
         return self.diagnosis.alarms
 

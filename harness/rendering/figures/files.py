@@ -65,6 +65,8 @@ def _whole(path: Path, write: Callable[[Path], None]) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         write(part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

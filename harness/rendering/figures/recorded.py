@@ -143,7 +143,7 @@ def _draw_losses(axes: Axes, recording: Recording) -> None:
 def _draw_rate(axes: Axes, recording: Recording) -> None:
     rates = recording.series("lr")
     _line(axes, recording.iterations[: len(rates)], rates, color=TOTAL, lw=1)
-    axes.set_ylabel("learning rate")
+    axes.set_ylabel("learning\nrate")
     axes.set_ylim(bottom=0)
 
 

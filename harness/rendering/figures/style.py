@@ -39,7 +39,7 @@ def shortened(name: str, most: int = _LONGEST) -> str:
     name = name.replace("\n", " ")
     if len(name) > most:
         name = f"{name[: most // 2]}…{name[-(most - most // 2 - 1) :]}"
-    return plain(name)
+    return plain(f" {name}" if name.startswith("_") else name)  # a legend leaves out what begins like that
 
 
 def label_iterations(axes: Axes) -> None:

@@ -40,6 +40,7 @@ def losses(subject: Subject, arrays: Arrays) -> Json:
     smoothed = _series(recording, "total, smoothed", recording.series("smoothed_loss"), "ink", arrays)
     return {
         "lines": [total, *heads, smoothed, *_children(subject, arrays)],
+        "more": max(0, len(recording.heads) - len(LINES)),
         "lr": _series(recording, "learning rate", recording.series("lr"), "ink", arrays),
         "accuracies": [
             {"name": name, "x": times.tolist(), "y": values.tolist(), "colour": LINES[n % len(LINES)]}
@@ -72,7 +73,7 @@ def smoothed(runs: Iterable[tuple[str, Recording]], arrays: Arrays) -> Json:
     ]
     levels = {level: text for _, recording in runs for level, text in uniform_levels(recording.heads)}
     return {
-        **{"lines": lines, "lr": None, "accuracies": [], "windows": [], "snapshots": [], "alarms": []},
+        **{"lines": lines, "more": 0, "lr": None, "accuracies": [], "windows": [], "snapshots": [], "alarms": []},
         "levels": [{"value": value, "text": text} for value, text in levels.items()],
     }
 
@@ -109,7 +110,7 @@ def layers(subject: Subject, arrays: Arrays) -> Json:
 def window(subject: Subject, arrays: Arrays) -> list[Json]:
     """Spectra and largest elements of every param blob that the window kept; one entry a blob."""
     recording, found = subject.recording, subject.found
-    at = subject.onset if subject.onset in found.moments else next(iter(found.moments), None)
+    at = found.moment
     if at is None:
         return []
     entries = []

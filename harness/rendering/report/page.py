@@ -68,6 +68,7 @@ def report(subject: Subject, refresh: int | None = None) -> str:
         stills=stills(subject) if recorded else {},
         images=_images(subject),
         shares=_shares(subject),
+        past=recorded and _has_past(subject),
         elements=_elements(subject),
         most_arrivals=_MOST_ARRIVALS,
         most_images=_MOST_IMAGES,
@@ -114,8 +115,9 @@ def _drawings(subject: Subject) -> dict[str, Callable[[], Figure]]:
         "overview": lambda: figures.overview(recording, found),
         "losses": lambda: figures.losses(recording, found),
         "layers": lambda: figures.layers(sheets, onset),
-        "distances": lambda: figures.layers(sheets, onset, distances=True),
     }
+    if _has_past(subject):
+        drawn["distances"] = lambda: figures.layers(sheets, onset, distances=True)
     if found.moments and found.offender is not None:
         kept = (contents(recording, found.offender, kind, found.moments) for kind in KINDS)
         parts = [part for part in kept if part is not None]
@@ -128,6 +130,12 @@ def _drawings(subject: Subject) -> dict[str, Callable[[], Figure]]:
     if subject.children:
         drawn["restarts"] = lambda: figures.fates({subject.run.name: recording, **subject.children})
     return drawn
+
+
+def _has_past(subject: Subject) -> bool:
+    """Do enough iterations lie before the onset to say what was usual?"""
+    gradient = sheet(subject.recording, "gradient", subject.found.around, subject.onset, 1)
+    return bool(np.isfinite(gradient.distance).any())
 
 
 def _svg(figure: Figure, alt: str) -> str:
@@ -174,7 +182,7 @@ def _shares(subject: Subject) -> Sequence[Any]:
 
 def _elements(subject: Subject) -> Sequence[Any]:
     found = subject.found
-    at = subject.onset if subject.onset in found.moments else next(iter(found.moments), None)
+    at = found.moment
     if at is None or found.offender is None:
         return ()
     return largest_elements(subject.recording, found.offender, at, _ELEMENTS)

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.analysis.reasons import norm
+from harness.analysis.reasons import SHORTEST, norm
 from harness.recording.layout import Alarm
 from harness.recording.outcome import Exit
+from harness.recording.predictions import HeadPredictions
 from harness.rendering.report.subject import Subject
-from harness.rendering.steps import Broken, Step, after_divergence
+from harness.rendering.steps import Broken, Step, after_divergence, seen_from_the_top
 
 _MOST_NAMED = 3
 
@@ -29,9 +30,10 @@ def verdict(subject: Subject) -> str:
             known = found.names.know_nothing
             worth = f", and a net that knows nothing has {known:.4g}" if known is not None else ""
             return f"It has not learned: over {span} the loss went from {fate.before:.4g} to {fate.after:.4g}{worth}."
-        return (
-            f"Healthy: over {span} no divergence was found; the loss went from {fate.before:.4g} to {fate.after:.4g}."
-        )
+        if len(iterations) < SHORTEST:
+            return f"No divergence was found over {span}, which are too few to tell more; the loss is {fate.after:.4g}."
+        went = f"the loss went from {fate.before:.4g} to {fate.after:.4g}"
+        return f"Healthy: over {span} no divergence was found; {went}."
     before = f"from {fate.before:.4g} " if fate.before is not None else ""
     broke = f"Training broke at iteration {onset.iteration:,}"
     if fate.kind == "not finite":
@@ -58,7 +60,7 @@ def ending(subject: Subject) -> str:
     """How the run itself ended."""
     ended = subject.facts.get("ended")
     if ended is not None:
-        return str(ended["how"]).rstrip(".") + "."
+        return str(ended.get("how", "How the run ended is not told")).rstrip(".") + "."
     if subject.recording.live:
         return "The run still goes on; this page shows how far it had come."
     return "Nobody was left to say how the run ended: both of its processes were killed."
@@ -76,7 +78,7 @@ def where(subject: Subject) -> str:
 
 def steps(subject: Subject) -> list[Step]:
     """The commands to type next."""
-    found, run = subject.found, subject.run
+    found, run = subject.found, seen_from_the_top(subject.run)
     first = int(subject.recording.iterations[0]) if len(subject.recording.iterations) else 0
     if found.onset is None:
         ended = subject.facts.get("ended") or {}
@@ -145,17 +147,17 @@ def run_facts(subject: Subject) -> list[tuple[str, str]]:
     caffe = facts.get("caffe") or {}
     build = caffe.get("version", "unknown") if isinstance(caffe, Mapping) else str(caffe)
     span = f"{iterations[0]:,} to {iterations[-1]:,}" if len(iterations) else "none"
-    data = facts.get("data") or {}
+    records = {name: (about or {}).get("records", 0) for name, about in (facts.get("data") or {}).items()}
     weights = sum(param.count for param in recording.params)
     rows = [
         ("Solver", str(facts.get("solver_file", "?"))),
         ("Net", f"{_net_name(facts)}, {len(recording.params)} param blobs, {weights:,} weights"),
-        ("Iterations", f"{span} of {facts.get('until', 0):,}"),
+        ("Iterations", f"{span} of {facts.get('until') or 0:,}"),
         ("Trained for", duration(float(np.nansum(recording.series("seconds"))))),
         ("Started", str(facts.get("started", "?"))),
         ("Caffe", f"{build}, {facts.get('mode', '?')}, {facts.get('blas_threads', '?')} BLAS threads"),
         ("Random seed", f"{facts.get('random_seed', '?')}{' (drawn)' if facts.get('random_seed_drawn') else ''}"),
-        ("Data", "; ".join(f"{name}: {about.get('records', 0):,} records" for name, about in data.items()) or "none"),
+        ("Data", "; ".join(f"{name}: {count:,} records" for name, count in records.items()) or "none"),
         ("Weights", ", ".join(map(str, facts.get("weights") or [])) or str(facts.get("resume") or "as initialised")),
         ("Windows", ", ".join(map(str, recording.windows)) or "none"),
         ("Exactness", exactness(facts)),
@@ -211,14 +213,50 @@ def of_the_batch(subject: Subject) -> str:
             f"{np.abs(np.concatenate([batch.lowest, batch.highest])).max():.4g}{high}."
         )
     if head is not None:
-        before, after = np.nanmean(head.before.loss), np.nanmean(head.after.loss)
-        right = [int((part.predicted == head.labels).sum()) for part in (head.before, head.after)]
-        better = "as an update should" if after < before else "although the update was made from these very images"
-        said.append(
-            f"{head.name} has {right[0]} of {len(batch)} right before the update and {right[1]} after it; its mean "
-            f"loss on them goes from {before:.4g} to {after:.4g}, {better}. (As the net is tested: without dropout.)"
-        )
+        said.append(_of_the_head(head, len(batch)))
+    channels = 1 if batch.pixels is None else batch.pixels.shape[1]
+    if channels not in (1, 3):
+        said.append(f"Shown is channel 1 of {channels}.")
     return " ".join(said)
+
+
+def _of_the_head(head: HeadPredictions, count: int) -> str:
+    """What its own update did for a batch."""
+    before, after = head.before.loss, head.after.loss
+    counted = np.isfinite(before) & np.isfinite(after)
+    right = [int((part.predicted == head.labels).sum()) for part in (head.before, head.after)]
+    text = f"{head.name} has {right[0]} of {count} right before the update and {right[1]} after it"
+    if not counted.any():
+        return f"{text}; its loss on them is no number. (As the net is tested: without dropout.)"
+    old, new = float(before[counted].mean()), float(after[counted].mean())
+    of = "them" if counted.all() else f"the {int(counted.sum())} where it is a number"
+    better = ", although the update was made from these very images" if new > old else ""
+    went = f"its mean loss on {of} goes from {old:.4g} to {new:.4g}{better}"
+    return f"{text}; {went}. (As the net is tested: without dropout.)"
+
+
+def kept(subject: Subject) -> str:
+    """What the windows hold, and which of it is compared."""
+    found = subject.found
+    captured = [f"{kind}s" for kind in subject.facts.get("capture", ())]
+    what = (
+        f"{', '.join(captured[:-1])} and {captured[-1]}"
+        if len(captured) > 1
+        else "".join(captured) or "What was asked for"
+    )
+    windows = ", ".join(map(str, subject.recording.windows))
+    text = f"{what[:1].upper()}{what[1:]} of iterations {windows} were kept whole."
+    if {"weights", "gradients"} & set(captured):
+        text += f" Compared here: iterations {', '.join(f'{moment:,}' for moment in found.moments)}."
+    if found.onset is not None and found.moment != found.onset.iteration:
+        text += " None of them is the onset: the first command above repeats it with a window around it."
+    return text
+
+
+def largest_of(subject: Subject) -> str:
+    """By what the elements of a blob are sorted."""
+    captured = subject.facts.get("capture", ("gradient",))
+    return next((kind for kind in ("gradient", "weight", "update") if kind in captured), "gradient")
 
 
 def _said(predicted: int, probability: float) -> str:

@@ -1,21 +1,22 @@
 // The losses, the learning rate and the test accuracies.
 
-// Rows lo … hi - 1 of y, or, of more than there is room for, the lowest and the highest of equal shares.
+// Rows lo … hi - 1 of y, or, of more than there is room for, the lowest, the highest and the first that is not finite of
+// equal shares.
 function reduced(x, y, lo, hi, most) {
   const rows = [];
   if (hi - lo <= most) for (let i = lo; i < hi; i++) rows.push(i);
   else {
-    const shares = most / 2;
+    const shares = Math.floor(most / 2);
     for (let s = 0; s < shares; s++) {
       const from = lo + Math.floor((s * (hi - lo)) / shares), to = lo + Math.floor(((s + 1) * (hi - lo)) / shares);
-      let low = from, high = from;
+      let low = -1, high = -1, broken = -1;
       for (let i = from; i < to; i++) {
-        const size = Number.isFinite(y[i]) ? y[i] : Infinity;
-        if (size < y[low]) low = i;
-        if (!(size <= y[high])) high = i;
+        if (!Number.isFinite(y[i])) { if (broken < 0) broken = i; continue; }
+        if (low < 0 || y[i] < y[low]) low = i;
+        if (high < 0 || y[i] > y[high]) high = i;
       }
-      rows.push(Math.min(low, high));
-      if (low !== high) rows.push(Math.max(low, high));
+      const found = new Set([low, high, broken].filter((i) => i >= 0));
+      rows.push(...[...found].sort((a, b) => a - b));
     }
   }
   return { x: rows.map((i) => x[i]), y: rows.map((i) => (Number.isFinite(y[i]) ? y[i] : null)) };
@@ -28,7 +29,7 @@ function below(x, value) {
 
 function losses() {
   const chart = $("loss"), from = $("loss-from"), to = $("loss-to"), logarithmic = $("loss-log");
-  const { lines, lr, accuracies, levels, windows, snapshots, alarms } = about.losses;
+  const { lines, more, lr, accuracies, levels, windows, snapshots, alarms } = about.losses;
   const series = lines.map((one) => ({ ...one, x: array(one.x), y: array(one.y) }));
   const rate = lr && { ...lr, x: array(lr.x), y: array(lr.y) };
   const first = Math.min(...series.filter((s) => s.x.length).map((s) => s.x[0]));
@@ -54,8 +55,9 @@ function losses() {
       ...cut(one), name: short(one.name, narrow() ? 24 : 40), type: "scatter", mode: close ? "lines+markers" : "lines", connectgaps: false,
       line: { color: line(one.colour), width: one.colour === "ink" ? 2.2 : one.child ? 1.6 : 1, dash: one.child ? "dash" : "solid" },
       marker: { size: 5 }, opacity: one.colour === "faint" ? 0.75 : 1,
-      hovertemplate: `%{x:,d}: %{y:.5g}<extra>${short(one.name, 60)}</extra>`,
+      hovertemplate: `%{x:,d}: %{y:.4g}<extra>${short(one.name, 60)}</extra>`,
     }));
+    if (more) drawn.push({ x: [null], y: [null], name: `and ${more} more heads, not drawn`, mode: "lines", line: { color: "rgba(0,0,0,0)" } });
     if (rate) drawn.push({ ...cut(rate), type: "scatter", mode: "lines", yaxis: "y2", showlegend: false,
       line: { color: colour("ink"), width: 1.4 }, hovertemplate: "%{x:,d}: %{y:.4g}<extra>learning rate</extra>" });
     for (const one of accuracies) drawn.push({ x: one.x, y: one.y, name: short(one.name), type: "scatter", mode: "lines+markers",
@@ -77,7 +79,6 @@ function losses() {
     if (rate) parts.push(["2", accuracies.length ? [0.3, 0.42] : [0, 0.22]]);
     if (accuracies.length) parts.push(["3", [0, 0.24]]);
     const foot = parts[parts.length - 1][0];
-    const top = finite.length ? finite[Math.floor(0.999 * (finite.length - 1))] : 1;
     const roof = Math.max(highest, ...levels.map((l) => l.value)) * 1.08;
     const axes = {
       xaxis: { range: [range[0] - 0.5, range[1] + 0.5], title: { text: "iteration" }, anchor: `y${foot}`, tickformat: ",d", zeroline: false },
@@ -99,8 +100,13 @@ function losses() {
   }
   function notes() {
     const place = narrow() ? { x: 0.99, xanchor: "right", yshift: 8 } : { x: 1.005, xanchor: "left" };
-    const beside = levels.map((l) => ({ ...place, xref: "paper", y: logarithmic.checked ? Math.log10(l.value) : l.value,
-      text: plain(l.text), showarrow: false, font: { size: 11, color: colour("open") } }));
+    const [low, high] = panels().yaxis.range, room = 13, height = 0.4 * (chart.clientHeight || 600);
+    let foot = -Infinity;  // pixels: labels that would touch are moved apart
+    const beside = [...levels].sort((a, b) => a.value - b.value).map((l) => {
+      const y = logarithmic.checked ? Math.log10(l.value) : l.value, at = ((y - low) / (high - low)) * height;
+      foot = Math.max(at, foot + room);
+      return { ...place, xref: "paper", y, yshift: (place.yshift ?? 0) + foot - at, text: plain(l.text), showarrow: false, font: { size: 11, color: colour("open") } };
+    });
     if (about.onset !== null) beside.push({ x: about.onset, y: 1, yref: "paper", yanchor: "bottom", showarrow: false,
       text: `onset ${about.onset.toLocaleString("en")}`, font: { size: 11, color: colour("bad") } });
     return beside;
@@ -116,14 +122,13 @@ function losses() {
   }
   function zoom(a, b) {
     a = Math.round(a); b = Math.round(b);
-    if (!(b >= a)) return;
-    range = [Math.max(first, Math.min(a, last)), Math.min(last, Math.max(b, first))];
-    draw();
+    if (b >= a) range = [Math.max(first, Math.min(a, last)), Math.min(last, Math.max(b, first))];
+    draw();  // what was refused too: the fields and the axis show what is drawn
   }
   draw().then(() => {
     chart.on("plotly_relayout", (event) => {
       if (event["xaxis.autorange"]) zoom(first, last);
-      else if (event["xaxis.range[0]"] !== undefined) zoom(Math.ceil(event["xaxis.range[0]"]), Math.floor(event["xaxis.range[1]"]));
+      else if (event["xaxis.range[0]"] !== undefined) zoom(event["xaxis.range[0]"], event["xaxis.range[1]"]);
     });
     chart.on("plotly_doubleclick", () => { zoom(first, last); return false; });
   });
@@ -132,7 +137,7 @@ function losses() {
   const around = document.querySelector('[data-zoom="onset"]');
   around.hidden = about.onset === null;
   const moves = {
-    in: (a, b) => [a + (b - a) / 4, b - (b - a) / 4],
+    in: (a, b) => (b - a < 3 ? [Math.floor((a + b) / 2), Math.floor((a + b) / 2)] : [a + (b - a) / 4, b - (b - a) / 4]),
     out: (a, b) => [a - Math.max(1, (b - a) / 2), b + Math.max(1, (b - a) / 2)],
     left: (a, b) => { const by = Math.min(Math.max(1, (b - a) / 2), a - first); return [a - by, b - by]; },
     right: (a, b) => { const by = Math.min(Math.max(1, (b - a) / 2), last - b); return [a + by, b + by]; },

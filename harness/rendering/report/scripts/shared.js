@@ -6,8 +6,9 @@ const about = JSON.parse($("about").textContent);
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const line = (name) => (name.startsWith("#") ? name : colour(name));
-// plotly reads a little HTML in its texts
-const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+// plotly reads a little HTML in its texts, TeX between dollars, and fields after a percent sign
+const ENTITIES = { "&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;", "%": "&#37;" };
+const plain = (text) => String(text).replace(/[&<>$%]/g, (letter) => ENTITIES[letter]);
 const short = (text, most = 30) =>
   plain(text.length > most ? text.slice(0, most / 2) + "…" + text.slice(1 - most / 2) : text);
 const number = (value) =>

@@ -2,7 +2,7 @@
 
 function kept() {
   const form = $("window-controls");
-  if (!form || !about.window.length) return;
+  if (!form) return;
   const params = form.elements.param;
   params.replaceChildren(...about.window.map((p) => new Option(p.label, p.label, false, p.label === about.first)));
   const colours = () => [colour("good"), colour("bad"), "#0072B2", colour("ink")];
@@ -17,7 +17,7 @@ function kept() {
       const traces = about.moments.map((moment, n) => {
         const share = shares.subarray(n * bins, (n + 1) * bins), more = [];
         if (part.zero[n] > 0.005) more.push(`${(100 * part.zero[n]).toFixed(0)} % zero`);
-        if (part.nonfinite[n]) more.push(`${(100 * part.nonfinite[n]).toPrecision(2)} % not finite`);
+        if (part.nonfinite[n]) more.push(`${Math.min(100, 100 * part.nonfinite[n]).toFixed(part.nonfinite[n] < 0.01 ? 2 : 0)} % not finite`);
         return { x: edges, y: [...share, share[bins - 1]], type: "scatter", mode: "lines", name: [moment, ...more].join(", "),
           line: { shape: "hv", color: colours()[n % 4], width: 1.8, dash: ["solid", "solid", "dash", "dot"][n % 4] }, hovertemplate: "%{x:.3g}: %{y:.2f} %<extra></extra>" };
       });
