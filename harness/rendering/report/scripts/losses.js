@@ -86,7 +86,7 @@ function losses() {
         range: logarithmic.checked ? [Math.log10(lowest) - 0.05, Math.log10(roof) + 0.02] : [Math.min(0, lowest), roof] },
       yaxis4: { domain: parts[0][1], range: [0, 1], overlaying: "y", visible: false, fixedrange: true },
     };
-    if (rate) axes.yaxis2 = { title: { text: narrow() ? "lr" : "learning<br>rate" }, domain: parts[1][1], rangemode: "tozero", nticks: 4, zeroline: false, exponentformat: "power" };
+    if (rate) axes.yaxis2 = { title: { text: "lr" }, domain: parts[1][1], rangemode: "tozero", nticks: 4, zeroline: false, exponentformat: "power" };
     if (accuracies.length) axes.yaxis3 = { title: { text: "test<br>accuracy" }, domain: [0, 0.24], range: [-0.03, 1.06], zeroline: false, fixedrange: true };
     return axes;
   }
