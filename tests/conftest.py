@@ -100,6 +100,8 @@ LONGEST = (
     "test_readlog_command.py",
     "test_many_resumes.py",
     "test_predictions.py",
+    "test_make_lmdb.py",
+    "test_full_size.py",
     "test_tensorboard.py",
 )
 

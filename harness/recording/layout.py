@@ -130,8 +130,17 @@ class Array:
         rows = self.shape[0] if self.shape else 1
         if not rows:
             return []
-        step = max(1, min(rows, largest // max(1, self.nbytes // rows)))
+        step = slab_rows(rows, self.nbytes // rows, largest)
         return [(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def slab_rows(rows: int, row: int, largest: int) -> int:
+    """How many of `rows`, each of `row` bytes, make one part of at most `largest` bytes where a row allows.
+
+    The parts are equal, for HDF5 stores the last one as if it were whole.
+    """
+    parts = math.ceil(rows / max(1, largest // max(1, row)))
+    return math.ceil(rows / max(1, parts))
 
 
 def runs(arrays: Sequence[Array], largest: int) -> list[tuple[int, int]]:

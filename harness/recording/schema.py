@@ -108,7 +108,7 @@ def _rows(
     chunk: tuple[int, ...]
     if one_row:
         rest = row // max(1, shape[0]) if shape else 0
-        chunk = (1, max(1, min(shape[0], fmt.SLAB // max(1, rest))), *shape[1:]) if shape else (1,)
+        chunk = (1, fmt.slab_rows(shape[0], rest, fmt.SLAB), *shape[1:]) if shape else (1,)
     else:
         chunk = (min(1024, max(1, _BLOCK // max(1, row))), *shape)
     chunk = tuple(max(1, size) for size in chunk)

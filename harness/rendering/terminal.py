@@ -102,7 +102,8 @@ class Terminal:
     def tick(self, recorded_bytes: int) -> None:
         self._bytes = recorded_bytes
         now = time.monotonic()
-        if self._live is None and self._now is not None and now - self._said >= _PLAIN_EVERY:
+        new = self._now is not None and self._now.iteration != self._said_of
+        if self._live is None and self._now is not None and new and now - self._said >= _PLAIN_EVERY:
             self._said, self._said_of = now, self._now.iteration
             self.say(_plain_line(self._now, self._opening, recorded_bytes))
 
