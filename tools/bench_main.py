@@ -8,7 +8,7 @@ On resuming: how long it takes to find the place in an LMDB of ten million recor
 much memory again); what reading with the seekable layer costs against Caffe's own, again in turns; what `restart.py`
 takes against a plain start; and what repeating the random numbers takes where a snapshot does not hold them.
 
-On reports: what one of a long run takes.
+On reports: what one of a long run takes. On data: how fast make_lmdb is, against convert_imageset.
 
 On logs: how fast one is read, against Caffe's own parse_log.py on the same file, and whether memory stays flat.
 """
@@ -31,6 +31,7 @@ from typing import Any
 
 import bench_disk
 import bench_log
+import bench_make_lmdb
 import bench_memory
 import bench_report
 import bench_resume
@@ -95,6 +96,7 @@ ROWS: dict[str, Callable[[str, Path, Effort], Iterator[Row]]] = {
     "restart": bench_resume.restart,
     "log": bench_log.log,
     "report": bench_report.rows,
+    "make_lmdb": bench_make_lmdb.rows,
 }
 
 
