@@ -71,7 +71,8 @@ def shuffled(places: Places, seed: int) -> Places:
 
 def sorted_by_class(labels: npt.NDArray[np.int32]) -> bool:
     """Whether the classes come one after the other, as Caffe must not be given them."""
-    return len(labels) > 1 and int(np.count_nonzero(np.diff(labels))) == len(np.unique(labels)) - 1 > 0
+    classes = len(np.unique(labels))  # with one image a class, every order looks like that
+    return len(labels) > classes > 1 and int(np.count_nonzero(np.diff(labels))) == classes - 1
 
 
 def read_lines(path: Path, first: int) -> Iterator[Line]:
