@@ -110,9 +110,8 @@ def auxiliary(net: NetSpec, prefix: str, bottom: Top) -> None:
     hidden = net[f"{prefix}/fc"] = L.InnerProduct(features, param=COPIED, num_output=1024, **fillers(0.2))
     net[f"{prefix}/relu_fc"] = L.ReLU(hidden, in_place=True)
     net[f"{prefix}/drop_fc"] = L.Dropout(hidden, in_place=True, dropout_ratio=0.7)
-    head(
-        net, prefix, hidden, "loss", "loss1", 0.3
-    )  # the asker's log has loss2/loss1; in Caffe 1.0's net it is loss2/loss2
+    # the asker's log has loss2/loss1; in Caffe 1.0's net it is loss2/loss2
+    head(net, prefix, hidden, "loss", "loss1", 0.3)
 
 
 def images(phase: int) -> NetSpec:
