@@ -33,9 +33,12 @@ class Streak:
             self._start, self._peak, self._limit = np.zeros(subjects, np.int64), np.zeros(subjects), np.zeros(subjects)
         long: list[Alarm] = []
         short: list[Alarm] = []
-        if not hits.hit.any() and not self._count.any():
+        some = np.asarray(hits.hit.any(axis=1))
+        if not some.any() and not self._count.any():
             return long, short
         for row, iteration in enumerate(iterations.tolist()):
+            if not some[row] and not self._count.any():
+                continue  # nothing begins, goes on or ends
             hit, value, limit = hits.hit[row], hits.value[row], hits.limit[row]
             armed = iteration - self._told > self._rearm
             ended = ~hit & (self._count > 0) & (self._count < wanted) & np.isfinite(value)
