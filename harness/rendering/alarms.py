@@ -34,14 +34,20 @@ def alarm_lines(
     return lines
 
 
+def first_out(blob: str | None, param: str | None) -> str:
+    """Which blob and which param blob left their past first; nothing where neither is known."""
+    named = [f"{kind} {name}" for kind, name in (("blob", blob), ("param blob", param)) if name]
+    return f"First out of the ordinary: {' and '.join(named)}" if named else ""
+
+
 def divergence_lines(divergence: Divergence, opening: Opening) -> list[Text]:
     """Where it began, and the commands that go on from here."""
     onset, layout = divergence.onset, opening.layout
     at = int(onset["iteration"])
-    where = [f"{kind} {onset[key]}" for key, kind in (("blob", "blob"), ("param", "param blob")) if onset.get(key)]
+    where = first_out(onset.get("blob"), onset.get("param"))
     text = Text.assemble((f"Onset: iteration {at:,}", "bold"), f": {onset['reason']}")
     if where:
-        text.append(f". First out of the ordinary: {' and '.join(where)}")
+        text.append(f". {where}")
     lines = [text]
     broken = Broken(
         run=opening.directory,

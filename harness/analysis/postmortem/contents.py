@@ -15,6 +15,7 @@ from harness.recording.layout import Param
 
 Kind = Literal["weight", "gradient"]
 KINDS: tuple[Kind, ...] = ("weight", "gradient")
+SORTED_BY = ("gradient", "weight", "update")  # elements are, by the first of these that was kept
 _LEAST_DECADES = 2
 _BINS_A_DECADE, _MOST_BINS = 8, 120
 _SMALL = 0.002  # of the elements that are not 0: as many may be in the lowest bin
@@ -87,7 +88,7 @@ def largest_elements(recording: Recording, param: Param, iteration: int, count: 
             arrays[kind] = getattr(recording, kind)(iteration, param.layer, param.index)
         except RecordingError:
             arrays[kind] = None
-    by = next((arrays[kind] for kind in ("gradient", "weight", "update") if arrays[kind] is not None), None)
+    by = next((arrays[kind] for kind in SORTED_BY if arrays[kind] is not None), None)
     if by is None:
         return ()
     order = np.argsort(-np.where(np.isnan(by), np.inf, np.abs(by)), axis=None, kind="stable")[:count]

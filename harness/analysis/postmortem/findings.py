@@ -42,6 +42,10 @@ class PostMortem:
     def onset(self) -> Onset | None:
         return self.diagnosis.onset
 
+    def is_good(self, snapshot: int) -> bool:
+        """Is a snapshot of that iteration from before the onset? (It holds the weights that the update comes after.)"""
+        return self.onset is None or snapshot <= self.onset.iteration
+
     @property
     def moment(self) -> int | None:
         """The iteration of a window to look into: the onset, or where no window has that, the first of `moments`."""

@@ -163,7 +163,7 @@ def _mark_windows(panels: Sequence[Axes], recording: Recording) -> None:
 def _mark_snapshots(axes: Axes, found: PostMortem) -> None:
     """At the foot: full and green from before the onset, hollow after it."""
     for iteration in found.snapshots:
-        good = found.onset is None or iteration <= found.onset.iteration
+        good = found.is_good(iteration)
         last = found.last_good is not None and iteration == found.last_good.iteration
         axes.plot(
             [iteration], [0.015], "^", transform=axes.get_xaxis_transform(), color=GOOD if good else GREY,

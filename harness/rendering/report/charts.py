@@ -23,7 +23,7 @@ from harness.rendering.report.subject import Subject
 _MOST_ROWS = 250_000  # of a line; of longer runs the extremes of equal shares
 _COLUMNS = 300  # of a heat map of the whole run
 _MOST_ALARMS = 300
-_ELEMENTS = 8
+ELEMENTS = 8  # the largest of a blob
 _NORMS = ("gradient", "weight", "update")
 
 Json = dict[str, Any]
@@ -51,7 +51,7 @@ def losses(subject: Subject, arrays: Arrays) -> Json:
         "snapshots": [
             {
                 "iteration": iteration,
-                "good": subject.onset is None or iteration <= subject.onset,
+                "good": found.is_good(iteration),
                 "last": found.last_good is not None and found.last_good.iteration == iteration,
             }
             for iteration in found.snapshots
@@ -97,10 +97,7 @@ def layers(subject: Subject, arrays: Arrays) -> Json:
             "iterations": arrays.add(recording.iterations[found.around]),
             "labels": [param.label for param in recording.params],
             "layers": [param.layer for param in recording.params],
-            **{
-                kind: arrays.add(recording.stat(f"{kind}_l2", found.around).values.T) for kind in ("gradient", "weight")
-            },
-            "update": arrays.add(recording.stat("update_l2", found.around).values.T),
+            **{kind: arrays.add(recording.stat(f"{kind}_l2", found.around).values.T) for kind in _NORMS},
         },
         "offender": found.offender.layer if found.offender and found.onset else None,
         "first_blob": found.onset.blob if found.onset else None,
@@ -125,7 +122,7 @@ def window(subject: Subject, arrays: Arrays) -> list[Json]:
                 "spectra": {kind: _spectra(part, arrays) for kind, part in kinds.items() if part is not None},
                 "elements": [
                     {"index": ", ".join(map(str, e.index)), **{k: _number(getattr(e, k)) for k in (*KINDS, "update")}}
-                    for e in largest_elements(recording, param, at, _ELEMENTS)
+                    for e in largest_elements(recording, param, at, ELEMENTS)
                 ],
             }
         )

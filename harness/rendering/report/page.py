@@ -31,7 +31,6 @@ from harness.rendering.report.subject import Subject
 _SCRIPTS = ("shared", "losses", "layers", "window", "main")
 _STILL_COLUMNS = 400
 _MOST_ARRIVALS, _MOST_IMAGES = 12, 96
-_ELEMENTS = 8
 _SIDE = 96  # pixels of an image on the page, at most
 
 
@@ -65,10 +64,9 @@ def report(subject: Subject, refresh: int | None = None) -> str:
         words=words,
         sentence=sentence,
         meaning=MEANING,
-        stills=stills(subject) if recorded else {},
+        stills=stills(subject),
         images=_images(subject),
         shares=_shares(subject),
-        past=recorded and _has_past(subject),
         elements=_elements(subject),
         most_arrivals=_MOST_ARRIVALS,
         most_images=_MOST_IMAGES,
@@ -116,7 +114,7 @@ def _drawings(subject: Subject) -> dict[str, Callable[[], Figure]]:
         "losses": lambda: figures.losses(recording, found),
         "layers": lambda: figures.layers(sheets, onset),
     }
-    if _has_past(subject):
+    if np.isfinite(sheets[QUANTITIES.index("gradient")].distance).any():  # enough lies before the onset
         drawn["distances"] = lambda: figures.layers(sheets, onset, distances=True)
     if found.moments and found.offender is not None:
         kept = (contents(recording, found.offender, kind, found.moments) for kind in KINDS)
@@ -130,12 +128,6 @@ def _drawings(subject: Subject) -> dict[str, Callable[[], Figure]]:
     if subject.children:
         drawn["restarts"] = lambda: figures.fates({subject.run.name: recording, **subject.children})
     return drawn
-
-
-def _has_past(subject: Subject) -> bool:
-    """Do enough iterations lie before the onset to say what was usual?"""
-    gradient = sheet(subject.recording, "gradient", subject.found.around, subject.onset, 1)
-    return bool(np.isfinite(gradient.distance).any())
 
 
 def _svg(figure: Figure, alt: str) -> str:
@@ -185,7 +177,7 @@ def _elements(subject: Subject) -> Sequence[Any]:
     at = found.moment
     if at is None or found.offender is None:
         return ()
-    return largest_elements(subject.recording, found.offender, at, _ELEMENTS)
+    return largest_elements(subject.recording, found.offender, at, charts.ELEMENTS)
 
 
 def _text(name: str) -> str:

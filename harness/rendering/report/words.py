@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from harness.analysis.place import PARAM_ROWS
+from harness.analysis.postmortem.contents import SORTED_BY
 from harness.analysis.reasons import SHORTEST, norm
 from harness.recording.layout import Alarm
 from harness.recording.outcome import Exit
 from harness.recording.predictions import HeadPredictions
+from harness.rendering.alarms import first_out
 from harness.rendering.report.subject import Subject
 from harness.rendering.steps import Broken, Step, after_divergence, seen_from_the_top
 
@@ -71,9 +74,8 @@ def where(subject: Subject) -> str:
     onset = subject.found.onset
     if onset is None:
         return ""
-    parts = [f"{kind} {name}" for kind, name in (("blob", onset.blob), ("param blob", onset.param)) if name]
-    first = f" First out of the ordinary: {' and '.join(parts)}." if parts else ""
-    return f"{onset.reason[:1].upper()}{onset.reason[1:]}.{first}"
+    first = first_out(onset.blob, onset.param)
+    return f"{onset.reason[:1].upper()}{onset.reason[1:]}.{f' {first}.' if first else ''}"
 
 
 def steps(subject: Subject) -> list[Step]:
@@ -114,7 +116,7 @@ def usual_gradient(subject: Subject) -> float | None:
     """The median length of the whole gradient in the iterations before the onset."""
     iterations = subject.recording.iterations
     row = int(np.searchsorted(iterations, subject.onset or 0))
-    before = subject.recording.stat("gradient_l2", slice(max(0, row - 200), row)).values
+    before = subject.recording.stat("gradient_l2", slice(max(0, row - PARAM_ROWS), row)).values
     length = norm(before)
     length = length[np.isfinite(length)]
     return float(np.median(length)) if len(length) and np.median(length) > 0 else None
@@ -125,10 +127,10 @@ def exactness(facts: Mapping[str, Any]) -> str:
     reasons = facts.get("not_exact") or []
     if reasons:
         return f"Not exact: {'; '.join(map(str, reasons))}."
-    same = f"the same build of Caffe and kind of processor, {facts.get('blas_threads', '?')} BLAS threads"
-    if facts.get("mode") == "GPU":
+    if facts.get("mode", "CPU") != "CPU":
         return "On a GPU sums are taken in an order that changes: a repetition may differ in the last bits."
-    return f"Exact: a restart from its snapshots repeats it bit for bit ({same})."
+    same = f"the same build of Caffe and kind of processor, {facts.get('blas_threads', '?')} BLAS threads"
+    return f"A restart from its snapshots repeats it bit for bit ({same}); it says so if a layer cannot."
 
 
 def changes_of(facts: Mapping[str, Any]) -> str:
@@ -255,8 +257,8 @@ def kept(subject: Subject) -> str:
 
 def largest_of(subject: Subject) -> str:
     """By what the elements of a blob are sorted."""
-    captured = subject.facts.get("capture", ("gradient",))
-    return next((kind for kind in ("gradient", "weight", "update") if kind in captured), "gradient")
+    captured = subject.facts.get("capture", SORTED_BY)
+    return next((kind for kind in SORTED_BY if kind in captured), SORTED_BY[0])
 
 
 def _said(predicted: int, probability: float) -> str:
