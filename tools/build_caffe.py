@@ -18,23 +18,46 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import caffe_source
+import caffe_system
 import caffe_wheel
+import cuda_toolkit
+from caffe_system import System
 
 CMAKE_OPTIONS = (
-    "-DCMAKE_BUILD_TYPE=Release",
-    "-DCPU_ONLY=ON",
     "-DBLAS=Open",
     "-Dpython_version=3",
     "-DUSE_LEVELDB=OFF",
     "-DBUILD_docs=OFF",
     "-DBUILD_matlab=OFF",
 )
-# An environment of its own: no conda or pyenv on the PATH and no LIBRARY_PATH can lend the build other libraries.
-ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be built: the pinned source or a `checkout`, for the CPU or for GPUs of these `architectures`."""
+
+    checkout: Path | None
+    system: System
+    architectures: tuple[str, ...] | None
+
+    @property
+    def cmake_options(self) -> tuple[str, ...]:
+        device = ["-DCPU_ONLY=ON"]
+        if self.architectures is not None:
+            newest = self.architectures[-1].rstrip("af")  # its PTX runs on all that are newer
+            device = [
+                "-DUSE_CUDNN=OFF",
+                "-DUSE_NCCL=OFF",
+                "-DCUDA_ARCH_NAME=Manual",
+                f"-DCUDA_ARCH_BIN={' '.join(self.architectures)}",
+                f"-DCUDA_ARCH_PTX={newest}",
+            ]
+        return ("-DCMAKE_BUILD_TYPE=Release", *device, *CMAKE_OPTIONS)
 
 
 def say(message: str) -> None:
@@ -79,7 +102,7 @@ class Progress:
             sys.stderr.write("\n")
 
 
-def run_step(step: str, command: Sequence[str], directory: Path, log: Path) -> None:
+def run_step(step: str, command: Sequence[str], environment: Mapping[str, str], directory: Path, log: Path) -> None:
     """Run a command with all its output in `log`, after what is there."""
     progress = Progress(step)
     with log.open("a") as output:
@@ -88,7 +111,7 @@ def run_step(step: str, command: Sequence[str], directory: Path, log: Path) -> N
         process = subprocess.Popen(
             command,
             cwd=directory,
-            env=ENVIRONMENT,
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -105,39 +128,32 @@ def run_step(step: str, command: Sequence[str], directory: Path, log: Path) -> N
         raise StepFailed(step, log)
 
 
-def recipe(checkout: Path | None) -> dict[str, object]:
+def recipe(wanted: Wanted) -> dict[str, object]:
     """Everything that decides what the build makes. Equal recipes share a wheel."""
-    return {
+    checkout = wanted.checkout
+    ingredients: dict[str, object] = {
         "source": {"checkout_sha256": caffe_source.tree_sha256(checkout)}
         if checkout
         else {"sdist": caffe_source.SDIST, "sha256": caffe_source.SHA256, "commit": caffe_source.COMMIT},
         "edits": caffe_source.EDITS,
         "layout": caffe_wheel.LAYOUT,
         "device": "cpu",
-        "cmake_options": CMAKE_OPTIONS,
-        "compiler": _output("c++", "--version").splitlines()[0],
-        "libraries": _library_versions(),
+        "cmake_options": wanted.cmake_options,
+        "compiler": wanted.system.compiler,
+        "libraries": wanted.system.libraries,
         "python_abi": sysconfig.get_config_var("SOABI"),
         "numpy_major": importlib.metadata.version("numpy").split(".")[0],
     }
-
-
-def _library_versions() -> dict[str, str]:
-    packages = Path(__file__).with_name("debian-packages.txt").read_text().split("\n")
-    libraries = [name for name in packages if name.startswith("lib")]
-    lines = _output("dpkg-query", "--show", "--showformat", "${Package} ${Version}\n", *libraries).splitlines()
-    return dict(line.split() for line in sorted(lines))
-
-
-def _output(*command: str) -> str:
-    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
+    if wanted.architectures:
+        ingredients |= {"device": "cuda", "toolkit": cuda_toolkit.facts(), "cuda_edits": caffe_source.CUDA_EDITS}
+    return ingredients
 
 
 def recipe_key(recipe: dict[str, object]) -> str:
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def build(checkout: Path | None, recipe: dict[str, object], version: str, wheel: Path, cache: Path) -> None:
+def build(wanted: Wanted, recipe: dict[str, object], version: str, wheel: Path, cache: Path) -> None:
     """Build and pack `wheel`. What an interrupted or failed build left is cleared away by the next one."""
     key = recipe_key(recipe)
     log = cache / "logs" / f"build-{key}.log"
@@ -148,61 +164,84 @@ def build(checkout: Path | None, recipe: dict[str, object], version: str, wheel:
     shutil.rmtree(work, ignore_errors=True)
     tree, directory = work / "source", work / "build"
     directory.mkdir(parents=True)
-    if checkout:
-        caffe_source.copy_tree(checkout, tree)
+    if wanted.checkout:
+        caffe_source.copy_tree(wanted.checkout, tree)
     else:
         caffe_source.unpack_pinned(cache, tree)
-    caffe_source.edit(tree)
-    paths = sysconfig.get_paths()
-    python = (
+    caffe_source.edit(tree, cuda=wanted.architectures is not None)
+    options = [
+        *wanted.cmake_options,
         f"-DPYTHON_EXECUTABLE={sys.executable}",
-        f"-DPYTHON_INCLUDE_DIR={paths['include']}",
-        f"-DPYTHON_LIBRARY={sysconfig.get_config_var('LIBDIR')}/{sysconfig.get_config_var('LDLIBRARY')}",
-    )
-    run_step("configuring Caffe", ["cmake", str(tree), *CMAKE_OPTIONS, *python], directory, log)
-    run_step("building Caffe", ["make", f"-j{jobs}"], directory, log)
+        f"-DPYTHON_INCLUDE_DIR={sysconfig.get_path('include')}",
+        f"-DPYTHON_LIBRARY={caffe_system.python_library()}",
+    ]
+    libraries = list(wanted.system.directories)
+    if wanted.architectures:
+        options += [f"-DCUDA_TOOLKIT_ROOT_DIR={cuda_toolkit.lay_out(work / 'cuda')}"]
+        libraries += [cuda_toolkit.libraries()]
+    environment = wanted.system.environment
+    run_step("configuring Caffe", ["cmake", str(tree), *options], environment, directory, log)
+    run_step("building Caffe", ["make", f"-j{jobs}"], environment, directory, log)
     facts = {
         "key": key,
         "version": version,
-        "checkout": str(checkout) if checkout else None,
+        "checkout": str(wanted.checkout) if wanted.checkout else None,
         "python": platform.python_version(),
         "numpy": importlib.metadata.version("numpy"),
     }
-    caffe_wheel.pack(tree, directory, version, facts | recipe, wheel)
+    caffe_wheel.pack(tree, directory, version, facts | recipe, wheel, libraries)
     shutil.rmtree(work)
+
+
+def version_of(wanted: Wanted, key: str) -> str:
+    """The wheel's version: what it was built from and for."""
+    if wanted.checkout:
+        return f"1.0.0+local.{key}"
+    return f"1.0.0+bvlc.{caffe_source.COMMIT}" + (".cuda" if wanted.architectures else "")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--source", type=Path, metavar="DIR", help="build this checkout, not the pinned source")
+    parser.add_argument("--cuda", action="store_true", help="build for GPUs")
+    parser.add_argument("--cuda-arch", metavar="LIST", help="their compute capabilities (default: of those here)")
+    parser.add_argument("--conda", action="store_true", help="build with the active conda environment's libraries")
     parser.add_argument("--key", action="store_true", help="only print the key under which the wheel is cached")
     options = parser.parse_args()
+    try:
+        return make(options)
+    except StepFailed as failure:
+        say(f"failed: {failure.step}. Full output in {failure.log}, its last lines:")
+        sys.stderr.writelines(failure.log.read_text(errors="replace").splitlines(keepends=True)[-20:])
+    except (caffe_source.CannotBuild, OSError, subprocess.CalledProcessError) as error:
+        say(f"failed: {error}")
+    except KeyboardInterrupt:
+        say("interrupted; run again to start over")
+        return 130
+    return 1
 
-    ingredients = recipe(options.source)
+
+def make(options: argparse.Namespace) -> int:
+    """Print the key, or where the wheel is, after building it if it is not there."""
+    wanted = Wanted(
+        options.source,
+        caffe_system.conda() if options.conda else caffe_system.debian(),
+        cuda_toolkit.architectures(options.cuda_arch) if options.cuda else None,
+    )
+    ingredients = recipe(wanted)
     key = recipe_key(ingredients)
     if options.key:
         print(key)
         return 0
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "caffe-harness"
-    version = f"1.0.0+local.{key}" if options.source else f"1.0.0+bvlc.{caffe_source.COMMIT}"
+    version = version_of(wanted, key)
     wheel = cache / "wheels" / key / caffe_wheel.wheel_name(version)
     wheel.parent.mkdir(parents=True, exist_ok=True)
     (cache / "logs").mkdir(exist_ok=True)
     lock = os.open(cache, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)  # a second set-up waits here, then finds the wheel
-    try:
-        if not wheel.exists():
-            build(options.source, ingredients, version, wheel, cache)
-    except StepFailed as failure:
-        say(f"failed: {failure.step}. Full output in {failure.log}, its last lines:")
-        sys.stderr.writelines(failure.log.read_text(errors="replace").splitlines(keepends=True)[-20:])
-        return 1
-    except (caffe_source.SourceError, OSError, subprocess.CalledProcessError) as error:
-        say(f"failed: {error}")
-        return 1
-    except KeyboardInterrupt:
-        say("interrupted; run again to start over")
-        return 130
+    if not wheel.exists():
+        build(wanted, ingredients, version, wheel, cache)
     print(wheel)
     return 0
 

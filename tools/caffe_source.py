@@ -15,7 +15,7 @@ import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PROJECT = "brocolli-caffe"
@@ -34,10 +34,20 @@ EDITS = (
     ("CV_LOAD_IMAGE_GRAYSCALE", "cv::IMREAD_GRAYSCALE"),
     ("#include <opencv2/highgui/highgui_c.h>\n", ""),
 )
+# The last CUDA that had these fields of cudaDeviceProp is 12; Caffe only prints them (Caffe::DeviceQuery).
+CUDA_EDITED = ("src/caffe/common.cpp",)
+CUDA_EDITS = (
+    ('  LOG(INFO) << "Clock rate:                    " << prop.clockRate;\n', ""),
+    ('  LOG(INFO) << "Concurrent copy and execution: "\n      << (prop.deviceOverlap ? "Yes" : "No");\n', ""),
+    (
+        '  LOG(INFO) << "Kernel execution timeout:      "\n      << (prop.kernelExecTimeoutEnabled ? "Yes" : "No");\n',
+        "",
+    ),
+)
 
 
-class SourceError(Exception):
-    """The source cannot be had, or is not what was pinned; the message says what to do."""
+class CannotBuild(Exception):
+    """Something that the build needs cannot be had, or is not what was pinned; the message says what to do."""
 
 
 def tree_sha256(tree: Path) -> str:
@@ -61,17 +71,22 @@ def _source_files(tree: Path) -> Iterator[str]:
                 yield path.relative_to(tree).as_posix()
 
 
-def edit(tree: Path) -> None:
-    """Make a tree of Caffe 1.0 compile with OpenCV 4, and without the examples (they are not in the sdist)."""
-    for name in EDITED:
-        path = tree / name
-        if path.exists():
-            text = path.read_text()
-            for old, new in EDITS:
-                text = text.replace(old, new)
-            path.write_text(text)
+def edit(tree: Path, cuda: bool = False) -> None:
+    """Make a tree of Caffe 1.0 compile with OpenCV 4 (and CUDA 13), and without the examples: the sdist has none."""
+    _replace(tree, EDITED, EDITS)
+    if cuda:
+        _replace(tree, CUDA_EDITED, CUDA_EDITS)
     (tree / "examples").mkdir()
     (tree / "examples/CMakeLists.txt").touch()
+
+
+def _replace(tree: Path, names: Iterable[str], edits: Iterable[tuple[str, str]]) -> None:
+    for path in (tree / name for name in names):
+        if path.exists():
+            text = path.read_text()
+            for old, new in edits:
+                text = text.replace(old, new)
+            path.write_text(text)
 
 
 def unpack_pinned(cache: Path, target: Path) -> None:
@@ -95,10 +110,10 @@ def download(sdist: Path) -> None:
         page = _get(page_url).decode()
         found = re.search(rf'href="([^"]*/)?({re.escape(SDIST)}[^"]*)"', page)
         if not found:
-            raise SourceError(f"{SDIST} is not listed at pip's package index")
+            raise CannotBuild(f"{SDIST} is not listed at pip's package index")
         content = _get(urllib.parse.urljoin(page_url, html.unescape((found[1] or "") + found[2])))
     except (OSError, ValueError) as error:
-        raise SourceError(f"{SDIST} cannot be downloaded from pip's package index: {error}") from error
+        raise CannotBuild(f"{SDIST} cannot be downloaded from pip's package index: {error}") from error
     _verify(content, f"{SDIST} from pip's package index was thrown away")
     with tempfile.TemporaryDirectory(dir=sdist.parent) as directory:
         (Path(directory) / SDIST).write_bytes(content)
@@ -108,7 +123,7 @@ def download(sdist: Path) -> None:
 def _verify(content: bytes, refusal: str) -> None:
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != SHA256:
-        raise SourceError(f"{refusal}: it is not the pinned source; its sha256 is {sha256} and should be {SHA256}")
+        raise CannotBuild(f"{refusal}: it is not the pinned source; its sha256 is {sha256} and should be {SHA256}")
 
 
 def _index_url() -> str:

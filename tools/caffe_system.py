@@ -1,0 +1,80 @@
+"""Compiler and libraries that Caffe is built with: Debian's, or those of a conda environment."""
+
+import os
+import subprocess
+import sysconfig
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from caffe_source import CannotBuild
+
+
+@dataclass(frozen=True)
+class System:
+    """`environment` is all that the build's programs see; `libraries` are versions by name; `options` go to CMake.
+
+    `directories` hold shared libraries that the system's loader does not know.
+    """
+
+    environment: Mapping[str, str]
+    compiler: str
+    libraries: Mapping[str, str]
+    options: tuple[str, ...] = ()
+    directories: tuple[Path, ...] = ()
+
+
+def _output(environment: Mapping[str, str], *command: str) -> str:
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def debian() -> System:
+    """The packages of debian-packages.txt."""
+    # An environment of its own: no conda or pyenv on the PATH and no LIBRARY_PATH can lend the build other libraries.
+    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+    packages = Path(__file__).with_name("debian-packages.txt").read_text().split("\n")
+    names = [name for name in packages if name.startswith("lib")]
+    lines = _output(environment, "dpkg-query", "--show", "--showformat", "${Package} ${Version}\n", *names)
+    versions = dict(line.split() for line in sorted(lines.splitlines()))
+    return System(environment, _output(environment, "c++", "--version").splitlines()[0], versions)
+
+
+def conda() -> System:
+    """The active conda environment, made from environment.yml.
+
+    Raises:
+        CannotBuild: none is active, or it lacks something.
+    """
+    prefix = Path(os.environ.get("CONDA_PREFIX", ""))
+    packages = sorted(path.stem for path in prefix.glob("conda-meta/*.json")) if prefix.is_absolute() else []
+    if not packages:
+        raise CannotBuild(
+            "--conda: no conda environment is active; make the one of environment.yml (conda env create -f "
+            "environment.yml) and activate it (conda activate caffe-harness)"
+        )
+    compilers = {name: os.environ.get(name, "") for name in ("CC", "CXX")}
+    if not all(compilers.values()):
+        raise CannotBuild("--conda: CC and CXX are not set; activate the environment, whose compilers set them")
+    environment = {
+        "PATH": f"{prefix}/bin:/usr/bin:/bin",
+        "LC_ALL": "C.UTF-8",
+        "CONDA_PREFIX": str(prefix),
+        "CMAKE_PREFIX_PATH": str(prefix),
+        **compilers,
+    }
+    versions = {}
+    for package in packages:
+        name, version, build = package.rsplit("-", 2)
+        versions[name] = f"{version}-{build}"
+    return System(
+        environment,
+        _output(environment, compilers["CXX"], "--version").splitlines()[0],
+        versions,
+        directories=(prefix / "lib",),
+    )
+
+
+def python_library() -> str:
+    """The shared library of this Python. conda's says that it was linked with an archive, and has both."""
+    directory, name = Path(str(sysconfig.get_config_var("LIBDIR"))), str(sysconfig.get_config_var("LDLIBRARY"))
+    return str(directory / name.replace(".a", ".so"))

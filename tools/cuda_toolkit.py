@@ -1,0 +1,89 @@
+"""The CUDA toolkit that Caffe is compiled with: NVIDIA's packages of requirements-cuda.lock, or the one in CUDA_HOME.
+
+Without cuDNN: Caffe 1.0 calls functions that cuDNN 8 dropped (cudnnGetConvolutionForwardAlgorithm and others), and the
+last cuDNN that has them knows no CUDA that this compiler could be used with.
+"""
+
+import os
+import re
+import subprocess
+import sysconfig
+from pathlib import Path
+
+from caffe_source import CannotBuild
+
+PACKAGES = Path("nvidia/cu13")  # in site-packages, where all of NVIDIA's packages for CUDA 13 put their files
+OLDEST = "75"  # Turing: the oldest that CUDA 13 compiles for
+
+
+def root() -> Path:
+    """Where bin/nvcc and include/ lie.
+
+    Raises:
+        CannotBuild: nothing is there.
+    """
+    home = os.environ.get("CUDA_HOME")
+    found = Path(home) if home else Path(sysconfig.get_path("platlib")) / PACKAGES
+    if not (found / "bin/nvcc").is_file():
+        raise CannotBuild(
+            f"CUDA_HOME={home}: no bin/nvcc there; give the top of a CUDA toolkit, or unset it for the pinned one"
+            if home
+            else f"{found}/bin/nvcc is missing; tools/setup --cuda installs it"
+        )
+    return found
+
+
+def libraries() -> Path:
+    """Where its shared libraries lie: absolute for CUDA_HOME, else relative to site-packages."""
+    home = os.environ.get("CUDA_HOME")
+    return Path(home) / "lib64" if home else PACKAGES / "lib"
+
+
+def lay_out(directory: Path) -> Path:
+    """The toolkit as CMake's FindCUDA wants it; links in `directory`, where NVIDIA's packages have another layout."""
+    top = root()
+    if (top / "lib64").is_dir():
+        return top
+    (directory / "lib64").mkdir(parents=True)
+    for name in ("bin", "include", "nvvm"):
+        (directory / name).symlink_to(top / name)
+    for library in (top / "lib").glob("lib*"):
+        # CMake looks for libcublas.so; the linker for libcublasLt.so.13, which that needs
+        for name in {library.name, re.sub(r"\.so\..*", ".so", library.name)}:
+            (directory / "lib64" / name).symlink_to(library)
+    return directory
+
+
+def facts() -> dict[str, str]:
+    """Which toolkit it is: what its nvcc says of itself and, if it is not the pinned one, where it lies."""
+    nvcc = root() / "bin/nvcc"
+    try:
+        said = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise CannotBuild(f"{nvcc} cannot be run: {error}") from error
+    home = os.environ.get("CUDA_HOME")
+    return {"nvcc": said.strip().splitlines()[-1]} | ({"CUDA_HOME": home} if home else {})
+
+
+def architectures(given: str | None) -> tuple[str, ...]:
+    """Compute capabilities to compile for, in ascending order ("75" is 7.5): those `given`, else of the GPUs here.
+
+    Without a GPU, the oldest alone: the driver of a newer one translates it when Caffe first runs there.
+
+    Raises:
+        CannotBuild: one is not a compute capability.
+    """
+    found = re.split(r"[\s,;]+", given.strip()) if given else _of_gpus_here()
+    for name in found:
+        if not re.fullmatch(r"\d{1,2}\.?\d[af]?", name):
+            raise CannotBuild(f'--cuda-arch {given}: "{name}" is no compute capability; give them as "75 8.6"')
+    return tuple(sorted({name.replace(".", "") for name in found}, key=lambda name: (len(name), name)))
+
+
+def _of_gpus_here() -> list[str]:
+    try:
+        command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return [OLDEST]
+    return said.split() or [OLDEST]
