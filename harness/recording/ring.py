@@ -15,11 +15,11 @@ import mmap
 import os
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,26 @@ _MADV_POPULATE_WRITE = 23  # madvise(2)
 _HEADER = struct.Struct("<IIqqQ")  # kind, index, iteration, start, size
 
 
-Payload = bytes | npt.NDArray[Any] | list[npt.NDArray[Any]]
+class Remote(Protocol):
+    """An array in other memory, a GPU's for one, that copies itself straight into the ring."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+    @property
+    def data(self) -> memoryview:
+        """Its bytes, as numpy's `data`; a copy."""
+        ...
+
+    def copy_into(self, target: npt.NDArray[np.uint8]) -> None:
+        """Fill `target`, which has `nbytes` bytes."""
+        ...
+
+    def __getitem__(self, rows: slice) -> Remote: ...
+
+
+Part = npt.NDArray[Any] | Remote
+Payload = bytes | npt.NDArray[Any] | Sequence[Part]
 
 
 class Kind(IntEnum):
@@ -169,7 +188,7 @@ class Ring:
         Raises:
             ValueError: the payload is larger than `largest`.
         """
-        parts = [_bytes_of(part) for part in (payload if isinstance(payload, list) else [payload])]
+        parts = [_bytes_of(part) for part in ([payload] if isinstance(payload, bytes | np.ndarray) else payload)]
         size = sum(part.nbytes for part in parts)
         if size > self.largest:
             raise ValueError(f"a message of {size} bytes does not fit a ring of {self.capacity}")
@@ -189,7 +208,11 @@ class Ring:
         _HEADER.pack_into(self._map, offset, kind, index, iteration, start, size)
         offset += _HEADER.size
         for part in parts:
-            self._bytes[offset : offset + part.nbytes] = part
+            place = self._bytes[offset : offset + part.nbytes]
+            if isinstance(part, np.ndarray):
+                place[:] = part
+            else:
+                part.copy_into(place)
             offset += part.nbytes
         self._counters[0] = at + need
         return True
@@ -220,7 +243,9 @@ class Ring:
         self._counters[8] = self._read
 
 
-def _bytes_of(payload: bytes | npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    if isinstance(payload, bytes):
-        return np.frombuffer(payload, np.uint8)
-    return np.ascontiguousarray(payload).reshape(-1).view(np.uint8)
+def _bytes_of(part: bytes | Part) -> npt.NDArray[np.uint8] | Remote:
+    if isinstance(part, bytes):
+        return np.frombuffer(part, np.uint8)
+    if isinstance(part, np.ndarray):
+        return np.ascontiguousarray(part).reshape(-1).view(np.uint8)
+    return part

@@ -15,6 +15,7 @@ from google.protobuf import text_format
 from harness.recording import Recording
 from harness.recording.errors import BadInput
 from harness.solver.job import Job, Resume
+from harness.solver.memory import HostMemory
 from harness.solver.probe import ParamProbe
 from harness.solver.prototxt.messages import pb
 from harness.solver.prototxt.netfile import net_phase
@@ -115,7 +116,7 @@ def _restore(solver: Any, resume: Resume, kind: str, net: Any, directory: Path) 
     assert resume.model is not None
     path, model = Path(resume.state), Path(resume.model)
     check_fit(read_caffemodel(model), _shapes(solver.net), model)
-    probe = ParamProbe(solver.net, net)
+    probe = ParamProbe(solver.net, net, HostMemory())
     check_history(read_solverstate(path), kind, [p.shape for p in probe.params])
     caffe.log(f"Resuming from {path}")
     state = path if resume.as_is else prepared(path, model, directory / path.name, resume.scale)
@@ -135,15 +136,15 @@ def _restore(solver: Any, resume: Resume, kind: str, net: Any, directory: Path) 
 def _restore_window(solver: Any, resume: Resume, net: Any, directory: Path) -> None:
     """Go on from an iteration whose weights and, of the one before, updates were kept: SGD's history is its update."""
     assert resume.window is not None
-    probe = ParamProbe(solver.net, net)
+    probe = ParamProbe(solver.net, net, HostMemory())
     model = directory / "window.caffemodel"
     with Recording(resume.window) as recording:
         if [(p.layer, p.index, p.shape) for p in recording.params] != [
             (p.layer, p.index, p.shape) for p in probe.params
         ]:
             raise BadInput("its param blobs are not this net's", file=resume.window, remedy="Give the run of this net")
-        for param_blob, data in zip(probe.params, probe.data, strict=True):
-            data[...] = recording.weight(resume.iteration, param_blob.layer, param_blob.index)
+        for param_blob, blob in zip(probe.params, probe.blobs, strict=True):
+            blob.data[...] = recording.weight(resume.iteration, param_blob.layer, param_blob.index)
         updates = {(p.layer, p.index): recording.update(resume.iteration - 1, p.layer, p.index) for p in probe.params}
     solver.net.save(str(model))
     state = directory / "window.solverstate"

@@ -9,13 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.recording.layout import Array
+from harness.solver.memory import Memory
 from harness.solver.probe import ParamProbe, inputs_of, source_layers
 
 
 class InputCapture:
     """Copies what the data layers made, before an in-place layer can change it, at every pass of `iter_size`."""
 
-    def __init__(self, net: Any, passes: int) -> None:
+    def __init__(self, net: Any, passes: int, memory: Memory) -> None:
+        self._memory = memory
         self._blobs = inputs_of(net)
         self._passes = passes
         self._sources = source_layers(net)
@@ -36,7 +38,7 @@ class InputCapture:
         if not self.active or layer not in self._tops:
             return
         for name in self._tops[layer]:
-            data = self._blobs[name].data
+            data = self._memory.look(self._blobs[name])
             if data.shape == self.values[name].shape[1:]:
                 self.values[name][self._pass] = data
             else:
@@ -48,9 +50,13 @@ class InputCapture:
     def arrays(self) -> tuple[Array, ...]:
         """One array an input blob; its first axis is the pass where there are several."""
         return tuple(
-            Array("input", name, None, tuple(v.shape if self._passes > 1 else v.shape[1:]))
-            for name, v in self.values.items()
+            Array("input", name, None, tuple(frame.shape))
+            for name, frame in zip(self.values, self.frames(), strict=True)
         )
+
+    def frames(self) -> list[npt.NDArray[np.float32]]:
+        """What was copied, in the order of `arrays`."""
+        return [value if self._passes > 1 else value[0] for value in self.values.values()]
 
 
 class KeyBook:

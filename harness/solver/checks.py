@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import json
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from harness.solver.prototxt.netfile import NetFile, channels
 from harness.solver.prototxt.rates import LR_POLICIES
 
 _SOLVERS = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
+_PREFETCHING = ("Data", "ImageData", "WindowData")
 _SOURCES = ("image_data_param", "hdf5_data_param", "window_data_param")
 
 
@@ -135,16 +138,48 @@ def check_device(gpu: int | None, path: Path | None) -> None:
         return
     probe = f"import caffe; caffe.set_device({gpu}); caffe.set_mode_gpu()"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
-    if done.returncode == 0:
+    if done.returncode == 0 and importlib.util.find_spec("cupy") is not None:
         return
+    if done.returncode == 0:
+        raise BadInput(
+            "CuPy is not installed for this Python, and with it what a GPU holds is looked at",
+            file=path,
+            field="solver_mode" if path else "--gpu",
+            value="GPU" if path else gpu,
+            remedy="Run tools/setup --cuda (for a toolkit in CUDA_HOME: install the CuPy of its version into .venv)",
+        )
     cpu_only = "CPU-only" in done.stderr
     raise BadInput(
         "this build of Caffe is CPU-only" if cpu_only else f"Caffe cannot use GPU {gpu} on this machine",
         file=path,
         field="solver_mode" if path else "--gpu",
         value="GPU" if path else gpu,
-        remedy="Add --cpu to run on the CPU, or run with a CUDA build of Caffe on a machine with a GPU",
+        remedy="Add --cpu to run on the CPU, or use a CUDA build of Caffe (tools/setup --cuda) where there is a GPU",
     )
+
+
+def check_prefetching(net: NetFile) -> None:
+    """A CUDA build asks for the GPU when a data layer starts its thread, in CPU mode, too, and aborts without one.
+
+    internal_thread.cpp:26, in InternalThread::StartInternalThread; the layers are those of BasePrefetchingDataLayer.
+    """
+    layer = next((layer for layer in net.layers if layer.type in _PREFETCHING), None)
+    if layer is not None and caffe_build().get("device") == "cuda" and not _gpu_at_hand():
+        raise BadInput(
+            "this Caffe is built for GPUs, and such a layer's thread then needs one, even in CPU mode; none is here",
+            file=f"{net.source}: layer {layer.name}",
+            field="type",
+            value=layer.type,
+            remedy="Run tools/setup (without --cuda) for a build that needs no GPU",
+        )
+
+
+def _gpu_at_hand() -> bool:
+    """Is there a driver, and does it find a GPU?"""
+    try:
+        return bool(ctypes.CDLL("libcuda.so.1").cuInit(0) == 0)
+    except OSError:
+        return False
 
 
 def check_sources(net: NetFile) -> None:

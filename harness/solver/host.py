@@ -28,7 +28,9 @@ from harness.recording.layout import Layout, sound
 from harness.recording.ring import Kind, Payload, Request, Ring
 from harness.recording.writer import Writer
 from harness.solver.build import build, nets_of
+from harness.solver.gpumemory import Cuda, GpuMemory
 from harness.solver.job import Job
+from harness.solver.memory import HostMemory
 from harness.solver.observer import Observer
 from harness.solver.prototxt.messages import pb
 from harness.solver.replay import generator
@@ -118,7 +120,8 @@ class Host:
         readable = job.gpu is None and generator.readable()
         solver, start = build(job, param, self.nets, self.note)
         smoothed = SmoothedLoss(param.average_loss, solver.iter)
-        observer = Observer(solver, self.nets[0], job, self, param)
+        memory = HostMemory() if job.gpu is None else GpuMemory(Cuda(job.gpu))
+        observer = Observer(solver, self.nets[0], job, self, param, memory)
         snapshots = Snapshots(solver, Path(job.run), job.facts | {"blas": _blas()})
         self.layout = observer.layout
         self._check_ring(self.layout)

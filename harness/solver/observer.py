@@ -10,16 +10,18 @@ after(t)           diff is the update that Caffe has just subtracted
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.recording.layout import CAPTURES, SLAB, Array, Layout, runs, sound
-from harness.recording.ring import Kind, Payload, Ring
+from harness.recording.ring import Kind, Part, Payload, Ring
 from harness.recording.window import clip
 from harness.solver.capture import InputCapture, KeyBook, param_arrays
 from harness.solver.job import Job
+from harness.solver.memory import Memory
 from harness.solver.probe import ActivationProbe, LossProbe, OutputProbe, ParamProbe
 from harness.solver.prototxt.netfile import relus
 from harness.solver.prototxt.rates import learning_rate, next_step
@@ -38,25 +40,25 @@ class Channel(Protocol):
 class Observer:
     """Watches `solver`, and puts window arrays, activations and test passes on `channel`.
 
-    `net` is the NetParameter of its train net, `param` its SolverParameter.
+    `net` is the NetParameter of its train net, `param` its SolverParameter; its blobs lie in `memory`.
     """
 
-    def __init__(self, solver: Any, net: Any, job: Job, channel: Channel, param: Any) -> None:
+    def __init__(self, solver: Any, net: Any, job: Job, channel: Channel, param: Any, memory: Memory) -> None:
         self._solver, self._channel, self._param = solver, channel, param
         self._display, self._iter_size = param.display, param.iter_size
         self._step = job.resume.step if job.resume else 0
         self._first = solver.iter
         self._iteration = solver.iter
         self._broken = False
-        self.params = ParamProbe(solver.net, net, job.gpu is not None)
-        self._activations = ActivationProbe(solver.net)
-        self._outputs = OutputProbe(solver.net)
-        self.loss = LossProbe(solver.net, self._outputs)
-        self._tests = [_TestPass(test_net) for test_net in solver.test_nets]
+        self.params = ParamProbe(solver.net, net, memory)
+        self._activations = ActivationProbe(solver.net, memory)
+        self._outputs = OutputProbe(solver.net, memory)
+        self.loss = LossProbe(solver.net, self._outputs, memory)
+        self._tests = [_TestPass(test_net, memory) for test_net in solver.test_nets]
 
         windows = clip(job.windows, solver.iter, job.until)
         capture = job.capture if windows else ()
-        self._inputs = InputCapture(solver.net, param.iter_size) if "input" in capture else None
+        self._inputs = InputCapture(solver.net, param.iter_size, memory) if "input" in capture else None
         self._keys = KeyBook(job.window_keys, job.label_blob) if self._inputs and job.window_keys else None
         self._pass_losses = _PassLosses(solver.net, self.loss) if param.iter_size > 1 else None
         self.layout = Layout(
@@ -135,7 +137,7 @@ class Observer:
         if in_window:
             self._send("gradient", self.params.diff)
             if self._inputs:
-                self._send("input", list(self._inputs.values.values()))
+                self._send("input", self._inputs.frames())
                 for name in self._inputs.changed:
                     self._channel.note("input changed", iteration=iteration, blob=name)
             if self._inputs and self._keys:
@@ -158,13 +160,13 @@ class Observer:
             if test.forwards:
                 self._channel.put(Kind.TEST, test.take_mean(), iteration=iteration, index=net)
 
-    def _send(self, group: str, values: list[npt.NDArray[np.float32]]) -> None:
+    def _send(self, group: str, values: Sequence[Part]) -> None:
         for index, first, stop, slabs in self._sending[group]:
             if not slabs:
                 self._channel.put(Kind.SLAB, values[first:stop], iteration=self._iteration, index=index)
             for start, end in slabs:
-                part = values[first].reshape(self.layout.arrays[index].shape)[start:end]
-                self._channel.put(Kind.SLAB, part, iteration=self._iteration, index=index, start=start)
+                part = values[first][start:end]
+                self._channel.put(Kind.SLAB, [part], iteration=self._iteration, index=index, start=start)
 
     def _send_keys(self, iteration: int, inputs: dict[str, npt.NDArray[np.float32]]) -> None:
         assert self._keys is not None
@@ -177,8 +179,8 @@ class Observer:
 class _TestPass:
     """Adds up the outputs of one test net over the forwards of a test pass, as Solver::Test does in float32."""
 
-    def __init__(self, net: Any) -> None:
-        self.probe = OutputProbe(net)
+    def __init__(self, net: Any, memory: Memory) -> None:
+        self.probe = OutputProbe(net, memory)
         self.forwards = 0
         self.passes = 0
         self._last = len(net.layers) - 1

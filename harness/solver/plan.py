@@ -111,6 +111,8 @@ def make_plan(
     until = _until(options, solver, first)
     gpu = _device(options, solver)
     checks.check_device(gpu, problem.path if options.gpu is None else None)
+    for net in problem.nets:
+        checks.check_prefetching(net)
     records = checks.read_sources(problem.nets, progress)
     for net in problem.nets:
         checks.check_labels(net, records)

@@ -1,8 +1,7 @@
-"""See the numbers of a real Caffe net on the CPU: its learnable blobs, its activations, its loss.
+"""See the numbers of a real Caffe net: its learnable blobs, its activations, its loss.
 
-pycaffe's `.data` and `.diff` are views of Caffe's own memory; nothing here writes to them. The memory of a learnable
-blob stays where it is for the life of a net, so views of it are taken once. That of other blobs does not: a Data layer
-points its tops at another prefetched batch at every iteration (base_data_layer.cpp, Forward_cpu).
+The memory of a learnable blob stays where it is for the life of a net, so it is looked up once. That of other blobs
+does not: a Data layer points its tops at another prefetched batch each time (base_data_layer.cpp, Forward_cpu).
 """
 
 from __future__ import annotations
@@ -16,9 +15,7 @@ import numpy.typing as npt
 import xxhash
 
 from harness.recording.layout import Activation, Output, Param
-from harness.solver.moments import Moments
-
-Floats = npt.NDArray[np.float32]
+from harness.solver.memory import Floats, Memory
 
 
 class ParamProbe:
@@ -28,7 +25,7 @@ class ParamProbe:
     (Net::AppendParam).
     """
 
-    def __init__(self, net: Any, prototxt: Any, on_gpu: bool = False) -> None:
+    def __init__(self, net: Any, prototxt: Any, memory: Memory) -> None:
         specs = {layer.name: list(layer.param) for layer in prototxt.layer}
         owners: dict[int, int] = {}
         params: list[Param] = []
@@ -55,30 +52,22 @@ class ParamProbe:
                 )
                 explicit[position] |= written
         self.params = tuple(params)
-        self.data: list[Floats] = [blob.data for blob in blobs]
-        self.diff: list[Floats] = [blob.diff for blob in blobs]
-        # On the GPU a view shows what was last copied to the host; asking a blob for its data or diff copies it.
-        # (Not tried: no GPU was at hand.)
-        self._to_copy = blobs if on_gpu else []
-        self._data_norms = Moments("norms", self.data)
-        self._diff_norms = Moments("norms", self.diff)
+        self.blobs = tuple(blobs)
+        self.data = memory.arrays(blobs, "data")
+        self.diff = memory.arrays(blobs, "diff")
+        self._data_norms = memory.moments("norms", blobs, "data")
+        self._diff_norms = memory.moments("norms", blobs, "diff")
 
     def weight_stats(self) -> npt.NDArray[np.float64]:
         """(2, P): l2 norm, largest magnitude of every blob's data. The next call overwrites it."""
-        for blob in self._to_copy:
-            _ = blob.data
         return self._data_norms.measure()[:2]
 
     def diff_stats(self) -> npt.NDArray[np.float64]:
         """(3, P): l2 norm, largest magnitude, NaN or infinite elements of every blob's diff; as above."""
-        for blob in self._to_copy:
-            _ = blob.diff
         return self._diff_norms.measure()
 
     def digest(self) -> int:
         """XXH3-64 over the bytes of all learnable blobs' data, in order."""
-        for blob in self._to_copy:
-            _ = blob.data
         state = xxhash.xxh3_64()
         for data in self.data:
             state.update(data.data)
@@ -96,7 +85,8 @@ def _blobs(net: Any) -> list[tuple[str, Any, int]]:
 class ActivationProbe:
     """The blobs of `net` by name, without the copies that Split layers make (they share their source's memory)."""
 
-    def __init__(self, net: Any) -> None:
+    def __init__(self, net: Any, memory: Memory) -> None:
+        self._memory = memory
         copies = {top for i, layer in enumerate(net.layers) if layer.type == "Split" for top in net._top_ids(i)}
         named = {
             name: blob
@@ -108,13 +98,14 @@ class ActivationProbe:
 
     def stats(self) -> npt.NDArray[np.float64]:
         """(A, 4): mean magnitude, largest magnitude, share of zeros, NaN or infinite elements."""
-        return Moments("activity", [blob.data for blob in self._blobs]).measure().T
+        return self._memory.moments("activity", self._blobs, "data").measure().T
 
 
 class LossProbe:
     """The weighted loss of one forward pass, as Net::ForwardFromTo and Layer::Forward add it up in float32."""
 
-    def __init__(self, net: Any, outputs: OutputProbe) -> None:
+    def __init__(self, net: Any, outputs: OutputProbe, memory: Memory) -> None:
+        self._memory = memory
         weights = list(net._blob_loss_weights)
         self._outputs = outputs
         self._layers: list[list[tuple[Any, int | None, np.float32]]] = []  # blob, its place in the outputs, weight
@@ -133,7 +124,7 @@ class LossProbe:
                 if place is not None:
                     loss += outputs[place] * weight
                 else:
-                    values = blob.data.ravel()
+                    values = self._memory.look(blob).ravel()
                     loss += values[0] * weight if values.size == 1 else np.dot(values, np.full_like(values, weight))
             total += loss
         return total
@@ -142,7 +133,8 @@ class LossProbe:
 class OutputProbe:
     """The output blobs of a net, in the order in which Caffe prints them."""
 
-    def __init__(self, net: Any) -> None:
+    def __init__(self, net: Any, memory: Memory) -> None:
+        self._memory = memory
         self._blobs = [net._blobs[i] for i in net._outputs]
         names = [net._blob_names[i] for i in net._outputs]
         self.outputs = tuple(Output(n, int(b.count)) for n, b in zip(names, self._blobs, strict=True))
@@ -154,7 +146,7 @@ class OutputProbe:
         """All values of all outputs, one after the other; NaN for one that no longer has its size."""
         if not self._blobs:
             return np.empty(0, np.float32)
-        parts = [blob.data.ravel() for blob in self._blobs]
+        parts = [self._memory.look(blob).ravel() for blob in self._blobs]
         sizes = [output.size for output in self.outputs]
         if [part.size for part in parts] != sizes:  # a net whose outputs change their size as it goes
             parts = [p if p.size == n else np.full(n, np.nan, np.float32) for p, n in zip(parts, sizes, strict=True)]

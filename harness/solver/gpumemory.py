@@ -1,0 +1,154 @@
+"""See the numbers of a real Caffe net on a GPU where they lie: statistics are made there, and copies go one way.
+
+Not through `.data` and `.diff`: pycaffe's are Blob::mutable_cpu_data and mutable_cpu_diff (_caffe.cpp, class_<Blob>).
+They copy a blob to the host and mark the GPU's copy as the older one, so that Caffe uploads it again (syncedmem.cpp,
+SyncedMemory::mutable_cpu_data). `_gpu_data_ptr` and `_gpu_diff_ptr` are mutable_gpu_data and mutable_gpu_diff. Where
+
+- the GPU's copy is the newer one, as that of a param blob after an update or of a top after Forward_gpu, they change
+  nothing (SyncedMemory::to_gpu, HEAD_AT_GPU);
+- both are equal, they mark the host's as the older one; a later read there copies the same bits again (SYNCED);
+- the host's is the newer one, as that of a loss which its layer has just written (softmax_loss_layer.cu, Forward_gpu),
+  they upload it first, as the next kernel that reads it would (HEAD_AT_CPU).
+
+So no value changes, ever. The address has to be asked for every time: a Data layer gives its tops other memory at every
+iteration (base_data_layer.cu, Forward_gpu; SyncedMemory::set_gpu_data).
+
+Caffe computes on the default stream of the device it was given (Caffe::SetDevice), in the runtime's primary context;
+CuPy uses the same two, so what is launched or copied here comes after what Caffe has launched.
+
+Nothing of this has run on a GPU; README says what was tried.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.recording.ring import Part
+from harness.solver.memory import Floats, Measure
+
+_THREADS = 256  # as moments.cu has it
+_PIECE = 1 << 15  # elements of one block's work
+_SQUARES, _MAGNITUDES, _LARGEST, _ZEROS, _NONFINITE = range(5)  # the columns of moments.cu
+
+
+class Device(Protocol):
+    """The few things that are done on a GPU itself."""
+
+    def address(self, blob: Any, field: str) -> int:
+        """Where the `data` or `diff` of a blob lies on the device now."""
+        ...
+
+    def copy(self, address: int, target: npt.NDArray[np.uint8]) -> None:
+        """Fill `target`, on the host, with what lies at `address`."""
+        ...
+
+    def partials(self, starts: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """(pieces, 5): what moments.cu makes of each piece."""
+        ...
+
+
+class Cuda:
+    """The GPU that Caffe uses, through CuPy."""
+
+    def __init__(self, number: int) -> None:
+        import cupy  # only tools/setup --cuda installs it
+
+        self._cupy = cupy
+        cupy.cuda.Device(number).use()
+        module = cupy.RawModule(path=str(Path(__file__).with_name("_moments.ptx")))
+        self._kernel = module.get_function("partials")
+
+    def address(self, blob: Any, field: str) -> int:
+        return int(getattr(blob, f"_gpu_{field}_ptr"))
+
+    def copy(self, address: int, target: npt.NDArray[np.uint8]) -> None:
+        runtime = self._cupy.cuda.runtime
+        runtime.memcpy(target.ctypes.data, address, target.nbytes, runtime.memcpyDeviceToHost)
+
+    def partials(self, starts: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        out = self._cupy.empty((len(starts), 5), np.float64)
+        arguments = (self._cupy.asarray(starts), self._cupy.asarray(lengths), out)
+        self._kernel((len(starts),), (_THREADS,), arguments)
+        result: npt.NDArray[np.float64] = self._cupy.asnumpy(out)
+        return result
+
+
+class GpuMemory:
+    """The memory of a net in GPU mode, on `device`."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+
+    def moments(self, what: str, blobs: Sequence[Any], field: str) -> Measure:
+        return _GpuMoments(self._device, what, blobs, field)
+
+    def arrays(self, blobs: Sequence[Any], field: str) -> list[Part]:
+        return [GpuArray(self._device, blob, field, tuple(blob.shape)) for blob in blobs]
+
+    def look(self, blob: Any) -> Floats:
+        values: Floats = np.empty(tuple(blob.shape), np.float32)
+        self._device.copy(self._device.address(blob, "data"), values.reshape(-1).view(np.uint8))
+        return values
+
+
+@dataclass(frozen=True)
+class GpuArray:
+    """What a blob holds whenever it is copied, or the rows of it from element `first` on."""
+
+    device: Device
+    blob: Any
+    field: str
+    shape: tuple[int, ...]
+    first: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        return 4 * math.prod(self.shape)
+
+    def copy_into(self, target: npt.NDArray[np.uint8]) -> None:
+        """Copy all of it into `nbytes` bytes on the host, into the ring for one, with nothing in between."""
+        self.device.copy(self.device.address(self.blob, self.field) + 4 * self.first, target)
+
+    @property
+    def data(self) -> memoryview:
+        copy: npt.NDArray[np.uint8] = np.empty(self.nbytes, np.uint8)
+        self.copy_into(copy)
+        return copy.data
+
+    def __getitem__(self, rows: slice) -> GpuArray:
+        """Rows of the first axis."""
+        start, stop, _ = rows.indices(self.shape[0])
+        below = self.shape[1:]
+        return replace(self, shape=(stop - start, *below), first=self.first + start * math.prod(below))
+
+
+class _GpuMoments:
+    def __init__(self, device: Device, what: str, blobs: Sequence[Any], field: str) -> None:
+        self._device, self._what, self._blobs, self._field = device, what, blobs, field
+
+    def measure(self) -> npt.NDArray[np.float64]:
+        addresses = np.array([self._device.address(blob, self._field) for blob in self._blobs], np.uint64)
+        counts = np.array([blob.count for blob in self._blobs], np.int64)
+        pieces = np.maximum(-(-counts // _PIECE), 1)
+        firsts = np.cumsum(pieces) - pieces
+        of = np.repeat(np.arange(len(counts)), pieces)  # the blob of each piece
+        before = (np.arange(len(of)) - firsts[of]) * _PIECE  # elements of its blob that lie before it
+        starts = addresses[of] + 4 * before.astype(np.uint64)
+        partials = self._device.partials(starts, np.minimum(counts[of] - before, _PIECE))
+        sums = np.add.reduceat(partials, firsts)
+        largest = np.maximum.reduceat(partials[:, _LARGEST], firsts)
+        share = np.maximum(counts, 1)
+        if self._what == "norms":
+            total, columns = sums[:, _SQUARES], [np.sqrt(sums[:, _SQUARES])]
+            rest = [sums[:, _NONFINITE]]
+        else:
+            total, columns = sums[:, _MAGNITUDES], [sums[:, _MAGNITUDES] / share]
+            rest = [sums[:, _ZEROS] / share, sums[:, _NONFINITE]]
+        return np.stack([*columns, np.where(np.isnan(total), total, largest), *rest])

@@ -1,0 +1,279 @@
+"""The probes as they are on a GPU: all of gpumemory.py but the dozen lines that call CuPy.
+
+A stand-in for the device lies in the host's memory, where it runs the real kernel, compiled for the host; Caffe and its
+nets are real, in CPU mode.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from conftest import ROOT
+
+from harness.recording.errors import BadInput
+from harness.recording.ring import Kind, Ring
+from harness.solver import checks
+from harness.solver.gpumemory import GpuArray, GpuMemory
+from harness.solver.moments import Moments
+from harness.solver.prototxt.messages import pb, read_text
+from harness.solver.prototxt.netfile import train_net
+
+
+class HostDevice:
+    """A device whose memory is the host's."""
+
+    def __init__(self, library: Path) -> None:
+        self.library = library
+        self._launch = ctypes.CDLL(str(library)).launch
+
+    def address(self, blob: Any, field: str) -> int:
+        return int(getattr(blob, field).ctypes.data)
+
+    def copy(self, address: int, target: npt.NDArray[np.uint8]) -> None:
+        ctypes.memmove(target.ctypes.data, address, target.nbytes)
+
+    def partials(self, starts: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        assert starts.dtype == np.uint64
+        assert lengths.dtype == np.int64
+        assert starts.shape == lengths.shape
+        out = np.full((len(starts), 5), np.nan)
+        pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in (starts, lengths, out)]
+        self._launch(len(starts), *pointers)
+        return out
+
+
+@pytest.fixture(scope="module")
+def device(tmp_path_factory: pytest.TempPathFactory) -> HostDevice:
+    library = tmp_path_factory.mktemp("kernel") / "partials.so"
+    source = ROOT / "tests/partials_on_host.cpp"
+    command = [
+        "/usr/bin/c++",
+        "-std=c++20",
+        "-O2",
+        "-shared",
+        "-fPIC",
+        f"-I{ROOT}/harness/solver",
+        source,
+        "-o",
+        library,
+    ]
+    subprocess.run(command, check=True)
+    return HostDevice(library)
+
+
+class Blob:
+    """A blob of these values."""
+
+    def __init__(self, data: npt.NDArray[np.float32]) -> None:
+        self.data = data
+        self.shape = data.shape
+        self.count = data.size
+
+
+def blobs(*arrays: npt.ArrayLike) -> list[Blob]:
+    return [Blob(np.asarray(array, np.float32)) for array in arrays]
+
+
+# Statistics
+
+PIECE = 1 << 15
+RANDOM = np.random.default_rng(3)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        [RANDOM.normal(size=n) for n in (1, 255, 256, 257, 5000)],
+        [RANDOM.normal(size=n) for n in (PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 7)],
+        [[], [0, 0, -0.0, 1e-45], RANDOM.normal(size=(3, 4, 5, 6)), []],
+        [[3e38] * 300, [-3e38] * 2, [1e-30] * 400],
+        [[1, np.nan, -7, np.nan], [np.inf, 1, -np.inf], [np.nan] * 300, [1, 2]],
+        [np.r_[np.zeros(PIECE), np.nan], np.r_[RANDOM.normal(size=PIECE), -np.inf, np.zeros(100)]],
+    ],
+    ids=["a block", "several blocks", "empty and zeros", "huge and tiny", "not finite", "not finite at the end"],
+)
+@pytest.mark.parametrize("what", ["norms", "activity"])
+def test_the_kernel_gives_what_the_cpu_gives(what: str, arrays: list[npt.ArrayLike], device: HostDevice) -> None:
+    these = blobs(*arrays)
+    got = GpuMemory(device).moments(what, these, "data").measure()
+    expected = Moments(what, [blob.data.ravel() for blob in these]).measure()
+    assert got.shape == expected.shape
+    np.testing.assert_array_equal(got[1], expected[1])  # the largest
+    np.testing.assert_array_equal(got[-1], expected[-1])  # NaN or infinite ones
+    np.testing.assert_allclose(got, expected, rtol=1e-13)
+
+
+def test_equal_numbers_give_equal_bits_wherever_they_lie(device: HostDevice) -> None:
+    values = RANDOM.normal(size=2 * PIECE + 99).astype(np.float32)
+    alone, first, last = blobs(values), blobs(values, [1, 2, 3]), blobs(np.ones(PIECE), values)
+    measured = [GpuMemory(device).moments("norms", these, "data").measure() for these in (alone, first, last)]
+    assert measured[0][:, 0].tobytes() == measured[1][:, 0].tobytes() == measured[2][:, 1].tobytes()
+
+
+def test_the_address_is_asked_for_each_time(device: HostDevice) -> None:
+    """As a Data layer gives its top other memory at every iteration."""
+    (blob,) = blobs([1, 2, 2])
+    measure = GpuMemory(device).moments("norms", [blob], "data")
+    assert measure.measure()[0, 0] == 3
+    blob.data = np.array([4, 0, 3], np.float32)
+    assert measure.measure()[0, 0] == 5
+    assert list(GpuMemory(device).look(blob)) == [4, 0, 3]
+
+
+# Copies
+
+
+def test_arrays_go_into_the_ring_and_in_slabs(device: HostDevice) -> None:
+    values = RANDOM.normal(size=(6, 4, 5)).astype(np.float32)
+    (blob,) = blobs(values)
+    (array,) = GpuMemory(device).arrays([blob], "data")
+    assert isinstance(array, GpuArray)
+    assert array.nbytes == values.nbytes
+    assert bytes(array.data) == values.tobytes()
+    ring = Ring(Ring.create(1 << 16).fd)
+    ring.put(Kind.SLAB, [array, values[0], array])
+    ring.put(Kind.SLAB, [array[2:5]])
+    ring.put(Kind.SLAB, [array[1:][1:3]])
+    payloads = [bytes(message.payload) for message in ring.messages()]
+    assert payloads[0] == values.tobytes() + values[0].tobytes() + values.tobytes()
+    assert payloads[1] == values[2:5].tobytes()
+    assert payloads[2] == values[2:4].tobytes()
+
+
+# A run
+
+
+PROGRAM = """
+import sys
+sys.path.insert(0, {tests!r})
+import caffe
+from test_gpumemory import compare
+compare({solver!r}, {library!r})
+"""
+
+
+class Watched:
+    """Caffe's object, and how often `data` or `diff` of a blob in it is asked for: on a GPU, each time is a copy."""
+
+    asked = 0
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("data", "diff"):
+            Watched.asked += 1
+        value = getattr(self.inner, name)
+        if name in ("_blobs", "layers", "blobs", "test_nets"):
+            return [Watched(item) for item in value]
+        return Watched(value) if name == "net" else value
+
+
+class WatchedDevice(HostDevice):
+    """The device that looks behind the watch."""
+
+    def address(self, blob: Any, field: str) -> int:
+        return super().address(blob.inner, field)
+
+
+class Messages:
+    """A channel that keeps everything that is put into it."""
+
+    def __init__(self) -> None:
+        self.ring = Ring(Ring.create(1 << 13).fd)  # so small that the larger blobs travel in slabs
+        self.kept: list[tuple[Kind, tuple[Any, ...], bytes]] = []
+
+    def put(self, kind: Kind, payload: Any, **where: Any) -> None:
+        self.ring.put(kind, payload, **where)
+        for message in self.ring.messages():
+            self.kept.append((kind, (message.iteration, message.index, message.start), bytes(message.payload)))
+        self.ring.release()
+
+    def note(self, what: str, **facts: Any) -> None:
+        raise AssertionError(what)
+
+
+def compare(solver_file: str, library: str) -> None:
+    """Both observers on one real solver: the same frames and the same window, and no copy that Caffe knows of."""
+    import caffe
+
+    from harness.recording.window import Window
+    from harness.solver.memory import HostMemory
+    from harness.solver.observer import Observer
+
+    param = read_text(Path(solver_file), pb.SolverParameter, "solver")
+    net = train_net(param, Path(solver_file)).param
+    solver = caffe.SGDSolver(solver_file)
+    watched = Watched(solver)
+    sides = []
+    for seen, memory in ((solver, HostMemory()), (watched, GpuMemory(WatchedDevice(Path(library))))):
+        channel = Messages()
+        sides.append((Observer(seen, net, job_of(Window(2, 4)), channel, param, memory), channel))
+    frames = []
+    at_first = Watched.asked
+    for iteration in range(6):
+        for observer, _ in sides:
+            observer.before(iteration)
+        solver.step(1)
+        frames.append([observer.after(iteration).copy() for observer, _ in sides])
+    assert at_first > 0  # the watch works
+    assert Watched.asked == at_first, f"{Watched.asked - at_first} copies in six iterations"
+    for host, gpu in frames:
+        for name in ("iteration", "digest", "lr", "loss", "output"):
+            assert np.array_equal(host[name], gpu[name]), name
+        np.testing.assert_allclose(host["stat"], gpu["stat"], rtol=1e-13)
+        assert host["stat"][2].sum() > 0
+    kept = [channel.kept for _, channel in sides]
+    assert [message[:2] for message in kept[0]] == [message[:2] for message in kept[1]]
+    assert {kind for kind, _, _ in kept[0]} == {Kind.SLAB, Kind.ACTIVATION, Kind.TEST}
+    assert any(start for _, (_, _, start), _ in kept[0])  # some came in slabs
+    for (kind, where, host_bytes), (_, _, gpu_bytes) in zip(*kept, strict=True):
+        if kind is Kind.ACTIVATION:
+            np.testing.assert_allclose(np.frombuffer(host_bytes), np.frombuffer(gpu_bytes), rtol=1e-13)
+        else:
+            assert host_bytes == gpu_bytes, (kind, where)
+
+
+def job_of(*windows: Any) -> Any:
+    """As much of a Job as an Observer reads."""
+    from types import SimpleNamespace
+
+    return SimpleNamespace(
+        resume=None, windows=windows, until=6, capture=("weight", "gradient", "update", "input"),
+        window_keys=None, label_blob="label", heads=(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("iter_size", [1, 2])
+def test_a_run_is_seen_as_on_the_cpu_without_a_copy(iter_size: int, small: Path, device: HostDevice) -> None:
+    solver = small / "solver.prototxt"
+    solver.write_text(solver.read_text().replace("display: 7", f"display: 5\niter_size: {iter_size}"))
+    program = PROGRAM.format(tests=str(ROOT / "tests"), solver=str(solver), library=str(device.library))
+    done = subprocess.run([sys.executable, "-c", program], cwd=small, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+# What a CUDA build asks for
+
+
+@pytest.mark.parametrize(("device_kind", "refused"), [("cuda", True), ("cpu", False)])
+def test_a_cuda_build_without_a_gpu_refuses_prefetching_layers(
+    device_kind: str, refused: bool, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """internal_thread.cpp would end the process there."""
+    net = train_net(read_text(small / "solver.prototxt", pb.SolverParameter, "solver"), small / "solver.prototxt")
+    monkeypatch.setattr(checks, "caffe_build", lambda: {"device": device_kind})
+    if not refused:
+        checks.check_prefetching(net)
+        return
+    with pytest.raises(BadInput) as error:
+        checks.check_prefetching(net)
+    for said in ("net.prototxt", "layer data", "type = Data", "tools/setup"):
+        assert said in str(error.value)
