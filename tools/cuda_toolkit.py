@@ -76,7 +76,7 @@ def architectures(given: str | None) -> tuple[str, ...]:
     found = re.split(r"[\s,;]+", given.strip()) if given else _of_gpus_here()
     for name in found:
         if not re.fullmatch(r"\d{1,2}\.?\d[af]?", name):
-            raise CannotBuild(f'--cuda-arch {given}: "{name}" is no compute capability; give them as "75 8.6"')
+            raise CannotBuild(f'--cuda-arch {given}: "{name}" is no compute capability; give them as 75,8.6')
     return tuple(sorted({name.replace(".", "") for name in found}, key=lambda name: (len(name), name)))
 
 

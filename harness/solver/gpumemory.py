@@ -1,20 +1,20 @@
 """See the numbers of a real Caffe net on a GPU where they lie: statistics are made there, and copies go one way.
 
-Not through `.data` and `.diff`: pycaffe's are Blob::mutable_cpu_data and mutable_cpu_diff (_caffe.cpp, class_<Blob>).
-They copy a blob to the host and mark the GPU's copy as the older one, so that Caffe uploads it again (syncedmem.cpp,
-SyncedMemory::mutable_cpu_data). `_gpu_data_ptr` and `_gpu_diff_ptr` are mutable_gpu_data and mutable_gpu_diff. Where
+Not through `.data` and `.diff`: pycaffe's are Blob::mutable_cpu_data and mutable_cpu_diff (_caffe.cpp:475). They copy a
+blob to the host and mark the GPU's copy as the older one (syncedmem.cpp:54 and 139): Caffe uploads it again (:81).
+`_gpu_data_ptr` and `_gpu_diff_ptr` are mutable_gpu_data and mutable_gpu_diff (_caffe.cpp:470; syncedmem.cpp:143). Where
 
 - the GPU's copy is the newer one, as that of a param blob after an update or of a top after Forward_gpu, they change
-  nothing (SyncedMemory::to_gpu, HEAD_AT_GPU);
-- both are equal, they mark the host's as the older one; a later read there copies the same bits again (SYNCED);
-- the host's is the newer one, as that of a loss which its layer has just written (softmax_loss_layer.cu, Forward_gpu),
-  they upload it first, as the next kernel that reads it would (HEAD_AT_CPU).
+  nothing (syncedmem.cpp:84);
+- both are equal, they mark the host's as the older one (:147); a later read there copies the same bits again (:54);
+- the host's is the newer one, as that of a loss which its layer has just written (softmax_loss_layer.cu:58), they
+  upload it first (:81), as the next kernel that reads it would.
 
 So no value changes, ever. The address has to be asked for every time: a Data layer gives its tops other memory at every
-iteration (base_data_layer.cu, Forward_gpu; SyncedMemory::set_gpu_data).
+iteration (base_data_layer.cu:16; syncedmem.cpp:128).
 
-Caffe computes on the default stream of the device it was given (Caffe::SetDevice), in the runtime's primary context;
-CuPy uses the same two, so what is launched or copied here comes after what Caffe has launched.
+Caffe computes on the default stream of the device it was given (common.cpp, Caffe::SetDevice), in the runtime's primary
+context; CuPy uses the same two, so what is launched or copied here comes after what Caffe has launched.
 
 Nothing of this has run on a GPU; README says what was tried.
 """

@@ -1,0 +1,51 @@
+"""Start the notebook server that the arguments name; visit it without its token, with a wrong one, and with the right.
+
+python tools/visit_notebooks.py .venv/bin/jupyter lab --no-browser
+"""
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import time
+
+PORT = 8888
+PAGE = "/api/contents/notebooks/post_mortem.ipynb"
+
+
+def visit(token: str | None) -> tuple[int, bytes]:
+    """What the server answers, and with what code."""
+    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=60)
+    connection.request("GET", PAGE, headers={"Authorization": f"token {token}"} if token else {})
+    response = connection.getresponse()
+    return response.status, response.read()
+
+
+def wait_for(server: subprocess.Popen[bytes]) -> None:
+    """Return once the server answers."""
+    while server.poll() is None:
+        try:
+            visit(None)
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    sys.exit(f"the server ended with {server.returncode}")
+
+
+def main() -> None:
+    server = subprocess.Popen(sys.argv[1:], env=os.environ | {"JUPYTER_TOKEN": "sesame"})
+    try:
+        wait_for(server)
+        (stranger, _), (guess, _), (code, body) = (visit(token) for token in (None, "guess", "sesame"))
+    finally:
+        server.terminate()
+        server.wait()
+    print(f"without a token {stranger}, with a wrong one {guess}, with the right one {code}")
+    if (stranger, guess, code) != (403, 403, 200) or not json.loads(body)["content"]["cells"]:
+        sys.exit("that is not what a server with a token answers")
+
+
+if __name__ == "__main__":
+    main()
