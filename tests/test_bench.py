@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, command
 
-sys.path.append(str(ROOT / "tools"))
+sys.path.append(str(ROOT / "tools/benches"))
 
 from bench_memory import Memory
 from bench_restart import Replay

@@ -31,12 +31,14 @@ def test_the_layer_that_caches_caffe_has_all_that_its_build_needs(dockerfile: Pa
         if line.startswith("COPY"):
             *names, place = line.split()[1:]
             for name in names:
-                (tmp_path / place).mkdir(exist_ok=True)
-                shutil.copy(ROOT / name, tmp_path / place)
+                if (ROOT / name).is_dir():
+                    shutil.copytree(ROOT / name, tmp_path / place)
+                else:
+                    (tmp_path / place).mkdir(exist_ok=True)
+                    shutil.copy(ROOT / name, tmp_path / place)
+    program = "tools/caffe_build/build_caffe.py"
     keys = [
-        subprocess.run(
-            [sys.executable, tree / "tools/build_caffe.py", "--key"], capture_output=True, text=True, check=True
-        ).stdout
+        subprocess.run([sys.executable, tree / program, "--key"], capture_output=True, text=True, check=True).stdout
         for tree in (tmp_path, ROOT)
     ]
     assert keys[0] == keys[1]

@@ -57,7 +57,7 @@ def trained(net: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def bvlc_googlenet(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Caffe's own net, out of the pinned sdist, which tools/setup has left in its cache."""
-    spec = importlib.util.spec_from_file_location("caffe_source", ROOT / "tools/caffe_source.py")
+    spec = importlib.util.spec_from_file_location("caffe_source", ROOT / "tools/caffe_build/caffe_source.py")
     assert spec is not None
     assert spec.loader is not None
     source = importlib.util.module_from_spec(spec)

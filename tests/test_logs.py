@@ -26,7 +26,7 @@ from harness.logs.reader import Reader, read_log, read_path
 from harness.logs.statements import statements
 from harness.recording.errors import BadInput
 
-sys.path.append(str(ROOT / "tools"))
+sys.path.append(str(ROOT / "tools/benches"))
 
 import bench_log
 

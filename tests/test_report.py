@@ -27,7 +27,7 @@ from harness.recording import Recording
 from harness.report import main
 from harness.solver.predict import predictions
 
-sys.path.append(str(ROOT / "tools"))
+sys.path.append(str(ROOT / "tools/benches"))
 
 from bench_report import BREAK, ITERATIONS, long_run
 

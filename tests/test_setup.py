@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 VENV = ROOT / ".venv"
 SITE = Path(sysconfig.get_path("platlib"))
 SETUP = ROOT / "tools/setup"
-BUILD = ROOT / "tools/build_caffe.py"
+BUILD = ROOT / "tools/caffe_build/build_caffe.py"
 SDIST = "brocolli-caffe-3.0.0.tar.gz"
 SHA256 = "ad7ba487552f4343df25044a9fa14812a96add48ea2ff993b53bf2dafe8248e2"
 

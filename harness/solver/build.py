@@ -15,8 +15,8 @@ from google.protobuf import text_format
 from harness.recording import Recording
 from harness.recording.errors import BadInput
 from harness.solver.job import Job, Resume
-from harness.solver.memory import HostMemory
-from harness.solver.probe import ParamProbe
+from harness.solver.probes.blobs import ParamProbe
+from harness.solver.probes.memory import HostMemory
 from harness.solver.prototxt.messages import pb
 from harness.solver.prototxt.netfile import net_phase
 from harness.solver.replay import generator

@@ -28,10 +28,10 @@ from harness.recording.layout import Layout, sound
 from harness.recording.ring import Kind, Payload, Request, Ring
 from harness.recording.writer import Writer
 from harness.solver.build import build, nets_of
-from harness.solver.gpumemory import Cuda, GpuMemory
 from harness.solver.job import Job
-from harness.solver.memory import HostMemory
 from harness.solver.observer import Observer
+from harness.solver.probes.gpu import Cuda, GpuMemory
+from harness.solver.probes.memory import HostMemory
 from harness.solver.prototxt.messages import pb
 from harness.solver.replay import generator
 from harness.solver.replay.exactness import other_kernels

@@ -19,10 +19,10 @@ import numpy.typing as npt
 from harness.recording.layout import CAPTURES, SLAB, Array, Layout, runs, sound
 from harness.recording.ring import Kind, Part, Payload, Ring
 from harness.recording.window import clip
-from harness.solver.capture import InputCapture, KeyBook, param_arrays
 from harness.solver.job import Job
-from harness.solver.memory import Memory
-from harness.solver.probe import ActivationProbe, LossProbe, OutputProbe, ParamProbe
+from harness.solver.probes.blobs import ActivationProbe, LossProbe, OutputProbe, ParamProbe
+from harness.solver.probes.capture import InputCapture, KeyBook, param_arrays
+from harness.solver.probes.memory import Memory
 from harness.solver.prototxt.netfile import relus
 from harness.solver.prototxt.rates import learning_rate, next_step
 

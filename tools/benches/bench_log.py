@@ -1,6 +1,6 @@
 """How fast a log is read: MB/s on one core, the memory it takes, and Caffe's own parser on the same file.
 
-    python tools/bench_log.py [--megabytes N]
+    python tools/benches/bench_log.py [--megabytes N]
 
 The log is made up: displays of a net with three heads as Caffe 1.0 prints them, a test pass every hundred.
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 from bench_rows import Effort, Row, median
 from caffe_source import SDIST, download
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MEGABYTES = 200
 CACHE = Path.home() / ".cache/caffe-harness"  # where tools/build_caffe.py keeps the pinned sdist
 PARSER = ("tools/extra/parse_log.py", "tools/extra/extract_seconds.py")

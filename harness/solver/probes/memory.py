@@ -1,4 +1,4 @@
-"""Where the numbers of Caffe's blobs lie: in the host's memory, or on a GPU (gpumemory.py).
+"""Where the numbers of Caffe's blobs lie: in the host's memory, or on a GPU (gpu.py).
 
 On the host, pycaffe's `.data` and `.diff` are views of Caffe's own memory; nothing here writes to them.
 """
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.recording.ring import Part
-from harness.solver.moments import Moments
+from harness.solver.probes.moments import Moments
 
 Floats = npt.NDArray[np.float32]
 

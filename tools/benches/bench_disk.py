@@ -30,9 +30,9 @@ def produce(ring: Ring, solver: Path, iterations: int) -> None:
     """In the solver's place: shapes from the real net, values from a random generator."""
     import caffe
 
-    from harness.solver.capture import param_arrays
-    from harness.solver.memory import HostMemory
-    from harness.solver.probe import ParamProbe
+    from harness.solver.probes.blobs import ParamProbe
+    from harness.solver.probes.capture import param_arrays
+    from harness.solver.probes.memory import HostMemory
 
     caffe.init_log(2, True)
     file = train_net(read_text(solver, pb.SolverParameter, "solver"), solver)

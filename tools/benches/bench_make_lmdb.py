@@ -1,6 +1,6 @@
 """How fast tools/make_lmdb is, against Caffe's own convert_imageset: the same photographs, resized, the same records.
 
-    python tools/bench_make_lmdb.py [--images N] [--pairs N]
+    python tools/benches/bench_make_lmdb.py [--images N] [--pairs N]
 
 The images are made up: JPEGs of 500×375, as ImageNet's are, with noise in them, resized to 256×256. make_lmdb also
 looks for copies, sums up the mean, reads the LMDB back for its fingerprint and writes its report.
@@ -25,7 +25,7 @@ import lmdb
 import numpy as np
 from bench_rows import Effort, Row, median
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 IMAGES = 3000
 CLASSES = 20
 HEIGHT, WIDTH = 375, 500

@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.recording.ring import Part
-from harness.solver.memory import Floats, Measure
+from harness.solver.probes.memory import Floats, Measure
 
 _THREADS = 256  # as moments.cu has it
 _PIECE = 1 << 15  # elements of one block's work

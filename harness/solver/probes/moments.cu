@@ -1,4 +1,4 @@
-/* Partial statistics of pieces of float32 arrays in a GPU's memory, accumulated in double; gpumemory.py adds them up.
+/* Partial statistics of pieces of float32 arrays in a GPU's memory, accumulated in double; gpu.py adds them up.
  *
  * One block a piece: `start` is its address, `length` its elements, and out[5 * piece …] become its sum of squares, sum of
  * magnitudes, largest magnitude, zeros, and NaN or infinite values. A NaN is passed over in the largest magnitude and

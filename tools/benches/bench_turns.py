@@ -23,7 +23,7 @@ import numpy as np
 import psutil
 
 LANE = Path(__file__).with_name("bench_lane.py")
-ROOT = LANE.parents[1]
+ROOT = LANE.parents[2]
 
 
 class LaneDied(Exception):

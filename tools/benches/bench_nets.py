@@ -15,7 +15,7 @@ from google.protobuf import text_format
 
 from harness.solver.prototxt.messages import pb, read_text
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 GLYPHS = ROOT / "prototxt" / "glyphs280"
 FOREVER = 10_000_000  # max_iter: how far a run really goes is its --until
 

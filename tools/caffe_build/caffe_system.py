@@ -32,7 +32,7 @@ def debian() -> System:
     """The packages of debian-packages.txt."""
     # An environment of its own: no conda or pyenv on the PATH and no LIBRARY_PATH can lend the build other libraries.
     environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
-    packages = Path(__file__).with_name("debian-packages.txt").read_text().split("\n")
+    packages = Path(__file__).parents[1].joinpath("debian-packages.txt").read_text().split("\n")
     names = [name for name in packages if name.startswith("lib")]
     lines = _output(environment, "dpkg-query", "--show", "--showformat", "${Package} ${Version}\n", *names)
     versions = dict(line.split() for line in sorted(lines.splitlines()))

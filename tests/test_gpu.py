@@ -1,4 +1,4 @@
-"""The probes as they are on a GPU: all of gpumemory.py but the dozen lines that call CuPy.
+"""The probes as they are on a GPU: all of gpu.py but the dozen lines that call CuPy.
 
 A stand-in for the device lies in the host's memory, where it runs the real kernel, compiled for the host; Caffe and its
 nets are real, in CPU mode.
@@ -20,8 +20,8 @@ from conftest import ROOT
 from harness.recording.errors import BadInput
 from harness.recording.ring import Kind, Ring
 from harness.solver import checks
-from harness.solver.gpumemory import GpuArray, GpuMemory
-from harness.solver.moments import Moments
+from harness.solver.probes.gpu import GpuArray, GpuMemory
+from harness.solver.probes.moments import Moments
 from harness.solver.prototxt.messages import pb, read_text
 from harness.solver.prototxt.netfile import train_net
 
@@ -59,7 +59,7 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> HostDevice:
         "-O2",
         "-shared",
         "-fPIC",
-        f"-I{ROOT}/harness/solver",
+        f"-I{ROOT}/harness/solver/probes",
         source,
         "-o",
         library,
@@ -154,7 +154,7 @@ PROGRAM = """
 import sys
 sys.path.insert(0, {tests!r})
 import caffe
-from test_gpumemory import compare
+from test_gpu import compare
 compare({solver!r}, {library!r})
 """
 
@@ -205,8 +205,8 @@ def compare(solver_file: str, library: str) -> None:
     import caffe
 
     from harness.recording.window import Window
-    from harness.solver.memory import HostMemory
     from harness.solver.observer import Observer
+    from harness.solver.probes.memory import HostMemory
 
     param = read_text(Path(solver_file), pb.SolverParameter, "solver")
     net = train_net(param, Path(solver_file)).param

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.recording.layout import Array
-from harness.solver.memory import Memory
-from harness.solver.probe import ParamProbe, inputs_of, source_layers
+from harness.solver.probes.blobs import ParamProbe, inputs_of, source_layers
+from harness.solver.probes.memory import Memory
 
 
 class InputCapture:

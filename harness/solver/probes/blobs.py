@@ -15,7 +15,7 @@ import numpy.typing as npt
 import xxhash
 
 from harness.recording.layout import Activation, Output, Param
-from harness.solver.memory import Floats, Memory
+from harness.solver.probes.memory import Floats, Memory
 
 
 class ParamProbe:
