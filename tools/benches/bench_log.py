@@ -19,11 +19,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench_rows import Effort, Row, median
-from caffe_source import SDIST, download
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "tools/caffe_build"))
+from caffe_source import SDIST, download  # noqa: E402
+
 MEGABYTES = 200
-CACHE = Path.home() / ".cache/caffe-harness"  # where tools/build_caffe.py keeps the pinned sdist
+CACHE = Path.home() / ".cache/caffe-harness"  # where tools/caffe_build keeps the pinned sdist
 PARSER = ("tools/extra/parse_log.py", "tools/extra/extract_seconds.py")
 
 _READ = """
