@@ -58,6 +58,37 @@ def test_environment_yml_has_the_pins_of_the_lock() -> None:
     assert dict(pin.split("==") for pin in pins) == locked()
 
 
+# The packages of conda-forge that stand for Debian's in environment.yml.
+CONDA_FORGE = {
+    "ca-certificates": "python",
+    "cmake": "cmake",
+    "g++": "gxx_linux-64",
+    "graphviz": "graphviz",
+    "libboost-filesystem-dev": "libboost-python-devel",
+    "libboost-python-dev": "libboost-python-devel",
+    "libboost-system-dev": "libboost-python-devel",
+    "libboost-thread-dev": "libboost-python-devel",
+    "libgflags-dev": "gflags",
+    "libgoogle-glog-dev": "glog",
+    "libhdf5-dev": "hdf5",
+    "liblmdb-dev": "lmdb",
+    "libopenblas-dev": "openblas",
+    "libopencv-dev": "libopencv",
+    "libprotobuf-dev": "libprotobuf",
+    "make": "make",
+    "protobuf-compiler": "libprotobuf",
+    "python3-dev": "python",
+    "python3-venv": "python",
+}
+
+
+def test_environment_yml_lists_what_is_installed_on_debian() -> None:
+    dependencies = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    listed = {re.split("[=<>]", entry)[0] for entry in dependencies if isinstance(entry, str)}
+    wanted = (ROOT / "tools/debian-packages.txt").read_text().splitlines()
+    assert listed == {"pip", *(CONDA_FORGE[package] for package in wanted if not package.startswith("#"))}
+
+
 def test_installed_packages_are_the_locked_ones() -> None:
     expected = locked("requirements.lock", "requirements-tests.lock")
     assert {name: importlib.metadata.version(name) for name in expected} == expected
@@ -202,6 +233,41 @@ def test_bad_options(options: list[str], message: str, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert message in done.stderr
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.fixture
+def conda_prefix(tmp_path: Path) -> Path:
+    """A conda environment that has one package."""
+    (tmp_path / "prefix/conda-meta").mkdir(parents=True)
+    (tmp_path / "prefix/conda-meta/gxx_linux-64-12.4.0-h6b7512a_10.json").touch()
+    return tmp_path / "prefix"
+
+
+@pytest.mark.parametrize("active", [False, True], ids=["no environment", "one without compilers"])
+def test_conda_without_its_environment(active: bool, conda_prefix: Path, tmp_path: Path) -> None:
+    env = environment(tmp_path / "cache", CONDA_PREFIX=str(conda_prefix) if active else "", CC="", CXX="")
+    done = run(SETUP, "--conda", cwd=tmp_path, env=env)
+    assert done.returncode == 2
+    assert re.fullmatch(r"setup: --conda needs its environment active: conda env create .*\n", done.stderr)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_key_follows_the_conda_environment(conda_prefix: Path, tmp_path: Path) -> None:
+    """Its packages, and its place: in the wheel, that is the RPATH."""
+
+    def key(prefix: Path) -> str:
+        env = environment(tmp_path, CONDA_PREFIX=str(prefix), CC="cc", CXX="c++")
+        done = run(sys.executable, BUILD, "--conda", "--key", cwd=tmp_path, env=env)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    first = key(conda_prefix)
+    assert key(conda_prefix) == first
+    assert key(conda_prefix.rename(tmp_path / "moved")) != first
+    (tmp_path / "moved").rename(conda_prefix)
+    assert key(conda_prefix) == first
+    (conda_prefix / "conda-meta/glog-0.6.0-h6f12383_0.json").touch()
+    assert key(conda_prefix) != first
 
 
 # A source that is not the pinned one

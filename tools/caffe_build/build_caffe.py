@@ -57,7 +57,7 @@ class Wanted:
                 f"-DCUDA_ARCH_BIN={' '.join(self.architectures)}",
                 f"-DCUDA_ARCH_PTX={newest}",
             ]
-        return ("-DCMAKE_BUILD_TYPE=Release", *device, *CMAKE_OPTIONS)
+        return ("-DCMAKE_BUILD_TYPE=Release", *device, *CMAKE_OPTIONS, *self.system.options)
 
 
 def say(message: str) -> None:

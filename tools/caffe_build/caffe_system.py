@@ -43,23 +43,20 @@ def conda() -> System:
     """The active conda environment, made from environment.yml.
 
     Raises:
-        CannotBuild: none is active, or it lacks something.
+        CannotBuild: none is active, or it has no compilers.
     """
     prefix = Path(os.environ.get("CONDA_PREFIX", ""))
     packages = sorted(path.stem for path in prefix.glob("conda-meta/*.json")) if prefix.is_absolute() else []
-    if not packages:
+    compilers = {name: os.environ.get(name, "") for name in ("CC", "CXX")}  # set when the environment is activated
+    if not (packages and all(compilers.values())):
         raise CannotBuild(
-            "--conda: no conda environment is active; make the one of environment.yml (conda env create -f "
-            "environment.yml) and activate it (conda activate caffe-harness)"
+            "--conda needs its environment active: conda env create -f environment.yml; conda activate caffe-harness"
         )
-    compilers = {name: os.environ.get(name, "") for name in ("CC", "CXX")}
-    if not all(compilers.values()):
-        raise CannotBuild("--conda: CC and CXX are not set; activate the environment, whose compilers set them")
     environment = {
         "PATH": f"{prefix}/bin:/usr/bin:/bin",
         "LC_ALL": "C.UTF-8",
-        "CONDA_PREFIX": str(prefix),
-        "CMAKE_PREFIX_PATH": str(prefix),
+        # A linker with a sysroot, as conda's, looks only there for what a library needs: for libcaffe's libpython.
+        "LDFLAGS": f"-Wl,-rpath-link,{prefix}/lib",
         **compilers,
     }
     versions = {}
@@ -70,6 +67,12 @@ def conda() -> System:
         environment,
         _output(environment, compilers["CXX"], "--version").splitlines()[0],
         versions,
+        # What the environment lacks is an error, not taken from the machine: its libraries do not fit the compilers.
+        options=(
+            f"-DCMAKE_PREFIX_PATH={prefix}",
+            "-DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF",
+            "-DCMAKE_FIND_USE_SYSTEM_ENVIRONMENT_PATH=OFF",
+        ),
         directories=(prefix / "lib",),
     )
 
