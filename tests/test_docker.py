@@ -25,7 +25,10 @@ def joined(dockerfile: Path) -> list[str]:
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.parent.name)
 def test_the_layer_that_caches_caffe_has_all_that_its_build_needs(dockerfile: Path, tmp_path: Path) -> None:
     """And builds what a checkout builds: the key is the same."""
+    options = ""
     for line in joined(dockerfile):
+        if line.startswith("ENV CAFFE_HARNESS_SETUP"):
+            options = line
         if line.startswith("RUN tools/setup"):
             break
         if line.startswith("COPY"):
@@ -42,7 +45,8 @@ def test_the_layer_that_caches_caffe_has_all_that_its_build_needs(dockerfile: Pa
         for tree in (tmp_path, ROOT)
     ]
     assert keys[0] == keys[1]
-    assert (tmp_path / "requirements.lock").exists()
+    locks = {path.name for path in tmp_path.glob("requirements*.lock")}
+    assert locks == {"requirements.lock", *(["requirements-cuda.lock"] if "--cuda" in options else [])}
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.parent.name)

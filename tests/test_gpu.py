@@ -40,6 +40,7 @@ class HostDevice:
         ctypes.memmove(target.ctypes.data, address, target.nbytes)
 
     def partials(self, starts: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        assert len(starts) > 0  # CuPy would launch a block all the same
         assert starts.dtype == np.uint64
         assert lengths.dtype == np.int64
         assert starts.shape == lengths.shape
@@ -92,12 +93,21 @@ RANDOM = np.random.default_rng(3)
     [
         [RANDOM.normal(size=n) for n in (1, 255, 256, 257, 5000)],
         [RANDOM.normal(size=n) for n in (PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 7)],
+        [],
         [[], [0, 0, -0.0, 1e-45], RANDOM.normal(size=(3, 4, 5, 6)), []],
         [[3e38] * 300, [-3e38] * 2, [1e-30] * 400],
         [[1, np.nan, -7, np.nan], [np.inf, 1, -np.inf], [np.nan] * 300, [1, 2]],
         [np.r_[np.zeros(PIECE), np.nan], np.r_[RANDOM.normal(size=PIECE), -np.inf, np.zeros(100)]],
     ],
-    ids=["a block", "several blocks", "empty and zeros", "huge and tiny", "not finite", "not finite at the end"],
+    ids=[
+        "a block",
+        "several blocks",
+        "none",
+        "empty and zeros",
+        "huge and tiny",
+        "not finite",
+        "not finite at the end",
+    ],
 )
 @pytest.mark.parametrize("what", ["norms", "activity"])
 def test_the_kernel_gives_what_the_cpu_gives(what: str, arrays: list[npt.ArrayLike], device: HostDevice) -> None:
@@ -171,8 +181,10 @@ class Watched:
         if name in ("data", "diff"):
             Watched.asked += 1
         value = getattr(self.inner, name)
-        if name in ("_blobs", "layers", "blobs", "test_nets"):
+        if name in ("_blobs", "layers", "test_nets") or (name == "blobs" and not isinstance(value, dict)):
             return [Watched(item) for item in value]
+        if name in ("blobs", "params"):
+            return {key: Watched(item) for key, item in value.items()}
         return Watched(value) if name == "net" else value
 
 
@@ -263,13 +275,16 @@ def test_a_run_is_seen_as_on_the_cpu_without_a_copy(iter_size: int, small: Path,
 # What a CUDA build asks for
 
 
-@pytest.mark.parametrize(("device_kind", "refused"), [("cuda", True), ("cpu", False)])
+@pytest.mark.parametrize(
+    ("device_kind", "gpu", "refused"), [("cuda", False, True), ("cuda", True, False), ("cpu", False, False)]
+)
 def test_a_cuda_build_without_a_gpu_refuses_prefetching_layers(
-    device_kind: str, refused: bool, small: Path, monkeypatch: pytest.MonkeyPatch
+    device_kind: str, gpu: bool, refused: bool, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """internal_thread.cpp would end the process there."""
     net = train_net(read_text(small / "solver.prototxt", pb.SolverParameter, "solver"), small / "solver.prototxt")
     monkeypatch.setattr(checks, "caffe_build", lambda: {"device": device_kind})
+    monkeypatch.setattr(checks, "_gpu_at_hand", lambda: gpu)
     if not refused:
         checks.check_prefetching(net)
         return

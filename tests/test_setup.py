@@ -224,7 +224,16 @@ def test_packages_for_the_tests_are_installed_when_asked_for(
         (["--source=/nonexistent"], "--source /nonexistent: no Caffe source there"),
         (["--source"], "--source needs the directory"),
         (["--cuda-arch", "75"], "--cuda-arch goes with --cuda"),
-        (["--cuda", "--cuda-arch"], "--cuda-arch needs compute capabilities"),
+        *(
+            (["--cuda", *arch], f"--cuda-arch {said}: give compute capabilities, as 75,8.6")
+            for arch, said in {
+                ("--cuda-arch",): "(nothing)",
+                ("--cuda-arch=turing",): "turing",
+                ("--cuda-arch", "75,"): "75,",
+                ("--cuda-arch", "75.0"): "75.0",
+                ("--cuda-arch", "90a"): "90a",
+            }.items()
+        ),
         (["--fast"], "unknown option: --fast"),
     ],
 )
@@ -430,22 +439,24 @@ def test_a_cuda_build_knows_its_toolkit_and_architectures(checkout: Path, cuda_h
     [
         ("75", "/nonexistent", "CUDA_HOME=/nonexistent: no bin/nvcc there"),
         ("75", "", "site-packages/nvidia/cu13/bin/nvcc is missing; tools/setup --cuda installs it"),
-        ("turing", "/nonexistent", '--cuda-arch turing: "turing" is no compute capability'),
-        ("75,", "/nonexistent", '"" is no compute capability'),
+        ("86,6.1", "", "compute capability 6.1: CUDA 13 begins at 7.5"),
     ],
 )
 def test_a_cuda_build_that_cannot_be(arch: str, home: str, said: str, tmp_path: Path) -> None:
+    # a Python without what tools/setup --cuda may have installed for others
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
     env = environment(tmp_path, CUDA_HOME=home)
-    done = run(sys.executable, BUILD, "--cuda", "--cuda-arch", arch, cwd=tmp_path, env=env)
+    done = run(venv / "bin/python", BUILD, "--cuda", "--cuda-arch", arch, cwd=tmp_path, env=env)
     assert done.returncode == 1
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_options_for_every_call_come_from_the_environment(tmp_path: Path) -> None:
-    done = run(SETUP, cwd=tmp_path, env=environment(tmp_path, CAFFE_HARNESS_SETUP="--cuda --cuda-arch"))
+    done = run(SETUP, cwd=tmp_path, env=environment(tmp_path, CAFFE_HARNESS_SETUP="--cuda --cuda-arch=x"))
     assert done.returncode == 2
-    assert "--cuda-arch needs" in done.stderr
+    assert "--cuda-arch x: give compute capabilities" in done.stderr
 
 
 def test_two_builds_at_once_build_once(checkout: Path, tmp_path: Path) -> None:

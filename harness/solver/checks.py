@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -136,26 +135,35 @@ def check_device(gpu: int | None, path: Path | None) -> None:
     """
     if gpu is None:
         return
-    probe = f"import caffe; caffe.set_device({gpu}); caffe.set_mode_gpu()"
+    probe = (
+        f"import caffe; caffe.set_device({gpu}); caffe.set_mode_gpu()\n"
+        f"from harness.solver.probes.gpu import Cuda; Cuda({gpu})"
+    )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
-    if done.returncode == 0 and importlib.util.find_spec("cupy") is not None:
-        return
     if done.returncode == 0:
-        raise BadInput(
-            "CuPy is not installed for this Python, and with it what a GPU holds is looked at",
-            file=path,
-            field="solver_mode" if path else "--gpu",
-            value="GPU" if path else gpu,
-            remedy="Run tools/setup --cuda (for a toolkit in CUDA_HOME: install the CuPy of its version into .venv)",
-        )
-    cpu_only = "CPU-only" in done.stderr
+        return
+    if "CPU-only" in done.stderr:
+        what = "this build of Caffe is CPU-only"
+        remedy = "Add --cpu to run on the CPU, or use a CUDA build of Caffe (tools/setup --cuda) where there is a GPU"
+    elif "No module named 'cupy'" in done.stderr:
+        what = "CuPy is not installed for this Python, and with it what a GPU holds is looked at"
+        remedy = "Run tools/setup --cuda (for a toolkit in CUDA_HOME: install the CuPy of its version into .venv)"
+    else:
+        what = f"GPU {gpu} cannot be used on this machine ({_complaint(done.stderr)})"
+        remedy = "Add --cpu to run on the CPU, or look at what nvidia-smi says"
     raise BadInput(
-        "this build of Caffe is CPU-only" if cpu_only else f"Caffe cannot use GPU {gpu} on this machine",
+        what,
         file=path,
         field="solver_mode" if path else "--gpu",
         value="GPU" if path else gpu,
-        remedy="Add --cpu to run on the CPU, or use a CUDA build of Caffe (tools/setup --cuda) where there is a GPU",
+        remedy=remedy,
     )
+
+
+def _complaint(stderr: str) -> str:
+    """What a failed CHECK of Caffe's says, or the last line of a traceback."""
+    failed = re.search(r"Check failed: .*\)\s+(.*)", stderr)
+    return failed[1].strip() if failed else (stderr.strip().splitlines() or ["it died"])[-1]
 
 
 def check_prefetching(net: NetFile) -> None:
@@ -175,11 +183,9 @@ def check_prefetching(net: NetFile) -> None:
 
 
 def _gpu_at_hand() -> bool:
-    """Is there a driver, and does it find a GPU?"""
-    try:
-        return bool(ctypes.CDLL("libcuda.so.1").cuInit(0) == 0)
-    except OSError:
-        return False
+    """Does the driver answer what Caffe asks first? (Caffe::SetDevice begins with that question, too.)"""
+    probe = [sys.executable, "-c", "import caffe; caffe.set_device(0)"]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
 
 
 def check_sources(net: NetFile) -> None:

@@ -49,13 +49,12 @@ class Wanted:
     def cmake_options(self) -> tuple[str, ...]:
         device = ["-DCPU_ONLY=ON"]
         if self.architectures is not None:
-            newest = self.architectures[-1].rstrip("af")  # its PTX runs on all that are newer
             device = [
                 "-DUSE_CUDNN=OFF",
                 "-DUSE_NCCL=OFF",
                 "-DCUDA_ARCH_NAME=Manual",
                 f"-DCUDA_ARCH_BIN={' '.join(self.architectures)}",
-                f"-DCUDA_ARCH_PTX={newest}",
+                f"-DCUDA_ARCH_PTX={self.architectures[-1]}",  # what runs on all that are newer
             ]
         return ("-DCMAKE_BUILD_TYPE=Release", *device, *CMAKE_OPTIONS, *self.system.options)
 
@@ -131,7 +130,12 @@ def run_step(step: str, command: Sequence[str], environment: Mapping[str, str], 
 def recipe(wanted: Wanted) -> dict[str, object]:
     """Everything that decides what the build makes. Equal recipes share a wheel."""
     checkout = wanted.checkout
-    ingredients: dict[str, object] = {
+    cuda = (
+        {"device": "cuda", "toolkit": cuda_toolkit.facts(), "cuda_edits": caffe_source.CUDA_EDITS}
+        if wanted.architectures
+        else {}
+    )
+    return {
         "source": {"checkout_sha256": caffe_source.tree_sha256(checkout)}
         if checkout
         else {"sdist": caffe_source.SDIST, "sha256": caffe_source.SHA256, "commit": caffe_source.COMMIT},
@@ -143,10 +147,7 @@ def recipe(wanted: Wanted) -> dict[str, object]:
         "libraries": wanted.system.libraries,
         "python_abi": sysconfig.get_config_var("SOABI"),
         "numpy_major": importlib.metadata.version("numpy").split(".")[0],
-    }
-    if wanted.architectures:
-        ingredients |= {"device": "cuda", "toolkit": cuda_toolkit.facts(), "cuda_edits": caffe_source.CUDA_EDITS}
-    return ingredients
+    } | cuda
 
 
 def recipe_key(recipe: dict[str, object]) -> str:

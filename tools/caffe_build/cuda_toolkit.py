@@ -13,7 +13,7 @@ from pathlib import Path
 from caffe_source import CannotBuild
 
 PACKAGES = Path("nvidia/cu13")  # in site-packages, where all of NVIDIA's packages for CUDA 13 put their files
-OLDEST = "75"  # Turing: the oldest that CUDA 13 compiles for
+OLDEST = 75  # Turing: the oldest that CUDA 13 compiles for
 
 
 def root() -> Path:
@@ -71,13 +71,15 @@ def architectures(given: str | None) -> tuple[str, ...]:
     Without a GPU, the oldest alone: the driver of a newer one translates it when Caffe first runs there.
 
     Raises:
-        CannotBuild: one is not a compute capability.
+        CannotBuild: one is too old for the pinned toolkit.
     """
-    found = re.split(r"[\s,;]+", given.strip()) if given else _of_gpus_here()
-    for name in found:
-        if not re.fullmatch(r"\d{1,2}\.?\d[af]?", name):
-            raise CannotBuild(f'--cuda-arch {given}: "{name}" is no compute capability; give them as 75,8.6')
-    return tuple(sorted({name.replace(".", "") for name in found}, key=lambda name: (len(name), name)))
+    found = re.split(r"[\s,]+", given.strip()) if given else _of_gpus_here()
+    numbers = sorted({int(name.replace(".", "")) for name in found})
+    if numbers[0] < OLDEST and not os.environ.get("CUDA_HOME"):
+        raise CannotBuild(
+            f"compute capability {numbers[0] / 10}: CUDA 13 begins at {OLDEST / 10}; name an older toolkit in CUDA_HOME"
+        )
+    return tuple(str(number) for number in numbers)
 
 
 def _of_gpus_here() -> list[str]:
@@ -85,5 +87,5 @@ def _of_gpus_here() -> list[str]:
         command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
-        return [OLDEST]
-    return said.split() or [OLDEST]
+        said = ""
+    return said.split() or [str(OLDEST)]

@@ -7,11 +7,12 @@ blob to the host and mark the GPU's copy as the older one (syncedmem.cpp:54 and 
 - the GPU's copy is the newer one, as that of a param blob after an update or of a top after Forward_gpu, they change
   nothing (syncedmem.cpp:84);
 - both are equal, they mark the host's as the older one (:147); a later read there copies the same bits again (:54);
-- the host's is the newer one, as that of a loss which its layer has just written (softmax_loss_layer.cu:58), they
+- the host's is the newer one, as that of an accuracy which its layer has just written (accuracy_layer.cu:93), they
   upload it first (:81), as the next kernel that reads it would.
 
-So no value changes, ever. The address has to be asked for every time: a Data layer gives its tops other memory at every
-iteration (base_data_layer.cu:16; syncedmem.cpp:128).
+So no value of a blob changes. (Caffe takes the norm for clip_gradients on the side that is the newer one, blob.cpp:321:
+for a param blob whose gradient a Python layer made on the host, that becomes the GPU.) The address has to be asked for
+every time: a Data layer gives its tops other memory at every iteration (base_data_layer.cu:16; syncedmem.cpp:128).
 
 Caffe computes on the default stream of the device it was given (common.cpp, Caffe::SetDevice), in the runtime's primary
 context; CuPy uses the same two, so what is launched or copied here comes after what Caffe has launched.
@@ -134,6 +135,8 @@ class _GpuMoments:
         self._device, self._what, self._blobs, self._field = device, what, blobs, field
 
     def measure(self) -> npt.NDArray[np.float64]:
+        if not self._blobs:  # CuPy launches a block at least
+            return np.empty((3 if self._what == "norms" else 4, 0))
         addresses = np.array([self._device.address(blob, self._field) for blob in self._blobs], np.uint64)
         counts = np.array([blob.count for blob in self._blobs], np.int64)
         pieces = np.maximum(-(-counts // _PIECE), 1)
