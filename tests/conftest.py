@@ -19,6 +19,8 @@ from harness.solver.prototxt.messages import pb
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
+# the user's, in which tools/setup has left Caffe's source; the tests have one of their own
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "caffe-harness"
 
 
 @dataclass(frozen=True)

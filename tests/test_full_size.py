@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import math
-import os
 import re
 import shutil
 import sys
@@ -22,7 +21,7 @@ from typing import Any
 import lmdb
 import numpy as np
 import pytest
-from conftest import ROOT, command, run_harness
+from conftest import CACHE, ROOT, command, run_harness
 from google.protobuf import text_format
 
 from harness.recording import Recording, Window
@@ -33,9 +32,6 @@ pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
 GOOGLENET, VGG16 = ROOT / "prototxt/googlenet280", ROOT / "prototxt/vgg16_280"
 QUESTION = (ROOT / "tests/logs/question.zh.txt").read_text(encoding="utf-8")
-CACHE = (
-    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "caffe-harness"
-)  # before the tests have theirs
 PUBLIC = [f"loss{n}/classifier" for n in (1, 2, 3)]
 RENAMED = [f"{name}_280" for name in PUBLIC]
 SEED = 280

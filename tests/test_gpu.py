@@ -7,6 +7,7 @@ nets are real, in CPU mode.
 from __future__ import annotations
 
 import ctypes
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -19,11 +20,15 @@ from conftest import ROOT
 
 from harness.recording.errors import BadInput
 from harness.recording.ring import Kind, Ring
-from harness.solver import checks
+from harness.solver import device as devices
+from harness.solver.plan import Options, make_plan
 from harness.solver.probes.gpu import GpuArray, GpuMemory
 from harness.solver.probes.moments import Moments
+from harness.solver.problem import read_problem
 from harness.solver.prototxt.messages import pb, read_text
 from harness.solver.prototxt.netfile import train_net
+from harness.solver.replay import exactness
+from harness.solver.start import from_weights
 
 
 class HostDevice:
@@ -38,6 +43,12 @@ class HostDevice:
 
     def copy(self, address: int, target: npt.NDArray[np.uint8]) -> None:
         ctypes.memmove(target.ctypes.data, address, target.nbytes)
+
+    def staging(self, nbytes: int) -> npt.NDArray[np.uint8]:
+        return np.empty(nbytes, np.uint8)
+
+    def settle(self) -> None:
+        """The host is done when it comes back."""
 
     def partials(self, starts: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         assert len(starts) > 0  # CuPy would launch a block all the same
@@ -272,6 +283,95 @@ def test_a_run_is_seen_as_on_the_cpu_without_a_copy(iter_size: int, small: Path,
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+# The trial at the start
+
+TRIAL = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_gpu import HostDevice
+from harness.solver import trial
+from harness.solver.probes.gpu import GpuMemory
+
+class Wrong(HostDevice):
+    def address(self, blob, field):
+        return super().address(blob, field if sys.argv[1] != "diff for data" else "diff")
+
+    def copy(self, address, target):
+        super().copy(address, target)
+        if sys.argv[1] == "a bit in a copy":
+            target[-1] ^= 1
+
+params = trial.trained().params.values()
+trial.compare(GpuMemory(Wrong(Path({library!r}))), [blob for blobs in params for blob in blobs])
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"), [("", ""), ("diff for data", "norms of data are"), ("a bit in a copy", "copies of data are not")]
+)
+def test_the_trial_finds_what_is_seen_wrongly(fault: str, said: str, device: HostDevice) -> None:
+    program = TRIAL.format(tests=str(ROOT / "tests"), library=str(device.library))
+    done = subprocess.run([sys.executable, "-c", program, fault], capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) == (not fault), done.stderr
+    assert said in done.stderr
+
+
+CARD = '{"name": "A card", "compute_capability": "8.0", "driver": "13000", "cupy": "14.2.0"}\n'
+
+
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "said"),
+    [
+        ("", "F1 common.cpp:152] Check failed: error == cudaSuccess (35 vs. 0)  CUDA driver version is insufficient",
+         ("GPU 0 cannot be used on this machine (CUDA driver version is insufficient)", "tools/setup (without --cuda)",
+          "--cpu", "nvidia-smi")),
+        ("", "ModuleNotFoundError: No module named 'cupy'", ("CuPy is not installed", "tools/setup --cuda")),
+        ("", "cupy_backends.cuda.api.driver.CUDADriverError: CUDA_ERROR_FILE_NOT_FOUND: file not found",
+         ("kernel", "not compiled", "tools/setup --cuda")),
+        (CARD, "F1 relu.cu:27] Check failed: error == cudaSuccess (209 vs. 0)  no kernel image is available for "
+         "execution on the device", ("built for other GPUs than A card", "tools/setup --cuda --cuda-arch 8.0")),
+        (CARD, "RuntimeError: copies of diff are not what Caffe says", ("copies of diff are not", "--cpu")),
+    ],
+    ids=["old driver", "no CuPy", "no kernel of ours", "no kernels of Caffe's", "seen wrongly"],
+)  # fmt: skip
+def test_a_gpu_that_cannot_be_used(
+    stdout: str, stderr: str, said: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "caffe_build", lambda: {"device": "cuda"})
+    ended = subprocess.CompletedProcess((), 1, stdout, stderr)
+    monkeypatch.setattr(devices, "_caffe", lambda *program: ended)
+    with pytest.raises(BadInput) as error:
+        devices.check_gpu(0, None)
+    for words in ("--gpu 0", *said):
+        assert words in str(error.value)
+
+
+def test_the_gpu_of_a_run_is_that_of_its_restarts(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(small)
+    card = json.loads(CARD)
+    asked = []
+    monkeypatch.setattr(devices, "check_gpu", lambda gpu, path: asked.append(gpu) or card)
+    solver = Path("solver.prototxt")
+    problem = read_problem(solver)
+    start = from_weights(None, problem.solver)
+    plan = make_plan(problem, start, Options(gpu=1))
+    assert (plan.facts["mode"], plan.facts["gpu"]) == ("GPU 1", card)
+    solver.write_text(plan.facts["solver"])  # which is what a restart reads
+    assert make_plan(read_problem(solver), start, Options()).gpu == 1
+    assert asked == [1, 1]
+
+
+def test_another_gpu_is_not_exact() -> None:
+    then = {"random_seed": 1, "blas_threads": 2, "mode": "GPU 0", "gpu": json.loads(CARD)}
+    (only,) = exactness.differences(then, then)
+    assert "whether its sums repeat their bits was never tried" in only
+    now = then | {"gpu": then["gpu"] | {"driver": "13010"}}
+    assert exactness.differences(then, now)[1:] == [
+        "A card (driver 13010, CuPy 14.2.0) instead of A card (driver 13000, CuPy 14.2.0)"
+    ]
+
+
 # What a CUDA build asks for
 
 
@@ -283,12 +383,12 @@ def test_a_cuda_build_without_a_gpu_refuses_prefetching_layers(
 ) -> None:
     """internal_thread.cpp would end the process there."""
     net = train_net(read_text(small / "solver.prototxt", pb.SolverParameter, "solver"), small / "solver.prototxt")
-    monkeypatch.setattr(checks, "caffe_build", lambda: {"device": device_kind})
-    monkeypatch.setattr(checks, "_gpu_at_hand", lambda: gpu)
+    monkeypatch.setattr(devices, "caffe_build", lambda: {"device": device_kind})
+    monkeypatch.setattr(devices, "_gpu_at_hand", lambda: gpu)
     if not refused:
-        checks.check_prefetching(net)
+        devices.check_prefetching(net)
         return
     with pytest.raises(BadInput) as error:
-        checks.check_prefetching(net)
+        devices.check_prefetching(net)
     for said in ("net.prototxt", "layer data", "type = Data", "tools/setup"):
         assert said in str(error.value)

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import CACHE, ROOT
 
-ROOT = Path(__file__).parents[1]
 VENV = ROOT / ".venv"
 SITE = Path(sysconfig.get_path("platlib"))
 SETUP = ROOT / "tools/setup"
@@ -422,7 +422,7 @@ def test_a_cuda_build_knows_its_toolkit_and_architectures(checkout: Path, cuda_h
     assert built["device"] == "cuda"
     assert built["toolkit"] == {"nvcc": "Build cuda_12.9.r12.9/compiler.1", "CUDA_HOME": str(cuda_home)}
     assert "-DCUDA_ARCH_BIN=75 90 120" in built["cmake_options"]
-    assert "-DCUDA_ARCH_PTX=120" in built["cmake_options"]
+    assert "-DCUDA_ARCH_PTX=75 120" in built["cmake_options"]
     assert "-DCPU_ONLY=ON" not in built["cmake_options"]
     binaries = {"caffe/_caffe.so": "$ORIGIN/lib:", "caffe/lib/libcaffe.so.1.0.0": ""}
     for name, before in binaries.items():
@@ -432,6 +432,19 @@ def test_a_cuda_build_knows_its_toolkit_and_architectures(checkout: Path, cuda_h
     keys = {run(*command, arch, "--key", cwd=tmp_path, env=env).stdout for arch in ("75", "7.5", "75 90", "90,75")}
     assert len(keys) == 2
     assert run(*command[:4], "--key", cwd=tmp_path, env=env).stdout not in keys
+
+
+def test_a_toolkit_that_caffes_cmake_does_not_find_is_an_error(cuda_home: Path, tmp_path: Path) -> None:
+    """Caffe's own CMake then builds for the CPU, and says so in a warning."""
+    sdist = CACHE / SDIST
+    if sdist.is_file():
+        (tmp_path / "caffe-harness").mkdir()
+        shutil.copy(sdist, tmp_path / "caffe-harness")
+    env = environment(tmp_path, CUDA_HOME=str(cuda_home))
+    done = run(sys.executable, BUILD, "--cuda", "--cuda-arch", "75", cwd=tmp_path, env=env)
+    assert done.returncode == 1
+    assert f"Caffe's CMake finds no CUDA toolkit in {cuda_home}" in done.stderr
+    assert not list((tmp_path / "caffe-harness/wheels").rglob("*.whl"))
 
 
 @pytest.mark.parametrize(

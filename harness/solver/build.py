@@ -159,7 +159,8 @@ def _replay(solver: Any, param: Any, nets: Sequence[Any], native: Sequence[Any],
     """Bring the main generator to the point."""
     started = time.perf_counter()
     at = point.generator
-    if at.words is not None and generator.readable():
+    on_cpu = param.solver_mode == pb.SolverParameter.CPU  # on a GPU, layers draw from another generator
+    if at.words is not None and on_cpu and generator.readable():
         generator.write(at.words, at.position)
     else:
         at = at if at.words is None else MainGenerator(0)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,12 +13,11 @@ from harness.recording.errors import BadInput, nearest
 from harness.solver.listfile import check_images, open_list
 from harness.solver.lmdbfile import Progress, Records, open_records
 from harness.solver.prototxt.layertypes import SEEKABLE
-from harness.solver.prototxt.messages import caffe_directory, pb
+from harness.solver.prototxt.messages import pb
 from harness.solver.prototxt.netfile import NetFile, channels
 from harness.solver.prototxt.rates import LR_POLICIES
 
 _SOLVERS = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
-_PREFETCHING = ("Data", "ImageData", "WindowData")
 _SOURCES = ("image_data_param", "hdf5_data_param", "window_data_param")
 
 
@@ -128,66 +123,6 @@ def check_snapshot_names(solver: Any, net: NetFile, path: Path) -> None:
             )
 
 
-def check_device(gpu: int | None, path: Path | None) -> None:
-    """A GPU that is asked for must be there: this runs Caffe for a moment, in a process of its own.
-
-    `path` is the solver file that asks for it, None where the command line does.
-    """
-    if gpu is None:
-        return
-    probe = (
-        f"import caffe; caffe.set_device({gpu}); caffe.set_mode_gpu()\n"
-        f"from harness.solver.probes.gpu import Cuda; Cuda({gpu})"
-    )
-    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
-    if done.returncode == 0:
-        return
-    if "CPU-only" in done.stderr:
-        what = "this build of Caffe is CPU-only"
-        remedy = "Add --cpu to run on the CPU, or use a CUDA build of Caffe (tools/setup --cuda) where there is a GPU"
-    elif "No module named 'cupy'" in done.stderr:
-        what = "CuPy is not installed for this Python, and with it what a GPU holds is looked at"
-        remedy = "Run tools/setup --cuda (for a toolkit in CUDA_HOME: install the CuPy of its version into .venv)"
-    else:
-        what = f"GPU {gpu} cannot be used on this machine ({_complaint(done.stderr)})"
-        remedy = "Add --cpu to run on the CPU, or look at what nvidia-smi says"
-    raise BadInput(
-        what,
-        file=path,
-        field="solver_mode" if path else "--gpu",
-        value="GPU" if path else gpu,
-        remedy=remedy,
-    )
-
-
-def _complaint(stderr: str) -> str:
-    """What a failed CHECK of Caffe's says, or the last line of a traceback."""
-    failed = re.search(r"Check failed: .*\)\s+(.*)", stderr)
-    return failed[1].strip() if failed else (stderr.strip().splitlines() or ["it died"])[-1]
-
-
-def check_prefetching(net: NetFile) -> None:
-    """A CUDA build asks for the GPU when a data layer starts its thread, in CPU mode, too, and aborts without one.
-
-    internal_thread.cpp:26, in InternalThread::StartInternalThread; the layers are those of BasePrefetchingDataLayer.
-    """
-    layer = next((layer for layer in net.layers if layer.type in _PREFETCHING), None)
-    if layer is not None and caffe_build().get("device") == "cuda" and not _gpu_at_hand():
-        raise BadInput(
-            "this Caffe is built for GPUs, and such a layer's thread then needs one, even in CPU mode; none is here",
-            file=f"{net.source}: layer {layer.name}",
-            field="type",
-            value=layer.type,
-            remedy="Run tools/setup (without --cuda) for a build that needs no GPU",
-        )
-
-
-def _gpu_at_hand() -> bool:
-    """Does the driver answer what Caffe asks first? (Caffe::SetDevice begins with that question, too.)"""
-    probe = [sys.executable, "-c", "import caffe; caffe.set_device(0)"]
-    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
-
-
 def check_sources(net: NetFile) -> None:
     """Every file that a layer of `net` reads exists, and its Data layers are on LMDB."""
     for layer in net.layers:
@@ -276,10 +211,3 @@ def check_labels(net: NetFile, records: Mapping[str, Records]) -> None:
                     value=f"{low}…{high}",
                     remedy=f"Set num_output of the classifier to at least {high + 1}, or correct the labels",
                 )
-
-
-def caffe_build() -> dict[str, Any]:
-    """What is known of the Caffe that will run: its path, and its build.json where tools/setup made it."""
-    directory = caffe_directory()
-    build = directory / "build.json"
-    return {"path": str(directory)} | (json.loads(build.read_text()) if build.is_file() else {})

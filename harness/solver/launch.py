@@ -21,7 +21,7 @@ from harness.solver.snapshots import prefix
 from harness.solver.start import Start
 
 # What of run.json is repeated beside every snapshot.
-_SNAPSHOT_FACTS = ("random_seed", "blas_threads", "caffe", "data", "mode", "solver", "net", "test_nets")
+_SNAPSHOT_FACTS = ("random_seed", "blas_threads", "caffe", "data", "mode", "gpu", "solver", "net", "test_nets")
 
 
 @contextmanager

@@ -44,7 +44,7 @@ class Observer:
     """
 
     def __init__(self, solver: Any, net: Any, job: Job, channel: Channel, param: Any, memory: Memory) -> None:
-        self._solver, self._channel, self._param = solver, channel, param
+        self._solver, self._channel, self._param, self._memory = solver, channel, param, memory
         self._display, self._iter_size = param.display, param.iter_size
         self._step = job.resume.step if job.resume else 0
         self._first = solver.iter
@@ -113,9 +113,11 @@ class Observer:
 
     def _on_start(self) -> None:
         self.send_tests(self._iteration)
+        self._memory.settle()
         self._started = time.perf_counter()
 
     def _on_gradients_ready(self) -> None:
+        self._memory.settle()
         now = time.perf_counter()
         self._seconds = now - self._started
         iteration, frame = self._iteration, self._frame
@@ -146,6 +148,7 @@ class Observer:
 
     def after(self, iteration: int) -> npt.NDArray[np.void]:
         """Iteration t is made; diff is its update. The frame is complete but for the smoothed loss."""
+        self._memory.settle()
         self._frame["seconds"] = self._seconds + time.perf_counter() - self._started
         self._frame["stat"][5] = self.params.diff_stats()[0]
         if self.layout.in_window(iteration):

@@ -18,7 +18,7 @@ import harness
 from harness.recording.errors import BadInput
 from harness.recording.layout import CAPTURES, Head
 from harness.recording.window import Window, clip, merge, parse_watch
-from harness.solver import checks
+from harness.solver import checks, device
 from harness.solver.problem import Problem, text_of, type_of
 from harness.solver.prototxt.messages import parse_text, pb
 from harness.solver.prototxt.netfile import heads, relus
@@ -110,9 +110,12 @@ def make_plan(
     _check_history(problem, start)
     until = _until(options, solver, first)
     gpu = _device(options, solver)
-    checks.check_device(gpu, problem.path if options.gpu is None else None)
-    for net in problem.nets:
-        checks.check_prefetching(net)
+    if gpu is None:
+        card = None
+        for net in problem.nets:
+            device.check_prefetching(net)
+    else:
+        card = device.check_gpu(gpu, problem.path if options.gpu is None else None)
     records = checks.read_sources(problem.nets, progress)
     for net in problem.nets:
         checks.check_labels(net, records)
@@ -128,6 +131,8 @@ def make_plan(
     effective.CopyFrom(solver)
     effective.random_seed = seed
     effective.solver_mode = pb.SolverParameter.CPU if gpu is None else pb.SolverParameter.GPU
+    if gpu is not None:
+        effective.device_id = gpu
     effective.ClearField("weights")
     if options.snapshot_every is not None:
         effective.snapshot = options.snapshot_every
@@ -145,10 +150,11 @@ def make_plan(
         "heads": [{"name": h.name, "weight": h.weight, "classes": h.classes} for h in heads(problem.train)],
         "relus": list(relus(problem.train.layers)),
         "mode": "CPU" if gpu is None else f"GPU {gpu}",
+        "gpu": card,
         "random_seed": seed,
         "random_seed_drawn": drawn,
         "blas_threads": threads,
-        "caffe": checks.caffe_build(),
+        "caffe": device.caffe_build(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES},
         "data": {s: {"fingerprint": r.fingerprint, "records": len(r)} for s, r in records.items()},
         "weights": list(start.weights),

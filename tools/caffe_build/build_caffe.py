@@ -26,6 +26,7 @@ import caffe_source
 import caffe_system
 import caffe_wheel
 import cuda_toolkit
+from caffe_source import CannotBuild
 from caffe_system import System
 
 CMAKE_OPTIONS = (
@@ -54,7 +55,9 @@ class Wanted:
                 "-DUSE_NCCL=OFF",
                 "-DCUDA_ARCH_NAME=Manual",
                 f"-DCUDA_ARCH_BIN={' '.join(self.architectures)}",
-                f"-DCUDA_ARCH_PTX={self.architectures[-1]}",  # what runs on all that are newer
+                # machine code runs within its generation alone; PTX of the newest on all that are newer, and of the
+                # oldest on those in between
+                f"-DCUDA_ARCH_PTX={' '.join(dict.fromkeys((self.architectures[0], self.architectures[-1])))}",
             ]
         return ("-DCMAKE_BUILD_TYPE=Release", *device, *CMAKE_OPTIONS, *self.system.options)
 
@@ -182,6 +185,12 @@ def build(wanted: Wanted, recipe: dict[str, object], version: str, wheel: Path, 
         libraries += [cuda_toolkit.libraries()]
     environment = wanted.system.environment
     run_step("configuring Caffe", ["cmake", str(tree), *options], environment, directory, log)
+    if wanted.architectures and "CUDA is not detected" in log.read_text(errors="replace"):
+        # cmake/Dependencies.cmake then goes on for the CPU, with no more than a warning
+        raise CannotBuild(
+            f"Caffe's CMake finds no CUDA toolkit in {cuda_toolkit.root()}; log in {log}. Does it have include/, "
+            "libcudart, cuBLAS and cuRAND?"
+        )
     run_step("building Caffe", ["make", f"-j{jobs}"], environment, directory, log)
     facts = {
         "key": key,
@@ -214,7 +223,7 @@ def main() -> int:
     except StepFailed as failure:
         say(f"failed: {failure.step}. Full output in {failure.log}, its last lines:")
         sys.stderr.writelines(failure.log.read_text(errors="replace").splitlines(keepends=True)[-20:])
-    except (caffe_source.CannotBuild, OSError, subprocess.CalledProcessError) as error:
+    except (CannotBuild, OSError, subprocess.CalledProcessError) as error:
         say(f"failed: {error}")
     except KeyboardInterrupt:
         say("interrupted; run again to start over")

@@ -23,7 +23,7 @@ def root() -> Path:
         CannotBuild: nothing is there.
     """
     home = os.environ.get("CUDA_HOME")
-    found = Path(home) if home else Path(sysconfig.get_path("platlib")) / PACKAGES
+    found = Path(home).absolute() if home else Path(sysconfig.get_path("platlib")) / PACKAGES
     if not (found / "bin/nvcc").is_file():
         raise CannotBuild(
             f"CUDA_HOME={home}: no bin/nvcc there; give the top of a CUDA toolkit, or unset it for the pinned one"
@@ -35,12 +35,14 @@ def root() -> Path:
 
 def libraries() -> Path:
     """Where its shared libraries lie: absolute for CUDA_HOME, else relative to site-packages."""
-    home = os.environ.get("CUDA_HOME")
-    return Path(home) / "lib64" if home else PACKAGES / "lib"
+    if not os.environ.get("CUDA_HOME"):
+        return PACKAGES / "lib"
+    return root() / ("lib64" if (root() / "lib64").is_dir() else "lib")
 
 
 def lay_out(directory: Path) -> Path:
-    """The toolkit as CMake's FindCUDA wants it; links in `directory`, where NVIDIA's packages have another layout."""
+    """The toolkit as CMake's FindCUDA wants it: itself, or links in `directory` where it has another layout, as
+    NVIDIA's packages have."""
     top = root()
     if (top / "lib64").is_dir():
         return top
@@ -61,8 +63,8 @@ def facts() -> dict[str, str]:
         said = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
         raise CannotBuild(f"{nvcc} cannot be run: {error}") from error
-    home = os.environ.get("CUDA_HOME")
-    return {"nvcc": said.strip().splitlines()[-1]} | ({"CUDA_HOME": home} if home else {})
+    home = {"CUDA_HOME": str(root())} if os.environ.get("CUDA_HOME") else {}
+    return {"nvcc": said.strip().splitlines()[-1]} | home
 
 
 def architectures(given: str | None) -> tuple[str, ...]:
@@ -88,4 +90,4 @@ def _of_gpus_here() -> list[str]:
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         said = ""
-    return said.split() or [str(OLDEST)]
+    return re.findall(r"^\d+\.\d$", said, re.MULTILINE) or [str(OLDEST)]  # "[N/A]" of a driver that does not know

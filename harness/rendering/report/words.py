@@ -128,7 +128,7 @@ def exactness(facts: Mapping[str, Any]) -> str:
     if reasons:
         return f"Not exact: {'; '.join(map(str, reasons))}."
     if facts.get("mode", "CPU") != "CPU":
-        return "On a GPU sums are taken in an order that changes: a repetition may differ in the last bits."
+        return "Whether a GPU repeats its bits was never tried: a repetition may differ in the last ones."
     same = f"the same build of Caffe and kind of processor, {facts.get('blas_threads', '?')} BLAS threads"
     return f"A restart from its snapshots repeats it bit for bit ({same}); it says so if a layer cannot."
 

@@ -6,18 +6,21 @@ blob to the host and mark the GPU's copy as the older one (syncedmem.cpp:54 and 
 
 - the GPU's copy is the newer one, as that of a param blob after an update or of a top after Forward_gpu, they change
   nothing (syncedmem.cpp:84);
+- there is none yet, they make one of zeros (:74), as Caffe would;
 - both are equal, they mark the host's as the older one (:147); a later read there copies the same bits again (:54);
-- the host's is the newer one, as that of an accuracy which its layer has just written (accuracy_layer.cu:93), they
-  upload it first (:81), as the next kernel that reads it would.
+- the host's is the newer one, as that of an accuracy which its layer has just written (accuracy_layer.cu:93) or of
+  BatchNorm's count of averages (batch_norm_layer.cu:62), they upload it first (:81), as the next kernel that reads it
+  would.
 
-So no value of a blob changes. (Caffe takes the norm for clip_gradients on the side that is the newer one, blob.cpp:321:
-for a param blob whose gradient a Python layer made on the host, that becomes the GPU.) The address has to be asked for
-every time: a Data layer gives its tops other memory at every iteration (base_data_layer.cu:16; syncedmem.cpp:128).
+So no value of a blob changes. (Caffe takes norms, blob.cpp:321, and subtracts updates, blob.cpp:176, on the side that
+is the newer one: for a param blob whose gradient a Python layer made on the host, that becomes the GPU.) The address
+has to be asked for every time: a Data layer gives its tops other memory at every iteration (base_data_layer.cu:16;
+syncedmem.cpp:128).
 
-Caffe computes on the default stream of the device it was given (common.cpp, Caffe::SetDevice), in the runtime's primary
-context; CuPy uses the same two, so what is launched or copied here comes after what Caffe has launched.
+Caffe launches on the default stream, since none of its kernels names another, in the primary context of the device that
+it was given; CuPy uses the same two, so what is launched or copied here comes after what Caffe has launched.
 
-Nothing of this has run on a GPU; README says what was tried.
+Nothing of this has run on a GPU; README says what was tried, and trial.py tries it at the start of every run on one.
 """
 
 from __future__ import annotations
@@ -50,6 +53,14 @@ class Device(Protocol):
         """Fill `target`, on the host, with what lies at `address`."""
         ...
 
+    def staging(self, nbytes: int) -> npt.NDArray[np.uint8]:
+        """So many bytes on the host, for copies that are looked at once: the next call gives the same ones."""
+        ...
+
+    def settle(self) -> None:
+        """Wait for all that was launched."""
+        ...
+
     def partials(self, starts: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """(pieces, 5): what moments.cu makes of each piece."""
         ...
@@ -62,9 +73,22 @@ class Cuda:
         import cupy  # only tools/setup --cuda installs it
 
         self._cupy = cupy
+        self._number = number
+        self._staging: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
         cupy.cuda.Device(number).use()
         module = cupy.RawModule(path=str(Path(__file__).with_name("_moments.ptx")))
         self._kernel = module.get_function("partials")
+
+    def facts(self) -> dict[str, str]:
+        """What it is, for run.json: other GPUs, drivers and libraries may give other bits."""
+        runtime = self._cupy.cuda.runtime
+        properties = runtime.getDeviceProperties(self._number)
+        return {
+            "name": properties["name"].decode(),
+            "compute_capability": f"{properties['major']}.{properties['minor']}",
+            "driver": str(runtime.driverGetVersion()),
+            "cupy": self._cupy.__version__,
+        }
 
     def address(self, blob: Any, field: str) -> int:
         return int(getattr(blob, f"_gpu_{field}_ptr"))
@@ -72,6 +96,14 @@ class Cuda:
     def copy(self, address: int, target: npt.NDArray[np.uint8]) -> None:
         runtime = self._cupy.cuda.runtime
         runtime.memcpy(target.ctypes.data, address, target.nbytes, runtime.memcpyDeviceToHost)
+
+    def staging(self, nbytes: int) -> npt.NDArray[np.uint8]:
+        if nbytes > self._staging.nbytes:  # page-locked: copied to without the driver's own buffer in between
+            self._staging = np.frombuffer(self._cupy.cuda.alloc_pinned_memory(nbytes), np.uint8)
+        return self._staging[:nbytes]
+
+    def settle(self) -> None:
+        self._cupy.cuda.runtime.streamSynchronize(0)
 
     def partials(self, starts: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         out = self._cupy.empty((len(starts), 5), np.float64)
@@ -98,6 +130,9 @@ class GpuMemory:
         self._device.copy(self._device.address(blob, "data"), values.reshape(-1).view(np.uint8))
         return values
 
+    def settle(self) -> None:
+        self._device.settle()
+
 
 @dataclass(frozen=True)
 class GpuArray:
@@ -119,7 +154,7 @@ class GpuArray:
 
     @property
     def data(self) -> memoryview:
-        copy: npt.NDArray[np.uint8] = np.empty(self.nbytes, np.uint8)
+        copy = self.device.staging(self.nbytes)
         self.copy_into(copy)
         return copy.data
 

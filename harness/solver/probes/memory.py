@@ -40,6 +40,10 @@ class Memory(Protocol):
         """The data of a blob now, on the host: to be read before Caffe goes on."""
         ...
 
+    def settle(self) -> None:
+        """Wait until all that Caffe has begun is done: before a clock is read."""
+        ...
+
 
 class HostMemory:
     """The memory of a net in CPU mode."""
@@ -53,3 +57,6 @@ class HostMemory:
     def look(self, blob: Any) -> Floats:
         data: Floats = blob.data
         return data
+
+    def settle(self) -> None:
+        """On the host, Caffe comes back when it is done."""

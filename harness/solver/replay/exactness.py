@@ -39,7 +39,11 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     if then.get("mode", now["mode"]) != now["mode"]:
         found.append(f"{now['mode']} instead of {then['mode']}")
     elif now["mode"] != "CPU":
-        found.append("a GPU: cuDNN and atomic additions may add in another order each time (nothing was tried on one)")
+        found.append(
+            "a GPU: its random numbers can only be drawn again, and whether its sums repeat their bits was never tried"
+        )
+        if then.get("gpu") != now.get("gpu"):
+            found.append(f"{_card(now)} instead of {_card(then)}")
     return found
 
 
@@ -47,3 +51,8 @@ def other_kernels(then: Mapping[str, Any], now: Mapping[str, Any]) -> str | None
     """OpenBLAS says what it runs on only once it is loaded: `then` and `now` are a snapshot's `blas` and this one's."""
     old, new = (blas.get("core") for blas in (then, now))
     return f"OpenBLAS kernels for {new} instead of {old}" if old and old != new else None
+
+
+def _card(about: Mapping[str, Any]) -> str:
+    gpu = about.get("gpu") or {}
+    return f"{gpu.get('name', 'another GPU')} (driver {gpu.get('driver', '?')}, CuPy {gpu.get('cupy', '?')})"
