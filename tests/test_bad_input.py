@@ -7,6 +7,7 @@ process must survive something, it is started as a user starts it.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -364,6 +365,27 @@ file = open(sys.argv[1], "r+b"); fcntl.lockf(file, fcntl.LOCK_EX, 1, 0); print(1
     case.refused(str(source), "locked by another process", "Wait for that process")
     held.communicate(b"\n")
     case.works()
+
+
+@pytest.mark.parametrize("look", ["check", "check_reader"])
+def test_an_lmdb_that_a_process_of_the_same_number_reads(case: Case, look: str) -> None:
+    """As in two containers, each of which counts its processes from 1."""
+    source = own_data(case)
+    code = f"""import sys
+from pathlib import Path
+from harness.solver.lmdbfile import {look}
+input()
+{look}(Path(sys.argv[1]))
+"""
+    reader = subprocess.Popen(
+        [sys.executable, "-c", code, source], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with (source / "lock.mdb").open("r+b") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX, 1, reader.pid)
+        _, stderr = reader.communicate("\n")
+    assert reader.returncode == 1
+    assert f"{source}: a process in another container reads it" in stderr
+    assert "read-only" in stderr
 
 
 def test_an_lmdb_that_another_process_reads_or_writes_works(case: Case) -> None:

@@ -1,16 +1,19 @@
 """Start the notebook server that the arguments name; visit it without its token, with a wrong one, and with the right.
 
-python tools/visit_notebooks.py .venv/bin/jupyter lab --no-browser
+python tools/visit_notebooks.py jupyter lab --no-browser --ip=127.0.0.1
 """
 
 import http.client
 import json
 import os
+import secrets
 import subprocess
 import sys
 import time
 
 PORT = 8888
+TOKEN = secrets.token_hex()
+PATIENCE = 120  # seconds
 PAGE = "/api/contents/notebooks/post_mortem.ipynb"
 
 
@@ -24,7 +27,10 @@ def visit(token: str | None) -> tuple[int, bytes]:
 
 def wait_for(server: subprocess.Popen[bytes]) -> None:
     """Return once the server answers."""
+    deadline = time.monotonic() + PATIENCE
     while server.poll() is None:
+        if time.monotonic() > deadline:
+            sys.exit(f"the server does not answer in {PATIENCE} s")
         try:
             visit(None)
         except OSError:
@@ -35,10 +41,11 @@ def wait_for(server: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> None:
-    server = subprocess.Popen(sys.argv[1:], env=os.environ | {"JUPYTER_TOKEN": "sesame"})
+    command = [*sys.argv[1:], f"--ServerApp.port={PORT}", "--ServerApp.port_retries=0"]  # or somebody else's is visited
+    server = subprocess.Popen(command, env=os.environ | {"JUPYTER_TOKEN": TOKEN})
     try:
         wait_for(server)
-        (stranger, _), (guess, _), (code, body) = (visit(token) for token in (None, "guess", "sesame"))
+        (stranger, _), (guess, _), (code, body) = (visit(token) for token in (None, "guess", TOKEN))
     finally:
         server.terminate()
         server.wait()

@@ -29,6 +29,7 @@ from harness.recording.ring import Kind, Payload, Request, Ring
 from harness.recording.writer import Writer
 from harness.solver.build import build, nets_of
 from harness.solver.job import Job
+from harness.solver.lmdbfile import check_reader
 from harness.solver.observer import Observer
 from harness.solver.probes.gpu import Cuda, GpuMemory
 from harness.solver.probes.memory import HostMemory
@@ -117,6 +118,8 @@ class Host:
         """Train until the end, or until asked to stop; the last message says how it ended."""
         job, param = self.job, self.param
         np.seterr(all="ignore")  # losses overflow as Caffe's own do
+        for source in {layer.data_param.source for net in self.nets for layer in net.layer if layer.type == "Data"}:
+            check_reader(Path(source))
         readable = job.gpu is None and generator.readable()
         solver, start = build(job, param, self.nets, self.note)
         smoothed = SmoothedLoss(param.average_loss, solver.iter)

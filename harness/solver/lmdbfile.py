@@ -108,6 +108,8 @@ def check(source: Path) -> int:
         with lmdb.open(str(source), readonly=True, lock=True, max_readers=126) as environment:
             entries = int(environment.stat()["entries"])
             pages = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    except lmdb.LockError:
+        raise _same_pid(source) from None
     except lmdb.Error as error:
         raise BadInput(f"damaged, or not an LMDB ({error})", file=source, remedy=_REMEDY) from None
     if not entries:
@@ -117,6 +119,33 @@ def check(source: Path) -> int:
             f"cut short: data.mdb has {data.stat().st_size:,} bytes and needs {pages:,}", file=source, remedy=_REMEDY
         )
     return entries
+
+
+def check_reader(source: Path) -> None:
+    """This process can read the LMDB `source`, where it says by a lock on the byte of its own id that it lives.
+
+    Containers count processes from 1, each for itself: one in another container may have locked that byte
+    (mdb_reader_pid in LMDB's mdb.c), and Caffe would abort.
+
+    Raises:
+        BadInput: it has.
+    """
+    lock = source / "lock.mdb"
+    if not os.access(lock, os.W_OK):  # not there yet, or LMDB reads without a lock
+        return
+    with lock.open("r+b") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, os.getpid())
+        except OSError:
+            raise _same_pid(source) from None
+
+
+def _same_pid(source: Path) -> BadInput:
+    return BadInput(
+        f"a process in another container reads it, whose number is {os.getpid()}, too: LMDB cannot tell the two apart",
+        file=source,
+        remedy="Mount it read-only (docker run -v DATA:/work/DATA:ro), in both; LMDB then needs no locks",
+    )
 
 
 def _fingerprint(sample: str, keys: npt.NDArray[np.bytes_], labels: npt.NDArray[np.int32]) -> str:

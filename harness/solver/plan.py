@@ -19,6 +19,7 @@ from harness.recording.errors import BadInput
 from harness.recording.layout import CAPTURES, Head
 from harness.recording.window import Window, clip, merge, parse_watch
 from harness.solver import checks, device
+from harness.solver.cores import cores
 from harness.solver.problem import Problem, text_of, type_of
 from harness.solver.prototxt.messages import parse_text, pb
 from harness.solver.prototxt.netfile import heads, relus
@@ -318,4 +319,4 @@ def _blas_threads(about: Mapping[str, Any] | None) -> int:
     for name in ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"):
         if os.environ.get(name, "").isdigit() and int(os.environ[name]) > 0:
             return int(os.environ[name])
-    return len(os.sched_getaffinity(0))
+    return cores()

@@ -72,6 +72,9 @@ def conda() -> System:
             f"-DCMAKE_PREFIX_PATH={prefix}",
             "-DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF",
             "-DCMAKE_FIND_USE_SYSTEM_ENVIRONMENT_PATH=OFF",
+            # Caffe's FindOpenBLAS names places of its own.
+            f"-DOpenBLAS_INCLUDE_DIR={prefix}/include",
+            f"-DOpenBLAS_LIB={prefix}/lib/libopenblas.so",
         ),
         directories=(prefix / "lib",),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import cv2
 from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.recording.errors import BadInput
+from harness.solver.cores import cores
 from imageset.record import UNKNOWN_TO_CAFFE, Form
 
 DESCRIPTION = """
@@ -149,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--duplicates", choices=("drop", "keep"), default="drop", help=copies)
     add("--strict", action="store_true", help="images that are left out, or in two classes, are an error (exit 2)")
     add("--force", action="store_true", help="replace what OUT holds of an earlier call")
-    add("--workers", type=int, default=len(os.sched_getaffinity(0)), metavar="N",
+    add("--workers", type=int, default=cores(), metavar="N",
         help="processes that read images (default: one a core, %(default)s here)")  # fmt: skip
     lists = parser.add_argument_group("lists instead of a folder")
     lists.add_argument("--list", type=Path, metavar="FILE", help="train images: a path, a space, a label a line")
