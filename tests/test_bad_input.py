@@ -489,7 +489,7 @@ def test_a_label_outside_the_classes(case: Case, wrong: int, said: str) -> None:
 
 
 def test_a_wrong_label_in_a_large_lmdb_made_anew(case: Case) -> None:
-    """The fingerprint is of a sample of its pages; a correction elsewhere must be seen all the same."""
+    """What was read is known by a sample of its pages; a correction elsewhere must be seen all the same."""
     images, labels = digits(40, 3)
     images = np.repeat(np.tile(images, (50, 1, 1, 1)), 6, axis=1).repeat(4, axis=2)  # 2000 of 3.4 kB: 2000 pages
     labels = np.tile(labels, 50)

@@ -163,7 +163,7 @@ def test_a_list_gives_the_same_lmdb(mixed: Path, tmp_path: Path, options: str) -
 
 def test_the_first_run_needs_no_scan(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert main([str(photos), str(tmp_path / "out")]) == 0
-    monkeypatch.setattr("harness.solver.lmdbfile._scan_apart", None)
+    monkeypatch.setattr("harness.solver.lmdbfile.scan_apart", None)
     assert len(open_records(tmp_path / "out/train_lmdb")) == 27
 
 

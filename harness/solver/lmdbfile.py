@@ -1,7 +1,7 @@
 """What the harness needs to know of an LMDB that a Data layer reads: its fingerprint, its keys, its labels.
 
-Keys and labels are read once, in a process of their own (a damaged LMDB can kill its reader), and kept in the user's
-cache under the fingerprint.
+All records are read once, in a process of its own (a damaged LMDB can kill its reader); what is known of them then is
+kept in the user's cache.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from harness.solver.prototxt.messages import pb
 
 Progress = Callable[[int, int], None]  # records read, records in all
 
+_PATIENCE = 2  # seconds: to open an LMDB takes milliseconds
 _REMEDY = "Make it anew (convert_imageset writes one), or correct `source`"
 
 
@@ -38,8 +40,8 @@ class Records:
     """All records of a data layer's source: those of an LMDB by key, the order in which Caffe reads them, or the lines
     of a list of images (listfile.py), whose keys are the paths.
 
-    `keys` are byte strings (n,), `labels` int32 (n,). `fingerprint` covers all keys
-    and labels, and a sample of the pages of an LMDB.
+    `keys` are byte strings (n,), `labels` int32 (n,). The `fingerprint` of an LMDB is a hash of all its records,
+    wherever they lie in the file.
     """
 
     source: Path
@@ -51,23 +53,39 @@ class Records:
         return len(self.keys)
 
 
-def open_records(source: Path, progress: Progress = lambda done, total: None) -> Records:
-    """Check the LMDB `source` and read its keys and labels, from the cache where they were read before.
+@dataclass(frozen=True)
+class Scanned:
+    """What reading all records of an LMDB has told of them."""
+
+    digest: str
+    keys: npt.NDArray[np.bytes_]
+    labels: npt.NDArray[np.int32]
+
+
+Scan = Callable[[Path, Progress], Scanned]
+
+
+def open_records(source: Path, progress: Progress = lambda done, total: None, scan: Scan | None = None) -> Records:
+    """Check the LMDB `source` and read its records (with `scan_apart`, by default), if they were not read before.
 
     Raises:
         BadInput: missing, empty, locked, damaged; a record that is no Datum.
     """
     entries = check(source)
-    sample = sample_of(source, entries)
     # an LMDB that was made anew with some labels corrected may look the same in a sample
     changed = (source / "data.mdb").stat().st_mtime_ns
-    cached = _cache() / f"{sample}-{changed:x}.npz"
+    cached = _cache() / f"{_sample_of(source, entries)}-{changed:x}.npz"
     try:
         with np.load(cached) as arrays:
-            keys, labels = arrays["keys"], arrays["labels"]
-    except (OSError, ValueError, KeyError, BadZipFile):  # not there, or damaged
-        keys, labels = _scan_apart(source, cached, entries, progress)
-    return Records(source, _fingerprint(sample, keys, labels), keys, labels)
+            scanned = Scanned(str(arrays["digest"]), arrays["keys"], arrays["labels"])
+    except (OSError, ValueError, KeyError, BadZipFile):  # not there, or damaged, or of an older harness
+        scanned = (scan or scan_apart)(source, progress)
+        if len(scanned.keys) != entries:
+            problem = f"damaged: {len(scanned.keys):,} of {entries:,} records can be read"
+            raise BadInput(problem, file=source, remedy=_REMEDY) from None
+        with suppress(OSError):  # a full or vanished cache only costs the next run a scan
+            _keep(cached, scanned)
+    return Records(source, scanned.digest, scanned.keys, scanned.labels)
 
 
 def check(source: Path) -> int:
@@ -94,16 +112,12 @@ def check(source: Path) -> int:
             file=source,
             remedy="Give yourself write access to it, or copy the LMDB to a place where you have it",
         )
-    if lock.exists() and not read_only:
-        with lock.open("r+b") as held:
-            try:  # byte 0 is locked while the environment is being set up (mdb_env_excl_lock); others are readers' pids
-                fcntl.lockf(held, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, 0)
-            except OSError:
-                raise BadInput(
-                    "locked by another process, which is opening or converting it",
-                    file=source,
-                    remedy="Wait for that process, or end it",
-                ) from None
+    if lock.exists() and not read_only and not _can_be_opened(lock):
+        raise BadInput(
+            "locked by another process, which is opening or converting it",
+            file=source,
+            remedy="Wait for that process, or end it",
+        )
     try:
         with lmdb.open(str(source), readonly=True, lock=True, max_readers=126) as environment:
             entries = int(environment.stat()["entries"])
@@ -119,6 +133,21 @@ def check(source: Path) -> int:
             f"cut short: data.mdb has {data.stat().st_size:,} bytes and needs {pages:,}", file=source, remedy=_REMEDY
         )
     return entries
+
+
+def _can_be_opened(lock: Path) -> bool:
+    """Byte 0 is locked while somebody sets the environment up (mdb_env_excl_lock); others are readers' pids."""
+    deadline = time.monotonic() + _PATIENCE
+    with lock.open("r+b") as held:
+        while True:
+            try:
+                fcntl.lockf(held, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, 0)
+            except OSError:
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(0.01)
+            else:
+                return True
 
 
 def check_reader(source: Path) -> None:
@@ -148,14 +177,7 @@ def _same_pid(source: Path) -> BadInput:
     )
 
 
-def _fingerprint(sample: str, keys: npt.NDArray[np.bytes_], labels: npt.NDArray[np.int32]) -> str:
-    digest = xxhash.xxh3_128(sample.encode())
-    digest.update(keys.data.cast("B"))  # not a copy: there may be ten million
-    digest.update(labels.data.cast("B"))
-    return str(digest.hexdigest())
-
-
-def sample_of(source: Path, entries: int) -> str:
+def _sample_of(source: Path, entries: int) -> str:
     """A hash of the number of records and of 512 pages spread over the file, without reading it all."""
     digest = xxhash.xxh3_128()
     path = source / "data.mdb"
@@ -178,12 +200,15 @@ def _cache() -> Path:
     return cache / "records"
 
 
-def _scan_apart(
-    source: Path, target: Path, entries: int, progress: Progress
-) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int32]]:
+def scan_apart(source: Path, progress: Progress) -> Scanned:
+    """Read all records in another process, which a damaged LMDB may kill.
+
+    Raises:
+        BadInput: it did, or a record cannot be read.
+    """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_scan, args=(str(source), entries, str(target), sender), daemon=True)
+    child = context.Process(target=_scan, args=(source, sender), daemon=True)
     resource_tracker.ensure_running()  # which, started later, would undo the next line
     old = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # the child inherits it: Ctrl-C is for its parent
     try:
@@ -192,57 +217,60 @@ def _scan_apart(
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
     sender.close()
     try:
-        while isinstance(done := receiver.recv(), int):
-            progress(done, entries)
+        while isinstance(said := receiver.recv(), tuple):
+            progress(*said)
     except EOFError:
-        done = "damaged: reading it killed the reading process"
+        said = "damaged: reading it killed the reading process"
     child.join()
-    if isinstance(done, str):
-        raise BadInput(done, file=source, remedy=_REMEDY)
-    keys, labels = done
-    return keys, labels
+    if isinstance(said, str):
+        raise BadInput(said, file=source, remedy=_REMEDY)
+    scanned: Scanned = said
+    return scanned
 
 
-def _scan(source: str, entries: int, target: str, sender: Connection) -> None:
+def _scan(source: Path, sender: Connection) -> None:
     try:
-        keys, labels = _read(source, sender)
-        if len(keys) != entries:
-            raise ValueError(f"damaged: {len(keys):,} of {entries:,} records can be read")
+        sender.send(scan_here(source, lambda *progress: sender.send(progress)))
     except lmdb.Error as error:
         sender.send(f"damaged ({error})")
-        return
     except ValueError as error:
         sender.send(str(error))
-        return
-    with suppress(OSError):  # a full or vanished cache only costs the next run a scan
-        _keep(Path(target), keys, labels)
-    sender.send((keys, labels))
 
 
-def _keep(path: Path, keys: npt.NDArray[np.bytes_], labels: npt.NDArray[np.int32]) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        with part.open("wb") as file:
-            np.savez(file, keys=keys, labels=labels)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+def scan_here(source: Path, progress: Progress) -> Scanned:
+    """Read all records in this process, of an LMDB that can be trusted.
 
-
-def _read(source: str, sender: Connection) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int32]]:
+    Raises:
+        lmdb.Error: it cannot.
+        ValueError: a record is no Datum.
+    """
     keys: list[bytes] = []
     labels: list[int] = []
     datum: Any = pb.Datum()
-    with lmdb.open(source, readonly=True, lock=True) as environment, environment.begin() as transaction:
+    digest = xxhash.xxh3_128()
+    with lmdb.open(str(source), readonly=True, lock=True) as environment, environment.begin() as transaction:
+        entries = int(environment.stat()["entries"])
         for key, value in transaction.cursor():
             try:
                 datum.ParseFromString(value)
             except Exception:  # protobuf's DecodeError; the C implementation has others
                 raise ValueError(f"damaged: the record {key!r} is not a Datum ({len(value)} bytes)") from None
-            keys.append(bytes(key))
+            keys.append(key)
             labels.append(datum.label)
+            digest.update(b"%d %d %b" % (len(key), len(value), key))
+            digest.update(value)
             if len(keys) % 1000 == 0:
-                sender.send(len(keys))
-    return np.array(keys), np.array(labels, np.int32)
+                progress(len(keys), entries)
+    return Scanned(digest.hexdigest(), np.array(keys), np.array(labels, np.int32))
+
+
+def _keep(path: Path, scanned: Scanned) -> None:
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        with part.open("wb") as file:
+            np.savez(file, digest=scanned.digest, keys=scanned.keys, labels=scanned.labels)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
