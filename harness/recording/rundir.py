@@ -16,6 +16,7 @@ from harness.recording.repair import writing
 from harness.recording.writer import RESERVE
 
 _REMEDY = "Give another --out, or leave it out for a new directory under runs/"
+_MAY_NOT = f"{_REMEDY}, of a directory where user {os.getuid()} may write (in a container: one that is mounted there)"
 
 
 def create(path: Path) -> bool:
@@ -29,9 +30,10 @@ def create(path: Path) -> bool:
         path.mkdir(parents=True, exist_ok=True)
         _check_empty(path)
     except OSError as error:
-        raise BadInput(f"cannot be made ({error.strerror})", field="--out", value=path, remedy=_REMEDY) from None
+        remedy = _MAY_NOT if isinstance(error, PermissionError) else _REMEDY
+        raise BadInput(f"cannot be made ({error.strerror})", field="--out", value=path, remedy=remedy) from None
     if not os.access(path, os.W_OK | os.X_OK):
-        raise BadInput("cannot be written", field="--out", value=path, remedy=_REMEDY)
+        raise BadInput("cannot be written", field="--out", value=path, remedy=_MAY_NOT)
     free = shutil.disk_usage(path).free
     if free < RESERVE:
         if made:
