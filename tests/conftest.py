@@ -102,7 +102,9 @@ LONGEST = (
     "test_readlog_command.py",
     "test_many_resumes.py",
     "test_predictions.py",
+    "test_make_lmdb_work.py",
     "test_make_lmdb.py",
+    "test_make_lmdb_images.py",
     "test_full_size.py",
     "test_tensorboard.py",
 )

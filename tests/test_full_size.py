@@ -202,6 +202,65 @@ def test_vgg16s_schedule_is_the_askers() -> None:
     assert solver.net == "prototxt/vgg16_280/train_val.prototxt"
 
 
+def test_the_rest_of_vgg16s_solver_is_the_papers_or_the_askers_for_googlenet() -> None:
+    """As the table in prototxt/vgg16_280/README.md says, and no other field."""
+    ours = message(VGG16 / "solver.prototxt", pb.SolverParameter)
+    wanted = message(GOOGLENET / "quick_solver.prototxt", pb.SolverParameter)  # base_lr, momentum, tests, display, …
+    wanted.ClearField("power")
+    wanted.MergeFrom(
+        pb.SolverParameter(
+            net="prototxt/vgg16_280/train_val.prototxt",
+            snapshot_prefix="prototxt/vgg16_280/vgg16_280",
+            lr_policy="step",
+            stepsize=20000,
+            max_iter=80000,
+            gamma=0.1,
+            momentum=0.9,
+            weight_decay=0.0005,
+        )
+    )
+    assert ours == wanted
+    assert (ours.base_lr, ours.test_iter, ours.test_interval) == (pytest.approx(0.001), [1000], 4000)
+    table = (VGG16 / "README.md").read_text()
+    for field in ("gamma: 0.1", "momentum: 0.9", "weight_decay: 0.0005", "base_lr: 0.001"):
+        assert f"`{field}`" in table
+        assert f"{field}\n" in (VGG16 / "solver.prototxt").read_text()
+
+
+def test_what_vgg16_learns_from_and_by() -> None:
+    net = net_of(VGG16)
+    train, test = net.layer[:2]
+    for layer, phase, split in ((train, pb.TRAIN, "train"), (test, pb.TEST, "test")):
+        assert (layer.type, list(layer.top)) == ("Data", ["data", "label"])
+        assert list(layer.include) == [pb.NetStateRule(phase=phase)]
+        assert layer.data_param == pb.DataParameter(
+            source=f"prototxt/googlenet280/data/{split}_lmdb", batch_size=32, backend=pb.DataParameter.LMDB
+        )
+        assert layer.transform_param == pb.TransformationParameter(
+            mirror=phase == pb.TRAIN, crop_size=224, mean_value=[103.939, 116.779, 123.68]
+        )
+    for name, layer in trained(net).items():
+        param = layer.convolution_param if layer.type == "Convolution" else layer.inner_product_param
+        assert param.weight_filler == pb.FillerParameter(type="xavier"), name
+        assert param.bias_filler == pb.FillerParameter(type="constant", value=0), name
+        rates = (10, 20) if name == "fc8_280" else (1, 2)
+        assert [(p.lr_mult, p.decay_mult) for p in layer.param] == list(zip(rates, (1, 0), strict=True)), name
+    ends = [layer for layer in net.layer if "label" in layer.bottom]
+    assert [(layer.name, layer.type, list(layer.bottom)) for layer in ends] == [
+        ("loss", "SoftmaxWithLoss", ["fc8_280", "label"]),
+        ("top-1", "Accuracy", ["fc8_280", "label"]),
+        ("top-5", "Accuracy", ["fc8_280", "label"]),
+    ]
+    loss, *accuracies = ends
+    assert not loss.loss_weight  # 1
+    assert not loss.include  # in training and tests
+    assert loss.loss_param == pb.LossParameter()
+    assert [layer.accuracy_param.top_k for layer in accuracies] == [1, 5]
+    assert all(list(layer.include) == [pb.NetStateRule(phase=pb.TEST)] for layer in accuracies)
+    kinds = {"Data", "Convolution", "ReLU", "Pooling", "InnerProduct", "Dropout", "SoftmaxWithLoss", "Accuracy"}
+    assert {layer.type for layer in net.layer} == kinds
+
+
 # ---- images ----------------------------------------------------------------------------------------------------------
 
 

@@ -87,7 +87,7 @@ def photos(tmp_path: Path) -> Path:
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Images of many kinds, and `list.txt` with Windows' line ends, spaces and labels in no order."""
     home = tmp_path_factory.mktemp("mixed")
-    kinds = ("jpg", "png", "bmp", "JPEG", "tif", "webp")
+    kinds = ("jpg", "png", "bmp", "JPEG", "tif")
     names = [f"a b/{n}.{kind}" for kind in kinds for n in range(3)]
     write_photos(home, names)
     grey = cv2.imread(str(home / "a b/0.jpg"), cv2.IMREAD_GRAYSCALE)
@@ -129,19 +129,6 @@ def test_records_are_convert_imagesets(mixed: Path, tmp_path: Path, options: str
         ours = {image.key: image.record for images, _ in workers.convert(numbered, False) for image in images}
     assert ours == theirs
     assert len(ours) == len(lines)
-
-
-def test_webp_is_encoded_into_the_same_pixels(mixed: Path, tmp_path: Path) -> None:
-    theirs = convert_imageset(mixed, mixed / "list.txt", tmp_path / "theirs", "--encode_type=webp")
-    assert main([*_list_of(mixed), "--encode_type=webp", "--duplicates=keep", str(tmp_path / "ours")]) == 0
-    ours = records(tmp_path / "ours/train_lmdb")
-    assert list(ours) == list(theirs)
-    for mine, its in zip(ours.values(), theirs.values(), strict=True):
-        decoded = [
-            cv2.imdecode(np.frombuffer(pb.Datum.FromString(record).data, np.uint8), cv2.IMREAD_COLOR)
-            for record in (mine, its)
-        ]
-        assert np.array_equal(*decoded)
 
 
 def _list_of(home: Path) -> list[str]:
@@ -189,7 +176,7 @@ def test_bad_images_are_left_out_and_listed(photos: Path, tmp_path: Path) -> Non
     spoiled[len(jpeg) // 2 : len(jpeg) // 2 + 40] = bytes(range(100, 140))
     planted = {
         "cat/half.jpg": (jpeg[: len(jpeg) // 2], "truncated"),
-        "cat/no end.jpg": (jpeg[:-2], "truncated"),
+        "cat/no end.jpg": (jpeg[:-2], "damaged?"),
         "cat/half.png": (png[: len(png) // 2], "damaged"),
         "cat/zero.jpg": (b"", "empty"),
         "eel/Thumbs.db": (b"\xd0\xcf\x11\xe0 no image", "not an image"),
@@ -229,7 +216,7 @@ def test_bad_images_are_left_out_and_listed(photos: Path, tmp_path: Path) -> Non
     text = (out / "report.txt").read_text()
     assert all(path in text for path in {problem["path"] for problem in report["problems"]})
     assert (
-        "2 truncated, 1 damaged, 1 empty, 2 not an image, 2 not for Caffe, 1 no such file, 1 duplicate" in done.stdout
+        "1 truncated, 1 damaged, 1 empty, 2 not an image, 2 not for Caffe, 1 no such file, 1 duplicate" in done.stdout
     )
     assert (out / "classes.txt").read_text() == "0 big dog\n1 cat\n2 eel\n"
 
@@ -242,7 +229,6 @@ def test_bad_images_are_left_out_and_listed(photos: Path, tmp_path: Path) -> Non
         more = {key.decode()[9:] for key in theirs.keys() - ours.keys()}
         assert {other.get(path, path) for path in more} <= {
             "cat/half.jpg",
-            "cat/no end.jpg",
             "eel/sub/copy of 3.jpg",
         }
         assert len(ours) == report["sets"][name == "test"]["tally"]["records"]
@@ -285,7 +271,7 @@ def test_encoded_images_of_another_form_are_told(mixed: Path, tmp_path: Path) ->
     problems = {problem["path"]: problem["kind"] for problem in report_of(tmp_path / "out")["problems"]}
     wanted = dict.fromkeys(("grey.jpg", "grey.png", "alpha.png", "deep.png"), "another form") | {"turned.jpg": "turned"}
     assert problems == wanted | {"really a png.jpg": "mislabelled?"}
-    assert "5 images need transform_param { force_encoded_color: true }" in done.stdout
+    assert "5 images need transform_param { force_color: true }" in done.stdout
     assert "images differ in size: the net needs a crop_size of at most 3" in done.stdout
     assert not (tmp_path / "out/mean.binaryproto").exists()
 
@@ -410,7 +396,7 @@ def test_a_full_disk_stops_it_until_there_is_room(long_list: Path, tmp_path: Pat
     out = tmp_path / "out"
     done = command("prlimit", f"--fsize={3 << 20}", TOOL, *_list_of(long_list), *LONG, out)
     assert done.code == 1
-    assert "images of train are done: make room, and run again to go on from there" in done.stderr
+    assert re.search(r"1,0\d\d images are done: run again to go on from there", done.stderr)
     assert not out.exists()
     done = command(TOOL, *_list_of(long_list), *LONG, out)
     assert done.code == 0, done.stderr
@@ -508,6 +494,7 @@ def test_gflags_spellings() -> None:
         ("p o --test-share 1", "--test-share 1.0: not a share"),
         ("p o --workers 0", "--workers 0: no workers"),
         ("p o --encode_type gif", "--encode-type gif: Caffe cannot decode such images"),
+        ("p o --encode_type webp", "--encode-type webp: Caffe cannot decode such images"),
         ("o --list l --test-list m --test-share 0.2", "--test-share 0.2: nothing needs to be held out"),
     ],
 )
@@ -577,4 +564,4 @@ def test_a_disk_that_is_too_small(photos: Path, tmp_path: Path, monkeypatch: pyt
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr("imageset.making.shutil.disk_usage", lambda _: usage)
     assert main([str(photos), str(tmp_path / "out")]) == 2
-    assert "needs about 0.0 GB of disk, and 0.0 GB are free" in capsys.readouterr().err
+    assert re.search(r"needs about \d+\.\d kB of disk, and \d\.\d kB are free", capsys.readouterr().err)

@@ -1,9 +1,10 @@
-"""How fast tools/make_lmdb is, against Caffe's own convert_imageset: the same photographs, resized, the same records.
+"""How fast tools/make_lmdb is, against Caffe's own convert_imageset: the same images, the same records.
 
-    python tools/benches/bench_make_lmdb.py [--images N] [--pairs N]
+    python tools/benches/bench_make_lmdb.py [--share X] [--pairs N]
 
-The images are made up: JPEGs of 500×375, as ImageNet's are, with noise in them, resized to 256×256. make_lmdb also
-looks for copies, sums up the mean, reads the LMDB back for its fingerprint and writes its report.
+The images are made up, with noise in them: JPEGs of 500×375, as ImageNet's are, resized to 256×256; JPEGs of 256×256,
+stored as pixels and as they are; and PNGs of 32×32, where starting takes longer than an image. make_lmdb also looks for
+copies, sums up the mean, reads the LMDB back for its fingerprint and writes its report.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -26,23 +28,45 @@ import numpy as np
 from bench_rows import Effort, Row, median
 
 ROOT = Path(__file__).resolve().parents[2]
-IMAGES = 3000
 CLASSES = 20
-HEIGHT, WIDTH = 375, 500
-RESIZED = ("--resize_height=256", "--resize_width=256")
 
 
-def write_photos(home: Path, count: int) -> Path:
-    """A list of `count` JPEGs, all different, in a folder for each class."""
+@dataclass(frozen=True)
+class Case:
+    """`images` of a kind, and what is made of them."""
+
+    name: str
+    what: str
+    images: int
+    height: int
+    width: int
+    kind: str
+    options: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{'JPEG' if self.kind == 'jpg' else 'PNG'}s {self.width}×{self.height} {self.what}"
+
+
+CASES = (
+    Case("photos", "→ 256×256", 3000, 375, 500, "jpg", ("--resize_height=256", "--resize_width=256")),
+    Case("pixels", "→ pixels", 3000, 256, 256, "jpg"),
+    Case("encoded", "→ as they are", 3000, 256, 256, "jpg", ("--encoded",)),
+    Case("small", "→ pixels", 20_000, 32, 32, "png"),
+)
+
+
+def write_images(home: Path, case: Case, count: int) -> Path:
+    """A list of `count` images, all different, in a folder for each class."""
     random = np.random.default_rng(1)
     for label in range(CLASSES):
         (home / f"photos/{label}").mkdir(parents=True)
     lines = []
+    size = case.width, case.height
     for number in range(count):
-        coarse = cv2.resize(random.integers(0, 256, (12, 16, 3)).astype(np.uint8), (WIDTH, HEIGHT))
-        grain = cv2.resize(random.integers(0, 40, (HEIGHT // 2, WIDTH // 2, 3)).astype(np.uint8), (WIDTH, HEIGHT))
-        path = f"{number % CLASSES}/{number}.jpg"
-        cv2.imwrite(str(home / "photos" / path), cv2.add(coarse, grain))
+        coarse = cv2.resize(random.integers(0, 256, (12, 16, 3)).astype(np.uint8), size)
+        half = random.integers(0, 40, (case.height // 2, case.width // 2, 3)).astype(np.uint8)
+        path = f"{number % CLASSES}/{number}.{case.kind}"
+        cv2.imwrite(str(home / "photos" / path), cv2.add(coarse, cv2.resize(half, size)))
         lines.append(f"{path} {number % CLASSES}\n")
     (home / "list.txt").write_text("".join(lines))
     return home / "list.txt"
@@ -66,13 +90,15 @@ def _used() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def pair(home: Path, listed: Path, ours_first: bool) -> tuple[tuple[float, float], tuple[float, float]]:
+def pair(
+    home: Path, listed: Path, options: tuple[str, ...], ours_first: bool
+) -> tuple[tuple[float, float], tuple[float, float]]:
     """What make_lmdb took and what convert_imageset, one after the other, for the same records."""
     ours, theirs = home / "ours", home / "theirs"
     photos = f"{home / 'photos'}/"
     commands: dict[Path, list[object]] = {
-        ours: [ROOT / "tools/make_lmdb", "--list", listed, "--root", photos, "--test-share=0", *RESIZED, ours],
-        theirs: [Path(sys.executable).with_name("convert_imageset"), *RESIZED, photos, listed, theirs],
+        ours: [ROOT / "tools/make_lmdb", "--list", listed, "--root", photos, "--test-share=0", *options, ours],
+        theirs: [Path(sys.executable).with_name("convert_imageset"), *options, photos, listed, theirs],
     }
     seconds = {place: took(commands[place], home) for place in ((ours, theirs) if ours_first else (theirs, ours))}
     with (
@@ -88,30 +114,34 @@ def pair(home: Path, listed: Path, ours_first: bool) -> tuple[tuple[float, float
     return seconds[ours], seconds[theirs]
 
 
-def rows(name: str, home: Path, effort: Effort, images: int | None = None) -> Iterator[Row]:
-    count = images or (IMAGES // 5 if effort.quick else IMAGES)
-    listed = write_photos(home, count)
-    pair(home, listed, True)  # both find the images in the page cache
-    pairs = [pair(home, listed, bool(n % 2)) for n in range(effort.of(5))]
-    low, ratio, high = median([theirs / ours for (ours, _), (theirs, _) in pairs])
-    (mine, my_cpu), (its, its_cpu) = np.median(pairs, axis=0).tolist()
-    detail = (
-        f"{count / mine:,.0f} images/s, convert_imageset {count / its:,.0f}; {count:,} JPEGs {WIDTH}×{HEIGHT} "
-        f"→ 256×256, {len(pairs)} pairs; {len(os.sched_getaffinity(0))} workers; "
-        f"CPU time ×{my_cpu / its_cpu:.2f}"
-    )
-    what = "as fast as convert_imageset"
-    yield Row(name, what, ratio, "×", 1, False, low, high, detail, {"images": count, "pairs": pairs})
+def rows(name: str, home: Path, effort: Effort, share: float = 1) -> Iterator[Row]:
+    for case in CASES:
+        count = int(case.images * (share / 5 if effort.quick else share))
+        place = home / case.name
+        place.mkdir()
+        listed = write_images(place, case, count)
+        pair(place, listed, case.options, True)  # both find the images in the page cache
+        pairs = [pair(place, listed, case.options, bool(n % 2)) for n in range(effort.of(5))]
+        shutil.rmtree(place)
+        low, ratio, high = median([theirs / ours for (ours, _), (theirs, _) in pairs])
+        (mine, my_cpu), (its, its_cpu) = np.median(pairs, axis=0).tolist()
+        detail = (
+            f"{count / mine:,.0f} images/s, convert_imageset {count / its:,.0f}; {count:,} {case}, {len(pairs)} pairs; "
+            f"{len(os.sched_getaffinity(0))} workers; CPU time ×{my_cpu / its_cpu:.2f}"
+        )
+        raw = {"images": count, "pairs": pairs}
+        what = f"{case.name}: as fast as convert_imageset"
+        yield Row(name, what, ratio, "×", 1, False, low, high, detail, raw)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=IMAGES, metavar="N", help="default: %(default)s")
+    parser.add_argument("--share", type=float, default=1, metavar="X", help="of the images (default: all)")
     parser.add_argument("--pairs", type=int, metavar="N", help="how often both are run (default: 5)")
     args = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="bench-make-lmdb-") as home:
-        for row in rows("make_lmdb", Path(home), Effort(args.pairs), args.images):
-            print(f"{row.name}: {row.what}: {row.value:.2f} {row.unit} ({row.detail})")
+        for row in rows("make_lmdb", Path(home), Effort(args.pairs), args.share):
+            print(f"{row.name}: {row.what}: {row.value:.2f} {row.unit} ({row.detail})", flush=True)
     return 0
 
 

@@ -53,7 +53,7 @@ def of_folder(folder: Path) -> Images:
             file=folder,
             remedy="Give a folder with a folder of images for each class",
         ) from None
-    classes = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(b".")]
+    classes = [entry.name for entry in entries if _is_folder(entry) and not entry.name.startswith(b".")]
     if len(classes) < 2:
         inner = printable(classes[0]) if classes else ""
         what = f"only one class ({inner}), of which there is nothing to learn" if classes else "no class folders in it"
@@ -62,42 +62,80 @@ def of_folder(folder: Path) -> Images:
             what, file=folder, remedy=f"{remedy}A folder of images for each class is wanted: {folder}/CLASS/IMAGE.jpg"
         )
     problems = [
-        Problem(printable(entry.name), -1, "no class", "a hidden folder" if entry.is_dir() else "in no class folder")
+        Problem(printable(entry.name), -1, "no class", "a hidden folder" if _is_folder(entry) else "in no class folder")
         for entry in entries
         if entry.name not in classes
     ]
     paths: list[bytes] = []
     counts = []
     for name in classes:
+        if _breaks(name):
+            raise BadInput(
+                "a class folder whose name has a line break: its images cannot be listed",
+                file=f"{folder}/{printable(name)!r}", remedy="Give it another name",
+            )  # fmt: skip
+        found = len(problems)
         inside = sorted(_files(os.fsencode(folder), name, problems))
         if not inside:
-            raise BadInput(
-                "a class folder without a file", file=folder / os.fsdecode(name),
-                remedy="Put its images there, or remove it: as a class it would take a label and never occur",
-            )  # fmt: skip
+            raise _no_class(folder, name, problems[found:])
         paths += inside
         counts.append(len(inside))
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), counts)
     return _checked(Images(paths, labels, dict(enumerate(map(printable, classes))), problems), folder)
 
 
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to where one may not look
+        return False
+
+
+def _breaks(path: bytes) -> bool:
+    return b"\n" in path or b"\r" in path
+
+
+def _no_class(folder: Path, name: bytes, problems: list[Problem]) -> BadInput:
+    unreadable = next((problem for problem in problems if problem.kind == "unreadable"), None)
+    if unreadable is not None:
+        return BadInput(
+            f"cannot be read ({unreadable.why.rpartition(': ')[2]})", file=f"{folder}/{unreadable.path}",
+            remedy="No other file is in this class: make it readable (chmod -R u+rX), or remove it",
+        )  # fmt: skip
+    others = f" but {problems[0].path}: {problems[0].why}" if problems else ""
+    return BadInput(
+        f"a class folder without a file{others}", file=f"{folder}/{printable(name)}",
+        remedy="Put its images there, or remove it: as a class it would take a label and never occur",
+    )  # fmt: skip
+
+
 def _files(root: bytes, name: bytes, problems: list[Problem]) -> Iterator[bytes]:
     """Paths, relative to `root`, of the files in its folder `name` and the folders in that."""
-    for where, folders, files in os.walk(os.path.join(root, name)):  # noqa: PTH118  # bytes
+
+    def unread(error: OSError) -> None:
+        where = printable(os.path.relpath(error.filename, root))
+        problems.append(Problem(where, -1, "unreadable", f"a folder: {error.strerror}"))
+
+    for where, folders, files in os.walk(os.path.join(root, name), onerror=unread):  # noqa: PTH118  # bytes
         inner = os.path.relpath(where, root)
         for file in files:
             path = os.path.join(inner, file)  # noqa: PTH118
-            if b"\n" in path or b"\r" in path:
+            if _breaks(path):
                 problems.append(
                     Problem(printable(path), -1, "no class", "its name has a line break: it cannot be listed")
                 )
             else:
                 yield path
-        problems += [
-            Problem(printable(os.path.join(inner, link)), -1, "no class", "a link to a folder, which is not followed")  # noqa: PTH118
-            for link in folders
-            if os.path.islink(os.path.join(where, link))  # noqa: PTH114, PTH118
-        ]
+        for folder in list(folders):
+            path = os.path.join(where, folder)  # noqa: PTH118
+            if os.path.islink(path):  # noqa: PTH114
+                why = "a link to a folder, which is not followed"
+            elif folder.startswith(b"."):
+                why = "a hidden folder"
+            else:
+                continue
+            folders.remove(folder)
+            problems.append(Problem(printable(os.path.relpath(path, root)), -1, "no class", why))
 
 
 def of_list(path: Path) -> Images:
@@ -118,17 +156,21 @@ def of_list(path: Path) -> Images:
         ) from None
     if b"\0" in text:
         raise BadInput("not a text in UTF-8 (UTF-16?)", file=path, remedy="Save it as UTF-8")
-    lines = text.removeprefix(b"\xef\xbb\xbf").rstrip().split(b"\n")
+    lines = text.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n").split(b"\n")
     if lines == [b""]:
         raise BadInput("an empty list of images", file=path, remedy="Write a path, a space and a label a line into it")
     paths, labels = [], np.zeros(len(lines), np.int32)
     for number, line in enumerate(lines):
         name, space, label = line.removesuffix(b"\r").rpartition(b" ")
-        if not space or not name or not _LABEL.fullmatch(label) or not 0 <= (value := int(label)) <= _LARGEST:
+        if not space or not name or not _LABEL.fullmatch(label) or not 0 <= (value := _value(label)) <= _LARGEST:
             raise _bad_line(path, number + 1, line.removesuffix(b"\r"), label)
         paths.append(name)
         labels[number] = value
     return _checked(Images(paths, labels, _names(paths, labels)), path)
+
+
+def _value(label: bytes) -> int:
+    return int(label) if len(label) < 100 else _LARGEST + 1  # Python refuses thousands of digits
 
 
 def _bad_line(path: Path, number: int, line: bytes, label: bytes) -> BadInput:
@@ -137,8 +179,10 @@ def _bad_line(path: Path, number: int, line: bytes, label: bytes) -> BadInput:
         problem = "an empty line"
     elif b"\t" in line and b" " not in line:
         problem = "a tab between path and label, where Caffe wants a space"
+    elif re.search(rb" [+-]?[0-9]+\s+$", line):
+        problem = "a space behind the label, which Caffe would take for the end of the path"
     elif _LABEL.fullmatch(label):
-        problem = "a negative label" if int(label) < 0 else "a label that does not fit in 32 bits"
+        problem = "a negative label" if _value(label) < 0 else "a label that does not fit in 32 bits"
     return BadInput(
         problem, file=f"{path}:{number}", field="line", value=repr(printable(line)),
         remedy="Write a path, a space and the number of its class, from 0 on" if line.strip() else "Remove it",

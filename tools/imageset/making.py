@@ -5,33 +5,39 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cv2
+import lmdb
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from harness.recording.errors import BadInput
 from harness.recording.files import write_whole
-from harness.solver.lmdbfile import open_records
+from harness.solver.lmdbfile import open_records, scan_here
+from imageset import Stopped
 from imageset.listing import of_folder, of_list
 from imageset.mean import Sums, mean_file
 from imageset.options import Options
 from imageset.order import Listed, divided, read_lines, shuffled, sorted_by_class
+from imageset.place import check_place, free, is_full, resolved, sized, taken
 from imageset.record import Converted, Problem, printable
 from imageset.report import Report, Set, remarks_of
-from imageset.store import OUTPUTS, SETS, Store, Tally
+from imageset.store import Store
+from imageset.tally import SETS, Tally
 from imageset.workers import Workers
 
-COMMIT = 1000  # images between two commits, as convert_imageset's…
-COMMIT_BYTES = 1 << 28  # …or so many bytes of records
+COMMIT = 1000, 8000  # images between two commits: as many as are done, but no fewer and no more than this…
+COMMIT_BYTES = 1 << 27  # …or so many bytes of records…
+COMMIT_SECONDS = 10  # …or what takes so long to do again
 SAMPLE = 16  # images that are tried beforehand
 _PAGE = 4096  # bytes: LMDB's
-_FORMAT = 1  # of what is in OUT.part
+_FORMAT = 2  # of what is in OUT.part
 
 
 @dataclass(frozen=True)
@@ -52,20 +58,32 @@ def make(options: Options, console: Console) -> str:
         BadInput: there is nothing to be made of what was given, or something is in the way.
         Stopped: a full disk, a worker that was killed.
     """
-    with (
-        Workers(options.workers, options.root, options.form) as workers,  # before this process grows
-        Store(options.out) as store,
-    ):
-        return _Making(options, store, workers, console).make()
+    store = Store(resolved(options.out))
+    try:
+        with Workers(options.workers, options.root, options.form) as workers, store:  # they start while this is small
+            return _Making(options, store, workers, console).make()
+    except (OSError, lmdb.Error) as error:
+        full = is_full(error, store.part)
+        raise Stopped(
+            f"{store.part}: {'the disk is full' if full else error}. {store.done:,} images are done: "
+            f"{'make room, and run' if full else 'run'} again to go on from there"
+        ) from None
 
 
 @dataclass
 class _Batch:
-    """Images, one after the other, that are to be committed together."""
+    """Up to `most` images, one after the other, that are to be committed together."""
 
+    most: int
     images: list[Converted] = field(default_factory=list)
     sums: Sums = field(default_factory=Sums)
     size: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def after(cls, done: int) -> _Batch:
+        fewest, most = COMMIT
+        return cls(min(max(fewest, done), most))
 
     def add(self, images: list[Converted], sums: Sums) -> None:
         self.images += images
@@ -74,7 +92,8 @@ class _Batch:
 
     @property
     def full(self) -> bool:
-        return len(self.images) >= COMMIT or self.size >= COMMIT_BYTES
+        late = time.monotonic() - self.began >= COMMIT_SECONDS
+        return late or len(self.images) >= self.most or self.size >= COMMIT_BYTES
 
 
 class _Making:
@@ -87,10 +106,15 @@ class _Making:
             self._check_out()
         begun_as = store.begun_as  # or something else is in the way
         plan, sets = self._plan()
-        if not (store.begun and begun_as == plan.recipe and (store.complete or self._resume(plan))):
+        again = store.refused and self._options.strict  # nothing would be refused that was not: an image has changed
+        if store.begun and begun_as == plan.recipe and not again:
+            if not store.complete:
+                self._resume(plan)
+        else:
             self._check_out()
             if store.begun:
-                self._say(f"{store.part} was begun with other options or images: starting anew")
+                why = "found wanting (--strict)" if again else "begun with other options or images"
+                self._say(f"{store.part} was {why}: starting anew")
             self._try_some(sets)
             store.begin(plan.recipe, {name: listed.lines() for name, listed in sets.items()}, plan.problems)
         del sets  # all those paths
@@ -101,30 +125,23 @@ class _Making:
                 self._finish(plan, bar)
         store.finish()
         summary: str = json.loads((store.out / "report.json").read_text())["summary"]
-        return summary
+        out = self._options.out
+        return f"{summary}\n{'made':<12} {out}, with {out / 'report.txt'}, which says what is wrong with which image"
 
     def _say(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _check_out(self) -> None:
-        out = self._options.out
-        folder = self._options.folder
-        if out.exists() and not out.is_dir():
-            raise BadInput("not a folder", file=out, remedy="Give another place")
-        if folder is not None and folder.resolve() in (out.resolve(), *out.resolve().parents):
-            raise BadInput(f"lies in {folder}, where it would be a class", file=out, remedy="Give a place outside")
-        there = [name for name in OUTPUTS if (out / name).exists()]
-        if there and not self._options.force:
-            raise BadInput(
-                f"{', '.join(there)} there already", file=out, remedy="Give another folder, or --force to replace them"
-            )
+        check_place(self._store.out, self._store.part, self._options.folder, self._options.force)
 
-    def _resume(self, plan: Plan) -> bool:
-        if not self._store.resume():
-            return False
-        done = sum(tally.lines for tally in self._store.tallies.values())
-        self._say(f"Going on in {self._store.part}: {done:,} of {sum(plan.listed.values()):,} images are done")
-        return True
+    def _resume(self, plan: Plan) -> None:
+        store = self._store
+        store.resume()
+        left_out = sum(not problem.kept for problem in store.problems()) - sum(not it.kept for it in plan.problems)
+        text = f"Going on in {store.part}: {store.done:,} of {sum(plan.listed.values()):,} images are done"
+        if left_out:
+            text += f". {left_out:,} of them are left out, and not looked at again: to have that, remove {store.part}"
+        self._say(text)
 
     def _plan(self) -> tuple[Plan, dict[str, Listed]]:
         """What is to be made, and the images of each set, which take memory."""
@@ -177,10 +194,10 @@ class _Making:
                 else "Give a folder with a folder of images for each class",
             )
         need = int(np.mean(sizes) * sum(map(len, sets.values())))
-        free = shutil.disk_usage(self._store.part).free
-        if need > free:
+        room = free(self._store.part) + taken(self._store.part)  # what is there will go
+        if need > room:
             raise BadInput(
-                f"needs about {need / 1e9:,.1f} GB of disk, and {free / 1e9:,.1f} GB are free", file=self._options.out,
+                f"needs about {sized(need)} of disk, and {sized(room)} are free", file=self._options.out,
                 remedy="Make room, resize the images, or store them with --encoded",
             )  # fmt: skip
 
@@ -195,7 +212,7 @@ class _Making:
             return
         store.open_set(name)
         task = bar.add_task(f"{name}_lmdb", total=total, completed=tally.lines)
-        batch = _Batch()
+        batch = _Batch.after(tally.lines)
         lines = read_lines(store.part / f"{name}.txt", tally.lines)
         for images, sums in self._workers.convert(lines, summed=name == "train"):
             if options.check_size:
@@ -203,7 +220,7 @@ class _Making:
             batch.add(images, sums)
             if batch.full:
                 store.add(name, batch.images, batch.sums, options.form, options.keep_duplicates)
-                batch = _Batch()
+                batch = _Batch.after(tally.lines)
             bar.update(task, advance=len(images))
         if batch.images:
             store.add(name, batch.images, batch.sums, options.form, options.keep_duplicates)
@@ -231,7 +248,7 @@ class _Making:
             if tally.records:
                 task = bar.add_task(f"reading {name}", total=tally.records)
                 progress: Callable[[int, int], None] = lambda done, _, task=task: bar.update(task, completed=done)  # type: ignore[misc]  # noqa: E731
-                fingerprint = open_records(path, progress).fingerprint
+                fingerprint = open_records(path, progress, scan_here).fingerprint
                 bar.update(task, completed=tally.records)
             elif path.exists():
                 shutil.rmtree(path)
@@ -250,16 +267,18 @@ class _Making:
             (store.part / "mean.binaryproto").write_bytes(mean_file(mean))
 
     def _refuse(self, report: Report) -> None:
-        """Nothing is left of the work but the report, where it is not what is wanted."""
+        """The work is not what is wanted: nothing is left of it but the report, or it waits to be wanted after all."""
         bad = len(report.left_out) + sum(problem.kind == "mislabelled?" for problem in report.problems)
-        none = not report.sets[0].tally.records
-        if none or (self._options.strict and bad):
+        file = self._store.part / "report.txt"
+        if not report.sets[0].tally.records:
             self._store.clear(keep=("report.txt", "report.json", "recipe.json"))
+            raise BadInput("no train image can be used", file=file, remedy="It says which and why: correct them")
+        if self._options.strict and bad:
+            self._store.refuse()
             raise BadInput(
-                "no train image can be used" if none else f"{bad:,} images are left out or in two classes (--strict)",
-                file=self._store.part / "report.txt",
-                remedy="It says which and why: correct them" + ("" if none else ", or leave out --strict"),
-            )
+                f"{bad:,} images are left out or in two classes (--strict)", file=file,
+                remedy="It says which and why: correct them, or leave out --strict, and the LMDBs are made of the rest",
+            )  # fmt: skip
 
 
 def _on_disk(size: int) -> int:

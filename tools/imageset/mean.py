@@ -11,11 +11,13 @@ import numpy.typing as npt
 
 from harness.solver.prototxt.messages import pb
 
+LARGEST = 1 << 20  # pixels of a mean image: no net takes larger ones, whose sums would be written again and again
+
 
 @dataclass
 class Sums:
     """Sums over images. `image` (height, width) or (height, width, channels), whole numbers in float64, is None before
-    the first one, and for good (`varied`) when images differ in size: then there is no mean image.
+    the first one, and for good (`imageless`) when images differ in size, or are too large for a mean image.
 
     `channels` sums up each image's own mean: images count equally, whatever their sizes.
     """
@@ -23,13 +25,13 @@ class Sums:
     count: int = 0
     channels: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
     image: npt.NDArray[Any] | None = None
-    varied: bool = False
+    imageless: bool = False
 
     def add(self, pixels: npt.NDArray[np.uint8], sign: int = 1) -> None:
         """Add an image, or, with sign -1, take away one that was added."""
         self.count += sign
         self.channels += sign * np.array(cv2.mean(pixels)[:3])
-        if not self.varied and self._fits(pixels.shape):
+        if not self.imageless and self._fits(pixels.shape):
             assert self.image is not None
             if sign > 0:
                 cv2.accumulate(pixels, self.image)
@@ -39,23 +41,26 @@ class Sums:
     def packed(self) -> Sums:
         """The same in a quarter of the memory, of no more than 257 images."""
         image = None if self.image is None else self.image.astype(np.uint16)
-        return Sums(self.count, self.channels, image, self.varied)
+        return Sums(self.count, self.channels, image, self.imageless)
 
     def merge(self, other: Sums) -> None:
         self.count += other.count
         self.channels += other.channels
-        if other.varied:
-            self.image, self.varied = None, True
-        elif other.image is not None and not self.varied and self._fits(other.image.shape):
+        if other.imageless:
+            self.image, self.imageless = None, True
+        elif other.image is not None and not self.imageless and self._fits(other.image.shape):
             assert self.image is not None
             self.image += other.image
 
     def _fits(self, shape: tuple[int, ...]) -> bool:
         if self.image is None:
-            self.image = np.zeros(shape)
+            if shape[0] * shape[1] <= LARGEST:
+                self.image = np.zeros(shape)
+            else:
+                self.imageless = True
         elif self.image.shape != shape:
-            self.image, self.varied = None, True
-        return not self.varied
+            self.image, self.imageless = None, True
+        return not self.imageless
 
     @property
     def mean(self) -> npt.NDArray[np.float32] | None:
@@ -76,23 +81,23 @@ class Sums:
     def to_bytes(self) -> bytes:
         """All of it, for `from_bytes`."""
         shape = () if self.image is None else self.image.shape
-        head = np.array([self.count, self.varied, len(shape), *shape], np.int64)
+        head = np.array([self.count, self.imageless, len(shape), *shape], np.int64)
         image = b"" if self.image is None else self.image.tobytes()
         return head.tobytes() + self.channels.tobytes() + image
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Sums:
-        count, varied, axes = np.frombuffer(data, np.int64, 3).tolist()
+        count, imageless, axes = np.frombuffer(data, np.int64, 3).tolist()
         shape = np.frombuffer(data, np.int64, axes, 24).tolist()
         rest = 24 + 8 * axes
         channels = np.frombuffer(data, np.float64, 3, rest).copy()
         image = np.frombuffer(data, np.float64, offset=rest + 24).reshape(shape).copy() if axes else None
-        return cls(count, channels, image, bool(varied))
+        return cls(count, channels, image, bool(imageless))
 
 
 def mean_file(mean: npt.NDArray[np.float32]) -> bytes:
     """The BlobProto that a `mean_file` is, of an image (channels, height, width)."""
     channels, height, width = mean.shape
     blob: Any = pb.BlobProto(num=1, channels=channels, height=height, width=width)
-    blob.data.extend(mean.ravel())
+    blob.data.extend(mean.ravel().tolist())
     return bytes(blob.SerializeToString())

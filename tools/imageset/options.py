@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.recording.errors import BadInput
 from harness.solver.cores import cores
-from imageset.record import UNKNOWN_TO_CAFFE, Form
+from imageset.decoding import DEAF_TO_ENCODED, UNKNOWN_TO_CAFFE
+from imageset.record import Form, printable
 
 DESCRIPTION = """
 Make the LMDBs that Caffe trains on, of a folder of images with a folder for each class:
@@ -31,9 +33,8 @@ fingerprints, and every image that is left out or looks odd, and why.
 
 EPILOG = """
 With equal options and the same list, records are those of convert_imageset, byte for byte: raw, resized, grey, encoded
-as they are, and encoded anew as jpg, png or bmp. Encoded anew as webp they hold the same pixels in other bytes.
-It leaves in what is left out here: truncated JPEGs (it stores the half that can be decoded and grey below) and, but
-for --duplicates keep, copies.
+as they are, and encoded anew as jpg, png or bmp. It leaves in what is left out here: truncated JPEGs (it stores the
+half that can be decoded and grey below), encoded WebP (at which Caffe stops) and, but for --duplicates keep, copies.
 
 When it is interrupted, the same command goes on where it stopped; until all is done, OUT holds nothing of it (the work
 is in OUT.part).
@@ -108,10 +109,19 @@ def _check_numbers(args: argparse.Namespace) -> None:
         )  # fmt: skip
     if args.test_share is not None and not 0 <= args.test_share < 1:
         raise BadInput("not a share", field="--test-share", value=args.test_share, remedy="Give 0 (none) to 0.9")
+    if str(args.out) != printable(os.fsencode(args.out)):  # LMDB's module takes none
+        raise BadInput(
+            "a path that is not UTF-8",
+            field="OUT",
+            value=printable(os.fsencode(args.out)),
+            remedy="Give another folder",
+        )
     if args.workers < 1:
         raise BadInput("no workers", field="--workers", value=args.workers, remedy="Give 1 or more")
+    if not 0 <= args.seed < 1 << 64:
+        raise BadInput("no seed", field="--seed", value=args.seed, remedy="Give a number from 0 to 2^64 - 1")
     kind = args.encode_type.lower()
-    if kind and (kind in UNKNOWN_TO_CAFFE or not cv2.haveImageWriter(f"x.{kind}")):
+    if kind and (kind in (*UNKNOWN_TO_CAFFE, *DEAF_TO_ENCODED) or not cv2.haveImageWriter(f"x.{kind}")):
         raise BadInput(
             "Caffe cannot decode such images", field="--encode-type", value=args.encode_type, remedy="Give jpg or png"
         )

@@ -1,16 +1,14 @@
 """From an image file to the record that convert_imageset makes of it, or to what is wrong with it.
 
 What convert_imageset does (ReadImageToDatum in util/io.cpp), with its OpenCV 4.6, was compared with OpenCV 5.0 of the
-venv on real files: decoding, greying, resizing (bilinear) and encoding as JPEG, PNG and BMP give equal bytes; WebP is
-encoded into other bytes with the same pixels. 5.0 reads GIF, AVIF and animated WebP, 4.6, and so Caffe, does not. Of a
-truncated JPEG, 4.6 gives the upper half; 5.0 gives nothing (from memory, that is: as here).
+venv on real files: decoding, greying, resizing (bilinear) and encoding as JPEG, PNG and BMP give equal bytes.
+`decoding` says where the two differ, and what is done about it.
 """
 
 from __future__ import annotations
 
-import io
 import os
-import re
+import stat
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,17 +16,22 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import xxhash
-from PIL import Image
 
 from harness.solver.prototxt.messages import pb
+from imageset.decoding import (
+    DEAF_TO_ENCODED,
+    END,
+    UNKNOWN_TO_CAFFE,
+    Pixels,
+    decode,
+    kind_of,
+    lacks_its_end,
+    orientation,
+)
 from imageset.stderr import Hearing
 
-Pixels = npt.NDArray[np.uint8]  # (height, width) or (height, width, channels), BGR
-
-UNKNOWN_TO_CAFFE = ("gif", "avif", "jxl", "heic", "animated webp")
 LONGEST_KEY = 511  # bytes: LMDB's
 LOSSLESS = ("png", "bmp", "ppm", "pgm", "tif", "tiff")
-_ORIENTATION = 0x0112  # EXIF
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,13 @@ def convert(root: bytes, number: int, path: bytes, label: int, form: Form, heard
     except Unusable as unusable:
         image.problems = (Problem(printable(path), label, *unusable.args),)
         return image, None
+    except MemoryError:
+        raise
+    except Exception as error:  # a library's own: one image is no reason to stop
+        heard.said()
+        why = str(getattr(error, "err", "") or error).strip().partition("\n")[0]  # OpenCV's, without its source lines
+        image.problems = (Problem(printable(path), label, "damaged", f"{type(error).__name__}: {why}"),)
+        return image, None
     image.problems = tuple(Problem(printable(path), label, kind, why, kept=True) for kind, why in remarks)
     height, width = pixels.shape[:2]
     image.shape = (1 if pixels.ndim == 2 else pixels.shape[2], height, width)
@@ -120,8 +130,14 @@ def read(path: bytes) -> bytes:
         Unusable: they cannot be read, or there are none.
     """
     try:
-        with open(path, "rb") as file:  # noqa: PTH123  # bytes; and ten microseconds sooner
-            data = file.read()
+        opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would be waited for
+        try:
+            if not stat.S_ISREG(os.fstat(opened).st_mode):
+                raise Unusable("unreadable", "not a regular file")
+            with open(opened, "rb", buffering=0, closefd=False) as file:
+                data = file.readall()
+        finally:
+            os.close(opened)
     except FileNotFoundError:
         raise Unusable("no such file", f"{printable(path)} does not exist") from None
     except (OSError, ValueError) as error:
@@ -132,13 +148,13 @@ def read(path: bytes) -> bytes:
 
 
 def pixels_of(record: bytes, form: Form) -> Pixels:
-    """The pixels in a record, as Caffe decodes it (with force_encoded_color, where records are stored as they are)."""
+    """The pixels in a record, as Caffe decodes it (with force_color, where records are stored as they are)."""
     datum: Any = pb.Datum.FromString(record)
     if datum.encoded:
-        decoded = _decode(datum.data, cv2.IMREAD_UNCHANGED)
+        decoded = decode(datum.data, cv2.IMREAD_UNCHANGED)
         if decoded is None or _differs(decoded, form):
-            decoded = _decode(datum.data, form.flag)
-        assert decoded is not None
+            decoded = decode(datum.data, form.flag)
+        assert decoded is not None  # it was, when the record was made
         return decoded
     planes = np.frombuffer(datum.data, np.uint8).reshape(datum.channels, datum.height, datum.width)
     return planes[0] if datum.channels == 1 else np.ascontiguousarray(planes.transpose(1, 2, 0))
@@ -151,40 +167,76 @@ def printable(path: bytes) -> str:
 def _record(
     path: bytes, data: bytes, label: int, form: Form, heard: Hearing
 ) -> tuple[bytes, Pixels, list[tuple[str, str]]]:
-    if (kind := _kind(data)) in UNKNOWN_TO_CAFFE:
-        raise Unusable("not for Caffe", f"{kind.upper()}, which Caffe's OpenCV cannot read: convert it to JPEG or PNG")
-    heard.start()
-    as_it_is = form.as_it_is(path)
-    pixels = _decode(data, cv2.IMREAD_UNCHANGED if as_it_is else form.flag)
-    said = heard.end()
-    if pixels is None:
-        raise _undecoded(data, kind, said)
-    remarks = []
-    if said.startswith("Corrupt JPEG data"):  # libjpeg mends what it can, as it does for Caffe
-        remarks.append(("damaged?", said))
+    kind, as_it_is = kind_of(data), form.as_it_is(path)
+    _check_kind(kind, as_it_is, form)
+    pixels, remarks = _decoded(data, kind, as_it_is, form, heard)
     if as_it_is:
         if _differs(pixels, form):
             remarks.append(("another form", f"stored as it is: {_described(pixels)}"))
-            pixels = _decode(data, form.flag)
-            assert pixels is not None
-        if (turn := _orientation(data)) > 1:
-            remarks.append(("turned", f"EXIF orientation {turn}, which Caffe heeds with force_encoded_color only"))
+            wanted, _ = _heard(data, form.flag, heard)
+            if wanted is None:  # floats, for one
+                raise Unusable("damaged", f"{kind.upper()} that OpenCV cannot decode as {_wanted(form)}")
+            pixels = wanted
+        if 1 < (turn := orientation(data, kind)) <= 8:
+            remarks.append(("turned", f"EXIF orientation {turn}, which Caffe heeds with force_{_wanted(form)} only"))
         return _encoded(data, label), pixels, remarks
     if form.resizes:
         pixels = cv2.resize(pixels, (form.width, form.height))  # type: ignore[assignment]
     if not form.encodes:
-        planes = [pixels] if pixels.ndim == 2 else cv2.split(pixels)
+        planes = pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
         raw: Any = pb.Datum(
-            channels=len(planes), height=pixels.shape[0], width=pixels.shape[1],
-            data=b"".join([plane.tobytes() for plane in planes]), label=label, encoded=False,
+            channels=1 if pixels.ndim == 2 else len(planes), height=pixels.shape[0], width=pixels.shape[1],
+            data=planes.tobytes(), label=label, encoded=False,
         )  # fmt: skip
         return raw.SerializeToString(), pixels, remarks
     encoded = _encode(pixels, form.type_of(path))
     if form.type_of(path) not in LOSSLESS:  # what Caffe will see, and compute_image_mean
-        decoded = _decode(encoded, form.flag)
-        assert decoded is not None
+        decoded = decode(encoded, form.flag)
+        if decoded is None:
+            raise Unusable("no type", f"encoded as {form.type_of(path)!r}, it cannot be decoded: give --encode-type")
         pixels = decoded
+    heard.said()
     return _encoded(encoded, label), pixels, remarks
+
+
+def _check_kind(kind: str, as_it_is: bool, form: Form) -> None:
+    if kind in UNKNOWN_TO_CAFFE:
+        raise Unusable("not for Caffe", f"{kind.upper()}, which Caffe's OpenCV cannot read: convert it to JPEG or PNG")
+    if as_it_is and kind in DEAF_TO_ENCODED:
+        raise _deaf(kind)
+    if kind == "hdr" and form.gray:
+        raise Unusable("not for Caffe", "HDR, of which Caffe's OpenCV makes no grey image: convert it to JPEG or PNG")
+
+
+def _deaf(kind: str) -> Unusable:
+    return Unusable("not for Caffe", f"{kind.upper()}, which Caffe cannot decode from an LMDB: give --encode-type jpg")
+
+
+def _decoded(
+    data: bytes, kind: str, as_it_is: bool, form: Form, heard: Hearing
+) -> tuple[Pixels, list[tuple[str, str]]]:
+    """The pixels of an image file, and what is to be remarked about them."""
+    flag = cv2.IMREAD_UNCHANGED if as_it_is else form.flag
+    pixels, said = _heard(data, flag, heard)
+    endless = kind == "jpeg" and lacks_its_end(data)
+    if pixels is None and endless:
+        mended, complaint = _heard(data + END, flag, heard)  # as libjpeg does for convert_imageset
+        if mended is None or complaint:
+            raise Unusable("truncated", "a JPEG cut short: only a part of it, or nothing, can be decoded")
+        if as_it_is:
+            raise Unusable("truncated", "a JPEG without its end, which Caffe cannot decode from an LMDB: save it anew")
+        pixels = mended
+    if pixels is None:
+        raise _undecoded(data, kind, said)
+    if endless:
+        return pixels, [("damaged?", "its end is missing, and perhaps the lower part of the picture")]
+    if said.startswith("Corrupt JPEG data"):  # libjpeg mends what it can, as it does for Caffe
+        return pixels, [("damaged?", said)]
+    return pixels, []
+
+
+def _heard(data: bytes, flag: int, heard: Hearing) -> tuple[Pixels | None, str]:
+    return decode(data, flag), heard.said()
 
 
 def _encoded(data: bytes, label: int) -> bytes:
@@ -194,6 +246,8 @@ def _encoded(data: bytes, label: int) -> bytes:
 def _encode(pixels: Pixels, kind: str) -> bytes:
     if not kind:
         raise Unusable("no type", "its name says no type to encode it as: give --encode-type")
+    if kind in DEAF_TO_ENCODED:
+        raise _deaf(kind)
     try:
         done, encoded = cv2.imencode(f".{kind}", pixels)
     except cv2.error:
@@ -203,16 +257,7 @@ def _encode(pixels: Pixels, kind: str) -> bytes:
     return encoded.tobytes()
 
 
-def _decode(data: bytes, flag: int) -> Pixels | None:
-    try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), flag)  # type: ignore[return-value]
-    except cv2.error:  # more pixels than it allows, for one
-        return None
-
-
 def _undecoded(data: bytes, kind: str, said: str) -> Unusable:
-    if kind == "jpeg" and _decode(data + b"\xff\xd9", cv2.IMREAD_REDUCED_GRAYSCALE_8) is not None:
-        return Unusable("truncated", "a JPEG cut short: only a part of it can be decoded")
     if not kind:
         return Unusable("not an image", f"it begins with {data[:12]!r}")
     reason = (
@@ -226,46 +271,16 @@ def _differs(pixels: npt.NDArray[Any], form: Form) -> bool:
     return pixels.dtype != np.uint8 or (pixels.shape[2] if pixels.ndim == 3 else 1) != (1 if form.gray else 3)
 
 
+def _wanted(form: Form) -> str:
+    """As transform_param calls it."""
+    return "gray" if form.gray else "color"
+
+
 def _described(pixels: npt.NDArray[Any]) -> str:
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     what = {1: "grey", 2: "grey with alpha", 3: "colour", 4: "colour with alpha"}.get(channels, f"{channels} channels")
     return what if pixels.dtype == np.uint8 else f"{what}, {8 * pixels.itemsize} bits a value"
 
 
-def _orientation(data: bytes) -> int:
-    if b"Exif" not in data[: 1 << 16]:
-        return 1
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # Pillow has many for odd EXIF data, and OpenCV has decoded the image
-        return 1
-
-
 def _extension(path: bytes) -> str:
     return os.fsdecode(path).rpartition(".")[2].lower() if b"." in path else ""
-
-
-_SIGNS = (
-    ("jpeg", rb"\xff\xd8\xff"),
-    ("png", rb"\x89PNG\r\n"),
-    ("gif", rb"GIF8"),
-    ("avif", rb".{4}ftypavi[fs]"),
-    ("heic", rb".{4}ftyp(hei|hev|mif|msf)"),
-    ("jxl", rb"\xff\x0a|\0\0\0\x0cJXL "),
-    ("webp", rb"RIFF.{4}WEBP"),
-    ("tiff", rb"II[*+]\0|MM\0[*+]"),
-    ("bmp", rb"BM.{4}\0\0\0\0"),
-    ("jp2", rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
-    ("pnm", rb"P[1-7]\s"),
-    ("exr", rb"\x76\x2f\x31\x01"),
-    ("hdr", rb"#\?R"),
-    ("ras", rb"\x59\xa6\x6a\x95"),
-)
-
-
-def _kind(data: bytes) -> str:
-    """What kind of image `data` begins as; empty: none."""
-    if data[8:16] == b"WEBPVP8X" and data[20:21] and data[20] & 2:
-        return "animated webp"
-    return next((kind for kind, sign in _SIGNS if re.match(sign, data, re.DOTALL)), "")

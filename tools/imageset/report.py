@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice, pairwise
 from typing import Any
 
+from imageset.mean import LARGEST
 from imageset.record import Problem
-from imageset.store import Tally
+from imageset.tally import Tally
 
 FEW = 10  # train images of a class: fewer are remarked upon
 _SHOWN = 10  # classes named in a remark
@@ -19,15 +21,15 @@ KINDS = {
     "damaged": "images that cannot be decoded",
     "empty": "files of zero bytes",
     "not an image": "files of another kind",
-    "not for Caffe": "images of a kind that Caffe cannot read",
+    "not for Caffe": "images of a kind that Caffe cannot read, or not out of an LMDB",
     "no such file": "listed, and not there",
-    "unreadable": "files that could not be read",
+    "unreadable": "files and folders that could not be read",
     "path too long": "paths that are too long for a key",
     "no type": "images that cannot be encoded as their name says",
     "duplicate": "copies of images of the same class",
     "mislabelled?": "the same image in two classes: one of the labels is wrong",
     "no class": "files and folders that belong to no class",
-    "damaged?": "JPEGs with damage in the middle, which the decoder mends",
+    "damaged?": "JPEGs with damage in the middle, which the decoder mends, or without their end",
     "another form": "files that are not what the others are (grey, with alpha, 16 bits)",
     "turned": "photographs held sideways, which Caffe will see sideways",
 }
@@ -131,15 +133,20 @@ def remarks_of(
             f"images differ in size: the net needs a crop_size of at most {min(height, width)} (no mean.binaryproto is "
             "made), or use --resize-height and --resize-width"
         )
+    elif train.smallest and train.smallest[0] * train.smallest[1] > LARGEST:
+        found.append(
+            f"images are larger than a megapixel ({train.smallest[0]}×{train.smallest[1]}): no mean.binaryproto is "
+            "made, use mean_value"
+        )
     if encoded and (kinds["another form"] or kinds["turned"]):
-        force = f"force_encoded_{'gray' if gray else 'color'}: true"
+        force = f"force_{'gray' if gray else 'color'}: true"
         found.append(
             f"{kinds['another form'] + kinds['turned']:,} images need transform_param {{ {force} }}: without it Caffe "
             "aborts at the first one of another form, and sees turned ones sideways"
         )
     labels = sorted(names)
-    if missing := sorted(set(range(labels[-1] + 1)) - set(labels)):
-        found.append(f"no image has {_listed('label', map(str, missing))}")
+    if missing := labels[-1] + 1 - len(labels):
+        found.append(f"no image has {_listed('label', list(map(str, _gaps(labels, _SHOWN))), missing)}")
     none = [names[label] for label in labels if not train.labels.get(str(label))]
     few = [names[label] for label in labels if 0 < train.labels.get(str(label), 0) < FEW]
     if none:
@@ -151,8 +158,15 @@ def remarks_of(
     return tuple(found)
 
 
-def _listed(what: str, names: Iterable[str]) -> str:
-    names = list(names)
-    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-    plural = what if len(names) == 1 else "classes" if what == "class" else f"{what}s"
+def _gaps(labels: Sequence[int], most: int) -> list[int]:
+    """The first `most` of the labels that are not among `labels`, which are sorted. (There may be two billion.)"""
+    gaps = (label for before, after in pairwise((-1, *labels)) for label in range(before + 1, after))
+    return list(islice(gaps, most))
+
+
+def _listed(what: str, names: Sequence[str], count: int = 0) -> str:
+    """`names`, or the first of them; there are `count`, or no more than these."""
+    count = count or len(names)
+    more = f" and {count - _SHOWN:,} more" if count > _SHOWN else ""
+    plural = what if count == 1 else "classes" if what == "class" else f"{what}s"
     return f"{plural} {', '.join(names[:_SHOWN])}{more}"

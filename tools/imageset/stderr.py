@@ -12,13 +12,11 @@ class Hearing:
         self._file = os.memfd_create("stderr")
         os.dup2(self._file, 2)
 
-    def start(self) -> None:
-        """Forget what was said so far."""
-        if os.lseek(self._file, 0, os.SEEK_CUR):
-            os.lseek(self._file, 0, os.SEEK_SET)
-            os.ftruncate(self._file, 0)
-
-    def end(self) -> str:
-        """The first line said since `start`."""
+    def said(self) -> str:
+        """The first line said since this was last asked."""
         size = os.lseek(self._file, 0, os.SEEK_CUR)  # the offset that descriptor 2 shares
-        return os.pread(self._file, min(size, 300), 0).decode(errors="replace").partition("\n")[0].strip()
+        if not size:
+            return ""
+        heard = os.pread(self._file, min(size, 300), 0)
+        os.lseek(self._file, 0, os.SEEK_SET)  # what is left there is written over
+        return heard.decode(errors="replace").partition("\n")[0].strip()

@@ -6,14 +6,13 @@ every batch of records. After an interruption, records that it does not know of 
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,70 +20,56 @@ import lmdb
 
 from harness.recording.errors import BadInput
 from harness.recording.files import write_whole
-from imageset import Stopped
 from imageset.mean import Sums
+from imageset.place import OUTPUTS, PROBE, is_full, not_writable
 from imageset.record import Converted, Form, Problem, pixels_of, printable
+from imageset.tally import SETS, Tally
 
-SETS = ("train", "test")
-OUTPUTS = (
-    "train.txt", "test.txt", "classes.txt", "mean.binaryproto", "report.txt", "report.json", "test_lmdb", "train_lmdb",
-)  # fmt: skip
 _STATE_MAP = 1 << 36  # address space, not disk: some 100 bytes an image are needed
 _DATA_MAP = 1 << 30  # to begin with
-
-
-@dataclass
-class Tally:
-    """How far a set is: lines of its list, records made of them; of these the images of each label."""
-
-    lines: int = 0
-    records: int = 0
-    labels: dict[str, int] = field(default_factory=dict)  # keys as in JSON
-    smallest: tuple[int, int] | None = None  # height, width
-    largest: tuple[int, int] | None = None
-    first: tuple[str, list[int]] | None = None  # path and shape of the first
-
-    def __post_init__(self) -> None:  # JSON has lists alone
-        self.smallest = self.smallest and (self.smallest[0], self.smallest[1])
-        self.largest = self.largest and (self.largest[0], self.largest[1])
-
-    def count(self, image: Converted) -> None:
-        self.records += 1
-        self.labels[str(image.label)] = self.labels.get(str(image.label), 0) + 1
-        size = image.shape[1], image.shape[2]
-        self.smallest = (min(self.smallest[0], size[0]), min(self.smallest[1], size[1])) if self.smallest else size
-        self.largest = (max(self.largest[0], size[0]), max(self.largest[1], size[1])) if self.largest else size
-        self.first = self.first or (printable(image.path), list(image.shape))
+_LOCK = 1 << 14  # bytes: more than LMDB's lock file has with the usual 126 readers
 
 
 class Store:
-    """OUT.part; a context manager. One process at a time has it."""
+    """OUT.part, beside `out`, which is resolved; a context manager. One process at a time has it."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
         self.part = out.with_name(f"{out.name}.part")
         self.tallies = {name: Tally() for name in SETS}
         self.sums = Sums()
+        self.done = 0  # lines of both lists, of which all is noted down
         self._stack = ExitStack()
         self._state: Any = None
         self._data: dict[str, Any] = {}
 
     def __enter__(self) -> Store:
-        self.part.mkdir(parents=True, exist_ok=True)
-        lock = self._stack.enter_context((self.part / "lock").open("w"))
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BadInput(
-                "another make_lmdb is at work there", file=self.part, remedy="Wait for it, or end it"
-            ) from None
+        with ExitStack() as stack:
+            stack.callback(_remove_empty, [path for path in self.part.parents if not path.exists()])
+            try:
+                self.part.mkdir(parents=True, exist_ok=True)
+                lock = stack.enter_context((self.part / "lock").open("w"))
+            except OSError as error:
+                if is_full(error, self.part):
+                    raise
+                raise not_writable(self.part, error) from None
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise BadInput(
+                    "another make_lmdb is at work there", file=self.part, remedy="Wait for it, or end it"
+                ) from None
+            stack.callback(self._leave_nothing)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _leave_nothing(self) -> None:
         self.close()
         if self.part.exists() and [path.name for path in self.part.iterdir()] == ["lock"]:
             shutil.rmtree(self.part)
-        self._stack.close()
 
     @property
     def begun_as(self) -> dict[str, Any] | None:
@@ -96,7 +81,8 @@ class Store:
         try:
             recipe: dict[str, Any] = json.loads((self.part / "recipe.json").read_text())
         except FileNotFoundError:
-            if {path.name for path in self.part.iterdir()} - {"lock", *OUTPUTS}:
+            names = {path.name for path in self.part.iterdir() if not path.name.startswith(".recipe.json.")}
+            if names - {"lock", PROBE, *OUTPUTS}:
                 raise BadInput(
                     "not of make_lmdb, which wants to work there", file=self.part, remedy="Move it away"
                 ) from None
@@ -114,13 +100,21 @@ class Store:
     def begun(self) -> bool:
         return (self.part / "state").exists() or self.complete
 
+    @property
+    def refused(self) -> bool:
+        """All images are done, and --strict would not have them."""
+        return (self.part / "refused").exists()
+
+    def refuse(self) -> None:
+        (self.part / "refused").touch()
+
     def clear(self, keep: Sequence[str] = ()) -> None:
         """Remove all of the work but what is named."""
         self.close()
         last = ("complete", "recipe.json")  # what is left by an interruption says what it is
         for path in sorted(self.part.iterdir(), key=lambda path: (path.name in last, path.name)):
             if path.name not in ("lock", *keep):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                _remove(path)
 
     def begin(self, recipe: dict[str, Any], lists: dict[str, Iterator[bytes]], problems: Sequence[Problem]) -> None:
         """Start anew: the lists are written, and the problems that are known beforehand."""
@@ -129,25 +123,27 @@ class Store:
         for name, lines in lists.items():
             with (self.part / f"{name}.txt").open("wb") as file:
                 file.writelines(lines)
-        self._open_state()
+                file.flush()
+                os.fsync(file.fileno())
+        new = self.part / "new state"
+        self._open_state(new)
         with self._state.begin(write=True) as transaction:
             self._put_problems(transaction, problems)
             self._put_tallies(transaction)
+        os.replace(new, self.part / "state")  # whole, or there is none
 
-    def resume(self) -> bool:
-        """Go on with what is there; False: it was interrupted before there was anything."""
-        self._open_state()
+    def resume(self) -> None:
+        """Go on with what is there."""
+        self._open_state(self.part / "state")
         with self._state.begin() as transaction:
-            if not (tallies := transaction.get(b"tallies")):
-                return False
-            for name, tally in json.loads(tallies).items():
+            for name, tally in json.loads(transaction.get(b"tallies")).items():
                 self.tallies[name] = Tally(**tally)
             if sums := transaction.get(b"sums"):
                 self.sums = Sums.from_bytes(sums)
-        return True
+        self.done = sum(tally.lines for tally in self.tallies.values())
 
-    def _open_state(self) -> None:
-        self._state = lmdb.open(str(self.part / "state"), map_size=_STATE_MAP, max_dbs=2)
+    def _open_state(self, path: Path) -> None:
+        self._state = _opened(path, _STATE_MAP, max_dbs=2)
         self._seen = self._state.open_db(b"seen")
         self._problems = self._state.open_db(b"problems", integerkey=True)
 
@@ -158,8 +154,10 @@ class Store:
             BadInput: it does not hold the records that were noted down.
         """
         path, tally = self.part / f"{name}_lmdb", self.tallies[name]
+        if not tally.records and path.exists():  # nothing to lose; and a full disk may have left half a page
+            shutil.rmtree(path)
         size = (path / "data.mdb").stat().st_size if path.exists() else 0
-        data = self._data[name] = lmdb.open(str(path), map_size=max(_DATA_MAP, 2 * size))
+        data = self._data[name] = _opened(path, max(_DATA_MAP, 2 * size))
         with data.begin(write=True) as transaction, transaction.cursor() as cursor:
             there = cursor.set_range(b"%08d_" % tally.lines)
             while there:
@@ -171,38 +169,28 @@ class Store:
             )  # fmt: skip
 
     def add(self, name: str, images: Sequence[Converted], sums: Sums, form: Form, keep_duplicates: bool) -> None:
-        """Put a batch of images, which follow those before, into the set `name`.
-
-        Raises:
-            Stopped: the disk is full, or broken.
-        """
+        """Put a batch of images, which follow those before, into the set `name`."""
         tally = self.tallies[name]
-        done = tally.lines
-        try:
-            with self._state.begin(write=True) as transaction:
-                records = []
-                for image in images:
-                    problems = list(image.problems)
-                    if image.record is not None and (copy := self._seen_before(transaction, image)):
+        with self._state.begin(write=True) as transaction:
+            records = []
+            for image in images:
+                problems = list(image.problems)
+                if image.record is not None:
+                    if copy := self._seen_before(transaction, image):
                         problems.append(_copied(image, *copy, keep_duplicates))
-                    if image.record is not None and all(problem.kept for problem in problems):
+                    if all(problem.kept for problem in problems):
                         records.append((image.key, image.record))
                         tally.count(image)
-                    elif image.record is not None and name == "train":
+                    elif name == "train":
                         sums.add(pixels_of(image.record, form), -1)
-                    self._put_problems(transaction, problems)
-                if name == "train":
-                    self.sums.merge(sums)
-                    transaction.put(b"sums", self.sums.to_bytes())
-                tally.lines = images[-1].number + 1
-                self._put_records(name, records)
-                self._put_tallies(transaction)
-        except (lmdb.Error, OSError) as error:
-            full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-            raise Stopped(
-                f"{self.part}: {'the disk is full' if full else error}. {done:,} images of {name} are done: make room, "
-                "and run again to go on from there"
-            ) from None
+                self._put_problems(transaction, problems)
+            if name == "train":
+                self.sums.merge(sums)
+                transaction.put(b"sums", self.sums.to_bytes())
+            tally.lines = images[-1].number + 1
+            self._put_records(name, records)
+            self._put_tallies(transaction)
+        self.done += len(images)
 
     def _put_records(self, name: str, records: Sequence[tuple[bytes, bytes]]) -> None:
         data = self._data[name]
@@ -215,11 +203,16 @@ class Store:
                 data.set_mapsize(2 * data.info()["map_size"])
 
     def _seen_before(self, transaction: Any, image: Converted) -> tuple[int, str] | None:
-        """Label and path of the first image with the same content; this one is noted down if there is none."""
+        """Label and path of the first image with the same content: in the same class, or else in any. This one is noted
+        down where it is the first of its class."""
         value = b"%d %b" % (image.label, image.path)
         if transaction.put(image.digest, value, overwrite=False, db=self._seen):
             return None
         label, _, path = bytes(transaction.get(image.digest, db=self._seen)).partition(b" ")
+        if int(label) != image.label:
+            of_class = image.digest + b"%d" % image.label
+            if not transaction.put(of_class, image.path, overwrite=False, db=self._seen):
+                return image.label, printable(bytes(transaction.get(of_class, db=self._seen)))
         return int(label), printable(path)
 
     def _put_problems(self, transaction: Any, problems: Sequence[Problem]) -> None:
@@ -256,20 +249,48 @@ class Store:
         self._data = {}
 
     def finish(self) -> None:
-        """Move all that was made to where it belongs. Interrupted, it goes on when it is called again."""
+        """Move all that was made to where it belongs, and take away what an earlier call made there and this one did
+        not. Interrupted, it goes on when it is called again."""
         self.close()
-        (self.part / "complete").touch()
+        complete = self.part / "complete"
+        if not complete.exists():
+            write_whole(complete, json.dumps([name for name in OUTPUTS if (self.part / name).exists()]))
+        made_now = json.loads(complete.read_text())
         self.out.mkdir(parents=True, exist_ok=True)
         for name in OUTPUTS:
-            made, place = self.part / name, self.out / name
+            made, place, old = self.part / name, self.out / name, self.part / f"{name}.old"
+            if name in made_now and not made.exists():
+                continue  # it is there already
+            if os.path.lexists(place):
+                _remove(old)
+                os.replace(place, old)
             if made.exists():
-                if place.is_dir():
-                    old = self.part / f"{name}.old"
-                    shutil.rmtree(old, ignore_errors=True)
-                    place.rename(old)
                 os.replace(made, place)
         self.clear()
         shutil.rmtree(self.part)
+
+
+def _opened(path: Path, map_size: int, **options: Any) -> Any:
+    """An LMDB. Its lock file, which LMDB writes through a mapping, has its blocks beforehand: where the disk is full,
+    that is an error here, and there it would be SIGBUS."""
+    path.mkdir(exist_ok=True)
+    with (path / "lock.mdb").open("ab") as lock:
+        os.posix_fallocate(lock.fileno(), 0, _LOCK)
+    return lmdb.open(str(path), map_size=map_size, **options)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Those that nothing was put into; the innermost come first."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def _copied(image: Converted, label: int, path: str, keep: bool) -> Problem:

@@ -21,7 +21,11 @@ from imageset.record import Converted, Form, convert, printable
 from imageset.stderr import Hearing
 
 Line = tuple[int, bytes, int]  # number, path, label
-CHUNK = 32  # images that a worker is given at once; no more than Sums.packed takes
+CHUNK = 256  # images that a worker is given at once, at most: no more than Sums.packed takes…
+CHUNK_BYTES = 1 << 23  # …and so many bytes of records
+AHEAD_BYTES = 1 << 26  # what may wait for whoever writes it: more than is converted during a commit
+
+Chunk = tuple[list[Line], Future[Any]]
 
 _PR_SET_PDEATHSIG = 1  # sys/prctl.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -34,6 +38,7 @@ class Workers:
 
     def __init__(self, count: int, root: str, form: Form) -> None:
         self._count, self._root, self._form = count, os.fsencode(root), form
+        self._largest = CHUNK_BYTES  # bytes of a record, of late; nothing is known yet
         context = multiprocessing.get_context("fork")  # at once, with all that is imported here
         self._pool = ProcessPoolExecutor(count, context, _begin, (os.getpid(),))
         old = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # they inherit it: Ctrl-C is for their parent
@@ -46,7 +51,13 @@ class Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        # They end what they have begun, which is little. (One that is killed may leave half an answer in the pipe, for
+        # the rest of which the executor would wait.) A second Ctrl-C would leave the executor waiting, too.
+        old = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            self._pool.shutdown(cancel_futures=True)
+        finally:
+            signal.signal(signal.SIGINT, old)
 
     def convert(self, lines: Iterable[Line], summed: bool) -> Iterator[tuple[list[Converted], Sums]]:
         """What becomes of the images in `lines`, in their order; with the sums over those that became records, if
@@ -56,15 +67,19 @@ class Workers:
             Stopped: a worker died.
         """
         lines = iter(lines)
-        pending: deque[tuple[list[Line], Future[Any]]] = deque()
+        pending: deque[Chunk] = deque()
         try:
             while True:
-                while len(pending) < 2 * self._count + 2 and (chunk := list(islice(lines, CHUNK))):
-                    pending.append((chunk, self._pool.submit(_convert, chunk, self._root, self._form, summed)))
+                while len(pending) < self._ahead and (chunk := list(islice(lines, self._fitting))):
+                    pending.append(self._given(chunk, summed))
                 if not pending:
                     return
                 chunk, future = pending.popleft()
-                yield future.result()
+                images, sums = future.result()
+                self._largest = max(self._largest // 2, *(len(image.record or b"") for image in images), 1)
+                yield images, sums
+                if rest := chunk[len(images) :]:  # they are larger than those before were
+                    yield from self.convert(rest, summed)
         except BrokenProcessPool:
             raise Stopped(
                 f"a worker was killed (out of memory, or an image that crashes the decoder) at one of the images from "
@@ -73,6 +88,19 @@ class Workers:
         finally:
             for _, future in pending:
                 future.cancel()
+
+    @property
+    def _fitting(self) -> int:
+        """Images in a chunk, if they are no larger than those of late."""
+        return min(max(1, CHUNK_BYTES // self._largest), CHUNK)
+
+    @property
+    def _ahead(self) -> int:
+        """Chunks that are given away at a time: some for every worker, none for which there is no memory."""
+        return min(max(self._count + 2, AHEAD_BYTES // (self._fitting * self._largest)), 8 * self._count + 2)
+
+    def _given(self, chunk: list[Line], summed: bool) -> Chunk:
+        return chunk, self._pool.submit(_convert, chunk, self._root, self._form, summed)
 
 
 def _begin(parent: int) -> None:
@@ -88,10 +116,14 @@ def _begin(parent: int) -> None:
 
 
 def _convert(chunk: list[Line], root: bytes, form: Form, summed: bool) -> tuple[list[Converted], Sums]:
-    sums, images = Sums(), []
+    """What becomes of the images in a chunk, or of the first of them if they are too large for one."""
+    sums, images, size = Sums(), [], 0
     for number, path, label in chunk:
         image, pixels = convert(root, number, path, label, form, _hearing)
         images.append(image)
         if summed and pixels is not None:
             sums.add(pixels)
+        size += len(image.record or b"")
+        if size >= 2 * CHUNK_BYTES:
+            break
     return images, sums.packed()
