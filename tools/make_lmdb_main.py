@@ -69,4 +69,7 @@ def _end_at_once(*_: object) -> None:
 
 if __name__ == "__main__":
     _on_interrupt(_end_at_once)  # while it imports, when there is nothing to put in order
-    sys.exit(main())
+    code = main()
+    if code == 130:  # an executor whose end was interrupted may wait for ever at the interpreter's
+        os._exit(code)
+    sys.exit(code)

@@ -37,7 +37,8 @@ as they are, and encoded anew as jpg, png or bmp. It leaves in what is left out 
 half that can be decoded and grey below), encoded WebP (at which Caffe stops) and, but for --duplicates keep, copies.
 
 When it is interrupted, the same command goes on where it stopped; until all is done, OUT holds nothing of it (the work
-is in OUT.part).
+is in OUT.part, where what --strict refuses stays, too). There is no mean.binaryproto of images that differ in size or
+have more than a megapixel.
 
 Exit codes: 0 done, 1 it could not go on (full disk, a killed worker), 2 bad input, 130 interrupted.
 """

@@ -51,13 +51,9 @@ class Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # They end what they have begun, which is little. (One that is killed may leave half an answer in the pipe, for
-        # the rest of which the executor would wait.) A second Ctrl-C would leave the executor waiting, too.
-        old = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            self._pool.shutdown(cancel_futures=True)
-        finally:
-            signal.signal(signal.SIGINT, old)
+        # They end what they have begun, which is little: of one that is killed, the executor would wait for the rest of
+        # the answer. What a second Ctrl-C does to this wait is up to make_lmdb_main.
+        self._pool.shutdown(cancel_futures=True)
 
     def convert(self, lines: Iterable[Line], summed: bool) -> Iterator[tuple[list[Converted], Sums]]:
         """What becomes of the images in `lines`, in their order; with the sums over those that became records, if
