@@ -367,21 +367,22 @@ file = open(sys.argv[1], "r+b"); fcntl.lockf(file, fcntl.LOCK_EX, 1, 0); print(1
     case.works()
 
 
-@pytest.mark.parametrize("look", ["check", "check_reader"])
+@pytest.mark.parametrize("look", ["check", "check_reader", "scan_apart"])
 def test_an_lmdb_that_a_process_of_the_same_number_reads(case: Case, look: str) -> None:
     """As in two containers, each of which counts its processes from 1."""
     source = own_data(case)
     code = f"""import sys
 from pathlib import Path
 from harness.solver.lmdbfile import {look}
-input()
-{look}(Path(sys.argv[1]))
+if __name__ == "__main__":
+    input()
+    {look}(Path(sys.argv[1]), *[lambda *_: None] * ("{look}" == "scan_apart"))
 """
     reader = subprocess.Popen(
         [sys.executable, "-c", code, source], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     with (source / "lock.mdb").open("r+b") as file:
-        fcntl.lockf(file, fcntl.LOCK_EX, 1, reader.pid)
+        fcntl.lockf(file, fcntl.LOCK_EX, 1 << 20, reader.pid)  # and of the processes that it starts
         _, stderr = reader.communicate("\n")
     assert reader.returncode == 1
     assert f"{source}: a process in another container reads it" in stderr

@@ -271,6 +271,18 @@ def test_labels_without_a_gap() -> None:
     assert not any("no image has" in remark for remark in remarks)
 
 
+def test_check_size_where_the_first_image_is_none(tmp_path: Path) -> None:
+    """Chunks of images that are alike within themselves are compared with each other."""
+    (tmp_path / "bad.png").write_bytes(b"text")
+    for size in (40, 50):
+        cv2.imwrite(str(tmp_path / f"{size}.png"), np.full((size, size, 3), size, np.uint8))
+    lines = "bad.png 0\n" + "40.png 0\n" * 2000 + "50.png 0\n" * 2000
+    arguments = labelled(tmp_path, "list.txt", lines)
+    done = command(TOOL, *arguments, "--test-share=0", "--check-size", "--duplicates=keep", tmp_path / "out")
+    assert done.code == 2
+    assert "3×50×50, and of 40.png 3×40×40" in done.stderr
+
+
 # Large and small images
 
 

@@ -7,12 +7,12 @@ import tempfile
 from pathlib import Path
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Put `text` into `path`, so that a reader, or a crash, sees the old content or the new, never a part."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Put `content` into `path`, so that a reader, or a crash, sees the old content or the new, never a part."""
     fd, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(fd, "w") as file:
-            file.write(text)
+        with os.fdopen(fd, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         Path(part).chmod(0o644)

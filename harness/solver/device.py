@@ -49,7 +49,7 @@ def check_gpu(gpu: int, path: Path | None) -> dict[str, str]:
     elif "FILE_NOT_FOUND" in done.stderr:  # CuPy, of _moments.ptx
         what = "the kernel that looks at what a GPU holds is not compiled"
         remedy = "Run tools/setup --cuda"
-    elif "no kernel image" in done.stderr:
+    elif facts and "no kernel image" in done.stderr:
         what = f"this Caffe is built for other GPUs than {facts['name']} ({complaint})"
         remedy = f"Run tools/setup --cuda --cuda-arch {facts['compute_capability']}"
     else:

@@ -123,7 +123,7 @@ def check(source: Path) -> int:
             entries = int(environment.stat()["entries"])
             pages = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
     except lmdb.LockError:
-        raise _same_pid(source) from None
+        raise _same_pid(source, os.getpid()) from None
     except lmdb.Error as error:
         raise BadInput(f"damaged, or not an LMDB ({error})", file=source, remedy=_REMEDY) from None
     if not entries:
@@ -166,12 +166,12 @@ def check_reader(source: Path) -> None:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, os.getpid())
         except OSError:
-            raise _same_pid(source) from None
+            raise _same_pid(source, os.getpid()) from None
 
 
-def _same_pid(source: Path) -> BadInput:
+def _same_pid(source: Path, pid: int) -> BadInput:
     return BadInput(
-        f"a process in another container reads it, whose number is {os.getpid()}, too: LMDB cannot tell the two apart",
+        f"a process in another container reads it, whose number is {pid}, too: LMDB cannot tell the two apart",
         file=source,
         remedy="Mount it read-only (docker run -v DATA:/work/DATA:ro), in both; LMDB then needs no locks",
     )
@@ -222,6 +222,8 @@ def scan_apart(source: Path, progress: Progress) -> Scanned:
     except EOFError:
         said = "damaged: reading it killed the reading process"
     child.join()
+    if isinstance(said, int):
+        raise _same_pid(source, said)
     if isinstance(said, str):
         raise BadInput(said, file=source, remedy=_REMEDY)
     scanned: Scanned = said
@@ -231,6 +233,8 @@ def scan_apart(source: Path, progress: Progress) -> Scanned:
 def _scan(source: Path, sender: Connection) -> None:
     try:
         sender.send(scan_here(source, lambda *progress: sender.send(progress)))
+    except lmdb.LockError:
+        sender.send(os.getpid())
     except lmdb.Error as error:
         sender.send(f"damaged ({error})")
     except ValueError as error:

@@ -36,15 +36,14 @@ layer { name: "loss" type: "Reduction" bottom: "ip" top: "loss" loss_weight: 1
 
 
 def trained() -> Any:
-    """A small net after a forward and a backward pass."""
+    """A solver that has made a step with a small net."""
     with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "net.prototxt"
-        path.write_text(NET)
-        net = caffe.Net(str(path), caffe.TRAIN)
-    net.clear_param_diffs()
-    net.forward()
-    net.backward()
-    return net
+        net, file = Path(directory) / "net.prototxt", Path(directory) / "solver.prototxt"
+        net.write_text(NET)
+        file.write_text(f'train_net: "{net}" base_lr: 0.001 lr_policy: "fixed" momentum: 0.9 max_iter: 1')
+        solver = caffe.SGDSolver(str(file))
+    solver.step(1)
+    return solver
 
 
 def compare(memory: Memory, blobs: Sequence[Any]) -> None:
@@ -69,7 +68,8 @@ def main() -> None:
     caffe.set_mode_gpu()
     cuda = Cuda(gpu)
     print(json.dumps(cuda.facts()), flush=True)
-    compare(GpuMemory(cuda), [blob for blobs in trained().params.values() for blob in blobs])
+    solver = trained()
+    compare(GpuMemory(cuda), [blob for blobs in solver.net.params.values() for blob in blobs])
 
 
 if __name__ == "__main__":

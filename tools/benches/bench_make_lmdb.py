@@ -27,6 +27,8 @@ import lmdb
 import numpy as np
 from bench_rows import Effort, Row, median
 
+from harness.solver.cores import cores
+
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = 20
 
@@ -127,7 +129,7 @@ def rows(name: str, home: Path, effort: Effort, share: float = 1) -> Iterator[Ro
         (mine, my_cpu), (its, its_cpu) = np.median(pairs, axis=0).tolist()
         detail = (
             f"{count / mine:,.0f} images/s, convert_imageset {count / its:,.0f}; {count:,} {case}, {len(pairs)} pairs; "
-            f"{len(os.sched_getaffinity(0))} workers; CPU time ×{my_cpu / its_cpu:.2f}"
+            f"{cores()} workers; CPU time ×{my_cpu / its_cpu:.2f}"
         )
         raw = {"images": count, "pairs": pairs}
         what = f"{case.name}: as fast as convert_imageset"

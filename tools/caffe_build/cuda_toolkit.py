@@ -52,7 +52,8 @@ def lay_out(directory: Path) -> Path:
     for library in (top / "lib").glob("lib*"):
         # CMake looks for libcublas.so; the linker for libcublasLt.so.13, which that needs
         for name in {library.name, re.sub(r"\.so\..*", ".so", library.name)}:
-            (directory / "lib64" / name).symlink_to(library)
+            if not (top / "lib" / name).exists() or name == library.name:  # or it comes by itself
+                (directory / "lib64" / name).symlink_to(library)
     return directory
 
 

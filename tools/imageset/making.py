@@ -216,7 +216,7 @@ class _Making:
         lines = read_lines(store.part / f"{name}.txt", tally.lines)
         for images, sums in self._workers.convert(lines, summed=name == "train"):
             if options.check_size:
-                self._check_sizes([*batch.images[:1], *images], tally)
+                self._check_sizes([*(image for image in batch.images if image.record is not None)][:1] + images, tally)
             batch.add(images, sums)
             if batch.full:
                 store.add(name, batch.images, batch.sums, options.form, options.keep_duplicates)
@@ -264,7 +264,7 @@ class _Making:
         classes = "".join(f"{label} {name}\n" for label, name in sorted(plan.names.items()))
         write_whole(store.part / "classes.txt", classes)
         if (mean := store.sums.mean) is not None and store.sizes_agree:
-            (store.part / "mean.binaryproto").write_bytes(mean_file(mean))
+            write_whole(store.part / "mean.binaryproto", mean_file(mean))
 
     def _refuse(self, report: Report) -> None:
         """The work is not what is wanted: nothing is left of it but the report, or it waits to be wanted after all."""

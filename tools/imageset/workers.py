@@ -70,16 +70,18 @@ class Workers:
                     pending.append(self._given(chunk, summed))
                 if not pending:
                     return
-                chunk, future = pending.popleft()
+                chunk, future = pending[0]
                 images, sums = future.result()
+                pending.popleft()
                 self._largest = max(self._largest // 2, *(len(image.record or b"") for image in images), 1)
                 yield images, sums
                 if rest := chunk[len(images) :]:  # they are larger than those before were
                     yield from self.convert(rest, summed)
-        except BrokenProcessPool:
+        except (BrokenProcessPool, MemoryError):
+            first = pending[0][0][0] if pending else chunk[0]
             raise Stopped(
                 f"a worker was killed (out of memory, or an image that crashes the decoder) at one of the images from "
-                f"{printable(chunk[0][1])} on. Run again to go on from there, with --workers 1 if memory is short"
+                f"{printable(first[1])} on. Run again to go on from there, with --workers 1 if memory is short"
             ) from None
         finally:
             for _, future in pending:
