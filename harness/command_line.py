@@ -10,17 +10,17 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
-from harness.analysis.health import Health
-from harness.analysis.rules.limits import read_limits
-from harness.analysis.rules.rows import rows_before
-from harness.recording.display import Display
-from harness.recording.errors import BadInput, RecordingError
-from harness.recording.layout import CAPTURES
-from harness.recording.outcome import Exit
-from harness.rendering.displays import Displays
-from harness.rendering.terminal import Terminal
-from harness.solver.plan import Options, Plan
-from harness.solver.session import Session
+from harness.diagnosis.live.health import Health
+from harness.diagnosis.live.limits import read_limits
+from harness.diagnosis.live.rows import rows_before
+from harness.errors import BadInput, RecordingError
+from harness.reports.listeners import Displays
+from harness.reports.terminal import Terminal
+from harness.schemas.layout import CAPTURES
+from harness.schemas.listener import Display
+from harness.schemas.outcome import Exit
+from harness.supervisor.plan import Options, Plan
+from harness.supervisor.session import Session
 
 EXIT_CODES = """
 Exit codes: 0 done, 1 the recording could not be written any further, 2 bad input (nothing was started),
@@ -53,7 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--rules",
         type=Path,
         metavar="FILE",
-        help="limits of the rules: a copy of harness/analysis/rules/rules.toml with changes",
+        help="limits of the rules: a copy of harness/diagnosis/thresholds.toml with changes",
     )
 
     keep = parser.add_argument_group("what to keep")
@@ -120,7 +120,7 @@ def train(
     terminal = Terminal(console)
     display: Display = terminal
     if tensorboard:
-        from harness.rendering.tensorboard import TensorBoard  # loaded for those who ask for it
+        from harness.reports.tensorboard import TensorBoard  # loaded for those who ask for it
 
         display = Displays(TensorBoard(terminal.say), terminal)
     try:

@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.text import Text
 from rich_argparse import RawDescriptionRichHelpFormatter
 
-from harness.analysis.comparison import compare
+from harness.diagnosis.compare import compare
 from harness.recording import BadInput, Recording, RecordingError
-from harness.recording.outcome import Exit
-from harness.rendering.comparison import show
-from harness.solver.problem import recorded_fields
+from harness.reports.text.comparison import show
+from harness.schemas.outcome import Exit
+from harness.supervisor.training_spec import recorded_fields
 
 _EXAMPLES = """
 The runs are compared over the iterations that both recorded, by the hash of all weights, the losses and the learning

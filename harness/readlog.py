@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import StringIO, TextIOWrapper
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 if __package__ in (None, ""):  # run as a file: put the repository, not harness/, on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -19,18 +19,21 @@ from rich.console import Console
 from rich.text import Text
 from rich_argparse import RawDescriptionRichHelpFormatter
 
-from harness.analysis.forensics.examine import examine
-from harness.analysis.logfacts import Facts
-from harness.analysis.rules.limits import Limits, read_limits
-from harness.logs.growing import Growing
-from harness.logs.model import Log
-from harness.logs.reader import Reader, read_path
-from harness.recording.errors import BadInput
-from harness.recording.files import write_whole
-from harness.recording.outcome import Exit
-from harness.rendering.examined import Examined
-from harness.rendering.forensics import one_line, show, write_csv, write_json
-from harness.solver.prototxt.header import read_header
+from harness.atomic_write import write_whole
+from harness.caffe_files.log_header import read_header
+from harness.caffe_files.messages import pb, read_text
+from harness.caffe_files.net import train_net
+from harness.caffe_log.follow import Growing
+from harness.caffe_log.model import Log
+from harness.caffe_log.reader import Reader, read_path
+from harness.diagnosis.live.limits import Limits, read_limits
+from harness.diagnosis.log_facts import Facts
+from harness.diagnosis.logged.examine import examine
+from harness.errors import BadInput
+from harness.reports.log_result import Examined
+from harness.reports.text.log_report import one_line, show, write_csv, write_json
+from harness.schemas.outcome import Exit
+from harness.supervisor.net_upgrade import upgrade_net
 
 _EXAMPLES = """
 Reads what `caffe train` printed (or the solver.log of a run directory), finds each training run in it, and says
@@ -59,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     know.add_argument("--solver", type=Path, metavar="FILE", help="solver prototxt of the run")
     know.add_argument("--images", type=_positive, metavar="N", help="records of the training data: says where it broke")
     know.add_argument("--batch", type=_positive, metavar="N", help="records of a batch (default: the net's in the log)")
-    know.add_argument("--rules", type=Path, metavar="FILE", help="limits other than those of rules.toml")
+    know.add_argument("--rules", type=Path, metavar="FILE", help="limits other than those of thresholds.toml")
     out = parser.add_argument_group("what to make of it")
     out.add_argument("--json", action="store_true", help="print one JSON object instead")
     out.add_argument("--plot", type=Path, metavar="FILE", help="draw losses, learning rate and tests: .png or .svg")
@@ -143,7 +146,7 @@ class _Console(Console):
 def _check(args: argparse.Namespace) -> None:
     """What can be said of the options before anything is read."""
     if args.plot is not None:  # only then: Matplotlib takes longer to import than most logs to read
-        from harness.rendering.figures.files import check_suffix
+        from harness.reports.figures.files import check_suffix
 
         check_suffix(args.plot)
     if args.csv not in (None, "-") and Path(args.csv).suffix.lower() != ".csv":
@@ -174,9 +177,10 @@ def _examine(log: Log, args: argparse.Namespace, limits: Limits) -> list[Examine
             remedy="Give what `caffe train` printed to standard error: lines such as "
             "`I0515 08:44:41.838122  1279 solver.cpp:228] Iteration 40, loss = 9.72169`",
         )
+    given = _given(args.solver)
     found = []
     for number, run in enumerate(log.runs, 1):
-        header = read_header(run.solver_text, run.net_text, args.solver)
+        header = read_header(run.solver_text, run.net_text, *given)
         facts = Facts(
             **{name: getattr(header, name) for name in header.__dataclass_fields__ if name != "batch"},
             batch=args.batch or header.batch,
@@ -187,10 +191,21 @@ def _examine(log: Log, args: argparse.Namespace, limits: Limits) -> list[Examine
     return found
 
 
+def _given(solver_file: Path | None) -> tuple[Any, Any]:
+    """The solver that the user names, and its train net; None for what is not given, or not here."""
+    if solver_file is None:
+        return None, None
+    solver = read_text(solver_file, pb.SolverParameter, "solver")
+    try:
+        return solver, train_net(solver, solver_file, upgrade_net).param
+    except BadInput:  # written on another machine: its net need not be here
+        return solver, None
+
+
 def _draw(found: Sequence[Examined], args: argparse.Namespace) -> None:
     if args.plot is not None:
-        from harness.rendering.figures.files import save
-        from harness.rendering.figures.log import log_figure
+        from harness.reports.figures.files import save
+        from harness.reports.figures.log import log_figure
 
         with _writing("--plot", args.plot):
             save(log_figure(found), args.plot)

@@ -22,26 +22,27 @@ from rich.console import Console
 from rich.text import Text
 from rich_argparse import RawDescriptionRichHelpFormatter
 
-from harness.analysis.postmortem.batch import batch_of
-from harness.analysis.postmortem.findings import examine
-from harness.analysis.rules.limits import read_limits
-from harness.analysis.settings import differing_settings
+from harness.atomic_write import write_whole
+from harness.caffe_files.lmdb_file import open_records
+from harness.caffe_files.messages import parse_text, pb
+from harness.diagnosis.live.limits import read_limits
+from harness.diagnosis.recorded.batch import batch_of
+from harness.diagnosis.recorded.findings import examine
+from harness.diagnosis.settings import differing_settings
 from harness.recording import BadInput, Recording, RecordingError
-from harness.recording.files import write_whole
 from harness.recording.lineage import children
-from harness.recording.outcome import Exit
-from harness.recording.predictions import HeadPredictions
-from harness.recording.rundir import read_facts
-from harness.rendering.figures import fates
-from harness.rendering.figures.files import write_pdf, write_pngs
-from harness.rendering.report.page import Compared, comparison, drawings, report
-from harness.rendering.report.subject import Subject
-from harness.rendering.report.words import changes_of
-from harness.solver.lmdbfile import open_records
-from harness.solver.predict import predictions
-from harness.solver.problem import recorded_fields
-from harness.solver.prototxt.messages import parse_text, pb
-from harness.solver.snapshots import iterations_of
+from harness.recording.run_directory import read_facts
+from harness.recording.snapshots import iterations_of
+from harness.reports.figures import fates
+from harness.reports.figures.files import write_pdf, write_pngs
+from harness.reports.html.messages import changes_of
+from harness.reports.html.page import Compared, comparison, drawings, report
+from harness.reports.html.subject import Subject
+from harness.schemas.outcome import Exit
+from harness.schemas.predictions import HeadPredictions
+from harness.supervisor.lmdb_scan import scan_apart
+from harness.supervisor.predict_client import predictions
+from harness.supervisor.training_spec import recorded_fields
 
 _EXAMPLES = """
 What happened, when, where in the net it started, what the data were, and what to try next. The page is one file: no
@@ -82,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         "FILE-losses.png and so on",
     )
     parser.add_argument("--follow", action="store_true", help="write the page anew as the run goes on, until its end")
-    parser.add_argument("--rules", type=Path, metavar="FILE", help="limits other than those of rules.toml")
+    parser.add_argument("--rules", type=Path, metavar="FILE", help="limits other than those of thresholds.toml")
     return parser
 
 
@@ -235,7 +236,7 @@ def _labels(facts: Mapping[str, Any]) -> npt.NDArray[np.int32] | None:
         return None
     source = Path(facts["directory"], place["source"])
     try:
-        records = open_records(source)
+        records = open_records(source, scan=scan_apart)
     except BadInput:
         return None
     return records.labels if records.fingerprint == place["fingerprint"] else None

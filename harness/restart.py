@@ -16,19 +16,20 @@ if __package__ in (None, ""):  # run as a file: put the repository, not harness/
 
 from rich_argparse import RawDescriptionRichHelpFormatter
 
-from harness.analysis.diagnosis import diagnose
-from harness.analysis.last_good import Choice, last_good
-from harness.analysis.rules.limits import Limits, read_limits
+from harness.caffe_files.edits import set_fields, set_layer_fields
+from harness.caffe_files.solverstate import HISTORY_MODES, history_scale
 from harness.command_line import EXIT_CODES, add_options, options_of, train
-from harness.recording import Recording, rundir
-from harness.recording.errors import BadInput
-from harness.recording.window import parse_watch
-from harness.solver.plan import Options, Plan, make_plan
-from harness.solver.problem import Problem, recorded_problem
-from harness.solver.prototxt.edits import set_fields, set_layer_fields
-from harness.solver.snapshots import iterations_of
-from harness.solver.start import Start, from_run
-from harness.solver.statefile import HISTORY_MODES, history_scale
+from harness.diagnosis.last_good import Choice, last_good
+from harness.diagnosis.live.limits import Limits, read_limits
+from harness.diagnosis.recorded.diagnose import diagnose
+from harness.errors import BadInput
+from harness.recording import Recording
+from harness.recording import run_directory as rundir
+from harness.recording.snapshots import iterations_of
+from harness.schemas.window import parse_watch
+from harness.supervisor.plan import Options, Plan, make_plan
+from harness.supervisor.resume import Start, from_run
+from harness.supervisor.training_spec import Problem, recorded_problem
 
 _EXAMPLES = """
 Examples:

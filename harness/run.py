@@ -12,9 +12,9 @@ if __package__ in (None, ""):  # run as a file: put the repository, not harness/
 from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.command_line import EXIT_CODES, add_options, options_of, train
-from harness.solver.plan import make_plan
-from harness.solver.problem import read_problem
-from harness.solver.start import from_solverstate, from_weights
+from harness.supervisor.plan import make_plan
+from harness.supervisor.resume import from_solverstate, from_weights
+from harness.supervisor.training_spec import read_problem
 
 _EXAMPLES = """
 Examples:

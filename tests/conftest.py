@@ -15,7 +15,7 @@ import lmdb
 import numpy as np
 import pytest
 
-from harness.solver.prototxt.messages import pb
+from harness.caffe_files.messages import pb
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent

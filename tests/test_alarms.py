@@ -14,11 +14,11 @@ import lmdb
 import numpy as np
 import pytest
 
-from harness.analysis.diagnosis import diagnose
-from harness.analysis.rules.limits import read_limits
+from harness.caffe_files.messages import pb
+from harness.diagnosis.live.limits import read_limits
+from harness.diagnosis.recorded.diagnose import diagnose
 from harness.recording import Recording
-from harness.recording.layout import Alarm
-from harness.solver.prototxt.messages import pb
+from harness.schemas.layout import Alarm
 from tests.conftest import CLASSES, ROOT, Finished, caffe_train, command, restart, run_harness, solver_text
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")

@@ -23,8 +23,8 @@ import numpy as np
 import pytest
 from conftest import CLASSES, ROOT, digits, run_harness, small_net, solver_text, write_lmdb
 
+from harness.caffe_files.messages import pb
 from harness.run import main
-from harness.solver.prototxt.messages import pb
 
 
 @dataclass
@@ -373,7 +373,8 @@ def test_an_lmdb_that_a_process_of_the_same_number_reads(case: Case, look: str) 
     source = own_data(case)
     code = f"""import sys
 from pathlib import Path
-from harness.solver.lmdbfile import {look}
+from harness.caffe_files.lmdb_file import check, check_reader
+from harness.supervisor.lmdb_scan import scan_apart
 if __name__ == "__main__":
     input()
     {look}(Path(sys.argv[1]), *[lambda *_: None] * ("{look}" == "scan_apart"))

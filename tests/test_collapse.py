@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from conftest import RESCUED, RESCUES, ROOT, command, restart
 
-from harness.analysis.diagnosis import diagnose
-from harness.analysis.last_good import last_good
-from harness.analysis.onset import find_onset
-from harness.analysis.rules.limits import read_limits
+from harness.diagnosis.last_good import last_good
+from harness.diagnosis.live.limits import read_limits
+from harness.diagnosis.recorded.diagnose import diagnose
+from harness.diagnosis.recorded.onset import find_onset
 from harness.recording import Recording, Window
 from harness.recording.lineage import joined
 

@@ -13,12 +13,12 @@ import pytest
 from conftest import BIN, RECORDS, ROOT, Finished, command, digits, run_harness, small_net, solver_text, write_lmdb
 from google.protobuf import text_format
 
-from harness.analysis.comparison import Comparison, Part, Span, compare
-from harness.analysis.settings import Setting, differing_settings
+from harness.caffe_files.field_values import flat
+from harness.caffe_files.messages import pb
+from harness.diagnosis.compare import Comparison, Part, Span, compare
+from harness.diagnosis.settings import Setting, differing_settings
 from harness.recording import Recording, Window
-from harness.solver.problem import recorded_fields
-from harness.solver.prototxt.fieldvalues import flat
-from harness.solver.prototxt.messages import pb
+from harness.supervisor.training_spec import recorded_fields
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.solver.cores import cores
+from harness.processes import cores
 
 V1 = ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")
 

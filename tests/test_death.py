@@ -72,7 +72,7 @@ class Running:
         def look() -> bool:
             for child in psutil.Process(self.process.pid).children():
                 with suppress(psutil.Error):  # it has ended meanwhile
-                    if "harness.solver.host" in child.cmdline():
+                    if "harness.worker.main" in child.cmdline():
                         found.append(child)
             return bool(found)
 

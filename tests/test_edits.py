@@ -12,10 +12,10 @@ from google.protobuf.descriptor import FieldDescriptor as Field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.recording.errors import BadInput
-from harness.solver.prototxt.edits import Change, set_fields, set_layer_fields
-from harness.solver.prototxt.layertypes import blob_count, parameters
-from harness.solver.prototxt.messages import pb
+from harness.caffe_files.edits import Change, set_fields, set_layer_fields
+from harness.caffe_files.layer_types import blob_count, parameters
+from harness.caffe_files.messages import pb
+from harness.errors import BadInput
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 

@@ -21,11 +21,11 @@ import pytest
 from conftest import ROOT
 from google.protobuf import text_format
 
-from harness.solver.prototxt.messages import pb
-from harness.solver.replay import seekable
-from harness.solver.replay.feed import Feed
-from harness.solver.replay.nets import replaced
-from harness.solver.replay.stream import Jump, Stream, draws_per_image, generator
+from harness.caffe_files.messages import pb
+from harness.prefetch.feed import Feed
+from harness.schemas.stream import Jump, Stream, draws_per_image, generator
+from harness.worker import seekable_layer as seekable
+from harness.worker.seekable_nets import replaced
 
 SEED, RECORDS, BATCH = 1234567, 11, 4  # 4 does not divide 11: batches wrap around
 HEIGHT, WIDTH = 21, 26
@@ -306,9 +306,9 @@ def test_closing_ends_the_worker(tmp_path: Path, feeds: list[Feed]) -> None:
 
 CLIENT = """
 import sys, time
-from harness.solver.replay import seekable
-from harness.solver.replay.feed import Feed
-from harness.solver.replay.stream import Stream
+from harness.worker import seekable_layer as seekable
+from harness.prefetch.feed import Feed
+from harness.schemas.stream import Stream
 feed = Feed(Stream.from_json(sys.argv[1]))
 feed.next()
 print(feed.pid, flush=True)

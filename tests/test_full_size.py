@@ -24,9 +24,9 @@ import pytest
 from conftest import CACHE, ROOT, command, run_harness
 from google.protobuf import text_format
 
+from harness.caffe_files.field_values import flat
+from harness.caffe_files.messages import pb
 from harness.recording import Recording, Window
-from harness.solver.prototxt.fieldvalues import flat
-from harness.solver.prototxt.messages import pb
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 

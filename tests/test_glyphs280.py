@@ -21,7 +21,7 @@ from conftest import ROOT, command
 from google.protobuf import text_format
 from rich.progress import Progress
 
-from harness.solver.prototxt.messages import pb
+from harness.caffe_files.messages import pb
 
 FOLDER = ROOT / "prototxt/glyphs280"
 CLASSIFIERS = {f"loss{n}/classifier_glyphs" for n in (1, 2, 3)}

@@ -18,17 +18,18 @@ import numpy.typing as npt
 import pytest
 from conftest import ROOT
 
-from harness.recording.errors import BadInput
+from harness.caffe_files.messages import pb, read_text
+from harness.caffe_files.net import train_net
+from harness.errors import BadInput
 from harness.recording.ring import Kind, Ring
-from harness.solver import device as devices
-from harness.solver.plan import Options, make_plan
-from harness.solver.probes.gpu import GpuArray, GpuMemory
-from harness.solver.probes.moments import Moments
-from harness.solver.problem import read_problem
-from harness.solver.prototxt.messages import pb, read_text
-from harness.solver.prototxt.netfile import train_net
-from harness.solver.replay import exactness
-from harness.solver.start import from_weights
+from harness.supervisor import device as devices
+from harness.supervisor import exactness
+from harness.supervisor.net_upgrade import upgrade_net
+from harness.supervisor.plan import Options, make_plan
+from harness.supervisor.resume import from_weights
+from harness.supervisor.training_spec import read_problem
+from harness.worker.probes.gpu import GpuArray, GpuMemory
+from harness.worker.probes.moments import Moments
 
 
 class HostDevice:
@@ -74,7 +75,7 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> HostDevice:
         "-O2",
         "-shared",
         "-fPIC",
-        f"-I{ROOT}/harness/solver/probes",
+        f"-I{ROOT}/harness/worker/probes",
         source,
         "-o",
         library,
@@ -230,12 +231,12 @@ def compare(solver_file: str, library: str) -> None:
     """Both observers on one real solver: the same frames and the same window, and no copy that Caffe knows of."""
     import caffe
 
-    from harness.recording.window import Window
-    from harness.solver.observer import Observer
-    from harness.solver.probes.memory import HostMemory
+    from harness.schemas.window import Window
+    from harness.worker.observer import Observer
+    from harness.worker.probes.memory import HostMemory
 
     param = read_text(Path(solver_file), pb.SolverParameter, "solver")
-    net = train_net(param, Path(solver_file)).param
+    net = train_net(param, Path(solver_file), upgrade_net).param
     solver = caffe.SGDSolver(solver_file)
     watched = Watched(solver)
     sides = []
@@ -293,8 +294,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_gpu import HostDevice
-from harness.solver import trial
-from harness.solver.probes.gpu import GpuMemory
+from harness.worker import gpu_selftest as trial
+from harness.worker.probes.gpu import GpuMemory
 
 class Wrong(HostDevice):
     def address(self, blob, field):
@@ -388,7 +389,9 @@ def test_a_cuda_build_without_a_gpu_refuses_prefetching_layers(
     device_kind: str, gpu: bool, refused: bool, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """internal_thread.cpp would end the process there."""
-    net = train_net(read_text(small / "solver.prototxt", pb.SolverParameter, "solver"), small / "solver.prototxt")
+    net = train_net(
+        read_text(small / "solver.prototxt", pb.SolverParameter, "solver"), small / "solver.prototxt", upgrade_net
+    )
     monkeypatch.setattr(devices, "caffe_build", lambda: {"device": device_kind})
     monkeypatch.setattr(devices, "_gpu_at_hand", lambda: gpu)
     if not refused:

@@ -21,15 +21,15 @@ from test_feed import SEED, forwards, take
 from test_observing import weights_of
 from test_resume import said_from
 
+from harness.caffe_files.image_list import open_list
+from harness.caffe_files.messages import pb
+from harness.prefetch.epochs import Epochs
+from harness.prefetch.feed import Feed
 from harness.recording import Recording
-from harness.solver.listfile import open_list
-from harness.solver.prototxt.messages import pb
-from harness.solver.replay import seekable
-from harness.solver.replay.epochs import Epochs
-from harness.solver.replay.feed import Feed
-from harness.solver.replay.nets import replaced
-from harness.solver.replay.point import Place
-from harness.solver.replay.stream import Files, Jump, Stream, draws_per_image, generator
+from harness.schemas.data_position import Place
+from harness.schemas.stream import Files, Jump, Stream, draws_per_image, generator
+from harness.worker import seekable_layer as seekable
+from harness.worker.seekable_nets import replaced
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from conftest import digits, write_lmdb
 
-from harness.solver.lmdbfile import check, open_records, scan_apart, scan_here
+from harness.caffe_files.lmdb_file import check, open_records, scan_here
+from harness.supervisor.lmdb_scan import scan_apart
 
 Pairs = list[tuple[bytes, bytes]]
 

@@ -20,11 +20,15 @@ from conftest import CLASSES, ROOT, caffe_train
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from harness.logs import display, printed, telling, text, traces
-from harness.logs.model import Log, LoggedOutput, LogRun
-from harness.logs.reader import Reader, read_log, read_path
-from harness.logs.statements import statements
-from harness.recording.errors import BadInput
+from harness.caffe_log import bulk_parser as display
+from harness.caffe_log import decode as text
+from harness.caffe_log import embedded_prototxt as printed
+from harness.caffe_log import run_tracker as telling
+from harness.caffe_log import series as traces
+from harness.caffe_log.line_parser import statements
+from harness.caffe_log.model import Log, LoggedOutput, LogRun
+from harness.caffe_log.reader import Reader, read_log, read_path
+from harness.errors import BadInput
 
 sys.path.append(str(ROOT / "tools/benches"))
 
@@ -827,7 +831,7 @@ def test_a_trace_keeps_the_newest_and_thins_the_old_evenly() -> None:
 
 
 def test_a_long_run_is_thinned(monkeypatch) -> None:
-    monkeypatch.setattr("harness.logs.runs.KEPT", 128)
+    monkeypatch.setattr("harness.caffe_log.runs.KEPT", 128)
     monkeypatch.setattr(traces.Trace.__init__, "__defaults__", (128,))
     content = long_log(2000)
     log = read(content)
@@ -944,7 +948,7 @@ def test_what_caffe_train_prints(small) -> None:
 def check_texts(run: LogRun, home: Path) -> None:
     from google.protobuf import text_format
 
-    from harness.solver.prototxt.messages import pb
+    from harness.caffe_files.messages import pb
 
     solver = text_format.Parse(run.solver_text, pb.SolverParameter())
     asked = text_format.Parse((home / "solver.prototxt").read_text(), pb.SolverParameter())

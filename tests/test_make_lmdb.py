@@ -25,18 +25,17 @@ from PIL import Image
 
 sys.path.append(str(ROOT / "tools"))
 
-import imageset.store
-from imageset.listing import Images
-from imageset.mean import Sums
-from imageset.options import parse
-from imageset.order import divided
-from imageset.record import Form
-from imageset.workers import Workers
-from make_lmdb_main import main
-
-from harness.recording.errors import BadInput
-from harness.solver.lmdbfile import open_records
-from harness.solver.prototxt.messages import pb
+import harness.imageset.store
+from harness.caffe_files.lmdb_file import open_records
+from harness.caffe_files.messages import pb
+from harness.errors import BadInput
+from harness.imageset.listing import Images
+from harness.imageset.mean import Sums
+from harness.imageset.options import parse
+from harness.imageset.order import divided
+from harness.imageset.record import Form
+from harness.imageset.workers import Workers
+from harness.make_lmdb import main
 
 TOOL = ROOT / "tools/make_lmdb"
 
@@ -148,10 +147,10 @@ def test_a_list_gives_the_same_lmdb(mixed: Path, tmp_path: Path, options: str) -
     assert not out.with_name("ours.part").exists()
 
 
-def test_the_first_run_needs_no_scan(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_run_needs_no_scan(photos: Path, tmp_path: Path) -> None:
     assert main([str(photos), str(tmp_path / "out")]) == 0
-    monkeypatch.setattr("harness.solver.lmdbfile.scan_apart", None)
-    assert len(open_records(tmp_path / "out/train_lmdb")) == 27
+    made = open_records(tmp_path / "out/train_lmdb", scan=lambda path, progress: pytest.fail("read again"))
+    assert len(made) == 27
 
 
 @pytest.mark.parametrize("options", ["--resize_height=40 --resize_width=60", "--gray", "--encode_type=jpg"])
@@ -447,13 +446,13 @@ def test_interrupted_while_it_is_moved(photos: Path, tmp_path: Path, monkeypatch
 
 
 def test_one_at_a_time(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with imageset.store.Store(tmp_path / "out"):
+    with harness.imageset.store.Store(tmp_path / "out"):
         assert main([str(photos), str(tmp_path / "out")]) == 2
     assert "another make_lmdb is at work there" in capsys.readouterr().err
 
 
 def test_the_map_grows(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imageset.store, "_DATA_MAP", 1 << 16)
+    monkeypatch.setattr(harness.imageset.store, "_DATA_MAP", 1 << 16)
     assert main([str(photos), str(tmp_path / "out")]) == 0
     assert len(records(tmp_path / "out/train_lmdb")) == 27
 

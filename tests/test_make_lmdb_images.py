@@ -20,15 +20,15 @@ from PIL import Image
 
 sys.path.append(str(ROOT / "tools"))
 
-from imageset.listing import of_list
-from imageset.options import parse
-from imageset.workers import Workers
-from make_lmdb_main import main
 from test_make_lmdb import TOOL, convert_imageset, photo, records, report_of, write_photos
 
+from harness.caffe_files.lmdb_file import open_records
+from harness.caffe_files.messages import pb
+from harness.imageset.listing import of_list
+from harness.imageset.options import parse
+from harness.imageset.workers import Workers
+from harness.make_lmdb import main
 from harness.recording import Recording
-from harness.solver.lmdbfile import open_records
-from harness.solver.prototxt.messages import pb
 
 HEIGHT, WIDTH = 60, 90
 SIDEWAYS = Image.Exif()

@@ -23,16 +23,16 @@ from test_make_lmdb import TOOL, convert_imageset, records, report_of, write_pho
 
 sys.path.append(str(ROOT / "tools"))
 
-import imageset.making
-import imageset.workers
-from imageset.mean import LARGEST, Sums
-from imageset.place import sized
-from imageset.record import Form
-from imageset.report import remarks_of
-from imageset.store import Store
-from imageset.tally import Tally
-from imageset.workers import Workers
-from make_lmdb_main import main
+import harness.imageset.making
+import harness.imageset.workers
+from harness.imageset.mean import LARGEST, Sums
+from harness.imageset.place import sized
+from harness.imageset.record import Form
+from harness.imageset.report import remarks_of
+from harness.imageset.store import Store
+from harness.imageset.tally import Tally
+from harness.imageset.workers import Workers
+from harness.make_lmdb import main
 
 cv2.setNumThreads(1)  # its threads, once there, would not outlive the fork of workers that some tests make here
 
@@ -315,8 +315,8 @@ def test_a_chunk_is_as_many_images_as_fit(tmp_path: Path, monkeypatch: pytest.Mo
     """Tiny images, then large ones, as in a list that is sorted: no answer is much larger than CHUNK_BYTES."""
     write_photos(tmp_path, ["tiny.png"], size=4)
     write_photos(tmp_path, ["large.png"], size=300)  # 270 kB
-    monkeypatch.setattr(imageset.workers, "CHUNK_BYTES", 1 << 20)
-    monkeypatch.setattr(imageset.workers, "AHEAD_BYTES", 1 << 22)
+    monkeypatch.setattr(harness.imageset.workers, "CHUNK_BYTES", 1 << 20)
+    monkeypatch.setattr(harness.imageset.workers, "AHEAD_BYTES", 1 << 22)
     names = 2000 * [b"tiny.png"] + 300 * [b"large.png"] + 2000 * [b"tiny.png"]
     lines = [(number, name, 0) for number, name in enumerate(names)]
     with Workers(2, f"{tmp_path}/", Form()) as workers:
@@ -368,9 +368,9 @@ def anonymous(pid: int) -> int:
 TRUSTING = f"""
 import sys
 sys.path.insert(0, {str(ROOT / "tools")!r})
-import imageset.making, make_lmdb_main
+import harness.imageset.making, harness.make_lmdb
 imageset.making.free = lambda _: 1 << 60
-sys.exit(make_lmdb_main.main())
+sys.exit(harness.make_lmdb.main())
 """
 
 
@@ -472,10 +472,10 @@ def test_what_strict_refused_is_not_lost(photos: Path, tmp_path: Path, monkeypat
 
 
 def test_commits_grow_with_what_is_done() -> None:
-    assert [imageset.making._Batch.after(done).most for done in (0, 1000, 2000, 5000, 90_000)] == [
+    assert [harness.imageset.making._Batch.after(done).most for done in (0, 1000, 2000, 5000, 90_000)] == [
         1000, 1000, 2000, 5000, 8000,
     ]  # fmt: skip
-    batch = imageset.making._Batch.after(0)
+    batch = harness.imageset.making._Batch.after(0)
     assert not batch.full
     batch.began -= 11
     assert batch.full

@@ -17,13 +17,13 @@ import caffe
 import numpy as np
 
 from harness.recording.ring import Ring
-from harness.solver.build import build, nets_of
-from harness.solver.launch import job_of
-from harness.solver.prototxt.messages import pb
-from harness.solver.plan import Options, make_plan
-from harness.solver.problem import read_problem
-from harness.solver.replay import seekable
-from harness.solver.start import from_solverstate
+from harness.worker.build import build, nets_of
+from harness.supervisor.spawn import job_of
+from harness.caffe_files.messages import pb
+from harness.supervisor.plan import Options, make_plan
+from harness.supervisor.training_spec import read_problem
+from harness.worker import seekable_layer as seekable
+from harness.supervisor.resume import from_solverstate
 from google.protobuf import text_format
 
 home, last, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])

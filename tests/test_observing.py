@@ -12,8 +12,8 @@ import pytest
 import xxhash
 from conftest import ROOT, caffe_train, run_harness, small_net, solver_text
 
+from harness.caffe_files.messages import pb
 from harness.recording import Recording
-from harness.solver.prototxt.messages import pb
 
 
 def weights_of(path: Path) -> dict[str, list[bytes]]:

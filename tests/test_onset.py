@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from harness.analysis.last_good import last_good
-from harness.analysis.onset import Onset, find_onset
+from harness.diagnosis.last_good import last_good
+from harness.diagnosis.recorded.onset import Onset, find_onset
 
 SPAN = 40
 MAD = 0.6745  # of standard normal noise

@@ -14,8 +14,8 @@ import pytest
 from conftest import CLASSES, RECORDS, command, data_layer, digits, run_harness, small_net, solver_text
 
 from harness.recording import Recording, RecordingError
-from harness.recording.predictions import NoPredictions, Predictions
-from harness.solver.predict import predictions, softmax
+from harness.schemas.predictions import NoPredictions, Predictions
+from harness.supervisor.predict_client import predictions, softmax
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from conftest import caffe_train, solver_text
 
-from harness.recording.errors import BadInput
-from harness.solver.prototxt.messages import pb, read_binary, read_text
-from harness.solver.prototxt.rates import learning_rate, next_step
+from harness.caffe_files.lr_policy import learning_rate, next_step
+from harness.caffe_files.messages import pb, read_binary, read_text
+from harness.errors import BadInput
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 

@@ -25,19 +25,19 @@ from conftest import CLASSES, ROOT, caffe_train, command, run_harness, small_net
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.analysis.forensics.dating import position_of, watch_window
-from harness.analysis.forensics.examine import examine
-from harness.analysis.forensics.findings import Onset, RunFindings
-from harness.analysis.forensics.schedule import read_schedule
-from harness.analysis.logfacts import Facts
-from harness.analysis.rules.limits import read_limits
-from harness.logs.model import Series
-from harness.logs.reader import read_log
+from harness.caffe_files.log_header import read_header
+from harness.caffe_files.messages import pb
+from harness.caffe_log.model import Series
+from harness.caffe_log.reader import read_log
+from harness.diagnosis.live.limits import read_limits
+from harness.diagnosis.log_facts import Facts
+from harness.diagnosis.logged.dating import position_of, watch_window
+from harness.diagnosis.logged.examine import examine
+from harness.diagnosis.logged.findings import Onset, RunFindings
+from harness.diagnosis.logged.schedule import read_schedule
 from harness.readlog import main
-from harness.recording.layout import Head
-from harness.rendering.sentences import sentences
-from harness.solver.prototxt.header import read_header
-from harness.solver.prototxt.messages import pb
+from harness.reports.text.log_summary.summary import sentences
+from harness.schemas.layout import Head
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 

@@ -23,13 +23,13 @@ import pytest
 from conftest import ROOT
 from matplotlib.axes import Axes
 
-from harness.analysis.forensics.examine import examine
-from harness.analysis.logfacts import Facts
-from harness.analysis.rules.limits import read_limits
-from harness.logs.reader import read_path
+from harness.caffe_log.reader import read_path
+from harness.diagnosis.live.limits import read_limits
+from harness.diagnosis.log_facts import Facts
+from harness.diagnosis.logged.examine import examine
 from harness.readlog import main
-from harness.rendering.examined import Examined
-from harness.rendering.figures.log import log_figure
+from harness.reports.figures.log import log_figure
+from harness.reports.log_result import Examined
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 

@@ -16,8 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.recording import BadInput, Recording, RecordingError, Window
-from harness.recording.consumer import Consumer, Frames
-from harness.recording.layout import (
+from harness.recording.consumer import Consumer
+from harness.recording.repair import lookup3, mend, was_left_open
+from harness.recording.ring import Kind, Ring
+from harness.recording.writer import Writer
+from harness.schemas.events import Frames
+from harness.schemas.layout import (
     CAPTURES,
     STATS,
     Activation,
@@ -29,10 +33,7 @@ from harness.recording.layout import (
     Param,
     link_names,
 )
-from harness.recording.repair import lookup3, mend, was_left_open
-from harness.recording.ring import Kind, Ring
-from harness.recording.window import clip, merge, parse_watch
-from harness.recording.writer import Writer
+from harness.schemas.window import clip, merge, parse_watch
 
 numbers = st.integers(0, 10**7)
 windows = st.lists(st.tuples(numbers, st.integers(1, 50)).map(lambda w: Window(w[0], w[0] + w[1])), max_size=8)

@@ -20,12 +20,12 @@ import pytest
 from conftest import ROOT, Finished, command, run_harness, small_net, solver_text
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from harness.analysis.diagnosis import diagnose
-from harness.analysis.postmortem.arrivals import arrivals
-from harness.analysis.rules.limits import read_limits
+from harness.diagnosis.live.limits import read_limits
+from harness.diagnosis.recorded.diagnose import diagnose
+from harness.diagnosis.recorded.propagation import arrivals
 from harness.recording import Recording
 from harness.report import main
-from harness.solver.predict import predictions
+from harness.supervisor.predict_client import predictions
 
 sys.path.append(str(ROOT / "tools/benches"))
 
@@ -303,7 +303,7 @@ def test_a_run_that_died(small: Path, opened) -> None:  # type: ignore[no-untype
     assert process.stderr is not None
     said = next(line for line in process.stderr if "Snapshot of iteration" in line)
     assert "Snapshot of iteration 25:" in said
-    solver = next(p for p in psutil.Process(process.pid).children() if "harness.solver.host" in p.cmdline())
+    solver = next(p for p in psutil.Process(process.pid).children() if "harness.worker.main" in p.cmdline())
     solver.kill()
     process.stderr.read()
     assert process.wait() == 4

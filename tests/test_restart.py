@@ -14,9 +14,9 @@ import pytest
 from conftest import caffe_train, restart, run_harness, small_net, solver_text
 from test_observing import weights_of
 
+from harness.caffe_files.messages import pb
 from harness.recording import Recording
 from harness.recording.lineage import joined
-from harness.solver.prototxt.messages import pb
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 

@@ -18,8 +18,8 @@ import pytest
 from conftest import caffe_train, data_layer, run_harness, small_net, solver_text
 from test_observing import spoken, weights_of
 
+from harness.caffe_files.messages import pb
 from harness.recording import Recording
-from harness.solver.prototxt.messages import pb
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.analysis.rules.limits import DEFAULTS, Limits, read_limits
-from harness.analysis.rules.rows import Names, Rows
-from harness.analysis.rules.watch import Watch
-from harness.analysis.rules.words import MEANING, sentence
-from harness.recording.layout import Alarm, Head
+from harness.diagnosis.live.limits import DEFAULTS, Limits, read_limits
+from harness.diagnosis.live.messages import MEANING, sentence
+from harness.diagnosis.live.monitor import Watch
+from harness.diagnosis.live.rows import Names, Rows
+from harness.schemas.layout import Alarm, Head
 
 LIMITS = read_limits()
 HEADS = (Head("loss1/loss1", 0.3, 280), Head("loss2/loss1", 0.3, 280), Head("loss3/loss3", 1.0, 280))

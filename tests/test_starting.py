@@ -36,7 +36,7 @@ def test_a_command_that_draws_nothing_imports_nothing_to_draw_with(arguments: tu
 def test_the_solver_process_imports_caffe_io_when_it_is_used() -> None:
     program = """
 import sys
-import harness.solver.host, caffe
+import harness.worker.main, caffe
 assert "skimage" not in sys.modules, "imported at once"
 assert caffe.io.Transformer.__module__ == "caffe.io"
 from caffe.io import array_to_datum, caffe_pb2

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from conftest import caffe_train, run_harness, small_net, solver_text
 
+from harness.caffe_files.caffemodel import read_solverstate
+from harness.caffe_files.lr_policy import next_step
+from harness.caffe_files.messages import pb, read_binary, read_text
+from harness.caffe_files.solverstate import history_scale, prepared, set_learned_net, window_state
+from harness.errors import BadInput
 from harness.recording import Recording
-from harness.recording.errors import BadInput
-from harness.solver.prototxt.messages import pb, read_binary, read_text
-from harness.solver.prototxt.rates import next_step
-from harness.solver.statefile import history_scale, prepared, set_learned_net, window_state
-from harness.solver.weights import read_solverstate
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 

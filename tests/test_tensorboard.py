@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from harness.analysis.histogram import BINS, histogram, merged
+from harness.diagnosis.recorded.histogram import BINS, histogram, merged
 from harness.recording import Recording
 
 PATIENCE = 60.0  # seconds: far beyond what anything here takes
@@ -130,7 +130,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Path:
     )  # fmt: skip
     try:
         until_rows(home / "killed", 100, process)
-        (solver,) = (c for c in psutil.Process(process.pid).children() if "harness.solver.host" in c.cmdline())
+        (solver,) = (c for c in psutil.Process(process.pid).children() if "harness.worker.main" in c.cmdline())
         solver.kill()
         assert process.wait(PATIENCE) == 4
     finally:

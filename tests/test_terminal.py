@@ -11,10 +11,10 @@ from pathlib import Path
 
 from conftest import ROOT, run_harness, solver_text
 
-from harness.analysis.postmortem.findings import examine
-from harness.analysis.rules.limits import read_limits
+from harness.diagnosis.live.limits import read_limits
+from harness.diagnosis.recorded.findings import examine
 from harness.recording import Recording
-from harness.rendering.figures import overview
+from harness.reports.figures import overview
 
 
 def on_a_terminal(*arguments: object) -> tuple[int, str]:

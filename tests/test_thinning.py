@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.thinning import extremes, largest, shares
+from harness.diagnosis.recorded.thinning import extremes, largest, shares
 
 numbers = st.lists(st.floats(width=32), min_size=1, max_size=300)
 

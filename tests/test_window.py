@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from conftest import data_layer, run_harness, small_net, solver_text
 
+from harness.caffe_files.messages import pb
 from harness.recording import Recording, RecordingError, Window
-from harness.solver.prototxt.messages import pb
 
 WINDOW = range(30, 36)
 WRAPS = 38  # the iteration whose 8 × 2 images go past the last of the 203 records

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.recording.errors import BadInput, RecordingError
-from harness.recording.layout import STATS
+from harness.errors import BadInput, RecordingError
 from harness.recording.reader import Recording
-from harness.recording.rundir import read_facts
+from harness.recording.run_directory import read_facts
+from harness.schemas.layout import STATS
 
 
 @dataclass(frozen=True)

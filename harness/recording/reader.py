@@ -15,11 +15,12 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from harness.recording import layout as fmt
-from harness.recording.errors import RecordingError, nearest
-from harness.recording.layout import ROWS, Activation, Alarm, Head, Param, datasets, link_names
+from harness.errors import RecordingError, nearest
+from harness.recording.hdf5_schema import datasets
 from harness.recording.repair import mend, reading, was_left_open, writing
-from harness.recording.window import Window, merge
+from harness.schemas import layout as fmt
+from harness.schemas.layout import ROWS, Activation, Alarm, Head, Param, link_names
+from harness.schemas.window import Window, merge
 
 _PATIENCE = 5.0  # seconds in which a writer has opened or closed its file for good
 _SERIES = tuple(name for name in ROWS if name not in ("output", "stat"))

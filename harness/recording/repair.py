@@ -18,8 +18,9 @@ from pathlib import Path
 
 import h5py
 
-from harness.recording.errors import RecordingError, RecordingFailed
-from harness.recording.layout import ROWS, datasets
+from harness.errors import RecordingError, RecordingFailed
+from harness.recording.hdf5_schema import datasets
+from harness.schemas.layout import ROWS
 
 _MOST_RESERVED = 64 << 20  # bytes: a few chunks
 

@@ -14,12 +14,12 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from harness.recording import layout as fmt
-from harness.recording.errors import RecordingFailed
-from harness.recording.headroom import Headroom
-from harness.recording.layout import Alarm, Layout, datasets, link_names
+from harness.errors import RecordingFailed
+from harness.recording.hdf5_schema import array_links, datasets, lay_out
+from harness.recording.preallocate import Headroom
 from harness.recording.repair import clear_marks, trim, was_left_open
-from harness.recording.schema import array_links, lay_out
+from harness.schemas import layout as fmt
+from harness.schemas.layout import Alarm, Layout, link_names
 
 # Free bytes at which recording stops, so that the file can still be closed and run.json written.
 RESERVE = 4 << 20

@@ -35,7 +35,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
-from harness.solver.prototxt.messages import pb  # noqa: E402  (caffe_pb2 without the C++ library)
+from harness.caffe_files.messages import pb  # noqa: E402  (caffe_pb2 without the C++ library)
 
 CLASSES = 280
 SIDE = 32  # of an image, pixels

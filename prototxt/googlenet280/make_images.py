@@ -26,7 +26,7 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "glyphs280")]
 
 from make_data import CLASSES, alphabet, faces, font, shuffled_labels  # noqa: E402  (of glyphs280)
 
-from harness.solver.prototxt.messages import pb  # noqa: E402  (caffe_pb2 without the C++ library)
+from harness.caffe_files.messages import pb  # noqa: E402  (caffe_pb2 without the C++ library)
 
 SIDE = 256  # of an image, pixels
 QUALITY = 92  # of the JPEGs, of 100

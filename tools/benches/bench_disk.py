@@ -15,13 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.recording.consumer import Consumer, End
-from harness.recording.layout import CAPTURES, SLAB, Array, Layout, runs
+from harness.caffe_files.messages import pb, read_text
+from harness.caffe_files.net import train_net
+from harness.recording.consumer import Consumer
 from harness.recording.ring import Kind, Request, Ring
-from harness.recording.window import Window
 from harness.recording.writer import Writer
-from harness.solver.prototxt.messages import pb, read_text
-from harness.solver.prototxt.netfile import train_net
+from harness.schemas.events import End
+from harness.schemas.layout import CAPTURES, SLAB, Array, Layout, runs
+from harness.schemas.window import Window
+from harness.supervisor.net_upgrade import upgrade_net
 
 BATCH = 32
 
@@ -30,12 +32,12 @@ def produce(ring: Ring, solver: Path, iterations: int) -> None:
     """In the solver's place: shapes from the real net, values from a random generator."""
     import caffe
 
-    from harness.solver.probes.blobs import ParamProbe
-    from harness.solver.probes.capture import param_arrays
-    from harness.solver.probes.memory import HostMemory
+    from harness.worker.probes.blobs import ParamProbe
+    from harness.worker.probes.capture import param_arrays
+    from harness.worker.probes.memory import HostMemory
 
     caffe.init_log(2, True)
-    file = train_net(read_text(solver, pb.SolverParameter, "solver"), solver)
+    file = train_net(read_text(solver, pb.SolverParameter, "solver"), solver, upgrade_net)
     probe = ParamProbe(caffe.Net(str(file.source), caffe.TRAIN), file.param, HostMemory())
     inputs = (Array("input", "data", None, (BATCH, 3, 224, 224)), Array("input", "label", None, (BATCH,)))
     arrays = param_arrays(probe, CAPTURES) + inputs

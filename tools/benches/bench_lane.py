@@ -54,7 +54,7 @@ def harness(descriptor: int, arguments: list[str]) -> int:
     start = subprocess.Popen
 
     def start_host(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
-        if command[-1] == "harness.solver.host":
+        if command[-1] == "harness.worker.main":
             command = [sys.executable, "-P", __file__, "host", str(descriptor)]
             options["pass_fds"] = (*options["pass_fds"], descriptor)
         return start(command, **options)
@@ -67,8 +67,8 @@ def host(turns: Turns) -> None:
     import caffe
 
     from harness.recording.ring import Kind
-    from harness.solver.host import Host
-    from harness.solver.job import Job
+    from harness.worker.main import Host
+    from harness.worker.payload import Job
 
     class WaitingHost(Host):
         def put(self, kind: Kind, payload: Any, **where: int) -> None:

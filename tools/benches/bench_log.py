@@ -37,7 +37,7 @@ took = time.process_time() - started
 print(json.dumps([took, displays, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
 """
 OURS = _READ.format(
-    setup="from harness.logs.reader import read_path", read="len(read_path(sys.argv[1]).runs[0].loss.values)"
+    setup="from harness.caffe_log.reader import read_path", read="len(read_path(sys.argv[1]).runs[0].loss.values)"
 )
 CAFFES = _READ.format(setup="import parse_log", read="len(parse_log.parse_log(sys.argv[1])[0])")
 

@@ -27,7 +27,7 @@ import lmdb
 import numpy as np
 from bench_rows import Effort, Row, median
 
-from harness.solver.cores import cores
+from harness.processes import cores
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = 20

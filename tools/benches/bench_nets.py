@@ -13,7 +13,7 @@ import lmdb
 import numpy as np
 from google.protobuf import text_format
 
-from harness.solver.prototxt.messages import pb, read_text
+from harness.caffe_files.messages import pb, read_text
 
 ROOT = Path(__file__).resolve().parents[2]
 GLYPHS = ROOT / "prototxt" / "glyphs280"

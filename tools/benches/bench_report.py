@@ -19,11 +19,11 @@ import numpy as np
 from bench_nets import ROOT
 from bench_rows import Effort, Row
 
-from harness.analysis.rules.limits import DEFAULTS
-from harness.recording.layout import STATS, Activation, Array, Head, Layout, Output, Param
-from harness.recording.rundir import attributes, write_facts
-from harness.recording.window import Window
+from harness.diagnosis.live.limits import DEFAULTS
+from harness.recording.run_directory import attributes, write_facts
 from harness.recording.writer import Writer
+from harness.schemas.layout import STATS, Activation, Array, Head, Layout, Output, Param
+from harness.schemas.window import Window
 
 ITERATIONS, BREAK, CLASSES = 120_000, 119_006, 280
 _LAYERS = 64

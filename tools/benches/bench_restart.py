@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from bench_turns import ROOT, LaneDied
 
-from harness.solver.prototxt.messages import pb
+from harness.caffe_files.messages import pb
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,12 @@ from bench_rows import Effort, Row, median, ratio_row
 from bench_turns import compare_solvers
 from google.protobuf import text_format
 
-from harness.solver.lmdbfile import open_records
-from harness.solver.problem import pointed_at, read_problem
-from harness.solver.replay.nets import replaced
-from harness.solver.replay.stream import generator
-from harness.solver.start import Start, point_of, streams_of
+from harness.caffe_files.lmdb_file import open_records
+from harness.caffe_files.solver import pointed_at
+from harness.schemas.stream import generator
+from harness.supervisor.resume import Start, point_of, streams_of
+from harness.supervisor.training_spec import read_problem
+from harness.worker.seekable_nets import replaced
 
 
 def seek(name: str, home: Path, effort: Effort) -> Iterator[Row]:

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from bench_nets import write_lmdb
 
-from harness.solver.lmdbfile import open_records
-from harness.solver.problem import Problem, read_problem
-from harness.solver.prototxt.messages import pb
-from harness.solver.replay.feed import Feed
-from harness.solver.replay.stream import generator
-from harness.solver.start import Start, point_of, streams_of
+from harness.caffe_files.lmdb_file import open_records
+from harness.caffe_files.messages import pb
+from harness.prefetch.feed import Feed
+from harness.schemas.stream import generator
+from harness.supervisor.resume import Start, point_of, streams_of
+from harness.supervisor.training_spec import Problem, read_problem
 
 BATCH = 32
 DRAWS = 3  # of an image: mirror, and two offsets of a crop

@@ -1,1 +1,0 @@
-"""What became of a training run, from its log alone: `examine` says."""

@@ -1,1 +1,0 @@
-"""Rules that tell from a run's numbers that something is wrong with it. Arrays in, alarms out."""

@@ -1,0 +1,1 @@
+"""Read, check, change and write Caffe's files without running Caffe. Starts no process."""

@@ -1,0 +1,68 @@
+"""The list of images that an ImageData layer reads: one path and label a line."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import xxhash
+
+from harness.caffe_files.lmdb_file import Records
+from harness.errors import BadInput
+
+_SAMPLE = 10_000  # files looked for beforehand: a second on a slow disk
+_ATOI = re.compile(rb"[ \t\n\v\f\r]*([+-]?[0-9]+)")
+
+
+def open_list(source: Path) -> Records:
+    """The paths (as keys) and labels in the list `source`, in its order; the fingerprint is of its bytes.
+
+    Raises:
+        BadInput: it cannot be read, or it is empty.
+    """
+    try:
+        text = source.read_bytes()
+    except OSError as error:
+        raise BadInput(
+            f"cannot be read ({error.strerror})", file=source,
+            remedy="Give a list of images: a path and a label a line",
+        ) from None  # fmt: skip
+    lines = list(lines_of(text))
+    if not lines:
+        raise BadInput("an empty list of images", file=source, remedy="Write a path and a label a line into it")
+    keys, labels = zip(*lines, strict=True)
+    return Records(source, xxhash.xxh3_128(text).hexdigest(), np.array(keys), np.array(labels, np.int32))
+
+
+def lines_of(text: bytes) -> Iterator[tuple[bytes, int]]:
+    """Path and label of each line, as ImageDataLayer::DataLayerSetUp parses them: the label stands behind the last
+    space, and is 0 where there is no number."""
+    lines = text.split(b"\n")
+    for line in lines if lines[-1] else lines[:-1]:
+        path, space, label = line.rpartition(b" ")
+        number = _ATOI.match(label)
+        value = int(number[1]) if number else 0
+        yield path if space else line, (value + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
+def check_images(records: Records, root: str, where: str) -> None:
+    """The images exist: all of them, or some thousand spread over a longer list.
+
+    Raises:
+        BadInput: one does not.
+    """
+    sample = np.unique(np.linspace(0, len(records) - 1, _SAMPLE).astype(np.int64))
+    for number in sample.tolist():
+        path = os.fsencode(root) + bytes(records.keys[number])
+        if not os.path.isfile(path):  # noqa: PTH113  # a path of bytes
+            raise BadInput(
+                f"no such image: line {number + 1} of {records.source}",
+                file=where,
+                field="image_data_param.source",
+                value=os.fsdecode(path),
+                remedy=f"Caffe resolves it from root_folder ({root or 'not given'}) and the current directory "
+                f"({Path.cwd()})",
+            )

@@ -1,0 +1,67 @@
+"""What the type of a layer says about it: the messages that configure it, and the blobs that it learns.
+
+The types are those registered in src/caffe/layers and layer_factory.cpp of BVLC Caffe.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.caffe_files.messages import pb
+
+SEEKABLE = ("Data", "ImageData")  # data layers whose place can be told and set (replay)
+
+_LOSS, _TRANSFORM = ("loss_param",), ("transform_param",)
+
+# What a type's own name does not say: the messages that its layer reads besides, or instead.
+_ALSO: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("Data", "ImageData", "WindowData", "MemoryData"), _TRANSFORM),
+    **dict.fromkeys(("EuclideanLoss", "HingeLoss", "ContrastiveLoss", "MultinomialLogisticLoss"), _LOSS),
+    **dict.fromkeys(("SoftmaxWithLoss", "InfogainLoss"), ("softmax_param", *_LOSS)),
+    **dict.fromkeys(("SigmoidCrossEntropyLoss",), ("sigmoid_param", *_LOSS)),
+    **dict.fromkeys(("Deconvolution", "Im2col"), ("convolution_param",)),
+    **dict.fromkeys(("LSTM", "RNN"), ("recurrent_param",)),
+    **dict.fromkeys(("AbsVal", "BatchReindex", "BNLL", "Filter", "LSTMUnit", "Silence", "Split"), ()),
+}
+_OWN = {
+    name.removesuffix("_param").replace("_", ""): name
+    for name in pb.LayerParameter.DESCRIPTOR.fields_by_name
+    if name.endswith("_param") and name not in _LOSS + _TRANSFORM
+}
+
+
+def is_known(kind: str) -> bool:
+    """Whether `kind` is a type of BVLC Caffe's whose blobs and messages are known; a Python layer's are not."""
+    return kind in _ALSO or (kind.lower() in _OWN and kind != "Python")
+
+
+def parameters(layer: Any) -> list[str]:
+    """The `*_param` fields of LayerParameter that mean something to `layer`: those set, and those of its type."""
+    own = _OWN.get(layer.type.lower())
+    names = [own] if own else []
+    names += _ALSO.get(layer.type, ())
+    names += [field.name for field, _ in layer.ListFields() if field.name.endswith("_param")]
+    return list(dict.fromkeys(names))
+
+
+def blob_count(layer: Any) -> int | None:
+    """How many blobs `layer` learns, which is as many `param` as Caffe lets it have; None where that is not known.
+
+    BatchNorm's three running averages are not counted: Caffe aborts where their lr_mult is not 0.
+    """
+    match layer.type:
+        case "InnerProduct":
+            return 1 + int(layer.inner_product_param.bias_term)
+        case "Convolution" | "Deconvolution":
+            return 1 + int(layer.convolution_param.bias_term)
+        case "Embed":
+            return 1 + int(layer.embed_param.bias_term)
+        case "Scale":  # a second bottom is the scale (scale_layer.cpp)
+            return int(len(layer.bottom) == 1) + int(layer.scale_param.bias_term)
+        case "Bias":
+            return int(len(layer.bottom) == 1)
+        case "PReLU" | "Parameter":
+            return 1
+        case "LSTM" | "RNN":
+            return None
+    return 0 if is_known(layer.type) else None

@@ -1,0 +1,82 @@
+"""The learning rate that Caffe will use at an iteration (SGDSolver::GetLearningRate, sgd_solver.cpp).
+
+Caffe computes in float32, with the C library's pow and exp. numpy's own differ from those in the last bit, so the C
+library is called here too. Where one argument of pow is an int (step, exp, multistep), C++ takes the double one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+from typing import Any
+
+import numpy as np
+
+from harness.errors import BadInput, nearest
+
+LR_POLICIES = ("fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid")
+
+_FLOAT, _DOUBLE = ctypes.c_float, ctypes.c_double
+
+
+def _function(name: str, number: type[ctypes.c_float] | type[ctypes.c_double], arguments: int) -> Any:
+    function = getattr(_LIBM, name)
+    function.restype = number
+    function.argtypes = [number] * arguments
+    return function
+
+
+_LIBM = ctypes.CDLL(ctypes.util.find_library("m"))
+_powf = _function("powf", _FLOAT, 2)
+_expf = _function("expf", _FLOAT, 1)
+_pow = _function("pow", _DOUBLE, 2)
+
+
+def learning_rate(solver: Any, iteration: int, step: int) -> float:
+    """The rate of the update that `iteration` makes, before lr_mult.
+
+    A float32 value, as Caffe has it: it may be NaN or infinite where the policy gives that (poly beyond max_iter).
+
+    Args:
+        solver: a SolverParameter whose values `checks.check_solver` has passed.
+        iteration: from 0.
+        step: Caffe's current_step in that update (`next_step`).
+
+    Raises:
+        BadInput: no such lr_policy.
+    """
+    f = np.float32
+    base, gamma, power = f(solver.base_lr), f(solver.gamma), f(solver.power)
+    with np.errstate(all="ignore"):  # as Caffe does
+        match solver.lr_policy:
+            case "fixed":
+                rate = base
+            case "step" | "multistep":
+                rate = f(float(base) * _pow(gamma, step))
+            case "exp":
+                rate = f(float(base) * _pow(gamma, iteration))
+            case "inv":
+                rate = base * f(_powf(f(1) + gamma * f(iteration), -power))
+            case "poly":
+                rate = base * f(_powf(f(1) - f(iteration) / f(solver.max_iter), power))
+            case "sigmoid":
+                rate = base * (f(1) / (f(1) + f(_expf(-gamma * (f(iteration) - f(solver.stepsize))))))
+            case _:
+                raise _no_such_policy(solver.lr_policy)
+    return float(rate)
+
+
+def next_step(solver: Any, iteration: int, step: int) -> int:
+    """Caffe's current_step in the update that `iteration` makes, where it was `step` before.
+
+    pycaffe's `solver.lr` would tell, but to ask it is to raise current_step: GetLearningRate does both.
+    """
+    if solver.lr_policy == "step":
+        return int(iteration // solver.stepsize)
+    if solver.lr_policy == "multistep" and step < len(solver.stepvalue) and iteration >= solver.stepvalue[step]:
+        return step + 1
+    return step
+
+
+def _no_such_policy(policy: str) -> BadInput:
+    return BadInput("no such policy", field="lr_policy", value=policy or "(none)", remedy=nearest(policy, LR_POLICIES))

@@ -1,0 +1,141 @@
+"""From the bytes of a file to whole lines: compression, encodings, control codes, endless lines."""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from harness.caffe_log import patterns as said
+from harness.errors import BadInput
+
+BLOCK = 4 << 20
+LONGEST_LINE = 1 << 20
+GZIP = b"\x1f\x8b"
+_UNWANTED = bytes(set(range(32)) - set(b"\t\n\r\x1b\x07")) + b"\x7f"
+
+
+@contextmanager
+def open_log(path: str) -> Iterator[BinaryIO]:
+    """The file at `path`, or standard input for `-`. Within, nothing else may fail for the operating system's reasons.
+
+    Raises:
+        BadInput: it cannot be read.
+    """
+    try:
+        if path == "-":
+            if sys.stdin is None:
+                raise OSError(errno.EBADF, "it is closed")
+            yield sys.stdin.buffer
+        else:
+            with Path(path).open("rb") as file:
+                yield file
+    except OSError as error:
+        raise BadInput(
+            f"cannot be read ({error.strerror})",
+            file=path,
+            remedy="Give a log that `caffe train` wrote, or - for stdin",
+        ) from error
+
+
+def blocks(source: BinaryIO, size: int = BLOCK) -> Iterator[bytes]:
+    """What `source` holds, unpacked if it is gzip's by its first bytes. Of a cut or damaged one, what can be had."""
+    read = getattr(source, "read1", source.read)
+    first = read(size)
+    while len(first) < 2 and (more := read(size)):
+        first += more
+    if not first.startswith(GZIP):
+        while first:
+            yield first
+            first = read(size)
+        return
+    unpacker = zlib.decompressobj(31)
+    while first:
+        try:
+            unpacked = unpacker.decompress(first, size)
+        except zlib.error:
+            return
+        if unpacked:
+            yield unpacked
+        first = unpacker.unconsumed_tail
+        if unpacker.eof:
+            first, unpacker = unpacker.unused_data, zlib.decompressobj(31)
+        first = first or read(size)
+
+
+class Lines:
+    """Cuts what it is given into blocks of whole lines, in UTF-8, without control codes; pieces may end anywhere."""
+
+    def __init__(self) -> None:
+        self.long = 0  # lines that were too long, and left out
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self._begun = False
+        self._first = b""
+        self._tail = bytearray()
+        self._skipping = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """More bytes; whole lines come out."""
+        if not self._begun:
+            self._first += data
+            if len(self._first) < 3:
+                return
+            data = self._begin()
+        yield from self._cut(data)
+
+    def _begin(self) -> bytes:
+        data, self._first, self._begun = self._first, b"", True
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            self._decoder = codecs.getincrementaldecoder("utf-16")(errors="replace")
+        return data.removeprefix(codecs.BOM_UTF8)
+
+    def _cut(self, data: bytes) -> Iterator[bytes]:
+        if self._decoder:
+            data = self._decoder.decode(data).encode(errors="replace")
+        for begin in range(0, len(data), LONGEST_LINE):
+            piece = data[begin : begin + LONGEST_LINE]
+            first, last = piece.find(b"\n") + 1, piece.rfind(b"\n") + 1
+            if first:
+                if self._skipping or len(self._tail) + first > LONGEST_LINE:
+                    self.long += 1
+                    self._skipping = False
+                    whole = piece[first:last]
+                else:
+                    whole = bytes(self._tail) + piece[:last]
+                self._tail.clear()
+                if whole:
+                    yield clean(whole)
+            if not self._skipping:
+                self._tail += piece[last:]
+            if len(self._tail) > LONGEST_LINE:
+                self._skipping = True
+                self._tail.clear()
+
+    def rest(self) -> Iterator[bytes]:
+        """At the end: whole lines that were held back, and then the last one, which has no newline."""
+        if not self._begun and self._first:
+            yield from self._cut(self._begin())
+        if self._skipping:
+            self.long += 1
+        elif self._tail:
+            yield clean(bytes(self._tail))
+
+
+def clean(text: bytes) -> bytes:
+    """`text` without control codes, colours and Windows' line ends; its newlines stay."""
+    if b"\x1b" in text:
+        text = said.ANSI.sub(b"", text)
+    if b"\r" in text:
+        text = text.replace(b"\r\n", b"\n")
+    if said.BLANK in text:
+        text = text.replace(said.BLANK, b" ")
+    if said.NO_BLANK in text:
+        text = text.replace(said.NO_BLANK, b"")
+    if len(text) != len(plain := text.translate(None, _UNWANTED)):
+        text = plain
+    return text

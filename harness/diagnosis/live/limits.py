@@ -1,0 +1,138 @@
+"""The rules' limits: read from one commented file, `diagnosis/thresholds.toml`, and from a user's copy of it."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from harness.errors import BadInput, nearest
+
+DEFAULTS = Path(__file__).parents[1] / "thresholds.toml"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What every rule has: whether it is looked at, and whether what it finds is a divergence."""
+
+    enabled: bool
+    stops: bool
+
+
+@dataclass(frozen=True)
+class LossJump(Rule):
+    window: int
+    ignorance: float
+    sigmas: float
+    iterations: int
+    level: int
+    rise: float
+
+
+@dataclass(frozen=True)
+class UniformCollapse(Rule):
+    within: float
+    learned: float
+    iterations: int
+
+
+@dataclass(frozen=True)
+class SaturatedSoftmax(Rule):
+    share: float
+    iterations: int
+
+
+@dataclass(frozen=True)
+class FarGradient(Rule):
+    window: int
+    factor: float
+    iterations: int
+
+
+@dataclass(frozen=True)
+class DeadRelu(Rule):
+    zeros: float
+
+
+@dataclass(frozen=True)
+class WeightUpdateRatio(Rule):
+    largest: float
+    after: int
+    iterations: int
+
+
+@dataclass(frozen=True)
+class LossNotDecreasing(Rule):
+    iterations: int
+    fall: float
+
+
+@dataclass(frozen=True)
+class LrJump(Rule):
+    factor: float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """One field a rule; `thresholds.toml` says what each limit means and where it comes from."""
+
+    loss_jump: LossJump
+    loss_spike: Rule
+    uniform_collapse: UniformCollapse
+    saturated_softmax: SaturatedSoftmax
+    non_finite: Rule
+    gradient_explosion: FarGradient
+    vanishing_gradient: FarGradient
+    dead_relu: DeadRelu
+    weight_update_ratio: WeightUpdateRatio
+    loss_not_decreasing: LossNotDecreasing
+    lr_jump: LrJump
+
+    def stops(self, rule: str) -> bool:
+        """Is what this rule finds a divergence?"""
+        return bool(getattr(self, rule).stops)
+
+
+_KINDS: dict[str, type[Rule]] = get_type_hints(Limits)
+
+
+def read_limits(path: Path | None = None) -> Limits:
+    """The limits in `thresholds.toml`, changed by what the file `path` says.
+
+    Raises:
+        BadInput: it cannot be read; an unknown rule or field; a value of another type, or one that is not positive.
+    """
+    rules = {name: _KINDS[name](**table) for name, table in _tables(DEFAULTS).items()}
+    for name, table in (_tables(path) if path else {}).items():
+        if name not in rules or not isinstance(table, dict):
+            raise BadInput("no such rule", file=path, field=name, remedy=nearest(name, rules))
+        for field, value in table.items():
+            _check(path, name, field, value, rules[name])
+        rules[name] = replace(rules[name], **table)
+    return Limits(**rules)  # type: ignore[arg-type]
+
+
+def _tables(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"cannot be read ({error})", file=path, remedy=f"Start from a copy of {DEFAULTS}") from error
+
+
+def _check(path: Path | None, rule: str, field: str, value: Any, old: Rule) -> None:
+    names = [f.name for f in fields(old)]
+    where = f"{rule}.{field}"
+    if field not in names:
+        raise BadInput("no such limit", file=path, field=where, remedy=nearest(field, names))
+    was = getattr(old, field)
+    if isinstance(was, bool):
+        fits, wanted = isinstance(value, bool), "true or false"
+    elif isinstance(was, int):
+        fits, wanted = isinstance(value, int) and not isinstance(value, bool) and value > 0, "a whole number above 0"
+    else:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        fits, wanted = number and math.isfinite(value) and value > 0, "a number above 0"
+    if not fits:
+        raise BadInput("does not fit", file=path, field=where, value=value, remedy=f"Give {wanted}")

@@ -1,0 +1,166 @@
+"""What became of each loss of a net: whether it learns, knows nothing, is saturated, or is no number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.diagnosis.live.limits import Limits
+from harness.diagnosis.logged.findings import HeadFinding, State
+from harness.diagnosis.logged.levels import FEWEST, Floats, block_medians
+from harness.diagnosis.logged.plateaus import LATER, TIGHT, Level, is_flat, level_of, printed_as, with_classes
+from harness.diagnosis.logged.rises import Rise, find_rise
+from harness.diagnosis.logged.tracks import Track
+
+_OVERSHOOT = 10  # times `within`: biases that learn fast only make it worse, ln K is the least of a constant answer
+LOW = 0.9 * math.log(2)  # no softmax over balanced classes that knows nothing costs as little
+_ROUGHLY = 0.1  # off ln(classes), of the few displays after a rise that noise might have made as well
+_FLAT_END = 5  # displays, of few that are all alike
+_END, _PLATEAU = 10, 100  # displays that say how a loss ends, also after a jump
+_BATCHES = (*range(1, 65), 80, 96, 100, 120, 128, 200, 256)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A head, and the rise that it ended in."""
+
+    head: HeadFinding
+    rise: Rise | None
+
+
+def judge(tracks: Sequence[Track], long: bool, limits: Limits) -> tuple[Judged, ...]:
+    """The findings on every head. `long`: there was time to learn.
+
+    A rise that noise may have made counts only where it ends at a level that tells: ln(classes), or 87.3365.
+    """
+    rises = [_rise(track, limits) for track in tracks]
+    states = [state for _, state in _judged(tracks, rises, long, limits)]
+    rises = [
+        rise if rise is None or rise.certain or state in ("uniform", "saturated") else None
+        for rise, state in zip(rises, states, strict=True)
+    ]
+    return tuple(judged for judged, _ in _judged(tracks, rises, long, limits))
+
+
+def _judged(
+    tracks: Sequence[Track], rises: Sequence[Rise | None], long: bool, limits: Limits
+) -> list[tuple[Judged, State]]:
+    """Every head, and its state before it is asked whether the rule for that is enabled."""
+    ends = [_end(track, rise) for track, rise in zip(tracks, rises, strict=True)]
+    known = with_classes(tracks, rises, ends, limits)
+    found = []
+    for track, rise, end in zip(known, rises, ends, strict=True):
+        state, never = _state(track, rise, end, long, limits)
+        found.append((Judged(_finding(track, rise, end, state, never, limits), rise), state))
+    return found
+
+
+def _rise(track: Track, limits: Limits) -> Rise | None:
+    finite = np.isfinite(track.values)
+    least = 0.8 * (1 / limits.uniform_collapse.learned - 1)
+    return find_rise(track.iterations[finite], track.values[finite], track.window, least)
+
+
+def _end(track: Track, rise: Rise | None) -> Level:
+    values = track.finite
+    count = min(max(len(values) // 4, 1), _END)
+    if rise is None and is_flat(track):
+        count = min(max(len(values) // 2, min(len(values) - 1, _FLAT_END)), LATER)
+    elif rise is not None:
+        values = values[min(rise.full, len(values) - 1) :]
+        # the first one is a transient, where there are more
+        values = values[1:] if len(values) > 1 else values
+        count = _PLATEAU
+    return level_of(values[-count:], track.window)
+
+
+def _finding(track: Track, rise: Rise | None, end: Level, state: State, never: bool, limits: Limits) -> HeadFinding:
+    enabled = {"uniform": limits.uniform_collapse.enabled, "saturated": limits.saturated_softmax.enabled}
+    if not enabled.get(state, True):
+        state, never = "unknown", False
+    loss = end.value if state != "nan" else math.nan
+    before = rise.good if rise is not None else None
+    return HeadFinding(track.name, track.weight, track.classes, track.source, track.about, state, never, before, loss)
+
+
+def _state(track: Track, rise: Rise | None, end: Level, long: bool, limits: Limits) -> tuple[State, bool]:
+    """The state, and whether it knows nothing because it never learned."""
+    if not len(track.values):
+        return "unknown", False
+    if not np.isfinite(track.values[-1]):
+        return "nan", False
+    if _is_saturated(track, end, limits):
+        return "saturated", False
+    if len(track.finite) < FEWEST:
+        return "unknown", False
+    if track.uniform is None:
+        learns = rise is None and (0 != end.value < LOW or _has_fallen(track))
+        return ("learning" if learns else "unknown"), False
+    within = limits.uniform_collapse.within
+    low = (1 - within) * track.uniform - 2 * end.error
+    high = (1 + _OVERSHOOT * within) * track.uniform + 2 * end.error
+    learned = limits.uniform_collapse.learned * track.uniform
+    if printed_as(track.finite, track.classes or 1):
+        return "uniform", rise is None and float(track.finite.min()) > learned
+    if rise is not None and rise.best < learned:
+        steady = end.spread is None or end.spread < 2 * TIGHT
+        if not rise.certain:
+            steady = steady and bool(np.all(np.abs(track.finite[rise.full :] / track.uniform - 1) < _ROUGHLY))
+        return ("uniform" if low <= end.value <= high and steady else "unknown"), False
+    always = level_of(track.finite[len(track.finite) // 2 :][-LATER:])
+    if _knows_nothing(track, always, limits):
+        return ("uniform" if long else "unknown"), long
+    return ("learning" if end.value + 2 * end.error < learned or _has_fallen(track) else "unknown"), False
+
+
+def _knows_nothing(track: Track, always: Level, limits: Limits) -> bool:
+    """A loss that never was far below ln(classes): it came to it from above, or began there and stays."""
+    assert track.uniform is not None
+    learned = limits.uniform_collapse.learned * track.uniform
+    values = track.finite
+    if block_medians(values, max(5, len(values) // 8)).min() < learned - 2 * always.error:
+        return False
+    within, least = limits.uniform_collapse.within, (1 - limits.loss_not_decreasing.fall) * track.uniform
+    high = (1 + _OVERSHOOT * within) * track.uniform + 2 * always.error
+    if least <= always.value <= high:
+        return True
+    return is_flat(track) and learned <= always.value <= 2 * track.uniform - learned
+
+
+def _has_fallen(track: Track) -> bool:
+    values = track.finite
+    if len(values) < FEWEST:
+        return False
+    first, last = level_of(values[: max(1, len(values) // 10)]), level_of(values[-max(1, len(values) // 4) :])
+    return last.value < first.value - max(0.02 * abs(first.value), 2 * last.error)
+
+
+def _is_saturated(track: Track, end: Level, limits: Limits) -> bool:
+    """Does the true class have probability 0 for most images, or for all but those of the one class it says?"""
+    share = end.value / track.saturated
+    if not 0.05 < share < 1.001:
+        return False
+    if track.uniform is not None:
+        one_class = 1 - 1 / (track.classes or 2)
+        return share >= limits.saturated_softmax.share * one_class or end.value > max(
+            4 * track.uniform, 0.2 * track.saturated
+        )
+    exact = np.abs(end.values / track.saturated - 1) < 1e-4
+    return bool(
+        share > 0.999 or (share >= limits.saturated_softmax.share and exact.any()) or _is_counted(track, end.values)
+    )
+
+
+def _is_counted(track: Track, values: Floats) -> bool:
+    """Are the losses multiples of 87.3365 / batch: so many images at probability 0, the others at 1?"""
+    if track.window > 1 or len(np.unique(values)) < 3:
+        return False
+    for batch in _BATCHES:
+        unit = track.saturated / batch
+        off = np.abs(values / unit - np.round(values / unit)) * unit
+        if np.all(off < 2e-5 * values) and np.median(values) > 2 * unit:
+            return True
+    return False

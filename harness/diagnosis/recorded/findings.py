@@ -1,0 +1,93 @@
+"""All that is found out about a recorded run, for a report, a notebook or a picture to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.diagnosis.last_good import Choice, last_good
+from harness.diagnosis.live.limits import Limits
+from harness.diagnosis.live.rows import Names, names_in
+from harness.diagnosis.recorded.diagnose import Diagnosis, diagnose
+from harness.diagnosis.recorded.distributions import moments_of
+from harness.diagnosis.recorded.onset import Onset, span_of
+from harness.diagnosis.recorded.propagation import Arrival, arrivals
+from harness.diagnosis.recorded.run_status import Fate, fate
+from harness.recording import Recording
+from harness.schemas.layout import Alarm, Param
+
+_BEFORE, _AFTER = 60, 100  # iterations around an onset that are looked at one by one
+
+
+@dataclass(frozen=True)
+class PostMortem:
+    """What became of a run and where it began.
+
+    `span` is the interval in iterations over which levels are taken; `around` the rows of the recording that are looked
+    at one by one; `offender` the param blob to look into first; `moments` the iterations of a window to compare.
+    """
+
+    names: Names
+    span: int
+    diagnosis: Diagnosis
+    fate: Fate
+    snapshots: tuple[int, ...]
+    last_good: Choice | None
+    arrivals: tuple[Arrival, ...]
+    around: slice
+    offender: Param | None
+    moments: tuple[int, ...]
+
+    @property
+    def onset(self) -> Onset | None:
+        return self.diagnosis.onset
+
+    def is_good(self, snapshot: int) -> bool:
+        """Is a snapshot of that iteration from before the onset? (It holds the weights that the update comes after.)"""
+        return self.onset is None or snapshot <= self.onset.iteration
+
+    @property
+    def moment(self) -> int | None:
+        """The iteration of a window to look into: the onset, or where no window has that, the first of `moments`."""
+        at = self.onset.iteration if self.onset else None
+        return at if at in self.moments else next(iter(self.moments), None)
+
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        return self.diagnosis.alarms
+
+
+def examine(
+    recording: Recording,
+    display: int,
+    snapshots: Sequence[int],
+    limits: Limits,
+    raised: Sequence[Alarm] | None = None,
+) -> PostMortem:
+    """Look into a recording. `display` is the solver's display interval; `snapshots` are iterations; `raised` as in
+    `diagnose`."""
+    diagnosis = diagnose(recording, display, limits, raised)
+    onset = diagnosis.onset
+    at = onset.iteration if onset else None
+    iterations = recording.iterations
+    first, last = (int(iterations[0]), int(iterations[-1])) if len(iterations) else (0, -1)
+    moments = moments_of(recording, at)
+    row = len(iterations) if at is None else int(iterations.searchsorted(at)) + _AFTER
+    return PostMortem(
+        names=names_in(recording),
+        span=span_of(display),
+        diagnosis=diagnosis,
+        fate=fate(recording, diagnosis, display),
+        snapshots=tuple(sorted(snapshots)),
+        last_good=last_good(snapshots, onset, display, first, last),
+        arrivals=arrivals(recording, at) if at is not None else (),
+        around=slice(max(0, row - _BEFORE - _AFTER), min(row, len(iterations))),
+        offender=_offender(recording, onset),
+        moments=moments,
+    )
+
+
+def _offender(recording: Recording, onset: Onset | None) -> Param | None:
+    params = recording.params
+    named = next((p for p in params if onset is not None and p.label == onset.param), None)
+    return named or next(iter(params), None)

@@ -1,0 +1,286 @@
+"""Where the damage begins: the first iteration whose update makes a run worse for good."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.diagnosis.recorded.evidence_text import (
+    AS_USUAL,
+    SHORTEST,
+    broken_sentence,
+    gradient_sentence,
+    loss_sentence,
+    norm,
+)
+from harness.diagnosis.recorded.robust_stats import SIGMA
+from harness.schemas.layout import Alarm
+
+Floats = npt.NDArray[np.float64]
+
+_LONGEST = 200  # iterations in a block, at most: few enough to place a jump
+_HISTORY = 30  # blocks that say how much the level jitters
+_GAP = 5  # iterations: excursions as close as this belong together…
+_BROKEN_GAP = 2  # …and those that lead up to a NaN are closer: it is reached in a run of ever larger steps
+_OUTLIER = 5.0  # standard deviations beyond which a value has left its usual range
+
+
+@dataclass(frozen=True)
+class Onset:
+    """The first iteration whose update does the damage, as well as it can be told, and one sentence with numbers.
+
+    `blob` is the first of the net's blobs in forward order that has left its past, `param` the first param blob in
+    update order whose gradient has; None where nothing has, or where that was not looked at.
+    """
+
+    iteration: int
+    reason: str
+    blob: str | None = None
+    param: str | None = None
+
+    @property
+    def is_placed(self) -> bool:
+        """Are both known?"""
+        return self.blob is not None and self.param is not None
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """Medians of the loss over blocks of iterations: block k is rows start[k] … stop[k] - 1, and the last block is the
+    last rows whatever the raster."""
+
+    start: npt.NDArray[np.intp]
+    stop: npt.NDArray[np.intp]
+    median: Floats
+    mad: Floats
+
+
+def span_of(display: int) -> int:
+    """The iterations over which a level is taken: the solver's display interval, or 40 where it displays nothing."""
+    return display if display > 0 else 40
+
+
+def find_onset(
+    iterations: npt.NDArray[np.integer],
+    loss: Floats,
+    gradient_l2: Floats | None,
+    nonfinite: npt.NDArray[np.generic] | None,
+    span: int,
+    labels: Sequence[str] | None = None,
+    standing: Sequence[Alarm] = (),
+) -> Onset | None:
+    """The onset of a divergence, or None for a run that is healthy so far.
+
+    A run is damaged where a gradient is not finite, where the loss is not finite and stays so, or where the level of
+    the loss (its median over a block of about `span` iterations) rises and never comes back: every later level lies
+    above the best level before by a third, by more than two MADs of the noise of single iterations, by more than the
+    level has wandered before, and by 2 % of all that the loss has fallen since the first block. From there the onset
+    is traced back to the iteration at which the loss or the gradient's norm first left its usual range. A spike that
+    recovers is no damage; one from which the run has not recovered yet is.
+
+    Quick enough (15 ms for 120,000 iterations and 128 blobs) to be asked again every few seconds of a run.
+
+    Args:
+        iterations: (T,) ascending.
+        loss: (T,) of single iterations, not smoothed.
+        gradient_l2: (T, P) norms of each param blob's gradient.
+        nonfinite: (T, P) NaN or infinite elements of each param blob's gradient.
+        span: iterations over which a level is taken: the solver's display interval (0: 40).
+        labels: (P,) names of the param blobs.
+        standing: alarms of divergences whose damage is still there; no onset comes after the first of them.
+    """
+    onset = _lasting_damage(iterations, loss, gradient_l2, nonfinite, span, labels)
+    if standing:
+        young = len(loss) and iterations[-1] - standing[0].iteration < SHORTEST
+        if onset is None or onset.iteration > standing[0].iteration or (young and np.isfinite(loss[-1])):
+            return _onset_before(iterations, loss, standing[0], span)
+    return onset
+
+
+def _lasting_damage(
+    iterations: npt.NDArray[np.integer],
+    loss: Floats,
+    gradient_l2: Floats | None,
+    nonfinite: npt.NDArray[np.generic] | None,
+    span: int,
+    labels: Sequence[str] | None,
+) -> Onset | None:
+    loss = np.asarray(loss, np.float64)
+    span = span_of(span)
+    width = max(min(span, _LONGEST, len(loss) // 4), SHORTEST)
+    broken = _first_broken(loss, gradient_l2, nonfinite)
+    rise = _sustained_rise(_levels(loss, width), loss)
+    if rise is None and broken is None:
+        return None
+    # with NaN at the end, the rise before it may be too short to be a level
+    anchor = min(row for row in (rise, broken) if row is not None)
+    row = _first_excursion(loss, gradient_l2, anchor, width, _GAP if rise == anchor else _BROKEN_GAP)
+    parts = []
+    if broken is None or row < broken:
+        parts.append(loss_sentence(loss, row, width))
+        parts += gradient_sentence(iterations, gradient_l2, row, width, labels)
+    if broken is not None:
+        parts.append(broken_sentence(iterations, loss, gradient_l2, nonfinite, broken, labels))
+    return Onset(int(iterations[row]), "; ".join(parts))
+
+
+def _onset_before(iterations: npt.NDArray[np.integer], loss: Floats, alarm: Alarm, span: int) -> Onset:
+    """The onset behind an alarm on the loss whose rise is too small, or too young, to be seen as lasting."""
+    row = int(np.searchsorted(iterations, alarm.iteration))
+    width = max(min(span_of(span), _LONGEST, len(loss) // 4), SHORTEST)
+    first = max(0, row - _LONGEST)
+    limit = (
+        float(np.median(loss[first : max(first + 1, row - width)])) + float(np.median(loss[row : row + width]))
+    ) / 2
+    row = _first_excursion(loss, None, min(row, first + _parting(loss[first : row + 1], limit)), width, _BROKEN_GAP)
+    return Onset(
+        int(iterations[row]), f"{loss_sentence(loss, row, width)}; {alarm.rule} at iteration {alarm.iteration}"
+    )
+
+
+# -- what is wrong ---------------------------------------------------------------------------------------------------
+
+
+def _first_broken(loss: Floats, gradient_l2: Floats | None, nonfinite: npt.NDArray[np.generic] | None) -> int | None:
+    """The first row with a gradient that is not finite, or from which on no loss is."""
+    rows = []
+    finite = np.flatnonzero(np.isfinite(loss))
+    after = int(finite[-1]) + 1 if len(finite) else 0
+    if after < len(loss):
+        rows.append(after)
+    if nonfinite is not None:
+        if len(nonfinite) and np.any(nonfinite):
+            rows.append(int(np.flatnonzero(np.any(nonfinite, axis=1))[0]))
+    elif gradient_l2 is not None and not np.isfinite(np.sum(gradient_l2)):
+        bad = np.flatnonzero(~np.isfinite(gradient_l2).all(axis=1))
+        rows += [int(bad[0])] if len(bad) else []
+    return min(rows, default=None)
+
+
+def _levels(loss: Floats, width: int) -> _Levels:
+    """The loss in blocks of `width`; a loss that is not finite counts as infinite."""
+    whole = len(loss) // width
+    start = np.arange(whole) * width
+    if whole and len(loss) % width:
+        start = np.append(start, len(loss) - width)
+    blocks = np.where(np.isfinite(loss), loss, np.inf)[start[:, None] + np.arange(width)]
+    median = np.median(blocks, axis=1) if len(blocks) else np.empty(0)
+    with np.errstate(invalid="ignore"):
+        off = np.nan_to_num(np.abs(blocks - median[:, None]), nan=0.0, posinf=np.inf)
+    return _Levels(start, start + width, median, np.median(off, axis=1) if len(blocks) else np.empty(0))
+
+
+def _sustained_rise(levels: _Levels, loss: Floats) -> int | None:
+    """The row at which the loss changes to levels that never come back, to within a block."""
+    count = len(levels.median)
+    if not count:
+        return None
+    width = int(levels.stop[0] - levels.start[0])
+    lowest_after = np.minimum.accumulate(levels.median[::-1])[::-1]
+    usual = _running_median(levels.median, 3)  # three levels, so that one lucky block is not the yardstick
+    finite_mad = np.where(np.isfinite(levels.mad), levels.mad, 0.0)
+    best, of = _running_minimum(usual)
+    # the standard error of a block's median is 1.25 sigma / sqrt(width)
+    spread = _running_median(finite_mad, AS_USUAL)[of] * max(2.0, 12 / np.sqrt(width))
+    with np.errstate(invalid="ignore"):
+        fallen = np.nan_to_num(usual[0] - best, nan=0.0)
+    margin = np.maximum(np.maximum(np.abs(best) / 3, spread), np.maximum(0.02 * fallen, 1e-12))
+    with np.errstate(invalid="ignore"):  # a run that begins with NaN has nothing to rise from
+        rise = (lowest_after[1:] - best[:-1]) / margin[:-1]
+    if np.any(rise > 1):
+        # where the level has always wandered up and down, wandering is no damage
+        at = int(of[int(np.argmax(rise > 1))])
+        margin = np.maximum(margin, _wander(levels.median[: at + 1], best[: at + 1]))
+        with np.errstate(invalid="ignore"):
+            rise = (lowest_after[1:] - best[:-1]) / margin[:-1]
+    if np.any(rise > 1):
+        k = int(np.argmax(rise > 0.5)) + 1  # where it is sure may be later than where it is plain
+        after = float(lowest_after[min(k + 1, len(lowest_after) - 1)])  # block k itself may be half and half
+        return _change(loss, levels, k, float(best[k - 1]), after, float(margin[k - 1]))
+    return _rise_from_the_start(loss, lowest_after, float(np.median(finite_mad)))
+
+
+def _wander(level: Floats, best: Floats) -> float:
+    """How far a healthy level has been seen to rise: by what it lay above the best before, and by its jitter."""
+    with np.errstate(invalid="ignore"):
+        risen = np.quantile(level - best, 0.75)
+        jitter = np.median(np.abs(np.diff(level[-_HISTORY:], 2))) if len(level) > AS_USUAL else 0.0
+    return float(np.nan_to_num(max(2 * risen, 3 * jitter), nan=0.0, posinf=0.0))
+
+
+def _running_median(values: Floats, count: int) -> Floats:
+    """The median of each value and the `count` - 1 before it, or as many as there are."""
+    head = [np.median(values[: k + 1]) for k in range(min(count - 1, len(values)))]
+    if len(values) < count:
+        return np.array(head)
+    return np.append(head, np.median(np.lib.stride_tricks.sliding_window_view(values, count), axis=1))
+
+
+def _running_minimum(values: Floats) -> tuple[Floats, npt.NDArray[np.intp]]:
+    """The smallest value so far, and where it was."""
+    best = np.minimum.accumulate(values)
+    new = np.append(True, best[1:] < best[:-1])
+    return best, np.maximum.accumulate(np.where(new, np.arange(len(values)), 0))
+
+
+def _change(loss: Floats, levels: _Levels, k: int, before: float, after: float, margin: float) -> int:
+    """The row in or before block `k` that best parts the usual level from the new one."""
+    limit = (before + after) / 2 if np.isfinite(after) else before + 4 * margin  # what leads to a NaN is no noise
+    first, stop = int(levels.start[max(0, k - 1)]), int(levels.stop[min(k + 1, len(levels.stop) - 1)])
+    return min(first + _parting(loss[first:stop], limit), len(loss) - 1)
+
+
+def _parting(loss: Floats, limit: float) -> int:
+    """The row with as few highs before it and lows behind it as can be."""
+    high = ~(loss <= limit)
+    balance = np.append(0, np.cumsum(np.where(high, 1, -1)))
+    return int(np.flatnonzero(balance == balance.min())[-1])
+
+
+def _rise_from_the_start(loss: Floats, lowest_after: Floats, noise: float) -> int | None:
+    """A run that goes wrong within its first block, as one restarted at too high a rate."""
+    head = loss[:5]
+    level = float(np.median(head))
+    if not np.isfinite(level) or not lowest_after[0] > level + max(level, 15 / np.sqrt(len(head)) * noise):
+        return None
+    finite = np.where(np.isfinite(loss), loss, np.inf)
+    limit = level + min(float(lowest_after[0]) - level, 2 * level) / 2
+    below = np.flatnonzero(finite[: _LONGEST + 1] <= limit)
+    return int(below[-1]) + 1
+
+
+# -- where it began --------------------------------------------------------------------------------------------------
+
+
+def _first_excursion(loss: Floats, gradient_l2: Floats | None, anchor: int, width: int, gap: int) -> int:
+    """Back from row `anchor` to the first of the excursions that lead up to it, at most a block before it."""
+    first, from_ = max(0, anchor - width), max(0, anchor - (AS_USUAL + 1) * width)
+    far = _far(loss, from_, first, anchor)
+    if gradient_l2 is not None and gradient_l2.size:
+        length = norm(gradient_l2[from_ : anchor + 1])
+        far |= _far(np.log(np.maximum(length, 1e-30)), 0, first - from_, anchor - from_)
+    row = anchor
+    for candidate in range(anchor, first - 1, -1):
+        if row - candidate > gap:
+            break
+        if far[candidate - first]:
+            row = candidate
+    return row
+
+
+def _far(values: Floats, from_: int, first: int, anchor: int) -> npt.NDArray[np.bool_]:
+    """Which of the rows first … anchor lie far above what was usual in the rows from_ … first - 1."""
+    usual = values[from_:first]
+    usual = usual[np.isfinite(usual)]
+    tail = values[first : anchor + 1]
+    if len(usual) < SHORTEST:
+        # too near the beginning: all that is not finite is far
+        return ~np.isfinite(tail)
+    centre = np.median(usual)
+    sigma = SIGMA * float(np.median(np.abs(usual - centre)))
+    # noise has tails: what was seen often enough is usual too
+    limit = max(centre + _OUTLIER * sigma, float(np.quantile(usual, 0.99)))
+    return ~(tail <= limit)

@@ -1,1 +1,0 @@
-"""Caffe's logs: what was printed, as series. Text in, numbers out; what they mean is for `harness.analysis`."""

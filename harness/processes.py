@@ -1,0 +1,34 @@
+"""Start child processes that find this package, with the number of threads that suits the machine."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import harness
+
+_GROUPS = Path("/sys/fs/cgroup")
+
+
+def child_environment(blas_threads: int) -> dict[str, str]:
+    """This process's environment for a child: it finds the harness wherever it is started, and BLAS has its threads."""
+    paths = [str(Path(harness.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return dict(os.environ) | {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": str(blas_threads)}
+
+
+def cores(groups: Path = _GROUPS) -> int:
+    """The cores of this process's affinity, or fewer where its container has a quota (`docker run --cpus 2`).
+
+    cpu.max of cgroup v2, cpu.cfs_quota_us of v1 (Linux, Documentation/admin-guide/cgroup-v2.rst and
+    scheduler/sched-bwc.rst): microseconds of all cores together, in a period of so many.
+    """
+    allowed = len(os.sched_getaffinity(0))
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            quota, period = " ".join((groups / name).read_text() for name in names).split()
+        except (OSError, ValueError):
+            continue
+        if quota not in ("max", "-1"):
+            return max(1, min(allowed, math.ceil(int(quota) / int(period))))
+    return allowed

@@ -1,0 +1,150 @@
+"""A recording's groups and datasets, all created before the first frame: SWMR forbids new ones later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import h5py
+import numpy as np
+
+from harness.schemas import layout as fmt
+from harness.schemas.layout import Layout, Output, link_names
+
+_ALARM = np.dtype([("iteration", "<i8"), ("rule", "S64"), ("subject", "S256"), ("value", "<f8"), ("limit", "<f8")])
+_BLOCK = 1 << 17  # bytes of a chunk of rows
+
+
+def array_links(layout: Layout) -> list[str]:
+    """The path of every window array, in the order of `layout.arrays`."""
+    paths = {
+        group: link_names(array.label for array in layout.arrays if array.group == group) for group in fmt.CAPTURES
+    }
+    return [
+        "window/key" if array.group == "key" else f"window/{array.group}/{paths[array.group][array.label]}"
+        for array in layout.arrays
+    ]
+
+
+def lay_out(file: h5py.File, layout: Layout, facts: Mapping[str, Any]) -> None:
+    """Create every group and dataset: SWMR forbids new ones later."""
+    file.attrs["format"] = fmt.FORMAT
+    file.attrs["format_version"] = fmt.FORMAT_VERSION
+    file.attrs["closed"] = False
+    for name, value in facts.items():
+        file.attrs[name] = value
+    axes = _Axes(file)
+
+    params, blobs = _tables(file, layout)
+    rows = axes.rows("iteration")
+    units = {"lr": "learning rate", "loss": "weighted total of this iteration alone", "seconds": "s"}
+    for name in ("lr", "loss", "smoothed_loss", "seconds"):
+        _rows(file, name, (), "<f8", [rows], units.get(name, "loss averaged as caffe train displays it"))
+    _rows(file, "digest", (), "<u8", [rows], "XXH3-64 over the bytes of all learnable weights W_t, in /param order")
+    paths = link_names(o.name for o in layout.outputs)
+    outputs = file.create_group("output")
+    for output in layout.outputs:
+        _output_rows(outputs, paths[output.name], output, [rows, axes.index(output.size)])
+    stats = file.create_group("stat")
+    for name, meaning in fmt.STATS.items():
+        _rows(stats, name, (len(layout.params),), "<f8", [rows, params], meaning)
+
+    file.create_group("activation")
+    taken = axes.rows("activation/iteration")
+    for name, meaning in fmt.ACTIVATION_STATS.items():
+        _rows(file["activation"], name, (len(layout.activations),), "<f8", [taken, blobs], meaning)
+
+    file.create_group("test")
+    for net, test_outputs in enumerate(layout.test_outputs):
+        passes = axes.rows(f"test/{net}/iteration")
+        paths = link_names(o.name for o in test_outputs)
+        group = file[f"test/{net}"].create_group("output")
+        for output in test_outputs:
+            _output_rows(group, paths[output.name], output, [passes, axes.index(output.size)])
+
+    file.create_dataset("alarm", (0,), _ALARM, maxshape=(None,), chunks=(64,))
+    if layout.arrays:
+        window = axes.rows("window/iteration")
+        for array, path in zip(layout.arrays, array_links(layout), strict=True):
+            scales = [window, *(axes.index(size) for size in array.shape)]
+            dataset = _rows(file, path, array.shape, array.dtype, scales, array.group, one_row=True)
+            dataset.attrs["name"] = array.label
+
+
+def _tables(file: h5py.File, layout: Layout) -> tuple[h5py.Dataset, h5py.Dataset]:
+    text, shape = h5py.string_dtype(), h5py.vlen_dtype(np.dtype("<i4"))
+    param = np.dtype(
+        [
+            ("layer", text),
+            ("index", "<i4"),
+            ("shape", shape),
+            ("count", "<i8"),
+            ("lr_mult", "<f4"),
+            ("decay_mult", "<f4"),
+        ]
+    )
+    params = file.create_dataset("param", (len(layout.params),), param)
+    for row, p in enumerate(layout.params):
+        params[row] = (p.layer, p.index, np.array(p.shape, "<i4"), p.count, p.lr_mult, p.decay_mult)
+    params.make_scale("param")
+    blobs = file.create_dataset("blob", (len(layout.activations),), np.dtype([("name", text), ("shape", shape)]))
+    for row, a in enumerate(layout.activations):
+        blobs[row] = (a.name, np.array(a.shape, "<i4"))
+    blobs.make_scale("blob")
+    return params, blobs
+
+
+def _rows(
+    parent: h5py.Group,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: str,
+    scales: list[h5py.Dataset],
+    description: str,
+    one_row: bool = False,
+) -> h5py.Dataset:
+    """A dataset that grows along its first axis; `scales` are its axes' dimension scales."""
+    row = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    chunk: tuple[int, ...]
+    if one_row:
+        rest = row // max(1, shape[0]) if shape else 0
+        chunk = (1, fmt.slab_rows(shape[0], rest, fmt.SLAB), *shape[1:]) if shape else (1,)
+    else:
+        chunk = (min(1024, max(1, _BLOCK // max(1, row))), *shape)
+    chunk = tuple(max(1, size) for size in chunk)
+    most = (None, *(size or None for size in shape))  # an axis of length 0 cannot be fixed
+    dataset = parent.create_dataset(name, (0, *shape), dtype, maxshape=most, chunks=chunk)
+    for axis, scale in enumerate(scales):
+        dataset.dims[axis].attach_scale(scale)
+    dataset.attrs["description"] = description
+    return dataset
+
+
+def _output_rows(group: h5py.Group, path: str, output: Output, scales: list[h5py.Dataset]) -> None:
+    dataset = _rows(group, path, (output.size,), "<f4", scales, "output of the net")
+    dataset.attrs["name"] = output.name
+
+
+class _Axes:
+    """Dimension scales: one that grows for each kind of row, one 0, 1, 2… for each fixed length."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._file = file
+
+    def rows(self, path: str) -> h5py.Dataset:
+        scale = self._file.create_dataset(path, (0,), "<i8", maxshape=(None,), chunks=(1024,))
+        scale.make_scale("iteration")
+        return scale
+
+    def index(self, size: int) -> h5py.Dataset:
+        path = f"axis/{size}"
+        if path not in self._file:
+            self._file.create_dataset(path, data=np.arange(size, dtype="<i4")).make_scale("index")
+        return self._file[path]
+
+
+def datasets(node: h5py.Group | h5py.Dataset) -> list[h5py.Dataset]:
+    """`node` itself, or all datasets below it."""
+    if isinstance(node, h5py.Dataset):
+        return [node]
+    return [dataset for child in node.values() for dataset in datasets(child)]

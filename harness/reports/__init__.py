@@ -1,0 +1,1 @@
+"""Render findings: terminal, text, HTML, figures, TensorBoard."""

@@ -1,0 +1,88 @@
+"""Layers × time as a heat map."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize, TwoSlopeNorm
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from harness.diagnosis.recorded.heatmap import Quantity, Sheet
+from harness.diagnosis.recorded.robust_stats import Floats
+from harness.reports.figures.style import BROKEN, DISTANCES, SIZES, label_iterations, shortened, styled
+
+TITLES: dict[Quantity, str] = {
+    "gradient": "gradient norm, ‖gradient‖₂ of a layer",
+    "weight": "weight norm, ‖weight‖₂ of a layer",
+    "ratio": "update/weight ratio, ‖update‖₂ / ‖weight‖₂",
+    "zeros": "zero fraction, share of a blob's elements that are 0",
+}
+FARTHEST = 20.0  # standard deviations, from which on the colour stays the same
+_MOST_NAMES = 30  # written beside a heat map
+
+
+def layers(sheets: Sequence[Sheet], onset: int | None, distances: bool = False) -> Figure:
+    """One heat map below the other; of the numbers, or of how far they lie from each row's own past."""
+    with styled():
+        heights = [max(1.6, 0.13 * min(len(sheet.rows), _MOST_NAMES)) for sheet in sheets]
+        figure = Figure(figsize=(10, 0.6 + sum(height + 0.5 for height in heights)), layout="constrained")
+        panels = figure.subplots(len(sheets), 1, height_ratios=heights, squeeze=False)[:, 0]
+        for axes, sheet in zip(panels, sheets, strict=True):
+            image = draw_sheet(axes, sheet, distances)
+            axes.set_title(TITLES[sheet.quantity], fontsize=9, loc="left")
+            label_iterations(axes)
+            if image is not None:
+                label = "standard deviations from its past" if distances else None
+                figure.colorbar(image, ax=axes, pad=0.01, label=label, extend="both" if distances else "neither")
+            if onset is not None and len(sheet.start) and sheet.start[0] <= onset < sheet.stop[-1]:
+                axes.axvline(onset, color=BROKEN, lw=1.2, ls=":")
+    return figure
+
+
+def draw_sheet(axes: Axes, sheet: Sheet, distances: bool = False) -> AxesImage | None:
+    """Draw on `axes`; what is not finite is red, what was not taken is blank. None where there is nothing."""
+    if not sheet.rows or not len(sheet.start):
+        axes.annotate("nothing recorded", (0.5, 0.5), xycoords="axes fraction", ha="center", va="center")
+        return None
+    values = sheet.distance if distances else sheet.values
+    if sheet.quantity == "zeros":
+        values = _held(values)
+    start, stop = float(sheet.start[0]), float(sheet.stop[-1])
+    colours = colormaps[DISTANCES if distances else SIZES].with_extremes(bad="none")
+    image = axes.imshow(
+        np.where(np.isfinite(values), values, np.nan),
+        aspect="auto",
+        interpolation="nearest",
+        cmap=colours,
+        norm=TwoSlopeNorm(0, -FARTHEST, FARTHEST) if distances else norm_of(sheet),
+        extent=(start, stop, len(sheet.rows), 0),
+    )
+    broken = np.zeros((*values.shape, 4))
+    broken[np.isinf(values)] = (0.84, 0.0, 0.0, 1.0)
+    axes.imshow(broken, aspect="auto", interpolation="nearest", extent=(start, stop, len(sheet.rows), 0))
+    step = math.ceil(len(sheet.rows) / _MOST_NAMES)
+    rows = range(0, len(sheet.rows), step)
+    axes.set_yticks([row + 0.5 for row in rows], [shortened(sheet.rows[row]) for row in rows])
+    axes.tick_params(axis="y", labelsize=7, length=0)
+    return image
+
+
+def norm_of(sheet: Sheet) -> Normalize:
+    """From the number to the colour: logarithmic but for shares."""
+    if sheet.quantity == "zeros":
+        return Normalize(0, 1)
+    sizes = sheet.values[np.isfinite(sheet.values) & (sheet.values > 0)]
+    low, high = (float(np.quantile(sizes, 0.02)), float(sizes.max())) if len(sizes) else (1e-3, 1.0)
+    return LogNorm(low, max(high, low * 1.001), clip=True)
+
+
+def _held(values: Floats) -> Floats:
+    """What is taken now and then stays until it is taken again."""
+    columns = np.arange(values.shape[1])
+    last = np.maximum.accumulate(np.where(np.isnan(values).all(axis=0), -1, columns))
+    return np.where(last >= 0, values[:, np.maximum(last, 0)], np.nan)

@@ -1,0 +1,176 @@
+"""Static figures of recordings: losses and what goes with them, a run and its restarts."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from harness.diagnosis.recorded.findings import PostMortem
+from harness.diagnosis.recorded.heatmap import sheet
+from harness.diagnosis.recorded.thinning import extremes
+from harness.recording import Recording
+from harness.reports.figures.layers import draw_sheet
+from harness.reports.figures.style import (
+    BROKEN,
+    GOOD,
+    GREY,
+    LINES,
+    TOTAL,
+    WINDOW,
+    label_iterations,
+    label_levels,
+    shortened,
+    styled,
+    uniform_levels,
+)
+
+Series = npt.NDArray[Any]
+
+_MOST_POINTS = 2000  # of a line; twice as many as it is wide in points
+_COLUMNS = 1000  # of a heat map
+
+
+def overview(recording: Recording, found: PostMortem) -> Figure:
+    """What happened, over all iterations: the losses beside ln(classes), the learning rate, and the norm of every
+    layer's gradient, from the data (top) to the losses (bottom)."""
+    with styled():
+        figure = Figure(figsize=(10, 7.2), layout="constrained")
+        loss, rate, norms = figure.subplots(3, 1, sharex=True, height_ratios=(5, 1.2, 5))
+        _draw_losses(loss, recording)
+        _draw_rate(rate, recording)
+        onset = found.onset.iteration if found.onset else None
+        drawn = sheet(recording, "gradient", slice(None), onset, _COLUMNS)
+        image = draw_sheet(norms, drawn)
+        if image is not None:
+            figure.colorbar(image, cax=norms.inset_axes((1.012, 0, 0.014, 1)), label="‖gradient‖₂ of a layer")
+        _label(norms, recording)
+        _mark_windows((loss, rate), recording)
+    return figure
+
+
+def losses(recording: Recording, found: PostMortem) -> Figure:
+    """The losses beside ln(classes), the learning rate and the test accuracies; with the onset, the alarms that stop a
+    run, the windows and the snapshots marked."""
+    accuracies = accuracies_of(recording)
+    heights = [5, 1.2] + [1.8] * bool(accuracies)
+    with styled():
+        figure = Figure(figsize=(10, 1.2 + 0.75 * sum(heights)), layout="constrained")
+        panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+        _draw_losses(panels[0], recording)
+        _draw_rate(panels[1], recording)
+        if accuracies:
+            for (name, (times, values)), colour in zip(accuracies.items(), itertools.cycle(LINES)):
+                panels[2].plot(times, values, "o-", color=colour, ms=3, lw=1.2, label=shortened(name))
+            panels[2].set_ylim(-0.03, 1.06)
+            panels[2].set_ylabel("test accuracy")
+            panels[2].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+        _label(panels[-1], recording)
+        _mark_windows(panels[:2], recording)
+        _mark_snapshots(panels[0], found)
+        if found.onset is not None:
+            for axes in panels:
+                axes.axvline(found.onset.iteration, color=BROKEN, lw=1, ls=":", zorder=1)
+            panels[0].annotate(
+                f"onset {found.onset.iteration:,}", (found.onset.iteration, 1), xycoords=("data", "axes fraction"),
+                xytext=(3, -3), textcoords="offset points", va="top", color=BROKEN, fontsize=8,
+            )  # fmt: skip
+    return figure
+
+
+def fates(runs: Mapping[str, Recording]) -> Figure:
+    """The smoothed losses of several runs on one picture, by name: a run and what became of it when restarted."""
+    with styled():
+        figure = Figure(figsize=(10, 3.4 + 0.1 * len(runs)), layout="constrained")
+        axes = figure.subplots()
+        top = 1.0
+        levels: dict[float, str] = {}
+        for (name, recording), colour in zip(runs.items(), itertools.cycle((TOTAL, *LINES))):
+            smoothed = recording.series("smoothed_loss")
+            times = recording.iterations[: len(smoothed)]
+            _line(axes, times, smoothed, color=colour, lw=1.4, label=shortened(name, 90))
+            axes.plot(times[:1], smoothed[:1], "o", color=colour, ms=4)
+            finite = smoothed[np.isfinite(smoothed)]
+            top = max(top, float(np.quantile(finite, 0.999)) if len(finite) else 0)
+            levels |= {value: f"nothing known: {value:.3f}" for value, _ in uniform_levels(recording.heads)[-1:]}
+        axes.set_ylim(0, top * 1.08)
+        label_levels(axes, list(levels.items()))
+        label_iterations(axes)
+        axes.set_ylabel("loss, smoothed")
+        axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    return figure
+
+
+def accuracies_of(recording: Recording) -> dict[str, tuple[Series, Series]]:
+    """The outputs of the test nets that are no losses and lie between 0 and 1: iterations and values, by name."""
+    found = {}
+    heads = {head.name for head in recording.heads}
+    for net in range(recording.test_nets):
+        for name in recording.test_outputs(net):
+            times, values = recording.test(name, net)
+            one = values.shape[1] == 1 and name not in heads and "loss" not in name.rsplit("/", 1)[-1].lower()
+            if one and len(times) and np.all((values >= 0) & (values <= 1)):
+                found[f"{name}, net #{net}" if net else name] = (times, values[:, 0])
+    return found
+
+
+def _draw_losses(axes: Axes, recording: Recording) -> None:
+    iterations = recording.iterations
+    smoothed = recording.series("smoothed_loss")[: len(iterations)]
+    _line(axes, iterations, smoothed, color=TOTAL, lw=1.6, label="total, smoothed", zorder=3)
+    for head, colour in zip(recording.heads, LINES, strict=False):
+        label = f"{shortened(head.name)}, weight {head.weight:g}"
+        values = recording.output(head.name)[: len(iterations), 0]
+        _line(axes, iterations, values, color=colour, lw=0.6, alpha=0.8, label=label)
+    if len(recording.heads) > len(LINES):
+        axes.plot([], [], " ", label=f"and {len(recording.heads) - len(LINES)} more")
+    total = recording.series("loss")
+    total = total[np.isfinite(total)]
+    levels = uniform_levels(recording.heads)
+    high = float(np.quantile(total, 0.999)) if len(total) else 1.0
+    low = min(0.0, float(total.min())) if len(total) else 0.0
+    axes.set_ylim(low * 1.08, max([high, *(value for value, _ in levels)]) * 1.08)
+    label_levels(axes, levels)
+    axes.set_ylabel("loss")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False, fontsize=8)
+
+
+def _draw_rate(axes: Axes, recording: Recording) -> None:
+    rates = recording.series("lr")
+    _line(axes, recording.iterations[: len(rates)], rates, color=TOTAL, lw=1)
+    axes.set_ylabel("learning\nrate")
+    axes.set_ylim(bottom=0)
+
+
+def _label(axes: Axes, recording: Recording) -> None:
+    iterations = recording.iterations
+    label_iterations(axes)
+    if len(iterations):
+        axes.set_xlim(iterations[0] - 0.5, iterations[-1] + 1)  # the last snapshot is of the iteration after it
+
+
+def _mark_windows(panels: Sequence[Axes], recording: Recording) -> None:
+    for axes in panels:
+        for window in recording.windows:
+            axes.axvspan(window.start - 0.5, window.stop - 0.5, color=WINDOW, alpha=0.35, lw=0, zorder=0)
+
+
+def _mark_snapshots(axes: Axes, found: PostMortem) -> None:
+    """At the foot: full and green from before the onset, hollow after it."""
+    for iteration in found.snapshots:
+        good = found.is_good(iteration)
+        last = found.last_good is not None and iteration == found.last_good.iteration
+        axes.plot(
+            [iteration], [0.015], "^", transform=axes.get_xaxis_transform(), color=GOOD if good else GREY,
+            fillstyle="full" if good else "none", ms=8 if last else 5, clip_on=False, zorder=4,
+        )  # fmt: skip
+
+
+def _line(axes: Axes, times: Series, values: Series, **style: Any) -> None:
+    rows = extremes(np.asarray(values, np.float64), _MOST_POINTS)
+    axes.plot(times[rows], values[rows], **style)

@@ -1,0 +1,116 @@
+"""Static figures of what a window kept: spectra of a param blob, the images of a batch, its labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from harness.diagnosis.recorded.batch import Batch, LabelShare, shown_range
+from harness.diagnosis.recorded.distributions import Contents
+from harness.reports.figures.style import BROKEN, LINES, TOTAL, plain, shortened, styled
+
+_COLOURS = (LINES[3], BROKEN, LINES[0], TOTAL)  # before, at, after the onset, end of the window
+_DASHES = ("-", "-", "--", ":")
+_MOST_IMAGES = 64
+_MOST_LABELS = 40
+
+
+def spectra(parts: Sequence[Contents], onset: int | None) -> Figure:
+    """How large the elements of a param blob are, at several iterations: its weights, its gradients."""
+    with styled():
+        figure = Figure(figsize=(10, 3.2), layout="constrained")
+        panels = figure.subplots(1, max(1, len(parts)), squeeze=False)[0]
+        for axes, part in zip(panels, parts, strict=False):
+            _draw_spectra(axes, part, onset)
+        if not parts:
+            panels[0].annotate("nothing kept", (0.5, 0.5), xycoords="axes fraction", ha="center")
+    return figure
+
+
+def contact_sheet(batch: Batch, order: Sequence[int], captions: Mapping[int, str]) -> Figure:
+    """The images of a batch in `order`, each with its caption below; those with wild values framed."""
+    shown = list(order)[:_MOST_IMAGES]
+    across = min(8, max(1, len(shown)))
+    down = math.ceil(len(shown) / across)
+    with styled():
+        figure = Figure(figsize=(10, 0.3 + 1.65 * down), layout="constrained")
+        panels = figure.subplots(down, across, squeeze=False).ravel()
+        for axes in panels:
+            axes.axis("off")
+        for axes, image in zip(panels, shown, strict=False):
+            axes.imshow(picture(batch, image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axes.text(
+                0.5,
+                -0.04,
+                plain(captions.get(image, "")),
+                fontsize=6.5,
+                va="top",
+                ha="center",
+                transform=axes.transAxes,
+            )
+            if batch.wild[image]:
+                axes.axis("on")
+                axes.set_xticks([])
+                axes.set_yticks([])
+                for spine in axes.spines.values():
+                    spine.set(visible=True, color=BROKEN, linewidth=2)
+    return figure
+
+
+def picture(batch: Batch, image: int) -> npt.NDArray[np.uint8]:
+    """One image of the batch as grey (height, width) or RGB (height, width, 3); Caffe's channels are BGR.
+
+    Black and white are the lowest and highest values of the batch's ordinary images; of one with wild values, its own.
+    """
+    assert batch.pixels is not None
+    low, high = shown_range(batch, image)
+    values = np.nan_to_num(batch.pixels[image].astype(np.float64), nan=low, posinf=high, neginf=low)
+    scaled = (np.clip((values - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    return np.ascontiguousarray(scaled[::-1].transpose(1, 2, 0) if len(scaled) == 3 else scaled[0])
+
+
+def labels(shares: Sequence[LabelShare], total: int) -> Figure:
+    """How often each label is in the batch of `total` images, beside what the data set would give."""
+    with styled():
+        figure = Figure(figsize=(10, 2.4), layout="constrained")
+        axes = figure.subplots()
+        shown = list(shares)[:_MOST_LABELS]
+        places = np.arange(len(shown))
+        axes.bar(places, [share.count for share in shown], color=LINES[0], width=0.7, label="in the batch")
+        expected = [np.nan if share.expected is None else share.expected for share in shown]
+        if not np.all(np.isnan(expected)):
+            axes.plot(places, expected, "_", color=BROKEN, ms=10, mew=2, label="expected by the data set's share")
+        axes.set_xticks(
+            places, [str(share.label) for share in shown], fontsize=7, rotation=90 if len(shown) > 20 else 0
+        )
+        more = f" ({len(shares) - len(shown)} labels more)" if len(shares) > len(shown) else ""
+        axes.set_xlabel(f"label{more}")
+        axes.set_ylabel(f"images of {total}")
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=8)
+    return figure
+
+
+def moment_name(iteration: int, onset: int | None) -> str:
+    """How an iteration of a window stands to the onset."""
+    if onset is None:
+        return f"iteration {iteration:,}"
+    apart = iteration - onset
+    where = "the onset" if apart == 0 else f"{abs(apart):,} {'after' if apart > 0 else 'before'}"
+    return f"iteration {iteration:,} ({where})"
+
+
+def _draw_spectra(axes: Axes, part: Contents, onset: int | None) -> None:
+    for spectrum, colour, dash in zip(part.spectra, _COLOURS, _DASHES, strict=False):
+        zero = f", {spectrum.zero:.0%} zero" if spectrum.zero > 0.005 else ""
+        bad = f", {spectrum.nonfinite:.2%} not finite" if spectrum.nonfinite else ""
+        label = f"{moment_name(spectrum.iteration, onset)}{zero}{bad}"
+        axes.stairs(100 * spectrum.share, 10.0**part.edges, color=colour, lw=1.4, ls=dash, label=label)
+    axes.set_xscale("log")
+    axes.set_xlabel(f"|{part.kind}| of an element of {shortened(part.param)}")
+    axes.set_ylabel("elements, %")
+    axes.legend(frameon=False, fontsize=7, loc="upper left")

@@ -1,0 +1,47 @@
+"""What a report is about: all that the page shows, and nothing that it draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.diagnosis.recorded.batch import Batch
+from harness.diagnosis.recorded.findings import PostMortem
+from harness.recording import Recording
+from harness.schemas.predictions import HeadPredictions
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One run.
+
+    `facts` is what its run.json says. `batch` are the images of the onset's iteration (of the window's first, in a run
+    without an onset), where they were kept, `predictions` what each head says of them, or `unpredicted` why that cannot
+    be told; `labels` all labels of the training data. `children` are restarts of this run, by name.
+    """
+
+    run: Path
+    recording: Recording
+    facts: Mapping[str, Any]
+    base_lr: float
+    found: PostMortem
+    batch: Batch | None
+    predictions: tuple[HeadPredictions, ...]
+    unpredicted: str | None
+    labels: npt.NDArray[np.int32] | None
+    children: Mapping[str, Recording]
+
+    @property
+    def onset(self) -> int | None:
+        """The iteration where it began to diverge."""
+        return self.found.onset.iteration if self.found.onset else None
+
+    @property
+    def head(self) -> HeadPredictions | None:
+        """The head by which images are told: the one with the largest weight."""
+        return max(self.predictions, key=lambda head: head.weight, default=None)

@@ -1,0 +1,72 @@
+"""A run of a log with all that is to be said of it: what the terminal, JSON, CSV and pictures draw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.caffe_log.model import Log, LogRun
+from harness.diagnosis.logged.findings import RunFindings
+from harness.reports.text.log_summary.summary import sentences
+
+
+@dataclass(frozen=True)
+class Examined:
+    """Run `number` of a log, what was found out about it, and the solver file that the user named."""
+
+    log: Log
+    number: int
+    is_last: bool  # of its log
+    run: LogRun
+    findings: RunFindings
+    solver: Path | None
+
+    @property
+    def name(self) -> str:
+        """With what UTF-8 cannot hold replaced: a file's name may be any bytes."""
+        return self.log.name.encode(errors="replace").decode()
+
+    @property
+    def extent(self) -> tuple[int, int] | None:
+        """The first and the last iteration that is displayed or tested, None where nothing is."""
+        return (self.findings.first, self.findings.last) if self.findings.displays or self.findings.tests else None
+
+    @property
+    def last_good(self) -> tuple[int, str] | None:
+        """The newest snapshot that the log names, of those from before the onset, or of a healthy run: iteration, file.
+
+        The snapshot of iteration N is what iteration N begins with.
+        """
+        onset = self.findings.onset
+        if onset is None and self.findings.verdict != "healthy":
+            return None
+        good = [s for s in self.run.snapshots if onset is None or s[0] < onset.low]
+        return good[-1] if good else None
+
+    @property
+    def sentences(self) -> list[str]:
+        """The last run of a log also has what is to be said of the log."""
+        said = sentences(self.findings, self.log if self.is_last else None, self.solver)
+        if self.extent is None and not len(self.run.lr.iterations):
+            said = [self._of_nothing(), *said[1:]]
+        command = len(said) - (self.findings.watch is not None)  # which comes last
+        return [*said[:command], *self._of_reading(), *said[command:]]
+
+    def _of_nothing(self) -> str:
+        if self.findings.fatal:
+            return "A run begins here, and died before it displayed anything."
+        if self.findings.finished:
+            return "A run begins here, and ended without displaying anything (with `display: 0` Caffe prints no loss)."
+        return "A run begins here, and displayed nothing yet."
+
+    def _of_reading(self) -> Iterator[str]:
+        if self.findings.onset is not None and self.last_good is not None:
+            yield f"The newest snapshot from before it is of iteration {self.last_good[0]:,}: {self.last_good[1]}"
+        others, orphans = self.run.others, self.log.orphans
+        if others:
+            many = f"{others} more solvers (GPUs, ranks)" if others > 1 else "One more solver (GPU, rank)"
+            yield f"{many} of this run printed as well: what the first one says was read, the others were left out."
+        if self.is_last and orphans:
+            belong = "outputs belong" if orphans > 1 else "output belongs"
+            yield f"{orphans:,} {belong} to a display that the log does not show."

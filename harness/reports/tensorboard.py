@@ -1,0 +1,206 @@
+"""A run for TensorBoard: event files in the run directory, which it can read while they are written.
+
+The names are the recording's. Every iteration: `loss/total`, `loss/smoothed`, `output/<name>` (of one value: the heads,
+for one), `solver/lr`, `solver/seconds`, `norm/…` over all param blobs. At displayed iterations and in windows:
+`weight_l2|gradient_l2|update_l2/<layer>/<index>`. In windows: histograms `weight|gradient|update/<layer>/<index>` of
+the finite elements. A test pass: `test/<net>/<output>`. Alarms and the onset are texts.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import numpy as np
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event as FileEvent
+from tensorboardX.proto.summary_pb2 import HistogramProto, Summary
+from tensorboardX.summary import text as text_summary
+
+from harness.diagnosis.live.messages import MEANING, sentence
+from harness.diagnosis.live.rows import names_of
+from harness.diagnosis.recorded.evidence_text import norm
+from harness.diagnosis.recorded.histogram import Histogram, histogram, merged
+from harness.recording.writer import HEADROOM
+from harness.reports.text.alarms import divergence_lines
+from harness.schemas.events import Event, Frames, Kept, TestPass
+from harness.schemas.layout import STATS, Alarm, Array, Layout, Output
+from harness.schemas.outcome import Divergence, Opening, Outcome
+
+_FLUSH_EVERY = 5.0  # seconds; each flush waits for the disk
+_NORMS = {name: list(STATS).index(f"{name}_l2") for name in ("weight", "gradient", "update")}  # rows of a frame's stat
+
+
+class TensorBoard:
+    """Writes one run into `<run directory>/tensorboard/`; `say` is told if it cannot. The run goes on without it then.
+
+    Not tensorboardX's SummaryWriter: that writes from a thread, which dies of a full disk, and whoever writes next
+    waits for it for ever. Nor one call a number: one record holds all of an iteration, for a fraction of the time.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._tell = say
+        self._opening: Opening | None = None
+        self._file: EventsWriter | None = None
+        self._flushed = 0.0
+        self._last = 0  # iteration
+        self._outputs: tuple[tuple[str, int], ...] = ()  # tags, and columns in a frame's output
+        self._parts: list[Histogram] = []  # of an array that is still coming
+        self._came = 0  # bytes of it
+        self._histograms: dict[int, list[Summary.Value]] = {}  # of iterations that are not complete yet
+        self._onset: str | None = None
+
+    # -- what a session tells ---------------------------------------------------------------------------------------
+
+    def start(self, opening: Opening) -> None:
+        layout = opening.layout
+        self._opening, self._last = opening, opening.first
+        columns = layout.output_columns
+        self._outputs = tuple((f"output/{o.name}", columns[o.name]) for o in layout.outputs if o.size == 1)
+        directory = opening.directory.absolute() / "tensorboard"  # a path that starts with s3: would go elsewhere
+        with self._disk_errors():
+            directory.mkdir(exist_ok=True)
+            self._file = EventsWriter(str(directory / "events"))
+
+    def event(self, event: Event) -> None:
+        if self._file is None or self._opening is None:
+            return
+        if isinstance(event, Kept):
+            self._kept(event, self._opening.layout)
+        elif isinstance(event, Frames):
+            self._frames(event, self._opening.layout)
+        elif isinstance(event, TestPass):
+            outputs = self._opening.layout.test_outputs[event.net]
+            tags = [f"test/{event.net}/{name}" for output in outputs for name in _names(output)]
+            self._write(event.iteration, _scalars(tags, event.values.tolist()))
+
+    def alarms(self, alarms: Sequence[Alarm], grave: Sequence[Alarm], divergence: Divergence | None) -> None:
+        if self._opening is None:
+            return
+        names = names_of(self._opening.layout)
+        for alarm in alarms:
+            # a tag each: of two texts of one tag and iteration TensorBoard keeps one
+            tag = "/".join(filter(None, ("alarm", alarm.rule, alarm.subject)))
+            self._text(alarm.iteration, tag, f"{sentence(alarm, names)}. {MEANING[alarm.rule]}")
+        self._diverged(divergence)
+
+    def say(self, text: str) -> None:
+        """Nothing: that is for a screen."""
+
+    def tick(self, recorded_bytes: int) -> None:
+        if self._file is None or self._opening is None:
+            return
+        with self._disk_errors():
+            needed = max(0, self._opening.window_bytes + self._opening.row_bytes - recorded_bytes) + HEADROOM
+            free = shutil.disk_usage(self._opening.directory).free
+            if free < needed:
+                self._give_up(f"the disk has {free / 2**20:,.0f} MiB free, and the recording needs them")
+            elif time.monotonic() - self._flushed >= _FLUSH_EVERY:
+                self._file.flush()
+                self._flushed = time.monotonic()
+
+    def finish(self, outcome: Outcome) -> None:
+        self._diverged(outcome.divergence)
+        self._text(self._last, "outcome", outcome.sentence)
+        self.close()
+
+    def close(self) -> None:
+        """Write what is still in memory, however the run ended."""
+        if self._file is not None:
+            with self._disk_errors():
+                self._file.close()
+            self._file = None
+
+    # -- what becomes of it -----------------------------------------------------------------------------------------
+
+    def _kept(self, kept: Kept, layout: Layout) -> None:
+        for index, payload in kept.parts:
+            array = layout.arrays[index]
+            if array.group not in _NORMS:
+                continue
+            part = histogram(np.frombuffer(payload, np.float32))
+            self._parts += [part] if part is not None else []
+            self._came += payload.nbytes
+            if self._came == array.nbytes:
+                whole = merged(self._parts)
+                if whole is not None:
+                    self._histograms.setdefault(kept.iteration, []).append(_histogram(array, whole))
+                self._parts, self._came = [], 0
+
+    def _frames(self, frames: Frames, layout: Layout) -> None:
+        rows = frames.rows
+        norms = rows["stat"][:, list(_NORMS.values())]  # (T, 3, P)
+        weight, gradient, update = norm(norms).T
+        with np.errstate(all="ignore"):
+            ratio = np.where(weight > 0, update / weight, 0.0)
+        series = {
+            "loss/total": rows["loss"],
+            "loss/smoothed": rows["smoothed_loss"],
+            "solver/lr": rows["lr"],
+            "solver/seconds": rows["seconds"],
+            "norm/weight": weight,
+            "norm/gradient": gradient,
+            "norm/update": update,
+            "norm/update_to_weight": ratio,
+        } | {tag: rows["output"][:, column] for tag, column in self._outputs}
+        table = np.column_stack(list(series.values()))
+        layers = [f"{name}_l2/{param.label}" for name in _NORMS for param in layout.params]
+        for row, iteration in enumerate(rows["iteration"].tolist()):
+            summary = _scalars(series, table[row].tolist())
+            if rows["lapse"][row] > 0 or layout.in_window(iteration):
+                summary += _scalars(layers, norms[row].ravel().tolist())
+            self._write(iteration, summary + self._histograms.pop(iteration, []))
+            self._last = iteration
+
+    def _diverged(self, divergence: Divergence | None) -> None:
+        if divergence is None or self._opening is None:
+            return
+        said = "\n\n".join(line.plain for line in divergence_lines(divergence, self._opening))
+        if said != self._onset:
+            self._onset = said
+            self._text(int(divergence.onset["iteration"]), "onset", said)
+
+    # -- the file ---------------------------------------------------------------------------------------------------
+
+    def _text(self, step: int, tag: str, text: str) -> None:
+        self._write(step, list(text_summary(tag, text).value))
+
+    def _write(self, step: int, values: list[Summary.Value]) -> None:
+        if self._file is not None:
+            with self._disk_errors():
+                self._file.write_event(FileEvent(step=step, wall_time=time.time(), summary=Summary(value=values)))
+
+    @contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._give_up(error.strerror or str(error))
+
+    def _give_up(self, why: str) -> None:
+        file, self._file = self._file, None
+        with suppress(OSError):
+            if file is not None:
+                file.close()
+        assert self._opening is not None
+        directory = self._opening.directory / "tensorboard"
+        self._tell(f"{directory} cannot be written ({why}); the run is recorded, and goes on without it")
+
+
+def _names(output: Output) -> list[str]:
+    return [output.name] if output.size == 1 else [f"{output.name}/{i}" for i in range(output.size)]
+
+
+def _scalars(tags: Iterable[str], values: Sequence[float]) -> list[Summary.Value]:
+    return [Summary.Value(tag=tag, simple_value=value) for tag, value in zip(tags, values, strict=True)]
+
+
+def _histogram(array: Array, found: Histogram) -> Summary.Value:
+    counts = found.counts.tolist()
+    # sum and sum of squares stay 0: TensorBoard reads neither
+    proto = HistogramProto(
+        min=found.low, max=found.high, num=sum(counts), bucket_limit=found.limits.tolist(), bucket=counts
+    )
+    return Summary.Value(tag=f"{array.group}/{array.label}", histo=proto)

@@ -1,0 +1,250 @@
+"""A run on the screen (stderr): a live panel on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as Bar,
+)
+from rich.table import Table
+from rich.text import Text
+
+from harness.diagnosis.recorded.progress import HeadNow, Progress, progress
+from harness.reports.text.alarms import alarm_lines, divergence_lines
+from harness.schemas.events import Event, Frames, Note, TestPass
+from harness.schemas.layout import Alarm, Layout
+from harness.schemas.outcome import Divergence, Opening, Outcome
+
+_PLAIN_EVERY = 10.0  # seconds between plain lines
+
+
+class Terminal:
+    """Shows one run on `console`."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._opening: Opening | None = None
+        self._live: Live | None = None
+        self._bar: Bar | None = None
+        self._task = TaskID(0)
+        self._now: Progress | None = None
+        self._test: str | None = None
+        self._explained: set[str] = set()  # rules
+        self._diverged = False
+        self._bytes = 0
+        self._said = 0.0  # when the last plain line was said, and of which iteration
+        self._said_of = -1
+
+    # -- what a session tells ---------------------------------------------------------------------------------------
+
+    def say(self, text: str) -> None:
+        """A sentence that stays on the screen."""
+        self._print(Text(text))
+
+    def start(self, opening: Opening) -> None:
+        self._opening = opening
+        self.say(f"Recording {opening.title} into {opening.directory}/")
+        self.say(_sizes(opening))
+        if self._console.is_terminal:
+            self._bar = Bar(
+                TextColumn("iteration"),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                TaskProgressColumn(),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                expand=True,
+            )
+            self._task = self._bar.add_task("", total=opening.until, completed=opening.first)
+            self._live = Live(console=self._console, refresh_per_second=2, get_renderable=self._panel)
+            self._live.start()
+
+    def event(self, event: Event) -> None:
+        if isinstance(event, Frames) and self._opening is not None:
+            self._now = progress(event.rows[-1], self._opening.layout)
+            if self._bar is not None:
+                self._bar.update(self._task, completed=self._now.iteration + 1)
+        elif isinstance(event, TestPass) and self._opening is not None:
+            self._test = _test_line(event, self._opening.layout)
+            if self._live is None:
+                self.say(f"Test of {self._test}")
+        elif isinstance(event, Note):
+            text = _note_line(event)
+            if text:
+                self.say(text)
+
+    def alarms(self, alarms: Sequence[Alarm], grave: Sequence[Alarm], divergence: Divergence | None) -> None:
+        """After a divergence, what follows from it would fill the screen: of other rules only the first is shown."""
+        assert self._opening is not None
+        new = [alarm for alarm in alarms if alarm in grave or alarm.rule not in self._explained]
+        for line in alarm_lines(new if self._diverged else alarms, grave, self._opening, self._explained):
+            self._print(line)
+        self._explained |= {alarm.rule for alarm in alarms}
+        if divergence is not None and not self._diverged:
+            for line in divergence_lines(divergence, self._opening):
+                self._print(line)
+        self._diverged = self._diverged or bool(grave)
+
+    def tick(self, recorded_bytes: int) -> None:
+        self._bytes = recorded_bytes
+        now = time.monotonic()
+        new = self._now is not None and self._now.iteration != self._said_of
+        if self._live is None and self._now is not None and new and now - self._said >= _PLAIN_EVERY:
+            self._said, self._said_of = now, self._now.iteration
+            self.say(_plain_line(self._now, self._opening, recorded_bytes))
+
+    def close(self) -> None:
+        """Give the terminal back, however the run ended."""
+        if self._live is not None:
+            self._live.stop()
+
+    def finish(self, outcome: Outcome) -> None:
+        self.close()
+        if self._live is None and self._now is not None and self._now.iteration != self._said_of:
+            self.say(_plain_line(self._now, self._opening, self._bytes))
+        for line in outcome.last_words:
+            self.say(f"Caffe said: {line}")
+        if outcome.divergence is not None and self._opening is not None:
+            for text in divergence_lines(outcome.divergence, self._opening):
+                self._print(text)
+        style = "bold green" if outcome.code == 0 else "bold yellow" if outcome.code == 130 else "bold red"
+        self._print(Text(outcome.sentence, style=style))
+
+    def _print(self, text: Text) -> None:
+        # a log file is searched by line, a terminal is read by people
+        self._console.print(text, soft_wrap=not self._console.is_terminal)
+
+    # -- the panel --------------------------------------------------------------------------------------------------
+
+    def _panel(self) -> RenderableType:
+        if self._opening is None or self._bar is None:
+            return Text("")
+        if self._now is None:
+            return Group(self._bar, Text("first iteration…", style="dim"))
+        now = self._now
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="dim")
+        grid.add_column()
+        grid.add_row("loss", f"{now.smoothed_loss:.4g} smoothed, {now.loss:.4g} this iteration · lr {now.lr:.4g}")
+        for head in now.heads:
+            grid.add_row(f"  {head.name}", _head_bar(head))
+        bad = f" · {now.nonfinite:,} NaN or infinite" if now.nonfinite else ""
+        grid.add_row("norms", f"gradient {now.gradient_l2:.4g} · weights {now.weight_l2:.4g}{bad}")
+        fastest = ", ".join(f"{m.label} {m.ratio:.2g}" for m in now.fastest)
+        grid.add_row("fastest", Text(f"{fastest} (‖update‖ / ‖weight‖)", overflow="ellipsis", no_wrap=True))
+        grid.add_row("window", _window_state(self._opening, now.iteration))
+        if self._test:
+            grid.add_row("test", Text(self._test, overflow="ellipsis", no_wrap=True))
+        grid.add_row("recorded", f"{_size(self._bytes)} in {self._opening.directory}/recording.h5")
+        return Group(self._bar, grid)
+
+
+def _head_bar(head: HeadNow) -> Text:
+    """A loss on the way from ln(classes), where nothing is known, to 0."""
+    text = Text(f"{head.loss:<8.4g}")
+    if head.uniform is None:
+        return text
+    width = 24
+    filled = min(width, max(0, round(width * head.loss / head.uniform))) if head.loss == head.loss else width
+    lost = head.loss >= 0.98 * head.uniform or head.loss != head.loss
+    text.append("━" * filled, style="red" if lost else "cyan")
+    text.append("━" * (width - filled), style="grey30")
+    text.append(f" ln(classes) = {head.uniform:.4g}, weight {head.weight:g}", style="dim")
+    return text
+
+
+def _window_state(opening: Opening, iteration: int) -> str:
+    if not opening.windows:
+        return "none (--watch A:B keeps all weights, gradients, updates and inputs of iterations A…B-1)"
+    for window in opening.windows:
+        if iteration < window.start:
+            return f"{window} opens in {window.start - iteration:,} iterations"
+        if iteration in window:
+            return f"{window} open: {iteration - window.start + 1} of {len(window)} iterations kept"
+    return f"{', '.join(map(str, opening.windows))} complete"
+
+
+def _sizes(opening: Opening) -> str:
+    rows = f"{_size(opening.row_bytes)} for {opening.until - opening.first:,} iterations"
+    if not opening.windows:
+        return f"Size: {rows}; no window"
+    kept = sum(len(w) for w in opening.windows)
+    windows = ", ".join(map(str, opening.windows))
+    return f"Size: {rows}, {_size(opening.window_bytes)} for {kept:,} iterations in the window {windows}"
+
+
+def _plain_line(now: Progress, opening: Opening | None, recorded: int) -> str:
+    heads = " ".join(f"{h.name} {h.loss:.4g}" for h in now.heads)
+    until = f"/{opening.until:,}" if opening else ""
+    return (
+        f"iteration {now.iteration + 1:,}{until}  loss {now.smoothed_loss:.4g}  {heads}  lr {now.lr:.4g}  "
+        f"gradient {now.gradient_l2:.4g}  recorded {_size(recorded)}"
+    )
+
+
+def _test_line(event: TestPass, layout: Layout) -> str:
+    outputs = layout.test_outputs[event.net]
+    values = iter(event.values.tolist())
+    parts = [f"{o.name} " + " ".join(f"{next(values):.4g}" for _ in range(o.size)) for o in outputs]
+    return f"iteration {event.iteration:,}, net #{event.net}: {', '.join(parts)}"
+
+
+def _note_line(note: Note) -> str | None:
+    facts = note.facts
+    if note.what == "snapshot":
+        return f"Snapshot of iteration {facts['iteration']:,}: snapshots/{facts['caffemodel']}"
+    if note.what == "not exact":
+        return f"Not exact: {facts['reason']}"
+    if note.what == "replayed" and facts["seconds"] >= 0.05:
+        return (
+            f"Random state brought to its place in {facts['seconds']:.2g} s (the draws of {facts['iterations']:,} "
+            "iterations)"
+        )
+    if note.what == "replaying":
+        return (
+            f"Drawing the random numbers of the iterations before: {facts['iteration']:,}"
+            if facts["iteration"]
+            else None
+        )
+    if note.what == "keys differ":
+        return (
+            f"Iteration {facts['iteration']}: the labels in the net are not those of the records it should have read; "
+            "its keys are left empty"
+        )
+    if note.what == "input changed":
+        return (
+            f"Iteration {facts['iteration']}: the input {facts['blob']} has changed its shape; it is recorded as zeros"
+        )
+    if note.what == "weights":
+        return (
+            f"Weights from {facts['file']}: copied {_names(facts['copied'])}; "
+            f"new, left as initialised: {_names(facts['new'])}; in the file only: {_names(facts['skipped'])}"
+        )
+    return None
+
+
+def _names(names: list[str]) -> str:
+    return f"{len(names)} ({', '.join(names)})" if names else "none"
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
+        size /= 1024
+    return ""

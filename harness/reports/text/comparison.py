@@ -1,0 +1,173 @@
+"""Where two runs first differ, on standard output: the answer, what is behind it, and the settings."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.diagnosis.compare import ArrayDifference, Cause, Comparison, KeyDifference, Part, Span
+
+_MOST_SETTINGS = 40
+_CAUSES: dict[Cause, str] = {
+    "start": "They began with different weights: look at the settings (seed, weights, parent), not at the arithmetic",
+    "data": "The same weights saw other data",
+    "forward": "The same weights and data gave another loss: the forward pass differed, by its arithmetic (BLAS, "
+    "threads, build, net) or by what a layer drew (Dropout)",
+    "data or forward": "The same weights gave another loss: other data, or another forward pass; the input would tell, "
+    "but no window of both runs holds it",
+    "backward": "The same loss gave another gradient: the arithmetic of the backward pass differed",
+    "rate": "The same gradient met another learning rate",
+    "update": "The same gradient and learning rate gave another update: momentum (the solver's history), weight decay "
+    "or clipping differed",
+    "unknown": "What was recorded of it does not tell why",
+}
+_SOURCES = {"window": "", "norms": " (by the norms of all blobs)", "series": ""}
+
+
+def show(comparison: Comparison, names: tuple[str, str], console: Console) -> None:
+    """Print what was found out about the runs called `names`."""
+    identical = comparison.identical
+    style = "bold green" if identical else "bold yellow"
+    console.print(Text(_headline(comparison), style=style), soft_wrap=True)
+    console.print()
+    console.print(_sides(comparison, names), soft_wrap=True)
+    if comparison.common is not None and not identical:
+        console.print()
+        for line in _story(comparison):
+            console.print(line, soft_wrap=not console.is_terminal)
+    console.print()
+    _show_settings(comparison, console)
+
+
+def _headline(found: Comparison) -> str:
+    if found.common is None:
+        sides = f"A {_iterations(found.a)}, B {_iterations(found.b)}"
+        return f"nothing to compare: no iteration was recorded by both ({sides})"
+    extent = f"{found.common.count:,} iterations compared ({found.common.first}…{found.common.last})"
+    if found.identical:
+        return f"identical: {extent}"
+    if found.weights is None:
+        where = f" from iteration {found.moment}" if found.moment is not None else ""
+        return f"same weights throughout, other data or losses{where}: {extent}"
+    if found.moment is None:
+        return f"different from the first iteration compared, {found.weights}: {extent}"
+    return f"different from iteration {found.moment}: {extent}"
+
+
+def _iterations(span: Span | None) -> str:
+    return f"{span.first}…{span.last}" if span else "none"
+
+
+def _sides(found: Comparison, names: tuple[str, str]) -> Table:
+    grid = Table.grid(padding=(0, 3))
+    for letter, name, span in zip("AB", names, (found.a, found.b), strict=True):
+        grid.add_row(Text(letter, style="bold"), Text(name, no_wrap=True), Text(f"iterations {_iterations(span)}"))
+    return grid
+
+
+# -- what happened ---------------------------------------------------------------------------------------------------
+
+
+def _story(found: Comparison) -> list[Text | Table]:
+    lines: list[Text | Table] = []
+    if found.cause is not None:
+        lines.append(Text(f"{_CAUSES[found.cause]}."))
+    if found.moment is not None:
+        lines.append(Text())
+        lines.append(_inside(found))
+    if found.weights is not None:
+        lines.append(Text())
+        lines.append(Text(_weights(found)))
+    for difference in found.arrays:
+        if difference.kind == "weight":
+            lines.append(_array(difference))
+    if found.key is not None:
+        lines += [Text(), Text(_other_image(found.key))]
+    if found.values:
+        lines.append(Text())
+        lines.append(_values(found))
+    if found.watch is not None:
+        lines.append(Text())
+        lines.append(Text(f"To see which layer and which elements, make both runs again with --watch {found.watch}."))
+    return lines
+
+
+def _other_image(key: KeyDifference) -> str:
+    a, b = (repr(k.decode(errors="replace")) if k is not None else "none" for k in (key.a, key.b))
+    others = f"; {key.count} of its images are others" if key.count > 1 else ""
+    return f"First other image: iteration {key.iteration}, place {key.position} in the batch: A {a}, B {b}{others}."
+
+
+def _inside(found: Comparison) -> Table:
+    grid = Table.grid(padding=(0, 3))
+    arrays: dict[str, ArrayDifference] = {d.kind: d for d in found.arrays}
+    grid.add_row(Text(f"iteration {found.moment}", style="bold"), "same weights")
+    for part in found.parts:
+        grid.add_row(f"  {part.kind}", _part(part, arrays.get(part.kind)))
+    return grid
+
+
+def _part(part: Part, difference: ArrayDifference | None) -> Text:
+    if part.same is None:
+        return Text("not in a window of both", style="dim")
+    if part.same:
+        return Text(f"same{_SOURCES[part.source]}", style="green")
+    if difference is None:
+        return Text(f"different{_SOURCES[part.source]}", style="yellow")
+    return Text("different: ", style="yellow").append(_array(difference))
+
+
+def _weights(found: Comparison) -> str:
+    last = found.common is not None and found.weights == found.common.last + 1
+    return f"W_{found.weights} are the first weights that differ, by digest{': those both ended with' if last else ''}."
+
+
+def _array(found: ArrayDifference) -> Text:
+    element = f"{found.label}[{', '.join(map(str, found.index))}]" if found.index else found.label
+    size = "by bits only" if found.largest == 0 else f"|A − B| = {found.largest:.3g}"
+    a, b = _apart(found.a, found.b)
+    what = "blobs" if found.kind == "input" else "param blobs"
+    return Text.assemble(
+        (f"most in {found.kind} of " if found.kind == "weight" else "most in ", "default"),
+        (element, "bold"),
+        (
+            f", {size}: A {a}, B {b}; {found.elements:,} of its {found.size:,} elements and "
+            f"{found.blobs} of {found.compared} {what} differ",
+            "default",
+        ),
+    )
+
+
+def _values(found: Comparison) -> Table:
+    grid = Table.grid(padding=(0, 3))
+    grid.add_row(*(Text(t, style="dim") for t in ("first difference", "iteration", "A", "B")))
+    for value in found.values:
+        grid.add_row(Text(value.name), str(value.iteration), *_apart(value.a, value.b))
+    return grid
+
+
+def _apart(a: float, b: float) -> tuple[str, str]:
+    """Two numbers with as few digits as show that they are two."""
+    for digits in (4, 6, 9, 12):
+        if f"{a:.{digits}g}" != f"{b:.{digits}g}":
+            return f"{a:.{digits}g}", f"{b:.{digits}g}"
+    return repr(a), repr(b)
+
+
+# -- settings --------------------------------------------------------------------------------------------------------
+
+
+def _show_settings(found: Comparison, console: Console) -> None:
+    if not found.settings:
+        console.print("Settings, build and data are the same.")
+        return
+    grid = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    for column in ("setting that differs", "A", "B"):
+        grid.add_column(column, overflow="fold")
+    for setting in found.settings[:_MOST_SETTINGS]:
+        grid.add_row(Text(setting.name), *(Text("–" if v is None else v) for v in (setting.a, setting.b)))
+    console.print(grid)
+    more = len(found.settings) - _MOST_SETTINGS
+    if more > 0:
+        console.print(f"and {more} more")

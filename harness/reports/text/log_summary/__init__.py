@@ -1,0 +1,1 @@
+"""Summarise the findings about a log in sentences."""

@@ -1,0 +1,251 @@
+"""The format of a recording: its names, types and shapes. Both processes build on these, nothing else defines them.
+
+Format 1. Axes are named T iterations, P learnable param blobs, A activations (net blobs), S iterations at which
+activations were taken, W window iterations.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.schemas.window import Window
+
+FORMAT = "caffe-harness recording"
+FORMAT_VERSION = 1
+
+# The datasets and groups that grow by one row an iteration.
+ROWS = ("iteration", "lr", "loss", "smoothed_loss", "seconds", "digest", "output", "stat")
+
+# What `/stat/<name>` means; all over one blob, accumulated in float64.
+STATS = {
+    "weight_l2": "square root of the sum of squares of W_t",
+    "weight_max": "largest magnitude in W_t",
+    "gradient_l2": "square root of the sum of squares of the raw gradient",
+    "gradient_max": "largest magnitude in the raw gradient",
+    "gradient_nonfinite": "number of NaN or infinite elements of the raw gradient",
+    "update_l2": "square root of the sum of squares of what Caffe subtracted from W_t",
+}
+ACTIVATION_STATS = {
+    "mean_abs": "mean magnitude",
+    "max": "largest magnitude",
+    "zero_fraction": "share of the elements that are exactly 0",
+    "nonfinite": "number of NaN or infinite elements",
+}
+# Most bytes of a window array in one message, where the ring allows, and in one chunk of the file: when they agree, a
+# message is written as the chunk that it is.
+SLAB = 16 << 20
+CAPTURES = ("weight", "gradient", "update", "input")
+
+
+@dataclass(frozen=True)
+class Param:
+    """One learnable param blob, in the solver's update order."""
+
+    layer: str
+    index: int
+    shape: tuple[int, ...]
+    lr_mult: float
+    decay_mult: float
+
+    @property
+    def count(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def label(self) -> str:
+        """`layer/index`."""
+        return f"{self.layer}/{self.index}"
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output blob of a net: `size` values."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Head:
+    """A loss of the train net, its weight in the total, and its number of classes (None where it has none)."""
+
+    name: str
+    weight: float
+    classes: int | None
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A rule that fired on `iteration`: `subject` (a head, a param blob, an activation) had `value`, beyond `limit`."""
+
+    iteration: int
+    rule: str
+    subject: str
+    value: float
+    limit: float
+
+
+@dataclass(frozen=True)
+class Activation:
+    """One blob of the train net."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Array:
+    """What a window keeps of one blob at every iteration: `shape` float32 values, or byte strings for keys.
+
+    `group` is weight, gradient, update, input or key; `name` a layer or a blob; `index` a param blob's.
+    """
+
+    group: str
+    name: str
+    index: int | None
+    shape: tuple[int, ...]
+    dtype: str = "<f4"
+
+    @property
+    def label(self) -> str:
+        """`layer/index`, or the blob's name."""
+        return self.name if self.index is None else f"{self.name}/{self.index}"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one iteration."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    def slabs(self, largest: int) -> list[tuple[int, int]]:
+        """(start, stop) along the first axis, each part at most `largest` bytes where a single row allows."""
+        rows = self.shape[0] if self.shape else 1
+        if not rows:
+            return []
+        step = slab_rows(rows, self.nbytes // rows, largest)
+        return [(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def slab_rows(rows: int, row: int, largest: int) -> int:
+    """How many of `rows`, each of `row` bytes, make one part of at most `largest` bytes where a row allows.
+
+    The parts are equal, for HDF5 stores the last one as if it were whole.
+    """
+    parts = math.ceil(rows / max(1, largest // max(1, row)))
+    return math.ceil(rows / max(1, parts))
+
+
+def runs(arrays: Sequence[Array], largest: int) -> list[tuple[int, int]]:
+    """(first, stop) of neighbours that together have at most `largest` bytes; an array that has more is alone."""
+    found: list[tuple[int, int]] = []
+    size = 0
+    for position, array in enumerate(arrays):
+        size += array.nbytes
+        if found and size <= largest:
+            found[-1] = (found[-1][0], position + 1)
+        else:
+            found.append((position, position + 1))
+            size = array.nbytes
+    return found
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All that a recording's structure depends on; the solver process knows it once the nets are built."""
+
+    params: tuple[Param, ...]
+    outputs: tuple[Output, ...]
+    test_outputs: tuple[tuple[Output, ...], ...]
+    heads: tuple[Head, ...]
+    activations: tuple[Activation, ...]
+    relus: tuple[str, ...]  # names of the activations that a ReLU wrote
+    windows: tuple[Window, ...]
+    arrays: tuple[Array, ...]
+
+    def in_window(self, iteration: int) -> bool:
+        return any(iteration in window for window in self.windows)
+
+    @property
+    def output_size(self) -> int:
+        return sum(output.size for output in self.outputs)
+
+    @property
+    def output_columns(self) -> dict[str, int]:
+        """Where each output's first value stands in a frame's `output`."""
+        sizes = itertools.accumulate((output.size for output in self.outputs), initial=0)
+        return {output.name: start for output, start in zip(self.outputs, sizes, strict=False)}  # one start more
+
+    @property
+    def frame_dtype(self) -> np.dtype[np.void]:
+        """One iteration, as it travels in the ring."""
+        return np.dtype(
+            [
+                ("iteration", "<i8"),
+                ("lr", "<f8"),
+                ("loss", "<f8"),
+                ("smoothed_loss", "<f8"),
+                ("seconds", "<f8"),
+                ("lapse", "<f8"),  # seconds since the previous displayed iteration, as Caffe's display line counts them
+                ("digest", "<u8"),
+                ("output", "<f4", (self.output_size,)),
+                ("stat", "<f8", (len(STATS), len(self.params))),
+            ]
+        )
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Layout:
+        raw = json.loads(text)
+        return cls(
+            params=tuple(Param(**_shaped(p)) for p in raw["params"]),
+            outputs=tuple(Output(**o) for o in raw["outputs"]),
+            test_outputs=tuple(tuple(Output(**o) for o in net) for net in raw["test_outputs"]),
+            heads=tuple(Head(**h) for h in raw["heads"]),
+            activations=tuple(Activation(**_shaped(a)) for a in raw["activations"]),
+            relus=tuple(raw["relus"]),
+            windows=tuple(Window(**w) for w in raw["windows"]),
+            arrays=tuple(Array(**_shaped(a)) for a in raw["arrays"]),
+        )
+
+
+def _shaped(raw: dict[str, Any]) -> dict[str, Any]:
+    return raw | {"shape": tuple(raw["shape"])}
+
+
+def frames_of(payloads: Sequence[memoryview], layout: Layout) -> npt.NDArray[np.void]:
+    """FRAME payloads as one structured array, copied out of the ring."""
+    return np.frombuffer(b"".join(payloads), layout.frame_dtype)
+
+
+def sound(frame: npt.NDArray[np.void] | np.void) -> bool:
+    """Is everything in this frame finite: the loss, the weights, the gradients, the updates?"""
+    # at every iteration: one sum is quicker than looking at each, and the norms of a blob with a NaN are none
+    return math.isfinite(float(frame["loss"]) + float(frame["stat"].sum()))
+
+
+def link_names(names: Iterable[str]) -> dict[str, str]:
+    """Each Caffe name's path below an HDF5 group.
+
+    A name with slashes (`loss1/loss1`) becomes nested groups, so that the path is the name. Only where that cannot
+    be (another name, `loss1`, is itself a dataset there; a part is empty or a dot) are its slashes percent-encoded,
+    and so that this stays unambiguous, `%` always is.
+    """
+    known = set(names)
+    return {name: _link_name(name, known) for name in known}
+
+
+def _link_name(name: str, known: set[str]) -> str:
+    parts = name.split("/")
+    path = name.replace("%", "%25")
+    if any("/".join(parts[:n]) in known for n in range(1, len(parts))) or {"", ".", ".."} & set(parts):
+        path = path.replace("/", "%2F")
+    return {"": "%", ".": "%2E", "..": "%2E%2E"}.get(path, path)

@@ -1,0 +1,45 @@
+"""What the heads of a net say of every image of one batch, before and after the update that was made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.errors import RecordingError
+
+
+class NoPredictions(RecordingError):
+    """They cannot be had of this recording; the message says why."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What one head says of each image, in the order of the batch, with one set of weights.
+
+    Attributes:
+        loss: (N,) float64, in nats, at most 87.3 as Caffe's own; NaN where the label is ignored or none of the classes.
+        predicted: (N,) int64, the most probable class; -1 where the net gives NaN.
+        probability: (N,) float64, of the predicted class; NaN where the net gives NaN.
+        label_probability: (N,) float64; NaN where the loss is.
+    """
+
+    loss: npt.NDArray[np.float64]
+    predicted: npt.NDArray[np.int64]
+    probability: npt.NDArray[np.float64]
+    label_probability: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class HeadPredictions:
+    """One SoftmaxWithLoss head: `name` and `weight` as in `Recording.heads`, and its predictions with W_t (`before`)
+    and with W_{t+1} (`after`). `labels` (N,) int64 are those that the head was given.
+    """
+
+    name: str
+    weight: float
+    classes: int
+    labels: npt.NDArray[np.int64]
+    before: Predictions
+    after: Predictions

@@ -1,0 +1,56 @@
+"""Read all records of an LMDB in another process, which a damaged LMDB may kill."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import lmdb
+
+from harness.caffe_files.lmdb_file import REMEDY, Progress, Scanned, same_pid, scan_here
+from harness.errors import BadInput
+
+
+def scan_apart(source: Path, progress: Progress) -> Scanned:
+    """Read all records in another process, which a damaged LMDB may kill.
+
+    Raises:
+        BadInput: it did, or a record cannot be read.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_scan, args=(source, sender), daemon=True)
+    resource_tracker.ensure_running()  # which, started later, would undo the next line
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # the child inherits it: Ctrl-C is for its parent
+    try:
+        child.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+    sender.close()
+    try:
+        while isinstance(said := receiver.recv(), tuple):
+            progress(*said)
+    except EOFError:
+        said = "damaged: reading it killed the reading process"
+    child.join()
+    if isinstance(said, int):
+        raise same_pid(source, said)
+    if isinstance(said, str):
+        raise BadInput(said, file=source, remedy=REMEDY)
+    scanned: Scanned = said
+    return scanned
+
+
+def _scan(source: Path, sender: Connection) -> None:
+    try:
+        sender.send(scan_here(source, lambda *progress: sender.send(progress)))
+    except lmdb.LockError:
+        sender.send(os.getpid())
+    except lmdb.Error as error:
+        sender.send(f"damaged ({error})")
+    except ValueError as error:
+        sender.send(str(error))

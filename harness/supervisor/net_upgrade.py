@@ -1,0 +1,31 @@
+"""Upgrade nets in the format of Caffe before 2014 with Caffe's own tool, `upgrade_net_proto_text`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from harness.caffe_files.messages import pb, read_text
+from harness.errors import BadInput
+
+
+def upgrade_net(path: Path) -> Any:
+    """Return the net in the file `path` (`layers { … }`) as a NetParameter with `layer { … }`.
+
+    Raises:
+        BadInput: Caffe cannot upgrade it.
+    """
+    tool = Path(sys.executable).with_name("upgrade_net_proto_text")
+    with tempfile.TemporaryDirectory() as directory:
+        target = Path(directory) / path.name
+        done = subprocess.run([tool, path, target], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise BadInput(
+                f"Caffe cannot upgrade this old net: {done.stderr.strip().splitlines()[-1:]}",
+                file=path,
+                remedy="Write it with `layer { … }`",
+            )
+        return read_text(target, pb.NetParameter, "net")

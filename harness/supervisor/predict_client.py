@@ -1,0 +1,113 @@
+"""What the net says of every image of an iteration's batch, before and after its update, computed by the real Caffe."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.processes import child_environment
+from harness.recording import Recording
+from harness.schemas.predictions import HeadPredictions, NoPredictions, Predictions
+
+_SMALLEST = float(np.finfo(np.float32).tiny)  # FLT_MIN
+
+
+def predictions(recording: Recording, iteration: int) -> tuple[HeadPredictions, ...]:
+    """The predictions of each SoftmaxWithLoss head of the train net, in its order, for the inputs of `iteration` (t).
+
+    N is batch × iter_size, in the order of `Recording.keys`. The net is in TEST phase: Dropout is off and BatchNorm
+    uses its running averages, so this is what the net believes, not the noise of one training pass; the mean of the
+    losses is the recorded loss of iteration t only where the net has neither. W_{t+1} is what was recorded, or at the
+    end of a window W_t less the update; BatchNorm's running averages are then still those of W_t, for Caffe's forward
+    pass writes them, and no update. Heads that predict one class a pixel or a time step are left out.
+
+    Caffe runs in a process of its own, with one BLAS thread, in the directory from which the run was started.
+
+    Raises:
+        NoPredictions: the net has no such head, or that process died; with what Caffe said.
+        RecordingError: `iteration` is in no window, or its weights, updates or inputs were not captured.
+    """
+    first = recording.params[0] if recording.params else None
+    if first is not None:
+        recording.weight(iteration, first.layer, first.index)  # what is not there is said before Caffe is started
+    started_from = Path(str(recording.facts.get("directory", "")))
+    with tempfile.TemporaryDirectory() as name:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "harness.worker.predict", recording.path.resolve(), str(iteration), name],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=child_environment(blas_threads=1),
+            cwd=started_from if started_from.is_dir() else None,
+            check=False,
+        )
+        refusal = Path(name) / "refusal"
+        if refusal.is_file():
+            raise NoPredictions(refusal.read_text())
+        if done.returncode != 0:
+            code = done.returncode
+            how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            raise NoPredictions(
+                f"{recording.path}: the predictions of iteration {iteration} cannot be computed; Caffe's process died "
+                f"({how}): {_last_words(done.stdout.decode(errors='replace'))}"
+            )
+        with np.load(Path(name) / "logits.npz") as file:
+            heads = json.loads(str(file["heads"]))
+            return tuple(_head(head, *(file[f"{what}_{n}"] for what in ("labels", "before", "after")))
+                         for n, head in enumerate(heads))  # fmt: skip
+
+
+def _head(
+    head: dict[str, Any], given: npt.NDArray[Any], before: npt.NDArray[Any], after: npt.NDArray[Any]
+) -> HeadPredictions:
+    labels = given.astype(np.int64)
+    ignored = head["ignore_label"]
+    return HeadPredictions(
+        name=head["name"],
+        weight=head["weight"],
+        classes=before.shape[1],
+        labels=labels,
+        before=softmax(before, labels, ignored),
+        after=softmax(after, labels, ignored),
+    )
+
+
+def softmax(logits: npt.NDArray[Any], labels: npt.NDArray[np.int64], ignore_label: int | None = None) -> Predictions:
+    """What a softmax of `logits` (N, classes) says of N images with `labels` (N,).
+
+    The loss is that of SoftmaxWithLossLayer::Forward_cpu (softmax_loss_layer.cpp), in double precision.
+    """
+    with np.errstate(all="ignore"):  # a net that has diverged gives infinities and NaN
+        wide = logits.astype(np.float64)
+        powers = np.exp(wide - wide.max(axis=1, keepdims=True))
+        probabilities = powers / powers.sum(axis=1, keepdims=True)
+    rows = np.arange(len(labels))
+    counted = (labels >= 0) & (labels < logits.shape[1])
+    if ignore_label is not None:
+        counted &= labels != ignore_label
+    of_label = np.where(counted, probabilities[rows, np.where(counted, labels, 0)], np.nan)
+    predicted = probabilities.argmax(axis=1)
+    return Predictions(
+        loss=-np.log(np.maximum(of_label, _SMALLEST)),
+        predicted=np.where(np.isnan(probabilities).any(axis=1), -1, predicted),
+        probability=probabilities[rows, predicted],
+        label_probability=of_label,
+    )
+
+
+def _last_words(output: str) -> str:
+    """Caffe's FATAL line or the last line of a Python error, else the last line."""
+    lines = [line.strip()[:500] for line in output.splitlines() if line.strip()]
+    fatal = [line for line in lines if re.match(r"F\d{4,8} ", line)]
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|BadInput)\b", line)]
+    said = (fatal[:1] or errors[:1] or lines[-1:] or ["without a word"])[0]
+    return re.sub(r"^F\d+ \S+ +\d+ ", "", said)

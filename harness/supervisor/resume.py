@@ -1,0 +1,261 @@
+"""From where a run starts: anew, from weights, or from where another training stood."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import xxhash
+from google.protobuf import text_format
+
+from harness.caffe_files.caffemodel import SolverState, read_caffemodel, read_solverstate
+from harness.caffe_files.lmdb_file import Records
+from harness.caffe_files.lr_policy import next_step
+from harness.caffe_files.messages import parse_text, pb
+from harness.caffe_files.net import data_layers, net_phase, phase_of, reading
+from harness.caffe_files.solver import type_of
+from harness.errors import BadInput
+from harness.recording import Recording
+from harness.recording.snapshots import iterations_of, read_json
+from harness.schemas.data_position import MainGenerator, Place, Point, passes_between
+from harness.schemas.stream import Files, Jump, Stream, draws_per_image
+from harness.schemas.window import Window, merge
+from harness.supervisor.training_spec import Problem
+
+
+@dataclass(frozen=True)
+class Start:
+    """Before `iteration`: with `weights` (caffemodels to fine-tune from), or with a snapshot's or a window's state.
+
+    `about` is the JSON beside the snapshot (None beside one of Caffe's own). `window` is the recording whose window
+    holds `iteration`. `step` is Caffe's current_step there. `scale` multiplies the momentum history; `skip` are the
+    iterations whose data is left out.
+    """
+
+    iteration: int = 0
+    weights: tuple[str, ...] = ()
+    state: SolverState | None = None
+    about: Mapping[str, Any] | None = None
+    window: Path | None = None
+    step: int = 0
+    scale: float | None = None
+    skip: tuple[int, int] | None = None
+
+
+def from_weights(given: str | None, solver: Any) -> Start:
+    """Anew, from the caffemodels `given`, else from those that the solver names, as `caffe train` has it.
+
+    Raises:
+        BadInput: one cannot be read.
+    """
+    parts = [given] if given is not None else list(solver.weights)
+    names = tuple(name.strip() for part in parts for name in part.split(","))
+    for name in names:
+        read_caffemodel(Path(name))
+    return Start(weights=names)
+
+
+def from_solverstate(path: Path) -> Start:
+    """From a snapshot: one of the harness's, with its JSON beside it, or one of Caffe's own.
+
+    Raises:
+        BadInput: it cannot be read, or its caffemodel is gone.
+    """
+    state = read_solverstate(path)
+    return Start(state.iteration, state=state, about=read_about(path), step=state.step)
+
+
+def from_run(run: Path, facts: Mapping[str, Any], iteration: int) -> Start:
+    """From where the run in the directory `run` stood before `iteration`; `facts` is its run.json.
+
+    Raises:
+        BadInput: it kept nothing of that iteration.
+    """
+    snapshots = iterations_of(run / "snapshots")
+    if iteration in snapshots:
+        about = read_json(snapshots[iteration])
+        state = read_solverstate(snapshots[iteration].with_name(about["solverstate"]))
+        return Start(iteration, state=state, about=about, step=state.step)
+    if iteration == facts["first"] == 0:
+        return Start(weights=tuple(facts["weights"]), about=facts)
+    with Recording(run) as recording:
+        kept = {int(t) for t in recording.window_iterations}
+    if not {iteration - 1, iteration} <= kept:
+        have = ", ".join(map(str, sorted({*snapshots, *([0] if facts["first"] == 0 else [])}))) or "none"
+        raise BadInput(
+            "nothing was kept of that iteration: no snapshot, and no window that holds it and the one before",
+            file=run,
+            field="--from",
+            value=iteration,
+            remedy=f"Snapshots: {have}. {_windows_remedy(kept)}",
+        )
+    solver = parse_text(facts["solver"], pb.SolverParameter, run / "run.json")
+    kind = type_of(solver)
+    if kind != "SGD":
+        raise BadInput(
+            f"no snapshot, and the updates kept in the window are not the history of a {kind} solver, only of SGD",
+            file=run,
+            field="--from",
+            value=iteration,
+            remedy=f"Snapshots: {', '.join(map(str, sorted(snapshots))) or 'none'}",
+        )
+    before = max((t for t in snapshots if t <= iteration), default=None)
+    about, step, at = dict(facts), int(facts["step"]), int(facts["first"])
+    if before is not None:
+        about, at = read_json(snapshots[before]), before
+        step = read_solverstate(snapshots[before].with_name(about["solverstate"])).step
+    for t in range(at, iteration):
+        step = next_step(solver, t, step)
+    return Start(iteration, about=about, window=run, step=step)
+
+
+def _windows_remedy(kept: set[int]) -> str:
+    windows = merge(Window(t, t + 1) for t in kept)
+    spans = ", ".join(f"{w.start + 1} … {w.stop - 1}" for w in windows if len(w) > 1)
+    return f"In windows: {spans}" if spans else "A run with --watch A:B can be restarted at every iteration of it"
+
+
+def read_about(state: Path) -> dict[str, Any] | None:
+    """The JSON beside the solverstate `state`; None where there is none: it is one of Caffe's own.
+
+    Raises:
+        BadInput: it is damaged: what it alone knows is lost.
+    """
+    path = state.with_name(state.name.removesuffix(".h5").removesuffix(".solverstate") + ".json")
+    return read_json(path) if path.exists() else None
+
+
+def point_of(problem: Problem, start: Start, seed: int, records: Mapping[str, Records], exact: bool) -> Point:
+    """Where the data and the random numbers of `problem` stand at `start`: exactly, or as Caffe's own resume has them.
+
+    Raises:
+        BadInput: an LMDB is no longer the one that the snapshot was made with.
+    """
+    places = tuple(_places(problem, records))
+    if not exact:
+        return Point(start.iteration, seed, MainGenerator(start.iteration), places)
+    if start.about is None:
+        old = Point(0, seed, MainGenerator(0), places)
+        solver = problem.solver
+    else:
+        old = Point.from_json(start.about["point"])
+        solver = text_format.Parse(start.about["solver"], pb.SolverParameter())
+    if seed != old.seed:  # other random numbers, from the beginning
+        old = replace(old, seed=seed, generator=MainGenerator(0), places=tuple(p.unseeded() for p in old.places))
+    moved = {(p.net, p.layer): p for p in old.after(passes_between(solver, old.iteration, start.iteration))}
+    here = tuple(_moved(place, moved.get((place.net, place.layer))) for place in places)
+    _check_pending(here, start, problem.solver.iter_size != solver.iter_size)
+    if start.skip is not None:
+        first, last = start.skip
+        passes = [problem.solver.iter_size * n for n in (first - start.iteration, last - first)]
+        here = tuple(replace(p, skip_at=passes[0], skip=passes[1]) if p.net == 0 else p for p in here)
+    return Point(start.iteration, seed, old.generator, here)
+
+
+def _check_pending(places: Sequence[Place], start: Start, other_iter_size: bool) -> None:
+    """A gap in the data that the old run had still before it is counted in its passes, and there is room for one."""
+    pending = [place for place in places if place.skip]
+    if pending and (start.skip is not None or other_iter_size):
+        raise BadInput(
+            f"the run that this one goes on from was to leave out {pending[0].skip} batches after {pending[0].skip_at} "
+            "more, which fits neither another gap nor another iter_size",
+            field="--skip" if start.skip is not None else "iter_size",
+            remedy="Start behind that gap, or from a run without one",
+        )
+
+
+def _places(problem: Problem, records: Mapping[str, Records]) -> list[Place]:
+    return [
+        Place(
+            number,
+            layer.name,
+            reading(layer).source,
+            _fingerprint(layer, records),
+            reading(layer).batch_size,
+            draws_per_image(layer.transform_param, phase_of(layer, net_phase(number))),
+            shuffle=layer.image_data_param.shuffle,
+            rand_skip=layer.image_data_param.rand_skip,
+        )
+        for number, net in enumerate(problem.nets)
+        for layer in data_layers(net)
+    ]
+
+
+def _fingerprint(layer: Any, records: Mapping[str, Records]) -> str:
+    """Of the records that a layer reads and, where it has one, of its mean_file."""
+    fingerprint, mean = records[reading(layer).source].fingerprint, layer.transform_param.mean_file
+    return xxhash.xxh3_128(fingerprint.encode() + Path(mean).read_bytes()).hexdigest() if mean else fingerprint
+
+
+def other_data(point: Point, about: Mapping[str, Any]) -> list[str]:
+    """Layers of `point` that read other data than they did in the training that `about` tells of, or are new."""
+    then = {(p.net, p.layer): p.fingerprint for p in Point.from_json(about["point"]).places}
+    return [
+        f"layer {place.layer} reads other data, from its first record on"
+        for place in point.places
+        if then.get((place.net, place.layer)) != place.fingerprint
+    ]
+
+
+def _moved(place: Place, before: Place | None) -> Place:
+    """`place` where its layer stood before; a layer that is new, or reads other data, begins at its first record."""
+    if before is not None and before.source == place.source and before.fingerprint != place.fingerprint:
+        kind = "LMDB" if Path(place.source).is_dir() else "list"
+        raise BadInput(
+            f"the {kind} has changed since the snapshot was made, or its mean_file has: layer {place.layer} would see "
+            f"other images (fingerprint {place.fingerprint[:12]}, then {before.fingerprint[:12]})",
+            file=place.source,
+            remedy=f"Put the old {kind} back, or go on with --data caffe, which starts the data from its first record",
+        )
+    if before is None or before.fingerprint != place.fingerprint:
+        return place
+    return replace(
+        place,
+        records=before.records,
+        draws=before.draws,
+        seed=before.seed if place.image_draws else None,
+        skip_at=before.skip_at,
+        skip=before.skip,
+        list_seed=before.list_seed if place.shuffle else None,
+        skipped=before.skipped if place.rand_skip else None,
+    )
+
+
+def streams_of(problem: Problem, point: Point, records: Mapping[str, Records]) -> tuple[Stream, ...]:
+    """What each place of `point` reads from there on; seeds that are not known yet are None."""
+    layers = {(n, layer.name): layer for n, net in enumerate(problem.nets) for layer in data_layers(net)}
+    streams = []
+    for place in point.places:
+        layer = layers[place.net, place.layer]
+        beyond = place.after(place.skip_at) if place.skip else None
+        streams.append(
+            Stream(
+                layer=place.layer,
+                source=place.source,
+                first_key=_key(layer, place, records),
+                batch_size=place.batch_size,
+                phase=phase_of(layer, net_phase(place.net)),
+                transform=text_format.MessageToString(layer.transform_param),
+                seed=place.seed,
+                draws=place.draws,
+                labels=len(layer.top) > 1,
+                prefetch=layer.data_param.prefetch,
+                jump=Jump(place.skip_at, _key(layer, beyond, records), beyond.draws) if beyond else None,
+                files=_files(layer) if layer.type == "ImageData" else None,
+            )
+        )
+    return tuple(streams)
+
+
+def _key(layer: Any, place: Place, records: Mapping[str, Records]) -> str | int:
+    if layer.type == "ImageData":
+        return place.records
+    keys = records[place.source].keys
+    return bytes(keys[place.records % len(keys)]).hex()
+
+
+def _files(layer: Any) -> Files:
+    param = layer.image_data_param
+    return Files(param.root_folder, param.is_color, param.new_height, param.new_width, param.shuffle)

@@ -1,0 +1,205 @@
+"""Bad input, found before Caffe sees it. Caffe's own answer to most of this is an abort; to a wrong label, none."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.caffe_files.image_list import check_images, open_list
+from harness.caffe_files.lmdb_file import Progress, Records, open_records
+from harness.caffe_files.lr_policy import LR_POLICIES
+from harness.caffe_files.messages import pb
+from harness.caffe_files.net import NetFile, channels, data_layers, reading
+from harness.errors import BadInput, nearest
+from harness.supervisor.lmdb_scan import scan_apart
+
+_SOLVERS = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
+_SOURCES = ("image_data_param", "hdf5_data_param", "window_data_param")
+
+
+def check_solver(solver: Any, kind: str, path: Path) -> None:
+    """Fields for whose values Caffe would abort, at the start or at the first update."""
+    if not solver.HasField("lr_policy"):
+        raise BadInput("not given", file=path, field="lr_policy", remedy=f"One of {', '.join(LR_POLICIES)}")
+    if solver.lr_policy not in LR_POLICIES:
+        raise BadInput(
+            "no such policy", file=path, field="lr_policy", value=solver.lr_policy,
+            remedy=nearest(solver.lr_policy, LR_POLICIES),
+        )  # fmt: skip
+    if solver.HasField("type") and solver.type not in _SOLVERS:
+        raise BadInput(
+            "no such solver type", file=path, field="type", value=solver.type, remedy=nearest(solver.type, _SOLVERS)
+        )
+    if solver.max_iter <= 0:
+        raise BadInput(
+            "nothing to do", file=path, field="max_iter", value=solver.max_iter, remedy="Give the number of iterations"
+        )
+    for field in ("iter_size", "average_loss"):
+        if getattr(solver, field) < 1:
+            raise BadInput("must be at least 1", file=path, field=field, value=getattr(solver, field),
+                           remedy="Leave it out for 1")  # fmt: skip
+    if solver.test_iter and solver.test_interval <= 0:
+        raise BadInput(
+            "must be positive where test_iter is given",
+            file=path,
+            field="test_interval",
+            value=solver.test_interval,
+            remedy="Give an interval, or leave test_iter out",
+        )
+    if solver.lr_policy in ("step", "sigmoid") and solver.stepsize <= 0:
+        raise BadInput(
+            f"must be positive for lr_policy {solver.lr_policy}",
+            file=path,
+            field="stepsize",
+            value=solver.stepsize,
+            remedy="Give the number of iterations of a step",
+        )
+    for field in ("snapshot", "display", "gamma"):
+        if getattr(solver, field) < 0:
+            raise BadInput("must not be negative", file=path, field=field, value=getattr(solver, field),
+                           remedy="Leave it out for 0")  # fmt: skip
+    if kind in ("AdaGrad", "RMSProp") and solver.momentum:
+        raise BadInput(
+            f"{kind} takes no momentum", file=path, field="momentum", value=f"{solver.momentum:g}",
+            remedy="Leave it out",
+        )  # fmt: skip
+    if kind == "RMSProp" and not 0 <= solver.rms_decay < 1:
+        raise BadInput(
+            "must lie between 0 and 1", file=path, field="rms_decay", value=f"{solver.rms_decay:g}",
+            remedy="Leave it out for 0.99",
+        )  # fmt: skip
+    if solver.weight_decay and solver.regularization_type not in ("L1", "L2"):
+        raise BadInput(
+            "no such regularization", file=path, field="regularization_type", value=solver.regularization_type,
+            remedy="L1 or L2",
+        )  # fmt: skip
+
+
+def check_layers(net: NetFile, phase: str) -> None:
+    """The net has layers in its phase, and every bottom is the top of a layer before it."""
+    made = set(net.param.input)  # nets before Input layers
+    if not net.layers:
+        raise BadInput(
+            f"no layer is left in the {phase} phase", file=net.source, remedy="Check the layers' include and exclude"
+        )
+    for layer in net.layers:
+        for bottom in layer.bottom:
+            if bottom not in made:
+                raise BadInput(
+                    f"no layer before it makes that blob in the {phase} phase",
+                    file=f"{net.source}: layer {layer.name}",
+                    field="bottom",
+                    value=bottom,
+                    remedy=nearest(bottom, made) if made else f"Is there a data layer for the {phase} phase?",
+                )
+        made.update(layer.top)
+        where = f"{net.source}: layer {layer.name}"
+        if layer.type in ("Data", "ImageData") and reading(layer).batch_size < 1:
+            raise BadInput("must be at least 1", file=where, field="batch_size", value=reading(layer).batch_size,
+                           remedy="Give the number of images of a batch")  # fmt: skip
+        if layer.type == "Dropout" and not 0 <= layer.dropout_param.dropout_ratio < 1:
+            raise BadInput("must lie between 0 and 1", file=where, field="dropout_ratio",
+                           value=f"{layer.dropout_param.dropout_ratio:g}", remedy="Leave it out for 0.5")  # fmt: skip
+
+
+def check_snapshot_names(solver: Any, net: NetFile, path: Path) -> None:
+    """In HDF5 a layer's name becomes a path, which Caffe does not create: its first snapshot would abort."""
+    if solver.snapshot_format != pb.SolverParameter.HDF5:
+        return
+    readers = Counter(bottom for layer in net.layers for bottom in layer.bottom)
+    split = [blob for blob, count in readers.items() if count > 1]  # Caffe names the Split layers after these
+    for name in [*(layer.name for layer in net.layers), *split]:
+        if "/" in name:
+            raise BadInput(
+                f"Caffe cannot write an HDF5 snapshot of a net with a slash in a name ({name}): it aborts",
+                file=path,
+                field="snapshot_format",
+                value="HDF5",
+                remedy="Leave snapshot_format out (BINARYPROTO), or rename the layer",
+            )
+
+
+def check_sources(net: NetFile) -> None:
+    """Every file that a layer of `net` reads exists, and its Data layers are on LMDB."""
+    for layer in net.layers:
+        where = f"{net.source}: layer {layer.name}"
+        for field in _SOURCES:
+            if layer.HasField(field) and not Path(getattr(layer, field).source).is_file():
+                raise BadInput(
+                    "no such file", file=where, field=f"{field}.source", value=getattr(layer, field).source,
+                    remedy=f"Caffe resolves it from the current directory ({Path.cwd()})",
+                )  # fmt: skip
+        resized = layer.image_data_param
+        if (resized.new_height > 0) != (resized.new_width > 0):
+            raise BadInput(
+                "new_height and new_width are given only together", file=where, field="image_data_param",
+                value=f"{resized.new_height}×{resized.new_width}", remedy="Give both, or none",
+            )  # fmt: skip
+        mean = layer.transform_param.mean_file
+        if mean and not Path(mean).is_file():
+            raise BadInput(
+                "no such file", file=where, field="mean_file", value=mean,
+                remedy="Make it with compute_image_mean, or use mean_value",
+            )  # fmt: skip
+        if layer.type == "Data" and layer.data_param.backend != pb.DataParameter.LMDB:
+            raise BadInput(
+                "the default backend, but this build of Caffe reads LMDB only"
+                if not layer.data_param.HasField("backend")
+                else "this build of Caffe reads LMDB only",
+                file=where,
+                field="data_param.backend",
+                value="LEVELDB",
+                remedy="Write `backend: LMDB` and give an LMDB",
+            )
+
+
+def read_sources(nets: Iterable[NetFile], progress: Progress) -> dict[str, Records]:
+    """The LMDBs and lists of all data layers, by their `source` as written there."""
+    records: dict[str, Records] = {}
+    for net in nets:
+        for layer in data_layers(net):
+            source = reading(layer).source
+            listed = layer.type == "ImageData"
+            if source not in records:
+                records[source] = (
+                    open_list(Path(source)) if listed else open_records(Path(source), progress, scan_apart)
+                )
+            if listed:
+                check_images(records[source], layer.image_data_param.root_folder, f"{net.source}: layer {layer.name}")
+    return records
+
+
+def check_labels(net: NetFile, records: Mapping[str, Records]) -> None:
+    """Every label lies within the classes of the layers that read it; elsewhere Caffe reads out of bounds."""
+    for layer in data_layers(net):
+        if len(layer.top) < 2:
+            continue
+        data = records[reading(layer).source]
+        low, high = int(data.labels.min()), int(data.labels.max())
+        for position, reader in enumerate(net.layers):
+            if reader.type not in ("SoftmaxWithLoss", "Accuracy", "MultinomialLogisticLoss", "InfogainLoss"):
+                continue
+            if len(reader.bottom) < 2 or reader.bottom[1] != layer.top[1]:
+                continue
+            classes = channels(net, position, reader.bottom[0])
+            if classes is None or 0 <= low <= high < classes:
+                continue
+            outside = (data.labels < 0) | (data.labels >= classes)
+            for parameter in (reader.loss_param, reader.accuracy_param):
+                if parameter.HasField("ignore_label"):
+                    outside &= data.labels != parameter.ignore_label
+            if outside.any():
+                first = int(np.flatnonzero(outside)[0])
+                raise BadInput(
+                    f"{int(outside.sum()):,} of {len(data):,} labels lie outside 0…{classes - 1}, which layer "
+                    f"{reader.name} of {net.source} allows (the first: record {first:,}, key "
+                    f"{data.keys[first].decode(errors='replace')}, label {data.labels[first]})",
+                    file=data.source,
+                    field="label",
+                    value=f"{low}…{high}",
+                    remedy=f"Set num_output of the classifier to at least {high + 1}, or correct the labels",
+                )

@@ -1,0 +1,176 @@
+"""Build the native solver that a run steps, and bring it to where the run starts."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import caffe
+from google.protobuf import text_format
+
+from harness.caffe_files.caffemodel import check_fit, check_history, read_caffemodel, read_solverstate
+from harness.caffe_files.messages import pb
+from harness.caffe_files.net import net_phase
+from harness.caffe_files.solverstate import prepared, window_state
+from harness.errors import BadInput
+from harness.recording import Recording
+from harness.schemas.data_position import MainGenerator, Point
+from harness.schemas.stream import Stream
+from harness.worker import rng as generator
+from harness.worker.fast_forward import advance, build_and_drop, seeded, write_solver
+from harness.worker.payload import Job, Resume
+from harness.worker.probes.blobs import ParamProbe
+from harness.worker.probes.memory import HostMemory
+from harness.worker.seekable_nets import replaced
+
+Note = Callable[..., None]
+
+
+def nets_of(job: Job) -> list[Any]:
+    """The NetParameters of the train net and of the test nets, with the user's own layers."""
+    return _parsed(job.nets)
+
+
+def _parsed(texts: Sequence[str]) -> list[Any]:
+    return [text_format.Parse(text, pb.NetParameter()) for text in texts]
+
+
+def build(job: Job, param: Any, nets: Sequence[Any], note: Note) -> tuple[Any, Point]:
+    """The native solver with the user's weights or state in it, and where its data and random numbers stand.
+
+    `note` is told what was copied, and how long the random numbers took.
+
+    Raises:
+        BadInput: weights or state do not fit.
+    """
+    if job.gpu is None:
+        caffe.set_mode_cpu()
+    else:
+        caffe.set_device(job.gpu)
+        caffe.set_mode_gpu()
+    native = _parsed(job.native)
+    point = _with_seeds(job, param, native) if job.replay else job.point
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        solver = getattr(caffe, f"{job.solver_type}Solver")(str(_solver_file(directory, job, param, nets, point)))
+        if job.streams and job.resume is None:
+            _copy_fillers(solver, param, nets, directory)
+        for model in job.weights:
+            copying = check_fit(read_caffemodel(Path(model)), _shapes(solver.net), Path(model))
+            caffe.log(f"Finetuning from {model}")
+            for net in (solver.net, *solver.test_nets):
+                _copy(net, Path(model))
+            note("weights", file=model, copied=copying.copied, skipped=copying.skipped, new=copying.new)
+        if job.resume and job.resume.window:
+            _restore_window(solver, job.resume, nets[0], directory)
+        elif job.resume:
+            _restore(solver, job.resume, job.solver_type, nets[0], directory)
+    if job.replay:
+        _replay(solver, param, nets, native, point, note)
+    return solver, point
+
+
+def _solver_file(directory: Path, job: Job, param: Any, nets: Sequence[Any], point: Point) -> Path:
+    if job.as_written:
+        path = directory / "solver.prototxt"
+        path.write_text(job.solver)
+        return path
+    streams: list[dict[str, Stream]] = [{} for _ in nets]
+    for stream, place in zip(job.streams, point.places, strict=False):  # without streams every layer stays Caffe's own
+        streams[place.net][stream.layer] = stream.seeded(place.seed, place.list_seed, place.skipped or 0)
+    inside = [replaced(net, net_phase(n), streams[n]) for n, net in enumerate(nets)]
+    return write_solver(directory, param, inside)
+
+
+def _with_seeds(job: Job, param: Any, nets: Sequence[Any]) -> Point:
+    places = tuple(place if place.known else seeded(param, nets, place) for place in job.point.places)
+    return replace(job.point, places=places)
+
+
+def _copy(net: Any, model: Path) -> None:
+    """Copy a caffemodel's weights by layer name.
+
+    Caffe's own CopyTrainedLayersFrom (net.cpp) takes an HDF5 file for a binary one, finds no layer in it, and says
+    nothing: a `caffe train` that goes on from one goes on from new weights.
+    """
+    if model.name.endswith(".h5"):
+        net.load_hdf5(str(model))
+    else:
+        net.copy_from(str(model))
+
+
+def _copy_fillers(solver: Any, param: Any, nets: Sequence[Any], directory: Path) -> None:
+    """Begin with the weights that the native nets begin with: Caffe's own data layers draw their seeds before them."""
+    model = directory / "fillers.caffemodel"
+    native = caffe.get_solver(str(write_solver(directory, param, nets)))
+    native.net.save(str(model))
+    solver.net.copy_from(str(model))
+
+
+def _restore(solver: Any, resume: Resume, kind: str, net: Any, directory: Path) -> None:
+    assert resume.state is not None
+    assert resume.model is not None
+    path, model = Path(resume.state), Path(resume.model)
+    check_fit(read_caffemodel(model), _shapes(solver.net), model)
+    probe = ParamProbe(solver.net, net, HostMemory())
+    check_history(read_solverstate(path), kind, [p.shape for p in probe.params])
+    caffe.log(f"Resuming from {path}")
+    state = path if resume.as_is else prepared(path, model, directory / path.name, resume.scale)
+    solver.restore(str(state))
+    if model.name.endswith(".h5"):
+        _copy(solver.net, model)
+    if resume.digest is not None and f"{probe.digest():016x}" != resume.digest:
+        raise BadInput(
+            f"these are not the weights of iteration {resume.iteration} that the JSON beside it speaks of",
+            file=model,
+            field="weight_digest",
+            value=resume.digest,
+            remedy="Put the snapshot's own caffemodel back, or go on with --data caffe",
+        )
+
+
+def _restore_window(solver: Any, resume: Resume, net: Any, directory: Path) -> None:
+    """Go on from an iteration whose weights and, of the one before, updates were kept: SGD's history is its update."""
+    assert resume.window is not None
+    probe = ParamProbe(solver.net, net, HostMemory())
+    model = directory / "window.caffemodel"
+    with Recording(resume.window) as recording:
+        if [(p.layer, p.index, p.shape) for p in recording.params] != [
+            (p.layer, p.index, p.shape) for p in probe.params
+        ]:
+            raise BadInput("its param blobs are not this net's", file=resume.window, remedy="Give the run of this net")
+        for param_blob, blob in zip(probe.params, probe.blobs, strict=True):
+            blob.data[...] = recording.weight(resume.iteration, param_blob.layer, param_blob.index)
+        updates = {(p.layer, p.index): recording.update(resume.iteration - 1, p.layer, p.index) for p in probe.params}
+    solver.net.save(str(model))
+    state = directory / "window.solverstate"
+    window_state(updates, resume.iteration, resume.step, model, state, probe.params)
+    if resume.scale is not None:
+        prepared(state, model, state, resume.scale)
+    caffe.log(f"Resuming from iteration {resume.iteration} of {resume.window}")
+    solver.restore(str(state))
+
+
+def _replay(solver: Any, param: Any, nets: Sequence[Any], native: Sequence[Any], point: Point, note: Note) -> None:
+    """Bring the main generator to the point."""
+    started = time.perf_counter()
+    at = point.generator
+    on_cpu = param.solver_mode == pb.SolverParameter.CPU  # on a GPU, layers draw from another generator
+    if at.words is not None and on_cpu and generator.readable():
+        generator.write(at.words, at.position)
+    else:
+        at = at if at.words is None else MainGenerator(0)
+        build_and_drop(param, native)
+    advance(solver, param, nets, at.at, point.iteration, lambda done: note("replaying", iteration=done))
+    note("replayed", first=at.at, iterations=point.iteration - at.at, seconds=time.perf_counter() - started)
+
+
+def _shapes(net: Any) -> dict[str, tuple[tuple[int, ...], ...]]:
+    return {
+        name: tuple(tuple(blob.shape) for blob in layer.blobs)
+        for name, layer in zip(net._layer_names, net.layers, strict=True)
+    }

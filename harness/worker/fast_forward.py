@@ -1,0 +1,113 @@
+"""Bring Caffe's random numbers to where an uninterrupted training would have them.
+
+A layer that draws in its forward pass draws the same amount every time, whatever it computes with it. So the nets are
+built once more as Caffe built them (which repeats the draws of the fillers), and then only the drawing layers run.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import caffe
+from google.protobuf import text_format
+
+from harness.caffe_files.messages import pb
+from harness.caffe_files.net import net_phase, phase_of
+from harness.caffe_files.solver import pointed_at
+from harness.schemas.data_position import Place, tests_at
+from harness.worker import rng as generator
+
+
+def drawing_layers(net: Any, phase: str) -> list[str]:
+    """Names of the layers of a net (a NetParameter, filtered for its phase) that draw in forward.
+
+    Dropout (dropout_layer.cpp) and stochastic pooling (pooling_layer.cu; not on the CPU) do so in TRAIN, DummyData with
+    a filler that is not constant always (dummy_data_layer.cpp).
+    """
+    return [layer.name for layer in net.layer if _draws(layer, phase_of(layer, phase))]
+
+
+def _draws(layer: Any, phase: str) -> bool:
+    if layer.type == "DummyData":
+        return any(filler.type != "constant" for filler in layer.dummy_data_param.data_filler)
+    stochastic = layer.type == "Pooling" and layer.pooling_param.pool == pb.PoolingParameter.STOCHASTIC
+    return bool(phase == "TRAIN" and (layer.type == "Dropout" or stochastic))
+
+
+def advance(
+    solver: Any, param: Any, nets: Sequence[Any], first: int, last: int, progress: Callable[[int], None]
+) -> None:
+    """Draw what the iterations `first` … `last`-1 draw, in their order.
+
+    Args:
+        solver: the native solver that will go on; its blobs are overwritten, its params are not.
+        param: its SolverParameter.
+        nets: the NetParameters of its train net and test nets.
+        progress: is told the iteration every now and then.
+    """
+    built = zip((solver.net, *solver.test_nets), nets, strict=True)
+    train, *tests = (_runner(net, drawing_layers(text, net_phase(i))) for i, (net, text) in enumerate(built))
+    if not train and not any(tests):
+        return
+    for iteration in range(first, last):
+        if any(tests) and tests_at(param, iteration):
+            for test, forwards in zip(tests, param.test_iter, strict=True):
+                _run(test, forwards)
+        _run(train, param.iter_size)
+        if iteration % 1000 == 0:
+            progress(iteration)
+
+
+Runner = list[tuple[Callable[[int, int], Any], int]]
+
+
+def _runner(net: Any, names: list[str]) -> Runner:
+    places = {name: i for i, name in enumerate(net._layer_names)}
+    return [(net._forward, places[name]) for name in names]
+
+
+def _run(layers: Runner, times: int) -> None:
+    for _ in range(times):
+        for forward, place in layers:
+            forward(place, place)
+
+
+def build_and_drop(param: Any, nets: Sequence[Any]) -> None:
+    """Seed the main generator and draw what building the solver's nets draws."""
+    with tempfile.TemporaryDirectory() as directory:
+        caffe.get_solver(str(write_solver(Path(directory), param, nets)))
+
+
+def seeded(param: Any, nets: Sequence[Any], place: Place) -> Place:
+    """`place` with what its layer draws when Caffe builds the solver's nets.
+
+    Those are the outputs after the ones that all layers before it draw. So the nets are built up to that layer, and
+    the numbers that it would get are taken.
+    """
+    before = [type(net)() for net in nets[: place.net + 1]]
+    for copy, net in zip(before, nets, strict=False):
+        copy.CopyFrom(net)
+    names = [layer.name for layer in before[-1].layer]
+    del before[-1].layer[names.index(place.layer) :]
+    if place.net == 0 and not before[0].layer:
+        caffe.set_random_seed(param.random_seed)
+    else:
+        build_and_drop(param, before)
+    return place.seeded(generator.draw)
+
+
+def write_solver(directory: Path, param: Any, nets: Sequence[Any]) -> Path:
+    """A solver prototxt for `nets` in `directory`, each in a file of its own. Tests that have no net are left out."""
+    files = []
+    for number, net in enumerate(nets):
+        files.append(directory / f"{'test' if number else 'train'}_{number}.prototxt")
+        files[-1].write_text(text_format.MessageToString(net))
+    solver = pointed_at(param, str(files[0]), [str(file) for file in files[1:]])
+    del solver.test_iter[len(nets) - 1 :]
+    del solver.test_state[len(nets) - 1 :]
+    path = directory / "solver.prototxt"
+    path.write_text(text_format.MessageToString(solver))
+    return path

@@ -1,0 +1,131 @@
+"""The process in which the real Caffe predicts: weights and inputs from a recording, logits into a file.
+
+It reads the recording by itself, one blob at a time, so that the weights are in memory once. On the CPU, whatever the
+run was on.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import harness.worker.lazy_caffe_io  # noqa: F401  # before caffe
+
+# isort: split
+import caffe
+import numpy as np
+import numpy.typing as npt
+from google.protobuf import text_format
+
+from harness.caffe_files.deploy import DeployNet, SoftmaxHead, deploy_net
+from harness.caffe_files.messages import parse_text, pb
+from harness.caffe_files.net import NetFile
+from harness.recording import BadInput, Recording, RecordingError
+from harness.schemas.predictions import NoPredictions
+
+Floats = npt.NDArray[np.float32]
+ReadBlob = Callable[[str, int], Floats]
+
+
+def predict(recording: Recording, iteration: int, directory: Path) -> dict[str, Any]:
+    """What the softmax heads read, with W_t and with W_{t+1}, on the inputs of iteration t.
+
+    Returns:
+        `heads`: JSON, a list of name, weight and ignore_label; and of each head, by its number in that list,
+        `labels_n` (N,), `before_n` and `after_n` (N, classes) float32. N runs over all passes of the iteration.
+
+    Raises:
+        RecordingError: weights or inputs were not recorded, or the net has no such head.
+    """
+    facts = recording.facts
+    passes = int(parse_text(facts["solver"], pb.SolverParameter, recording.path).iter_size)
+    train = NetFile(str(recording.path), parse_text(facts["net"], pb.NetParameter, recording.path))
+
+    def batches(top: str) -> Floats:
+        """(passes, *shape)"""
+        values = recording.input(iteration, top)
+        return values if passes > 1 else values[np.newaxis]
+
+    deploy = deploy_net(train, lambda top: batches(top).shape[1:])
+    if not deploy.heads:
+        raise NoPredictions(
+            f"{recording.path}: the train net has no SoftmaxWithLoss layer, whose classes they would be"
+        )
+    inputs = {top: batches(top) for top in deploy.inputs}
+    file = directory / "deploy.prototxt"
+    file.write_text(text_format.MessageToString(deploy.param))
+    net = caffe.Net(str(file), caffe.TEST)
+    heads = [head for head in deploy.heads if _is_of_images(net, head, {v.shape[1] for v in inputs.values()})]
+    if not heads:
+        raise NoPredictions(
+            f"{recording.path}: no SoftmaxWithLoss layer predicts one class an image: "
+            + ", ".join(f"{h.name} reads {tuple(net.blobs[h.logits].shape)}" for h in deploy.heads)
+        )
+    result: dict[str, Any] = {"heads": json.dumps([asdict(head) for head in heads])}
+    for when, read in (("before", _weights(recording, iteration)), ("after", _updated(recording, iteration))):
+        _fill(net, deploy, read)
+        logits, labels = _forward(net, heads, inputs, passes)
+        result |= {f"{when}_{n}": values for n, values in enumerate(logits)}
+        result |= {f"labels_{n}": values for n, values in enumerate(labels)}
+    return result
+
+
+def _is_of_images(net: Any, head: SoftmaxHead, batches: set[int]) -> bool:
+    """Does the head predict one class for each image of a batch, and not one a pixel or a time step?"""
+    shape = tuple(net.blobs[head.logits].shape)
+    axis = head.axis % len(shape)
+    return axis == 1 and shape[0] in batches and all(n == 1 for n in shape[2:])
+
+
+def _weights(recording: Recording, iteration: int) -> ReadBlob:
+    return lambda layer, index: recording.weight(iteration, layer, index)
+
+
+def _updated(recording: Recording, iteration: int) -> ReadBlob:
+    """W_{t+1}: as recorded, or at the end of a window W_t less the update, which is the same bit for bit."""
+    if iteration + 1 in recording.window_iterations:
+        return _weights(recording, iteration + 1)
+    return lambda layer, index: recording.weight(iteration, layer, index) - recording.update(iteration, layer, index)
+
+
+def _fill(net: Any, deploy: DeployNet, read: ReadBlob) -> None:
+    for name, layer in zip(net._layer_names, net.layers, strict=True):
+        for index, blob in enumerate(layer.blobs):
+            blob.data[...] = read(*deploy.owners.get((name, index), (name, index)))
+
+
+def _forward(
+    net: Any, heads: list[SoftmaxHead], inputs: dict[str, Floats], passes: int
+) -> tuple[list[Floats], list[Floats]]:
+    """The logits (N, classes) and the labels (N,) of each head, all passes one after the other."""
+    logits: list[list[Floats]] = [[] for _ in heads]
+    labels: list[list[Floats]] = [[] for _ in heads]
+    for number in range(passes):
+        for top, values in inputs.items():
+            net.blobs[top].data[...] = values[number]
+        net.forward()
+        for n, head in enumerate(heads):
+            read = net.blobs[head.logits].data
+            logits[n].append(read.reshape(read.shape[:2]).copy())
+            labels[n].append(net.blobs[head.labels].data.ravel().copy())
+    return [np.concatenate(parts) for parts in logits], [np.concatenate(parts) for parts in labels]
+
+
+def main(path: Path, iteration: int, directory: Path) -> None:
+    np.seterr(all="ignore")
+    caffe.set_mode_cpu()
+    try:
+        with Recording(path) as recording:
+            np.savez(directory / "logits.npz", **predict(recording, iteration, directory))
+    except (BadInput, RecordingError) as error:
+        (directory / "refusal").write_text(str(error))
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    caffe.init_log(2, True)  # errors alone, to stderr: what it died of
+    main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

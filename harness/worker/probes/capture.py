@@ -1,0 +1,95 @@
+"""Inside a window: the whole of every blob, and which records the batch was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.schemas.layout import Array
+from harness.worker.probes.blobs import ParamProbe, inputs_of, source_layers
+from harness.worker.probes.memory import Memory
+
+
+class InputCapture:
+    """Copies what the data layers made, before an in-place layer can change it, at every pass of `iter_size`."""
+
+    def __init__(self, net: Any, passes: int, memory: Memory) -> None:
+        self._memory = memory
+        self._blobs = inputs_of(net)
+        self._passes = passes
+        self._sources = source_layers(net)
+        self._tops = {i: [net._blob_names[top] for top in net._top_ids(i)] for i in self._sources}
+        self._pass = 0
+        self.active = False
+        self.changed: set[str] = set()  # inputs that no longer have the shape that they were built with
+        self.values = {name: np.zeros((passes, *blob.shape), np.float32) for name, blob in self._blobs.items()}
+        net.after_forward(self._after_layer)
+
+    def begin(self, active: bool) -> None:
+        """An iteration starts; copy its inputs only when `active`."""
+        self.active = active
+        self.changed.clear()
+        self._pass = 0
+
+    def _after_layer(self, layer: int) -> None:
+        if not self.active or layer not in self._tops:
+            return
+        for name in self._tops[layer]:
+            data = self._memory.look(self._blobs[name])
+            if data.shape == self.values[name].shape[1:]:
+                self.values[name][self._pass] = data
+            else:
+                self.values[name][...] = 0
+                self.changed.add(name)
+        if layer == self._sources[-1]:
+            self._pass += 1
+
+    def arrays(self) -> tuple[Array, ...]:
+        """One array an input blob; its first axis is the pass where there are several."""
+        return tuple(
+            Array("input", name, None, tuple(frame.shape))
+            for name, frame in zip(self.values, self.frames(), strict=True)
+        )
+
+    def frames(self) -> list[npt.NDArray[np.float32]]:
+        """What was copied, in the order of `arrays`."""
+        return [value if self._passes > 1 else value[0] for value in self.values.values()]
+
+
+class KeyBook:
+    """The LMDB keys of every image in the windows, each line checked against the labels that the net saw.
+
+    Args:
+        path: an .npz with `iteration` (W,), `key` (W, n) and `label` (W, n).
+        label: the blob whose values the labels must equal.
+    """
+
+    def __init__(self, path: str, label: str | None) -> None:
+        with np.load(path) as book:
+            self._rows = {int(t): row for row, t in enumerate(book["iteration"])}
+            self._keys = book["key"]
+            self._labels = book["label"]
+        self._label = label
+
+    def array(self) -> Array:
+        return Array("key", "key", None, self._keys.shape[1:], self._keys.dtype.str)
+
+    def keys(self, iteration: int, inputs: dict[str, npt.NDArray[np.float32]]) -> tuple[npt.NDArray[Any], bool]:
+        """The keys of `iteration`, and whether its labels agree; empty keys where not, or where it has no labels."""
+        row = self._rows[iteration]
+        if self._label is not None and np.array_equal(inputs[self._label].ravel(), self._labels[row]):
+            return self._keys[row], True
+        return np.zeros_like(self._keys[row]), False
+
+
+def param_arrays(probe: ParamProbe, capture: Sequence[str]) -> tuple[Array, ...]:
+    """One array for each kind of `capture` and each param blob, kind by kind."""
+    return tuple(
+        Array(kind, p.layer, p.index, p.shape)
+        for kind in ("weight", "gradient", "update")
+        if kind in capture
+        for p in probe.params
+    )

@@ -1,0 +1,64 @@
+"""The Caffe layer that stands in for a `Data` or `ImageData` layer: same tops, same bytes, from any record on.
+
+Caffe imports this module by its name when it builds a net that `nets.replaced` made.
+"""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Sequence
+from typing import Any
+
+import caffe
+import numpy as np
+
+from harness.prefetch.feed import Feed
+from harness.schemas.stream import Stream
+
+_open: list[Feed] = []
+
+
+def close_all() -> None:
+    """End the feeds of all nets built so far: call it once they are dropped, before building others.
+
+    Caffe never destroys a Python layer (PythonLayer::self_ refers to the object that owns it), so none can close its
+    own. What is not closed here ends with the process.
+    """
+    while _open:
+        _open.pop().close()
+
+
+atexit.register(close_all)
+
+
+class SeekableData(caffe.Layer):  # type: ignore[misc]  # caffe carries no types
+    """Tops: images (batch, channels, height, width) and, where the stream has labels, labels (batch,).
+
+    `param_str` is the JSON of a Stream. The top is reshaped from batch to batch as BasePrefetchingDataLayer does
+    (base_data_layer.cpp).
+    """
+
+    def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        self.feed = Feed(Stream.from_json(self.param_str))
+        _open.append(self.feed)
+        self._shape(top, self.feed.peek())
+
+    def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        """Nothing: called before every forward pass, when the next batch is not known yet."""
+
+    def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        images, labels = self.feed.next()
+        if tuple(top[0].shape) != images.shape:
+            self._shape(top, images.shape)
+        np.copyto(top[0].data, images)
+        if len(top) > 1:
+            np.copyto(top[1].data, labels)
+
+    def backward(self, top: Sequence[Any], propagate_down: Sequence[bool], bottom: Sequence[Any]) -> None:
+        """Nothing: there is no bottom."""
+
+    @staticmethod
+    def _shape(top: Sequence[Any], shape: tuple[int, ...]) -> None:
+        top[0].reshape(*shape)
+        if len(top) > 1:
+            top[1].reshape(shape[0])
