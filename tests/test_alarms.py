@@ -409,7 +409,7 @@ def test_limits_from_a_file(planted: Planted, home: Path, wild_data: Path) -> No
         ("[loss_jump]\nsigmas = -1\n", ["loss_jump.sigmas = -1", "a number above 0"]),
         ("[lr_jump]\nenabled = 1\n", ["lr_jump.enabled = 1", "true or false"]),
         ("loss_jump = 3\n", ["loss_jump", "no such rule"]),
-        ("[loss_jump\n", ["cannot be read", "rules.toml"]),
+        ("[loss_jump\n", ["cannot be read", "thresholds.toml"]),
     ],
 )
 def test_limits_that_cannot_be_used(tmp_path: Path, wild: Plant, text: str, said: list[str]) -> None:

@@ -10,7 +10,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -22,8 +21,6 @@ import psutil
 import pytest
 from conftest import BIN, ROOT, Finished, command
 from PIL import Image
-
-sys.path.append(str(ROOT / "tools"))
 
 import harness.imageset.store
 from harness.caffe_files.lmdb_file import open_records
@@ -419,7 +416,7 @@ def test_a_killed_worker_is_told(long_list: Path, tmp_path: Path) -> None:
 def test_other_options_start_anew(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr("imageset.making._Making._finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("harness.imageset.making._Making._finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert main([str(photos), str(out)]) == 130
     done = command(TOOL, photos, out, "--gray")
     assert "begun with other options or images: starting anew" in done.stderr
@@ -438,7 +435,7 @@ def test_interrupted_while_it_is_moved(photos: Path, tmp_path: Path, monkeypatch
         replace(made, place)
 
     with monkeypatch.context() as patch:
-        patch.setattr("imageset.store.os.replace", until_the_lmdbs)
+        patch.setattr("harness.imageset.store.os.replace", until_the_lmdbs)
         assert main([str(photos), str(out), "--force"]) == 130
     assert main([str(photos), str(out), "--force"]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"photos", "out"}
@@ -561,6 +558,6 @@ def test_check_size(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_a_disk_that_is_too_small(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr("imageset.making.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("harness.imageset.making.shutil.disk_usage", lambda _: usage)
     assert main([str(photos), str(tmp_path / "out")]) == 2
     assert re.search(r"needs about \d+\.\d kB of disk, and \d\.\d kB are free", capsys.readouterr().err)

@@ -15,11 +15,8 @@ import cv2
 import lmdb
 import numpy as np
 import pytest
-from conftest import ROOT, command, run_harness, solver_text
+from conftest import command, run_harness, solver_text
 from PIL import Image
-
-sys.path.append(str(ROOT / "tools"))
-
 from test_make_lmdb import TOOL, convert_imageset, photo, records, report_of, write_photos
 
 from harness.caffe_files.lmdb_file import open_records

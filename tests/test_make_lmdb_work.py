@@ -21,8 +21,6 @@ import pytest
 from conftest import BIN, ROOT, command
 from test_make_lmdb import TOOL, convert_imageset, records, report_of, write_photos
 
-sys.path.append(str(ROOT / "tools"))
-
 import harness.imageset.making
 import harness.imageset.workers
 from harness.imageset.mean import LARGEST, Sums
@@ -103,7 +101,7 @@ def test_a_replacement_that_is_interrupted_goes_on(
 
     again = [str(photos), str(out), "--force", "--test-share=0"]
     with monkeypatch.context() as patch:
-        patch.setattr("imageset.store.os.replace", now_and_then)
+        patch.setattr("harness.imageset.store.os.replace", now_and_then)
         assert main(again) == 130
     assert main(again) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"photos", "out", "elsewhere"}
@@ -367,9 +365,9 @@ def anonymous(pid: int) -> int:
 # make_lmdb on a disk of which it believes that there is room
 TRUSTING = f"""
 import sys
-sys.path.insert(0, {str(ROOT / "tools")!r})
+sys.path.insert(0, {str(ROOT)!r})
 import harness.imageset.making, harness.make_lmdb
-imageset.making.free = lambda _: 1 << 60
+harness.imageset.making.free = lambda _: 1 << 60
 sys.exit(harness.make_lmdb.main())
 """
 
@@ -439,7 +437,8 @@ def test_going_on_says_what_is_not_looked_at_again(photos: Path, tmp_path: Path,
     (photos / "readme.txt").touch()
     for out, count in ((tmp_path / "out", 2), (tmp_path / "good", 0)):
         with monkeypatch.context() as patch:
-            patch.setattr("imageset.making._Making._finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            interrupt = lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)  # noqa: E731
+            patch.setattr("harness.imageset.making._Making._finish", interrupt)
             assert main([str(photos), str(out)]) == 130
         assert main([str(photos), str(out)]) == 0
         said = capsys.readouterr().err
@@ -458,7 +457,7 @@ def test_what_strict_refused_is_not_lost(photos: Path, tmp_path: Path, monkeypat
     assert "or leave out --strict, and the LMDBs are made of the rest" in capsys.readouterr().err
     assert "zero bytes" in (tmp_path / "out.part/report.txt").read_text()
     with monkeypatch.context() as patch:
-        patch.setattr("imageset.workers.convert", None)
+        patch.setattr("harness.imageset.workers.convert", None)
         assert main([str(photos), str(out)]) == 0
     assert "31 of 31 images are done" in capsys.readouterr().err
     assert len(records(out / "train_lmdb")) == 27
