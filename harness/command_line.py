@@ -14,10 +14,10 @@ from harness.diagnosis.live.health import Health
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.live.rows import rows_before
 from harness.errors import BadInput, RecordingError
-from harness.reports.listeners import Displays
+from harness.reports.listeners import RunListeners
 from harness.reports.terminal import Terminal
 from harness.schemas.layout import CAPTURES
-from harness.schemas.listener import Display
+from harness.schemas.listener import RunListener
 from harness.schemas.outcome import Exit
 from harness.supervisor.plan import Options, Plan
 from harness.supervisor.session import Session
@@ -118,25 +118,27 @@ def train(
     """
     console = Console(stderr=True)
     terminal = Terminal(console)
-    display: Display = terminal
+    listener: RunListener = terminal
     if tensorboard:
         from harness.reports.tensorboard import TensorBoard  # loaded for those who ask for it
 
-        display = Displays(TensorBoard(terminal.say), terminal)
+        listener = RunListeners(TensorBoard(terminal.message), terminal)
     try:
         limits = read_limits(rules)
         with Progress(console=console, transient=True) as bar:
             task = bar.add_task("Reading labels", visible=False)
-            plan = make(lambda done, total: bar.update(task, completed=done, total=total, visible=True), terminal.say)
+            plan = make(
+                lambda done, total: bar.update(task, completed=done, total=total, visible=True), terminal.message
+            )
         for remark in plan.remarks:
-            terminal.say(remark)
+            terminal.message(remark)
         try:
             run = plan.facts["goes_on_from"]
             earlier = rows_before(Path(run), plan.first) if run else None
             health = Health(plan.solver.display, plan.first, limits, earlier)
-            outcome = Session(plan, display, health).run()
+            outcome = Session(plan, listener, health).run()
         finally:
-            display.close()
+            listener.close()
     except (BadInput, RecordingError) as error:
         console.print(Text(f"error: {error}", style="bold red"), soft_wrap=True)  # in Text, :100: is no emoji
         return Exit.BAD_INPUT

@@ -1,4 +1,4 @@
-"""Several displays of one run."""
+"""Several listeners of one run."""
 
 from __future__ import annotations
 
@@ -6,40 +6,40 @@ from collections.abc import Sequence
 
 from harness.schemas.events import Event
 from harness.schemas.layout import Alarm
-from harness.schemas.listener import Display
+from harness.schemas.listener import RunListener
 from harness.schemas.outcome import Divergence, Opening, Outcome
 
 
-class Displays:
-    """A display that tells everything to `displays`, one after the other."""
+class RunListeners:
+    """A listener that passes everything on to `listeners`, in this order."""
 
-    def __init__(self, *displays: Display) -> None:
-        self._displays = displays
+    def __init__(self, *listeners: RunListener) -> None:
+        self._listeners = listeners
 
     def start(self, opening: Opening) -> None:
-        for display in self._displays:
-            display.start(opening)
+        for listener in self._listeners:
+            listener.start(opening)
 
     def event(self, event: Event) -> None:
-        for display in self._displays:
-            display.event(event)
+        for listener in self._listeners:
+            listener.event(event)
 
-    def alarms(self, alarms: Sequence[Alarm], grave: Sequence[Alarm], divergence: Divergence | None) -> None:
-        for display in self._displays:
-            display.alarms(alarms, grave, divergence)
+    def alarms(self, alarms: Sequence[Alarm], divergences: Sequence[Alarm], divergence: Divergence | None) -> None:
+        for listener in self._listeners:
+            listener.alarms(alarms, divergences, divergence)
 
-    def say(self, text: str) -> None:
-        for display in self._displays:
-            display.say(text)
+    def message(self, text: str) -> None:
+        for listener in self._listeners:
+            listener.message(text)
 
     def tick(self, recorded_bytes: int) -> None:
-        for display in self._displays:
-            display.tick(recorded_bytes)
+        for listener in self._listeners:
+            listener.tick(recorded_bytes)
 
     def finish(self, outcome: Outcome) -> None:
-        for display in self._displays:
-            display.finish(outcome)
+        for listener in self._listeners:
+            listener.finish(outcome)
 
     def close(self) -> None:
-        for display in self._displays:
-            display.close()
+        for listener in self._listeners:
+            listener.close()

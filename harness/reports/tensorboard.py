@@ -76,7 +76,7 @@ class TensorBoard:
             tags = [f"test/{event.net}/{name}" for output in outputs for name in _names(output)]
             self._write(event.iteration, _scalars(tags, event.values.tolist()))
 
-    def alarms(self, alarms: Sequence[Alarm], grave: Sequence[Alarm], divergence: Divergence | None) -> None:
+    def alarms(self, alarms: Sequence[Alarm], divergences: Sequence[Alarm], divergence: Divergence | None) -> None:
         if self._opening is None:
             return
         names = names_of(self._opening.layout)
@@ -86,7 +86,7 @@ class TensorBoard:
             self._text(alarm.iteration, tag, f"{sentence(alarm, names)}. {MEANING[alarm.rule]}")
         self._diverged(divergence)
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """Nothing: that is for a screen."""
 
     def tick(self, recorded_bytes: int) -> None:

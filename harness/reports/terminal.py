@@ -50,14 +50,14 @@ class Terminal:
 
     # -- what a session tells ---------------------------------------------------------------------------------------
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """A sentence that stays on the screen."""
         self._print(Text(text))
 
     def start(self, opening: Opening) -> None:
         self._opening = opening
-        self.say(f"Recording {opening.title} into {opening.directory}/")
-        self.say(_sizes(opening))
+        self.message(f"Recording {opening.title} into {opening.directory}/")
+        self.message(_sizes(opening))
         if self._console.is_terminal:
             self._bar = Bar(
                 TextColumn("iteration"),
@@ -81,23 +81,23 @@ class Terminal:
         elif isinstance(event, TestPass) and self._opening is not None:
             self._test = _test_line(event, self._opening.layout)
             if self._live is None:
-                self.say(f"Test of {self._test}")
+                self.message(f"Test of {self._test}")
         elif isinstance(event, Note):
             text = _note_line(event)
             if text:
-                self.say(text)
+                self.message(text)
 
-    def alarms(self, alarms: Sequence[Alarm], grave: Sequence[Alarm], divergence: Divergence | None) -> None:
+    def alarms(self, alarms: Sequence[Alarm], divergences: Sequence[Alarm], divergence: Divergence | None) -> None:
         """After a divergence, what follows from it would fill the screen: of other rules only the first is shown."""
         assert self._opening is not None
-        new = [alarm for alarm in alarms if alarm in grave or alarm.rule not in self._explained]
-        for line in alarm_lines(new if self._diverged else alarms, grave, self._opening, self._explained):
+        new = [alarm for alarm in alarms if alarm in divergences or alarm.rule not in self._explained]
+        for line in alarm_lines(new if self._diverged else alarms, divergences, self._opening, self._explained):
             self._print(line)
         self._explained |= {alarm.rule for alarm in alarms}
         if divergence is not None and not self._diverged:
             for line in divergence_lines(divergence, self._opening):
                 self._print(line)
-        self._diverged = self._diverged or bool(grave)
+        self._diverged = self._diverged or bool(divergences)
 
     def tick(self, recorded_bytes: int) -> None:
         self._bytes = recorded_bytes
@@ -105,7 +105,7 @@ class Terminal:
         new = self._now is not None and self._now.iteration != self._said_of
         if self._live is None and self._now is not None and new and now - self._said >= _PLAIN_EVERY:
             self._said, self._said_of = now, self._now.iteration
-            self.say(_plain_line(self._now, self._opening, recorded_bytes))
+            self.message(_plain_line(self._now, self._opening, recorded_bytes))
 
     def close(self) -> None:
         """Give the terminal back, however the run ended."""
@@ -115,9 +115,9 @@ class Terminal:
     def finish(self, outcome: Outcome) -> None:
         self.close()
         if self._live is None and self._now is not None and self._now.iteration != self._said_of:
-            self.say(_plain_line(self._now, self._opening, self._bytes))
+            self.message(_plain_line(self._now, self._opening, self._bytes))
         for line in outcome.last_words:
-            self.say(f"Caffe said: {line}")
+            self.message(f"Caffe said: {line}")
         if outcome.divergence is not None and self._opening is not None:
             for text in divergence_lines(outcome.divergence, self._opening):
                 self._print(text)

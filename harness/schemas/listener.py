@@ -1,4 +1,4 @@
-"""Whoever shows a run, as the process that records it tells him what happens."""
+"""Interface of the objects that follow a run while it is recorded."""
 
 from __future__ import annotations
 
@@ -10,20 +10,29 @@ from harness.schemas.layout import Alarm
 from harness.schemas.outcome import Divergence, Opening, Outcome
 
 
-class Display(Protocol):
-    """Called from the one thread of the harness process: while it is busy, nothing is recorded."""
+class RunListener(Protocol):
+    """Receives what happens in a run.
 
-    def start(self, opening: Opening) -> None: ...
+    The supervisor calls it from its only thread: nothing is recorded until a call returns.
+    """
 
-    def event(self, event: Event) -> None: ...
+    def start(self, opening: Opening) -> None:
+        """Receive the layout and the sizes of the recording, before the first iteration."""
 
-    def alarms(self, alarms: Sequence[Alarm], grave: Sequence[Alarm], divergence: Divergence | None) -> None: ...
+    def event(self, event: Event) -> None:
+        """Receive one event from the worker."""
 
-    def say(self, text: str) -> None: ...
+    def alarms(self, alarms: Sequence[Alarm], divergences: Sequence[Alarm], divergence: Divergence | None) -> None:
+        """Receive new alarms; `divergences` are those of them whose rule means that training diverged."""
 
-    def tick(self, recorded_bytes: int) -> None: ...
+    def message(self, text: str) -> None:
+        """Receive a sentence for the user."""
 
-    def finish(self, outcome: Outcome) -> None: ...
+    def tick(self, recorded_bytes: int) -> None:
+        """Receive the size of the recording; called about twice a second."""
+
+    def finish(self, outcome: Outcome) -> None:
+        """Receive how the run ended."""
 
     def close(self) -> None:
-        """Let go of what it holds, however the run ended; may be called twice."""
+        """Release all resources, however the run ended; may be called twice."""

@@ -21,7 +21,7 @@ from harness.recording.ring import Request, Ring
 from harness.recording.writer import HEADROOM, Writer
 from harness.schemas.events import End, Event, Frames, Note
 from harness.schemas.layout import Alarm, Layout
-from harness.schemas.listener import Display
+from harness.schemas.listener import RunListener
 from harness.schemas.outcome import Exit, Opening, Outcome
 from harness.supervisor.health_monitor import Judge, Judging
 from harness.supervisor.plan import Plan
@@ -34,15 +34,15 @@ _LOOK_EVERY = 0.05  # seconds between looks at how full the ring is
 
 
 class Session:
-    """One run of `plan`, shown on `display`; `judge` says what becomes of its snapshots."""
+    """One run of `plan`, followed by `listener`; `judge` says what becomes of its snapshots."""
 
-    def __init__(self, plan: Plan, display: Display, judge: Judge) -> None:
+    def __init__(self, plan: Plan, listener: RunListener, judge: Judge) -> None:
         self.plan = plan
-        self.display = display
+        self.listener = listener
         self.judging = Judging(judge, plan.out / "snapshots", plan.keep_snapshots)
         self.facts = dict(plan.facts)
         self.ring = Ring.create(plan.ring_bytes)
-        self.consumer = Consumer(self.ring, self._open_writer, display.event)
+        self.consumer = Consumer(self.ring, self._open_writer, listener.event)
         self.interrupts = 0
         self.failure: RecordingFailed | None = None
         self.refusal: str | None = None
@@ -69,7 +69,7 @@ class Session:
                 rundir.remove(out, made)
             else:
                 self._write_ended(outcome)
-        self.display.finish(outcome)
+        self.listener.finish(outcome)
         return outcome
 
     # -- while it trains ----------------------------------------------------------------------------------------------
@@ -100,7 +100,9 @@ class Session:
                     selector.unregister(pipe)
             if self.interrupts and self.ring.request in (Request.WAIT, Request.GO):
                 self.ring.request = Request.STOP
-                self.display.say("Interrupted: finishing the iteration and taking a snapshot. Again to stop at once.")
+                self.listener.message(
+                    "Interrupted: finishing the iteration, then taking a snapshot. Press Ctrl-C again to stop now."
+                )
             if self.interrupts > 1:
                 process.kill()
             now = time.monotonic()
@@ -127,14 +129,14 @@ class Session:
                 pass
             self.ring.release()
         self._judge()
-        self.judging.judge_snapshots(self.display.say)
+        self.judging.judge_snapshots(self.listener.message)
         writer = self.consumer.writer
-        self.display.tick(writer.path.stat().st_size if writer else 0)
+        self.listener.tick(writer.path.stat().st_size if writer else 0)
 
     def _fail(self, failure: RecordingFailed) -> None:
         if self.failure is None:
             self.failure = failure
-            self.display.say(str(failure))
+            self.listener.message(str(failure))
 
     def _take(self, event: Event, process: subprocess.Popen[bytes]) -> None:
         self.judging.see(event)
@@ -158,7 +160,7 @@ class Session:
             if "last_loss" in event.facts:
                 self.log.loss(event.facts["iteration"], event.facts["last_loss"])
         if not isinstance(event, Layout):
-            self.display.event(event)
+            self.listener.event(event)
 
     def _judge(self) -> None:
         """What do the rules say of the iterations that have come?"""
@@ -169,11 +171,11 @@ class Session:
             except RecordingFailed as failure:
                 self._fail(failure)
         if alarms:
-            self.display.alarms(alarms, grave, self.judging.divergence(grave[0]) if grave else None)
+            self.listener.alarms(alarms, grave, self.judging.divergence(grave[0]) if grave else None)
         if grave and self.plan.on_alarm == "stop" and self.ring.request is Request.GO:
             self.diverged = grave[0]
             self.ring.request = Request.STOP
-            self.display.say("Diverged: finishing the iteration, and stopping with a snapshot (--on-alarm stop).")
+            self.listener.message("Diverged: finishing the iteration, and stopping with a snapshot (--on-alarm stop).")
         if self.consumer.writer is not None:
             self.ring.judged = max(self.judging.next, 0)
 
@@ -183,7 +185,7 @@ class Session:
         if layout.windows:
             self.ring.take_pages()
         rate = plan.solver.base_lr
-        self.display.start(Opening(plan.out, plan.title, plan.first, plan.until, layout, rate, *self._sizes(layout)))
+        self.listener.start(Opening(plan.out, plan.title, plan.first, plan.until, layout, rate, *self._sizes(layout)))
         if self.ring.request is Request.WAIT:
             self.ring.request = Request.GO
 
@@ -271,7 +273,7 @@ class Session:
         try:
             rundir.write_facts(self.plan.out, self.facts | {"ended": self._ended(outcome)})
         except OSError as error:
-            self.display.say(f"{self.plan.out / 'run.json'} does not say how the run ended ({error.strerror})")
+            self.listener.message(f"{self.plan.out / 'run.json'} does not say how the run ended ({error.strerror})")
 
     def _ended(self, outcome: Outcome) -> dict[str, Any]:
         ended: dict[str, Any] = {"code": int(outcome.code), "how": outcome.sentence, "at": time.strftime("%FT%T%z")}
