@@ -27,7 +27,7 @@ from harness.caffe_files.lmdb_file import open_records
 from harness.caffe_files.messages import parse_text, pb
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.recorded.batch import batch_of
-from harness.diagnosis.recorded.findings import examine
+from harness.diagnosis.recorded.post_mortem import post_mortem
 from harness.diagnosis.settings import differing_settings
 from harness.recording import BadInput, Recording, RecordingError
 from harness.recording.lineage import children
@@ -189,7 +189,7 @@ def _subject(run: Path, rules: Path | None) -> Iterator[Subject]:
         judged = rules is None and "onset" in (facts.get("ended") or {})
         raised = recording.alarms if judged else None
         snapshots = list(iterations_of(run / "snapshots"))
-        found = examine(recording, solver.display, snapshots, read_limits(rules), raised)
+        found = post_mortem(recording, solver.display, snapshots, read_limits(rules), raised)
         at = found.moment
         batch = batch_of(recording, at) if at is not None else None
         heads: tuple[HeadPredictions, ...] = ()

@@ -33,7 +33,7 @@ from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.log_facts import Facts
 from harness.diagnosis.logged.dating import position_of, watch_window
 from harness.diagnosis.logged.examine import examine
-from harness.diagnosis.logged.findings import Onset, RunFindings
+from harness.diagnosis.logged.findings import OnsetEstimate, RunFindings
 from harness.diagnosis.logged.schedule import read_schedule
 from harness.readlog import main
 from harness.reports.text.log_summary.summary import sentences
@@ -308,11 +308,11 @@ def test_an_average_loss_of_one_shows_in_the_log() -> None:
     [(119001, 119040, 40, (118900, 119100)), (5, 5, 1, (4, 6)), (1, 7, 7, (0, 20)), (901, 1000, 100, (800, 1100))],
 )
 def test_the_window_to_watch(low: int, high: int, display: int, window: tuple[int, int]) -> None:
-    assert watch_window(Onset(low, low, high, None, None, False), display) == window
+    assert watch_window(OnsetEstimate(low, low, high, None, None, False), display) == window
 
 
 def test_the_place_in_the_data() -> None:
-    onset = Onset(95, 90, 99, None, None, False)
+    onset = OnsetEstimate(95, 90, 99, None, None, False)
     first = position_of(onset, Facts(images=1000, batch=10), 0)
     assert first is not None
     assert (first.epoch, first.first, first.last, first.count) == (0.9, 900, 999, 100)
@@ -749,7 +749,7 @@ def test_one_display_that_is_no_number() -> None:
 def test_the_display_that_tells_is_named() -> None:
     losses = then(falling(4001, 2.3, 0.4), 3000, steady(4001, math.log(10)))
     found = examined(log_text(losses, display=20))
-    onset = Onset(2993, 2981, 3000, 200, 27.0, assumed=False, at=3020, likely=True)
+    onset = OnsetEstimate(2993, 2981, 3000, 200, 27.0, assumed=False, at=3020, likely=True)
     assert "its value at iteration 3,020 says that about 27" in " ".join(sentences(replace(found, onset=onset)))
     assert "its value at the jump says" in " ".join(sentences(replace(found, onset=replace(onset, at=3000))))
 

@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.recorded.diagnose import diagnose
-from harness.diagnosis.recorded.propagation import arrivals
+from harness.diagnosis.recorded.propagation import propagation
 from harness.recording import Recording
 from harness.report import main
 from harness.supervisor.predict_client import predictions
@@ -120,7 +120,7 @@ def demo_page(demo: Path, rescues: dict[str, Path], tmp_path_factory: pytest.Tem
 def test_the_collapse(demo: Path, demo_page: Path, opened) -> None:  # type: ignore[no-untyped-def]
     with Recording(demo) as recording:
         found = diagnose(recording, 40, read_limits())
-        travelled = arrivals(recording, BREAKS)
+        travelled = propagation(recording, BREAKS)
         losses = recording.series("loss")
     assert found.onset is not None
     one = opened(demo_page)

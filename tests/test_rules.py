@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from harness.diagnosis.live.limits import DEFAULTS, Limits, read_limits
 from harness.diagnosis.live.messages import MEANING, sentence
-from harness.diagnosis.live.monitor import Watch
+from harness.diagnosis.live.monitor import Monitor
 from harness.diagnosis.live.rows import Names, Rows
 from harness.schemas.layout import Alarm, Head
 
@@ -53,7 +53,7 @@ def with_heads(rows: Rows, heads: np.ndarray) -> Rows:
 
 
 def alarms_of(rows: Rows, names: Names = NAMES, limits: Limits = LIMITS) -> list[Alarm]:
-    return Watch(names, limits).take(rows)
+    return Monitor(names, limits).take(rows)
 
 
 def found(alarms: list[Alarm]) -> list[tuple[int, str, str]]:
@@ -77,9 +77,9 @@ def test_how_a_run_is_cut_changes_nothing(seed: int, cuts: list[int], at: int) -
     gradient[at + 5 :, 2] = 0
     rows = changed(with_heads(rows, heads), gradient_l2=gradient)
     whole = alarms_of(rows)
-    watch = Watch(NAMES, LIMITS)
+    monitor = Monitor(NAMES, LIMITS)
     edges = [0, *sorted(cuts), COUNT]
-    pieces = [alarm for a, b in itertools.pairwise(edges) for alarm in watch.take(rows[a:b])]
+    pieces = [alarm for a, b in itertools.pairwise(edges) for alarm in monitor.take(rows[a:b])]
     assert set(pieces) == set(whole)
     assert {"loss_jump", "vanishing_gradient", "gradient_explosion"} <= {alarm.rule for alarm in whole}
 
@@ -186,12 +186,12 @@ def test_what_was_usual_comes_from_the_run_before() -> None:
     heads = rows.heads.copy()
     heads[502:] = LN * np.exp(0.01 * np.random.default_rng(1).normal(size=heads[502:].shape))
     rows = with_heads(rows, heads)
-    watch = Watch(NAMES, LIMITS)
-    watch.remember(rows[:501])
-    assert found(watch.take(rows[501:]))[0] == (504, "loss_jump", "loss")
-    watch = Watch(NAMES, LIMITS)
-    watch.remember(rows[:600])  # broken already: that is told at once
-    assert found(watch.take(rows[600:]))[0][:2] == (600, "loss_jump")
+    monitor = Monitor(NAMES, LIMITS)
+    monitor.remember(rows[:501])
+    assert found(monitor.take(rows[501:]))[0] == (504, "loss_jump", "loss")
+    monitor = Monitor(NAMES, LIMITS)
+    monitor.remember(rows[:600])  # broken already: that is told at once
+    assert found(monitor.take(rows[600:]))[0][:2] == (600, "loss_jump")
 
 
 def test_a_loss_without_classes_has_its_start_for_a_limit() -> None:
@@ -244,11 +244,11 @@ def test_an_activation_comes_before_the_loss_and_after_the_weights() -> None:
     looks = np.zeros((1, 3, 4))
     looks[0, 1:, 3] = 7
     taken = np.array([50])
-    alarms = Watch(NAMES, LIMITS).take(changed(rows, loss=loss), taken, looks)
+    alarms = Monitor(NAMES, LIMITS).take(changed(rows, loss=loss), taken, looks)
     assert found(alarms) == [(50, "non_finite", "activation conv1")]
     assert alarms[0].value == 7
     weight[50:, 2] = np.nan
-    alarms = Watch(NAMES, LIMITS).take(changed(rows, loss=loss, weight_l2=weight), taken, looks)
+    alarms = Monitor(NAMES, LIMITS).take(changed(rows, loss=loss, weight_l2=weight), taken, looks)
     assert found(alarms) == [(50, "non_finite", "weight fc/0")]
 
 
@@ -298,16 +298,16 @@ def test_dead_relus_are_told_once() -> None:
     looks[:, :, 2] = 0.5
     looks[5:, 1, 2] = 1.0
     looks[5:, 2, 2] = 1.0  # no ReLU
-    alarms = Watch(NAMES, LIMITS).take(rows, taken, looks)
+    alarms = Monitor(NAMES, LIMITS).take(rows, taken, looks)
     assert found(alarms) == [(60, "dead_relu", "conv1")]  # the second look
     looks[:, 1, 2] = 1.0
-    assert found(Watch(NAMES, LIMITS).take(rows, taken, looks)) == [(0, "dead_relu", "conv1")]
+    assert found(Monitor(NAMES, LIMITS).take(rows, taken, looks)) == [(0, "dead_relu", "conv1")]
 
 
 def test_an_activation_alone_that_is_not_finite() -> None:
     looks = np.zeros((2, 3, 4))
     looks[1, 2, 3] = 5
-    alarms = Watch(NAMES, LIMITS).take(healthy(100), np.array([40, 60]), looks)
+    alarms = Monitor(NAMES, LIMITS).take(healthy(100), np.array([40, 60]), looks)
     assert found(alarms) == [(60, "non_finite", "activation fc")]
 
 

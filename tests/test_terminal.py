@@ -12,7 +12,7 @@ from pathlib import Path
 from conftest import ROOT, run_harness, solver_text
 
 from harness.diagnosis.live.limits import read_limits
-from harness.diagnosis.recorded.findings import examine
+from harness.diagnosis.recorded.post_mortem import post_mortem
 from harness.recording import Recording
 from harness.reports.figures import overview
 
@@ -65,7 +65,7 @@ def test_elsewhere_there_are_plain_lines_and_the_result_on_stdout(small: Path) -
 def test_the_overview_draws_every_head_and_layer(small: Path) -> None:
     run_harness("--solver", small / "solver.prototxt", "--out", small / "run")
     with Recording(small / "run") as recording:
-        figure = overview(recording, examine(recording, 7, [], read_limits()))
+        figure = overview(recording, post_mortem(recording, 7, [], read_limits()))
         figure.savefig(small / "overview.png")
         labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
         assert labels == ["total, smoothed", "loss1/loss1, weight 0.3", "loss3/loss3, weight 1"]

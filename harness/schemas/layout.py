@@ -226,7 +226,7 @@ def frames_of(payloads: Sequence[memoryview], layout: Layout) -> npt.NDArray[np.
     return np.frombuffer(b"".join(payloads), layout.frame_dtype)
 
 
-def sound(frame: npt.NDArray[np.void] | np.void) -> bool:
+def all_finite(frame: npt.NDArray[np.void] | np.void) -> bool:
     """Is everything in this frame finite: the loss, the weights, the gradients, the updates?"""
     # at every iteration: one sum is quicker than looking at each, and the norms of a blob with a NaN are none
     return math.isfinite(float(frame["loss"]) + float(frame["stat"].sum()))

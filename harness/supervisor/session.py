@@ -164,16 +164,16 @@ class Session:
 
     def _judge(self) -> None:
         """What do the rules say of the iterations that have come?"""
-        alarms, grave = self.judging.alarms()
+        alarms, divergences = self.judging.alarms()
         if alarms and self.consumer.writer is not None and self.failure is None:
             try:
                 self.consumer.writer.alarms(alarms)
             except RecordingFailed as failure:
                 self._fail(failure)
         if alarms:
-            self.listener.alarms(alarms, grave, self.judging.divergence(grave[0]) if grave else None)
-        if grave and self.plan.on_alarm == "stop" and self.ring.request is Request.GO:
-            self.diverged = grave[0]
+            self.listener.alarms(alarms, divergences, self.judging.divergence(divergences[0]) if divergences else None)
+        if divergences and self.plan.on_alarm == "stop" and self.ring.request is Request.GO:
+            self.diverged = divergences[0]
             self.ring.request = Request.STOP
             self.listener.message("Diverged: finishing the iteration, and stopping with a snapshot (--on-alarm stop).")
         if self.consumer.writer is not None:

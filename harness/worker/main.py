@@ -29,7 +29,7 @@ from harness.recording.ring import Kind, Payload, Request, Ring
 from harness.recording.writer import Writer
 from harness.schemas.data_position import MainGenerator, Point
 from harness.schemas.events import End
-from harness.schemas.layout import Layout, sound
+from harness.schemas.layout import Layout, all_finite
 from harness.worker import blas
 from harness.worker import rng as generator
 from harness.worker.build import build, nets_of
@@ -159,7 +159,7 @@ class Host:
             frame = observer.after(iteration)
             frame["smoothed_loss"] = smoothed.update(iteration, np.float32(frame["loss"]))
             self.put(Kind.FRAME, frame.reshape(1), iteration=iteration)
-            if not broken and not sound(frame):
+            if not broken and not all_finite(frame):
                 broken = True
                 self._await_judgement(iteration)
             if self.ring.snapshots_asked > asked:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from harness.caffe_files.lr_policy import learning_rate, next_step
 from harness.caffe_files.net import relus
 from harness.recording.ring import Kind, Part, Payload, Ring
-from harness.schemas.layout import CAPTURES, SLAB, Array, Layout, runs, sound
+from harness.schemas.layout import CAPTURES, SLAB, Array, Layout, all_finite, runs
 from harness.schemas.window import clip
 from harness.worker.payload import Job
 from harness.worker.probes.blobs import ActivationProbe, LossProbe, OutputProbe, ParamProbe
@@ -128,7 +128,7 @@ class Observer:
         frame["loss"] = self.loss(outputs) if self._pass_losses is None else self._pass_losses.mean(self._iter_size)
         frame["stat"][2:5] = self.params.diff_stats()
         displayed = self._display > 0 and iteration % self._display == 0
-        broke = not self._broken and not sound(frame)
+        broke = not self._broken and not all_finite(frame)
         self._broken = self._broken or broke
         frame["lapse"] = now - self._displayed if displayed else 0
         if displayed:

@@ -10,7 +10,7 @@ from harness.schemas.layout import Alarm
 _JITTER = 0.02  # of a head at ln(classes)
 
 
-def stands(alarm: Alarm, last: Rows, names: Names) -> bool:
+def is_active(alarm: Alarm, last: Rows, names: Names) -> bool:
     """Is the loss behind `alarm` as bad in the `last` iterations still? (False for rules that are not about a loss.)"""
     if alarm.rule == "non_finite":
         return len(last) > 0 and not np.isfinite(last.loss[-1] + last.gradient_l2[-1].sum())

@@ -19,7 +19,7 @@ _STILL = 0.9  # a level that has fallen to less, from one half of a window to th
 
 
 @dataclass(frozen=True)
-class Usual:
+class Baseline:
     """What was usual in the last window of iterations."""
 
     count: int  # losses in it
@@ -32,7 +32,7 @@ class Usual:
 
 
 @dataclass(frozen=True)
-class Past:
+class History:
     """What a rule must remember of a run for longer than a window; NaN (or infinite) while it is not known."""
 
     first: int = 0  # the run's first iteration
@@ -45,19 +45,19 @@ class Past:
 
 
 @dataclass(frozen=True)
-class Block:
+class Segment:
     """Iterations `rows`, with at most a window of those `before`; `usual` is None while there are too few of those."""
 
     rows: Rows
     before: Rows
-    usual: Usual | None
-    past: Past
+    baseline: Baseline | None
+    past: History
     names: Names
 
     @property
     def scale(self) -> float:
         """What there is to lose: the loss of knowing nothing, or without classes that of the start."""
-        known = self.names.know_nothing
+        known = self.names.chance_loss
         return known if known is not None else abs(self.past.start)
 
     @staticmethod
@@ -83,7 +83,7 @@ class Hits:
     in_a_row: int = 1
 
 
-def usual_of(before: Rows, limits: Limits) -> Usual | None:
+def baseline_of(before: Rows, limits: Limits) -> Baseline | None:
     """What is usual, or None where next to nothing has passed."""
     window, level = limits.loss_jump.window, limits.loss_jump.level
     loss = before.loss[np.isfinite(before.loss)][-window:]
@@ -98,7 +98,7 @@ def usual_of(before: Rows, limits: Limits) -> Usual | None:
     high = high[-limits.gradient_explosion.window :]
     low = before.gradient_l2[-limits.vanishing_gradient.window :]
     unknown = np.full(high.shape[1], np.nan)
-    return Usual(
+    return Baseline(
         count=len(loss),
         level=float(np.median(loss[-level:])),
         noise=noise,
@@ -109,15 +109,15 @@ def usual_of(before: Rows, limits: Limits) -> Usual | None:
     )
 
 
-def remembered(past: Past, usual: Usual, heads: Floats, limit: LossJump) -> Past:
-    """`past` with what is `usual` now; `heads` (H,) are the levels of the heads."""
+def remembered(past: History, baseline: Baseline, heads: Floats, limit: LossJump) -> History:
+    """`past` with the present `baseline`; `heads` (H,) are the levels of the heads."""
     # a median of n normal values has 1.25 / sqrt(n) of their standard deviation
-    error = 1.25 * usual.noise / np.sqrt(limit.level)
+    error = 1.25 * baseline.noise / np.sqrt(limit.level)
     return replace(
         past,
-        lowest=float(np.fmin(past.lowest, usual.level)),
-        best=float(np.fmin(past.best, usual.level)),
-        far=float(np.fmin(past.far, usual.level + limit.sigmas * usual.noise)),
-        level_far=float(np.fmin(past.level_far, usual.level + limit.sigmas * error)),
+        lowest=float(np.fmin(past.lowest, baseline.level)),
+        best=float(np.fmin(past.best, baseline.level)),
+        far=float(np.fmin(past.far, baseline.level + limit.sigmas * baseline.noise)),
+        level_far=float(np.fmin(past.level_far, baseline.level + limit.sigmas * error)),
         best_heads=np.fmin(past.best_heads, heads),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.live.baseline import Block, Hits
+from harness.diagnosis.live.baseline import Hits, Segment
 from harness.diagnosis.live.limits import SaturatedSoftmax, UniformCollapse
 from harness.diagnosis.live.rows import Floats
 
@@ -16,34 +16,34 @@ _START = 100  # iterations
 SATURATED = -float(np.log(np.finfo(np.float32).tiny))
 
 
-def uniform_collapse(block: Block, limit: UniformCollapse) -> Hits:
+def uniform_collapse(segment: Segment, limit: UniformCollapse) -> Hits:
     """A head's loss is ln(classes), as if all classes were equally probable, after it had been well below."""
-    uniform = np.log(_classes(block))
-    losses = block.last(block.rows.heads, block.before.heads, limit.iterations)
+    uniform = np.log(_classes(segment))
+    losses = segment.last(segment.rows.heads, segment.before.heads, limit.iterations)
     median = np.median(losses, axis=-1)
     near = np.abs(losses / uniform[:, None] - 1) <= limit.within
     hit = (near.mean(axis=-1) >= _MOSTLY) & (np.abs(median / uniform - 1) <= limit.within)
-    hit &= block.past.best_heads < limit.learned * uniform
-    return _hits("uniform_collapse", block, hit, median, (1 - limit.within) * uniform)
+    hit &= segment.past.best_heads < limit.learned * uniform
+    return _hits("uniform_collapse", segment, hit, median, (1 - limit.within) * uniform)
 
 
-def saturated_softmax(block: Block, limit: SaturatedSoftmax) -> Hits:
+def saturated_softmax(segment: Segment, limit: SaturatedSoftmax) -> Hits:
     """A head's loss is that of a net that is certain of one class for every image, and finds the others impossible.
 
     (After it had been well below, or for longer than a bad start lasts.)
     """
-    bound = limit.share * (1 - 1 / _classes(block)) * SATURATED
-    median = np.median(block.last(block.rows.heads, block.before.heads, limit.iterations), axis=-1)
+    bound = limit.share * (1 - 1 / _classes(segment)) * SATURATED
+    median = np.median(segment.last(segment.rows.heads, segment.before.heads, limit.iterations), axis=-1)
     hit = (median >= bound) & (median <= SATURATED * (1 + 1e-3))
-    late = block.rows.iteration - block.past.first >= _START
-    hit &= late[:, None] | (block.past.best_heads < bound / 2)
-    return _hits("saturated_softmax", block, hit, median, bound)
+    late = segment.rows.iteration - segment.past.first >= _START
+    hit &= late[:, None] | (segment.past.best_heads < bound / 2)
+    return _hits("saturated_softmax", segment, hit, median, bound)
 
 
-def _classes(block: Block) -> Floats:
+def _classes(segment: Segment) -> Floats:
     """(H,) NaN for a loss without classes, which is near nothing."""
-    return np.array([head.classes or np.nan for head in block.names.heads], np.float64)
+    return np.array([head.classes or np.nan for head in segment.names.heads], np.float64)
 
 
-def _hits(rule: str, block: Block, hit: npt.NDArray[np.bool_], value: Floats, limit: Floats) -> Hits:
-    return Hits(rule, tuple(head.name for head in block.names.heads), hit, value, np.broadcast_to(limit, hit.shape))
+def _hits(rule: str, segment: Segment, hit: npt.NDArray[np.bool_], value: Floats, limit: Floats) -> Hits:
+    return Hits(rule, tuple(head.name for head in segment.names.heads), hit, value, np.broadcast_to(limit, hit.shape))

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.diagnosis.last_good import last_good
-from harness.diagnosis.live.active_alarms import stands
+from harness.diagnosis.live.active_alarms import is_active
 from harness.diagnosis.live.limits import Limits
 from harness.diagnosis.live.messages import sentence
-from harness.diagnosis.live.monitor import Watch
+from harness.diagnosis.live.monitor import Monitor
 from harness.diagnosis.live.rows import Rows, names_of, no_rows, rows_of
 from harness.diagnosis.recorded.evidence_text import norm
-from harness.diagnosis.recorded.localize import placed
+from harness.diagnosis.recorded.localize import localize
 from harness.diagnosis.recorded.onset import Onset, find_onset, span_of
 from harness.schemas.layout import ACTIVATION_STATS, Alarm, Layout
 from harness.schemas.outcome import Divergence
@@ -39,16 +39,16 @@ class Health:
         self._span, self._first, self._limits = span_of(display), first, limits
         self._earlier = earlier
         self._divergences: list[Alarm] = []
-        self._placed: Onset | None = None
+        self._localized: Onset | None = None
 
     def begin(self, layout: Layout) -> None:
         """The nets are built."""
         self._layout, self._names = layout, names_of(layout)
-        self._watch = Watch(self._names, self._limits)
+        self._monitor = Monitor(self._names, self._limits)
         known, self._earlier = self._earlier, None
         if known is None or not known.fits(self._names):
             known = no_rows(self._names)
-        self._watch.remember(known)
+        self._monitor.remember(known)
         self._loss, self._gradient = known.loss.tolist(), norm(known.gradient_l2).tolist()
         self._nonfinite = known.gradient_nonfinite.sum(axis=1).tolist()
         self._iterations = known.iteration.tolist()
@@ -68,10 +68,10 @@ class Health:
         # an iteration's activations come before its frame
         known = int(np.searchsorted(self._taken, self.last, side="right"))
         new = slice(self._looked, known)
-        alarms = self._watch.take(rows, self._taken[new], self._values[new])
+        alarms = self._monitor.take(rows, self._taken[new], self._values[new])
         diverged = [alarm for alarm in alarms if self.stops(alarm)]
         self._divergences += diverged
-        if diverged or (self._placed is not None and self.last - self._placed.iteration < _PLACING):
+        if diverged or (self._localized is not None and self.last - self._localized.iteration < _PLACING):
             self.onset()  # while the iterations around it are still remembered
         drop = max(0, known - _LOOKS)
         self._taken, self._values, self._looked = self._taken[drop:], self._values[drop:], known - drop
@@ -89,16 +89,18 @@ class Health:
     def onset(self) -> Onset | None:
         """Where it began to diverge, as far as that can be seen now."""
         gradient, nonfinite = np.array(self._gradient)[:, None], np.array(self._nonfinite)[:, None]
-        last = self._watch.recent[-self._span :]
-        standing = [alarm for alarm in self._divergences if stands(alarm, last, self._names)]
+        last = self._monitor.recent[-self._span :]
+        active = [alarm for alarm in self._divergences if is_active(alarm, last, self._names)]
         iterations, loss = np.array(self._iterations, np.int64), np.array(self._loss)
-        onset = find_onset(iterations, loss, gradient, nonfinite, self._span, standing=standing)
+        onset = find_onset(iterations, loss, gradient, nonfinite, self._span, active=active)
         if onset is None:
             return None
-        recent = self._watch.recent
-        if self._placed is None or self._placed.iteration != onset.iteration or not self._placed.is_placed:
-            self._placed = placed(onset, recent.iteration, recent.gradient_l2, self._taken, self._values, self._names)
-        return replace(onset, blob=self._placed.blob, param=self._placed.param)
+        recent = self._monitor.recent
+        if self._localized is None or self._localized.iteration != onset.iteration or not self._localized.is_localized:
+            self._localized = localize(
+                onset, recent.iteration, recent.gradient_l2, self._taken, self._values, self._names
+            )
+        return replace(onset, blob=self._localized.blob, param=self._localized.param)
 
     def verdict(self) -> dict[str, Any]:
         """What is known so far, for the JSON beside a snapshot and for run.json."""
@@ -106,7 +108,7 @@ class Health:
         return {"through": self.last, "onset": asdict(onset) if onset else None}
 
     def divergence(self, snapshots: Sequence[int], alarm: Alarm | None) -> Divergence | None:
-        """The divergence that stands now, or that `alarm` stopped the run for; `snapshots` are iterations."""
+        """The divergence that is active now, or that `alarm` stopped the run for; `snapshots` are iterations."""
         onset = self.onset()
         if onset is None and alarm is not None:
             onset = Onset(alarm.iteration, f"{alarm.rule}: {sentence(alarm, self._names)}")

@@ -5,43 +5,43 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.live.baseline import NEW, Block, Hits
+from harness.diagnosis.live.baseline import NEW, Hits, Segment
 from harness.diagnosis.live.limits import LossJump, LossNotDecreasing, LrJump
 from harness.diagnosis.live.rows import Floats
 
 _LEARNED = 0.75  # share of the know-nothing loss below which a run begins that goes on from learned weights
 
 
-def loss_jump(block: Block, limit: LossJump) -> Hits:
+def loss_jump(segment: Segment, limit: LossJump) -> Hits:
     """Worse than knowing nothing and far above the best level so far: several times in a row, or at the median. Or, at
     any height, far above that level for a whole window, and no longer on the way back."""
-    past, loss = block.past, block.rows.loss
-    single, level = _bounds(block, limit)
-    losses = block.last(loss, block.before.loss, max(limit.iterations, limit.level))
+    past, loss = segment.past, segment.rows.loss
+    single, level = _bounds(segment, limit)
+    losses = segment.last(loss, segment.before.loss, max(limit.iterations, limit.level))
     row, median = losses[:, -limit.iterations :].min(axis=1), np.median(losses[:, -limit.level :], axis=1)
     in_a_row, high = row > single, median > level
-    settled, least = block.usual.settled if block.usual else np.nan, np.nan
+    settled, least = segment.baseline.settled if segment.baseline else np.nan, np.nan
     if np.isfinite(settled):
-        least = max(2 * abs(past.best), past.best + limit.rise * block.scale, past.level_far)
+        least = max(2 * abs(past.best), past.best + limit.rise * segment.scale, past.level_far)
     damaged = np.full(len(loss), bool(settled > least))
     value = np.where(in_a_row, row, np.where(high, median, settled))
     bound = np.where(in_a_row, single, np.where(high, level, least))
     return _one("loss_jump", "loss", np.isfinite(loss) & (in_a_row | high | damaged), value, bound)
 
 
-def loss_spike(block: Block, limit: LossJump) -> Hits:
+def loss_spike(segment: Segment, limit: LossJump) -> Hits:
     """The losses that `loss_jump` looks for; fewer in a row than it wants are a spike."""
-    loss, (bound, _) = block.rows.loss, _bounds(block, limit)
+    loss, (bound, _) = segment.rows.loss, _bounds(segment, limit)
     return _one("loss_spike", "loss", np.isfinite(loss) & (loss > bound), loss, bound, limit.iterations)
 
 
-def _bounds(block: Block, limit: LossJump) -> tuple[float, float]:
+def _bounds(segment: Segment, limit: LossJump) -> tuple[float, float]:
     """Above which nothing is left of what was learned: for single losses, and for a level."""
-    past, known = block.past, block.names.know_nothing
-    if block.usual is None or not np.isfinite(past.far):
+    past, known = segment.past, segment.names.chance_loss
+    if segment.baseline is None or not np.isfinite(past.far):
         return np.inf, np.inf
     # at first a new net may do anything; one that goes on from what it has learned may not
-    if block.usual.count < NEW and (known is None or past.start > _LEARNED * known):
+    if segment.baseline.count < NEW and (known is None or past.start > _LEARNED * known):
         return np.inf, np.inf
     if known is None:
         poor = max(past.start, 2 * abs(past.best))
@@ -49,14 +49,14 @@ def _bounds(block: Block, limit: LossJump) -> tuple[float, float]:
         poor = known * (limit.ignorance if past.best < limit.ignorance * known else 2)
     single, level = max(poor, past.far), max(poor, past.level_far)
     # in small batches single losses are as high by chance, and then so are several in a row
-    by_chance = np.count_nonzero(block.usual.losses > single) > 1
+    by_chance = np.count_nonzero(segment.baseline.losses > single) > 1
     return np.inf if by_chance else single, level
 
 
-def loss_not_decreasing(block: Block, limit: LossNotDecreasing) -> Hits:
+def loss_not_decreasing(segment: Segment, limit: LossNotDecreasing) -> Hits:
     """No better after `limit.iterations` than at the start, or than a net that knows nothing."""
-    known, past = block.names.know_nothing, block.past
-    age = block.rows.iteration - past.first
+    known, past = segment.names.chance_loss, segment.past
+    age = segment.rows.iteration - past.first
     if known is not None:
         bound = (1 - limit.fall) * known
     else:  # a run that goes on from learned weights may begin on its plateau
@@ -65,10 +65,10 @@ def loss_not_decreasing(block: Block, limit: LossNotDecreasing) -> Hits:
     return _one("loss_not_decreasing", "loss", hit, np.full(len(hit), past.lowest), bound)
 
 
-def lr_jump(block: Block, limit: LrJump) -> Hits:
+def lr_jump(segment: Segment, limit: LrJump) -> Hits:
     """The learning rate rose from one iteration to the next."""
-    rate = block.rows.lr
-    before = np.append(block.before.lr[-1:] if len(block.before) else rate[:1], rate[:-1])
+    rate = segment.rows.lr
+    before = np.append(segment.before.lr[-1:] if len(segment.before) else rate[:1], rate[:-1])
     return _one("lr_jump", "lr", (before > 0) & (rate > limit.factor * before), rate, limit.factor * before)
 
 

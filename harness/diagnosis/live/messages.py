@@ -24,7 +24,7 @@ MEANING = {
 def sentence(alarm: Alarm, names: Names) -> str:
     """What the rule saw, with its numbers."""
     value, limit, subject = f"{alarm.value:.4g}", f"{alarm.limit:.4g}", alarm.subject
-    known = names.know_nothing
+    known = names.chance_loss
     worth = f" (a net that knows nothing has {known:.4g})" if known is not None else ""
     match alarm.rule:
         case "loss_jump":
@@ -57,7 +57,7 @@ def _uniform(subject: str, names: Names) -> str:
     heads = [head for head in names.heads if head.classes]
     classes = next((head.classes for head in heads if head.name == subject), None)
     text = f"ln {classes}, as if all {classes} classes were equally probable"
-    if names.know_nothing is None or len(heads) < 2:
+    if names.chance_loss is None or len(heads) < 2:
         return text
     parts = " + ".join(f"{head.weight:g} · ln {head.classes}" for head in heads)
-    return f"{text}; when all heads do, the total is {parts} = {names.know_nothing:.4g}"
+    return f"{text}; when all heads do, the total is {parts} = {names.chance_loss:.4g}"

@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.diagnosis.live import activations, blobs, heads, losses
-from harness.diagnosis.live.baseline import LEAST, Block, Hits, Past, Usual, remembered, usual_of
-from harness.diagnosis.live.debounce import Streak
+from harness.diagnosis.live.baseline import LEAST, Baseline, History, Hits, Segment, baseline_of, remembered
+from harness.diagnosis.live.debounce import Debounce
 from harness.diagnosis.live.limits import Limits
 from harness.diagnosis.live.rows import Names, Rows, no_rows
 from harness.schemas.layout import ACTIVATION_STATS, Alarm
 
-_RULES: tuple[Callable[[Block, Any], Hits], ...] = (
+_RULES: tuple[Callable[[Segment, Any], Hits], ...] = (
     blobs.non_finite,
     losses.lr_jump,
     losses.loss_jump,
@@ -36,7 +36,7 @@ _START = 10  # losses that say where a run began
 _EARLY = (LEAST, 2 * LEAST)  # rows after which it is looked for the first times at what is usual
 
 
-class Watch:
+class Monitor:
     """Looks at one run, from its first iteration on."""
 
     def __init__(self, names: Names, limits: Limits) -> None:
@@ -48,17 +48,17 @@ class Watch:
         self._every = max(1, min(windows) // 10)
         self._seen = 0
         self._before = no_rows(names)
-        self._usual: Usual | None = None
-        self._past = Past(best_heads=np.full(len(names.heads), np.inf))
-        self._told: list[Alarm] = []  # since what is usual was looked at
-        self._streaks = {rule.__name__: Streak(self._window) for rule in _RULES}
-        self._spikes, self._dead = Streak(self._window), Streak(self._window)
+        self._baseline: Baseline | None = None
+        self._history = History(best_heads=np.full(len(names.heads), np.inf))
+        self._raised: list[Alarm] = []  # since what is usual was looked at
+        self._debounces = {rule.__name__: Debounce(self._window) for rule in _RULES}
+        self._spikes, self._dead = Debounce(self._window), Debounce(self._window)
         self._looked = False  # at activations
         self._unsound = -self._window - 1  # the last iteration with something that is not finite
 
     def remember(self, earlier: Rows) -> None:
         """Iterations before the first one, of the run that this one goes on from: they say what is usual."""
-        for _ in self._blocks(earlier):
+        for _ in self._segments(earlier):
             pass
 
     def take(
@@ -66,7 +66,7 @@ class Watch:
     ) -> list[Alarm]:
         """The iterations that come next, and (S, A, 4) statistics of the net's blobs at the iterations `taken`."""
         before = self._unsound
-        alarms = [alarm for block in self._blocks(rows) for alarm in self._judge(block)]
+        alarms = [alarm for segment in self._segments(rows) for alarm in self._judge(segment)]
         if len(taken):
             alarms += self._look(taken, values)
             alarms = self._with_unsound(alarms, before, taken, values)
@@ -77,21 +77,21 @@ class Watch:
         """The last iterations, as many as a window has."""
         return self._before
 
-    def _judge(self, block: Block) -> Iterator[Alarm]:
+    def _judge(self, segment: Segment) -> Iterator[Alarm]:
         for rule in _RULES:
             name = rule.__name__
             limit = getattr(self._limits, name)
             if not limit.enabled:
                 continue
-            streak, hits = self._streaks[name], rule(block, limit)
-            found = streak.take(block.rows.iteration, hits)
+            debounce, hits = self._debounces[name], rule(segment, limit)
+            found = debounce.take(segment.rows.iteration, hits)
             if rule is blobs.non_finite:  # the first thing that is not finite explains all others
                 found = [alarm for alarm in found[:1] if alarm.iteration - self._unsound > self._window]
-                self._unsound = int(np.max(block.rows.iteration[hits.hit.any(axis=1)], initial=self._unsound))
-            self._told += found
+                self._unsound = int(np.max(segment.rows.iteration[hits.hit.any(axis=1)], initial=self._unsound))
+            self._raised += found
             yield from found
         if self._limits.loss_spike.enabled:
-            yield from self._spikes.short(block.rows.iteration, losses.loss_spike(block, self._limits.loss_jump))
+            yield from self._spikes.short(segment.rows.iteration, losses.loss_spike(segment, self._limits.loss_jump))
 
     def _look(self, taken: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> list[Alarm]:
         """Dead ReLUs: in two looks one after the other, as one batch of a few images may leave one silent."""
@@ -122,32 +122,32 @@ class Watch:
         alarm = Alarm(iteration, "non_finite", hits.subjects[blob], value, limit)
         return [*(other for other in alarms if other.rule != "non_finite"), alarm]
 
-    def _blocks(self, rows: Rows) -> Iterator[Block]:
+    def _segments(self, rows: Rows) -> Iterator[Segment]:
         """`rows` in blocks over which what is usual does not change."""
         while len(rows):
             if not self._seen:
-                self._past = replace(self._past, first=int(rows.iteration[0]))
+                self._history = replace(self._history, first=int(rows.iteration[0]))
             if self._seen in _EARLY or self._seen % self._every == 0:
                 self._remember()
             looks = [*_EARLY, (self._seen // self._every + 1) * self._every]
             size = min(len(rows), min(at for at in looks if at > self._seen) - self._seen)
-            block, rows = rows[:size], rows[size:]
-            yield Block(block, self._before, self._usual, self._past, self._names)
-            self._before = (self._before + block)[-self._window :]
+            segment, rows = rows[:size], rows[size:]
+            yield Segment(segment, self._before, self._baseline, self._history, self._names)
+            self._before = (self._before + segment)[-self._window :]
             self._seen += size
 
     def _remember(self) -> None:
         """Look at what is usual now. After an alarm only that counts: it may come again once things were well."""
-        self._usual = usual_of(self._before, self._limits)
-        past, told = self._past, {(alarm.rule, alarm.subject) for alarm in self._told}
-        self._told = []
+        self._baseline = baseline_of(self._before, self._limits)
+        past, told = self._history, {(alarm.rule, alarm.subject) for alarm in self._raised}
+        self._raised = []
         if ("loss_jump", "loss") in told:
             past = replace(past, best=np.nan, far=np.nan, level_far=np.nan)
         fell = np.array([("uniform_collapse", head.name) in told for head in self._names.heads], bool)
         past = replace(past, best_heads=np.where(fell, np.inf, past.best_heads))
         if np.isnan(past.start) and len(self._before):
             past = replace(past, start=float(np.median(self._before.loss[:_START])))
-        if self._usual is not None:
+        if self._baseline is not None:
             level = np.median(self._before.heads[-self._limits.loss_jump.level :], axis=0)
-            past = remembered(past, self._usual, level, self._limits.loss_jump)
-        self._past = past
+            past = remembered(past, self._baseline, level, self._limits.loss_jump)
+        self._history = past

@@ -55,7 +55,7 @@ class Names:
     relus: tuple[str, ...]  # those of the blobs that a ReLU wrote
 
     @property
-    def know_nothing(self) -> float | None:
+    def chance_loss(self) -> float | None:
         """The loss of a net to which all classes are the same: Σ weight · ln(classes); None without classes."""
         parts = [head.weight * math.log(head.classes) for head in self.heads if head.classes]
         return sum(parts) if parts and len(parts) == len(self.heads) else None

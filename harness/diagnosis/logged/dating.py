@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.diagnosis.log_facts import Facts
-from harness.diagnosis.logged.findings import Onset, Position
+from harness.diagnosis.logged.findings import OnsetEstimate, Position
 from harness.diagnosis.logged.levels import Floats, Ints, lag_of, noise_of
 from harness.diagnosis.logged.rises import Rise, before, foot
 
@@ -40,7 +40,7 @@ class Displays:
 
 
 @dataclass(frozen=True)
-class Window:
+class AverageSpan:
     """How many losses a displayed one is the mean of. `assumed`: the log does not say; it is the display interval then,
     or was `estimated` from the noise."""
 
@@ -58,23 +58,23 @@ def display_interval(iterations: Ints, facts: Facts) -> int:
     return max(common or int(gaps.min(initial=1)), 1)
 
 
-def window_of(displays: Displays, facts: Facts) -> Window:
+def average_span(displays: Displays, facts: Facts) -> AverageSpan:
     """The solver's average_loss, else what the log gives away of it.
 
     With the total equal to the weighted sum of the outputs at every display, it is 1. Otherwise it is taken to be the
     display interval, as most solvers have it, unless the noise of the means says that it is something else altogether.
     """
     if facts.average_loss is not None:
-        return Window(facts.average_loss, False)
+        return AverageSpan(facts.average_loss, False)
     both = np.isfinite(displays.values) & np.isfinite(displays.single) & (displays.iterations > displays.start)
     means, singles = displays.values[both], displays.single[both]
     if len(means) >= 2 and np.allclose(means, singles, rtol=1e-4, atol=1e-6):
-        return Window(1, False)
+        return AverageSpan(1, False)
     if len(means) >= _TWO_NOISES:
         size = _size_by_noise(displays.iterations[both], means, singles)
         if size < displays.interval / 4 or size > displays.interval * 4:
-            return Window(max(round(size), 2), True, True)
-    return Window(max(displays.interval, 2 if len(means) else 1), True)
+            return AverageSpan(max(round(size), 2), True, True)
+    return AverageSpan(max(displays.interval, 2 if len(means) else 1), True)
 
 
 def _size_by_noise(iterations: Ints, means: Floats, singles: Floats) -> float:
@@ -92,7 +92,7 @@ def _size_by_noise(iterations: Ints, means: Floats, singles: Floats) -> float:
     return size
 
 
-def date_rise(displays: Displays, rise: Rise, window: Window) -> tuple[int, Onset]:
+def date_rise(displays: Displays, rise: Rise, window: AverageSpan) -> tuple[int, OnsetEstimate]:
     """The first displayed iteration with a bad loss in it, and the first bad iteration."""
     blind = window.assumed and not np.any(np.isfinite(displays.single))
     if rise.grows:
@@ -138,14 +138,14 @@ def _onset(
     high: int,
     jump: int,
     estimate: int | None,
-    window: Window | None,
+    window: AverageSpan | None,
     tells: tuple[int, float] | None = None,
-) -> Onset:
+) -> OnsetEstimate:
     """The interval low … high cut to what can be, no later than the display `jump`, and the estimate in it, its middle
     where there is none. `tells`: a display, and how many of its losses are bad."""
     high = min(high, jump)
     low = min(max(low, displays.start), high)
-    return Onset(
+    return OnsetEstimate(
         estimate=min(max((low + high) // 2 if estimate is None else estimate, low), high),
         low=low,
         high=high,
@@ -158,7 +158,7 @@ def _onset(
     )
 
 
-def _date_growth(displays: Displays, rise: Rise, window: Window) -> tuple[int, Onset]:
+def _date_growth(displays: Displays, rise: Rise, window: AverageSpan) -> tuple[int, OnsetEstimate]:
     """A loss that grows by the same factor again and again began to when it was at its usual level."""
     row, jump = rise.row, int(displays.iterations[rise.row])
     previous = int(displays.iterations[row - 1])
@@ -212,7 +212,7 @@ def _first_bad_display(displays: Displays, rise: Rise) -> int:
     return row
 
 
-def _last_possible(displays: Displays, rise: Rise, row: int, window: Window) -> int:
+def _last_possible(displays: Displays, rise: Rise, row: int, window: AverageSpan) -> int:
     """The first iteration known to be bad by itself; where outputs are not shown, the display that is lifted."""
     alone = displays.values if window.size == 1 else displays.single
     half = rise.good + (rise.bad - rise.good) / 2
@@ -222,7 +222,7 @@ def _last_possible(displays: Displays, rise: Rise, row: int, window: Window) -> 
     return int(displays.iterations[row])
 
 
-def _counts(displays: Displays, rise: Rise, row: int, window: Window) -> list[tuple[int, float]]:
+def _counts(displays: Displays, rise: Rise, row: int, window: AverageSpan) -> list[tuple[int, float]]:
     """Displays whose mean is partly bad, and how many of its losses are."""
     if window.size == 1:
         return []
@@ -241,7 +241,7 @@ def _counts(displays: Displays, rise: Rise, row: int, window: Window) -> list[tu
     return found
 
 
-def date_nans(displays: Displays, first: int) -> tuple[int | None, Onset | None]:
+def date_nans(displays: Displays, first: int) -> tuple[int | None, OnsetEstimate | None]:
     """The same for a run that ends in NaN from display `first` on: with what it rose to just before."""
     if first == 0:
         return None, None
@@ -257,20 +257,20 @@ def date_nans(displays: Displays, first: int) -> tuple[int | None, Onset | None]
     return jump, between(displays, row)
 
 
-def between(displays: Displays, row: int) -> Onset:
+def between(displays: Displays, row: int) -> OnsetEstimate:
     """Somewhere after the display before `row`: a single loss dates itself."""
     jump = int(displays.iterations[row])
     return _onset(displays, int(displays.iterations[row - 1]) + 1, jump, jump, None, None)
 
 
-def watch_window(onset: Onset, interval: int) -> tuple[int, int]:
+def watch_window(onset: OnsetEstimate, interval: int) -> tuple[int, int]:
     """A round window A:B for `--watch` around the onset, at least a display interval on either side."""
     unit = 10 ** math.ceil(math.log10(interval)) if interval > 1 else 1
     start = (onset.low - interval) // unit * unit
     return max(start, 0), -(-(onset.high + interval) // unit) * unit
 
 
-def position_of(onset: Onset, facts: Facts, resumed: int) -> Position | None:
+def position_of(onset: OnsetEstimate, facts: Facts, resumed: int) -> Position | None:
     """Where the iterations low … high of the onset lie in data that is read in order, from record 0 at `resumed` on."""
     if not facts.images or not facts.batch:
         return None

@@ -13,18 +13,18 @@ from harness.diagnosis.live.limits import Limits
 from harness.diagnosis.log_facts import Facts
 from harness.diagnosis.logged.dating import (
     Displays,
+    average_span,
     between,
     date_nans,
     date_rise,
     position_of,
     watch_window,
-    window_of,
 )
 from harness.diagnosis.logged.excursions import far_at_the_end, find_excursions, find_spikes, swings
 from harness.diagnosis.logged.findings import (
     HeadFinding,
     Nans,
-    Onset,
+    OnsetEstimate,
     RunFindings,
     TestChange,
     Verdict,
@@ -55,7 +55,7 @@ _SHARE_TO_LEARN = 0.01  # of max_iter
 def examine(run: LogRun, facts: Facts, limits: Limits) -> RunFindings:
     """All that a log says of a run. `facts` may be empty: what they leave open is inferred where that is safe."""
     displays = displays_of(run, facts)
-    window = window_of(displays, facts)
+    window = average_span(displays, facts)
     total, poisoned = usable_total(displays)
     tracks = tracks_of(run, displays, window, facts)
     schedule = read_schedule(run.lr, facts)
@@ -132,7 +132,9 @@ def examine(run: LogRun, facts: Facts, limits: Limits) -> RunFindings:
     )
 
 
-def _when(evidence: Evidence, displays: Displays, verdict: Verdict, why: Why) -> tuple[int | None, Onset | None]:
+def _when(
+    evidence: Evidence, displays: Displays, verdict: Verdict, why: Why
+) -> tuple[int | None, OnsetEstimate | None]:
     """The display of the jump, and the onset, of a run that broke at some time."""
     if why in ("collapsed", "rise"):
         return _date(evidence)
@@ -166,7 +168,7 @@ def _extent(run: LogRun) -> list[int]:
     return sorted({int(i) for net in run.tests for output in net for i in output.series.iterations})
 
 
-def _date(evidence: Evidence) -> tuple[int | None, Onset | None]:
+def _date(evidence: Evidence) -> tuple[int | None, OnsetEstimate | None]:
     """When the plateau began, by the total; by the head that broke first where the total hardly shows it."""
     total, rise = evidence.total, evidence.rise
     if rise is not None and rise.row == 0:

@@ -43,7 +43,7 @@ class HeadFinding:
 
 
 @dataclass(frozen=True)
-class Onset:
+class OnsetEstimate:
     """The first iteration whose loss is bad: in low … high, as far as noise lets that be told, most likely `estimate`
     where that is `likely`, else the middle.
 
@@ -160,7 +160,7 @@ class RunFindings:
     before: float | None
     loss: float
     jump: int | None
-    onset: Onset | None
+    onset: OnsetEstimate | None
     heads: tuple[HeadFinding, ...]
     explained: float | None  # the weighted sum of what uniform heads cost, where that is the level of the total
     doubted: int | None  # what --classes says, where a plateau says otherwise

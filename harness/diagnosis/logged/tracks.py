@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.caffe_log.model import LoggedOutput, LogRun, Series
 from harness.diagnosis.log_facts import Facts
-from harness.diagnosis.logged.dating import Displays, Window, display_interval
+from harness.diagnosis.logged.dating import AverageSpan, Displays, display_interval
 from harness.diagnosis.logged.findings import Source
 from harness.diagnosis.logged.levels import Floats, Ints
 
@@ -92,7 +92,7 @@ def usable_total(displays: Displays) -> tuple[Displays, bool]:
     return usable, poisoned
 
 
-def tracks_of(run: LogRun, displays: Displays, window: Window, facts: Facts) -> list[Track]:
+def tracks_of(run: LogRun, displays: Displays, window: AverageSpan, facts: Facts) -> list[Track]:
     """A track for each loss that the log shows, or one for the total, where it shows nothing else."""
     fresh = run.resumed_from is None and displays.start == 0
     logged = [_track(output.name, output.weight or 1, output.series, facts) for output in losses_of(run)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.diagnosis.logged.dating import Displays, Window
+from harness.diagnosis.logged.dating import AverageSpan, Displays
 from harness.diagnosis.logged.excursions import swings
 from harness.diagnosis.logged.findings import HeadFinding, Nans, Verdict, Why
 from harness.diagnosis.logged.heads import LOW, Judged
@@ -51,7 +51,7 @@ class Evidence:
     """
 
     total: Displays
-    window: Window
+    window: AverageSpan
     judged: tuple[Judged, ...]
     lag: int
     rise: Rise | None

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.diagnosis.live.active_alarms import stands
+from harness.diagnosis.live.active_alarms import is_active
 from harness.diagnosis.live.limits import Limits
-from harness.diagnosis.live.monitor import Watch
+from harness.diagnosis.live.monitor import Monitor
 from harness.diagnosis.live.rows import Names, Rows, names_in, no_rows, recorded_rows, rows_before
-from harness.diagnosis.recorded.localize import placed
+from harness.diagnosis.recorded.localize import localize
 from harness.diagnosis.recorded.onset import Onset, find_onset, span_of
 from harness.recording import Recording
 from harness.schemas.layout import ACTIVATION_STATS, Alarm
@@ -37,9 +37,9 @@ def diagnose(recording: Recording, span: int, limits: Limits, raised: Sequence[A
     names, iterations = names_in(recording), recording.iterations
     stats = [recording.activation(name) for name in ACTIVATION_STATS]
     taken, values = stats[0].iterations, np.stack([stat.values for stat in stats], axis=-1)
-    watch = Watch(names, limits)
+    monitor = Monitor(names, limits)
     earlier = _earlier(recording, iterations, names)
-    watch.remember(earlier)
+    monitor.remember(earlier)
 
     # of all iterations only what an onset is looked for in
     known, count = len(earlier), len(earlier) + len(iterations)
@@ -51,15 +51,15 @@ def diagnose(recording: Recording, span: int, limits: Limits, raised: Sequence[A
     for start in range(0, len(iterations), _CHUNK):
         rows = recorded_rows(recording, slice(start, min(start + _CHUNK, len(iterations))))
         upto = int(np.searchsorted(taken, rows.iteration[-1], side="right"))
-        alarms += watch.take(rows, taken[looked:upto], values[looked:upto]) if raised is None else ()
+        alarms += monitor.take(rows, taken[looked:upto], values[looked:upto]) if raised is None else ()
         looked = upto
         here = slice(known + start, known + start + len(rows))
         loss[here], gradient[here], nonfinite[here] = rows.loss, rows.gradient_l2, rows.gradient_nonfinite > 0
 
     last = recorded_rows(recording, slice(max(0, len(iterations) - span_of(span)), len(iterations)))
-    standing = [alarm for alarm in alarms if limits.stops(alarm.rule) and stands(alarm, last, names)]
-    onset = find_onset(times, loss, gradient, nonfinite, span, names.params, standing)
-    return Diagnosis(tuple(alarms), placed(onset, times, gradient, taken, values, names) if onset else None)
+    active = [alarm for alarm in alarms if limits.stops(alarm.rule) and is_active(alarm, last, names)]
+    onset = find_onset(times, loss, gradient, nonfinite, span, names.params, active)
+    return Diagnosis(tuple(alarms), localize(onset, times, gradient, taken, values, names) if onset else None)
 
 
 def _earlier(recording: Recording, iterations: np.ndarray, names: Names) -> Rows:

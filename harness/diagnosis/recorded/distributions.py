@@ -36,7 +36,7 @@ class Spectrum:
 
 
 @dataclass(frozen=True)
-class Contents:
+class Distribution:
     """Spectra of a param blob at some iterations, over common `edges` (decimal logarithms)."""
 
     param: str
@@ -68,7 +68,7 @@ def moments_of(recording: Recording, onset: int | None) -> tuple[int, ...]:
     return tuple(dict.fromkeys(wanted))
 
 
-def contents(recording: Recording, param: Param, kind: Kind, moments: Sequence[int]) -> Contents | None:
+def distribution(recording: Recording, param: Param, kind: Kind, moments: Sequence[int]) -> Distribution | None:
     """What the param blob holds at `moments`; None where `kind` was left out of --capture."""
     try:
         arrays = [getattr(recording, kind)(t, param.layer, param.index).ravel() for t in moments]
@@ -77,7 +77,7 @@ def contents(recording: Recording, param: Param, kind: Kind, moments: Sequence[i
     sizes = [_sizes(array) for array in arrays]
     edges = _edges(sizes)
     spectra = (_spectrum(*of, edges) for of in zip(moments, arrays, sizes, strict=True))
-    return Contents(param.label, kind, edges, tuple(spectra))
+    return Distribution(param.label, kind, edges, tuple(spectra))
 
 
 def largest_elements(recording: Recording, param: Param, iteration: int, count: int) -> tuple[Element, ...]:

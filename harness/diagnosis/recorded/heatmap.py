@@ -23,7 +23,7 @@ _CHUNK = 4096  # iterations read at a time
 
 
 @dataclass(frozen=True)
-class Sheet:
+class Heatmap:
     """`values[r, c]` is the largest that `rows[r]` had in the iterations start[c] … stop[c] - 1.
 
     The quantities are the l2 norms of a layer's raw gradient and of its weights (all its param blobs together),
@@ -40,7 +40,7 @@ class Sheet:
     distance: Floats  # (R, C)
 
 
-def sheet(recording: Recording, quantity: Quantity, rows: slice, onset: int | None, columns: int) -> Sheet:
+def heatmap(recording: Recording, quantity: Quantity, rows: slice, onset: int | None, columns: int) -> Heatmap:
     """`quantity` over the recorded `rows`, in at most `columns` columns.
 
     The past is that before the iteration `onset`, or, where there is none, the last of the run.
@@ -61,7 +61,7 @@ def sheet(recording: Recording, quantity: Quantity, rows: slice, onset: int | No
         values = _largest_norms(recording, quantity, starts, stops, layers)
         least = _WEIGHT_LEAST if quantity == "weight" else LEAST
         far = _distance(logarithm(usual), logarithm(values), least)
-    return Sheet(quantity, labels, begin, end_of, values.T, far.T)
+    return Heatmap(quantity, labels, begin, end_of, values.T, far.T)
 
 
 def layers_of(recording: Recording) -> dict[str, tuple[int, ...]]:

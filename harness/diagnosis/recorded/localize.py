@@ -17,7 +17,7 @@ PARAM_ROWS, BLOB_ROWS, LEAST_ROWS = 200, 50, 4  # rows that say what was usual
 _PATIENCE = 4  # iterations in which an update's damage shows
 
 
-def placed(
+def localize(
     onset: Onset,
     iterations: npt.NDArray[np.int64],
     gradient_l2: Floats,

@@ -42,7 +42,7 @@ class Onset:
     param: str | None = None
 
     @property
-    def is_placed(self) -> bool:
+    def is_localized(self) -> bool:
         """Are both known?"""
         return self.blob is not None and self.param is not None
 
@@ -70,7 +70,7 @@ def find_onset(
     nonfinite: npt.NDArray[np.generic] | None,
     span: int,
     labels: Sequence[str] | None = None,
-    standing: Sequence[Alarm] = (),
+    active: Sequence[Alarm] = (),
 ) -> Onset | None:
     """The onset of a divergence, or None for a run that is healthy so far.
 
@@ -90,13 +90,13 @@ def find_onset(
         nonfinite: (T, P) NaN or infinite elements of each param blob's gradient.
         span: iterations over which a level is taken: the solver's display interval (0: 40).
         labels: (P,) names of the param blobs.
-        standing: alarms of divergences whose damage is still there; no onset comes after the first of them.
+        active: alarms of divergences whose damage is still there; no onset comes after the first of them.
     """
     onset = _lasting_damage(iterations, loss, gradient_l2, nonfinite, span, labels)
-    if standing:
-        young = len(loss) and iterations[-1] - standing[0].iteration < SHORTEST
-        if onset is None or onset.iteration > standing[0].iteration or (young and np.isfinite(loss[-1])):
-            return _onset_before(iterations, loss, standing[0], span)
+    if active:
+        young = len(loss) and iterations[-1] - active[0].iteration < SHORTEST
+        if onset is None or onset.iteration > active[0].iteration or (young and np.isfinite(loss[-1])):
+            return _onset_before(iterations, loss, active[0], span)
     return onset
 
 

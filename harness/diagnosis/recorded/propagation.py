@@ -14,7 +14,7 @@ _LOOKED_AT = 40  # iterations from the onset on
 
 
 @dataclass(frozen=True)
-class Arrival:
+class Departure:
     """`param` (layer/index) left its past at `iteration`: its gradient's norm was `usual` (median), and `now` it is."""
 
     param: str
@@ -23,7 +23,7 @@ class Arrival:
     now: float
 
 
-def arrivals(recording: Recording, onset: int) -> tuple[Arrival, ...]:
+def propagation(recording: Recording, onset: int) -> tuple[Departure, ...]:
     """The param blobs whose gradient leaves its past within 40 iterations of the onset, first come first, and in update
     order where they come at once."""
     row = int(np.searchsorted(recording.iterations, onset))
@@ -37,5 +37,5 @@ def arrivals(recording: Recording, onset: int) -> tuple[Arrival, ...]:
     for column in np.flatnonzero(far.any(axis=0)):
         first = int(np.argmax(far[:, column]))
         now = float(after.values[first, column])
-        found.append(Arrival(after.labels[column], int(after.iterations[first]), float(usual[column]), now))
+        found.append(Departure(after.labels[column], int(after.iterations[first]), float(usual[column]), now))
     return tuple(sorted(found, key=lambda arrival: arrival.iteration))

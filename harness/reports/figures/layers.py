@@ -12,7 +12,7 @@ from matplotlib.colors import LogNorm, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from harness.diagnosis.recorded.heatmap import Quantity, Sheet
+from harness.diagnosis.recorded.heatmap import Heatmap, Quantity
 from harness.diagnosis.recorded.robust_stats import Floats
 from harness.reports.figures.style import BROKEN, DISTANCES, SIZES, label_iterations, shortened, styled
 
@@ -26,57 +26,57 @@ FARTHEST = 20.0  # standard deviations, from which on the colour stays the same
 _MOST_NAMES = 30  # written beside a heat map
 
 
-def layers(sheets: Sequence[Sheet], onset: int | None, distances: bool = False) -> Figure:
+def layers(maps: Sequence[Heatmap], onset: int | None, distances: bool = False) -> Figure:
     """One heat map below the other; of the numbers, or of how far they lie from each row's own past."""
     with styled():
-        heights = [max(1.6, 0.13 * min(len(sheet.rows), _MOST_NAMES)) for sheet in sheets]
+        heights = [max(1.6, 0.13 * min(len(heatmap.rows), _MOST_NAMES)) for heatmap in maps]
         figure = Figure(figsize=(10, 0.6 + sum(height + 0.5 for height in heights)), layout="constrained")
-        panels = figure.subplots(len(sheets), 1, height_ratios=heights, squeeze=False)[:, 0]
-        for axes, sheet in zip(panels, sheets, strict=True):
-            image = draw_sheet(axes, sheet, distances)
-            axes.set_title(TITLES[sheet.quantity], fontsize=9, loc="left")
+        panels = figure.subplots(len(maps), 1, height_ratios=heights, squeeze=False)[:, 0]
+        for axes, heatmap in zip(panels, maps, strict=True):
+            image = draw_heatmap(axes, heatmap, distances)
+            axes.set_title(TITLES[heatmap.quantity], fontsize=9, loc="left")
             label_iterations(axes)
             if image is not None:
                 label = "standard deviations from its past" if distances else None
                 figure.colorbar(image, ax=axes, pad=0.01, label=label, extend="both" if distances else "neither")
-            if onset is not None and len(sheet.start) and sheet.start[0] <= onset < sheet.stop[-1]:
+            if onset is not None and len(heatmap.start) and heatmap.start[0] <= onset < heatmap.stop[-1]:
                 axes.axvline(onset, color=BROKEN, lw=1.2, ls=":")
     return figure
 
 
-def draw_sheet(axes: Axes, sheet: Sheet, distances: bool = False) -> AxesImage | None:
+def draw_heatmap(axes: Axes, heatmap: Heatmap, distances: bool = False) -> AxesImage | None:
     """Draw on `axes`; what is not finite is red, what was not taken is blank. None where there is nothing."""
-    if not sheet.rows or not len(sheet.start):
+    if not heatmap.rows or not len(heatmap.start):
         axes.annotate("nothing recorded", (0.5, 0.5), xycoords="axes fraction", ha="center", va="center")
         return None
-    values = sheet.distance if distances else sheet.values
-    if sheet.quantity == "zeros":
+    values = heatmap.distance if distances else heatmap.values
+    if heatmap.quantity == "zeros":
         values = _held(values)
-    start, stop = float(sheet.start[0]), float(sheet.stop[-1])
+    start, stop = float(heatmap.start[0]), float(heatmap.stop[-1])
     colours = colormaps[DISTANCES if distances else SIZES].with_extremes(bad="none")
     image = axes.imshow(
         np.where(np.isfinite(values), values, np.nan),
         aspect="auto",
         interpolation="nearest",
         cmap=colours,
-        norm=TwoSlopeNorm(0, -FARTHEST, FARTHEST) if distances else norm_of(sheet),
-        extent=(start, stop, len(sheet.rows), 0),
+        norm=TwoSlopeNorm(0, -FARTHEST, FARTHEST) if distances else norm_of(heatmap),
+        extent=(start, stop, len(heatmap.rows), 0),
     )
     broken = np.zeros((*values.shape, 4))
     broken[np.isinf(values)] = (0.84, 0.0, 0.0, 1.0)
-    axes.imshow(broken, aspect="auto", interpolation="nearest", extent=(start, stop, len(sheet.rows), 0))
-    step = math.ceil(len(sheet.rows) / _MOST_NAMES)
-    rows = range(0, len(sheet.rows), step)
-    axes.set_yticks([row + 0.5 for row in rows], [shortened(sheet.rows[row]) for row in rows])
+    axes.imshow(broken, aspect="auto", interpolation="nearest", extent=(start, stop, len(heatmap.rows), 0))
+    step = math.ceil(len(heatmap.rows) / _MOST_NAMES)
+    rows = range(0, len(heatmap.rows), step)
+    axes.set_yticks([row + 0.5 for row in rows], [shortened(heatmap.rows[row]) for row in rows])
     axes.tick_params(axis="y", labelsize=7, length=0)
     return image
 
 
-def norm_of(sheet: Sheet) -> Normalize:
+def norm_of(heatmap: Heatmap) -> Normalize:
     """From the number to the colour: logarithmic but for shares."""
-    if sheet.quantity == "zeros":
+    if heatmap.quantity == "zeros":
         return Normalize(0, 1)
-    sizes = sheet.values[np.isfinite(sheet.values) & (sheet.values > 0)]
+    sizes = heatmap.values[np.isfinite(heatmap.values) & (heatmap.values > 0)]
     low, high = (float(np.quantile(sizes, 0.02)), float(sizes.max())) if len(sizes) else (1e-3, 1.0)
     return LogNorm(low, max(high, low * 1.001), clip=True)
 

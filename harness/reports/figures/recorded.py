@@ -11,11 +11,11 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.diagnosis.recorded.findings import PostMortem
-from harness.diagnosis.recorded.heatmap import sheet
+from harness.diagnosis.recorded.heatmap import heatmap
+from harness.diagnosis.recorded.post_mortem import PostMortem
 from harness.diagnosis.recorded.thinning import extremes
 from harness.recording import Recording
-from harness.reports.figures.layers import draw_sheet
+from harness.reports.figures.layers import draw_heatmap
 from harness.reports.figures.style import (
     BROKEN,
     GOOD,
@@ -45,8 +45,8 @@ def overview(recording: Recording, found: PostMortem) -> Figure:
         _draw_losses(loss, recording)
         _draw_rate(rate, recording)
         onset = found.onset.iteration if found.onset else None
-        drawn = sheet(recording, "gradient", slice(None), onset, _COLUMNS)
-        image = draw_sheet(norms, drawn)
+        drawn = heatmap(recording, "gradient", slice(None), onset, _COLUMNS)
+        image = draw_heatmap(norms, drawn)
         if image is not None:
             figure.colorbar(image, cax=norms.inset_axes((1.012, 0, 0.014, 1)), label="‖gradient‖₂ of a layer")
         _label(norms, recording)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.diagnosis.recorded.batch import Batch, LabelShare, shown_range
-from harness.diagnosis.recorded.distributions import Contents
+from harness.diagnosis.recorded.distributions import Distribution
 from harness.reports.figures.style import BROKEN, LINES, TOTAL, plain, shortened, styled
 
 _COLOURS = (LINES[3], BROKEN, LINES[0], TOTAL)  # before, at, after the onset, end of the window
@@ -20,7 +20,7 @@ _MOST_IMAGES = 64
 _MOST_LABELS = 40
 
 
-def spectra(parts: Sequence[Contents], onset: int | None) -> Figure:
+def spectra(parts: Sequence[Distribution], onset: int | None) -> Figure:
     """How large the elements of a param blob are, at several iterations: its weights, its gradients."""
     with styled():
         figure = Figure(figsize=(10, 3.2), layout="constrained")
@@ -104,7 +104,7 @@ def moment_name(iteration: int, onset: int | None) -> str:
     return f"iteration {iteration:,} ({where})"
 
 
-def _draw_spectra(axes: Axes, part: Contents, onset: int | None) -> None:
+def _draw_spectra(axes: Axes, part: Distribution, onset: int | None) -> None:
     for spectrum, colour, dash in zip(part.spectra, _COLOURS, _DASHES, strict=False):
         zero = f", {spectrum.zero:.0%} zero" if spectrum.zero > 0.005 else ""
         bad = f", {spectrum.nonfinite:.2%} not finite" if spectrum.nonfinite else ""

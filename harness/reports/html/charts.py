@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.diagnosis.live.messages import sentence
-from harness.diagnosis.recorded.distributions import KINDS, Contents, contents, largest_elements
-from harness.diagnosis.recorded.heatmap import QUANTITIES, Sheet, sheet
+from harness.diagnosis.recorded.distributions import KINDS, Distribution, distribution, largest_elements
+from harness.diagnosis.recorded.heatmap import QUANTITIES, Heatmap, heatmap
 from harness.diagnosis.recorded.thinning import extremes
 from harness.recording import Recording
 from harness.reports.figures.layers import FARTHEST, TITLES
@@ -88,7 +88,7 @@ def layers(subject: Subject, arrays: Arrays) -> Json:
         "farthest": FARTHEST,
         "spans": {
             name: {
-                quantity: _sheet(sheet(recording, quantity, rows, subject.onset, columns), arrays)
+                quantity: _heatmap(heatmap(recording, quantity, rows, subject.onset, columns), arrays)
                 for quantity in QUANTITIES
             }
             for name, (rows, columns) in spans.items()
@@ -112,7 +112,7 @@ def window(subject: Subject, arrays: Arrays) -> list[Json]:
         return []
     entries = []
     for param in recording.params:
-        kinds = {kind: contents(recording, param, kind, found.moments) for kind in KINDS}
+        kinds = {kind: distribution(recording, param, kind, found.moments) for kind in KINDS}
         if not any(kinds.values()):
             continue
         entries.append(
@@ -151,7 +151,7 @@ def _iterations(iterations: npt.NDArray[np.int64], arrays: Arrays) -> Json:
     return arrays.add(iterations)
 
 
-def _sheet(drawn: Sheet, arrays: Arrays) -> Json:
+def _heatmap(drawn: Heatmap, arrays: Arrays) -> Json:
     return {
         "rows": list(drawn.rows),
         "start": arrays.add(drawn.start),
@@ -161,7 +161,7 @@ def _sheet(drawn: Sheet, arrays: Arrays) -> Json:
     }
 
 
-def _spectra(part: Contents, arrays: Arrays) -> Json:
+def _spectra(part: Distribution, arrays: Arrays) -> Json:
     """Shares in percent, one moment behind the other; the bins are equal steps of the decimal logarithm."""
     return {
         "from": float(part.edges[0]),

@@ -24,39 +24,43 @@ _MOST_NAMED = 3
 def verdict(subject: Subject) -> str:
     """What became of the run, in one sentence."""
     found, iterations = subject.found, subject.recording.iterations
-    fate, onset = found.fate, found.onset
-    if fate.kind == "nothing":
+    status, onset = found.status, found.onset
+    if status.kind == "nothing":
         return "Nothing was recorded: the run ended before its first iteration was through."
     if onset is None:
         span = f"iterations {iterations[0]:,} to {iterations[-1]:,}"
-        if fate.kind == "never learned":
-            known = found.names.know_nothing
+        if status.kind == "never learned":
+            known = found.names.chance_loss
             worth = f", and a net that knows nothing has {known:.4g}" if known is not None else ""
-            return f"It has not learned: over {span} the loss went from {fate.before:.4g} to {fate.after:.4g}{worth}."
+            return (
+                f"It has not learned: over {span} the loss went from {status.before:.4g} to {status.after:.4g}{worth}."
+            )
         if len(iterations) < SHORTEST:
-            return f"No divergence was found over {span}, which are too few to tell more; the loss is {fate.after:.4g}."
-        went = f"the loss went from {fate.before:.4g} to {fate.after:.4g}"
+            return (
+                f"No divergence was found over {span}, which are too few to tell more; the loss is {status.after:.4g}."
+            )
+        went = f"the loss went from {status.before:.4g} to {status.after:.4g}"
         return f"Healthy: over {span} no divergence was found; {went}."
-    before = f"from {fate.before:.4g} " if fate.before is not None else ""
+    before = f"from {status.before:.4g} " if status.before is not None else ""
     broke = f"Training broke at iteration {onset.iteration:,}"
-    if fate.kind == "not finite":
-        was = f" (the loss was {fate.before:.4g} before)" if fate.before is not None else ""
+    if status.kind == "not finite":
+        was = f" (the loss was {status.before:.4g} before)" if status.before is not None else ""
         return f"{broke}: from there it ran into numbers that are not finite{was}."
-    rose = f"{broke}: the loss went {before}to {fate.after:.4g} and has not come back"
-    heads, plural = _names(fate.heads), len(fate.heads) > 1
-    if fate.kind == "uniform":
+    rose = f"{broke}: the loss went {before}to {status.after:.4g} and has not come back"
+    heads, plural = _names(status.heads), len(status.heads) > 1
+    if status.kind == "uniform":
         return f"{rose}; {heads} now {'give' if plural else 'gives'} every class the same probability."
-    if fate.kind == "saturated":
+    if status.kind == "saturated":
         return f"{rose}; {heads} {'are' if plural else 'is'} now certain of one class for every image, and wrong."
     return f"{rose}."
 
 
 def mood(subject: Subject) -> str:
     """`good`, `bad` or `open`: for the colour beside the verdict, which is never all that says it."""
-    fate = subject.found.fate.kind
-    if fate in ("nothing", "never learned"):
+    status = subject.found.status.kind
+    if status in ("nothing", "never learned"):
         return "open"
-    return "good" if fate == "healthy" else "bad"
+    return "good" if status == "healthy" else "bad"
 
 
 def ending(subject: Subject) -> str:

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 
 from harness.diagnosis.live.messages import MEANING, sentence
 from harness.diagnosis.recorded.batch import label_shares, worst_first
-from harness.diagnosis.recorded.distributions import KINDS, contents, largest_elements
-from harness.diagnosis.recorded.heatmap import QUANTITIES, sheet
+from harness.diagnosis.recorded.distributions import KINDS, distribution, largest_elements
+from harness.diagnosis.recorded.heatmap import QUANTITIES, heatmap
 from harness.diagnosis.settings import Setting
 from harness.reports import figures
 from harness.reports.figures.window import moment_name, picture
@@ -109,16 +109,16 @@ def _drawings(subject: Subject) -> dict[str, Callable[[], Figure]]:
     recording, found, batch, onset = subject.recording, subject.found, subject.batch, subject.onset
     if not len(recording.iterations):
         return {}
-    sheets = [sheet(recording, quantity, found.around, onset, _STILL_COLUMNS) for quantity in QUANTITIES]
+    maps = [heatmap(recording, quantity, found.around, onset, _STILL_COLUMNS) for quantity in QUANTITIES]
     drawn = {
         "overview": lambda: figures.overview(recording, found),
         "losses": lambda: figures.losses(recording, found),
-        "layers": lambda: figures.layers(sheets, onset),
+        "layers": lambda: figures.layers(maps, onset),
     }
-    if np.isfinite(sheets[QUANTITIES.index("gradient")].distance).any():  # enough lies before the onset
-        drawn["distances"] = lambda: figures.layers(sheets, onset, distances=True)
+    if np.isfinite(maps[QUANTITIES.index("gradient")].distance).any():  # enough lies before the onset
+        drawn["distances"] = lambda: figures.layers(maps, onset, distances=True)
     if found.moments and found.offender is not None:
-        kept = (contents(recording, found.offender, kind, found.moments) for kind in KINDS)
+        kept = (distribution(recording, found.offender, kind, found.moments) for kind in KINDS)
         parts = [part for part in kept if part is not None]
         drawn["spectra"] = lambda: figures.spectra(parts, onset)
     if batch is not None and batch.pixels is not None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.diagnosis.recorded.batch import Batch
-from harness.diagnosis.recorded.findings import PostMortem
+from harness.diagnosis.recorded.post_mortem import PostMortem
 from harness.recording import Recording
 from harness.schemas.predictions import HeadPredictions
 

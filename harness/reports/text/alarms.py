@@ -15,7 +15,7 @@ from harness.schemas.outcome import Divergence, Opening
 
 
 def alarm_lines(
-    alarms: Sequence[Alarm], grave: Collection[Alarm], opening: Opening, explained: Collection[str]
+    alarms: Sequence[Alarm], divergences: Collection[Alarm], opening: Opening, explained: Collection[str]
 ) -> list[Text]:
     """One paragraph for alarms of the same rule that follow on each other. Rules in `explained` are not explained."""
     names = names_of(opening.layout)
@@ -26,7 +26,7 @@ def alarm_lines(
         too = f"; also {', '.join(others[:3])}" if others else ""
         too += f" and {len(others) - 3} more" if len(others) > 3 else ""
         said = f" at iteration {first.iteration:,}: {sentence(first, names)}{too}."
-        line = Text.assemble((f"ALARM {rule}", "bold red" if first in grave else "bold yellow"), said)
+        line = Text.assemble((f"ALARM {rule}", "bold red" if first in divergences else "bold yellow"), said)
         if rule not in explained:
             line.append(f" {MEANING[rule]}", style="dim")
             explained = {*explained, rule}

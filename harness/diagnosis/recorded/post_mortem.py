@@ -11,8 +11,8 @@ from harness.diagnosis.live.rows import Names, names_in
 from harness.diagnosis.recorded.diagnose import Diagnosis, diagnose
 from harness.diagnosis.recorded.distributions import moments_of
 from harness.diagnosis.recorded.onset import Onset, span_of
-from harness.diagnosis.recorded.propagation import Arrival, arrivals
-from harness.diagnosis.recorded.run_status import Fate, fate
+from harness.diagnosis.recorded.propagation import Departure, propagation
+from harness.diagnosis.recorded.run_status import RunStatus, run_status
 from harness.recording import Recording
 from harness.schemas.layout import Alarm, Param
 
@@ -30,10 +30,10 @@ class PostMortem:
     names: Names
     span: int
     diagnosis: Diagnosis
-    fate: Fate
+    status: RunStatus
     snapshots: tuple[int, ...]
     last_good: Choice | None
-    arrivals: tuple[Arrival, ...]
+    propagation: tuple[Departure, ...]
     around: slice
     offender: Param | None
     moments: tuple[int, ...]
@@ -57,7 +57,7 @@ class PostMortem:
         return self.diagnosis.alarms
 
 
-def examine(
+def post_mortem(
     recording: Recording,
     display: int,
     snapshots: Sequence[int],
@@ -77,10 +77,10 @@ def examine(
         names=names_in(recording),
         span=span_of(display),
         diagnosis=diagnosis,
-        fate=fate(recording, diagnosis, display),
+        status=run_status(recording, diagnosis, display),
         snapshots=tuple(sorted(snapshots)),
         last_good=last_good(snapshots, onset, display, first, last),
-        arrivals=arrivals(recording, at) if at is not None else (),
+        propagation=propagation(recording, at) if at is not None else (),
         around=slice(max(0, row - _BEFORE - _AFTER), min(row, len(iterations))),
         offender=_offender(recording, onset),
         moments=moments,
