@@ -25,7 +25,7 @@ from harness.caffe_files.messages import pb
 from harness.prefetch.feed import Feed
 from harness.schemas.stream import Jump, Stream, draws_per_image, generator
 from harness.worker import seekable_layer as seekable
-from harness.worker.seekable_nets import replaced
+from harness.worker.seekable_nets import replace_data_layers
 
 SEED, RECORDS, BATCH = 1234567, 11, 4  # 4 does not divide 11: batches wrap around
 HEIGHT, WIDTH = 21, 26
@@ -96,7 +96,7 @@ def forwards(net_file: Path, phase: str, count: int) -> list[Arrays]:
 @pytest.fixture(autouse=True)
 def _no_workers_left() -> Iterator[None]:
     yield
-    seekable.close_all()
+    seekable.stop_prefetching()
 
 
 def compare(home: Path, source: Path, transform: str, phase: str, *, records: int = RECORDS, **sizes: int) -> None:
@@ -109,7 +109,7 @@ def compare(home: Path, source: Path, transform: str, phase: str, *, records: in
     caffe.set_random_seed(SEED)
     wanted = forwards(native, phase, start + count)[start:]
     stream = stream_of(source, transform, batch, phase, records, start)
-    net = replaced(text_format.Parse(text, pb.NetParameter()), phase, {"data": stream})
+    net = replace_data_layers(text_format.Parse(text, pb.NetParameter()), phase, {"data": stream})
     assert net.layer[0].type == "Python"
     other.write_text(text_format.MessageToString(net))
     found = forwards(other, phase, count)
@@ -228,7 +228,7 @@ def test_a_bad_record_is_an_exception_out_of_the_net(tmp_path: Path) -> None:
     stream = stream_of(write(tmp_path / "db", values), "", 2, "TRAIN", 6, 0)
     text = text_format.Parse(net_text(tmp_path / "db", "", 2, "TRAIN"), pb.NetParameter())
     net_file = tmp_path / "net.prototxt"
-    net_file.write_text(text_format.MessageToString(replaced(text, "TRAIN", {"data": stream})))
+    net_file.write_text(text_format.MessageToString(replace_data_layers(text, "TRAIN", {"data": stream})))
     net = caffe.Net(str(net_file), caffe.TRAIN)
     net.forward()
     net.forward()
@@ -241,7 +241,7 @@ def test_only_the_named_layers_of_the_phase_are_replaced(tmp_path: Path) -> None
     net = text_format.Parse(net_text(tmp_path, "mirror: true", 2, "TRAIN") + rest, pb.NetParameter())
     stream = stream_of(tmp_path, "", 2, "TRAIN", 6, 0)
     before = net.SerializeToString()
-    made = replaced(net, "TRAIN", {"data": stream})
+    made = replace_data_layers(net, "TRAIN", {"data": stream})
     assert net.SerializeToString() == before
     assert [layer.type for layer in made.layer] == ["Python", "Data", "ReLU"]
     first = made.layer[0]
@@ -249,7 +249,7 @@ def test_only_the_named_layers_of_the_phase_are_replaced(tmp_path: Path) -> None
     assert not first.HasField("data_param")
     assert not first.HasField("transform_param")
     assert Stream.from_json(first.python_param.param_str) == stream
-    assert replaced(net, "TEST", {"data": stream}) == net
+    assert replace_data_layers(net, "TEST", {"data": stream}) == net
 
 
 def test_a_missing_first_key(tmp_path: Path, feeds: list[Feed]) -> None:

@@ -51,7 +51,7 @@ class HostDevice:
             self._staging = np.empty(nbytes, np.uint8)
         return self._staging[:nbytes]  # the same each time, as Cuda's
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         """The host is done when it comes back."""
 
     def partials(self, starts: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -149,7 +149,7 @@ def test_the_address_is_asked_for_each_time(device: HostDevice) -> None:
     assert measure.measure()[0, 0] == 3
     blob.data = np.array([4, 0, 3], np.float32)
     assert measure.measure()[0, 0] == 5
-    assert list(GpuMemory(device).look(blob)) == [4, 0, 3]
+    assert list(GpuMemory(device).read(blob)) == [4, 0, 3]
 
 
 # Copies

@@ -29,7 +29,7 @@ from harness.recording import Recording
 from harness.schemas.data_position import Place
 from harness.schemas.stream import Files, Jump, Stream, draws_per_image, generator
 from harness.worker import seekable_layer as seekable
-from harness.worker.seekable_nets import replaced
+from harness.worker.seekable_nets import replace_data_layers
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
@@ -67,7 +67,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _no_workers_left() -> Iterator[None]:
     yield
-    seekable.close_all()
+    seekable.stop_prefetching()
 
 
 def image_layer(home: Path, phase: str, batch: int, transform: str, param: str) -> str:
@@ -119,7 +119,9 @@ def test_the_same_bytes_as_caffes_own_layer(tmp_path: Path, images: Path, name: 
     start, count = 11, 3 * IMAGES // batch + 2
     caffe.set_random_seed(SEED)
     wanted = forwards(native, phase, start + count)[start:]
-    net = replaced(text_format.Parse(text, pb.NetParameter()), phase, {"data": stream_of(text, phase, start)})
+    net = replace_data_layers(
+        text_format.Parse(text, pb.NetParameter()), phase, {"data": stream_of(text, phase, start)}
+    )
     assert net.layer[0].type == "Python"
     other.write_text(text_format.MessageToString(net))
     for number, pair in enumerate(zip(wanted, forwards(other, phase, count), strict=True)):

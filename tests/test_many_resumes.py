@@ -49,7 +49,7 @@ for first in chance.sample(range(1, last), count):
             assert ours.data.tobytes() == theirs.tobytes(), (first, until, name)
     exact += 1
     del solver
-    seekable.close_all()
+    seekable.stop_prefetching()
 print(exact)
 """
 

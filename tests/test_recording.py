@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from harness.recording import BadInput, Recording, RecordingError, Window
 from harness.recording.consumer import Consumer
-from harness.recording.repair import lookup3, mend, was_left_open
+from harness.recording.repair import is_marked_open, lookup3, repair
 from harness.recording.ring import Kind, Ring
 from harness.recording.writer import Writer
 from harness.schemas.events import Frames
@@ -152,20 +152,20 @@ def test_a_message_larger_than_the_ring_is_refused() -> None:
     ring = Ring.create(4096)
     with pytest.raises(ValueError, match="does not fit"):
         ring.put(Kind.NOTE, bytes(4000))
-    assert ring.put(Kind.NOTE, bytes(ring.largest))
+    assert ring.put(Kind.NOTE, bytes(ring.max_payload))
 
 
 def test_a_writer_that_waits_is_waited_for_until_all_it_put_in_is_read() -> None:
     reader = Ring.create(4096)
     writer = Ring(reader.fd)
     writer.put(Kind.NOTE, b"{}")
-    assert not reader.waited_for
-    writer.wait_for_reader()
-    assert reader.waited_for
+    assert not reader.drain_requested
+    writer.request_drain()
+    assert reader.drain_requested
     assert [m.kind for m in reader.messages()] == [Kind.NOTE]
-    assert not reader.waited_for
+    assert not reader.drain_requested
     writer.put(Kind.NOTE, b"{}")
-    assert not reader.waited_for  # it went on
+    assert not reader.drain_requested  # it went on
 
 
 def _produce(fd: int, layout: bytes, count: int) -> None:
@@ -234,7 +234,7 @@ def whole(twins: tuple[Path, Path]) -> bytes:
 
 
 def test_a_dead_writers_file_is_mended_at_the_next_touch(written: Path) -> None:
-    assert was_left_open(written)
+    assert is_marked_open(written)
     with pytest.raises(OSError, match=r"already open for write|consistency"):
         h5py.File(written)
     with Recording(written) as recording:
@@ -244,7 +244,7 @@ def test_a_dead_writers_file_is_mended_at_the_next_touch(written: Path) -> None:
 
 
 def test_rows_of_unequal_length_are_cut_to_the_complete_ones(written: Path) -> None:
-    mend(written)
+    repair(written)
     with h5py.File(written, "r+", libver="latest") as file:
         file["loss"].resize(22, axis=0)
         file["stat/weight_l2"].resize(19, axis=0)
@@ -252,7 +252,7 @@ def test_rows_of_unequal_length_are_cut_to_the_complete_ones(written: Path) -> N
         file.swmr_mode = True
         file.flush()
         shutil.copy(written, written.with_name("cut.h5"))
-    mend(written.with_name("cut.h5"))
+    repair(written.with_name("cut.h5"))
     with h5py.File(written.with_name("cut.h5")) as file:
         assert {file[name].shape[0] for name in ("iteration", "loss", "lr", "stat/weight_l2", "output/prob")} == {19}
         assert file["window/weight/conv0/3x3/0"].shape[0] == 2
@@ -288,7 +288,7 @@ def test_refusals_say_why(tmp_path: Path, written: Path) -> None:
         file["x"] = 1
     with pytest.raises(RecordingError, match="not a recording"):
         Recording(tmp_path / "old.h5")
-    mend(written)
+    repair(written)
     with h5py.File(written, "r+", libver="latest") as file:
         file.attrs["format_version"] = 2
     with pytest.raises(RecordingError, match=r"format 2, and this harness reads up to format 1. Update the harness"):
@@ -300,7 +300,7 @@ def test_alarms_come_back_as_they_were_raised(tmp_path: Path) -> None:
     long = "activation ünï" + "é" * 200
     alarms = [Alarm(7, "loss_jump", "loss", 15.5, 8.25), Alarm(9, "dead_relu", long, 1.0, 0.999)]
     writer = Writer.create(tmp_path / "recording.h5", layout_of(), {})
-    writer.alarms(alarms)
+    writer.append_alarms(alarms)
     writer.close()
     with Recording(tmp_path) as recording:
         assert recording.alarms[0] == alarms[0]

@@ -63,15 +63,15 @@ class Consumer:
             raise ValueError(f"{message.kind.name} came before the layout")
         if message.kind is Kind.FRAME:
             self._pending.append(message.payload)
-            if writer.layout.in_window(message.iteration) and message.iteration > writer.window_complete:
-                writer.window_iteration(message.iteration)
-        elif message.kind is Kind.SLAB and message.iteration > writer.window_complete:
-            self._kept(Kept(message.iteration, writer.slab(message.index, message.start, message.payload)))
+            if writer.layout.in_window(message.iteration) and message.iteration > writer.last_window_iteration:
+                writer.complete_window_iteration(message.iteration)
+        elif message.kind is Kind.SLAB and message.iteration > writer.last_window_iteration:
+            self._kept(Kept(message.iteration, writer.write_slab(message.index, message.start, message.payload)))
         elif message.kind is Kind.ACTIVATION:
             self._activations.append(message)
         elif message.kind is Kind.TEST:
             outputs = np.frombuffer(message.payload, "<f4").copy()
-            writer.test(message.index, message.iteration, outputs)
+            writer.append_test_pass(message.index, message.iteration, outputs)
             return [TestPass(message.index, message.iteration, outputs)]
         return []
 
@@ -82,14 +82,14 @@ class Consumer:
         if self.writer is not None:
             if self._pending:
                 frames = frames_of(self._pending, self.writer.layout)
-                self.writer.append(frames)
+                self.writer.append_frames(frames)
                 events.append(Frames(frames))
                 self._pending = []
             if self._activations:
                 values = np.frombuffer(b"".join(m.payload for m in self._activations), "<f8")
                 values = values.reshape(len(self._activations), len(self.writer.layout.activations), -1)
                 iterations = tuple(m.iteration for m in self._activations)
-                self.writer.activations(iterations, values)
+                self.writer.append_activations(iterations, values)
                 events.append(Activations(iterations, values))
                 self._activations = []
             self.writer.flush()

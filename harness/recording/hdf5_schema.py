@@ -15,7 +15,7 @@ _ALARM = np.dtype([("iteration", "<i8"), ("rule", "S64"), ("subject", "S256"), (
 _BLOCK = 1 << 17  # bytes of a chunk of rows
 
 
-def array_links(layout: Layout) -> list[str]:
+def array_paths(layout: Layout) -> list[str]:
     """The path of every window array, in the order of `layout.arrays`."""
     paths = {
         group: link_names(array.label for array in layout.arrays if array.group == group) for group in fmt.CAPTURES
@@ -26,7 +26,7 @@ def array_links(layout: Layout) -> list[str]:
     ]
 
 
-def lay_out(file: h5py.File, layout: Layout, facts: Mapping[str, Any]) -> None:
+def create_datasets(file: h5py.File, layout: Layout, facts: Mapping[str, Any]) -> None:
     """Create every group and dataset: SWMR forbids new ones later."""
     file.attrs["format"] = fmt.FORMAT
     file.attrs["format_version"] = fmt.FORMAT_VERSION
@@ -65,7 +65,7 @@ def lay_out(file: h5py.File, layout: Layout, facts: Mapping[str, Any]) -> None:
     file.create_dataset("alarm", (0,), _ALARM, maxshape=(None,), chunks=(64,))
     if layout.arrays:
         window = axes.rows("window/iteration")
-        for array, path in zip(layout.arrays, array_links(layout), strict=True):
+        for array, path in zip(layout.arrays, array_paths(layout), strict=True):
             scales = [window, *(axes.index(size) for size in array.shape)]
             dataset = _rows(file, path, array.shape, array.dtype, scales, array.group, one_row=True)
             dataset.attrs["name"] = array.label

@@ -19,7 +19,7 @@ _fallocate = ctypes.CDLL(None, use_errno=True).fallocate
 _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 
 
-class Headroom:
+class Preallocation:
     """Allocates ahead for the file `path`: at least `margin` bytes more than asked for."""
 
     def __init__(self, path: Path, margin: int) -> None:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from harness.errors import RecordingError, nearest
 from harness.recording.hdf5_schema import datasets
-from harness.recording.repair import mend, reading, was_left_open, writing
+from harness.recording.repair import is_marked_open, read_lock, repair, write_lock
 from harness.schemas import layout as fmt
 from harness.schemas.layout import ROWS, Activation, Alarm, Head, Param, link_names
 from harness.schemas.window import Window, merge
@@ -84,15 +84,15 @@ class Recording:
     def _open(self) -> h5py.File:
         patience = time.monotonic() + _PATIENCE
         while True:
-            with reading(self.path.parent) as alone:
+            with read_lock(self.path.parent) as alone:
                 self.live = not alone
-                left_open = was_left_open(self.path)
+                left_open = is_marked_open(self.path)
                 mendable = left_open and os.access(self.path, os.W_OK)
                 if alone and not mendable:
                     return h5py.File(self.path, "r", libver="latest", swmr=left_open)
             if alone:
-                with writing(self.path.parent, wait=True):
-                    mend(self.path)
+                with write_lock(self.path.parent, wait=True):
+                    repair(self.path)
                 continue
             try:
                 return h5py.File(self.path, "r", libver="latest", swmr=True)

@@ -29,7 +29,7 @@ _SUPERBLOCK = struct.Struct("<8sBBBBQQQQL")
 
 
 @contextmanager
-def writing(directory: Path, *, wait: bool = False) -> Iterator[int]:
+def write_lock(directory: Path, *, wait: bool = False) -> Iterator[int]:
     """Be the one writer in `directory`, for as long as the block lasts, or a process lives that inherited the lock.
 
     The lock belongs to the open file that is yielded: a child process that inherits it goes on holding it.
@@ -49,7 +49,7 @@ def writing(directory: Path, *, wait: bool = False) -> Iterator[int]:
 
 
 @contextmanager
-def reading(directory: Path) -> Iterator[bool]:
+def read_lock(directory: Path) -> Iterator[bool]:
     """Keep writers away from `directory` while the block lasts; False where there is one already."""
     fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -63,7 +63,7 @@ def reading(directory: Path) -> Iterator[bool]:
         os.close(fd)
 
 
-def was_left_open(path: Path) -> bool:
+def is_marked_open(path: Path) -> bool:
     """Does the superblock say "open for writing"?
 
     Raises:
@@ -72,31 +72,31 @@ def was_left_open(path: Path) -> bool:
     return bool(_read_superblock(path)[4])
 
 
-def mend(path: Path) -> None:
+def repair(path: Path) -> None:
     """Clear the marks of a dead writer, and cut every dataset to the rows that are complete in all of its group.
 
     Call it while `writing`. A file that was closed is left as it is.
     """
-    if was_left_open(path):
-        clear_marks(path)
+    if is_marked_open(path):
+        clear_status_flags(path)
         with h5py.File(path, "r+", libver="latest", locking=False) as file:
-            trim(file)
+            drop_incomplete_rows(file)
 
 
-def trim(file: h5py.File, *, going_on: bool = False) -> None:
+def drop_incomplete_rows(file: h5py.File, *, resuming: bool = False) -> None:
     """Cut rows of which a part was never written: a killed writer leaves datasets of unequal length.
 
-    Afterwards there is nothing of an iteration that is not whole, unless a writer is `going_on` with it: then what
+    Afterwards there is nothing of an iteration that is not whole, unless a writer is `resuming` with it: then what
     it has of that iteration stays.
     """
     _cut([d for name in ROWS for d in datasets(file[name])])
     times = file["iteration"]
     last = int(times[-1]) if len(times) else -1
-    _cut(datasets(file["activation"]), None if going_on else last)
+    _cut(datasets(file["activation"]), None if resuming else last)
     for net in file["test"]:
         _cut(datasets(file[f"test/{net}"]))
     if "window" in file:
-        _cut(datasets(file["window"]), last, spare=1 if going_on else 0)
+        _cut(datasets(file["window"]), last, spare=1 if resuming else 0)
 
 
 def _cut(rows: list[h5py.Dataset], last: int | None = None, spare: int = 0) -> None:
@@ -125,7 +125,7 @@ def _read_superblock(path: Path) -> tuple[bytes, int, int, int, int, int, int, i
     return fields
 
 
-def clear_marks(path: Path) -> None:
+def clear_status_flags(path: Path) -> None:
     """Let a plain open of the file `path` succeed, as `h5clear -s` does."""
     signature, version, offsets, lengths, _, base, extension, end, root, _ = _read_superblock(path)
     with path.open("r+b") as raw:

@@ -30,7 +30,7 @@ _MADV_POPULATE_WRITE = 23  # madvise(2)
 _HEADER = struct.Struct("<IIqqQ")  # kind, index, iteration, start, size
 
 
-class Remote(Protocol):
+class RemoteArray(Protocol):
     """An array in other memory, a GPU's for one, that copies itself straight into the ring."""
 
     @property
@@ -45,10 +45,10 @@ class Remote(Protocol):
         """Fill `target`, which has `nbytes` bytes."""
         ...
 
-    def __getitem__(self, rows: slice) -> Remote: ...
+    def __getitem__(self, rows: slice) -> RemoteArray: ...
 
 
-Part = npt.NDArray[Any] | Remote
+Part = npt.NDArray[Any] | RemoteArray
 Payload = bytes | npt.NDArray[Any] | Sequence[Part]
 
 
@@ -109,7 +109,7 @@ class Ring:
         os.ftruncate(fd, _PAGE + -(-capacity // _PAGE) * _PAGE)
         return cls(fd)
 
-    def take_pages(self) -> None:
+    def populate(self) -> None:
         """Take all memory now: a page that this process touches first costs as much again as the copy of it."""
         with suppress(OSError):  # a kernel before 5.14 gives them one by one, as ever
             self._map.madvise(_MADV_POPULATE_WRITE)
@@ -134,34 +134,34 @@ class Ring:
         self._counters[16] = value
 
     @property
-    def snapshots_asked(self) -> int:
+    def snapshot_requests(self) -> int:
         """How many snapshots the harness process has ever asked for."""
         return int(self._counters[24])
 
-    def ask_snapshot(self) -> None:
+    def request_snapshot(self) -> None:
         """Ask for one after the iteration that is being made."""
-        self._counters[24] = self.snapshots_asked + 1
+        self._counters[24] = self.snapshot_requests + 1
 
     @property
-    def judged(self) -> int:
+    def checked_until(self) -> int:
         """Before this iteration, the harness process knows of every iteration how it went."""
         return int(self._counters[32])
 
-    @judged.setter
-    def judged(self, iteration: int) -> None:
+    @checked_until.setter
+    def checked_until(self, iteration: int) -> None:
         self._counters[32] = iteration
 
-    def wait_for_reader(self) -> None:
+    def request_drain(self) -> None:
         """Let the consumer know that the producer goes no further before what it has put in is read."""
         self._counters[40] = self.head
 
     @property
-    def waited_for(self) -> bool:
+    def drain_requested(self) -> bool:
         """Does the producer wait for the consumer to read?"""
         return self._read < int(self._counters[40])
 
     @property
-    def largest(self) -> int:
+    def max_payload(self) -> int:
         """Bytes of the largest payload that always fits, wherever the ring stands."""
         return self.capacity // 2 - _ALIGN
 
@@ -186,11 +186,11 @@ class Ring:
         result is False.
 
         Raises:
-            ValueError: the payload is larger than `largest`.
+            ValueError: the payload is larger than `max_payload`.
         """
         parts = [_bytes_of(part) for part in ([payload] if isinstance(payload, bytes | np.ndarray) else payload)]
         size = sum(part.nbytes for part in parts)
-        if size > self.largest:
+        if size > self.max_payload:
             raise ValueError(f"a message of {size} bytes does not fit a ring of {self.capacity}")
         need = _aligned(_HEADER.size + size)
         head = self.head
@@ -217,7 +217,7 @@ class Ring:
         self._counters[0] = at + need
         return True
 
-    def inherit(self) -> None:
+    def take_over(self) -> None:
         """Become the consumer in the place of one that died: read on from where it last released."""
         self._read = self.tail
 
@@ -243,7 +243,7 @@ class Ring:
         self._counters[8] = self._read
 
 
-def _bytes_of(part: bytes | Part) -> npt.NDArray[np.uint8] | Remote:
+def _bytes_of(part: bytes | Part) -> npt.NDArray[np.uint8] | RemoteArray:
     if isinstance(part, bytes):
         return np.frombuffer(part, np.uint8)
     if isinstance(part, np.ndarray):

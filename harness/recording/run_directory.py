@@ -12,8 +12,8 @@ from typing import Any
 
 from harness.atomic_write import write_whole
 from harness.errors import BadInput, RecordingFailed
-from harness.recording.repair import writing
-from harness.recording.writer import RESERVE
+from harness.recording.repair import write_lock
+from harness.recording.writer import MIN_FREE_SPACE
 
 _REMEDY = "Give another --out, or leave it out for a new directory under runs/"
 _MAY_NOT = f"{_REMEDY}, of a directory where user {os.getuid()} may write (in a container: one that is mounted there)"
@@ -35,7 +35,7 @@ def create(path: Path) -> bool:
     if not os.access(path, os.W_OK | os.X_OK):
         raise BadInput("cannot be written", field="--out", value=path, remedy=_MAY_NOT)
     free = shutil.disk_usage(path).free
-    if free < RESERVE:
+    if free < MIN_FREE_SPACE:
         if made:
             path.rmdir()
         raise BadInput(f"the disk is full ({free / 2**20:.1f} MiB free)", field="--out", value=path, remedy=_REMEDY)
@@ -51,7 +51,7 @@ def claim(path: Path) -> Iterator[int]:
     """
     with ExitStack() as stack:
         try:
-            lock = stack.enter_context(writing(path))
+            lock = stack.enter_context(write_lock(path))
         except RecordingFailed:
             raise BadInput("another run is recording there", field="--out", value=path, remedy=_REMEDY) from None
         _check_empty(path)

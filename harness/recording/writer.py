@@ -15,15 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import RecordingFailed
-from harness.recording.hdf5_schema import array_links, datasets, lay_out
-from harness.recording.preallocate import Headroom
-from harness.recording.repair import clear_marks, trim, was_left_open
+from harness.recording.hdf5_schema import array_paths, create_datasets, datasets
+from harness.recording.preallocate import Preallocation
+from harness.recording.repair import clear_status_flags, drop_incomplete_rows, is_marked_open
 from harness.schemas import layout as fmt
 from harness.schemas.layout import Alarm, Layout, link_names
 
 # Free bytes at which recording stops, so that the file can still be closed and run.json written.
-RESERVE = 4 << 20
-HEADROOM = 4 * RESERVE  # what a recording wants beside its size, about
+MIN_FREE_SPACE = 4 << 20
+SPARE_SPACE = 4 * MIN_FREE_SPACE  # what a recording wants beside its size, about
 _CHECK_EVERY = 1 << 20  # bytes between two looks at how much is free
 # Rows by which a window array grows at once: growing costs as much as writing. /window/iteration says which are filled,
 # and the others are cut when the file is closed or mended.
@@ -43,15 +43,15 @@ class Writer:
             self._open_datasets()
             self._file.swmr_mode = True
         self.last_iteration = _last(self._scalars["iteration"])
-        self.window_complete = -1 if self._window is None else _last(self._window)  # the last window iteration in it
+        self.last_window_iteration = -1 if self._window is None else _last(self._window)
         self._last_activation = _last(self._activation_rows)
         self._window_row = 0 if self._window is None else len(self._window)
         self._unchecked = _CHECK_EVERY
         self._unflushed = 0
         rows = [d for name in (*fmt.ROWS, "activation", "test") for d in datasets(self._file[name])]
         # the first row takes a whole chunk; a chunk index grows in pages
-        margin = sum(map(_chunk_bytes, rows)) + _INDEX * (len(rows) + len(self._arrays)) + RESERVE + _CHECK_EVERY
-        self._headroom = Headroom(path, margin)
+        margin = sum(map(_chunk_bytes, rows)) + _INDEX * (len(rows) + len(self._arrays)) + MIN_FREE_SPACE + _CHECK_EVERY
+        self._preallocation = Preallocation(path, margin)
         try:
             self.reserve(0)
         except RecordingFailed:
@@ -64,7 +64,7 @@ class Writer:
         part = path.with_name(path.name + ".part")
         with _disk_errors(path):
             with h5py.File(part, "w", libver="latest") as file:
-                lay_out(file, layout, facts)
+                create_datasets(file, layout, facts)
             os.replace(part, path)
         return cls(path, layout)
 
@@ -72,9 +72,9 @@ class Writer:
     def take_over(cls, path: Path, layout: Layout) -> Writer:
         """Go on with the recording of a writer that died."""
         with _disk_errors(path):
-            clear_marks(path)
+            clear_status_flags(path)
             with h5py.File(path, "r+", libver="latest", locking=False) as file:
-                trim(file, going_on=True)
+                drop_incomplete_rows(file, resuming=True)
         return cls(path, layout)
 
     def _open_datasets(self) -> None:
@@ -86,10 +86,9 @@ class Writer:
         self._activations = [file["activation"][name] for name in fmt.ACTIVATION_STATS]
         self._activation_rows = file["activation/iteration"]
         self._window = file["window/iteration"] if "window" in file else None
-        array_paths = array_links(layout)
         self._arrays = [
             (array.shape, array.nbytes, file[path], _chunk_bytes(file[path]))
-            for array, path in zip(layout.arrays, array_paths, strict=True)
+            for array, path in zip(layout.arrays, array_paths(layout), strict=True)
         ]
         self._extents = [len(dataset) for _, _, dataset, _ in self._arrays]
         self._tests = []
@@ -98,7 +97,7 @@ class Writer:
             group = file[f"test/{net}"]
             self._tests.append((group["iteration"], [group["output"][paths[o.name]] for o in outputs]))
 
-    def append(self, frames: npt.NDArray[np.void]) -> None:
+    def append_frames(self, frames: npt.NDArray[np.void]) -> None:
         """Add complete iterations. Those that the file holds already are passed over (see `take_over`)."""
         frames = frames[frames["iteration"] > self.last_iteration]
         if not len(frames):
@@ -115,8 +114,8 @@ class Writer:
                 _extend(dataset, frames[name])
         self.last_iteration = int(frames["iteration"][-1])
 
-    def slab(self, array: int, start: int, payload: memoryview) -> list[tuple[int, memoryview]]:
-        """Part of the iteration that `window_iteration` will complete: rows `start`… of window array `array`.
+    def write_slab(self, array: int, start: int, payload: memoryview) -> list[tuple[int, memoryview]]:
+        """Part of the iteration that `complete_window_iteration` will complete: rows `start`… of window array `array`.
 
         Where the payload is longer than that array, the arrays that come next follow, each whole. Says what it was:
         numbers of arrays, and the bytes of each.
@@ -141,16 +140,16 @@ class Writer:
                 array, start = array + 1, 0
         return parts
 
-    def window_iteration(self, iteration: int) -> None:
+    def complete_window_iteration(self, iteration: int) -> None:
         """All slabs of `iteration` are here: it counts from now on."""
         if self._window is None:
             return
         with _disk_errors(self.path):
             _extend(self._window, np.array([iteration]))
         self._window_row += 1
-        self.window_complete = iteration
+        self.last_window_iteration = iteration
 
-    def activations(self, iterations: Sequence[int], values: npt.NDArray[np.float64]) -> None:
+    def append_activations(self, iterations: Sequence[int], values: npt.NDArray[np.float64]) -> None:
         """(S, A, 4) statistics of the net's blobs at S iterations."""
         new = np.array(iterations) > self._last_activation
         if not new.any():
@@ -161,7 +160,7 @@ class Writer:
             _extend(self._activation_rows, np.array(iterations)[new])
         self._last_activation = iterations[-1]
 
-    def test(self, net: int, iteration: int, values: npt.NDArray[np.float32]) -> None:
+    def append_test_pass(self, net: int, iteration: int, values: npt.NDArray[np.float32]) -> None:
         """The outputs of test net `net`, averaged over one test pass made at `iteration`."""
         rows, outputs = self._tests[net]
         if len(rows) and rows[-1] >= iteration:
@@ -173,7 +172,7 @@ class Writer:
                 column += output.size
             _extend(rows, np.array([iteration]))
 
-    def alarms(self, alarms: Sequence[Alarm]) -> None:
+    def append_alarms(self, alarms: Sequence[Alarm]) -> None:
         """What the rules found; it is in the file when this returns."""
         dataset = self._file["alarm"]
         rows = np.array([(a.iteration, a.rule, _cut(a.subject), a.value, a.limit) for a in alarms], dataset.dtype)
@@ -196,9 +195,9 @@ class Writer:
             return
         self._unchecked = 0
         with _disk_errors(self.path):
-            self._headroom.extend(self._file.id.get_filesize() + self._unflushed)
+            self._preallocation.extend(self._file.id.get_filesize() + self._unflushed)
         free = shutil.disk_usage(self.path).free
-        if free < RESERVE:
+        if free < MIN_FREE_SPACE:
             raise RecordingFailed(
                 f"{self.path}: the disk is full ({free / 2**20:.1f} MiB left). Everything up to iteration "
                 f"{self.last_iteration} is recorded; free some space and run again, or give --out on another disk"
@@ -209,20 +208,20 @@ class Writer:
         with _disk_errors(self.path):
             self._file.close()
             with h5py.File(self.path, "r+", libver="latest", locking=False) as file:
-                trim(file)
+                drop_incomplete_rows(file)
                 file.attrs["closed"] = True
-            self._headroom.close()
+            self._preallocation.close()
 
     def abandon(self) -> None:
         """Let go of a file that cannot be written any further, with the rows that are complete."""
         with suppress(OSError, RuntimeError):
             self._file.close()
         with suppress(OSError, RuntimeError):
-            self._headroom.close()
-            if was_left_open(self.path):
-                clear_marks(self.path)
+            self._preallocation.close()
+            if is_marked_open(self.path):
+                clear_status_flags(self.path)
             with h5py.File(self.path, "r+", libver="latest", locking=False) as file:
-                trim(file)
+                drop_incomplete_rows(file)
 
 
 @contextmanager

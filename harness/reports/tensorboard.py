@@ -23,7 +23,7 @@ from harness.diagnosis.live.messages import MEANING, sentence
 from harness.diagnosis.live.rows import names_of
 from harness.diagnosis.recorded.evidence_text import norm
 from harness.diagnosis.recorded.histogram import Histogram, histogram, merged
-from harness.recording.writer import HEADROOM
+from harness.recording.writer import SPARE_SPACE
 from harness.reports.text.alarms import divergence_lines
 from harness.schemas.events import Event, Frames, Kept, TestPass
 from harness.schemas.layout import STATS, Alarm, Array, Layout, Output
@@ -93,7 +93,7 @@ class TensorBoard:
         if self._file is None or self._opening is None:
             return
         with self._disk_errors():
-            needed = max(0, self._opening.window_bytes + self._opening.row_bytes - recorded_bytes) + HEADROOM
+            needed = max(0, self._opening.window_bytes + self._opening.row_bytes - recorded_bytes) + SPARE_SPACE
             free = shutil.disk_usage(self._opening.directory).free
             if free < needed:
                 self._give_up(f"the disk has {free / 2**20:,.0f} MiB free, and the recording needs them")

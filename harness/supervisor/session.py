@@ -18,7 +18,7 @@ from harness.errors import BadInput, RecordingFailed
 from harness.recording import run_directory as rundir
 from harness.recording.consumer import Consumer
 from harness.recording.ring import Request, Ring
-from harness.recording.writer import HEADROOM, Writer
+from harness.recording.writer import SPARE_SPACE, Writer
 from harness.schemas.events import End, Event, Frames, Note
 from harness.schemas.layout import Alarm, Layout
 from harness.schemas.listener import RunListener
@@ -107,7 +107,7 @@ class Session:
                 process.kill()
             now = time.monotonic()
             full = self.ring.unread > self.ring.capacity // 4
-            if full or self.ring.waited_for or now - drained >= every:
+            if full or self.ring.drain_requested or now - drained >= every:
                 self._drain(process)
                 drained = now
         self._drain(process)
@@ -167,7 +167,7 @@ class Session:
         alarms, divergences = self.judging.alarms()
         if alarms and self.consumer.writer is not None and self.failure is None:
             try:
-                self.consumer.writer.alarms(alarms)
+                self.consumer.writer.append_alarms(alarms)
             except RecordingFailed as failure:
                 self._fail(failure)
         if alarms:
@@ -177,13 +177,13 @@ class Session:
             self.ring.request = Request.STOP
             self.listener.message("Diverged: finishing the iteration, and stopping with a snapshot (--on-alarm stop).")
         if self.consumer.writer is not None:
-            self.ring.judged = max(self.judging.next, 0)
+            self.ring.checked_until = max(self.judging.next, 0)
 
     def _begin(self, layout: Layout) -> None:
         """The nets are built and the recording is laid out: say how large it will be, and let it train."""
         plan = self.plan
         if layout.windows:
-            self.ring.take_pages()
+            self.ring.populate()
         rate = plan.solver.base_lr
         self.listener.start(Opening(plan.out, plan.title, plan.first, plan.until, layout, rate, *self._sizes(layout)))
         if self.ring.request is Request.WAIT:
@@ -195,12 +195,12 @@ class Session:
         free = shutil.disk_usage(self.plan.out).free
         too_small = BadInput(
             f"the recording needs {_mib(window + rows)} MiB ({_mib(window)} of it for {frames} window iterations) and "
-            f"{_mib(HEADROOM)} to spare, and the disk has {_mib(free)} free",
+            f"{_mib(SPARE_SPACE)} to spare, and the disk has {_mib(free)} free",
             field="--out",
             value=self.plan.out,
             remedy="Watch fewer iterations, leave something out of --capture, or give --out on another disk",
         )
-        if window + rows + HEADROOM > free:
+        if window + rows + SPARE_SPACE > free:
             raise too_small
         try:
             return Writer.create(self.plan.out / "recording.h5", layout, rundir.attributes(self.facts))
@@ -221,7 +221,7 @@ class Session:
             self.interrupts += 1
 
         def snapshot(number: int, frame: FrameType | None) -> None:
-            self.ring.ask_snapshot()
+            self.ring.request_snapshot()
 
         numbers = [signal.SIGINT, signal.SIGTERM]
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup

@@ -21,11 +21,11 @@ from harness.recording import Recording
 from harness.schemas.data_position import MainGenerator, Point
 from harness.schemas.stream import Stream
 from harness.worker import rng as generator
-from harness.worker.fast_forward import advance, build_and_drop, seeded, write_solver
+from harness.worker.fast_forward import advance, draw_seeds, replay_initialization, write_solver
 from harness.worker.payload import Job, Resume
 from harness.worker.probes.blobs import ParamProbe
 from harness.worker.probes.memory import HostMemory
-from harness.worker.seekable_nets import replaced
+from harness.worker.seekable_nets import replace_data_layers
 
 Note = Callable[..., None]
 
@@ -82,12 +82,12 @@ def _solver_file(directory: Path, job: Job, param: Any, nets: Sequence[Any], poi
     streams: list[dict[str, Stream]] = [{} for _ in nets]
     for stream, place in zip(job.streams, point.places, strict=False):  # without streams every layer stays Caffe's own
         streams[place.net][stream.layer] = stream.seeded(place.seed, place.list_seed, place.skipped or 0)
-    inside = [replaced(net, net_phase(n), streams[n]) for n, net in enumerate(nets)]
+    inside = [replace_data_layers(net, net_phase(n), streams[n]) for n, net in enumerate(nets)]
     return write_solver(directory, param, inside)
 
 
 def _with_seeds(job: Job, param: Any, nets: Sequence[Any]) -> Point:
-    places = tuple(place if place.known else seeded(param, nets, place) for place in job.point.places)
+    places = tuple(place if place.known else draw_seeds(param, nets, place) for place in job.point.places)
     return replace(job.point, places=places)
 
 
@@ -160,11 +160,11 @@ def _replay(solver: Any, param: Any, nets: Sequence[Any], native: Sequence[Any],
     started = time.perf_counter()
     at = point.generator
     on_cpu = param.solver_mode == pb.SolverParameter.CPU  # on a GPU, layers draw from another generator
-    if at.words is not None and on_cpu and generator.readable():
-        generator.write(at.words, at.position)
+    if at.words is not None and on_cpu and generator.is_accessible():
+        generator.write_state(at.words, at.position)
     else:
         at = at if at.words is None else MainGenerator(0)
-        build_and_drop(param, native)
+        replay_initialization(param, native)
     advance(solver, param, nets, at.at, point.iteration, lambda done: note("replaying", iteration=done))
     note("replayed", first=at.at, iterations=point.iteration - at.at, seconds=time.perf_counter() - started)
 

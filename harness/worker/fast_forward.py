@@ -75,13 +75,13 @@ def _run(layers: Runner, times: int) -> None:
             forward(place, place)
 
 
-def build_and_drop(param: Any, nets: Sequence[Any]) -> None:
+def replay_initialization(param: Any, nets: Sequence[Any]) -> None:
     """Seed the main generator and draw what building the solver's nets draws."""
     with tempfile.TemporaryDirectory() as directory:
         caffe.get_solver(str(write_solver(Path(directory), param, nets)))
 
 
-def seeded(param: Any, nets: Sequence[Any], place: Place) -> Place:
+def draw_seeds(param: Any, nets: Sequence[Any], place: Place) -> Place:
     """`place` with what its layer draws when Caffe builds the solver's nets.
 
     Those are the outputs after the ones that all layers before it draw. So the nets are built up to that layer, and
@@ -95,7 +95,7 @@ def seeded(param: Any, nets: Sequence[Any], place: Place) -> Place:
     if place.net == 0 and not before[0].layer:
         caffe.set_random_seed(param.random_seed)
     else:
-        build_and_drop(param, before)
+        replay_initialization(param, before)
     return place.seeded(generator.draw)
 
 

@@ -84,7 +84,7 @@ class Host:
         try:
             if not self._ended:
                 self._ended = {"how": "the harness process died"}
-                self.ring.inherit()
+                self.ring.take_over()
                 if self.layout is not None and path.exists():
                     heir = Consumer(self.ring, lambda layout: Writer.take_over(path, layout))
                     heir.writer = Writer.take_over(path, self.layout)
@@ -101,7 +101,7 @@ class Host:
 
     def leave(self) -> None:
         """See to it that all that was put into the ring is written, by whoever is there to do it."""
-        self.ring.wait_for_reader()
+        self.ring.request_drain()
         while self.ring.tail < self.ring.head and self.alive():
             time.sleep(0.005)
         if self.alive():
@@ -120,7 +120,7 @@ class Host:
         np.seterr(all="ignore")  # losses overflow as Caffe's own do
         for source in {layer.data_param.source for net in self.nets for layer in net.layer if layer.type == "Data"}:
             check_reader(Path(source))
-        readable = job.gpu is None and generator.readable()
+        readable = job.gpu is None and generator.is_accessible()
         solver, start = build(job, param, self.nets, self.note)
         smoothed = SmoothedLoss(param.average_loss, solver.iter)
         memory = HostMemory() if job.gpu is None else GpuMemory(Cuda(job.gpu))
@@ -129,7 +129,7 @@ class Host:
         self.layout = observer.layout
         self._check_ring(self.layout)
         if self.layout.windows:
-            self.ring.take_pages()
+            self.ring.populate()
         if job.window_keys:
             Path(job.window_keys).unlink(missing_ok=True)
         self.put(Kind.LAYOUT, self.layout.to_json())
@@ -138,11 +138,11 @@ class Host:
             self.note("not exact", reason=reason)
 
         def point() -> Point:
-            words, position = generator.read() if readable else (None, 0)
+            words, position = generator.read_state() if readable else (None, 0)
             main = MainGenerator(solver.iter, words, position) if words else start.generator
             return Point(solver.iter, start.seed, main, start.after(observer.passes))
 
-        self.ring.wait_for_reader()
+        self.ring.request_drain()
         while self.requested() is Request.WAIT and self.alive():
             time.sleep(0.005)
         if self.requested() is not Request.GO:
@@ -151,7 +151,7 @@ class Host:
         caffe.log(f"Solving {self.nets[0].name}")
         caffe.log(f"Learning Rate Policy: {param.lr_policy}")
 
-        asked, broken = self.ring.snapshots_asked, False
+        asked, broken = self.ring.snapshot_requests, False
         while solver.iter < job.until and self.alive() and self.requested() is Request.GO:
             iteration = solver.iter
             observer.before(iteration)
@@ -162,8 +162,8 @@ class Host:
             if not broken and not all_finite(frame):
                 broken = True
                 self._await_judgement(iteration)
-            if self.ring.snapshots_asked > asked:
-                asked = self.ring.snapshots_asked
+            if self.ring.snapshot_requests > asked:
+                asked = self.ring.snapshot_requests
                 snapshots.take()
                 self._publish(snapshots, observer, point())
             elif param.snapshot and solver.iter % param.snapshot == 0:  # as Solver::Step decides
@@ -187,14 +187,14 @@ class Host:
 
         A NaN that meets a MAX pooling layer corrupts the heap (pooling_layer.cpp, Backward_cpu: its mask stays -1).
         """
-        self.ring.wait_for_reader()
-        while self.ring.judged <= iteration and self.requested() is Request.GO and self.alive():
+        self.ring.request_drain()
+        while self.ring.checked_until <= iteration and self.requested() is Request.GO and self.alive():
             time.sleep(0.005)
 
     def _check_ring(self, layout: Layout) -> None:
         rows = [array.nbytes // array.shape[0] if array.shape else array.nbytes for array in layout.arrays]
         largest = max([layout.frame_dtype.itemsize, *rows])
-        if largest > self.ring.largest:
+        if largest > self.ring.max_payload:
             raise BadInput(
                 f"too small: one message of this net has {largest:,} bytes",
                 field="--ring-mib",

@@ -23,7 +23,7 @@ from harness.schemas.layout import CAPTURES, SLAB, Array, Layout, all_finite, ru
 from harness.schemas.window import clip
 from harness.worker.payload import Job
 from harness.worker.probes.blobs import ActivationProbe, LossProbe, OutputProbe, ParamProbe
-from harness.worker.probes.capture import InputCapture, KeyBook, param_arrays
+from harness.worker.probes.capture import InputCapture, RecordKeys, param_arrays
 from harness.worker.probes.memory import Memory
 
 
@@ -59,7 +59,7 @@ class Observer:
         windows = clip(job.windows, solver.iter, job.until)
         capture = job.capture if windows else ()
         self._inputs = InputCapture(solver.net, param.iter_size, memory) if "input" in capture else None
-        self._keys = KeyBook(job.window_keys, job.label_blob) if self._inputs and job.window_keys else None
+        self._keys = RecordKeys(job.window_keys, job.label_blob) if self._inputs and job.window_keys else None
         self._pass_losses = _PassLosses(solver.net, self.loss) if param.iter_size > 1 else None
         self.layout = Layout(
             params=self.params.params,
@@ -71,7 +71,9 @@ class Observer:
             windows=windows,
             arrays=self._window_arrays(capture),
         )
-        self._sending = {group: self._messages(group, min(SLAB, channel.ring.largest)) for group in (*CAPTURES, "key")}
+        self._sending = {
+            group: self._messages(group, min(SLAB, channel.ring.max_payload)) for group in (*CAPTURES, "key")
+        }
         self._frame = np.zeros((), self.layout.frame_dtype)
         self._displayed = self._started = time.perf_counter()
         self._seconds = 0.0
@@ -113,11 +115,11 @@ class Observer:
 
     def _on_start(self) -> None:
         self.send_tests(self._iteration)
-        self._memory.settle()
+        self._memory.synchronize()
         self._started = time.perf_counter()
 
     def _on_gradients_ready(self) -> None:
-        self._memory.settle()
+        self._memory.synchronize()
         now = time.perf_counter()
         self._seconds = now - self._started
         iteration, frame = self._iteration, self._frame
@@ -148,7 +150,7 @@ class Observer:
 
     def after(self, iteration: int) -> npt.NDArray[np.void]:
         """Iteration t is made; diff is its update. The frame is complete but for the smoothed loss."""
-        self._memory.settle()
+        self._memory.synchronize()
         self._frame["seconds"] = self._seconds + time.perf_counter() - self._started
         self._frame["stat"][5] = self.params.diff_stats()[0]
         if self.layout.in_window(iteration):

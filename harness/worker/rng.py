@@ -2,7 +2,7 @@
 
 It is a boost::mt19937 (common.cpp), whose 624 words and position lie in memory as numpy keeps them. Two functions that
 libcaffe exports lead there; a third is what a Data layer itself draws its seeds with. Nothing in Caffe is changed, and
-`readable` tries it all before any of it is believed.
+`is_accessible` tries it all before any of it is believed.
 
 On a GPU, Dropout and random fillers draw from cuRAND instead, whose state nobody can read: there only `advance` (in
 advance.py) helps. That has not run on a GPU.
@@ -38,7 +38,7 @@ class _Library:
         return np.ctypeslib.as_array(words), ctypes.c_size_t.from_address(address + 4 * _WORDS)
 
 
-def readable() -> bool:
+def is_accessible() -> bool:
     """Does this build keep its generator as described above? To be asked before anything is seeded: it seeds."""
     try:
         library = _Library()
@@ -58,14 +58,14 @@ def readable() -> bool:
     return bool(library.rand() == ours.random_raw())
 
 
-def read() -> tuple[str, int]:
+def read_state() -> tuple[str, int]:
     """The generator's words in hex, and its position in them."""
     words, position = _Library().memory()
     return words.astype("<u4").tobytes().hex(), position.value
 
 
-def write(words: str, position: int) -> None:
-    """Put the generator where `read` found it."""
+def write_state(words: str, position: int) -> None:
+    """Put the generator where `read_state` found it."""
     memory, at = _Library().memory()
     memory[:] = np.frombuffer(bytes.fromhex(words), "<u4")
     at.value = position

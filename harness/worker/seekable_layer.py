@@ -18,7 +18,7 @@ from harness.schemas.stream import Stream
 _open: list[Feed] = []
 
 
-def close_all() -> None:
+def stop_prefetching() -> None:
     """End the feeds of all nets built so far: call it once they are dropped, before building others.
 
     Caffe never destroys a Python layer (PythonLayer::self_ refers to the object that owns it), so none can close its
@@ -28,7 +28,7 @@ def close_all() -> None:
         _open.pop().close()
 
 
-atexit.register(close_all)
+atexit.register(stop_prefetching)
 
 
 class SeekableData(caffe.Layer):  # type: ignore[misc]  # caffe carries no types

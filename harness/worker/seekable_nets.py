@@ -14,7 +14,7 @@ from harness.schemas.stream import Stream
 _KEPT = ("name", "top", "phase", "loss_weight", "include", "exclude")
 
 
-def replaced(param: Any, phase: str, streams: Mapping[str, Stream]) -> Any:
+def replace_data_layers(param: Any, phase: str, streams: Mapping[str, Stream]) -> Any:
     """A copy of the net `param`, with a Python layer for each `Data` and `ImageData` layer that `streams` has by its
     name.
 

@@ -65,14 +65,16 @@ def long_run(run: Path, iterations: int = ITERATIONS, layers: int = _LAYERS) -> 
     random = np.random.default_rng(119_040)
     for first in range(0, iterations, _AT_ONCE):
         stop = min(first + _AT_ONCE, iterations)
-        writer.append(_frames(layout, first, stop, onset, iterations, random))
+        writer.append_frames(_frames(layout, first, stop, onset, iterations, random))
         taken = list(range(first, stop, 40))
-        writer.activations(taken, random.uniform(0.3, 0.6, (len(taken), len(layout.activations), 4)) * [1, 1, 1, 0])
+        writer.append_activations(
+            taken, random.uniform(0.3, 0.6, (len(taken), len(layout.activations), 4)) * [1, 1, 1, 0]
+        )
     for iteration in range(window.start, window.stop):
         for number, array in enumerate(layout.arrays):
             values = random.standard_normal(array.shape).astype(array.dtype)
-            writer.slab(number, 0, memoryview(values.reshape(-1).view(np.uint8)))
-        writer.window_iteration(iteration)
+            writer.write_slab(number, 0, memoryview(values.reshape(-1).view(np.uint8)))
+        writer.complete_window_iteration(iteration)
     writer.close()
     return run
 

@@ -21,7 +21,7 @@ from harness.caffe_files.solver import pointed_at
 from harness.schemas.stream import generator
 from harness.supervisor.resume import Start, point_of, streams_of
 from harness.supervisor.training_spec import read_problem
-from harness.worker.seekable_nets import replaced
+from harness.worker.seekable_nets import replace_data_layers
 
 
 def seek(name: str, home: Path, effort: Effort) -> Iterator[Row]:
@@ -77,7 +77,9 @@ def _with_seekable(made: Problem) -> Path:
     stream = replace(stream, seed=int(generator(seed, 1).random_raw()))  # as Caffe seeds it in a net's first layer
     home = made.solver.parent
     net, solver = home / "seekable.prototxt", home / "seekable_solver.prototxt"
-    net.write_text(text_format.MessageToString(replaced(problem.train.param, "TRAIN", {stream.layer: stream})))
+    net.write_text(
+        text_format.MessageToString(replace_data_layers(problem.train.param, "TRAIN", {stream.layer: stream}))
+    )
     solver.write_text(text_format.MessageToString(pointed_at(problem.solver, str(net), [])))
     return solver
 

@@ -124,7 +124,7 @@ class LossProbe:
                 if place is not None:
                     loss += outputs[place] * weight
                 else:
-                    values = self._memory.look(blob).ravel()
+                    values = self._memory.read(blob).ravel()
                     loss += values[0] * weight if values.size == 1 else np.dot(values, np.full_like(values, weight))
             total += loss
         return total
@@ -146,14 +146,14 @@ class OutputProbe:
         """All values of all outputs, one after the other; NaN for one that no longer has its size."""
         if not self._blobs:
             return np.empty(0, np.float32)
-        parts = [self._memory.look(blob).ravel() for blob in self._blobs]
+        parts = [self._memory.read(blob).ravel() for blob in self._blobs]
         sizes = [output.size for output in self.outputs]
         if [part.size for part in parts] != sizes:  # a net whose outputs change their size as it goes
             parts = [p if p.size == n else np.full(n, np.nan, np.float32) for p, n in zip(parts, sizes, strict=True)]
         return np.concatenate(parts)
 
 
-def inputs_of(net: Any) -> dict[str, Any]:
+def input_blobs(net: Any) -> dict[str, Any]:
     """The blobs that layers without a bottom make: data and labels."""
     return {
         net._blob_names[top]: net._blobs[top]

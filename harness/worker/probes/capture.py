@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.schemas.layout import Array
-from harness.worker.probes.blobs import ParamProbe, inputs_of, source_layers
+from harness.worker.probes.blobs import ParamProbe, input_blobs, source_layers
 from harness.worker.probes.memory import Memory
 
 
@@ -18,7 +18,7 @@ class InputCapture:
 
     def __init__(self, net: Any, passes: int, memory: Memory) -> None:
         self._memory = memory
-        self._blobs = inputs_of(net)
+        self._blobs = input_blobs(net)
         self._passes = passes
         self._sources = source_layers(net)
         self._tops = {i: [net._blob_names[top] for top in net._top_ids(i)] for i in self._sources}
@@ -38,7 +38,7 @@ class InputCapture:
         if not self.active or layer not in self._tops:
             return
         for name in self._tops[layer]:
-            data = self._memory.look(self._blobs[name])
+            data = self._memory.read(self._blobs[name])
             if data.shape == self.values[name].shape[1:]:
                 self.values[name][self._pass] = data
             else:
@@ -59,7 +59,7 @@ class InputCapture:
         return [value if self._passes > 1 else value[0] for value in self.values.values()]
 
 
-class KeyBook:
+class RecordKeys:
     """The LMDB keys of every image in the windows, each line checked against the labels that the net saw.
 
     Args:

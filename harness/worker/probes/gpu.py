@@ -57,7 +57,7 @@ class Device(Protocol):
         """So many bytes on the host, for copies that are looked at once: the next call gives the same ones."""
         ...
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         """Wait for all that was launched."""
         ...
 
@@ -102,7 +102,7 @@ class Cuda:
             self._staging = np.frombuffer(self._cupy.cuda.alloc_pinned_memory(nbytes), np.uint8)
         return self._staging[:nbytes]
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         self._cupy.cuda.runtime.streamSynchronize(0)
 
     def partials(self, starts: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -125,13 +125,13 @@ class GpuMemory:
     def arrays(self, blobs: Sequence[Any], field: str) -> list[Part]:
         return [GpuArray(self._device, blob, field, tuple(blob.shape)) for blob in blobs]
 
-    def look(self, blob: Any) -> Floats:
+    def read(self, blob: Any) -> Floats:
         values: Floats = np.empty(tuple(blob.shape), np.float32)
         self._device.copy(self._device.address(blob, "data"), values.reshape(-1).view(np.uint8))
         return values
 
-    def settle(self) -> None:
-        self._device.settle()
+    def synchronize(self) -> None:
+        self._device.synchronize()
 
 
 @dataclass(frozen=True)

@@ -36,11 +36,11 @@ class Memory(Protocol):
         """What the blobs hold whenever it is used; on the host, as above."""
         ...
 
-    def look(self, blob: Any) -> Floats:
+    def read(self, blob: Any) -> Floats:
         """The data of a blob now, on the host: to be read before Caffe goes on."""
         ...
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         """Wait until all that Caffe has begun is done: before a clock is read."""
         ...
 
@@ -54,9 +54,9 @@ class HostMemory:
     def arrays(self, blobs: Sequence[Any], field: str) -> list[Floats]:
         return [getattr(blob, field) for blob in blobs]
 
-    def look(self, blob: Any) -> Floats:
+    def read(self, blob: Any) -> Floats:
         data: Floats = blob.data
         return data
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         """On the host, Caffe comes back when it is done."""
