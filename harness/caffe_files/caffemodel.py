@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -70,7 +69,7 @@ def read_caffemodel(path: Path) -> dict[str, Shapes]:
                 if len(group) and all(str(i) in group for i in range(len(group)))
             }
     net = read_binary(path, pb.NetParameter, "caffemodel")
-    layers = list(net.layer) or list(net.layers)
+    layers: Sequence[pb.LayerParameter | pb.V1LayerParameter] = net.layer or net.layers
     if not any(layer.blobs for layer in layers):
         raise BadInput("not a caffemodel: it holds no layer with weights", file=path, remedy="Give a .caffemodel")
     return {layer.name: tuple(_shape(blob) for blob in layer.blobs) for layer in layers}
@@ -101,7 +100,7 @@ def read_solverstate(path: Path) -> SolverState:
             other = pb.NetParameter()
             try:
                 other.ParseFromString(path.read_bytes())
-                model = any(layer.blobs for layer in [*other.layer, *other.layers])
+                model = any(layer.blobs for layer in other.layer) or any(layer.blobs for layer in other.layers)
             except Exception:  # protobuf's DecodeError: simply not a net either
                 model = False
             raise BadInput(
@@ -192,7 +191,7 @@ def _open_h5(path: Path, what: str) -> h5py.File:
         raise BadInput(f"cannot read the {what} ({error})", file=path, remedy="Check the path") from None
 
 
-def _shape(blob: Any) -> tuple[int, ...]:
+def _shape(blob: pb.BlobProto) -> tuple[int, ...]:
     if blob.HasField("shape"):
         return tuple(blob.shape.dim)
     return (blob.num, blob.channels, blob.height, blob.width)

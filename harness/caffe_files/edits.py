@@ -276,7 +276,9 @@ def _nowhere(layers: Sequence[Any], assignment: _Assignment) -> BadInput:
 
 
 def _fields_of(parameter: str) -> list[str]:
-    return list(pb.LayerParameter.DESCRIPTOR.fields_by_name[parameter].message_type.fields_by_name)
+    message_type = pb.LayerParameter.DESCRIPTOR.fields_by_name[parameter].message_type
+    assert message_type is not None
+    return list(message_type.fields_by_name)
 
 
 def _where(layer: Any) -> str:

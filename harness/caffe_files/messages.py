@@ -1,7 +1,8 @@
-"""Caffe's protobuf messages, and reading a user's prototxt with errors that say where and what.
+"""Caffe's protobuf messages, and reading them from files, with errors that name the line and the field.
 
-`import caffe.proto.caffe_pb2` would run `caffe/__init__.py` and load the C++ library; here that one module is loaded by
-itself, so that the harness process stays free of Caffe.
+`import caffe.proto.caffe_pb2` would run `caffe/__init__.py` and load the C++ library. Here that one module is loaded by
+itself, so that every process but the worker stays free of Caffe. Its classes are created at run time, with their types
+in caffe_pb2.pyi, which tools/message_stubs generates.
 """
 
 from __future__ import annotations
@@ -12,18 +13,25 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf import message, text_format
 
 from harness.errors import BadInput, nearest
 
+if TYPE_CHECKING:
+    from harness.caffe_files import caffe_pb2 as pb
+
+__all__ = ["caffe_directory", "parse_text", "pb", "read_binary", "read_text"]
+
+MessageT = TypeVar("MessageT", bound=message.Message)
+
 
 def caffe_directory() -> Path:
-    """Where the caffe package lies, without importing it.
+    """Find the directory of the caffe package without importing it.
 
     Raises:
-        BadInput: there is none.
+        BadInput: the package is not installed.
     """
     spec = importlib.util.find_spec("caffe")
     if spec is None or not spec.submodule_search_locations:
@@ -32,7 +40,7 @@ def caffe_directory() -> Path:
 
 
 def _load() -> ModuleType:
-    name = "caffe.proto.caffe_pb2"  # its own name: a later `import caffe` finds it, and does not register it again
+    name = "caffe.proto.caffe_pb2"  # under its own name, a later `import caffe` finds it and does not register it again
     if name in sys.modules:
         return sys.modules[name]
     path = caffe_directory() / "proto" / "caffe_pb2.py"
@@ -47,12 +55,12 @@ def _load() -> ModuleType:
     return module
 
 
-# The build's caffe_pb2 module. Its classes are made at run time, so they have no types to check against.
-pb: Any = _load()
+if not TYPE_CHECKING:
+    pb = _load()  # the caffe_pb2 module of the build
 
 
-def read_text(path: Path, kind: type[message.Message], what: str) -> Any:
-    """The message of type `kind` in the prototxt file `path`; `what` names it in errors ("solver", "net").
+def read_text(path: Path, kind: type[MessageT], what: str) -> MessageT:
+    """Read a message of type `kind` from the prototxt file `path`; `what` names it in errors ("solver", "net").
 
     Raises:
         BadInput: no such file, not readable, a syntax error, an unknown field, a value of the wrong type.
@@ -78,8 +86,12 @@ def read_text(path: Path, kind: type[message.Message], what: str) -> Any:
     return parse_text(data.decode(errors="replace"), kind, path)  # a comment may be in any encoding
 
 
-def parse_text(text: str, kind: type[message.Message], path: Path) -> Any:
-    """As `read_text`, from a string."""
+def parse_text(text: str, kind: type[MessageT], path: Path) -> MessageT:
+    """Parse a message of type `kind` from prototxt; `path` is where `text` comes from, for errors.
+
+    Raises:
+        BadInput: a syntax error, an unknown field, a value of the wrong type.
+    """
     try:
         return text_format.Parse(text, kind())
     except text_format.ParseError as error:
@@ -93,7 +105,7 @@ def _syntax_error(error: text_format.ParseError, path: Path) -> BadInput:
     unknown = re.search(r'Message type "(?P<type>[\w.]+)" has no field named "(?P<field>\w+)"', problem)
     if unknown is None:
         return BadInput(problem.rstrip("."), file=where, remedy="Correct the prototxt there")
-    fields = [f.name for f in _descriptor(unknown["type"]).fields]
+    fields = [field.name for field in pb.DESCRIPTOR.pool.FindMessageTypeByName(unknown["type"]).fields]
     return BadInput(
         f"{unknown['type'].removeprefix('caffe.')} has no field of that name",
         file=where,
@@ -102,12 +114,8 @@ def _syntax_error(error: text_format.ParseError, path: Path) -> BadInput:
     )
 
 
-def _descriptor(full_name: str) -> Any:
-    return pb.DESCRIPTOR.pool.FindMessageTypeByName(full_name)
-
-
-def read_binary(path: Path, kind: type[message.Message], what: str) -> Any:
-    """The binary message of type `kind` in `path`.
+def read_binary(path: Path, kind: type[MessageT], what: str) -> MessageT:
+    """Read a binary message of type `kind` from `path`; `what` names it in errors ("caffemodel").
 
     Raises:
         BadInput: not readable, or not such a message.

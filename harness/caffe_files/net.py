@@ -117,7 +117,7 @@ def phase_of(layer: Any, net: str) -> str:
     return str(pb.Phase.Name(layer.phase)) if layer.HasField("phase") else net
 
 
-def _state(phase: int, param: Any, override: Any) -> Any:
+def _state(phase: pb.Phase.ValueType, param: pb.NetParameter, override: pb.NetState) -> pb.NetState:
     state = pb.NetState(phase=phase)
     state.MergeFrom(param.state)
     state.MergeFrom(override)
