@@ -30,8 +30,10 @@ from harness.diagnosis.live.limits import Limits, read_limits
 from harness.diagnosis.log_facts import Facts
 from harness.diagnosis.logged.examine import examine
 from harness.errors import BadInput
-from harness.reports.log_result import Examined
-from harness.reports.text.log_report import one_line, show, write_csv, write_json
+from harness.reports.log_result import LogResult
+from harness.reports.text.log_csv import write_csv
+from harness.reports.text.log_json import write_json
+from harness.reports.text.log_report import one_line, show
 from harness.schemas.outcome import Exit
 from harness.supervisor.net_upgrade import upgrade_net
 
@@ -125,9 +127,9 @@ def _silence() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _read(args: argparse.Namespace, limits: Limits) -> tuple[list[Examined], list[str]]:
+def _read(args: argparse.Namespace, limits: Limits) -> tuple[list[LogResult], list[str]]:
     """What was found in the logs, and what is wrong with those that cannot be used."""
-    found: list[Examined] = []
+    found: list[LogResult] = []
     errors: list[str] = []
     for name in args.logs:
         try:
@@ -169,7 +171,7 @@ def _log_of(name: str) -> str:
     return name
 
 
-def _examine(log: Log, args: argparse.Namespace, limits: Limits) -> list[Examined]:
+def _examine(log: Log, args: argparse.Namespace, limits: Limits) -> list[LogResult]:
     if not log.runs:
         raise BadInput(
             f"no training run in it, in {log.lines:,} lines",
@@ -187,7 +189,7 @@ def _examine(log: Log, args: argparse.Namespace, limits: Limits) -> list[Examine
             classes=args.classes,
             images=args.images,
         )
-        found.append(Examined(log, number, number == len(log.runs), run, examine(run, facts, limits), args.solver))
+        found.append(LogResult(log, number, number == len(log.runs), run, examine(run, facts, limits), args.solver))
     return found
 
 
@@ -202,7 +204,7 @@ def _given(solver_file: Path | None) -> tuple[Any, Any]:
         return solver, None
 
 
-def _draw(found: Sequence[Examined], args: argparse.Namespace) -> None:
+def _draw(found: Sequence[LogResult], args: argparse.Namespace) -> None:
     if args.plot is not None:
         from harness.reports.figures.files import save
         from harness.reports.figures.log import log_figure

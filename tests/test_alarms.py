@@ -305,7 +305,7 @@ def test_a_restart_from_after_the_break_is_told_at_once(planted: Planted, wild_d
     with Recording(child) as recording:
         assert [(a.iteration, a.rule) for a in recording.alarms if a.rule == "loss_jump"] == [(450, "loss_jump")]
         assert set(diagnose(recording, DISPLAY, read_limits()).alarms) == set(recording.alarms)
-    assert "No snapshot of this run is from before it" in done.stderr
+    assert "This run has no snapshot from before the onset" in done.stderr
     again = restart(child)
     assert again.code == 2
     assert "nothing good to restart from" in again.stderr

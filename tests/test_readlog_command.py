@@ -29,7 +29,7 @@ from harness.diagnosis.log_facts import Facts
 from harness.diagnosis.logged.examine import examine
 from harness.readlog import main
 from harness.reports.figures.log import log_figure
-from harness.reports.log_result import Examined
+from harness.reports.log_result import LogResult
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
@@ -333,7 +333,7 @@ def drawn(tmp_path: Path, text: str) -> list[Axes]:
     log = read_path(str(tmp_path / "log"))
     limits = read_limits()
     runs = [
-        Examined(log, n, n == len(log.runs), run, examine(run, Facts(), limits), None)
+        LogResult(log, n, n == len(log.runs), run, examine(run, Facts(), limits), None)
         for n, run in enumerate(log.runs, 1)
     ]
     assert main([str(tmp_path / "log"), "--plot", str(tmp_path / "log.png")]) == 0

@@ -131,7 +131,7 @@ def test_the_collapse(demo: Path, demo_page: Path, opened) -> None:  # type: ign
     assert one.text("#onset") == str(found.onset.iteration) == str(BREAKS)
     assert one.text("#first-blob") == found.onset.blob == "data"
     assert one.text("#first-param") == found.onset.param == "conv1/3x3_s1/0"
-    commands = page.locator(".steps code").all_inner_texts()
+    commands = page.locator(".suggestions code").all_inner_texts()
     assert commands == [
         f"python harness/restart.py {demo} --set base_lr=0.0005",
         f"python harness/restart.py {demo} --set clip_gradients=20",
@@ -284,7 +284,7 @@ def test_a_healthy_run_without_a_window(small: Path, opened) -> None:  # type: i
         assert diagnose(recording, 7, read_limits()).onset is None
     assert one.text("#verdict").startswith("Healthy: over iterations 0 to 59 no divergence was found")
     assert one.page.locator("#verdict").get_attribute("class") == "good"
-    assert one.page.locator("#onset, #first-param, .steps").count() == 0
+    assert one.page.locator("#onset, #first-param, .suggestions").count() == 0
     assert "--watch A:B" in one.text("#no-window")
     assert one.page.locator("[data-zoom=onset]").is_hidden()
     assert one.page.evaluate("document.getElementById('layers').dataset.row") == "conv1/3x3"
@@ -313,7 +313,7 @@ def test_a_run_that_died(small: Path, opened) -> None:  # type: ignore[no-untype
     ended = json.loads((small / "run/run.json").read_text())["ended"]
     assert one.text("#ending").rstrip(".") == ended["how"].rstrip(".")
     assert "SIGKILL" in one.text("#ending")
-    assert one.page.locator(".steps code").all_inner_texts() == [f"python harness/restart.py {small / 'run'}"]
+    assert one.page.locator(".suggestions code").all_inner_texts() == [f"python harness/restart.py {small / 'run'}"]
     assert one.page.locator("#batch figure").count() == 8  # of the window's first iteration
     assert one.page.locator("#window-controls select option").count() == 10
 
@@ -331,7 +331,7 @@ def test_a_divergence_without_a_window(small: Path, digit_data: Path, opened) ->
     assert onset is not None
     assert one.text("#onset") == str(onset.iteration)
     assert one.page.locator("#verdict").get_attribute("data-kind") == "not finite"
-    assert f"--watch 0:{onset.iteration + 40}" in one.page.locator(".steps code").first.inner_text()
+    assert f"--watch 0:{onset.iteration + 40}" in one.page.locator(".suggestions code").first.inner_text()
 
 
 HOSTILE = [

@@ -12,7 +12,7 @@ from harness.reports.text.log_summary.summary import sentences
 
 
 @dataclass(frozen=True)
-class Examined:
+class LogResult:
     """Run `number` of a log, what was found out about it, and the solver file that the user named."""
 
     log: Log

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from harness.caffe_log.death import death_message, without_header
 from harness.processes import child_environment
 from harness.recording import Recording
 from harness.schemas.predictions import HeadPredictions, NoPredictions, Predictions
@@ -56,9 +56,10 @@ def predictions(recording: Recording, iteration: int) -> tuple[HeadPredictions, 
         if done.returncode != 0:
             code = done.returncode
             how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            said = death_message(line.strip() for line in done.stdout.decode(errors="replace").splitlines())
             raise NoPredictions(
-                f"{recording.path}: the predictions of iteration {iteration} cannot be computed; Caffe's process died "
-                f"({how}): {_last_words(done.stdout.decode(errors='replace'))}"
+                f"{recording.path}: the predictions of iteration {iteration} cannot be computed; the worker died "
+                f"({how}): {without_header(said[-1]) if said else 'it printed nothing'}"
             )
         with np.load(Path(name) / "logits.npz") as file:
             heads = json.loads(str(file["heads"]))
@@ -102,12 +103,3 @@ def softmax(logits: npt.NDArray[Any], labels: npt.NDArray[np.int64], ignore_labe
         probability=probabilities[rows, predicted],
         label_probability=of_label,
     )
-
-
-def _last_words(output: str) -> str:
-    """Caffe's FATAL line or the last line of a Python error, else the last line."""
-    lines = [line.strip()[:500] for line in output.splitlines() if line.strip()]
-    fatal = [line for line in lines if re.match(r"F\d{4,8} ", line)]
-    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|BadInput)\b", line)]
-    said = (fatal[:1] or errors[:1] or lines[-1:] or ["without a word"])[0]
-    return re.sub(r"^F\d+ \S+ +\d+ ", "", said)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from harness.caffe_log.death import death_message
 from harness.errors import RecordingFailed
 from harness.recording.snapshots import final_name
 
@@ -98,13 +99,8 @@ class SolverLog:
         self._file.flush()
 
     def last_words(self) -> list[str]:
-        """Caffe's own explanation of its death: its FATAL line, or a Python error's last line."""
-        lines = [line[:500] for line in (*self.last_lines, self._part.decode(errors="replace"))]
-        fatal = [line for line in lines if re.match(r"F\d{4,8} ", line)]
-        if fatal:
-            return fatal
-        errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
-        return errors[-1:] or [line for line in lines if line.strip() and not re.match(r"I\d{4,8} ", line)][-3:]
+        """Return Caffe's own explanation of its death (see `death_message`)."""
+        return death_message((*self.last_lines, self._part.decode(errors="replace")))
 
 
 def _as_printed(value: float) -> str:

@@ -15,7 +15,7 @@ from harness.diagnosis.logged.findings import RunFindings
 from harness.diagnosis.logged.levels import Floats
 from harness.diagnosis.logged.tracks import SATURATED
 from harness.reports.figures.style import BROKEN, GREY, LINES, TOTAL, WINDOW, label_iterations, label_levels, styled
-from harness.reports.log_result import Examined
+from harness.reports.log_result import LogResult
 
 _MOST_HEADS = 6
 _MOST_POINTS = 4000  # of a line; more than twice the pixels that it is wide
@@ -25,7 +25,7 @@ _MOST = float(np.finfo(np.float64).max)
 _LEGEND = 130  # letters beside one another
 
 
-def log_figure(runs: Sequence[Examined]) -> Figure:
+def log_figure(runs: Sequence[LogResult]) -> Figure:
     """The last of `runs` in full, the totals of those before it in the same log in grey behind it; a panel for each of
     loss, learning rate and test accuracy, where the log shows it."""
     runs = [r for r in runs if r.log is runs[-1].log]
@@ -57,7 +57,7 @@ def log_figure(runs: Sequence[Examined]) -> Figure:
     return figure
 
 
-def _extent(runs: Sequence[Examined]) -> tuple[int, int]:
+def _extent(runs: Sequence[LogResult]) -> tuple[int, int]:
     ends = [end for run in runs if run.extent is not None for end in run.extent]
     return (min(ends), max(ends)) if ends else (0, 1)
 
@@ -65,7 +65,7 @@ def _extent(runs: Sequence[Examined]) -> tuple[int, int]:
 # -- losses ----------------------------------------------------------------------------------------------------------
 
 
-def _draw_losses(axes: Axes, runs: Sequence[Examined], tests: Sequence[tuple[str, Series]]) -> None:
+def _draw_losses(axes: Axes, runs: Sequence[LogResult], tests: Sequence[tuple[str, Series]]) -> None:
     """`tests`: the test losses, which are drawn where there is nothing else."""
     run, found = runs[-1].run, runs[-1].findings
     drawn = _draw_earlier(axes, runs[:-1])
@@ -98,14 +98,14 @@ def _draw_losses(axes: Axes, runs: Sequence[Examined], tests: Sequence[tuple[str
         axes.annotate("nothing displayed", (0.5, 0.5), xycoords="axes fraction", ha="center", color=GREY)
 
 
-def _draw_earlier(axes: Axes, runs: Sequence[Examined]) -> list[Floats]:
+def _draw_earlier(axes: Axes, runs: Sequence[LogResult]) -> list[Floats]:
     """The totals of earlier runs."""
     runs = [r for r in runs if len(r.run.loss.values)]
     label = f"run {runs[0].number}" if len(runs) == 1 else f"{len(runs)} earlier runs"
     return [_line(axes, r.run.loss, color=GREY, lw=1, zorder=1, label=label if r is runs[0] else None) for r in runs]
 
 
-def _draw_rates(axes: Axes, runs: Sequence[Examined]) -> None:
+def _draw_rates(axes: Axes, runs: Sequence[LogResult]) -> None:
     for other in runs[:-1]:
         _line(axes, other.run.lr, color=GREY, lw=1, marker="", zorder=1)
     _line(axes, runs[-1].run.lr, color=TOTAL, lw=1)

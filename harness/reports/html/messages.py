@@ -12,13 +12,12 @@ from harness.diagnosis.recorded.distributions import SORTED_BY
 from harness.diagnosis.recorded.evidence_text import SHORTEST, norm
 from harness.diagnosis.recorded.localize import PARAM_ROWS
 from harness.reports.html.subject import Subject
-from harness.reports.suggestions import Broken, Step, after_divergence, seen_from_the_top
-from harness.reports.text.alarms import first_out
+from harness.reports.suggestions import BrokenRun, Suggestion, after_divergence, from_repository
+from harness.reports.text.alarms import NEEDS_PARENT, first_out
+from harness.reports.text.grammar import list_names
 from harness.schemas.layout import Alarm
 from harness.schemas.outcome import Exit
 from harness.schemas.predictions import HeadPredictions
-
-_MOST_NAMED = 3
 
 
 def verdict(subject: Subject) -> str:
@@ -47,7 +46,7 @@ def verdict(subject: Subject) -> str:
         was = f" (the loss was {status.before:.4g} before)" if status.before is not None else ""
         return f"{broke}: from there it ran into numbers that are not finite{was}."
     rose = f"{broke}: the loss went {before}to {status.after:.4g} and has not come back"
-    heads, plural = _names(status.heads), len(status.heads) > 1
+    heads, plural = list_names(status.heads), len(status.heads) > 1
     if status.kind == "uniform":
         return f"{rose}; {heads} now {'give' if plural else 'gives'} every class the same probability."
     if status.kind == "saturated":
@@ -82,31 +81,31 @@ def where(subject: Subject) -> str:
     return f"{onset.reason[:1].upper()}{onset.reason[1:]}.{f' {first}.' if first else ''}"
 
 
-def steps(subject: Subject) -> list[Step]:
-    """The commands to type next."""
-    found, run = subject.found, seen_from_the_top(subject.run)
+def suggestions(subject: Subject) -> list[Suggestion]:
+    """Suggest the next commands."""
+    found, run = subject.found, from_repository(subject.run)
     first = int(subject.recording.iterations[0]) if len(subject.recording.iterations) else 0
     if found.onset is None:
         ended = subject.facts.get("ended") or {}
         through = ended.get("code") == Exit.DONE
         if subject.recording.live or through or not found.snapshots:
             return []
-        back = f"go on exactly from its last snapshot, iteration {found.snapshots[-1]:,}"
-        return [Step(f"python harness/restart.py {shlex.quote(str(run))}", back)]
-    broken = Broken(
+        back = f"continue exactly from the last snapshot, iteration {found.snapshots[-1]:,}"
+        return [Suggestion(f"python harness/restart.py {shlex.quote(str(run))}", back)]
+    broken = BrokenRun(
         run=run,
         first=first,
         onset=found.onset.iteration,
         last_good=found.last_good.iteration if found.last_good else None,
-        kept=found.onset.iteration in subject.recording.window_iterations,
+        in_window=found.onset.iteration in subject.recording.window_iterations,
         base_lr=subject.base_lr,
-        usual_gradient=usual_gradient(subject),
-        wild=subject.batch is not None and bool(subject.batch.wild.any()),
+        gradient_baseline=gradient_baseline(subject),
+        has_outliers=subject.batch is not None and bool(subject.batch.wild.any()),
     )
-    if broken.stranded:
+    if broken.needs_parent:
         parent = (subject.facts.get("parent") or {}).get("run")
-        again = f"python harness/restart.py {shlex.quote(str(parent))}" if parent else ""
-        return [Step(again, "no snapshot of this run is from before it: go back to the run that it goes on from")]
+        command = f"python harness/restart.py {shlex.quote(str(parent))}" if parent else ""
+        return [Suggestion(command, NEEDS_PARENT)]
     return after_divergence(broken)
 
 
@@ -116,8 +115,8 @@ def by_rule(alarms: Sequence[Alarm]) -> list[tuple[str, list[Alarm]]]:
     return [(rule, [alarm for alarm in alarms if alarm.rule == rule]) for rule in rules]
 
 
-def usual_gradient(subject: Subject) -> float | None:
-    """The median length of the whole gradient in the iterations before the onset."""
+def gradient_baseline(subject: Subject) -> float | None:
+    """Compute the median norm of the whole gradient before the onset."""
     iterations = subject.recording.iterations
     row = int(np.searchsorted(iterations, subject.onset or 0))
     before = subject.recording.stat("gradient_l2", slice(max(0, row - PARAM_ROWS), row)).values
@@ -245,11 +244,7 @@ def kept(subject: Subject) -> str:
     """What the windows hold, and which of it is compared."""
     found = subject.found
     captured = [f"{kind}s" for kind in subject.facts.get("capture", ())]
-    what = (
-        f"{', '.join(captured[:-1])} and {captured[-1]}"
-        if len(captured) > 1
-        else "".join(captured) or "What was asked for"
-    )
+    what = list_names(captured) or "What was asked for"
     windows = ", ".join(map(str, subject.recording.windows))
     text = f"{what[:1].upper()}{what[1:]} of iterations {windows} were kept whole."
     if {"weights", "gradients"} & set(captured):
@@ -267,11 +262,3 @@ def largest_of(subject: Subject) -> str:
 
 def _said(predicted: int, probability: float) -> str:
     return "no number" if predicted < 0 else f"{predicted} ({probability:.0%})"
-
-
-def _names(names: Sequence[str]) -> str:
-    shown = list(names[:_MOST_NAMED])
-    more = len(names) - len(shown)
-    if more:
-        return f"{', '.join(shown)} and {more} more"
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

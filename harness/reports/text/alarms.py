@@ -9,9 +9,12 @@ from rich.text import Text
 
 from harness.diagnosis.live.messages import MEANING, sentence
 from harness.diagnosis.live.rows import names_of
-from harness.reports.suggestions import Broken, after_divergence, page_of
+from harness.reports.suggestions import BrokenRun, after_divergence, report_command
+from harness.reports.text.grammar import list_names
 from harness.schemas.layout import Alarm
 from harness.schemas.outcome import Divergence, Opening
+
+NEEDS_PARENT = "This run has no snapshot from before the onset. Restart the run that it continues."
 
 
 def alarm_lines(
@@ -23,8 +26,7 @@ def alarm_lines(
     for rule, group in groupby(alarms, key=lambda alarm: alarm.rule):
         first, *rest = group
         others = list(dict.fromkeys(alarm.subject for alarm in rest if alarm.subject != first.subject))
-        too = f"; also {', '.join(others[:3])}" if others else ""
-        too += f" and {len(others) - 3} more" if len(others) > 3 else ""
+        too = f"; also {list_names(others)}" if others else ""
         said = f" at iteration {first.iteration:,}: {sentence(first, names)}{too}."
         line = Text.assemble((f"ALARM {rule}", "bold red" if first in divergences else "bold yellow"), said)
         if rule not in explained:
@@ -49,17 +51,17 @@ def divergence_lines(divergence: Divergence, opening: Opening) -> list[Text]:
     if where:
         text.append(f". {where}")
     lines = [text]
-    broken = Broken(
+    broken = BrokenRun(
         run=opening.directory,
         first=opening.first,
         onset=at,
         last_good=divergence.last_good,
-        kept=layout.in_window(at),
+        in_window=layout.in_window(at),
         base_lr=opening.base_lr,
     )
-    if broken.stranded:
-        return [*lines, Text("  No snapshot of this run is from before it: go back to the one that it goes on from")]
+    if broken.needs_parent:
+        return [*lines, Text(f"  {NEEDS_PARENT}")]
     return lines + [
-        Text.assemble("  ", (step.command, "cyan"), (f"   # {step.purpose}", "dim"))
-        for step in (*after_divergence(broken), page_of(opening.directory))
+        Text.assemble("  ", (suggestion.command, "cyan"), (f"   # {suggestion.purpose}", "dim"))
+        for suggestion in (*after_divergence(broken), report_command(opening.directory))
     ]

@@ -1,24 +1,20 @@
-"""The post-mortem of a log: for the terminal, as JSON, and its displays as CSV."""
+"""Print the diagnosis of a log on a terminal: a table of its runs, their heads, and the findings in sentences."""
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TextIO
+from typing import Literal
 
-import numpy as np
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.caffe_log.model import LogRun
 from harness.diagnosis.logged.findings import RunFindings, Verdict
 from harness.diagnosis.logged.tracks import TOTAL
-from harness.reports.log_result import Examined
+from harness.reports.log_result import LogResult
 
 _STYLES: dict[Verdict, str] = {
     "healthy": "green",
@@ -31,9 +27,6 @@ _STYLES: dict[Verdict, str] = {
 
 _FOLDED = 16  # columns that a name has at least
 _ROOMY = 80
-
-
-# -- terminal --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -53,7 +46,7 @@ class _Column:
         return min(width, _FOLDED) if self.folds else width
 
 
-def show(runs: Sequence[Examined], console: Console) -> None:
+def show(runs: Sequence[LogResult], console: Console) -> None:
     """Print a table of the runs, and what is to be said of each."""
     several = len({run.name for run in runs}) > 1
     found = [run.findings for run in runs]
@@ -78,10 +71,6 @@ def show(runs: Sequence[Examined], console: Console) -> None:
             console.print()
         for sentence in run.sentences:
             console.print(Text(sentence), soft_wrap=not console.is_terminal)
-
-
-def _range(extent: tuple[int, int] | None) -> str:
-    return "–" if extent is None else "{:,} … {:,}".format(*extent)
 
 
 def _table(columns: Sequence[_Column], console: Console, *, header: bool) -> Table:
@@ -113,7 +102,7 @@ def _heads(found: RunFindings, console: Console) -> Table:
     return _table(columns, console, header=False)
 
 
-def one_line(run: Examined) -> str:
+def one_line(run: LogResult) -> str:
     """The state of a run that is still going on."""
     found = run.findings
     jump = f", jump at {found.jump:,}" if found.jump is not None else ""
@@ -124,123 +113,3 @@ def one_line(run: Examined) -> str:
 def _plain(value: float) -> str:
     """`-`: there is none, or it is no number."""
     return "-" if math.isnan(value) else f"{value:.6g}"
-
-
-# -- JSON ------------------------------------------------------------------------------------------------------------
-
-
-def write_json(runs: Sequence[Examined], out: TextIO) -> None:
-    """One object: that of the last run, with those of all runs in `runs`."""
-    objects = [_object(run) for run in runs]
-    ascii_only = not (out.encoding or "utf-8").lower().startswith("utf")
-    json.dump(objects[-1] | {"runs": objects}, out, allow_nan=False, indent=2, ensure_ascii=ascii_only)
-    out.write("\n")
-
-
-def _object(run: Examined) -> dict[str, Any]:
-    found = run.findings
-    onset = found.onset
-    schedule = found.schedule
-    return {
-        "log": run.name,
-        "run": run.number,
-        "iterations": None if run.extent is None else list(run.extent),
-        "lines": [run.run.first_line, run.run.last_line],
-        "started": run.run.started,
-        "last": run.run.last,
-        "displays": found.displays,
-        "verdict": found.verdict,
-        "jump_iteration": found.jump,
-        "onset": None if onset is None else {"estimate": onset.estimate, "low": onset.low, "high": onset.high},
-        "heads": [
-            {
-                "name": h.name,
-                "weight": _number(h.weight),
-                "classes": h.classes,
-                "about": h.about,
-                "classes_from": h.source,
-                "state": h.state,
-                "loss": _number(h.loss),
-            }
-            for h in found.heads
-            if h.name != TOTAL
-        ],
-        "suggested_watch": None if found.watch is None else "{}:{}".format(*found.watch),
-        "last_good_snapshot": None
-        if run.last_good is None
-        else {"iteration": run.last_good[0], "file": run.last_good[1]},
-        "loss": {"start": _number(found.start), "best": _number(found.best), "end": _number(found.loss)},
-        "schedule": None
-        if schedule is None
-        else {
-            "agrees_with_solver": schedule.agrees,
-            "policy": schedule.policy,
-            "base_lr": _number(schedule.base_lr),
-            "power": _number(schedule.power),
-            "gamma": _number(schedule.gamma),
-            "max_iter": schedule.max_iter,
-            "rises": [{"iteration": i, "from": _number(a), "to": _number(b)} for i, a, b in schedule.rises],
-        },
-        "data": None
-        if found.position is None
-        else {
-            "epoch": found.position.epoch,
-            "first_record": found.position.first,
-            "last_record": found.position.last,
-        },
-        "spikes": [
-            {"first": s.first, "last": s.last, "value": _number(s.value), "usual": _number(s.usual)}
-            for s in found.spikes
-        ],
-        "excursions": [
-            {"first": e.first, "last": e.last, "level": _number(e.level), "usual": _number(e.usual)}
-            for e in found.excursions
-        ],
-        "nans": None
-        if found.nans is None
-        else {"first": found.nans.first, "count": found.nans.count, "lasting": found.nans.lasting},
-        "resumed_from": found.resumed_from,
-        "resumed_at": found.resumed_at,
-        "weights_from": list(run.run.weights_from),
-        "other_solvers": run.run.others,
-        "finished": found.finished,
-        "fatal": found.fatal,
-        "findings": run.sentences,
-    }
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
-
-
-# -- CSV -------------------------------------------------------------------------------------------------------------
-
-
-def write_csv(runs: Sequence[Examined], out: TextIO) -> None:
-    """One row a display: log and run, iteration, loss, lr, and each output of the train net as Caffe printed it."""
-    names = list(dict.fromkeys(label for run in runs for label in _labels(run.run)))
-    table = csv.writer(out, lineterminator="\n")
-    table.writerow(["log", "run", "iteration", "loss", "lr", *names])
-    for run in runs:
-        log = run.run
-        columns = {"loss": log.loss, "lr": log.lr}
-        columns |= {label: o.series for label, o in zip(_labels(log), log.outputs, strict=True)}
-        iterations = np.unique(np.concatenate([s.iterations for s in columns.values()]))
-        values = {}
-        for name, series in columns.items():
-            shown = dict(zip(series.iterations.tolist(), series.values.tolist(), strict=True))
-            values[name] = [f"{shown[i]:g}" if i in shown else "" for i in iterations.tolist()]
-        blank = [""] * len(iterations)
-        for row, *cells in zip(
-            iterations.tolist(), *(values.get(n, blank) for n in ("loss", "lr", *names)), strict=True
-        ):
-            table.writerow([run.name, run.number, row, *cells])
-
-
-def _labels(run: LogRun) -> list[str]:
-    """A column's name for each output; outputs with several values have their place in it."""
-    names = [o.name for o in run.outputs]
-    return [
-        f"{n}#{o.place}" if names.count(n) > 1 or n in ("loss", "lr") else n
-        for n, o in zip(names, run.outputs, strict=True)
-    ]

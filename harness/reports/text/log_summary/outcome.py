@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from harness.diagnosis.logged.findings import HeadFinding, RunFindings
 from harness.diagnosis.logged.tracks import SATURATED, TOTAL
+from harness.reports.text.grammar import count, list_names
 
-_MOST_NAMED = 3
 _NEAR = 0.05  # to the share of images that one class leaves wrong
 _ENDS = 0.05  # of the loss: ends that lie farther apart have moved
 _SOFTMAX = math.log(2) / 2, SATURATED  # between which a plateau may be that of a softmax
@@ -29,7 +29,7 @@ def what(run: RunFindings) -> Iterator[str]:
         case "healthy", _:
             yield _level(run)
         case (("uniform-softmax" | "saturated-softmax" | "nan"), "tests"):
-            yield f"The log shows {_count(run.displays, 'display')} of the training loss: the tests tell."
+            yield f"The log shows {count(run.displays, 'display')} of the training loss: the tests tell."
             yield from _of_the_tests(run)
         case "uniform-softmax", "never learned":
             yield from _never_learned(run)
@@ -87,10 +87,10 @@ def _unknown(run: RunFindings) -> str:
     end = run.loss if math.isfinite(run.loss) else run.start
     if run.why == "too few":
         few = "are too few" if run.displays > 1 else "is too little"
-        return f"{_count(run.displays, 'display')} {few} to tell what becomes of the loss ({end:.4g} at the end)."
+        return f"{count(run.displays, 'display')} {few} to tell what becomes of the loss ({end:.4g} at the end)."
     moved = abs(run.start - end) > _ENDS * max(abs(run.start), abs(end))
     if run.why == "still at the start":
-        span = f"{_count(run.displays, 'display')} over {run.last - run.first:,} iterations are too few to tell."
+        span = f"{count(run.displays, 'display')} over {run.last - run.first:,} iterations are too few to tell."
         if moved:
             return f"The loss was {run.start:.4g} at the start and is {end:.4g} at the end: {span}"
         return f"The loss is still at the {end:.4g} with which the log begins: {span}"
@@ -243,13 +243,6 @@ def _cost(head: HeadFinding) -> float:
     return SATURATED if head.state == "saturated" else math.log(head.classes or 1)
 
 
-def _count(number: int, of: str) -> str:
-    return f"{number or 'no'} {of}{'' if number == 1 else 's'}"
-
-
 def names(heads: Sequence[HeadFinding]) -> str:
-    """`a, b and c`; of many, the first ones."""
-    of = [h.name for h in heads]
-    if len(of) > _MOST_NAMED + 1:
-        return f"{', '.join(of[:_MOST_NAMED])} and {len(of) - _MOST_NAMED} more"
-    return " and ".join([", ".join(of[:-1]), of[-1]] if len(of) > 1 else of)
+    """Join the names of `heads`."""
+    return list_names([head.name for head in heads])
