@@ -1,0 +1,488 @@
+"""The report in a real browser: what it says is what the analysis found, it works, and nothing leaves the page."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from harness.diagnosis.live.limits import read_limits
+from harness.diagnosis.recorded.diagnose import diagnose
+from harness.diagnosis.recorded.propagation import propagation
+from harness.recording import Recording
+from harness.report import main
+from harness.supervisor.predict_client import predictions
+from tests.helpers.commands import run_harness
+from tests.helpers.nets import small_net, solver_text
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import Finished, command
+
+sys.path.append(str(ROOT / "tools/benches"))
+
+from bench_report import BREAK, ITERATIONS, long_run
+
+CHROMIUM = "/usr/bin/chromium"
+BREAKS = 841
+
+
+def report(*arguments: object) -> Finished:
+    return command(sys.executable, ROOT / "harness/report.py", *arguments)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        # root, as in a container, needs the flag
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Opened:
+    """A page in the browser, and what it should not have done."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def text(self, selector: str) -> str:
+        return self.page.locator(selector).inner_text()
+
+    def trace(self, chart: str, number: int = 0) -> dict:
+        """x, y and name of a line that the chart shows."""
+        return self.page.evaluate(
+            "([id, n]) => { const t = document.getElementById(id).data[n];"
+            " return { x: Array.from(t.x), y: Array.from(t.y), name: t.name }; }",
+            [chart, number],
+        )
+
+    def zoom(self, first: int, last: int) -> None:
+        self.page.fill("#loss-from", str(first))
+        self.page.fill("#loss-to", str(last))
+        self.page.press("#loss-to", "Tab")
+        self.page.fill("#loss-from", str(first))
+        self.page.press("#loss-from", "Tab")
+        self.page.wait_for_timeout(100)
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Iterator:
+    """Opens a page file; in the end, nothing may have been said on the console, nor been asked of anybody."""
+    pages = []
+
+    def open_file(path: Path, width: int = 1280, drawn: bool = True, **context: object) -> Opened:
+        page = browser.new_context(viewport={"width": width, "height": 900}, **context).new_page()
+        one = Opened(page)
+        page.on("console", lambda message: one.complaints.append(message.text))
+        page.on("pageerror", lambda error: one.complaints.append(str(error)))
+        page.on("request", lambda request: one.requests.append(request.url))
+        page.goto(path.resolve().as_uri())
+        if drawn:
+            page.wait_for_selector("html[data-drawn=yes]")
+        pages.append((one, path.resolve().as_uri()))
+        return one
+
+    yield open_file
+    for one, address in pages:
+        assert one.complaints == []
+        assert [url for url in one.requests if not url.startswith(("data:", "blob:"))] == [address]
+        one.page.context.close()
+
+
+def fits(page: Page) -> bool:
+    """Is nothing wider than the window?"""
+    return page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+# -- the collapse ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def demo_page(demo: Path, rescues: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    page = tmp_path_factory.mktemp("page") / "report.html"
+    done = report(demo, "--out", page)
+    assert done.code == 0, done.stderr
+    assert done.stdout.strip() == str(page)
+    return page
+
+
+def test_the_collapse(demo: Path, demo_page: Path, opened) -> None:  # type: ignore[no-untyped-def]
+    with Recording(demo) as recording:
+        found = diagnose(recording, 40, read_limits())
+        travelled = propagation(recording, BREAKS)
+        losses = recording.series("loss")
+    assert found.onset is not None
+    one = opened(demo_page)
+    page = one.page
+    verdict = one.text("#verdict")
+    assert verdict.startswith(f"Training broke at iteration {found.onset.iteration}: the loss went from 1.48 to 9.0")
+    assert "loss1/loss1, loss2/loss1 and loss3/loss3 now give every class the same probability" in verdict
+    assert one.text("#onset") == str(found.onset.iteration) == str(BREAKS)
+    assert one.text("#first-blob") == found.onset.blob == "data"
+    assert one.text("#first-param") == found.onset.param == "conv1/3x3_s1/0"
+    commands = page.locator(".suggestions code").all_inner_texts()
+    assert commands == [
+        f"python harness/restart.py {demo} --set base_lr=0.0005",
+        f"python harness/restart.py {demo} --set clip_gradients=20",
+        f"python harness/restart.py {demo} --skip 841:842",
+    ]
+    rows = page.locator("#arrivals tbody tr")
+    assert rows.count() == 12
+    assert rows.nth(0).locator("td").all_inner_texts()[:2] == [travelled[0].param, str(travelled[0].iteration)]
+    alarms = page.locator("#alarms tbody tr").nth(0).locator("th, td").all_inner_texts()
+    assert alarms[:3] == ["loss_jump", "1 ×", str(found.alarms[0].iteration)]
+    # from the whole run down to one iteration
+    whole = one.trace("loss")
+    assert len(whole["x"]) <= 1600
+    assert max(whole["y"]) == pytest.approx(losses.max(), rel=1e-4)
+    one.zoom(BREAKS, BREAKS)
+    single = one.trace("loss")
+    assert single["y"][single["x"].index(BREAKS)] == pytest.approx(losses[BREAKS], rel=1e-4)
+    assert (min(single["x"]), max(single["x"])) == (BREAKS - 1, BREAKS + 1)  # and the lines that lead there
+    page.click('[data-zoom="all"]')
+    assert page.input_value("#loss-to") == "1599"
+    names = [one.trace("loss", n)["name"] for n in range(7)]
+    assert [name.split(":")[0] for name in names if ":" in name] == ["slower", "clipped"]
+    assert fits(page)
+
+
+def test_layers_window_and_batch(demo: Path, demo_page: Path, opened) -> None:  # type: ignore[no-untyped-def]
+    with Recording(demo) as recording:
+        gradients = recording.stat("gradient_l2")
+        (head,) = [head for head in predictions(recording, BREAKS) if head.weight == 1]
+        weights = recording.weight(BREAKS, "loss3/classifier_glyphs")
+        keys = [key.decode() for key in recording.keys(BREAKS)]
+    one = opened(demo_page)
+    page = one.page
+    # a click into the row of a layer, at the onset
+    about = json.loads(page.locator("#about").text_content() or "")
+    row = about["layers"]["spans"]["around"]["gradient"]["rows"].index("loss3/classifier_glyphs")
+    place = page.evaluate(
+        """([iteration, row]) => { const g = document.getElementById("layers"), b = g.getBoundingClientRect();
+        const { _size: size, xaxis, yaxis } = g._fullLayout;
+        return [b.left + size.l + xaxis.d2p(iteration), b.top + size.t + yaxis.d2p(row)]; }""",
+        [BREAKS, row],
+    )
+    page.locator("#layers").scroll_into_view_if_needed()
+    offset = page.evaluate("window.scrollY")
+    page.mouse.move(place[0], place[1] - offset)
+    page.wait_for_timeout(200)
+    page.mouse.click(place[0], place[1] - offset)
+    page.wait_for_function("document.getElementById('layers').dataset.row === 'loss3/classifier_glyphs'")
+    assert one.text("#curve-title").startswith("loss3/classifier_glyphs: gradient norm")
+    layer, weight = one.trace("curve"), one.trace("curve", 1)
+    assert weight["name"] == "loss3/classifier_glyphs/0"
+    at = weight["x"].index(BREAKS)
+    assert weight["y"][at] == pytest.approx(gradients["loss3/classifier_glyphs/0"][BREAKS], rel=1e-4)
+    both = np.hypot(*(gradients[f"loss3/classifier_glyphs/{i}"][BREAKS] for i in (0, 1)))
+    assert layer["y"][layer["x"].index(BREAKS)] == pytest.approx(both, rel=1e-4)
+    # by the keyboard alone, another number
+    page.focus("#layers-controls input[value=gradient]")
+    page.keyboard.press("ArrowRight")
+    assert one.text("#curve-title").endswith("weight norm, ‖weight‖₂ of a layer")
+    # another blob's spectrum
+    page.select_option("#window-controls select", "loss3/classifier_glyphs/0")
+    assert one.text("#elements-of") == "loss3/classifier_glyphs/0"
+    before, at_onset = one.trace("weight"), one.trace("weight", 1)
+    assert [before["name"], at_onset["name"]] == ["iteration 840 (1 before)", "iteration 841 (the onset)"]
+    edges, shares = np.log10(at_onset["x"]), np.array(at_onset["y"][:-1])
+    inside = np.abs(weights)
+    inside = np.log10(inside[inside > 0])
+    for low, high, share in zip(edges[1:-1], edges[2:], shares[1:], strict=True):
+        counted = 100 * ((inside >= low) & (inside < high)).sum() / weights.size
+        assert share == pytest.approx(counted, abs=0.02 + 1e-3 * share)
+    # the batch, worst first
+    figures = page.locator("#batch figure")
+    assert figures.count() == 32
+    assert page.locator("#batch figure.wild").count() == 16
+    shown = [figure.split("\n") for figure in figures.all_inner_texts()]
+    assert sorted(lines[0] for lines in shown) == sorted(keys)
+    assert all(lines[0].endswith(".tif") for lines in shown[:16])  # as the demo's recipe has the bad ones
+    losses = [head.before.loss[keys.index(lines[0])] for lines in shown]
+    assert losses == sorted(losses, reverse=True)
+    for lines in shown:
+        image = keys.index(lines[0])
+        assert lines[1] == f"label {head.labels[image]}"
+        assert lines[2].startswith(f"says {head.before.predicted[image]} ")
+        assert f" → {head.after.predicted[image]} " in lines[2]
+        assert lines[3] == f"loss {head.before.loss[image]:.3g} → {head.after.loss[image]:.3g}"
+    assert page.evaluate("[...document.images].filter(i => i.offsetParent).every(i => i.naturalWidth > 0)")
+
+
+def test_narrow_dark_scriptless_and_on_paper(demo_page: Path, opened) -> None:  # type: ignore[no-untyped-def]
+    narrow = opened(demo_page, 400, color_scheme="dark")
+    assert fits(narrow.page)
+    background = narrow.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert sum(map(int, re.findall(r"\d+", background)[:3])) < 150
+    narrow.page.emulate_media(media="print")
+    for selector, is_shown in ((".chart", False), ("img.still", True), (".controls", False)):
+        displayed = narrow.page.evaluate(
+            "s => [...document.querySelectorAll(s)].map(e => e.getClientRects().length > 0)", selector
+        )
+        assert displayed
+        assert all(shown == is_shown for shown in displayed), selector
+    scriptless = opened(demo_page, drawn=False, java_script_enabled=False)
+    stills = scriptless.page.locator("img.still")
+    assert stills.count() == 6
+    assert all(stills.nth(n).is_visible() for n in range(6))
+    assert all(len(stills.nth(n).get_attribute("alt") or "") > 20 for n in range(6))
+    assert not scriptless.page.locator(".chart").first.is_visible()
+    # for readers of screens: every control has a name, every picture a text, headings come in order
+    for control in narrow.page.locator("button, input, select").all():
+        assert control.evaluate("e => e.textContent.trim() || e.ariaLabel || e.labels?.[0]?.textContent.trim()")
+    for image in narrow.page.locator("img, [role=img]").all():
+        assert image.evaluate("e => e.alt || e.ariaLabel || e.getAttribute('aria-labelledby')")
+    levels = narrow.page.evaluate("[...document.querySelectorAll('h1,h2,h3')].map(h => +h.tagName[1])")
+    assert levels[0] == 1
+    assert all(b <= a + 1 for a, b in itertools.pairwise(levels))
+
+
+def test_figures_alone_and_several_runs(demo: Path, rescues: dict[str, Path], tmp_path: Path, opened) -> None:  # type: ignore[no-untyped-def]
+    done = report(demo, "--format", "png", "--out", tmp_path / "demo.png")
+    assert done.code == 0, done.stderr
+    names = ["overview", "losses", "layers", "distances", "spectra", "batch", "labels", "restarts"]
+    assert done.stdout.split() == [str(tmp_path / f"demo-{name}.png") for name in names]
+    for name in names:
+        picture = cv2.imread(str(tmp_path / f"demo-{name}.png"))
+        assert picture.shape[1] >= 1000
+        assert picture.std() > 5, name
+    children = list(rescues.values())
+    assert report(demo, "--compare", *children, "--format", "pdf", "--out", tmp_path / "runs.pdf").code == 0
+    assert (tmp_path / "runs.pdf").read_bytes().startswith(b"%PDF-")
+    done = report(demo, "--compare", *children, "--out", tmp_path / "runs.html")
+    assert done.code == 0, done.stderr
+    one = opened(tmp_path / "runs.html")
+    rows = one.page.locator("#runs tbody tr").all_inner_texts()
+    assert len(rows) == 3
+    assert "Training broke at iteration 841" in rows[0]
+    assert all("Healthy" in row for row in rows[1:])
+    assert "solver.base_lr\t0.005\t0.0005" in one.text("main")
+    assert [one.trace("loss", n)["name"] for n in range(3)] == [run.name for run in (demo, *children)]
+    assert one.trace("loss", 1)["x"][0] == 800
+
+
+# -- other runs ------------------------------------------------------------------------------------------------------
+
+
+def test_a_healthy_run_without_a_window(small: Path, opened) -> None:  # type: ignore[no-untyped-def]
+    run_harness("--solver", small / "solver.prototxt", "--out", small / "run")
+    done = report(small / "run")
+    assert done.code == 0, done.stderr
+    one = opened(small / "run/report.html")
+    with Recording(small / "run") as recording:
+        assert diagnose(recording, 7, read_limits()).onset is None
+    assert one.text("#verdict").startswith("Healthy: over iterations 0 to 59 no divergence was found")
+    assert one.page.locator("#verdict").get_attribute("class") == "good"
+    assert one.page.locator("#onset, #first-param, .suggestions").count() == 0
+    assert "--watch A:B" in one.text("#no-window")
+    assert one.page.locator("[data-zoom=onset]").is_hidden()
+    assert one.page.evaluate("document.getElementById('layers').dataset.row") == "conv1/3x3"
+
+
+def test_a_run_that_died(small: Path, opened) -> None:  # type: ignore[no-untyped-def]
+    """Killed while it trains; with the help of its snapshot it can go on."""
+    (small / "solver.prototxt").write_text(
+        solver_text(small / "net.prototxt", small / "x", lr_policy='"fixed"', max_iter=100_000)
+    )
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "harness/run.py"), "--solver", str(small / "solver.prototxt"),
+         "--out", str(small / "run"), "--watch", "0:3"],
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert process.stderr is not None
+    said = next(line for line in process.stderr if "Snapshot of iteration" in line)
+    assert "Snapshot of iteration 25:" in said
+    solver = next(p for p in psutil.Process(process.pid).children() if "harness.worker.main" in p.cmdline())
+    solver.kill()
+    process.stderr.read()
+    assert process.wait() == 4
+    done = report(small / "run")
+    assert done.code == 0, done.stderr
+    one = opened(small / "run/report.html")
+    ended = json.loads((small / "run/run.json").read_text())["ended"]
+    assert one.text("#ending").rstrip(".") == ended["how"].rstrip(".")
+    assert "SIGKILL" in one.text("#ending")
+    assert one.page.locator(".suggestions code").all_inner_texts() == [f"python harness/restart.py {small / 'run'}"]
+    assert one.page.locator("#batch figure").count() == 8  # of the window's first iteration
+    assert one.page.locator("#window-controls select option").count() == 10
+
+
+def test_a_divergence_without_a_window(small: Path, digit_data: Path, opened) -> None:  # type: ignore[no-untyped-def]
+    (small / "solver.prototxt").write_text(
+        solver_text(small / "net.prototxt", small / "x", base_lr=1e6, lr_policy='"step"', gamma=1, stepsize=1000)
+    )
+    done = run_harness("--solver", small / "solver.prototxt", "--out", small / "run", "--on-alarm", "stop")
+    assert done.code == 3, done.stderr
+    assert report(small / "run").code == 0
+    one = opened(small / "run/report.html")
+    with Recording(small / "run") as recording:
+        onset = diagnose(recording, 7, read_limits()).onset
+    assert onset is not None
+    assert one.text("#onset") == str(onset.iteration)
+    assert one.page.locator("#verdict").get_attribute("data-kind") == "not finite"
+    assert f"--watch 0:{onset.iteration + 40}" in one.page.locator(".suggestions code").first.inner_text()
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "a/b/../c//d",
+    "n" * 200,
+    "$x$ & <b>bold</b> %{y}",
+    "quote ' ` tick {{ 7 * 7 }}",
+    "</script><img src=x onerror=alert(2)>",
+    "größe ⚙ ‮",
+]
+
+
+def test_two_hundred_layers_with_hostile_names(tmp_path: Path, digit_data: Path, opened) -> None:  # type: ignore[no-untyped-def]
+    names = HOSTILE + [f"block_{n // 10}/layer_{n}" for n in range(200 - len(HOSTILE))]
+    head, tail = small_net(digit_data).split('layer { name: "conv1/3x3"', 1)
+    layers, bottom = [], "data"
+    for name in names:
+        # a shallow way for each, so that the gradient comes through
+        layers.append(
+            f'layer {{ name: "{name}" type: "InnerProduct" bottom: "{bottom}" top: "{name}" '
+            f'inner_product_param {{ num_output: 5 weight_filler {{ type: "gaussian" std: 0.01 }} }} }}'
+        )
+    sum_of = "".join(f' bottom: "{name}"' for name in names)
+    layers.append(f'layer {{ name: "sum" type: "Eltwise"{sum_of} top: "sum" }}')
+    layers.append('layer { name: "_$a$b" type: "SoftmaxWithLoss" bottom: "sum" bottom: "label" top: "_$a$b" }')
+    del tail
+    (tmp_path / "net.prototxt").write_text(head + "\n".join(layers))
+    (tmp_path / "solver.prototxt").write_text(
+        solver_text(tmp_path / "net.prototxt", tmp_path / "x", max_iter=12, display=4)
+    )
+    done = run_harness("--solver", tmp_path / "solver.prototxt", "--out", tmp_path / "run", "--watch", "4:7")
+    assert done.code == 0, done.stderr
+    done = report(tmp_path / "run", "--out", tmp_path / "page.html")
+    assert done.code == 0, done.stderr
+    assert "Warning" not in done.stderr
+    one = opened(tmp_path / "page.html")
+    page = one.page
+    assert page.evaluate("document.scripts.length") == 5  # the page's own four, and plotly
+    assert page.locator("#layers-controls select option").all_inner_texts() == names
+    for name in HOSTILE[:3]:
+        page.select_option("#layers-controls select[name=row]", name)
+        assert one.text("#curve-title").startswith(name)
+    assert page.locator("#window-controls select option").count() == 400
+    page.select_option("#window-controls select", f"{HOSTILE[0]}/0")
+    assert one.text("#elements-of") == f"{HOSTILE[0]}/0"
+    assert fits(page)
+    assert fits(opened(tmp_path / "page.html", 400).page)
+
+
+def test_part_of_a_window_away_from_the_onset(small: Path, opened) -> None:  # type: ignore[no-untyped-def]
+    """What is not there is not spoken of."""
+    (small / "solver.prototxt").write_text(
+        solver_text(small / "net.prototxt", small / "x", base_lr=1e6, lr_policy='"fixed"', max_iter=12)
+    )
+    arguments = ("--solver", small / "solver.prototxt", "--watch", "8:11", "--out")
+    assert run_harness(*arguments, small / "run").code == 0
+    assert run_harness(*arguments, small / "inputs", "--capture", "input").code == 0
+    for run in ("run", "inputs"):
+        assert report(small / run).code == 0
+    whole, inputs = opened(small / "run/report.html"), opened(small / "inputs/report.html")
+    assert "Weights, gradients, updates and inputs of iterations 8:11 were kept whole" in whole.text("#kept-of")
+    assert "None of them is the onset" in whole.text("#kept-of")
+    assert "8 inputs of iteration 8 (no window holds the onset)" in whole.text("main")
+    assert "its loss on them is no number" in whole.text("main")
+    assert whole.page.locator("input[name=distance]").is_disabled()  # nothing was usual before
+    assert inputs.text("#kept-of").startswith("Inputs of iterations 8:11 were kept whole.")
+    assert inputs.page.locator("#window-controls, #elements").count() == 0
+    assert "weights were" not in inputs.text("main")
+
+
+# -- long and live runs ----------------------------------------------------------------------------------------------
+
+
+def test_120_000_iterations(tmp_path: Path, opened) -> None:  # type: ignore[no-untyped-def]
+    run = long_run(tmp_path / "long")
+    process = subprocess.Popen([sys.executable, str(ROOT / "harness/report.py"), str(run)], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0
+    assert usage.ru_maxrss < 1 << 20  # KiB
+    assert (run / "report.html").stat().st_size < 6e6
+    with Recording(run) as recording:
+        losses = recording.series("loss")
+        onset = diagnose(recording, 40, read_limits(), ()).onset
+    assert onset is not None
+    one = opened(run / "report.html")
+    assert one.text("#onset") == str(onset.iteration) == str(BREAK)
+    whole = one.trace("loss")
+    assert len(whole["x"]) < 5000
+    spike = int(np.nanargmax(losses))
+    assert np.isnan(losses[spike + 3])
+    assert whole["y"][whole["x"].index(spike + 3)] is None
+    assert whole["y"][whole["x"].index(spike)] == pytest.approx(losses[spike], rel=1e-3)
+    for first, last in ((spike - 20_000, spike + 20_000), (spike - 3, spike + 3), (spike, spike)):
+        one.zoom(first, last)
+        shown = one.trace("loss")
+        assert shown["y"][shown["x"].index(spike)] == pytest.approx(losses[spike], rel=1e-3)
+    assert shown["x"] == [spike - 1, spike, spike + 1]
+    assert len(losses) == ITERATIONS
+
+
+def test_following_a_run(small: Path, opened) -> None:  # type: ignore[no-untyped-def]
+    """The page appears while the run goes on and is written anew; the run's weights are those of an unobserved run."""
+    (small / "solver.prototxt").write_text(
+        solver_text(small / "net.prototxt", small / "x", lr_policy='"fixed"', max_iter=10**6, snapshot=None)
+    )
+    arguments = ["--solver", small / "solver.prototxt"]
+    assert run_harness(*arguments, "--until", 300, "--out", small / "alone").code == 0
+    run = subprocess.Popen(
+        [sys.executable, str(ROOT / "harness/run.py"), *map(str, arguments), "--out", str(small / "run")],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    page = small / "run/report.html"
+    while not (small / "run/recording.h5").exists():
+        time.sleep(0.05)
+    follower = subprocess.Popen(
+        [sys.executable, str(ROOT / "harness/report.py"), str(small / "run"), "--follow"], cwd=ROOT,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not page.exists():
+        assert follower.poll() is None
+        time.sleep(0.05)
+    first = page.read_text()
+    run.terminate()
+    assert run.wait() == 130
+    assert 'http-equiv="refresh"' in first
+    assert "The run still goes on" in first
+    out, err = follower.communicate(timeout=120)
+    assert follower.returncode == 0, err
+    assert out.strip() == str(page)
+    one = opened(page)
+    assert "refresh" not in page.read_text()[:1000]
+    with Recording(small / "alone") as alone, Recording(small / "run") as followed:
+        assert f"iterations 0 to {followed.iterations[-1]:,}" in one.text("#verdict")
+        assert np.array_equal(alone.series("digest"), followed.series("digest")[:300])
+
+
+def test_what_cannot_be_reported(tmp_path: Path, demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, said in (
+        ([tmp_path / "nowhere"], "no such recording"),
+        ([tmp_path], "no such recording"),
+        ([demo, "--follow", "--format", "pdf"], "--follow"),
+        ([demo, "--rules", tmp_path / "none.toml"], "none.toml"),
+        ([demo, "--compare", tmp_path], "no such recording"),
+    ):
+        assert main([str(argument) for argument in arguments]) == 2
+        assert said in capsys.readouterr().err
+    done = report(demo, "--out", tmp_path / "no/such/place.html")
+    assert done.code == 1
+    assert "place.html" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,49 @@
+"""What a command is started with: nothing that it does not use, because all of it is imported each time."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import pytest
+
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import Finished, command
+
+HEAVY = {"caffe", "cv2", "jinja2", "matplotlib", "plotly", "scipy", "skimage", "tensorboardX"}
+
+
+def imported(done: Finished) -> set[str]:
+    """Top-level names of the modules that a Python under `-X importtime` has imported."""
+    assert done.code == 0, done.stderr[-2000:]
+    return {name.split(".")[0] for name in re.findall(r"^import time: .*\| +(\S+)$", done.stderr, re.MULTILINE)}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("harness/run.py", "--help"),
+        ("harness/restart.py", "--help"),
+        ("harness/compare.py", "--help"),
+        ("harness/readlog.py", ROOT / "tests/logs/case.log"),
+    ],
+)
+def test_a_command_that_draws_nothing_imports_nothing_to_draw_with(arguments: tuple[str, ...]) -> None:
+    done = command(sys.executable, "-X", "importtime", *arguments)
+    names = imported(done)
+    assert "rich" in names
+    assert not names & HEAVY
+
+
+def test_the_solver_process_imports_caffe_io_when_it_is_used() -> None:
+    program = """
+import sys
+import harness.worker.main, caffe
+assert "skimage" not in sys.modules, "imported at once"
+assert caffe.io.Transformer.__module__ == "caffe.io"
+from caffe.io import array_to_datum, caffe_pb2
+assert caffe_pb2 is sys.modules["caffe.proto.caffe_pb2"]
+assert "skimage" in sys.modules, "not imported"
+"""
+    done = command(sys.executable, "-X", "importtime", "-c", program)
+    assert {"caffe", "skimage"} <= imported(done)

@@ -1,0 +1,614 @@
+"""What tools/make_lmdb does with its place, its disk and its processes: real disks that fill up, real signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+import pytest
+
+import harness.imageset.making
+import harness.imageset.workers
+from harness.imageset.mean import LARGEST, Sums
+from harness.imageset.place import sized
+from harness.imageset.record import Form
+from harness.imageset.report import remarks_of
+from harness.imageset.store import Store
+from harness.imageset.tally import Tally
+from harness.imageset.workers import Workers
+from harness.make_lmdb import main
+from tests.helpers.imagesets import TOOL, convert_imageset, records, report_of, write_photos
+from tests.helpers.paths import BIN, ROOT
+from tests.helpers.processes import command
+
+cv2.setNumThreads(1)  # its threads, once there, would not outlive the fork of workers that some tests make here
+
+INTERRUPTED = "interrupted: the same command goes on from here\n"
+LISTED = 1500
+SMALL = ("--resize_height=24", "--resize_width=24", "--duplicates=keep", "--workers=2")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three classes of ten images each, all of one size."""
+    write_photos(tmp_path / "photos", [f"{name}/{n}.png" for name in "abc" for n in range(10)], size=40)
+    return tmp_path / "photos"
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty images, listed again and again."""
+    home = tmp_path_factory.mktemp("many")
+    write_photos(home, [f"{n}.jpg" for n in range(30)], size=200)
+    (home / "list.txt").write_text("".join(f"{n * 7 % 30}.jpg {n % 7}\n" for n in range(LISTED)))
+    (home / "short.txt").write_text("".join(f"{n % 30}.jpg {n % 7}\n" for n in range(300)))
+    return home
+
+
+def a_list(home: Path, name: str = "list.txt") -> list[str]:
+    return ["--list", str(home / name), "--root", str(home), "--test-share", "0"]
+
+
+def labelled(home: Path, name: str, lines: str) -> list[str]:
+    (home / name).write_text(lines)
+    return ["--list", str(home / name), "--root", str(home), "--shuffle=false"]
+
+
+# What OUT is, and what it holds
+
+
+def test_force_leaves_nothing_of_an_earlier_call(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main([str(photos), str(out)]) == 0
+    (out / "mine.txt").touch()
+    assert {"mean.binaryproto", "test_lmdb"} < {path.name for path in out.iterdir()}
+    write_photos(photos, ["a/larger.png"], seed=2, size=50)
+    assert main([str(photos), str(out), "--force", "--test-share=0"]) == 0
+    names = "train_lmdb train.txt test.txt classes.txt report.txt report.json mine.txt"
+    assert {path.name for path in out.iterdir()} == set(names.split())
+    assert not (tmp_path / "out.part").exists()
+
+
+@pytest.mark.parametrize("moved", range(14))
+def test_a_replacement_that_is_interrupted_goes_on(
+    photos: Path, tmp_path: Path, moved: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight files and folders are moved away, and six of them replaced."""
+    out = tmp_path / "out"
+    assert main([str(photos), str(out)]) == 0
+    shutil.move(out / "train_lmdb", tmp_path / "elsewhere")
+    (out / "train_lmdb").symlink_to(tmp_path / "elsewhere")
+    write_photos(photos, ["a/larger.png"], seed=2, size=50)
+    replace, left = os.replace, [moved]
+
+    def now_and_then(made: Path, place: Path) -> None:
+        if out in (Path(made).parent, Path(place).parent) and "probe" not in str(made):
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+        replace(made, place)
+
+    again = [str(photos), str(out), "--force", "--test-share=0"]
+    with monkeypatch.context() as patch:
+        patch.setattr("harness.imageset.store.os.replace", now_and_then)
+        assert main(again) == 130
+    assert main(again) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"photos", "out", "elsewhere"}
+    assert not {"mean.binaryproto", "test_lmdb"} & {path.name for path in out.iterdir()}
+    assert len(records(out / "train_lmdb")) == 31
+    assert len(records(tmp_path / "elsewhere")) == 27  # what a link led to is not ours
+
+
+def on_a_disk(tmp_path: Path, size: str, script: str) -> subprocess.CompletedProcess[str]:
+    """Run the shell `script` where $DISK is a disk of its own of `size`."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    rootless = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    script = f'mount -t tmpfs -o size={size} none "$DISK" || exit 99\n{script}'
+    return subprocess.run(
+        ["unshare", *rootless, "--mount", "sh", "-c", script],
+        env=dict(os.environ) | {"DISK": str(disk), "HERE": str(tmp_path), "TOOL": str(TOOL)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_out_is_a_link_to_another_disk(photos: Path, tmp_path: Path) -> None:
+    script = """
+ln -s "$DISK/data" "$HERE/out"
+"$TOOL" "$HERE/photos" "$HERE/out" || exit 1
+"$TOOL" "$HERE/photos" "$HERE/out" --force --gray || exit 2
+test -e "$HERE/out.part" && exit 3
+ls "$DISK" "$DISK/data"
+"""
+    done = on_a_disk(tmp_path, "40m", script)
+    assert done.returncode == 0, done.stderr
+    assert "train_lmdb" in done.stdout
+    assert "part" not in done.stdout
+    assert (tmp_path / "out").is_symlink()
+
+
+@pytest.mark.parametrize("mount", ["", 'mkdir "$HERE/in" "$HERE/o"; mount --bind "$HERE/in" "$HERE/o"; DISK="$HERE/o"'])
+def test_out_is_a_mount_point(photos: Path, tmp_path: Path, mount: str) -> None:
+    script = f"""{mount}
+"$TOOL" "$HERE/photos" "$DISK"; code=$?
+"$TOOL" "$HERE/photos" "$DISK/inner" > "$DISK/said" || exit 1
+cat "$DISK/said"
+exit $code
+"""
+    done = on_a_disk(tmp_path, "40m", script)
+    assert done.returncode == 2, done.stderr
+    assert "a mount point: what is made beside it cannot be moved there. Give a folder in it" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "/inner/report.txt" in done.stdout
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_out_that_cannot_be_written(photos: Path, tmp_path: Path) -> None:
+    script = """
+mkdir "$DISK/out"; mount -o remount,ro "$DISK"
+for out in out new a/b; do
+  "$TOOL" "$HERE/photos" "$DISK/$out"; test $? = 2 || exit 1
+done
+"""
+    done = on_a_disk(tmp_path, "40m", script)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("cannot be written (Read-only file system). Give a folder that you may write to") == 3
+
+
+def test_odd_places(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    assert main([str(photos), "/"]) == 2
+    assert "/: a mount point" in capsys.readouterr().err
+    (tmp_path / "circle").symlink_to("circle")
+    assert main([str(photos), str(tmp_path / "circle")]) == 2
+    assert "cannot be reached (symbolic links in a circle)" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main([str(photos), str(tmp_path / "file/out")]) == 2
+    assert "cannot be written (Not a directory)" in capsys.readouterr().err
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert main([str(photos), "."]) == 0
+    assert len(records(tmp_path / "here/train_lmdb")) == 27
+
+
+def test_bad_input_leaves_no_folders_behind(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    assert main([str(tmp_path / "nowhere"), str(tmp_path / "there/x/y/z")]) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    assert not list((tmp_path / "there").iterdir())
+
+
+def test_the_summary_says_where_everything_is(photos: Path, tmp_path: Path) -> None:
+    done = command(TOOL, photos, "out", cwd=tmp_path)
+    assert "made         out, with out/report.txt" in done.stdout
+
+
+def test_nobody_reads_the_summary(photos: Path, tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [TOOL, photos, tmp_path / "out"], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=100, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr.strip()) == (0, "")
+
+
+# What is said of the images
+
+
+def test_copies_within_a_class_are_found_behind_copies_in_another(tmp_path: Path) -> None:
+    write_photos(tmp_path, ["a.png", "other.png", "last.png"])
+    for name in "bcdef":
+        shutil.copy(tmp_path / "a.png", tmp_path / f"{name}.png")
+    arguments = labelled(tmp_path, "list.txt", "a.png 0\nb.png 1\nc.png 1\nother.png 0\nd.png 0\n")
+    (tmp_path / "test.txt").write_text("e.png 1\nf.png 2\nlast.png 2\n")
+    assert main([*arguments, "--test-list", str(tmp_path / "test.txt"), str(tmp_path / "out")]) == 0
+    assert [key[9:] for key in records(tmp_path / "out/train_lmdb")] == [b"a.png", b"b.png", b"other.png"]
+    assert [key[9:] for key in records(tmp_path / "out/test_lmdb")] == [b"f.png", b"last.png"]
+    said = {problem["path"]: (problem["kind"], problem["why"]) for problem in report_of(tmp_path / "out")["problems"]}
+    assert said == {
+        "b.png": ("mislabelled?", "the same image as a.png, which has label 0"),
+        "c.png": ("duplicate", "the same image as b.png"),
+        "d.png": ("duplicate", "the same image as a.png"),
+        "e.png": ("duplicate", "the same image as b.png"),
+        "f.png": ("mislabelled?", "the same image as a.png, which has label 0"),
+    }
+
+
+def test_a_copy_that_is_left_out_is_left_out_of_the_mean(photos: Path, tmp_path: Path) -> None:
+    shutil.copy(photos / "a/3.png", photos / "a/copy.png")
+    out = tmp_path / "out"
+    assert main([str(photos), str(out), "--test-share=0"]) == 0
+    assert report_of(out)["sets"][0]["tally"]["records"] == 30
+    command(BIN / "compute_image_mean", out / "train_lmdb", tmp_path / "mean")
+    assert (out / "mean.binaryproto").read_bytes() == (tmp_path / "mean").read_bytes()
+
+
+def test_images_of_each_class_are_counted(photos: Path, tmp_path: Path) -> None:
+    (photos / "b/3.png").unlink()
+    (photos / "c/9.png").write_bytes(b"")
+    assert main([str(photos), str(tmp_path / "out"), "--test-share=0"]) == 0
+    assert report_of(tmp_path / "out")["sets"][0]["tally"]["labels"] == {"0": 10, "1": 9, "2": 9}
+    assert "  2 c: 9 train, 0 test\n" in (tmp_path / "out/report.txt").read_text()
+
+
+def test_a_test_set_of_another_size_makes_the_mean_useless(tmp_path: Path) -> None:
+    write_photos(tmp_path, ["a.png", "b.png"], size=40)
+    write_photos(tmp_path, ["c.png"], size=41)
+    arguments = labelled(tmp_path, "list.txt", "a.png 0\nb.png 1\n")
+    (tmp_path / "test.txt").write_text("c.png 1\n")
+    assert main([*arguments, "--test-list", str(tmp_path / "test.txt"), str(tmp_path / "out")]) == 0
+    assert not (tmp_path / "out/mean.binaryproto").exists()
+    assert main([*arguments, "--test-share=0", str(tmp_path / "alone")]) == 0
+    assert (tmp_path / "alone/mean.binaryproto").exists()
+
+
+def test_a_label_of_two_billion(tmp_path: Path) -> None:
+    write_photos(tmp_path, ["a.png", "b.png", "c.png"])
+    arguments = labelled(tmp_path, "list.txt", "a.png 0\nb.png 3\nc.png 2147483647\n")
+    done = command("prlimit", f"--data={1 << 30}", TOOL, *arguments, "--test-share=0", "--workers=1", tmp_path / "out")
+    assert done.code == 0, done.stderr
+    assert "no image has labels 1, 2, 4, 5, 6, 7, 8, 9, 10, 11 and 2,147,483,635 more" in done.stdout
+
+
+def test_labels_without_a_gap() -> None:
+    remarks = remarks_of({"train": Tally(), "test": Tally()}, {0: "a", 1: "b"}, (), False, False, False)
+    assert not any("no image has" in remark for remark in remarks)
+
+
+def test_check_size_where_the_first_image_is_none(tmp_path: Path) -> None:
+    """Chunks of images that are alike within themselves are compared with each other."""
+    (tmp_path / "bad.png").write_bytes(b"text")
+    for size in (40, 50):
+        cv2.imwrite(str(tmp_path / f"{size}.png"), np.full((size, size, 3), size, np.uint8))
+    lines = "bad.png 0\n" + "40.png 0\n" * 2000 + "50.png 0\n" * 2000
+    arguments = labelled(tmp_path, "list.txt", lines)
+    done = command(TOOL, *arguments, "--test-share=0", "--check-size", "--duplicates=keep", tmp_path / "out")
+    assert done.code == 2
+    assert "3×50×50, and of 40.png 3×40×40" in done.stderr
+
+
+# Large and small images
+
+
+def test_large_images_have_no_mean_image(tmp_path: Path) -> None:
+    for name, height in (("a", 1025), ("b", 1025), ("c", 1024), ("d", 1024)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((height, 1024, 3), (10, 20, ord(name)), np.uint8))
+    arguments = labelled(tmp_path, "list.txt", "a.png 0\nb.png 1\n")
+    assert main([*arguments, "--test-share=0", str(tmp_path / "large")]) == 0
+    report = report_of(tmp_path / "large")
+    assert not (tmp_path / "large/mean.binaryproto").exists()
+    assert (
+        "images are larger than a megapixel (1025×1024): no mean.binaryproto is made, use mean_value"
+        in report["remarks"]
+    )
+    assert report["mean_value"] == [10, 20, 97.5]
+    arguments = labelled(tmp_path, "list.txt", "c.png 0\nd.png 1\n")
+    assert main([*arguments, "--test-share=0", str(tmp_path / "small")]) == 0
+    assert (tmp_path / "small/mean.binaryproto").exists()
+    assert not any("megapixel" in remark for remark in report_of(tmp_path / "small")["remarks"])
+
+
+def test_large_images_take_no_more_memory_than_a_few_of_them() -> None:
+    sums = Sums()
+    sums.add(np.zeros((LARGEST + 1, 1, 3), np.uint8))
+    assert sums.image is None
+    assert len(sums.to_bytes()) < 1000
+
+
+def test_a_chunk_is_as_many_images_as_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiny images, then large ones, as in a list that is sorted: no answer is much larger than CHUNK_BYTES."""
+    write_photos(tmp_path, ["tiny.png"], size=4)
+    write_photos(tmp_path, ["large.png"], size=300)  # 270 kB
+    monkeypatch.setattr(harness.imageset.workers, "CHUNK_BYTES", 1 << 20)
+    monkeypatch.setattr(harness.imageset.workers, "AHEAD_BYTES", 1 << 22)
+    names = 2000 * [b"tiny.png"] + 300 * [b"large.png"] + 2000 * [b"tiny.png"]
+    lines = [(number, name, 0) for number, name in enumerate(names)]
+    with Workers(2, f"{tmp_path}/", Form()) as workers:
+        answers = [images for images, _ in workers.convert(lines, summed=True)]
+    assert [image.number for images in answers for image in images] == list(range(4300))
+    sizes = [sum(len(image.record or b"") for image in images) for images in answers]
+    assert max(sizes) <= (2 << 20) + 300_000
+    counts = [len(images) for images in answers]
+    assert counts[0] == 1  # nothing is known yet
+    assert max(counts) == 256
+    large = [len(images) for images in answers if images[0].path == b"large.png"]
+    assert set(large[2:-2]) <= {3, 8}  # as many as fit, or, of a chunk for tiny ones, twice that
+    assert large.count(3) > len(large) / 2
+    assert counts[-2] == 256  # and small ones have large chunks again
+
+
+def test_large_photographs_in_little_memory(tmp_path: Path) -> None:
+    """Forty of 6 megapixels, 18 MB each as pixels."""
+    write_photos(tmp_path, [f"{n}.jpg" for n in range(4)], size=2450)
+    lines = "".join(f"{n % 4}.jpg {n % 2}\n" for n in range(40))
+    arguments = [*labelled(tmp_path, "list.txt", lines), "--test-share=0", "--duplicates=keep", "--workers=2"]
+    process = subprocess.Popen([TOOL, *arguments, tmp_path / "out"], stdout=subprocess.DEVNULL)
+    most = 0
+    while process.poll() is None:
+        with suppress(psutil.Error):
+            most = max(
+                most, sum(map(anonymous, [process.pid, *(c.pid for c in psutil.Process(process.pid).children())]))
+            )
+        time.sleep(0.02)
+    assert process.returncode == 0
+    assert len(records(tmp_path / "out/train_lmdb")) == 40
+    assert most < 1.5e9  # in chunks of 32 it was 2.2e9, of these, and three times that of larger ones
+
+
+def anonymous(pid: int) -> int:
+    """Bytes of memory that a process has to itself, without what it has mapped of files."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:  # it has ended
+        return 0
+    found = re.search(r"^Anonymous: +(\d+) kB", text, re.MULTILINE)
+    return 1024 * int(found[1]) if found else 0
+
+
+# Full disks
+
+
+# make_lmdb on a disk of which it believes that there is room
+TRUSTING = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+import harness.imageset.making, harness.make_lmdb
+harness.imageset.making.free = lambda _: 1 << 60
+sys.exit(harness.make_lmdb.main())
+"""
+
+
+@pytest.mark.parametrize("kib", [4, 8, 12, 20, 28, 36, 44, 60, 100, 300, 500, 600, 660, 700, 740, 780])
+def test_a_full_disk_stops_it_until_there_is_room(many: Path, tmp_path: Path, kib: int) -> None:
+    (tmp_path / "make.py").write_text(TRUSTING)
+    arguments = " ".join([*a_list(many, "short.txt"), *SMALL])
+    script = f"""
+{sys.executable} "$HERE/make.py" {arguments} "$DISK/out"; code=$?
+test -e "$DISK/out/train_lmdb" && echo early
+mount -o remount,size=60m "$DISK"
+"$TOOL" {arguments} "$DISK/out" || exit 98
+cp -r "$DISK/out" "$HERE/out"
+test -e "$DISK/out.part" && exit 97
+exit $code
+"""
+    done = on_a_disk(tmp_path, f"{kib}k", script)
+    assert done.returncode == 1, (done.returncode, done.stderr)
+    assert "out.part: the disk is full. " in done.stderr
+    assert "images are done: make room, and run again to go on from there" in done.stderr
+    assert "Traceback" not in done.stderr
+    theirs = convert_imageset(many, many / "short.txt", tmp_path / "theirs", *SMALL[:2])
+    assert list(records(tmp_path / "out/train_lmdb").items()) == list(theirs.items())
+
+
+def test_the_disk_of_a_link_is_looked_at(many: Path, tmp_path: Path) -> None:
+    arguments = " ".join([*a_list(many, "short.txt"), *SMALL])
+    script = f"""
+ln -s "$DISK/out" "$HERE/out"
+"$TOOL" {arguments} "$HERE/out"
+"""
+    done = on_a_disk(tmp_path, "200k", script)
+    assert done.returncode == 2
+    assert re.search(r"needs about \d{3}\.\d kB of disk, and 2\d\d\.\d kB are free", done.stderr)
+
+
+def test_work_that_was_begun_otherwise_makes_room(many: Path, tmp_path: Path) -> None:
+    """What the remedy for a full disk says, another form, must not fail for want of the room that the work takes."""
+    (tmp_path / "make.py").write_text(TRUSTING)
+    arguments = " ".join([*a_list(many, "short.txt"), "--duplicates=keep", "--resize_height=90"])
+    script = f"""
+{sys.executable} "$HERE/make.py" {arguments} --resize_width=90 "$DISK/out"; test $? = 1 || exit 98
+"$TOOL" {arguments} --resize_width=18 "$DISK/out"
+"""
+    done = on_a_disk(tmp_path, "3m", script)
+    assert done.returncode == 0, done.stderr
+    assert "the disk is full" in done.stderr
+    assert "starting anew" in done.stderr
+
+
+def test_sizes_to_read() -> None:
+    assert [sized(size) for size in (900, 54_321, 54_321_000, 54_321_000_000)] == [
+        "0.9 kB",
+        "54.3 kB",
+        "54.3 MB",
+        "54.3 GB",
+    ]
+
+
+# Going on
+
+
+def test_going_on_says_what_is_not_looked_at_again(photos: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    (photos / "a/bad.png").write_bytes(b"")
+    (photos / "b/bad.png").write_bytes(b"?")
+    (photos / "readme.txt").touch()
+    for out, count in ((tmp_path / "out", 2), (tmp_path / "good", 0)):
+        with monkeypatch.context() as patch:
+            interrupt = lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)  # noqa: E731
+            patch.setattr("harness.imageset.making._Making._finish", interrupt)
+            assert main([str(photos), str(out)]) == 130
+        assert main([str(photos), str(out)]) == 0
+        said = capsys.readouterr().err
+        assert f"Going on in {out}.part: {30 + count} of {30 + count} images are done" in said
+        again = f". {count} of them are left out, and not looked at again: to have that, remove {out}.part\n"
+        assert (again in said) == bool(count)
+        for name in "ab":
+            (photos / name / "bad.png").unlink(missing_ok=True)
+
+
+def test_what_strict_refused_is_not_lost(photos: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    bad = photos / "a/bad.png"
+    bad.write_bytes(b"")
+    out = tmp_path / "out"
+    assert main([str(photos), str(out), "--strict"]) == 2
+    assert "or leave out --strict, and the LMDBs are made of the rest" in capsys.readouterr().err
+    assert "zero bytes" in (tmp_path / "out.part/report.txt").read_text()
+    with monkeypatch.context() as patch:
+        patch.setattr("harness.imageset.workers.convert", None)
+        assert main([str(photos), str(out)]) == 0
+    assert "31 of 31 images are done" in capsys.readouterr().err
+    assert len(records(out / "train_lmdb")) == 27
+
+    # the same path holds a good image now: it is looked at, with --strict
+    assert main([str(photos), str(out), "--force", "--strict"]) == 2
+    write_photos(photos, ["a/bad.png"], seed=9, size=40)
+    assert main([str(photos), str(out), "--force", "--strict"]) == 0
+    assert "was found wanting (--strict): starting anew" in capsys.readouterr().err
+    assert report_of(out)["left_out"] == 0
+
+
+def test_commits_grow_with_what_is_done() -> None:
+    assert [harness.imageset.making._Batch.after(done).most for done in (0, 1000, 2000, 5000, 90_000)] == [
+        1000, 1000, 2000, 5000, 8000,
+    ]  # fmt: skip
+    batch = harness.imageset.making._Batch.after(0)
+    assert not batch.full
+    batch.began -= 11
+    assert batch.full
+
+
+def test_a_state_that_was_not_finished_is_none(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a kill leaves it between the making of the state and the first thing in it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "_put_tallies", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert main([str(photos), str(tmp_path / "out")]) == 130
+    assert main([str(photos), str(tmp_path / "out")]) == 0
+
+
+# Ctrl-C
+
+
+def started(*arguments: object) -> subprocess.Popen[str]:
+    """In a process group of its own, as a terminal's jobs are."""
+    return subprocess.Popen(
+        list(map(str, arguments)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """What it has said; nothing of it is left."""
+    try:
+        stderr = process.communicate(timeout=30)[1]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        pytest.fail("it hangs")
+    deadline = time.monotonic() + 10
+    while any(os.getpgid(other.pid) == process.pid for other in psutil.process_iter() if other.is_running()):
+        assert time.monotonic() < deadline, "some of it is left"
+        time.sleep(0.05)
+    return stderr
+
+
+@pytest.mark.parametrize("spacing", [None, 0.0, 0.001, 0.005, 0.02, 0.05, 0.1])
+def test_ctrl_c_twice(many: Path, tmp_path: Path, spacing: float | None) -> None:
+    out = tmp_path / "out"
+    process = started(TOOL, *a_list(many), *SMALL, out)
+    while not (tmp_path / "out.part/train_lmdb").exists():
+        assert process.poll() is None
+        time.sleep(0.002)
+    time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    if spacing is not None:
+        time.sleep(spacing)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+    stderr = ended(process)
+    assert process.returncode == 130, stderr
+    assert INTERRUPTED in stderr
+    assert "Traceback" not in stderr
+    done = command(TOOL, *a_list(many), *SMALL, out)
+    assert done.code == 0, done.stderr
+    assert len(records(out / "train_lmdb")) == LISTED
+
+
+def test_ctrl_c_twice_where_a_worker_is_stuck(many: Path, tmp_path: Path) -> None:
+    """As in reading from a server that is gone: the first one waits, the second one ends it all."""
+    process = started(TOOL, *a_list(many), *SMALL, tmp_path / "out")
+    while not (tmp_path / "out.part/train_lmdb").exists():
+        time.sleep(0.002)
+    for worker in psutil.Process(process.pid).children():
+        worker.suspend()
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(1)
+    assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)
+    stderr = ended(process)
+    assert process.returncode == 130
+    assert stderr.lstrip() == INTERRUPTED
+
+
+@pytest.mark.parametrize("after", [0.06, 0.1, 0.15, 0.2, 0.3])
+def test_ctrl_c_while_it_imports(many: Path, tmp_path: Path, after: float) -> None:
+    process = started(TOOL, *a_list(many), *SMALL, tmp_path / "out")
+    child = psutil.Process(process.pid)
+    while "make_lmdb_main.py" not in " ".join(child.cmdline()):
+        time.sleep(0.001)
+    time.sleep(after)
+    os.killpg(process.pid, signal.SIGINT)
+    stderr = ended(process)
+    assert process.returncode == 130
+    assert stderr.lstrip() == INTERRUPTED
+
+
+def test_workers_do_not_hear_ctrl_c(many: Path, tmp_path: Path) -> None:
+    process = started(TOOL, *a_list(many), *SMALL, tmp_path / "out")
+    while not (tmp_path / "out.part/train_lmdb").exists():
+        time.sleep(0.002)
+    workers = psutil.Process(process.pid).children()
+    assert len(workers) == 2
+    for worker in workers:
+        worker.send_signal(signal.SIGINT)
+    stderr = ended(process)
+    assert process.returncode == 0, stderr
+    assert len(records(tmp_path / "out/train_lmdb")) == LISTED
+
+
+def test_ctrl_c_that_is_ignored_stays_ignored(many: Path, tmp_path: Path) -> None:
+    """As in a job that a script has started with &."""
+    process = started("sh", "-c", "trap '' INT; exec \"$@\"", "sh", TOOL, *a_list(many), *SMALL, tmp_path / "out")
+    while not (tmp_path / "out.part/train_lmdb").exists():
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGINT)
+    ended(process)
+    assert process.returncode == 0
+
+
+def test_the_bar_advances_on_a_terminal(many: Path, tmp_path: Path) -> None:
+    terminal, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [TOOL, *a_list(many), *SMALL, tmp_path / "out"], stdout=subprocess.DEVNULL, stderr=theirs,
+        env=dict(os.environ) | {"TERM": "xterm", "COLUMNS": "120"},
+    )  # fmt: skip
+    os.close(theirs)
+    said = b""
+    try:
+        while more := os.read(terminal, 1 << 16):
+            said += more
+    except OSError:  # EIO: nobody writes there any more
+        pass
+    os.close(terminal)
+    assert process.wait(30) == 0
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", said.decode())
+    counts = [int(count) for count in re.findall(rf"train_lmdb\W+(\d+)/{LISTED}", plain)]
+    assert counts == sorted(counts)
+    assert len(set(counts)) > 2
+
+
+def test_report_is_whole(photos: Path, tmp_path: Path) -> None:
+    """What is printed is in report.json, but for where it lies."""
+    done = command(TOOL, photos, tmp_path / "out")
+    assert done.stdout.startswith(json.loads((tmp_path / "out/report.json").read_text())["summary"])

@@ -1,0 +1,1 @@
+"""What several test files use: paths, processes, small data sets and nets, readers of what Caffe wrote."""

@@ -1,0 +1,143 @@
+"""A stand-in for a GPU whose memory is the host's, and two observers of one solver."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.caffe_files.messages import pb, read_text
+from harness.caffe_files.net import train_net
+from harness.recording.ring import Kind, Ring
+from harness.supervisor.net_upgrade import upgrade_net
+from harness.worker.probes.gpu import GpuMemory
+
+
+class HostDevice:
+    """A device whose memory is the host's."""
+
+    def __init__(self, library: Path) -> None:
+        self.library = library
+        self._staging = np.empty(0, np.uint8)
+        self._launch = ctypes.CDLL(str(library)).launch
+
+    def address(self, blob: Any, field: str) -> int:
+        return int(getattr(blob, field).ctypes.data)
+
+    def copy(self, address: int, target: npt.NDArray[np.uint8]) -> None:
+        ctypes.memmove(target.ctypes.data, address, target.nbytes)
+
+    def staging(self, nbytes: int) -> npt.NDArray[np.uint8]:
+        if nbytes > self._staging.nbytes:
+            self._staging = np.empty(nbytes, np.uint8)
+        return self._staging[:nbytes]  # the same each time, as Cuda's
+
+    def synchronize(self) -> None:
+        """The host is done when it comes back."""
+
+    def partials(self, starts: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        assert len(starts) > 0  # CuPy would launch a block all the same
+        assert starts.dtype == np.uint64
+        assert lengths.dtype == np.int64
+        assert starts.shape == lengths.shape
+        out = np.full((len(starts), 5), np.nan)
+        pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in (starts, lengths, out)]
+        self._launch(len(starts), *pointers)
+        return out
+
+
+class Watched:
+    """Caffe's object, and how often `data` or `diff` of a blob in it is asked for: on a GPU, each time is a copy."""
+
+    asked = 0
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("data", "diff"):
+            Watched.asked += 1
+        value = getattr(self.inner, name)
+        if name in ("_blobs", "layers", "test_nets") or (name == "blobs" and not isinstance(value, dict)):
+            return [Watched(item) for item in value]
+        if name in ("blobs", "params"):
+            return {key: Watched(item) for key, item in value.items()}
+        return Watched(value) if name == "net" else value
+
+
+class WatchedDevice(HostDevice):
+    """The device that looks behind the watch."""
+
+    def address(self, blob: Any, field: str) -> int:
+        return super().address(blob.inner, field)
+
+
+class Messages:
+    """A channel that keeps everything that is put into it."""
+
+    def __init__(self) -> None:
+        self.ring = Ring(Ring.create(1 << 13).fd)  # so small that the larger blobs travel in slabs
+        self.kept: list[tuple[Kind, tuple[Any, ...], bytes]] = []
+
+    def put(self, kind: Kind, payload: Any, **where: Any) -> None:
+        self.ring.put(kind, payload, **where)
+        for message in self.ring.messages():
+            self.kept.append((kind, (message.iteration, message.index, message.start), bytes(message.payload)))
+        self.ring.release()
+
+    def note(self, what: str, **facts: Any) -> None:
+        raise AssertionError(what)
+
+
+def compare(solver_file: str, library: str) -> None:
+    """Both observers on one real solver: the same frames and the same window, and no copy that Caffe knows of."""
+    import caffe
+
+    from harness.schemas.window import Window
+    from harness.worker.observer import Observer
+    from harness.worker.probes.memory import HostMemory
+
+    param = read_text(Path(solver_file), pb.SolverParameter, "solver")
+    net = train_net(param, Path(solver_file), upgrade_net).param
+    solver = caffe.SGDSolver(solver_file)
+    watched = Watched(solver)
+    sides = []
+    for seen, memory in ((solver, HostMemory()), (watched, GpuMemory(WatchedDevice(Path(library))))):
+        channel = Messages()
+        sides.append((Observer(seen, net, job_of(Window(2, 4)), channel, param, memory), channel))
+    frames = []
+    at_first = Watched.asked
+    for iteration in range(6):
+        for observer, _ in sides:
+            observer.before(iteration)
+        solver.step(1)
+        frames.append([observer.after(iteration).copy() for observer, _ in sides])
+    assert at_first > 0  # the watch works
+    assert Watched.asked == at_first, f"{Watched.asked - at_first} copies in six iterations"
+    for host, gpu in frames:
+        for name in ("iteration", "digest", "lr", "loss", "output"):
+            assert np.array_equal(host[name], gpu[name]), name
+        np.testing.assert_allclose(host["stat"], gpu["stat"], rtol=1e-13)
+        assert host["stat"][2].sum() > 0
+    kept = [channel.kept for _, channel in sides]
+    assert [message[:2] for message in kept[0]] == [message[:2] for message in kept[1]]
+    assert {kind for kind, _, _ in kept[0]} == {Kind.SLAB, Kind.ACTIVATION, Kind.TEST}
+    assert any(start for _, (_, _, start), _ in kept[0])  # some came in slabs
+    for (kind, where, host_bytes), (_, _, gpu_bytes) in zip(*kept, strict=True):
+        if kind is Kind.ACTIVATION:
+            np.testing.assert_allclose(np.frombuffer(host_bytes), np.frombuffer(gpu_bytes), rtol=1e-13)
+        else:
+            assert host_bytes == gpu_bytes, (kind, where)
+
+
+def job_of(*windows: Any) -> Any:
+    """As much of a Job as an Observer reads."""
+    from types import SimpleNamespace
+
+    return SimpleNamespace(
+        resume=None, windows=windows, until=6, capture=("weight", "gradient", "update", "input"),
+        window_keys=None, label_blob="label", heads=(),
+    )  # fmt: skip

@@ -1,0 +1,14 @@
+"""Where the checkout, its environment and the user's cache are."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+LOGS = ROOT / "tests/logs"
+FIXTURES = ROOT / "tests/fixtures"
+# the user's, in which tools/setup has left Caffe's source; the tests have one of their own
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "caffe-harness"

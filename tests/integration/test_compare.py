@@ -1,0 +1,325 @@
+"""Where two runs first differ: real runs with one planted difference each, and one planted by hand in the file."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import h5py
+import lmdb
+import numpy as np
+import pytest
+from google.protobuf import text_format
+
+from harness.caffe_files.field_values import flat
+from harness.caffe_files.messages import pb
+from harness.diagnosis.compare import Comparison, Part, Span, compare
+from harness.diagnosis.settings import Setting, differing_settings
+from harness.recording import Recording, Window
+from harness.supervisor.training_spec import recorded_fields
+from tests.helpers.commands import run_harness
+from tests.helpers.lmdbs import RECORDS, digits, write_lmdb
+from tests.helpers.nets import small_net, solver_text
+from tests.helpers.paths import BIN, ROOT
+from tests.helpers.processes import Finished, command
+
+pytestmark = pytest.mark.usefixtures("one_blas_thread")
+
+ITERATIONS, BATCH = 16, 8
+OTHER = 92  # the record that `other image` and `other key` change: place 4 in the batch of iteration 11
+
+
+class Runs:
+    """Runs of the small net in one folder, each made once."""
+
+    def __init__(self, home: Path, data: Path) -> None:
+        self.home, self.data = home, data
+
+    def make(self, name: str, *options: object, data: Path | None = None, **fields: object) -> Path:
+        out = self.home / name
+        if not out.exists():
+            (self.home / f"{name}.net").write_text(small_net(data or self.data))
+            quiet = {"max_iter": ITERATIONS, "lr_policy": '"fixed"', "power": None, "snapshot": 8}
+            text = solver_text(self.home / f"{name}.net", self.home / "s", **(quiet | _QUIET | fields))
+            (self.home / f"{name}.solver").write_text(text)
+            done = run_harness("--solver", self.home / f"{name}.solver", "--out", out, *options)
+            assert done.code == 0, done.stderr
+        return out
+
+    def base(self) -> Path:
+        return self.make("base", "--watch", "0:3", "--watch", "10:14")
+
+
+_QUIET = {"test_iter": None, "test_interval": None}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, digit_data: Path, one_blas_thread: None) -> Runs:
+    return Runs(tmp_path_factory.mktemp("compare"), digit_data)
+
+
+def compared(one: Path, two: Path) -> Comparison:
+    with Recording(one) as a, Recording(two) as b:
+        return compare(a, b, recorded_fields(one), recorded_fields(two))
+
+
+def compare_command(*arguments: object) -> Finished:
+    return command(sys.executable, ROOT / "harness/compare.py", *arguments)
+
+
+def same(found: Comparison) -> dict[str, bool | None]:
+    return {part.kind: part.same for part in found.parts}
+
+
+def names(settings: tuple[Setting, ...]) -> set[str]:
+    return {s.name for s in settings if not s.name.startswith("net.data.data_param.source")}
+
+
+# -- identical -------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_run_twice_is_identical(runs: Runs) -> None:
+    again = runs.make("again")
+    done = compare_command(runs.base(), again)
+    assert done.code == 0, done.stderr
+    assert done.stdout.splitlines()[0] == f"identical: {ITERATIONS} iterations compared (0…{ITERATIONS - 1})"
+    assert "net: " not in done.stdout
+    found = compared(runs.base(), again)
+    assert found.identical
+    assert found.settings == tuple(s for s in found.settings if s.name == "solver.net")  # their net files' names
+
+
+def test_a_shorter_run_is_compared_as_far_as_it_goes(runs: Runs) -> None:
+    found = compared(runs.base(), runs.make("short", "--until", 5))
+    assert found.identical
+    assert found.common == Span(0, 4, 5)
+    assert found.a == Span(0, ITERATIONS - 1, ITERATIONS)
+
+
+def test_the_same_nan_is_the_same(runs: Runs) -> None:
+    wild = {"base_lr": 1e30, "clip_gradients": None}
+    one, two = runs.make("nan", **wild), runs.make("nan again", **wild)
+    with Recording(one) as recording:
+        assert np.isnan(recording.series("loss")[-1])
+    assert compared(one, two).identical
+
+
+# -- one planted difference ------------------------------------------------------------------------------------------
+
+
+def test_another_learning_rate(runs: Runs) -> None:
+    other = runs.make("rate", "--watch", "0:3", base_lr=0.02)
+    found = compared(runs.base(), other)
+    assert (found.moment, found.weights, found.cause) == (0, 1, "rate")
+    assert same(found) == {"input": True, "loss": True, "gradient": True, "lr": False, "update": False}
+    assert [d.kind for d in found.arrays] == ["update", "weight"]
+    assert found.watch is None
+    assert names(found.settings) == {"solver.base_lr", "solver.net"}
+    # the largest difference, by hand
+    update, weight = found.arrays
+    with Recording(runs.base()) as a, Recording(other) as b:
+        distances = {
+            f"{p.layer}/{p.index}": np.abs(
+                a.weight(1, p.layer, p.index).astype(float) - b.weight(1, p.layer, p.index).astype(float)
+            )
+            for p in a.params
+        }
+    assert weight.label == max(distances, key=lambda label: distances[label].max())
+    assert weight.largest == distances[weight.label].max() == distances[weight.label][weight.index]
+    assert weight.elements == np.count_nonzero(distances[weight.label])
+    assert weight.blobs == sum(d.any() for d in distances.values())
+    assert weight.compared == len(distances)
+    assert np.isclose(update.b / update.a, 2, rtol=1e-6)  # 0.02 / 0.01
+    done = compare_command(runs.base(), other)
+    assert done.code == 0
+    assert done.stdout.startswith(f"different from iteration 0: {ITERATIONS} iterations compared (0…15)\n")
+    assert "The same gradient met another learning rate." in done.stdout
+    assert f"most in weight of {weight.label}[" in done.stdout
+    assert any(line.split() == ["solver.base_lr", "0.01", "0.02"] for line in done.stdout.splitlines())
+
+
+def test_another_momentum_shows_in_the_second_update(runs: Runs) -> None:
+    found = compared(runs.base(), runs.make("momentum", "--watch", "0:3", momentum=0.8))
+    assert (found.moment, found.weights, found.cause) == (1, 2, "update")
+    assert same(found) == {"input": True, "loss": True, "gradient": True, "lr": True, "update": False}
+
+
+def test_without_a_window_the_norms_tell_and_a_window_is_suggested(runs: Runs) -> None:
+    other = runs.make("momentum, no window", momentum=0.8)
+    found = compared(runs.base(), other)
+    assert (found.moment, found.weights, found.cause) == (1, 2, "update")
+    assert found.parts[2] == Part("gradient", True, "norms")
+    assert found.parts[0] == Part("input", None, "window")
+    assert found.watch == Window(1, 3)
+    assert "--watch 1:3" in compare_command(runs.base(), other).stdout
+
+
+def test_another_seed_is_other_weights_from_the_start(runs: Runs) -> None:
+    found = compared(runs.base(), runs.make("seed", "--seed", 12))
+    assert (found.moment, found.weights, found.cause) == (None, 0, "start")
+    assert "solver.random_seed" in names(found.settings)
+    assert compare_command(runs.base(), runs.home / "seed").stdout.startswith("different from the first iteration")
+
+
+@pytest.fixture(scope="module")
+def other_image(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Path:
+    """The data, but for the image of one record."""
+    home = tmp_path_factory.mktemp("other")
+    images, labels = digits(RECORDS, 1)
+    images[OTHER] = 255 - images[OTHER]
+    write_lmdb(home / "train", images, labels)
+    shutil.copytree(digit_data / "test", home / "test")
+    return home
+
+
+def test_another_image_is_found_in_its_batch(runs: Runs, other_image: Path) -> None:
+    found = compared(runs.base(), runs.make("image", "--watch", "10:14", data=other_image))
+    assert (found.moment, found.weights, found.cause) == (OTHER // BATCH, OTHER // BATCH + 1, "data")
+    assert same(found) == {"input": False, "loss": False, "gradient": False, "lr": True, "update": False}
+    image = found.arrays[0]
+    assert (image.kind, image.label, image.index[0]) == ("input", "data", OTHER % BATCH)
+    assert (image.blobs, image.compared) == (1, 2)  # data and label
+    assert found.key is None
+    without = compared(runs.base(), runs.make("image, no window", data=other_image))
+    assert (without.moment, without.cause) == (OTHER // BATCH, "data or forward")
+
+
+def test_at_learning_rate_0_only_the_losses_differ(runs: Runs, other_image: Path) -> None:
+    one = runs.make("still", "--watch", "10:14", base_lr=0)
+    two = runs.make("still, other image", "--watch", "10:14", base_lr=0, data=other_image)
+    found = compared(one, two)
+    assert found.weights is None
+    assert not found.identical
+    assert (found.moment, found.cause) == (OTHER // BATCH, "data")
+    assert {v.iteration for v in found.values} == {OTHER // BATCH}
+    assert found.values[0].name == "loss"
+    stdout = compare_command(one, two).stdout
+    assert stdout.startswith(f"same weights throughout, other data or losses from iteration {OTHER // BATCH}: ")
+
+
+def test_another_key_is_said_with_its_place(runs: Runs, digit_data: Path, tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        shutil.copytree(digit_data / name, tmp_path / name)
+    with lmdb.open(str(tmp_path / "train")) as environment, environment.begin(write=True) as transaction:
+        assert transaction.delete(b"%08d_img%d.png" % (OTHER, OTHER))
+    other = runs.make("key", "--watch", "10:14", data=tmp_path)
+    found = compared(runs.base(), other)
+    assert (found.moment, found.cause) == (OTHER // BATCH, "data")
+    assert found.key is not None
+    assert (found.key.iteration, found.key.position) == (OTHER // BATCH, OTHER % BATCH)
+    assert (found.key.a, found.key.b) == (b"00000092_img92.png", b"00000093_img93.png")
+    assert found.key.count == BATCH - OTHER % BATCH
+    assert "First other image: iteration 11" in compare_command(runs.base(), other).stdout
+
+
+def test_a_resumed_run_is_compared_from_where_it_begins(runs: Runs) -> None:
+    resume = ("--resume", runs.base() / "snapshots/s_iter_8.solverstate")
+    found = compared(runs.base(), runs.make("child", *resume))
+    assert found.identical
+    assert found.common == Span(8, ITERATIONS - 1, ITERATIONS - 8)
+    # Caffe itself restores the weights, but begins again at the first record (BVLC/caffe#1059)
+    as_caffe = runs.make("child as caffe", *resume, "--data", "caffe", "--watch", "8:10")
+    found = compared(runs.make("watched", "--watch", "8:10"), as_caffe)
+    assert (found.moment, found.weights, found.cause) == (8, 9, "data")
+    assert found.arrays[0].kind == "input"
+
+
+def test_nothing_in_common_is_said(runs: Runs) -> None:
+    child = runs.make("late child", "--resume", runs.base() / "snapshots/s_iter_8.solverstate")
+    early = runs.make("early", "--until", 4)
+    done = compare_command(early, child)
+    assert done.code == 0
+    assert done.stdout.splitlines()[0] == ("nothing to compare: no iteration was recorded by both (A 0…3, B 8…15)")
+
+
+def test_a_bit_planted_in_a_gradient_is_found_where_it_is(runs: Runs, tmp_path: Path) -> None:
+    """One element of one gradient, and the weights after it; each by hand in a copy of the file."""
+    shutil.copytree(runs.base(), tmp_path / "planted")
+    with h5py.File(tmp_path / "planted/recording.h5", "r+") as file:
+        row = list(file["window/iteration"]).index(12)
+        gradient = file["window/gradient/conv1/3x3/0"]
+        value = gradient[row]
+        value[3, 0, 1, 2] = np.nextafter(value[3, 0, 1, 2], np.float32(9))
+        gradient[row] = value
+        file["window/weight/conv1/3x3/0"][row + 1, 5, 0, 0, 0] = np.float32(np.nan)
+        file["digest"][13] = 1
+    found = compared(runs.base(), tmp_path / "planted")
+    assert (found.moment, found.weights, found.cause) == (12, 13, "backward")
+    gradient_, weight = found.arrays
+    assert (gradient_.label, gradient_.index, gradient_.elements) == ("conv1/3x3/0", (3, 0, 1, 2), 1)
+    assert (weight.label, weight.index, weight.largest) == ("conv1/3x3/0", (5, 0, 0, 0), np.inf)
+    assert "conv1/3x3/0[3, 0, 1, 2]" in compare_command(runs.base(), tmp_path / "planted").stdout
+
+
+def test_the_weights_at_the_end_are_compared_too(runs: Runs) -> None:
+    found = compared(runs.make("one", "--until", 1), runs.make("one, other rate", "--until", 1, base_lr=0.02))
+    assert (found.moment, found.weights) == (0, 1)
+    assert "those both ended with" in compare_command(runs.home / "one", runs.home / "one, other rate").stdout
+
+
+# -- settings --------------------------------------------------------------------------------------------------------
+
+
+def solver_fields(text: str) -> dict[str, str]:
+    return flat(text_format.Parse(text, pb.SolverParameter()))
+
+
+def net_fields(text: str) -> dict[str, str]:
+    return flat(text_format.Parse(text, pb.NetParameter()))
+
+
+def test_settings_are_named_by_layer_and_field() -> None:
+    net = 'name: "n"\nlayer {\n  name: "ip/1"\n  param {\n    lr_mult: 1.0\n  }\n  param {\n    lr_mult: 2.0\n  }\n}\n'
+    first, second = (
+        "base_lr: 0.1\nstepvalue: 5\nstepvalue: 9\n",
+        "base_lr: 0.1\nstepvalue: 5\nstepvalue: 7\nmomentum: 0.9\n",
+    )
+    one = {"solver": solver_fields(first), "net": net_fields(net), "started": 1, "caffe": {"key": "x"}}
+    two = {
+        "solver": solver_fields(second),
+        "net": net_fields(net.replace("2.0", "4.0")),
+        "started": 2,
+        "caffe": {"key": "x"},
+        "machine": "m",
+    }
+    assert differing_settings(one, two) == (
+        Setting("solver.stepvalue #2", "9", "7"),
+        Setting("net.ip/1.param #2.lr_mult", "2.0", "4.0"),
+        Setting("solver.momentum", None, "0.9"),
+        Setting("machine", None, "m"),
+    )
+    assert differing_settings(one, one) == ()
+
+
+# -- bad input -------------------------------------------------------------------------------------------------------
+
+
+def test_bad_input_is_one_clear_line(runs: Runs, tmp_path: Path) -> None:
+    def refused(path: Path, *says: str) -> None:
+        done = compare_command(runs.base(), path)
+        assert done.code == 2
+        assert done.stdout == ""
+        assert len(done.stderr.splitlines()) == 1
+        for text in says:
+            assert text in done.stderr
+
+    refused(tmp_path / "none", "none: no such recording")
+    shutil.copytree(runs.base(), tmp_path / "cut")
+    whole = (tmp_path / "cut/recording.h5").read_bytes()
+    (tmp_path / "cut/recording.h5").write_bytes(whole[: len(whole) // 2])
+    refused(tmp_path / "cut", "cut/recording.h5: truncated or damaged")
+    (tmp_path / "cut/recording.h5").write_bytes(whole)
+    (tmp_path / "cut/run.json").write_text('{"solver": ')
+    refused(tmp_path / "cut", "cut/run.json: damaged")
+    (tmp_path / "cut/run.json").unlink()
+    refused(tmp_path / "cut", "cut/run.json: cannot be read (No such file")
+
+
+def test_it_works_as_a_module_from_anywhere(runs: Runs, tmp_path: Path) -> None:
+    done = command(
+        BIN / "python", "-m", "harness.compare", runs.base(), runs.base(), PYTHONPATH=str(ROOT), cwd=tmp_path
+    )
+    assert done.code == 0
+    assert done.stdout.startswith("identical: ")
+    assert "Exit codes: 0 compared" in compare_command("--help").stdout

@@ -1,0 +1,684 @@
+"""Nothing that was recorded is lost: whichever process dies, whenever, and when the disk gives out.
+
+The oracle is the same run undisturbed: a run that was cut short must hold its first iterations, bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import psutil
+import pytest
+
+from harness.recording import Recording
+from tests.helpers.commands import run_harness
+from tests.helpers.lmdbs import digits, write_lmdb
+from tests.helpers.nets import data_layer, small_net, solver_text
+from tests.helpers.paths import ROOT
+
+ITERATIONS, WINDOW, ENOUGH = 800, (60, 460), 8000
+PATIENCE = 300.0  # seconds: far beyond what anything here takes, so reaching it is a hang
+
+
+# -- a run as a user starts it, and watching it from outside ---------------------------------------------------------
+
+
+@dataclass
+class Running:
+    """A harness process that was started, its run directory, and what it has said so far."""
+
+    process: subprocess.Popen[bytes]
+    out: Path
+    said: Path
+
+    @property
+    def recording(self) -> Path:
+        return self.out / "recording.h5"
+
+    @property
+    def stderr(self) -> str:
+        return self.said.read_text()
+
+    @property
+    def facts(self) -> dict[str, object]:
+        return json.loads((self.out / "run.json").read_text())
+
+    @property
+    def ended(self) -> dict[str, object]:
+        return self.facts["ended"]  # type: ignore[return-value]
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Wait until `condition` holds; the harness must not end before that."""
+        give_up = time.monotonic() + PATIENCE
+        while not condition():
+            assert self.process.poll() is None, f"ended too early: {self.stderr[-3000:]}"
+            assert time.monotonic() < give_up, f"waited too long: {self.stderr[-3000:]}"
+            time.sleep(0.005)
+
+    def solver(self) -> psutil.Process:
+        """The solver process, as soon as it runs its own program."""
+        found: list[psutil.Process] = []
+
+        def look() -> bool:
+            for child in psutil.Process(self.process.pid).children():
+                with suppress(psutil.Error):  # it has ended meanwhile
+                    if "harness.worker.main" in child.cmdline():
+                        found.append(child)
+            return bool(found)
+
+        self.until(look)
+        return found[0]
+
+    def computing(self, solver: psutil.Process, seconds: float) -> None:
+        """Wait until the solver process has computed for `seconds` more: a moment that no clock decides."""
+        start = cpu_seconds(solver)
+        self.until(lambda: cpu_seconds(solver) - start >= seconds)
+
+    def rows(self, name: str = "iteration") -> int:
+        """How many rows a reader sees now, of a run in progress."""
+        if not self.recording.exists():
+            return 0
+        with Recording(self.out) as recording:
+            return len(recording.iterations if name == "iteration" else recording.window_iterations)
+
+    def end(self) -> int:
+        """The exit code, once it has come to its end."""
+        return self.process.wait(PATIENCE)
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+def ended(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+@contextmanager
+def started(out: Path, *arguments: object, **environment: str) -> Iterator[Running]:
+    """`python harness/run.py --out OUT`, killed at the end of the block if it still runs, and its solver with it."""
+    said = out.with_name(out.name + ".stderr")
+    with said.open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, ROOT / "harness/run.py", "--out", out, *map(str, arguments)],
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            env=dict(os.environ) | environment,
+        )
+    try:
+        yield Running(process, out, said)
+    finally:
+        if process.poll() is None:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+            process.kill()
+            process.wait()
+
+
+# -- what a recording must be ----------------------------------------------------------------------------------------
+
+
+def arrays_of(path: Path) -> dict[str, np.ndarray]:
+    """Everything that grows in the recording `path`, by its HDF5 path, read by plain h5py.
+
+    Rows that belong together are all there: every group's datasets are equally long, and count iterations upwards.
+    """
+    found: dict[str, np.ndarray] = {}
+
+    def visit(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset) and item.maxshape and item.maxshape[0] is None and name != "alarm":
+            found[name] = item[()]
+
+    with h5py.File(path) as file:
+        file.visititems(visit)
+    groups: dict[str, set[int]] = {}
+    for name, values in found.items():
+        first = name.split("/")[0]
+        own = {"activation": first, "window": first, "test": "/".join(name.split("/")[:2])}
+        group = own.get(first, "/")
+        groups.setdefault(group, set()).add(len(values))
+        if name.endswith("iteration"):
+            assert np.all(np.diff(values) > 0), name
+    assert all(len(lengths) == 1 for lengths in groups.values()), groups
+    return found
+
+
+def check_prefix(path: Path, whole: dict[str, np.ndarray]) -> int:
+    """The recording `path` begins as the undisturbed one does; how many iterations does it hold?"""
+    part = arrays_of(path)
+    assert set(part) == set(whole)
+    np.testing.assert_array_equal(part["iteration"], np.arange(len(part["iteration"])))
+    for name, values in part.items():
+        if name != "seconds":
+            common = min(len(values), len(whole[name]))
+            np.testing.assert_array_equal(values[:common], whole[name][:common], err_msg=name)
+    done = len(part["iteration"])
+    kept = np.clip(done - WINDOW[0], 0, WINDOW[1] - WINDOW[0])
+    np.testing.assert_array_equal(part["window/iteration"], np.arange(WINDOW[0], WINDOW[0] + kept))
+    return done
+
+
+pytestmark = pytest.mark.usefixtures("one_blas_thread")
+
+
+@pytest.fixture(scope="module")
+def long_run(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> list[object]:
+    """Arguments of a run that goes on until it is stopped; its first ITERATIONS are known."""
+    home = tmp_path_factory.mktemp("long")
+    (home / "net.prototxt").write_text(small_net(digit_data, batch=16))
+    fields = {"max_iter": ENOUGH, "display": 10, "test_interval": 100, "snapshot": 400}
+    (home / "solver.prototxt").write_text(solver_text(home / "net.prototxt", home / "native", **fields))
+    return ["--solver", home / "solver.prototxt", "--watch", "{}:{}".format(*WINDOW)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, long_run: list[object]) -> dict[str, np.ndarray]:
+    """The first ITERATIONS of the undisturbed run."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    done = run_harness(*long_run, "--until", ITERATIONS, "--out", out)
+    assert done.code == 0, done.stderr[-3000:]
+    arrays = arrays_of(out / "recording.h5")
+    assert len(arrays["iteration"]) == ITERATIONS
+    assert len(arrays["window/iteration"]) == WINDOW[1] - WINDOW[0]
+    shutil.rmtree(out)
+    return arrays
+
+
+MOMENTS = [("building", 1), ("building", 2), ("window", 1), ("window", 2), ("training", 1)]
+
+
+def await_moment(run: Running, when: str, seed: int) -> psutil.Process:
+    """Wait for a random moment while the net is built, while a window is written, or at any time of the training."""
+    solver = run.solver()
+    chance = random.Random(f"{when} {seed}")
+    if when == "building":
+        run.computing(solver, chance.uniform(0, 0.5))
+    else:
+        run.until(run.recording.exists if when == "training" else lambda: run.rows("window") > 0)
+        run.computing(solver, chance.uniform(0, 0.5))
+    return solver
+
+
+# -- the solver process dies -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("when", "seed"), MOMENTS)
+def test_a_killed_solver_process_costs_nothing_that_was_recorded(
+    tmp_path: Path, long_run: list[object], whole: dict[str, np.ndarray], when: str, seed: int
+) -> None:
+    with started(tmp_path / "run", *long_run) as run:
+        await_moment(run, when, seed).kill()
+        assert run.end() == 4
+    assert "SIGKILL" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert run.ended["code"] == 4
+    assert "SIGKILL" in str(run.ended["how"])
+    assert not list(run.out.glob(".*"))
+    if when != "building" or run.recording.exists():
+        done = check_prefix(run.recording, whole)
+        assert done < ENOUGH
+        assert when != "window" or done > WINDOW[0]
+        assert (f"every iteration up to {done - 1}" in run.stderr) == (done > 0)
+        assert (f"every iteration up to {done - 1}" in str(run.ended["how"])) == (done > 0)
+
+
+def hdf5_net(tmp_path: Path, labels: tuple[int, ...]) -> Path:
+    """A net on HDF5 files of 40 images each, of which file k names `labels[k]` labels."""
+    images, classes = digits(40, 3)
+    names = []
+    for number, count in enumerate(labels):
+        path = tmp_path / f"part{number}.h5"
+        with h5py.File(path, "w") as file:
+            file["data"] = images.astype(np.float32) / 128
+            file["label"] = np.resize(classes, count).astype(np.float32)
+        names.append(f"{path}\n")
+    (tmp_path / "list.txt").write_text("".join(names))
+    net = tmp_path / "net.prototxt"
+    net.write_text(f"""name: "hdf5"
+layer {{ name: "data" type: "HDF5Data" top: "data" top: "label"
+  hdf5_data_param {{ source: "{tmp_path / "list.txt"}" batch_size: 8 }} }}
+{HEAD}""")
+    return net
+
+
+HEAD = """
+layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
+  inner_product_param { num_output: 5 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
+"""
+NO_TEST = {"test_iter": None, "test_interval": None}
+
+
+def test_a_failed_check_of_caffe_is_passed_on_in_its_own_words(tmp_path: Path) -> None:
+    net = hdf5_net(tmp_path, (40, 40, 39))
+    (tmp_path / "solver.prototxt").write_text(solver_text(net, tmp_path / "native", **NO_TEST))
+    done = run_harness("--solver", tmp_path / "solver.prototxt", "--watch", "0:60", "--out", tmp_path / "run")
+    assert done.code == 4
+    fatal = [line for line in done.stderr.splitlines() if "Check failed: hdf_blobs_[i]->shape(0) == num" in line]
+    assert fatal, done.stderr
+    assert "SIGABRT" in done.stderr
+    log = (tmp_path / "run/solver.log").read_text()
+    assert "Check failed: hdf_blobs_[i]->shape(0) == num (39 vs. 40)" in log
+    assert "Iteration 7," in log
+    ended = json.loads((tmp_path / "run/run.json").read_text())["ended"]
+    assert ended["code"] == 4
+    assert any("Check failed" in line for line in ended["last_words"])
+    rows = arrays_of(tmp_path / "run/recording.h5")
+    # files of 40 give 5 batches each; Caffe goes to the next file as the batch after the last one is made
+    np.testing.assert_array_equal(rows["iteration"], np.arange(len(rows["iteration"])))
+    np.testing.assert_array_equal(rows["window/iteration"], rows["iteration"])
+    assert 9 <= len(rows["iteration"]) <= 10
+
+
+PYTHON_LAYER = '''
+import caffe, ctypes, os, subprocess, sys, time
+
+class Misfortune(Exception):
+    pass
+
+class Fate(caffe.Layer):
+    """Hands its input on, until its 12th forward pass."""
+
+    def setup(self, bottom, top):
+        self.passes = 0
+
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].data.shape)
+
+    def forward(self, bottom, top):
+        top[0].data[...] = bottom[0].data
+        if self.passes == 12:
+            getattr(self, self.param_str)()
+        self.passes += 1
+
+    def backward(self, top, propagate_down, bottom):
+        bottom[0].diff[...] = top[0].diff
+
+    def raises(self):
+        raise ValueError("no luck at pass 12")
+
+    def raises_its_own(self):
+        raise Misfortune("strange luck at pass 12")
+
+    def segfaults(self):
+        ctypes.string_at(0)
+
+    def leaves(self):
+        os._exit(7)
+
+    def leaves_a_child(self):
+        child = subprocess.Popen(["sleep", "600"])
+        print("child", child.pid, flush=True)
+        os._exit(7)
+
+    def hangs(self):
+        while True:
+            time.sleep(1)
+'''
+
+
+def fate(tmp_path: Path, data: Path, what: str) -> tuple[list[object], dict[str, str]]:
+    """A run of a net with a Python layer that does `what` in iteration 12: its arguments and its environment."""
+    (tmp_path / "fates.py").write_text(PYTHON_LAYER)
+    (tmp_path / "net.prototxt").write_text(f"""
+{data_layer(data / "train", "TRAIN", 8, "")}
+layer {{ name: "fate" type: "Python" bottom: "data" top: "fate"
+  python_param {{ module: "fates" layer: "Fate" param_str: "{what}" }} }}
+{HEAD.replace('"data"', '"fate"')}""")
+    fields = NO_TEST | {"snapshot": 0}
+    (tmp_path / "solver.prototxt").write_text(solver_text(tmp_path / "net.prototxt", tmp_path / "native", **fields))
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return ["--solver", tmp_path / "solver.prototxt", "--watch", "10:20"], {"PYTHONPATH": path}
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("raises", "ValueError: no luck at pass 12"),
+        ("raises_its_own", "fates.Misfortune: strange luck at pass 12"),
+        ("segfaults", "SIGSEGV"),
+        ("leaves", "exit code 7"),
+    ],
+)
+def test_a_python_layer_that_fails_is_named(tmp_path: Path, digit_data: Path, what: str, said: str) -> None:
+    arguments, environment = fate(tmp_path, digit_data, what)
+    done = run_harness(*arguments, "--out", tmp_path / "run", **environment)
+    assert done.code == 4
+    assert said in done.stderr
+    assert "up to 11" in done.stderr
+    rows = arrays_of(tmp_path / "run/recording.h5")
+    np.testing.assert_array_equal(rows["iteration"], np.arange(12))
+    np.testing.assert_array_equal(rows["window/iteration"], [10, 11])
+
+
+def test_a_process_that_the_solver_leaves_behind_holds_nobody_up(tmp_path: Path, digit_data: Path) -> None:
+    arguments, environment = fate(tmp_path, digit_data, "leaves_a_child")
+    with started(tmp_path / "run", *arguments, **environment) as run:
+        assert run.end() == 4
+        child = (run.out / "solver.log").read_text().split("child ")[1].split()[0]
+        os.kill(int(child), signal.SIGKILL)
+    assert len(arrays_of(run.recording)["iteration"]) == 12
+
+
+# -- the harness process dies ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("when", "seed"), MOMENTS)
+def test_the_solver_process_survives_the_harness_process_and_completes_the_recording(
+    tmp_path: Path, long_run: list[object], whole: dict[str, np.ndarray], when: str, seed: int
+) -> None:
+    with started(tmp_path / "run", *long_run) as run:
+        solver = await_moment(run, when, seed)
+        seen = run.rows()
+        run.process.kill()
+        run.process.wait()
+        solver.wait(PATIENCE)
+    assert "Traceback" not in (run.out / "solver.log").read_text()
+    assert not list(run.out.glob(".*"))
+    if when == "building" and not run.recording.exists():
+        assert "the harness process died" in str(run.ended["how"])
+        return
+    done = check_prefix(run.recording, whole)  # it opens at once
+    assert seen <= done < ENOUGH
+    assert run.ended["how"] == "the harness process died"
+    if when != "building":
+        assert run.ended["iteration"] == done
+        check_snapshot(run, done, whole)
+    with Recording(run.out) as recording:
+        assert not recording.live
+        assert len(recording.iterations) == done
+
+
+def check_snapshot(run: Running, iteration: int, whole: dict[str, np.ndarray]) -> None:
+    """There is a snapshot of the end, complete, and its weights are those that the next iteration would have used."""
+    about = json.loads((run.out / f"snapshots/native_iter_{iteration}.json").read_text())
+    assert about["iteration"] == iteration
+    assert about["weight_digest"] == run.ended["weight_digest"]
+    if iteration < ITERATIONS:
+        assert about["weight_digest"] == f"{whole['digest'][iteration]:016x}"
+    assert (run.out / "snapshots" / about["caffemodel"]).stat().st_size > 0
+    assert (run.out / "snapshots" / about["solverstate"]).stat().st_size > 0
+    assert not list((run.out / "snapshots/.writing").glob("*"))
+
+
+@pytest.mark.parametrize(("when", "seed"), [("window", 3), ("training", 2)])
+def test_a_recording_that_both_processes_left_is_mended_by_its_next_reader(
+    tmp_path: Path, long_run: list[object], whole: dict[str, np.ndarray], when: str, seed: int
+) -> None:
+    with started(tmp_path / "run", *long_run) as run:
+        solver = await_moment(run, when, seed)
+        seen = run.rows()
+        for pid in (run.process.pid, solver.pid):
+            os.kill(pid, signal.SIGKILL)
+        run.process.wait()
+        solver.wait(PATIENCE)
+    # several readers at once, as a notebook and a report may be
+    code = "import sys; from harness.recording import Recording; print(len(Recording(sys.argv[1]).iterations))"
+    readers = [
+        subprocess.Popen([sys.executable, "-c", code, run.out], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    counts = {reader.communicate(timeout=PATIENCE)[0] for reader in readers}
+    done = check_prefix(run.recording, whole)
+    assert counts == {f"{done}\n"}
+    assert done >= seen
+    assert run.facts["ended"] is None
+
+
+def test_a_harness_process_killed_before_it_could_read_the_end_loses_nothing(
+    tmp_path: Path, long_run: list[object], whole: dict[str, np.ndarray]
+) -> None:
+    with started(tmp_path / "run", *long_run, "--until", ITERATIONS) as run:
+        solver = run.solver()
+        run.until((run.out / "snapshots/native_iter_400.json").exists)
+        run.process.send_signal(signal.SIGSTOP)  # from here on everything stays in the ring
+        run.until((run.out / f"snapshots/native_iter_{ITERATIONS}.json").exists)
+        run.process.kill()
+        run.process.wait()
+        solver.wait(PATIENCE)
+    assert check_prefix(run.recording, whole) == ITERATIONS
+    assert run.ended["iteration"] == ITERATIONS
+
+
+# -- Ctrl-C ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_finishes_the_iteration_and_takes_a_snapshot(
+    tmp_path: Path, long_run: list[object], whole: dict[str, np.ndarray], number: signal.Signals
+) -> None:
+    with started(tmp_path / "run", *long_run) as run:
+        run.until(lambda: run.rows("window") > 0)
+        run.process.send_signal(number)
+        assert run.end() == 130
+    assert "Interrupted" in run.stderr
+    assert "Traceback" not in run.stderr
+    done = check_prefix(run.recording, whole)
+    assert run.ended["code"] == 130
+    assert run.ended["iteration"] == done
+    check_snapshot(run, done, whole)
+    with h5py.File(run.recording) as file:
+        assert file.attrs["closed"]
+
+
+def test_nohup_is_respected(tmp_path: Path, small: Path) -> None:
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        ["nohup", sys.executable, ROOT / "harness/run.py", "--solver", small / "solver.prototxt", "--out", out],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    run = Running(process, out, Path(os.devnull))
+    run.until(run.recording.exists)
+    process.send_signal(signal.SIGHUP)
+    assert run.end() == 0
+
+
+def test_a_second_interrupt_stops_an_iteration_that_hangs(tmp_path: Path, digit_data: Path) -> None:
+    arguments, environment = fate(tmp_path, digit_data, "hangs")
+    with started(tmp_path / "run", *arguments, **environment) as run:
+        run.until(lambda: run.rows() == 12)
+        run.process.send_signal(signal.SIGINT)
+        run.until(lambda: "Interrupted" in run.stderr)
+        run.process.send_signal(signal.SIGINT)
+        assert run.end() == 130
+    assert run.ended["code"] == 130
+    rows = arrays_of(run.recording)
+    np.testing.assert_array_equal(rows["iteration"], np.arange(12))
+    np.testing.assert_array_equal(rows["window/iteration"], [10, 11])
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_an_interrupt_while_the_net_is_built(tmp_path: Path, long_run: list[object], seed: int) -> None:
+    with started(tmp_path / "run", *long_run) as run:
+        run.computing(run.solver(), random.Random(seed).uniform(0, 0.5))
+        run.process.send_signal(signal.SIGINT)
+        assert run.end() == 130
+    assert "Traceback" not in run.stderr
+    assert run.ended["code"] == 130
+    if run.recording.exists():
+        arrays_of(run.recording)
+
+
+def test_an_interrupt_at_any_time_of_the_start_is_no_traceback(tmp_path: Path, long_run: list[object]) -> None:
+    chance = random.Random(5)
+    for number in range(3):
+        with started(tmp_path / f"run{number}", *long_run) as run:
+            harness = psutil.Process(run.process.pid)
+            # once Python has installed its own handler: before that, any Python program dies of the signal
+            run.until(lambda harness=harness: "lmdb" in "".join(m.path for m in harness.memory_maps()))
+            run.computing(harness, chance.uniform(0, 0.1))
+            run.process.send_signal(signal.SIGINT)
+            assert run.end() == 130
+        assert "Traceback" not in run.stderr
+
+
+def test_a_solver_that_is_killed_after_an_interrupt_did_die(tmp_path: Path, digit_data: Path) -> None:
+    arguments, environment = fate(tmp_path, digit_data, "hangs")
+    with started(tmp_path / "run", *arguments, **environment) as run:
+        solver = run.solver()
+        run.until(lambda: run.rows() == 12)
+        run.process.send_signal(signal.SIGINT)
+        run.until(lambda: "Interrupted" in run.stderr)
+        solver.kill()
+        assert run.end() == 4
+    assert "SIGKILL" in run.stderr
+
+
+# -- the disk and the ring -------------------------------------------------------------------------------------------
+
+
+def on_a_disk_of(mib: int, tmp_path: Path, script: str) -> subprocess.CompletedProcess[str]:
+    """Run the shell `script` where $DISK is a disk of `mib` MiB of its own; $KEEP, a plain folder, outlives it."""
+    disk, keep = tmp_path / "disk", tmp_path / "keep"
+    disk.mkdir()
+    keep.mkdir()
+    rootless = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    script = f'mount -t tmpfs -o size={mib}m none "$DISK" || exit 99\n{script}'
+    return subprocess.run(
+        ["unshare", *rootless, "--mount", "sh", "-c", script],
+        env=dict(os.environ) | {"DISK": str(disk), "KEEP": str(keep), "RUN": f"{sys.executable} {ROOT}/harness/run.py"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+FILL = 'head -c $(( $(df --output=avail -B1 "$DISK" | tail -1) - $1 )) /dev/zero > "$DISK/filler"'
+
+
+@pytest.mark.parametrize("left_mib", [0, 5, 9])
+def test_a_disk_that_fills_up_ends_the_run_and_spoils_nothing(
+    tmp_path: Path, long_run: list[object], whole: dict[str, np.ndarray], left_mib: int
+) -> None:
+    """Something else takes the disk's space, all of it or all but a little, while the window is written."""
+    script = f"""
+fill() {{ {FILL}; }}
+$RUN {" ".join(map(str, long_run))} --until {ITERATIONS} --out "$DISK/run" 2> "$KEEP/stderr" & run=$!
+until grep -q 'Iteration 0,' "$DISK/run/solver.log"; do kill -0 $run || exit 98; done 2> /dev/null
+fill {left_mib << 20}
+wait $run; code=$?
+rm "$DISK/filler"
+cp -r "$DISK/run" "$KEEP/"
+exit $code
+"""
+    done = on_a_disk_of(80, tmp_path, script)
+    stderr = (tmp_path / "keep/stderr").read_text()
+    assert done.returncode == 1, (done.stderr, stderr[-3000:])
+    assert "Traceback" not in stderr
+    assert "the disk is full" in stderr or "No space left on device" in stderr
+    assert "free some space" in stderr
+    done_iterations = check_prefix(tmp_path / "keep/run/recording.h5", whole)
+    assert done_iterations < ITERATIONS
+    if left_mib:
+        ended = json.loads((tmp_path / "keep/run/run.json").read_text())["ended"]
+        assert ended["code"] == 1
+        assert "free some space" in ended["how"]
+
+
+@pytest.mark.parametrize("mib", [6, 12, 24])
+def test_a_disk_too_small_for_the_window_is_bad_input(tmp_path: Path, long_run: list[object], mib: int) -> None:
+    script = f'$RUN {" ".join(map(str, long_run))} --out "$DISK/run"; code=$?; ls "$DISK"; exit $code'
+    done = on_a_disk_of(mib, tmp_path, script)
+    assert done.returncode == 2, done.stderr[-3000:]
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert "the recording needs" in done.stderr
+    assert "MiB" in done.stderr
+    assert "--capture" in done.stderr
+
+
+@pytest.mark.parametrize("mib", [1, 4, 12])
+def test_a_disk_that_is_full_from_the_start_is_bad_input(tmp_path: Path, long_run: list[object], mib: int) -> None:
+    script = f"""
+fill() {{ {FILL}; }}
+fill 0
+$RUN {" ".join(map(str, long_run))} --out "$DISK/run"; code=$?; ls "$DISK"; exit $code"""
+    done = on_a_disk_of(mib, tmp_path, script)
+    assert done.returncode == 2, done.stderr[-3000:]
+    assert done.stdout == "filler\n"
+    assert "Traceback" not in done.stderr
+    assert "the disk is full" in done.stderr
+
+
+def test_a_full_ring_makes_the_solver_wait_and_drops_nothing(
+    tmp_path: Path, long_run: list[object], whole: dict[str, np.ndarray]
+) -> None:
+    done = run_harness(*long_run, "--ring-mib", 1, "--until", 300, "--out", tmp_path / "run")
+    assert done.code == 0, done.stderr[-3000:]
+    assert check_prefix(tmp_path / "run/recording.h5", whole) == 300
+
+
+def test_a_ring_too_small_for_one_row_is_bad_input(tmp_path: Path) -> None:
+    random_ = np.random.default_rng(0)
+    write_lmdb(tmp_path / "wide", random_.integers(0, 255, (4, 1, 400, 500)).astype(np.uint8), np.arange(4))
+    (tmp_path / "net.prototxt").write_text(data_layer(tmp_path / "wide", "TRAIN", 2, "") + HEAD)
+    (tmp_path / "solver.prototxt").write_text(solver_text(tmp_path / "net.prototxt", tmp_path / "native", **NO_TEST))
+    arguments = ["--solver", tmp_path / "solver.prototxt", "--watch", "0:3", "--until", 3]
+    done = run_harness(*arguments, "--ring-mib", 1, "--out", tmp_path / "run")
+    assert done.code == 2, done.stderr[-3000:]
+    assert "--ring-mib" in done.stderr
+    assert not (tmp_path / "run").exists()
+    done = run_harness(*arguments, "--ring-mib", 2, "--out", tmp_path / "run")
+    assert done.code == 0, done.stderr[-3000:]
+    assert len(arrays_of(tmp_path / "run/recording.h5")["window/input/data"]) == 3
+
+
+# -- company ---------------------------------------------------------------------------------------------------------
+
+
+def test_of_two_runs_into_one_directory_one_is_refused(tmp_path: Path, small: Path) -> None:
+    for number in range(2):
+        out = tmp_path / f"run{number}"
+        arguments = [sys.executable, ROOT / "harness/run.py", "--solver", small / "solver.prototxt", "--out", out]
+        both = [subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in "ab"]
+        said = [process.communicate(timeout=PATIENCE)[1] for process in both]
+        codes = [process.returncode for process in both]
+        assert sorted(codes) == [0, 2], said
+        refused = said[codes.index(2)]
+        assert "Traceback" not in refused
+        assert "--out" in refused
+        assert len(arrays_of(out / "recording.h5")["iteration"]) == 60
+
+
+def test_readers_of_a_run_in_progress_see_it_grow_and_never_disturb_it(
+    tmp_path: Path, long_run: list[object], whole: dict[str, np.ndarray]
+) -> None:
+    with started(tmp_path / "run", *long_run, "--until", 3 * ITERATIONS) as run:
+        run.until(run.recording.exists)
+        seen = []
+        with Recording(run.out) as following:
+            assert following.live
+            while run.process.poll() is None:
+                following.refresh()
+                times = following.iterations
+                np.testing.assert_array_equal(times, np.arange(len(times)))
+                known = min(len(times), ITERATIONS)
+                np.testing.assert_array_equal(following.series("digest")[:known], whole["digest"][:known])
+                for iteration in following.window_iterations[-1:]:
+                    array = following.gradient(int(iteration), "conv2/a", 0)
+                    row = int(iteration) - WINDOW[0]
+                    np.testing.assert_array_equal(array, whole["window/gradient/conv2/a/0"][row])
+                seen.append(len(times))
+                with Recording(run.out) as fresh:  # opened again and again, also while it is being closed
+                    assert len(fresh.iterations) >= len(times)
+        assert run.end() == 0
+    assert check_prefix(run.recording, whole) == 3 * ITERATIONS
+    assert any(0 < count < 3 * ITERATIONS for count in seen)
+    assert seen == sorted(seen)

@@ -1,0 +1,470 @@
+"""The asker's own case at full size: GoogLeNet and, as the control, VGG-16, with 280 classes.
+
+Structure is compared with Caffe's own bvlc_googlenet in the pinned source, values with the question, and training with
+plain pycaffe, on encoded colour images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import math
+import re
+import shutil
+import sys
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+import pytest
+from google.protobuf import text_format
+
+from harness.caffe_files.field_values import flat
+from harness.caffe_files.messages import pb
+from harness.recording import Recording, Window
+from tests.helpers.commands import run_harness
+from tests.helpers.paths import CACHE, ROOT
+from tests.helpers.processes import command
+
+pytestmark = pytest.mark.usefixtures("one_blas_thread")
+
+GOOGLENET, VGG16 = ROOT / "prototxt/googlenet280", ROOT / "prototxt/vgg16_280"
+QUESTION = (ROOT / "tests/logs/question.zh.txt").read_text(encoding="utf-8")
+PUBLIC = [f"loss{n}/classifier" for n in (1, 2, 3)]
+RENAMED = [f"{name}_280" for name in PUBLIC]
+SEED = 280
+
+
+def message(path: Path, kind: Any) -> Any:
+    return text_format.Parse(path.read_text(), kind())
+
+
+def net_of(folder: Path) -> Any:
+    return message(folder / "train_val.prototxt", pb.NetParameter)
+
+
+def trained(net: Any) -> dict[str, Any]:
+    """The layers with weights, by name."""
+    return {layer.name: layer for layer in net.layer if layer.type in ("Convolution", "InnerProduct")}
+
+
+@pytest.fixture(scope="module")
+def bvlc_googlenet(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Caffe's own net, out of the pinned sdist, which tools/setup has left in its cache."""
+    spec = importlib.util.spec_from_file_location("caffe_source", ROOT / "tools/caffe_build/caffe_source.py")
+    assert spec is not None
+    assert spec.loader is not None
+    source = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(source)
+    sdist = CACHE / source.SDIST
+    if not sdist.is_file():
+        sdist = tmp_path_factory.mktemp("source") / source.SDIST
+        source.download(sdist)
+    assert hashlib.sha256(sdist.read_bytes()).hexdigest() == source.SHA256
+    with tarfile.open(sdist) as archive:
+        name = f"{source.SDIST.removesuffix('.tar.gz')}/models/bvlc_googlenet/train_val.prototxt"
+        file = archive.extractfile(name)
+        assert file is not None
+        return text_format.Parse(file.read().decode(), pb.NetParameter())
+
+
+# ---- nets ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", [GOOGLENET, VGG16], ids=lambda folder: folder.name)
+def test_the_committed_net_is_what_the_script_writes(tmp_path: Path, folder: Path) -> None:
+    done = command(sys.executable, folder / "make_net.py", "--out", tmp_path)
+    assert done.code == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["train_val.prototxt"]
+    assert (tmp_path / "train_val.prototxt").read_bytes() == (folder / "train_val.prototxt").read_bytes()
+
+
+def test_googlenet_differs_from_caffes_own_where_the_asker_changed_it_and_nowhere_else(bvlc_googlenet: Any) -> None:
+    ours = net_of(GOOGLENET)
+    back = dict(zip(RENAMED, PUBLIC, strict=True))
+    names = [(back.get(layer.name, layer.name), layer.type) for layer in ours.layer]
+    assert names == [(layer.name, layer.type) for layer in bvlc_googlenet.layer]
+    assert len(names) == 166
+
+    expected: dict[str, tuple[str, str]] = {
+        "name": ("GoogleNet", "GoogleNet280"),
+        "data.data_param.source": (
+            "examples/imagenet/ilsvrc12_train_lmdb",
+            "prototxt/googlenet280/data/train_lmdb",
+        ),
+        "data #2.data_param.source": (
+            "examples/imagenet/ilsvrc12_val_lmdb",
+            "prototxt/googlenet280/data/test_lmdb",
+        ),
+        "data #2.data_param.batch_size": ("50", "32"),
+        "loss2/loss.top": ("loss2/loss2", "loss2/loss1"),  # as the asker's log has it: that Caffe was older
+    }
+    for number, (public, renamed) in enumerate(zip(PUBLIC, RENAMED, strict=True), 1):
+        loss = "loss3/loss3" if number == 3 else f"loss{number}/loss"
+        expected |= {
+            f"{public}.top": (public, renamed),
+            f"{public}.inner_product_param.num_output": ("1000", "280"),
+            f"{public}.param.lr_mult": ("1.0", "10.0"),
+            f"{public}.param #2.lr_mult": ("2.0", "20.0"),
+            f"{loss}.bottom": (public, renamed),
+            f"loss{number}/top-1.bottom": (public, renamed),
+            f"loss{number}/top-5.bottom": (public, renamed),
+        }
+    theirs = flat(bvlc_googlenet)
+    for layer in ours.layer:
+        layer.name = back.get(layer.name, layer.name)
+    mine = flat(ours)
+    differing = sorted(path for path in theirs.keys() | mine.keys() if theirs.get(path) != mine.get(path))
+    assert {path: (theirs.get(path), mine.get(path)) for path in differing} == expected
+
+
+def test_vgg16_is_configuration_d_with_the_public_names() -> None:
+    net = net_of(VGG16)
+    widths = {1: (64, 64), 2: (128, 128), 3: (256,) * 3, 4: (512,) * 3, 5: (512,) * 3}  # table 1 of arXiv:1409.1556
+    convolutions = {f"conv{s}_{n}": width for s, row in widths.items() for n, width in enumerate(row, 1)}
+    layers = trained(net)
+    assert list(layers) == [*convolutions, "fc6", "fc7", "fc8_280"]
+    size, channels = 0, 3
+    for name, width in convolutions.items():
+        param = layers[name].convolution_param
+        assert (param.num_output, list(param.kernel_size), list(param.pad), list(param.stride)) == (width, [3], [1], [])
+        size += (channels * 9 + 1) * width
+        channels = width
+    inputs = 512 * 7 * 7  # five poolings halve 224 to 7
+    for name, outputs in (("fc6", 4096), ("fc7", 4096), ("fc8_280", 280)):
+        assert layers[name].inner_product_param.num_output == outputs
+        size += (inputs + 1) * outputs
+        inputs = outputs
+    assert size + (1000 - 280) * 4097 == 138_357_544  # the public net's, with 1000 outputs
+    pools = [layer.pooling_param for layer in net.layer if layer.type == "Pooling"]
+    assert [(p.pool, p.kernel_size, p.stride) for p in pools] == [(pb.PoolingParameter.MAX, 2, 2)] * 5
+    dropouts = [(layer.bottom[0], layer.dropout_param.dropout_ratio) for layer in net.layer if layer.type == "Dropout"]
+    assert dropouts == [("fc6", 0.5), ("fc7", 0.5)]
+    rectified = [layer.bottom[0] for layer in net.layer if layer.type == "ReLU"]
+    assert rectified == [*convolutions, "fc6", "fc7"]
+
+
+def test_the_nets_are_as_the_question_has_them() -> None:
+    classes = int(re.findall(r"我有 (\d+) 个类别", QUESTION)[0])
+    batch, test_batch = map(int, re.findall(r"使用 (\d+) 的批大小,以及 (\d+) 的测试批", QUESTION)[0])
+    google, vgg = net_of(GOOGLENET), net_of(VGG16)
+    for net, new in ((google, RENAMED), (vgg, ["fc8_280"])):
+        for layer, size, mirror in zip(net.layer[:2], (batch, test_batch), (True, False), strict=True):
+            assert layer.data_param.batch_size == size
+            assert (layer.transform_param.crop_size, layer.transform_param.mirror) == (224, mirror)
+        for name, layer in trained(net).items():
+            rates = (10, 20) if name in new else (1, 2)
+            assert [(p.lr_mult, p.decay_mult) for p in layer.param] == list(zip(rates, (1, 0), strict=True)), name
+        assert {trained(net)[name].inner_product_param.num_output for name in new} == {classes}
+    assert [layer.data_param.source for layer in google.layer[:2]] == [
+        layer.data_param.source for layer in vgg.layer[:2]
+    ]
+    assert list(google.layer[0].transform_param.mean_value) == [104, 117, 123]
+    assert list(vgg.layer[0].transform_param.mean_value) == pytest.approx([103.939, 116.779, 123.68])
+
+    shown = re.findall(r"(loss\d/\w+) = [\d.]+ \(\* ([\d.]+) =", QUESTION)
+    losses = [layer for layer in google.layer if layer.type == "SoftmaxWithLoss"]
+    weights = {layer.top[0]: layer.loss_weight[0] for layer in losses}
+    assert weights == pytest.approx({name: float(weight) for name, weight in shown})
+    tested = re.findall(r"Test net output #\d+: (\S+) =", QUESTION)
+    assert tested == sorted(layer.top[0] for layer in google.layer if layer.type in ("SoftmaxWithLoss", "Accuracy"))
+
+
+# ---- solvers ---------------------------------------------------------------------------------------------------------
+
+
+def test_googlenets_solver_is_the_askers_and_has_no_other_field() -> None:
+    lines = re.findall(r"^[a-z_]+: .*$", QUESTION, re.MULTILINE)
+    asked = text_format.Parse("\n".join(lines), pb.SolverParameter())
+    assert len(lines) == 12
+    ours = message(GOOGLENET / "quick_solver.prototxt", pb.SolverParameter)
+    assert ours.net == "prototxt/googlenet280/train_val.prototxt"
+    assert Path(ours.snapshot_prefix).parent == Path("prototxt/googlenet280")
+    for field in ("net", "snapshot_prefix"):
+        ours.ClearField(field)
+    assert ours == asked
+
+
+def test_googlenets_solver_gives_the_learning_rates_of_the_askers_log() -> None:
+    solver = message(GOOGLENET / "quick_solver.prototxt", pb.SolverParameter)
+    shown = re.findall(r"Iteration (\d+), lr = ([\d.]+)", QUESTION)
+    assert len(shown) == 4
+    for iteration, rate in shown:
+        assert f"{solver.base_lr * (1 - int(iteration) / solver.max_iter) ** solver.power:.6g}" == rate
+
+
+def test_vgg16s_schedule_is_the_askers() -> None:
+    solver = message(VGG16 / "solver.prototxt", pb.SolverParameter)
+    last, step = (1000 * int(k) for k in re.findall(r"最大 (\d+)k 次迭代,每步 (\d+)k 次迭代", QUESTION)[0])
+    assert (solver.lr_policy, solver.max_iter, solver.stepsize) == ("step", last, step)
+    assert solver.net == "prototxt/vgg16_280/train_val.prototxt"
+
+
+def test_the_rest_of_vgg16s_solver_is_the_papers_or_the_askers_for_googlenet() -> None:
+    """As the table in prototxt/vgg16_280/README.md says, and no other field."""
+    ours = message(VGG16 / "solver.prototxt", pb.SolverParameter)
+    wanted = message(GOOGLENET / "quick_solver.prototxt", pb.SolverParameter)  # base_lr, momentum, tests, display, …
+    wanted.ClearField("power")
+    wanted.MergeFrom(
+        pb.SolverParameter(
+            net="prototxt/vgg16_280/train_val.prototxt",
+            snapshot_prefix="prototxt/vgg16_280/vgg16_280",
+            lr_policy="step",
+            stepsize=20000,
+            max_iter=80000,
+            gamma=0.1,
+            momentum=0.9,
+            weight_decay=0.0005,
+        )
+    )
+    assert ours == wanted
+    assert (ours.base_lr, ours.test_iter, ours.test_interval) == (pytest.approx(0.001), [1000], 4000)
+    table = (VGG16 / "README.md").read_text()
+    for field in ("gamma: 0.1", "momentum: 0.9", "weight_decay: 0.0005", "base_lr: 0.001"):
+        assert f"`{field}`" in table
+        assert f"{field}\n" in (VGG16 / "solver.prototxt").read_text()
+
+
+def test_what_vgg16_learns_from_and_by() -> None:
+    net = net_of(VGG16)
+    train, test = net.layer[:2]
+    for layer, phase, split in ((train, pb.TRAIN, "train"), (test, pb.TEST, "test")):
+        assert (layer.type, list(layer.top)) == ("Data", ["data", "label"])
+        assert list(layer.include) == [pb.NetStateRule(phase=phase)]
+        assert layer.data_param == pb.DataParameter(
+            source=f"prototxt/googlenet280/data/{split}_lmdb", batch_size=32, backend=pb.DataParameter.LMDB
+        )
+        assert layer.transform_param == pb.TransformationParameter(
+            mirror=phase == pb.TRAIN, crop_size=224, mean_value=[103.939, 116.779, 123.68]
+        )
+    for name, layer in trained(net).items():
+        param = layer.convolution_param if layer.type == "Convolution" else layer.inner_product_param
+        assert param.weight_filler == pb.FillerParameter(type="xavier"), name
+        assert param.bias_filler == pb.FillerParameter(type="constant", value=0), name
+        rates = (10, 20) if name == "fc8_280" else (1, 2)
+        assert [(p.lr_mult, p.decay_mult) for p in layer.param] == list(zip(rates, (1, 0), strict=True)), name
+    ends = [layer for layer in net.layer if "label" in layer.bottom]
+    assert [(layer.name, layer.type, list(layer.bottom)) for layer in ends] == [
+        ("loss", "SoftmaxWithLoss", ["fc8_280", "label"]),
+        ("top-1", "Accuracy", ["fc8_280", "label"]),
+        ("top-5", "Accuracy", ["fc8_280", "label"]),
+    ]
+    loss, *accuracies = ends
+    assert not loss.loss_weight  # 1
+    assert not loss.include  # in training and tests
+    assert loss.loss_param == pb.LossParameter()
+    assert [layer.accuracy_param.top_k for layer in accuracies] == [1, 5]
+    assert all(list(layer.include) == [pb.NetStateRule(phase=pb.TEST)] for layer in accuracies)
+    kinds = {"Data", "Convolution", "ReLU", "Pooling", "InnerProduct", "Dropout", "SoftmaxWithLoss", "Accuracy"}
+    assert {layer.type for layer in net.layer} == kinds
+
+
+# ---- images ----------------------------------------------------------------------------------------------------------
+
+
+def images(out: Path, *arguments: object) -> Path:
+    done = command(sys.executable, GOOGLENET / "make_images.py", "--out", out, *arguments)
+    assert done.code == 0, done.stderr
+    return out
+
+
+def records(path: Path) -> list[tuple[bytes, bytes]]:
+    with lmdb.open(str(path), readonly=True, lock=False) as database, database.begin() as transaction:
+        return [(bytes(key), bytes(value)) for key, value in transaction.cursor()]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A directory to train in: both folders with their prototxts at batch 2, and a few images of ours."""
+    home = tmp_path_factory.mktemp("full")
+    for folder in (GOOGLENET, VGG16):
+        copy = home / folder.relative_to(ROOT)
+        copy.mkdir(parents=True)
+        for path in folder.glob("*.prototxt"):
+            seeded = f"random_seed: {SEED}\n" if "solver" in path.name else ""
+            (copy / path.name).write_text(path.read_text().replace("batch_size: 32", "batch_size: 2") + seeded)
+    images(home / "prototxt/googlenet280/data", "--train", 24, "--test", 6)
+    yield home
+    shutil.rmtree(home)  # a gigabyte
+
+
+def test_our_images_are_colour_jpegs_and_always_the_same(home: Path, tmp_path: Path) -> None:
+    import cv2
+
+    again = images(tmp_path / "data", "--train", 24, "--test", 6)
+    for split, count in (("train", 24), ("test", 6)):
+        found = records(home / f"prototxt/googlenet280/data/{split}_lmdb")
+        assert found == records(again / f"{split}_lmdb")
+        assert len(found) == count
+        datums = [pb.Datum.FromString(value) for _, value in found]
+        assert sorted(datum.label for datum in datums) == list(range(count))
+        for datum in datums:
+            assert datum.encoded
+            image = cv2.imdecode(np.frombuffer(datum.data, np.uint8), cv2.IMREAD_UNCHANGED)
+            assert image is not None
+            assert image.shape == (256, 256, 3)
+            assert np.ptp(image, axis=-1).max() > 30, "grey"
+            assert image.std() > 5
+
+
+def test_a_users_own_images_are_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    done = command(sys.executable, GOOGLENET / "make_images.py", "--out", tmp_path)
+    assert done.code == 2
+    assert "--out" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+# ---- runs ------------------------------------------------------------------------------------------------------------
+
+# Plain pycaffe: argv are a prototxt without data layers and the caffemodel to write.
+_PUBLISH = """
+import sys, caffe
+caffe.set_random_seed(1)
+caffe.Net(sys.argv[1], caffe.TRAIN).save(sys.argv[2])
+"""
+
+# Plain pycaffe: argv are a solver, a caffemodel, a number of iterations, the .npz to write.
+_TRAIN = """
+import sys, caffe, numpy as np
+caffe.set_mode_cpu()
+solver = caffe.get_solver(sys.argv[1])
+solver.net.copy_from(sys.argv[2])
+before = {f"before {name} {i}": blob.data.copy() for name, blobs in solver.net.params.items()
+          for i, blob in enumerate(blobs)}
+solver.step(int(sys.argv[3]))
+np.savez(sys.argv[4], **before, **{f"{name} {i}": blob.data for name, blobs in solver.net.params.items()
+                                   for i, blob in enumerate(blobs)})
+"""
+
+LAST = 3
+
+
+@dataclass(frozen=True)
+class Trained:
+    """GoogLeNet from 0 to LAST under the harness, once more from 1, and from 0 under plain pycaffe (at `native`)."""
+
+    said: str
+    whole: Path
+    resumed: Path
+    native: Path
+    public: Path
+
+
+@pytest.fixture(scope="module")
+def googlenet(home: Path, bvlc_googlenet: Any) -> Trained:
+    net = pb.NetParameter()
+    net.CopyFrom(bvlc_googlenet)
+    del net.layer[:2]
+    shape = [{"dim": [1, 3, 224, 224]}, {"dim": [1]}]
+    net.layer.insert(0, pb.LayerParameter(type="Input", top=["data", "label"], input_param={"shape": shape}))
+    (home / "public.prototxt").write_text(text_format.MessageToString(net))
+    public = home / "prototxt/googlenet280/bvlc_googlenet.caffemodel"
+    done = command(sys.executable, "-c", _PUBLISH, home / "public.prototxt", public)
+    assert done.code == 0, done.stderr
+
+    solver, native = "prototxt/googlenet280/quick_solver.prototxt", home / "native.npz"
+    done = command(sys.executable, "-c", _TRAIN, solver, public, LAST, native, cwd=home)
+    assert done.code == 0, done.stderr
+    common = ("--solver", solver, "--until", LAST)
+    first = run_harness(
+        *(*common, "--weights", public, "--watch", "0:2", "--snapshot-every", 1, "--out", home / "whole"), cwd=home
+    )
+    assert first.code == 0, first.stderr
+    state = home / "whole/snapshots/googlenet280_quick_iter_1.solverstate"
+    again = run_harness(*common, "--resume", state, "--watch", "1:3", "--out", home / "resumed", cwd=home)
+    assert again.code == 0, again.stderr
+    assert "Resuming at iteration 1 exactly" in again.stderr
+    return Trained(first.stderr, home / "whole", home / "resumed", native, public)
+
+
+def test_the_listing_says_that_all_but_the_renamed_layers_are_copied(googlenet: Trained) -> None:
+    said = re.search(r"Weights from (\S+): copied (.*); new, left as initialised: (.*); in the file only: (.*)",
+                     googlenet.said)  # fmt: skip
+    assert said is not None
+    copied = [name for name in trained(net_of(GOOGLENET)) if name not in RENAMED]
+    assert said[1] == str(googlenet.public)
+    assert said[2] == f"{len(copied)} ({', '.join(copied)})"
+    assert said[3] == f"3 ({', '.join(RENAMED)})"
+    assert said[4] == f"3 ({', '.join(PUBLIC)})"
+
+
+def test_the_weights_are_those_of_the_public_caffemodel_but_for_the_renamed_layers(googlenet: Trained) -> None:
+    published = pb.NetParameter.FromString(googlenet.public.read_bytes())
+    blobs = {(layer.name, i): blob for layer in published.layer for i, blob in enumerate(layer.blobs)}
+    run = Recording(googlenet.whole)
+    with np.load(googlenet.native) as native:
+        for p in run.params:
+            weight = run.weight(0, p.layer, p.index)
+            if (p.layer, p.index) in blobs:
+                assert np.array_equal(weight.ravel(), np.array(blobs.pop((p.layer, p.index)).data, np.float32)), p
+            else:
+                assert p.layer in RENAMED
+                assert np.array_equal(weight, native[f"before {p.layer} {p.index}"]), p
+    assert {name for name, _ in blobs} == set(PUBLIC)
+    assert len(run.params) == 128
+
+
+def test_full_size_googlenet_trains_and_resumes_with_the_bits_of_pycaffe(googlenet: Trained) -> None:
+    whole, resumed = Recording(googlenet.whole), Recording(googlenet.resumed)
+    assert (whole.windows, resumed.windows) == ((Window(0, 2),), (Window(1, 3),))
+    assert list(resumed.series("digest")) == list(whole.series("digest")[1:])
+    assert list(resumed.series("loss")) == list(whole.series("loss")[1:])
+    assert np.array_equal(resumed.input(1, "data"), whole.input(1, "data"))  # decoded, mirrored and cropped alike
+    with np.load(googlenet.native) as native:
+        for p in resumed.params:
+            last = resumed.weight(2, p.layer, p.index) - resumed.update(2, p.layer, p.index)
+            assert np.array_equal(last, native[f"{p.layer} {p.index}"]), p
+            assert np.array_equal(resumed.gradient(1, p.layer, p.index), whole.gradient(1, p.layer, p.index)), p
+
+
+def test_the_window_holds_the_crops_of_the_images_its_keys_name(googlenet: Trained, home: Path) -> None:
+    run = Recording(googlenet.resumed)
+    labels = {
+        key: pb.Datum.FromString(value).label for key, value in records(home / "prototxt/googlenet280/data/train_lmdb")
+    }
+    keys = run.keys(2)
+    assert keys == list(labels)[4:6]
+    assert [int(label) for label in run.input(2, "label")] == [labels[key] for key in keys]
+    data = run.input(2, "data")
+    assert data.shape == (2, 3, 224, 224)
+    assert (data.min(axis=(0, 2, 3)) >= -np.array([104, 117, 123])).all()
+    assert (data.max(axis=(0, 2, 3)) <= 255 - np.array([104, 117, 123])).all()
+
+
+def old_caffemodel(path: Path, blobs: dict[str, tuple[int, ...]]) -> Path:
+    """A caffemodel as VGG's public one is: layers of Caffe's first format, weights and biases with four axes each."""
+    net = pb.NetParameter(name="VGG_ILSVRC_16_layers")
+    for name, shape in blobs.items():
+        kind = pb.V1LayerParameter.CONVOLUTION if name.startswith("conv") else pb.V1LayerParameter.INNER_PRODUCT
+        layer = net.layers.add(name=name, type=kind)
+        for axes in (shape, (1, 1, 1, shape[0] if name.startswith("conv") else shape[2])):
+            blob = layer.blobs.add(num=axes[0], channels=axes[1], height=axes[2], width=axes[3])
+            blob.data.extend([0.01] * math.prod(axes))
+    path.write_bytes(net.SerializeToString())
+    return path
+
+
+def test_full_size_vgg16_trains_from_an_old_caffemodel(home: Path) -> None:
+    folder = home / "prototxt/vgg16_280"
+    for path in folder.glob("*.prototxt"):
+        last = "snapshot_after_train: false\n" if path.name == "solver.prototxt" else ""  # 1.1 GB
+        path.write_text(path.read_text().replace("batch_size: 2", "batch_size: 1") + last)
+    shapes = {"conv1_2": (64, 64, 3, 3), "fc8": (1, 1, 1000, 4096)}  # all of it would be 553 MB
+    model = old_caffemodel(folder / "VGG_ILSVRC_16_layers.caffemodel", shapes)
+    common = ("--solver", "prototxt/vgg16_280/solver.prototxt", "--weights", model)
+    done = run_harness(*common, "--until", 1, "--out", home / "vgg16", cwd=home)
+    assert done.code == 0, done.stderr
+    assert "copied 1 (conv1_2); new, left as initialised: 15 (conv1_1, " in done.stderr
+    assert "fc8_280); in the file only: 1 (fc8)" in done.stderr
+    run = Recording(home / "vgg16")
+    assert sum(p.count for p in run.params) == 138_357_544 - (1000 - 280) * 4097
+    assert [p.lr_mult for p in run.params if p.layer == "fc8_280"] == [10, 20]
+    assert run.stat("weight_max")["conv1_2/0"][0] == pytest.approx(0.01)
+    assert run.series("loss")[0] == pytest.approx(math.log(280), abs=3)
+    gradients = run.stat("gradient_l2")
+    assert all(0 < gradients[f"{p.layer}/0"][0] < 1e4 for p in run.params)

@@ -1,0 +1,275 @@
+"""The probes as they are on a GPU: all of gpu.py but the dozen lines that call CuPy.
+
+A stand-in for the device lies in the host's memory, where it runs the real kernel, compiled for the host; Caffe and its
+nets are real, in CPU mode.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from harness.caffe_files.messages import pb, read_text
+from harness.caffe_files.net import train_net
+from harness.errors import BadInput
+from harness.recording.ring import Kind, Ring
+from harness.supervisor import device as devices
+from harness.supervisor import exactness
+from harness.supervisor.net_upgrade import upgrade_net
+from harness.supervisor.plan import Options, make_plan
+from harness.supervisor.resume import from_weights
+from harness.supervisor.training_spec import read_problem
+from harness.worker.probes.gpu import GpuArray, GpuMemory
+from harness.worker.probes.moments import Moments
+from tests.helpers.host_device import HostDevice
+from tests.helpers.paths import ROOT
+
+
+@pytest.fixture(scope="module")
+def device(tmp_path_factory: pytest.TempPathFactory) -> HostDevice:
+    library = tmp_path_factory.mktemp("kernel") / "partials.so"
+    source = ROOT / "tests/helpers/partials_on_host.cpp"
+    command = [
+        "/usr/bin/c++",
+        "-std=c++20",
+        "-O2",
+        "-shared",
+        "-fPIC",
+        f"-I{ROOT}/harness/worker/probes",
+        source,
+        "-o",
+        library,
+    ]
+    subprocess.run(command, check=True)
+    return HostDevice(library)
+
+
+class Blob:
+    """A blob of these values."""
+
+    def __init__(self, data: npt.NDArray[np.float32]) -> None:
+        self.data = data
+        self.shape = data.shape
+        self.count = data.size
+
+
+def blobs(*arrays: npt.ArrayLike) -> list[Blob]:
+    return [Blob(np.asarray(array, np.float32)) for array in arrays]
+
+
+# Statistics
+
+PIECE = 1 << 15
+RANDOM = np.random.default_rng(3)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        [RANDOM.normal(size=n) for n in (1, 255, 256, 257, 5000)],
+        [RANDOM.normal(size=n) for n in (PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 7)],
+        [],
+        [[], [0, 0, -0.0, 1e-45], RANDOM.normal(size=(3, 4, 5, 6)), []],
+        [[3e38] * 300, [-3e38] * 2, [1e-30] * 400],
+        [[1, np.nan, -7, np.nan], [np.inf, 1, -np.inf], [np.nan] * 300, [1, 2]],
+        [np.r_[np.zeros(PIECE), np.nan], np.r_[RANDOM.normal(size=PIECE), -np.inf, np.zeros(100)]],
+    ],
+    ids=[
+        "a block",
+        "several blocks",
+        "none",
+        "empty and zeros",
+        "huge and tiny",
+        "not finite",
+        "not finite at the end",
+    ],
+)
+@pytest.mark.parametrize("what", ["norms", "activity"])
+def test_the_kernel_gives_what_the_cpu_gives(what: str, arrays: list[npt.ArrayLike], device: HostDevice) -> None:
+    these = blobs(*arrays)
+    got = GpuMemory(device).moments(what, these, "data").measure()
+    expected = Moments(what, [blob.data.ravel() for blob in these]).measure()
+    assert got.shape == expected.shape
+    np.testing.assert_array_equal(got[1], expected[1])  # the largest
+    np.testing.assert_array_equal(got[-1], expected[-1])  # NaN or infinite ones
+    np.testing.assert_allclose(got, expected, rtol=1e-13)
+
+
+def test_equal_numbers_give_equal_bits_wherever_they_lie(device: HostDevice) -> None:
+    values = RANDOM.normal(size=2 * PIECE + 99).astype(np.float32)
+    alone, first, last = blobs(values), blobs(values, [1, 2, 3]), blobs(np.ones(PIECE), values)
+    measured = [GpuMemory(device).moments("norms", these, "data").measure() for these in (alone, first, last)]
+    assert measured[0][:, 0].tobytes() == measured[1][:, 0].tobytes() == measured[2][:, 1].tobytes()
+
+
+def test_the_address_is_asked_for_each_time(device: HostDevice) -> None:
+    """As a Data layer gives its top other memory at every iteration."""
+    (blob,) = blobs([1, 2, 2])
+    measure = GpuMemory(device).moments("norms", [blob], "data")
+    assert measure.measure()[0, 0] == 3
+    blob.data = np.array([4, 0, 3], np.float32)
+    assert measure.measure()[0, 0] == 5
+    assert list(GpuMemory(device).read(blob)) == [4, 0, 3]
+
+
+# Copies
+
+
+def test_arrays_go_into_the_ring_and_in_slabs(device: HostDevice) -> None:
+    values = RANDOM.normal(size=(6, 4, 5)).astype(np.float32)
+    (blob,) = blobs(values)
+    (array,) = GpuMemory(device).arrays([blob], "data")
+    assert isinstance(array, GpuArray)
+    assert array.nbytes == values.nbytes
+    assert bytes(array.data) == values.tobytes()
+    ring = Ring(Ring.create(1 << 16).fd)
+    ring.put(Kind.SLAB, [array, values[0], array])
+    ring.put(Kind.SLAB, [array[2:5]])
+    ring.put(Kind.SLAB, [array[1:][1:3]])
+    payloads = [bytes(message.payload) for message in ring.messages()]
+    assert payloads[0] == values.tobytes() + values[0].tobytes() + values.tobytes()
+    assert payloads[1] == values[2:5].tobytes()
+    assert payloads[2] == values[2:4].tobytes()
+
+
+# A run
+
+
+PROGRAM = """
+import sys
+sys.path.insert(0, {root!r})
+import caffe
+from tests.helpers.host_device import compare
+compare({solver!r}, {library!r})
+"""
+
+
+@pytest.mark.parametrize("iter_size", [1, 2])
+def test_a_run_is_seen_as_on_the_cpu_without_a_copy(iter_size: int, small: Path, device: HostDevice) -> None:
+    solver = small / "solver.prototxt"
+    solver.write_text(solver.read_text().replace("display: 7", f"display: 5\niter_size: {iter_size}"))
+    program = PROGRAM.format(root=str(ROOT), solver=str(solver), library=str(device.library))
+    done = subprocess.run([sys.executable, "-c", program], cwd=small, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+# The trial at the start
+
+TRIAL = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from tests.helpers.host_device import HostDevice
+from harness.worker import gpu_selftest as trial
+from harness.worker.probes.gpu import GpuMemory
+
+class Wrong(HostDevice):
+    def address(self, blob, field):
+        return super().address(blob, field if sys.argv[1] != "diff for data" else "diff")
+
+    def copy(self, address, target):
+        super().copy(address, target)
+        if sys.argv[1] == "a bit in a copy":
+            target[-1] ^= 1
+
+solver = trial.trained()
+params = solver.net.params.values()
+trial.compare(GpuMemory(Wrong(Path({library!r}))), [blob for blobs in params for blob in blobs])
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"), [("", ""), ("diff for data", "norms of data are"), ("a bit in a copy", "copies of data are not")]
+)
+def test_the_trial_finds_what_is_seen_wrongly(fault: str, said: str, device: HostDevice) -> None:
+    program = TRIAL.format(root=str(ROOT), library=str(device.library))
+    done = subprocess.run([sys.executable, "-c", program, fault], capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) == (not fault), done.stderr
+    assert said in done.stderr
+
+
+CARD = '{"name": "A card", "compute_capability": "8.0", "driver": "13000", "cupy": "14.2.0"}\n'
+
+
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "said"),
+    [
+        ("", "F1 common.cpp:152] Check failed: error == cudaSuccess (35 vs. 0)  CUDA driver version is insufficient",
+         ("GPU 0 cannot be used on this machine (CUDA driver version is insufficient)", "tools/setup (without --cuda)",
+          "--cpu", "nvidia-smi")),
+        ("", "ModuleNotFoundError: No module named 'cupy'", ("CuPy is not installed", "tools/setup --cuda")),
+        ("", "cupy_backends.cuda.api.driver.CUDADriverError: CUDA_ERROR_FILE_NOT_FOUND: file not found",
+         ("kernel", "not compiled", "tools/setup --cuda")),
+        (CARD, "F1 relu.cu:27] Check failed: error == cudaSuccess (209 vs. 0)  no kernel image is available for "
+         "execution on the device", ("built for other GPUs than A card", "tools/setup --cuda --cuda-arch 8.0")),
+        ("", "CUDADriverError: CUDA_ERROR_NO_BINARY_FOR_GPU: no kernel image is available for execution on the device",
+         ("GPU 0 cannot be used", "no kernel image")),
+        (CARD, "RuntimeError: copies of diff are not what Caffe says", ("copies of diff are not", "--cpu")),
+    ],
+    ids=["old driver", "no CuPy", "no kernel of ours", "no kernels of Caffe's", "too old for ours", "seen wrongly"],
+)  # fmt: skip
+def test_a_gpu_that_cannot_be_used(
+    stdout: str, stderr: str, said: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "caffe_build", lambda: {"device": "cuda"})
+    ended = subprocess.CompletedProcess((), 1, stdout, stderr)
+    monkeypatch.setattr(devices, "_caffe", lambda *program: ended)
+    with pytest.raises(BadInput) as error:
+        devices.check_gpu(0, None)
+    for words in ("--gpu 0", *said):
+        assert words in str(error.value)
+
+
+def test_the_gpu_of_a_run_is_that_of_its_restarts(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(small)
+    card = json.loads(CARD)
+    asked = []
+    monkeypatch.setattr(devices, "check_gpu", lambda gpu, path: asked.append(gpu) or card)
+    solver = Path("solver.prototxt")
+    problem = read_problem(solver)
+    start = from_weights(None, problem.solver)
+    plan = make_plan(problem, start, Options(gpu=1))
+    assert (plan.facts["mode"], plan.facts["gpu"]) == ("GPU 1", card)
+    solver.write_text(plan.facts["solver"])  # which is what a restart reads
+    assert make_plan(read_problem(solver), start, Options()).gpu == 1
+    assert asked == [1, 1]
+
+
+def test_another_gpu_is_not_exact() -> None:
+    then = {"random_seed": 1, "blas_threads": 2, "mode": "GPU 0", "gpu": json.loads(CARD)}
+    (only,) = exactness.differences(then, then)
+    assert "whether its sums repeat their bits was never tried" in only
+    now = then | {"gpu": then["gpu"] | {"driver": "13010"}}
+    assert exactness.differences(then, now)[1:] == [
+        "A card (driver 13010, CuPy 14.2.0) instead of A card (driver 13000, CuPy 14.2.0)"
+    ]
+
+
+# What a CUDA build asks for
+
+
+@pytest.mark.parametrize(
+    ("device_kind", "gpu", "refused"), [("cuda", False, True), ("cuda", True, False), ("cpu", False, False)]
+)
+def test_a_cuda_build_without_a_gpu_refuses_prefetching_layers(
+    device_kind: str, gpu: bool, refused: bool, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """internal_thread.cpp would end the process there."""
+    net = train_net(
+        read_text(small / "solver.prototxt", pb.SolverParameter, "solver"), small / "solver.prototxt", upgrade_net
+    )
+    monkeypatch.setattr(devices, "caffe_build", lambda: {"device": device_kind})
+    monkeypatch.setattr(devices, "_gpu_at_hand", lambda: gpu)
+    if not refused:
+        devices.check_prefetching(net)
+        return
+    with pytest.raises(BadInput) as error:
+        devices.check_prefetching(net)
+    for said in ("net.prototxt", "layer data", "type = Data", "tools/setup"):
+        assert said in str(error.value)

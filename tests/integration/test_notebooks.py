@@ -1,0 +1,277 @@
+"""The notebooks: executed as a user would, on the demo's run and on runs of another net; and as they are committed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jupyter_client
+import nbformat
+import papermill
+import pytest
+
+from tests.helpers.commands import run_harness
+from tests.helpers.demo_runs import RESCUED
+from tests.helpers.nets import small_net, solver_text
+from tests.helpers.paths import ROOT
+
+NOTEBOOKS = ROOT / "notebooks"
+# cells that show nothing: parameters, imports, definitions
+SILENT = {
+    "case_119040": ["parameters"],
+    "post_mortem": ["parameters", "imports"],
+    "restart_study": ["parameters", "imports", "levels"],
+}
+BIGGEST = 1_000_000  # bytes
+# ipykernel itself does what will be deprecated when it shuts down
+WARNINGS = "error,ignore::PendingDeprecationWarning"
+# a path of somebody's machine: from the root, but for what stands behind a name, as in layer/0
+MACHINE = re.compile(r"(?<![\w.…~-])/(?:work|home|root|tmp|usr|var|opt|mnt|media|srv|data|Users)/")
+
+
+@pytest.fixture
+def _a_user_without_jupyter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings, and no kernel but the one of this Python."""
+    for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    for name in ("JUPYTER_PATH", "JUPYTER_CONFIG_PATH", "MPLBACKEND", "PYTHONPATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # a bare `python` or `python3` there has no harness
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a reader of an executed notebook sees: texts by the id of the cell, and which cells show a picture."""
+
+    text: dict[str, str]
+    pictures: list[str]
+
+    @property
+    def all(self) -> str:
+        return "\n".join(self.text.values())
+
+
+def shown(notebook: nbformat.NotebookNode) -> Shown:
+    """Fails on what should not face a reader."""
+    text, pictures = {}, []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            assert output.output_type in ("display_data", "execute_result"), f"{cell.id}: {output}"
+            if "image/png" in output.data:
+                pictures.append(cell.id)
+                assert len(output.data) == 2, f"{cell.id}: a picture and its repr"
+            else:
+                text[cell.id] = output.data.get("text/markdown", output.data.get("text/plain"))
+                assert "Warning" not in text[cell.id], f"{cell.id}: {text[cell.id]}"
+                assert "Traceback" not in text[cell.id], f"{cell.id}: {text[cell.id]}"
+                assert not re.search(r"\bNone\b", text[cell.id]), f"{cell.id}: {text[cell.id]}"
+    return Shown(text, pictures)
+
+
+Execute = Callable[..., Shown]
+
+
+@pytest.fixture
+def execute(tmp_path: Path, _a_user_without_jupyter: None) -> Execute:
+    """Execute a notebook with parameters, started in the directory `cwd`; a warning is an error."""
+
+    def of(name: str, cwd: Path = NOTEBOOKS, **parameters: object) -> Shown:
+        out = tmp_path / "out.ipynb"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONWARNINGS", WARNINGS)
+            papermill.execute_notebook(
+                NOTEBOOKS / f"{name}.ipynb", out, parameters, kernel_name="python3", cwd=cwd, progress_bar=False
+            )
+        return shown(nbformat.read(out, as_version=4))
+
+    return of
+
+
+@pytest.mark.usefixtures("_a_user_without_jupyter")
+def test_the_kernel_is_this_python() -> None:
+    assert jupyter_client.KernelManager(kernel_name="python3").format_kernel_cmd()[0] == sys.executable
+
+
+# -- the demo's run --------------------------------------------------------------------------------------------------
+
+
+def test_post_mortem_of_the_demo(execute: Execute, demo: Path) -> None:
+    """It finds what prototxt/glyphs280/README.md says was planted."""
+    seen = execute("post_mortem", run=str(demo))
+    assert seen.pictures == ["curves", "front", "spectra", "batch"]
+    assert "uniform" in seen.text["fate"]
+    assert "iteration **841**: loss 1.48" in seen.text["onset"]
+    row = next(line for line in seen.text["around"].splitlines() if line.startswith("| **841** |"))
+    assert float(row.split("|")[5]) == pytest.approx(984, rel=0.01)  # the gradient
+    assert seen.text["forward"].splitlines()[2].startswith("| `data` |")
+    assert "conv1/3x3_s1/0" in seen.text["elements"]
+    assert "16 of the 32 images" in seen.text["oddities"]
+    assert re.search(r"`00026920_\S+\.tif` to `00026935_\S+\.tif`", seen.text["oddities"])
+    assert "In 52 of 52 param blobs" in seen.text["identity"]
+    assert seen.text["momentum"].splitlines()[3].endswith("| 1.00 | 0.90 |")  # momentum repeats the update
+    for line in seen.text["answers"].splitlines()[2:]:
+        before, after, right, left = (float(cell) for cell in line.split("|")[2:6])
+        assert after > before
+        assert left < right
+    assert "--set base_lr=0.0005" in seen.text["next"]
+    assert "--skip 841:842" in seen.text["next"]
+
+
+def test_restarts_of_the_demo(execute: Execute, demo: Path, rescues: dict[str, Path]) -> None:
+    """Both lie beside the demo, are found there, and survived."""
+    seen = execute("restart_study", cwd=ROOT, run=os.path.relpath(demo, ROOT))
+    slower, clipped = rescues["base_lr=0.0005"], rescues["clip_gradients=10"]
+    assert seen.pictures == ["fates"]
+    assert re.search(rf"`{slower.name}`: .*base_lr 0.005 → 0.0005", seen.text["runs"])
+    outcome = cells(seen.text["survived"])
+    assert outcome[demo.name][2:] == ["no", "uniform", "841"]
+    assert outcome[slower.name][2:] == outcome[clipped.name][2:] == ["**yes**", "healthy", "none"]
+    cost = cells(seen.text["cost"])
+    assert cost[slower.name][1:3] == [f"800 … {RESCUED - 1:,}", "41"]
+    assert re.fullmatch(r"for \d+ iterations", cost[slower.name][4])
+    assert cost[demo.name][4] == "to the end"
+    loss = {run: float(row[5]) for run, row in cost.items()}
+    assert loss[demo.name] == pytest.approx(1.6 * math.log(280), rel=0.01)
+    assert max(loss[slower.name], loss[clipped.name]) < 2.5
+    lengths = {run: float(row[2]) for run, row in cells(seen.text["updates"]).items()}
+    assert lengths[demo.name] > 5 * lengths[slower.name]
+    assert lengths[demo.name] > 5 * lengths[clipped.name]
+    assert list(cells(seen.text["choice"]))[:2] == [clipped.name, slower.name]
+    assert f"python harness/restart.py {os.path.relpath(clipped, ROOT)}" in seen.text["go_on"]
+
+
+def test_one_restart_by_name(execute: Execute, demo: Path, rescues: dict[str, Path]) -> None:
+    one = rescues["clip_gradients=10"]
+    seen = execute("restart_study", run=str(demo), restarts=[os.path.relpath(one, ROOT)])
+    assert list(cells(seen.text["survived"])) == [demo.name, one.name]
+
+
+def cells(table: str) -> dict[str, list[str]]:
+    """The rows of a table by their first cell, a run's name."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    return {row[0].strip("`"): row for row in rows}
+
+
+# -- another net -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> dict[str, Path]:
+    """Runs of the small net, with dropout, shared and frozen params: a healthy one with and without a window, and one
+    that runs into NaN and stops."""
+    home = tmp_path_factory.mktemp("others")
+    net = home / "net.prototxt"
+    net.write_text(small_net(digit_data))
+    found = {}
+    for name, rate, options in (
+        ("watched", 0.01, ["--watch", "30:34"]),
+        ("plain", 0.01, []),
+        ("nan", 1e6, ["--on-alarm", "stop"]),
+    ):
+        solver = home / f"{name}.prototxt"
+        solver.write_text(solver_text(net, home / name, base_lr=rate))
+        found[name] = home / "runs" / name
+        run_harness("--solver", solver, "--out", found[name], *options)
+        assert (found[name] / "recording.h5").is_file()
+    return found
+
+
+def test_healthy_with_a_window(execute: Execute, others: dict[str, Path]) -> None:
+    seen = execute("post_mortem", run=os.path.relpath(others["watched"], NOTEBOOKS))
+    assert seen.pictures == ["curves", "front", "spectra", "batch"]
+    assert "There is no onset" in seen.text["onset"]
+    assert re.search(r"iteration \*\*3[0-3]\*\*", seen.text["onset"])
+    assert "In 10 of 10 param blobs" in seen.text["identity"] or "takes a window" in seen.text["identity"]
+    assert seen.text["answers"].count("`loss") == 2
+    assert "nothing to mend" in seen.text["next"]
+
+
+def test_healthy_without_a_window(execute: Execute, others: dict[str, Path]) -> None:
+    seen = execute("post_mortem", run=os.path.relpath(others["plain"], ROOT))
+    assert seen.pictures == ["curves", "front"]
+    missing = re.fullmatch(
+        r"Iteration (\d+) was not kept whole.*--from \d+ --watch (\d+):(\d+)`.*", seen.text["spectra"]
+    )
+    assert missing
+    moment, first, stop = map(int, missing.groups())
+    assert first <= moment < stop <= 60
+    for cell in ("elements", "predictions", "momentum", "answers"):
+        assert seen.text[cell] == "Not kept: see section 4."
+
+
+def test_a_run_into_nan(execute: Execute, others: dict[str, Path]) -> None:
+    seen = execute("post_mortem", run=str(others["nan"]))
+    assert "not finite" in seen.text["fate"]
+    assert "The onset is iteration" in seen.text["onset"]
+    assert "--watch" in seen.text["next"]
+
+
+def test_a_run_without_restarts(execute: Execute, others: dict[str, Path]) -> None:
+    seen = execute("restart_study", run=str(others["plain"]))
+    assert "no restarts yet" in seen.text["runs"]
+    assert "nothing to choose" in seen.text["go_on"]
+
+
+# -- the asker's log -------------------------------------------------------------------------------------------------
+
+
+def test_the_case(execute: Execute) -> None:
+    seen = execute("case_119040")
+    assert seen.pictures == ["read"]
+    assert "**uniform-softmax**" in seen.text["sentences"]
+    assert "119,040" in seen.text["sentences"]
+    assert f"ln 280 × 1.6 = {math.log(280):.4f} × 1.6 = **9.016**" in seen.text["heads"]
+    for line in seen.text["rate"].splitlines()[2:]:
+        iteration, displayed = (float(cell.replace(",", "")) for cell in line.split("|")[1:3])
+        assert 0.001 * math.sqrt(1 - iteration / 800_000) == pytest.approx(displayed, rel=1e-5)
+    m = 40 * (8.3068 - 2.70265) / (9.01994 - 2.70265)
+    assert f"= {m:.1f} | {119_040 - m + 1:,.0f} |" in seen.text["date"]
+    assert "| 13.70 |" in seen.text["epochs"]
+    assert "**13 times**" in seen.text["earlier"]
+    assert "--watch 118996:119050" in seen.text["commands"]
+
+
+def test_the_case_with_another_number_of_images(execute: Execute) -> None:
+    assert "**14 times**" in execute("case_119040", images=260_000).text["earlier"]
+
+
+# -- as they are committed -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_committed(name: str) -> None:
+    path = NOTEBOOKS / f"{name}.ipynb"
+    assert path.stat().st_size < BIGGEST
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == [*range(1, len(code) + 1)]
+    sources = hashlib.sha256("\0".join(cell.source for cell in code).encode()).hexdigest()[:16]
+    assert notebook.metadata["executed"] == sources, "the cells are not those that were executed: tools/notebooks"
+    silent = [cell for cell in code if not cell.outputs]
+    assert [cell.id for cell in silent] == SILENT[name]
+    assert [cell.metadata.tags for cell in code if cell.metadata.get("tags")] == [["parameters"]]
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert shown(notebook).pictures
+    texts = json.dumps(without_pictures(notebook), ensure_ascii=False)
+    for found in MACHINE.finditer(texts):
+        pytest.fail(texts[max(0, found.start() - 40) : found.end() + 40])
+    assert str(Path.home()) == "/root" or str(Path.home()) not in texts
+
+
+def test_all_are_tested() -> None:
+    assert sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")) == list(SILENT)
+
+
+def without_pictures(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: without_pictures(value) for key, value in node.items() if key != "image/png"}
+    return [without_pictures(value) for value in node] if isinstance(node, list) else node

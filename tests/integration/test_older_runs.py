@@ -1,0 +1,88 @@
+"""A run that version 0.1.0 recorded opens, is diagnosed, reported and restarted as it was then.
+
+`fixtures/run-0.1.0.tar.xz` holds the run's directory and data, `run-0.1.0.json` what version 0.1.0 said of it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tarfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.diagnosis.live.limits import read_limits
+from harness.diagnosis.recorded.diagnose import diagnose
+from harness.recording import Recording
+from tests.helpers.commands import restart
+from tests.helpers.paths import FIXTURES, ROOT
+from tests.helpers.processes import command
+
+EXPECTED: dict[str, Any] = json.loads((FIXTURES / "run-0.1.0.json").read_text())
+DISPLAY = 20
+# The kernels with which the run was recorded: others give other bits.
+KERNELS = {"OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory in which the solver was started, with `runs/jump` in it."""
+    home = tmp_path_factory.mktemp("0.1.0")
+    with tarfile.open(FIXTURES / "run-0.1.0.tar.xz") as archive:
+        archive.extractall(home)
+    return home
+
+
+def test_the_recording_opens_and_has_its_numbers(home: Path) -> None:
+    with Recording(home / "runs/jump") as run:
+        assert [f"{digest:016x}" for digest in run.series("digest").tolist()] == EXPECTED["digest"]
+        assert [str(window) for window in run.windows] == EXPECTED["windows"]
+        assert [key.decode() for key in run.keys(101)][:8] == EXPECTED["keys"]
+        norms = run.stat("gradient_l2")
+        row = dict(zip(norms.labels, norms.values[101].tolist(), strict=True))
+        assert row == EXPECTED["gradient_l2_at_101"]
+        np.testing.assert_array_equal(
+            run.weight(102, "conv1/3x3"), run.weight(101, "conv1/3x3") - run.update(101, "conv1/3x3")
+        )
+
+
+def test_the_diagnosis_is_the_same(home: Path) -> None:
+    with Recording(home / "runs/jump") as run:
+        found = diagnose(run, DISPLAY, read_limits())
+    assert [asdict(alarm) for alarm in found.alarms] == EXPECTED["alarms"]
+    assert found.onset is not None
+    assert asdict(found.onset) == EXPECTED["onset"]
+
+
+@pytest.mark.parametrize(("start", "until"), [("last-good", 101), ("99", 103)], ids=["snapshot", "window"])
+def test_a_restart_repeats_it_bit_for_bit(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str, until: int
+) -> None:
+    for name, value in KERNELS.items():
+        monkeypatch.setenv(name, value)
+    done = restart("runs/jump", "--from", start, "--until", until, "--out", tmp_path / "again", cwd=home)
+    assert done.code == 0, done.stderr
+    with Recording(tmp_path / "again") as run:
+        assert run.iterations[0] == (EXPECTED["last_good"] if start == "last-good" else 99)
+        digests = [f"{digest:016x}" for digest in run.series("digest").tolist()]
+        assert digests == EXPECTED["digest"][run.iterations[0] : until]
+
+
+def test_its_report_says_where_it_broke(home: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    done = command(sys.executable, ROOT / "harness/report.py", "runs/jump", "--out", page, cwd=home)
+    assert done.code == 0, done.stderr
+    assert f"Training broke at iteration {EXPECTED['onset']['iteration']}" in page.read_text()
+
+
+def test_its_log_reads_the_same(home: Path) -> None:
+    done = command(sys.executable, ROOT / "harness/readlog.py", "runs/jump", "--json", cwd=home)
+    assert done.code == 0, done.stderr
+    found, expected = json.loads(done.stdout), EXPECTED["readlog"]
+    for answer in (found, expected, *found["runs"], *expected["runs"]):
+        answer.pop("findings", None)  # sentences
+    assert found == expected

@@ -1,0 +1,91 @@
+"""What the harness knows of an LMDB: the fingerprint goes by its records, and nothing else."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+import sys
+from pathlib import Path
+
+import lmdb
+import numpy as np
+import pytest
+
+from harness.caffe_files.lmdb_file import check, open_records, scan_here
+from harness.supervisor.lmdb_scan import scan_apart
+from tests.helpers.lmdbs import digits, write_lmdb
+
+Pairs = list[tuple[bytes, bytes]]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write_lmdb(tmp_path / "source", *digits(300, 1))
+
+
+def pairs(source: Path) -> Pairs:
+    with lmdb.open(str(source), readonly=True) as environment, environment.begin() as transaction:
+        return list(transaction.cursor())
+
+
+def written(path: Path, records: Pairs, batch: int) -> Path:
+    """The records, in a transaction for each `batch`, between others that are deleted again."""
+    with lmdb.open(str(path), map_size=1 << 30) as environment:
+        for start in range(0, len(records), batch):
+            with environment.begin(write=True) as transaction:
+                for key, value in records[start : start + batch]:
+                    transaction.put(key + b"!", value * 5)
+                    transaction.put(key, value)
+            with environment.begin(write=True) as transaction:
+                for key, _ in records[start : start + batch]:
+                    transaction.delete(key + b"!")
+    return path
+
+
+def test_equal_records_have_one_fingerprint_wherever_they_lie(source: Path, tmp_path: Path) -> None:
+    records = pairs(source)
+    again = written(tmp_path / "again", records, 7)
+    assert (again / "data.mdb").stat().st_size != (source / "data.mdb").stat().st_size
+    assert open_records(again).fingerprint == open_records(source).fingerprint
+
+
+@pytest.mark.parametrize("what", ["a pixel", "a key", "one less", "a field that Caffe passes over"])
+def test_other_records_have_another(what: str, source: Path, tmp_path: Path) -> None:
+    records = pairs(source)
+    key, value = records[123]
+    if what == "a pixel":
+        records[123] = (key, value[:50] + bytes([value[50] ^ 1]) + value[51:])
+    elif what == "a key":
+        records[123] = (key + b"x", value)
+    elif what == "one less":
+        del records[123]
+    else:
+        records[123] = (key, b"\x78\x01" + value)  # the protobuf field 15 is 1
+    assert open_records(written(tmp_path / "other", records, 300)).fingerprint != open_records(source).fingerprint
+
+
+def test_it_is_the_same_in_this_process_and_in_another(source: Path) -> None:
+    told: list[tuple[int, int]] = []
+    here = scan_here(source, lambda *progress: told.append(progress))
+    apart = scan_apart(source, lambda *progress: None)
+    assert here.digest == apart.digest == open_records(source).fingerprint
+    np.testing.assert_array_equal(here.keys, apart.keys)
+    np.testing.assert_array_equal(here.labels, apart.labels)
+
+
+def test_what_was_read_once_is_known(source: Path) -> None:
+    first = open_records(source)
+    again = open_records(source, scan=lambda path, progress: pytest.fail("read again"))
+    assert (again.fingerprint, again.keys.tolist()) == (first.fingerprint, first.keys.tolist())
+
+
+def test_somebody_who_only_opens_it_is_waited_for(source: Path) -> None:
+    """As another run does that starts at the same time."""
+    code = """import fcntl, sys, time
+file = open(sys.argv[1], "r+b"); fcntl.lockf(file, fcntl.LOCK_EX, 1, 0); print(1, flush=True); time.sleep(0.5)"""
+    with subprocess.Popen([sys.executable, "-c", code, source / "lock.mdb"], stdout=subprocess.PIPE) as opening:
+        assert opening.stdout is not None
+        opening.stdout.readline()
+        with (source / "lock.mdb").open("r+b") as lock, pytest.raises(OSError, match="unavailable"):
+            fcntl.lockf(lock, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, 0)
+        assert check(source) == 300
