@@ -19,7 +19,7 @@ _HISTORIES = {"SGD": 1, "Nesterov": 1, "AdaGrad": 1, "RMSProp": 1, "AdaDelta": 2
 
 
 @dataclass(frozen=True)
-class Copying:
+class CopiedLayers:
     """What fine-tuning by layer name does with the layers of a caffemodel and of a net."""
 
     copied: tuple[str, ...]
@@ -122,7 +122,7 @@ def read_solverstate(path: Path) -> SolverState:
     return state
 
 
-def check_fit(model: Mapping[str, Shapes], net: Mapping[str, Shapes], path: Path) -> Copying:
+def check_fit(model: Mapping[str, Shapes], net: Mapping[str, Shapes], path: Path) -> CopiedLayers:
     """How the caffemodel `model`, read from `path`, goes into a net with the layers `net` (Net::CopyTrainedLayersFrom).
 
     Both hold the shapes of the blobs of every layer, also of those that have none.
@@ -152,7 +152,7 @@ def check_fit(model: Mapping[str, Shapes], net: Mapping[str, Shapes], path: Path
                 remedy="Rename the layer in the net to train it anew",
             )
     trained = {name for name, shapes in model.items() if shapes}
-    return Copying(
+    return CopiedLayers(
         copied=tuple(name for name in net if name in trained and net[name]),
         skipped=tuple(name for name in model if name in trained and name not in net),
         new=tuple(name for name in net if name not in trained and net[name]),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from harness.caffe_files.field_values import elements, parsed, shown
+from harness.caffe_files.field_values import format_field, parse_value, split_list
 from harness.caffe_files.layer_types import blob_count, is_known, parameters
 from harness.caffe_files.messages import pb
 from harness.errors import BadInput, nearest
@@ -154,7 +154,7 @@ def _assign(where: str, message: Any, path: FieldPath, assignment: _Assignment) 
     field = _field(message, name, assignment)
     if index is not None:
         _check_index(field, index, len(getattr(message, name)) if field.is_repeated else None, assignment)
-    old = shown(message, field, index)
+    old = format_field(message, field, index)
     value = assignment.value
     if index is not None and not value:
         raise assignment.refuse("one element of a list cannot be cleared", f"Clear the whole list with {name}=")
@@ -165,21 +165,21 @@ def _assign(where: str, message: Any, path: FieldPath, assignment: _Assignment) 
         if index is not None:
             values = getattr(message, name)
             if index == len(values):
-                values.append(parsed(field, value))
+                values.append(parse_value(field, value))
             else:
-                values[index] = parsed(field, value)
+                values[index] = parse_value(field, value)
         elif not value:
             message.ClearField(name)
         elif field.is_repeated:
-            values = [parsed(field, element) for element in elements(value)]
+            values = [parse_value(field, element) for element in split_list(value)]
             message.ClearField(name)
             getattr(message, name).extend(values)
         else:
-            setattr(message, name, parsed(field, value))
+            setattr(message, name, parse_value(field, value))
     except BadInput as error:
         raise assignment.refuse(error.problem, error.remedy) from None
     steps = (step if element is None else f"{step}[{element}]" for step, element in path)
-    return Change(where, ".".join(steps), old, shown(message, field, index))
+    return Change(where, ".".join(steps), old, format_field(message, field, index))
 
 
 def _field(message: Any, name: str, assignment: _Assignment) -> Any:

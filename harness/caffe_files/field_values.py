@@ -28,7 +28,7 @@ _LARGEST = {
 }
 
 
-def elements(text: str) -> list[str]:
+def split_list(text: str) -> list[str]:
     """The elements of a list: separated by commas, which may also stand inside quotes; in brackets or not.
 
     Raises:
@@ -41,7 +41,7 @@ def elements(text: str) -> list[str]:
     return parts
 
 
-def parsed(field: Any, text: str) -> Any:
+def parse_value(field: Any, text: str) -> Any:
     """The value of (one element of) the scalar `field` that `text` gives.
 
     Raises:
@@ -92,7 +92,7 @@ def _string(text: str) -> str:
         raise BadInput(f"{text} is not a string ({error})", remedy="Write it as in a prototxt") from None
 
 
-def shown(message: Any, field: Any, index: int | None = None) -> str:
+def format_field(message: Any, field: Any, index: int | None = None) -> str:
     """The value of `field` in `message`, of its element `index` where one is given, as text format has it."""
     value = getattr(message, field.name)
     if field.is_repeated:
@@ -112,7 +112,7 @@ def _text(field: Any, value: Any) -> str:
     return out.getvalue().strip()
 
 
-def flat(message: Any, root: str = "") -> dict[str, str]:
+def flatten(message: Any, root: str = "") -> dict[str, str]:
     """The values of all fields that are set in `message`, by their path below `root`.
 
     A layer is named by its name, a repeated field by its number from the second on.
@@ -130,7 +130,7 @@ def flat(message: Any, root: str = "") -> dict[str, str]:
             count = layers[name] if field.name == "layer" else number + 1
             path = f"{root}{name}" if count == 1 else f"{root}{name} #{count}"
             if field.message_type is not None:
-                found |= flat(element, f"{path}.")
+                found |= flatten(element, f"{path}.")
             else:
                 found[path] = _text(field, element).strip('"')
     return found

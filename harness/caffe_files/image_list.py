@@ -30,14 +30,14 @@ def open_list(source: Path) -> Records:
             f"cannot be read ({error.strerror})", file=source,
             remedy="Give a list of images: a path and a label a line",
         ) from None  # fmt: skip
-    lines = list(lines_of(text))
+    lines = list(parse_lines(text))
     if not lines:
         raise BadInput("an empty list of images", file=source, remedy="Write a path and a label a line into it")
     keys, labels = zip(*lines, strict=True)
     return Records(source, xxhash.xxh3_128(text).hexdigest(), np.array(keys), np.array(labels, np.int32))
 
 
-def lines_of(text: bytes) -> Iterator[tuple[bytes, int]]:
+def parse_lines(text: bytes) -> Iterator[tuple[bytes, int]]:
     """Path and label of each line, as ImageDataLayer::DataLayerSetUp parses them: the label stands behind the last
     space, and is 0 where there is no number."""
     lines = text.split(b"\n")

@@ -50,7 +50,7 @@ class Records:
 
 
 @dataclass(frozen=True)
-class Scanned:
+class ScanResult:
     """What reading all records of an LMDB has told of them."""
 
     digest: str
@@ -58,24 +58,24 @@ class Scanned:
     labels: npt.NDArray[np.int32]
 
 
-Scan = Callable[[Path, Progress], Scanned]
+Scan = Callable[[Path, Progress], ScanResult]
 
 
 def open_records(source: Path, progress: Progress = lambda done, total: None, scan: Scan | None = None) -> Records:
-    """Check the LMDB `source` and read its records, if they were not read before, with `scan` (default: `scan_here`).
+    """Check the LMDB `source` and read its records, if they were not read before, with `scan` (default: `scan_lmdb`).
 
     Raises:
         BadInput: missing, empty, locked, damaged; a record that is no Datum.
     """
-    entries = check(source)
+    entries = check_lmdb(source)
     # an LMDB that was made anew with some labels corrected may look the same in a sample
     changed = (source / "data.mdb").stat().st_mtime_ns
     cached = _cache() / f"{_sample_of(source, entries)}-{changed:x}.npz"
     try:
         with np.load(cached) as arrays:
-            scanned = Scanned(str(arrays["digest"]), arrays["keys"], arrays["labels"])
+            scanned = ScanResult(str(arrays["digest"]), arrays["keys"], arrays["labels"])
     except (OSError, ValueError, KeyError, BadZipFile):  # not there, or damaged, or of an older harness
-        scanned = (scan or scan_here)(source, progress)
+        scanned = (scan or scan_lmdb)(source, progress)
         if len(scanned.keys) != entries:
             problem = f"damaged: {len(scanned.keys):,} of {entries:,} records can be read"
             raise BadInput(problem, file=source, remedy=REMEDY) from None
@@ -84,7 +84,7 @@ def open_records(source: Path, progress: Progress = lambda done, total: None, sc
     return Records(source, scanned.digest, scanned.keys, scanned.labels)
 
 
-def check(source: Path) -> int:
+def check_lmdb(source: Path) -> int:
     """The number of records in the LMDB `source`, which can be opened.
 
     Raises:
@@ -119,7 +119,7 @@ def check(source: Path) -> int:
             entries = int(environment.stat()["entries"])
             pages = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
     except lmdb.LockError:
-        raise same_pid(source, os.getpid()) from None
+        raise same_pid_error(source, os.getpid()) from None
     except lmdb.Error as error:
         raise BadInput(f"damaged, or not an LMDB ({error})", file=source, remedy=REMEDY) from None
     if not entries:
@@ -146,7 +146,7 @@ def _can_be_opened(lock: Path) -> bool:
                 return True
 
 
-def check_reader(source: Path) -> None:
+def check_reader_lock(source: Path) -> None:
     """This process can read the LMDB `source`, where it says by a lock on the byte of its own id that it lives.
 
     Containers count processes from 1, each for itself: one in another container may have locked that byte
@@ -162,10 +162,10 @@ def check_reader(source: Path) -> None:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, os.getpid())
         except OSError:
-            raise same_pid(source, os.getpid()) from None
+            raise same_pid_error(source, os.getpid()) from None
 
 
-def same_pid(source: Path, pid: int) -> BadInput:
+def same_pid_error(source: Path, pid: int) -> BadInput:
     return BadInput(
         f"a process in another container reads it, whose number is {pid}, too: LMDB cannot tell the two apart",
         file=source,
@@ -196,7 +196,7 @@ def _cache() -> Path:
     return cache / "records"
 
 
-def scan_here(source: Path, progress: Progress) -> Scanned:
+def scan_lmdb(source: Path, progress: Progress) -> ScanResult:
     """Read all records in this process, of an LMDB that can be trusted.
 
     Raises:
@@ -220,10 +220,10 @@ def scan_here(source: Path, progress: Progress) -> Scanned:
             digest.update(value)
             if len(keys) % 1000 == 0:
                 progress(len(keys), entries)
-    return Scanned(digest.hexdigest(), np.array(keys), np.array(labels, np.int32))
+    return ScanResult(digest.hexdigest(), np.array(keys), np.array(labels, np.int32))
 
 
-def _keep(path: Path, scanned: Scanned) -> None:
+def _keep(path: Path, scanned: ScanResult) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         with part.open("wb") as file:

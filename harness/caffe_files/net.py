@@ -212,6 +212,6 @@ def data_layers(net: NetFile) -> list[Any]:
     return [layer for layer in net.layers if layer.type in SEEKABLE]
 
 
-def reading(layer: Any) -> Any:
+def data_param_of(layer: Any) -> Any:
     """The message that says what a data layer reads: `source`, `batch_size` and more."""
     return layer.image_data_param if layer.type == "ImageData" else layer.data_param

@@ -11,12 +11,12 @@ from harness.caffe_files.net import NetFile
 _OLD_TYPES = {0: "SGD", 1: "Nesterov", 2: "AdaGrad", 3: "RMSProp", 4: "AdaDelta", 5: "Adam"}
 
 
-def type_of(solver: Any) -> str:
+def solver_type(solver: Any) -> str:
     """The solver's type in Caffe's registry (UpgradeSolverType, upgrade_proto.cpp)."""
     return _OLD_TYPES[solver.solver_type] if solver.HasField("solver_type") else str(solver.type)
 
 
-def pointed_at(solver: Any, train: str, tests: list[str]) -> Any:
+def with_net_files(solver: Any, train: str, tests: list[str]) -> Any:
     """The solver message with its nets in the files `train` and `tests` (Solver::InitTrainNet, InitTestNets)."""
     changed = type(solver)()
     changed.CopyFrom(solver)
@@ -27,6 +27,6 @@ def pointed_at(solver: Any, train: str, tests: list[str]) -> Any:
     return changed
 
 
-def text_of(net: NetFile) -> str:
+def net_text(net: NetFile) -> str:
     """A net's layers, as a prototxt."""
     return str(text_format.MessageToString(net.param))

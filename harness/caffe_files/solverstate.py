@@ -34,7 +34,7 @@ _VARINT, _BYTES, _FIXED = 0, 2, {1: 8, 5: 4}  # wire types, and the sizes of tho
 _PART = 1 << 22  # numbers that are multiplied at once
 
 
-def prepared(state: Path, caffemodel: Path, target: Path, scale: float | None) -> Path:
+def copy_solverstate(state: Path, caffemodel: Path, target: Path, scale: float | None) -> Path:
     """A copy of the solverstate `state` in `target`, which names `caffemodel` and whose history is `scale` times that.
 
     Iteration and current_step stay. `state` need not find its own caffemodel any more; which iteration and shapes it
@@ -137,7 +137,7 @@ def history_scale(kind: str, mode: str, old: Any, new: Any, iteration: int, step
     return ratio
 
 
-def window_state(
+def write_window_state(
     updates: Mapping[tuple[str, int], npt.NDArray[np.float32]],
     iteration: int,
     step: int,

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from harness.atomic_write import write_whole
-from harness.caffe_files.lmdb_file import open_records, scan_here
+from harness.caffe_files.lmdb_file import open_records, scan_lmdb
 from harness.errors import BadInput
 from harness.imageset import Stopped
 from harness.imageset.listing import of_folder, of_list
@@ -248,7 +248,7 @@ class _Making:
             if tally.records:
                 task = bar.add_task(f"reading {name}", total=tally.records)
                 progress: Callable[[int, int], None] = lambda done, _, task=task: bar.update(task, completed=done)  # type: ignore[misc]  # noqa: E731
-                fingerprint = open_records(path, progress, scan_here).fingerprint
+                fingerprint = open_records(path, progress, scan_lmdb).fingerprint
                 bar.update(task, completed=tally.records)
             elif path.exists():
                 shutil.rmtree(path)

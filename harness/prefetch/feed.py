@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf import text_format
 
-from harness.caffe_files.image_list import lines_of
+from harness.caffe_files.image_list import parse_lines
 from harness.caffe_files.messages import pb
 from harness.prefetch.epochs import Epochs
 from harness.processes import child_environment
@@ -182,7 +182,7 @@ def _images(stream: Stream, first_key: str | int, transform: Any) -> Iterator[Im
 def _listed(source: str, files: Files, first: int) -> Iterator[Image]:
     from harness.prefetch.images import read_file
 
-    lines = list(lines_of(Path(source).read_bytes()))
+    lines = list(parse_lines(Path(source).read_bytes()))
     for number in Epochs(len(lines), files.seed if files.shuffled else None).lines_from(files.skipped + first):
         yield read_file(*lines[number], files)
 

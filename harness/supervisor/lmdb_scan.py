@@ -11,11 +11,11 @@ from pathlib import Path
 
 import lmdb
 
-from harness.caffe_files.lmdb_file import REMEDY, Progress, Scanned, same_pid, scan_here
+from harness.caffe_files.lmdb_file import REMEDY, Progress, ScanResult, same_pid_error, scan_lmdb
 from harness.errors import BadInput
 
 
-def scan_apart(source: Path, progress: Progress) -> Scanned:
+def scan_apart(source: Path, progress: Progress) -> ScanResult:
     """Read all records in another process, which a damaged LMDB may kill.
 
     Raises:
@@ -38,16 +38,16 @@ def scan_apart(source: Path, progress: Progress) -> Scanned:
         said = "damaged: reading it killed the reading process"
     child.join()
     if isinstance(said, int):
-        raise same_pid(source, said)
+        raise same_pid_error(source, said)
     if isinstance(said, str):
         raise BadInput(said, file=source, remedy=REMEDY)
-    scanned: Scanned = said
+    scanned: ScanResult = said
     return scanned
 
 
 def _scan(source: Path, sender: Connection) -> None:
     try:
-        sender.send(scan_here(source, lambda *progress: sender.send(progress)))
+        sender.send(scan_lmdb(source, lambda *progress: sender.send(progress)))
     except lmdb.LockError:
         sender.send(os.getpid())
     except lmdb.Error as error:

@@ -17,7 +17,7 @@ from google.protobuf import text_format
 import harness
 from harness.caffe_files.messages import parse_text, pb
 from harness.caffe_files.net import heads, relus
-from harness.caffe_files.solver import text_of, type_of
+from harness.caffe_files.solver import net_text, solver_type
 from harness.errors import BadInput
 from harness.processes import cores
 from harness.schemas.data_position import Point
@@ -147,8 +147,8 @@ def make_plan(
         "machine": platform.node(),
         "solver_file": str(problem.path),
         "solver": text_format.MessageToString(effective),
-        "net": text_of(problem.train),
-        "test_nets": [text_of(net) for net in problem.tests],
+        "net": net_text(problem.train),
+        "test_nets": [net_text(net) for net in problem.tests],
         "heads": [{"name": h.name, "weight": h.weight, "classes": h.classes} for h in heads(problem.train)],
         "relus": list(relus(problem.train.layers)),
         "mode": "CPU" if gpu is None else f"GPU {gpu}",
@@ -246,7 +246,10 @@ def _check_history(problem: Problem, start: Start) -> None:
     """Can this type of solver go on with the snapshot's history? Caffe only counts its blobs (BVLC/caffe#5581)."""
     if start.about is None or start.state is None or start.scale == 0:
         return
-    then, now = type_of(parse_text(start.about["solver"], pb.SolverParameter, start.state.path)), problem.solver_type
+    then, now = (
+        solver_type(parse_text(start.about["solver"], pb.SolverParameter, start.state.path)),
+        problem.solver_type,
+    )
     if then != now and {then, now} != {"SGD", "Nesterov"}:  # these two keep the same momentum
         raise BadInput(
             f"the snapshot holds the history of a {then} solver, which means something else to {now}",

@@ -14,8 +14,8 @@ from harness.caffe_files.caffemodel import SolverState, read_caffemodel, read_so
 from harness.caffe_files.lmdb_file import Records
 from harness.caffe_files.lr_policy import next_step
 from harness.caffe_files.messages import parse_text, pb
-from harness.caffe_files.net import data_layers, net_phase, phase_of, reading
-from harness.caffe_files.solver import type_of
+from harness.caffe_files.net import data_layers, data_param_of, net_phase, phase_of
+from harness.caffe_files.solver import solver_type
 from harness.errors import BadInput
 from harness.recording import Recording
 from harness.recording.snapshots import iterations_of, read_json
@@ -92,7 +92,7 @@ def from_run(run: Path, facts: Mapping[str, Any], iteration: int) -> Start:
             remedy=f"Snapshots: {have}. {_windows_remedy(kept)}",
         )
     solver = parse_text(facts["solver"], pb.SolverParameter, run / "run.json")
-    kind = type_of(solver)
+    kind = solver_type(solver)
     if kind != "SGD":
         raise BadInput(
             f"no snapshot, and the updates kept in the window are not the history of a {kind} solver, only of SGD",
@@ -171,9 +171,9 @@ def _places(problem: Problem, records: Mapping[str, Records]) -> list[Place]:
         Place(
             number,
             layer.name,
-            reading(layer).source,
+            data_param_of(layer).source,
             _fingerprint(layer, records),
-            reading(layer).batch_size,
+            data_param_of(layer).batch_size,
             draws_per_image(layer.transform_param, phase_of(layer, net_phase(number))),
             shuffle=layer.image_data_param.shuffle,
             rand_skip=layer.image_data_param.rand_skip,
@@ -185,7 +185,7 @@ def _places(problem: Problem, records: Mapping[str, Records]) -> list[Place]:
 
 def _fingerprint(layer: Any, records: Mapping[str, Records]) -> str:
     """Of the records that a layer reads and, where it has one, of its mean_file."""
-    fingerprint, mean = records[reading(layer).source].fingerprint, layer.transform_param.mean_file
+    fingerprint, mean = records[data_param_of(layer).source].fingerprint, layer.transform_param.mean_file
     return xxhash.xxh3_128(fingerprint.encode() + Path(mean).read_bytes()).hexdigest() if mean else fingerprint
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.caffe_files.field_values import flat
+from harness.caffe_files.field_values import flatten
 from harness.caffe_files.messages import parse_text, pb, read_text
 from harness.caffe_files.net import NetFile, test_nets, train_net
-from harness.caffe_files.solver import type_of
+from harness.caffe_files.solver import solver_type
 from harness.errors import BadInput
 from harness.recording.run_directory import read_facts
 from harness.supervisor import validate as checks
@@ -36,7 +36,7 @@ class Problem:
 
     @property
     def solver_type(self) -> str:
-        return type_of(self.solver)
+        return solver_type(self.solver)
 
     def check(self) -> None:
         """Everything for which Caffe would abort, as far as the messages show it.
@@ -66,7 +66,7 @@ def read_problem(path: Path) -> Problem:
         BadInput: a file cannot be read, or Caffe would abort on what it says.
     """
     solver = read_text(path, pb.SolverParameter, "solver")
-    checks.check_solver(solver, type_of(solver), path)  # before its nets: these errors are nearer to the user
+    checks.check_solver(solver, solver_type(solver), path)  # before its nets: these errors are nearer to the user
     return Problem(
         path, solver, train_net(solver, path, upgrade_net), tuple(test_nets(solver, path, upgrade_net)), True
     )
@@ -100,6 +100,6 @@ def recorded_fields(run: Path) -> dict[str, Any]:
     """
     facts, file = read_facts(run), run / "run.json"
     texts = {"net": facts["net"]} | {f"test net #{n}": text for n, text in enumerate(facts.get("test_nets", []))}
-    nets = {name: flat(parse_text(text, pb.NetParameter, file)) for name, text in texts.items()}
-    solver = flat(parse_text(facts["solver"], pb.SolverParameter, file))
+    nets = {name: flatten(parse_text(text, pb.NetParameter, file)) for name, text in texts.items()}
+    solver = flatten(parse_text(facts["solver"], pb.SolverParameter, file))
     return {name: value for name, value in facts.items() if name != "test_nets"} | {"solver": solver} | nets

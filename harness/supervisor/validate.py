@@ -13,7 +13,7 @@ from harness.caffe_files.image_list import check_images, open_list
 from harness.caffe_files.lmdb_file import Progress, Records, open_records
 from harness.caffe_files.lr_policy import LR_POLICIES
 from harness.caffe_files.messages import pb
-from harness.caffe_files.net import NetFile, channels, data_layers, reading
+from harness.caffe_files.net import NetFile, channels, data_layers, data_param_of
 from harness.errors import BadInput, nearest
 from harness.supervisor.lmdb_scan import scan_apart
 
@@ -98,8 +98,8 @@ def check_layers(net: NetFile, phase: str) -> None:
                 )
         made.update(layer.top)
         where = f"{net.source}: layer {layer.name}"
-        if layer.type in ("Data", "ImageData") and reading(layer).batch_size < 1:
-            raise BadInput("must be at least 1", file=where, field="batch_size", value=reading(layer).batch_size,
+        if layer.type in ("Data", "ImageData") and data_param_of(layer).batch_size < 1:
+            raise BadInput("must be at least 1", file=where, field="batch_size", value=data_param_of(layer).batch_size,
                            remedy="Give the number of images of a batch")  # fmt: skip
         if layer.type == "Dropout" and not 0 <= layer.dropout_param.dropout_ratio < 1:
             raise BadInput("must lie between 0 and 1", file=where, field="dropout_ratio",
@@ -162,7 +162,7 @@ def read_sources(nets: Iterable[NetFile], progress: Progress) -> dict[str, Recor
     records: dict[str, Records] = {}
     for net in nets:
         for layer in data_layers(net):
-            source = reading(layer).source
+            source = data_param_of(layer).source
             listed = layer.type == "ImageData"
             if source not in records:
                 records[source] = (
@@ -178,7 +178,7 @@ def check_labels(net: NetFile, records: Mapping[str, Records]) -> None:
     for layer in data_layers(net):
         if len(layer.top) < 2:
             continue
-        data = records[reading(layer).source]
+        data = records[data_param_of(layer).source]
         low, high = int(data.labels.min()), int(data.labels.max())
         for position, reader in enumerate(net.layers):
             if reader.type not in ("SoftmaxWithLoss", "Accuracy", "MultinomialLogisticLoss", "InfogainLoss"):

@@ -15,7 +15,7 @@ from google.protobuf import text_format
 from harness.caffe_files.caffemodel import check_fit, check_history, read_caffemodel, read_solverstate
 from harness.caffe_files.messages import pb
 from harness.caffe_files.net import net_phase
-from harness.caffe_files.solverstate import prepared, window_state
+from harness.caffe_files.solverstate import copy_solverstate, write_window_state
 from harness.errors import BadInput
 from harness.recording import Recording
 from harness.schemas.data_position import MainGenerator, Point
@@ -119,7 +119,7 @@ def _restore(solver: Any, resume: Resume, kind: str, net: Any, directory: Path) 
     probe = ParamProbe(solver.net, net, HostMemory())
     check_history(read_solverstate(path), kind, [p.shape for p in probe.params])
     caffe.log(f"Resuming from {path}")
-    state = path if resume.as_is else prepared(path, model, directory / path.name, resume.scale)
+    state = path if resume.as_is else copy_solverstate(path, model, directory / path.name, resume.scale)
     solver.restore(str(state))
     if model.name.endswith(".h5"):
         _copy(solver.net, model)
@@ -148,9 +148,9 @@ def _restore_window(solver: Any, resume: Resume, net: Any, directory: Path) -> N
         updates = {(p.layer, p.index): recording.update(resume.iteration - 1, p.layer, p.index) for p in probe.params}
     solver.net.save(str(model))
     state = directory / "window.solverstate"
-    window_state(updates, resume.iteration, resume.step, model, state, probe.params)
+    write_window_state(updates, resume.iteration, resume.step, model, state, probe.params)
     if resume.scale is not None:
-        prepared(state, model, state, resume.scale)
+        copy_solverstate(state, model, state, resume.scale)
     caffe.log(f"Resuming from iteration {resume.iteration} of {resume.window}")
     solver.restore(str(state))
 

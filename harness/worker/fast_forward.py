@@ -16,7 +16,7 @@ from google.protobuf import text_format
 
 from harness.caffe_files.messages import pb
 from harness.caffe_files.net import net_phase, phase_of
-from harness.caffe_files.solver import pointed_at
+from harness.caffe_files.solver import with_net_files
 from harness.schemas.data_position import Place, tests_at
 from harness.worker import rng as generator
 
@@ -105,7 +105,7 @@ def write_solver(directory: Path, param: Any, nets: Sequence[Any]) -> Path:
     for number, net in enumerate(nets):
         files.append(directory / f"{'test' if number else 'train'}_{number}.prototxt")
         files[-1].write_text(text_format.MessageToString(net))
-    solver = pointed_at(param, str(files[0]), [str(file) for file in files[1:]])
+    solver = with_net_files(param, str(files[0]), [str(file) for file in files[1:]])
     del solver.test_iter[len(nets) - 1 :]
     del solver.test_state[len(nets) - 1 :]
     path = directory / "solver.prototxt"

@@ -20,7 +20,7 @@ import caffe
 import numpy as np
 from google.protobuf import text_format
 
-from harness.caffe_files.lmdb_file import check_reader
+from harness.caffe_files.lmdb_file import check_reader_lock
 from harness.caffe_files.messages import pb
 from harness.errors import BadInput, RecordingFailed
 from harness.recording import run_directory as rundir
@@ -119,7 +119,7 @@ class Host:
         job, param = self.job, self.param
         np.seterr(all="ignore")  # losses overflow as Caffe's own do
         for source in {layer.data_param.source for net in self.nets for layer in net.layer if layer.type == "Data"}:
-            check_reader(Path(source))
+            check_reader_lock(Path(source))
         readable = job.gpu is None and generator.is_accessible()
         solver, start = build(job, param, self.nets, self.note)
         smoothed = SmoothedLoss(param.average_loss, solver.iter)

@@ -370,13 +370,13 @@ file = open(sys.argv[1], "r+b"); fcntl.lockf(file, fcntl.LOCK_EX, 1, 0); print(1
     case.works()
 
 
-@pytest.mark.parametrize("look", ["check", "check_reader", "scan_apart"])
+@pytest.mark.parametrize("look", ["check_lmdb", "check_reader_lock", "scan_apart"])
 def test_an_lmdb_that_a_process_of_the_same_number_reads(case: Case, look: str) -> None:
     """As in two containers, each of which counts its processes from 1."""
     source = own_data(case)
     code = f"""import sys
 from pathlib import Path
-from harness.caffe_files.lmdb_file import check, check_reader
+from harness.caffe_files.lmdb_file import check_lmdb, check_reader_lock
 from harness.supervisor.lmdb_scan import scan_apart
 if __name__ == "__main__":
     input()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
-from harness.caffe_files.field_values import flat
+from harness.caffe_files.field_values import flatten
 from harness.caffe_files.messages import pb
 from harness.diagnosis.compare import Comparison, Part, Span, compare
 from harness.diagnosis.settings import Setting, differing_settings
@@ -262,11 +262,11 @@ def test_the_weights_at_the_end_are_compared_too(runs: Runs) -> None:
 
 
 def solver_fields(text: str) -> dict[str, str]:
-    return flat(text_format.Parse(text, pb.SolverParameter()))
+    return flatten(text_format.Parse(text, pb.SolverParameter()))
 
 
 def net_fields(text: str) -> dict[str, str]:
-    return flat(text_format.Parse(text, pb.NetParameter()))
+    return flatten(text_format.Parse(text, pb.NetParameter()))
 
 
 def test_settings_are_named_by_layer_and_field() -> None:

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
-from harness.caffe_files.field_values import flat
+from harness.caffe_files.field_values import flatten
 from harness.caffe_files.messages import pb
 from harness.recording import Recording, Window
 from tests.helpers.commands import run_harness
@@ -114,10 +114,10 @@ def test_googlenet_differs_from_caffes_own_where_the_asker_changed_it_and_nowher
             f"loss{number}/top-1.bottom": (public, renamed),
             f"loss{number}/top-5.bottom": (public, renamed),
         }
-    theirs = flat(bvlc_googlenet)
+    theirs = flatten(bvlc_googlenet)
     for layer in ours.layer:
         layer.name = back.get(layer.name, layer.name)
-    mine = flat(ours)
+    mine = flatten(ours)
     differing = sorted(path for path in theirs.keys() | mine.keys() if theirs.get(path) != mine.get(path))
     assert {path: (theirs.get(path), mine.get(path)) for path in differing} == expected
 

@@ -14,7 +14,7 @@ import pytest
 from harness.caffe_files.caffemodel import read_solverstate
 from harness.caffe_files.lr_policy import next_step
 from harness.caffe_files.messages import pb, read_binary, read_text
-from harness.caffe_files.solverstate import history_scale, prepared, set_learned_net, window_state
+from harness.caffe_files.solverstate import copy_solverstate, history_scale, set_learned_net, write_window_state
 from harness.errors import BadInput
 from harness.recording import Recording
 from tests.helpers.commands import caffe_train, run_harness
@@ -111,7 +111,7 @@ def test_a_copy_elsewhere_goes_on_as_the_original(native: Native, tmp_path: Path
     orphan.write_bytes(state.read_bytes())
     set_learned_net(orphan, "/nowhere/at_all.caffemodel")
     target = tmp_path / f"copy.solverstate{native.suffix}"
-    assert prepared(orphan, moved, target, None) == target
+    assert copy_solverstate(orphan, moved, target, None) == target
     assert same_bits(history(target), history(state))
     assert read_solverstate(target).iteration == 20
     assert learned_net(target) == str(moved)
@@ -124,7 +124,7 @@ def test_a_relative_caffemodel_is_named_by_its_absolute_path(
 ) -> None:
     target = tmp_path / f"copy.solverstate{native.suffix}"
     monkeypatch.chdir(native.home)
-    prepared(native.file(20, "solverstate"), Path(native.file(20, "caffemodel").name), target, None)
+    copy_solverstate(native.file(20, "solverstate"), Path(native.file(20, "caffemodel").name), target, None)
     assert learned_net(target) == str(native.file(20, "caffemodel"))
 
 
@@ -132,7 +132,7 @@ def test_a_relative_caffemodel_is_named_by_its_absolute_path(
 def test_history_times_a_number(native: Native, tmp_path: Path, scale: float) -> None:
     state = native.file(20, "solverstate")
     target = tmp_path / f"scaled.solverstate{native.suffix}"
-    prepared(state, native.file(20, "caffemodel"), target, scale)
+    copy_solverstate(state, native.file(20, "caffemodel"), target, scale)
     expected = [blob * np.float32(scale) for blob in history(state)]
     assert any(blob.any() for blob in expected)
     assert same_bits(history(target), expected)
@@ -144,7 +144,7 @@ def test_a_copy_in_place(native: Native, tmp_path: Path) -> None:
     state = tmp_path / f"own.solverstate{native.suffix}"
     state.write_bytes(native.file(20, "solverstate").read_bytes())
     before = history(state)
-    prepared(state, native.file(20, "caffemodel"), state, 2.0)
+    copy_solverstate(state, native.file(20, "caffemodel"), state, 2.0)
     assert same_bits(history(state), [blob * np.float32(2) for blob in before])
 
 
@@ -154,13 +154,13 @@ def test_reset_is_plus_zero_also_where_it_was_not_finite(native: Native, tmp_pat
     _plant(state, [np.nan, np.inf, -np.inf, -0.0, -1.0])
     assert np.isnan(history(state)[0].flat[0])
     target = tmp_path / f"reset.solverstate{native.suffix}"
-    prepared(state, native.file(20, "caffemodel"), target, 0.0)
+    copy_solverstate(state, native.file(20, "caffemodel"), target, 0.0)
     zeros = [np.zeros_like(blob) for blob in history(state)]
     assert same_bits(history(target), zeros)
     assert same_bits(native.restored(target, "reset"), zeros)
     # and what is not finite stays so when it is kept or scaled
-    assert same_bits(history(prepared(state, native.file(20, "caffemodel"), target, None)), history(state))
-    prepared(state, native.file(20, "caffemodel"), target, 0.5)
+    assert same_bits(history(copy_solverstate(state, native.file(20, "caffemodel"), target, None)), history(state))
+    copy_solverstate(state, native.file(20, "caffemodel"), target, 0.5)
     assert np.isnan(history(target)[0].flat[0])
     assert history(target)[0].flat[1:5].tolist() == [np.inf, -np.inf, 0.0, -0.5]
 
@@ -184,7 +184,7 @@ def test_a_history_of_doubles_is_scaled_as_caffe_reads_it(binary: Native, tmp_pa
         blob.ClearField("data")
     state, target = tmp_path / "double.solverstate", tmp_path / "scaled.solverstate"
     state.write_bytes(message.SerializeToString())
-    prepared(state, binary.file(20, "caffemodel"), target, 0.3)
+    copy_solverstate(state, binary.file(20, "caffemodel"), target, 0.3)
     expected = [blob * np.float32(0.3) for blob in history(binary.file(20, "solverstate"))]
     assert same_bits(binary.restored(target, "double"), expected)
 
@@ -205,25 +205,25 @@ def test_a_damaged_solverstate(
     state.write_bytes(damage(native.file(20, "solverstate").read_bytes()))
     target = tmp_path / f"new.solverstate{native.suffix}"
     with pytest.raises(BadInput, match=r"damaged.*: not a solverstate: .* Give a solverstate that Caffe wrote"):
-        prepared(state, native.file(20, "caffemodel"), target, scale)
+        copy_solverstate(state, native.file(20, "caffemodel"), target, scale)
     assert list(tmp_path.iterdir()) == [state]
 
 
 def test_a_caffemodel_is_no_solverstate(native: Native, tmp_path: Path) -> None:
     model = native.file(20, "caffemodel")
     with pytest.raises(BadInput, match="not a solverstate"):
-        prepared(model, model, tmp_path / f"new.solverstate{native.suffix}", 0.0)
+        copy_solverstate(model, model, tmp_path / f"new.solverstate{native.suffix}", 0.0)
 
 
 def test_a_missing_solverstate(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"gone\.solverstate: cannot read the solverstate \(No such file"):
-        prepared(tmp_path / "gone.solverstate", tmp_path / "m", tmp_path / "new.solverstate", None)
+        copy_solverstate(tmp_path / "gone.solverstate", tmp_path / "m", tmp_path / "new.solverstate", None)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_other_format(binary: Native, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Caffe goes by the suffix"):
-        prepared(binary.file(20, "solverstate"), tmp_path / "m", tmp_path / "new.solverstate.h5", None)
+        copy_solverstate(binary.file(20, "solverstate"), tmp_path / "m", tmp_path / "new.solverstate.h5", None)
 
 
 # -- keep, rescale, reset --------------------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ def _from_window(watched: Native, target: Path) -> Path:
     step = 0
     for iteration in range(20):
         step = next_step(solver, iteration, step)
-    return window_state(updates, 20, step, watched.file(20, "caffemodel"), target, params)
+    return write_window_state(updates, 20, step, watched.file(20, "caffemodel"), target, params)
 
 
 def test_a_window_gives_the_solverstate_that_caffe_wrote(watched: Native, tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ def test_training_goes_on_from_a_window_as_from_a_snapshot(watched: Native, tmp_
     expected = weights(watched.resumed(watched.file(20, "solverstate"), "caffes"))
     assert equal(weights(watched.resumed(made, "made")), expected)
     # a history of nothing is something else
-    zeroed = prepared(made, watched.file(20, "caffemodel"), tmp_path / "zeroed.solverstate", 0.0)
+    zeroed = copy_solverstate(made, watched.file(20, "caffemodel"), tmp_path / "zeroed.solverstate", 0.0)
     assert not equal(weights(watched.resumed(zeroed, "zeroed")), expected)
 
 
@@ -321,8 +321,8 @@ def test_a_window_without_an_update(watched: Native, tmp_path: Path) -> None:
     del updates["conv1/3x3", 1]
     target = tmp_path / "made.solverstate"
     with pytest.raises(BadInput, match=r"conv1/3x3/1: an update of shape \(6,\).* there is none.*--watch 19:21"):
-        window_state(updates, 20, 0, tmp_path / "m", target, params)
+        write_window_state(updates, 20, 0, tmp_path / "m", target, params)
     updates["conv1/3x3", 1] = np.zeros((6, 1), np.float32)
     with pytest.raises(BadInput, match=r"one of shape \(6, 1\), float32"):
-        window_state(updates, 20, 0, tmp_path / "m", target, params)
+        write_window_state(updates, 20, 0, tmp_path / "m", target, params)
     assert not target.exists()

@@ -11,7 +11,7 @@ import lmdb
 import numpy as np
 import pytest
 
-from harness.caffe_files.lmdb_file import check, open_records, scan_here
+from harness.caffe_files.lmdb_file import check_lmdb, open_records, scan_lmdb
 from harness.supervisor.lmdb_scan import scan_apart
 from tests.helpers.lmdbs import digits, write_lmdb
 
@@ -66,7 +66,7 @@ def test_other_records_have_another(what: str, source: Path, tmp_path: Path) -> 
 
 def test_it_is_the_same_in_this_process_and_in_another(source: Path) -> None:
     told: list[tuple[int, int]] = []
-    here = scan_here(source, lambda *progress: told.append(progress))
+    here = scan_lmdb(source, lambda *progress: told.append(progress))
     apart = scan_apart(source, lambda *progress: None)
     assert here.digest == apart.digest == open_records(source).fingerprint
     np.testing.assert_array_equal(here.keys, apart.keys)
@@ -88,4 +88,4 @@ file = open(sys.argv[1], "r+b"); fcntl.lockf(file, fcntl.LOCK_EX, 1, 0); print(1
         opening.stdout.readline()
         with (source / "lock.mdb").open("r+b") as lock, pytest.raises(OSError, match="unavailable"):
             fcntl.lockf(lock, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, 0)
-        assert check(source) == 300
+        assert check_lmdb(source) == 300

@@ -17,7 +17,7 @@ from bench_turns import compare_solvers
 from google.protobuf import text_format
 
 from harness.caffe_files.lmdb_file import open_records
-from harness.caffe_files.solver import pointed_at
+from harness.caffe_files.solver import with_net_files
 from harness.schemas.stream import generator
 from harness.supervisor.resume import Start, point_of, streams_of
 from harness.supervisor.training_spec import read_problem
@@ -80,7 +80,7 @@ def _with_seekable(made: Problem) -> Path:
     net.write_text(
         text_format.MessageToString(replace_data_layers(problem.train.param, "TRAIN", {stream.layer: stream}))
     )
-    solver.write_text(text_format.MessageToString(pointed_at(problem.solver, str(net), [])))
+    solver.write_text(text_format.MessageToString(with_net_files(problem.solver, str(net), [])))
     return solver
 
 
