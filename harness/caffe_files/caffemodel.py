@@ -1,4 +1,4 @@
-"""What a caffemodel or a solverstate holds, and whether it fits a net. Caffe aborts where it does not."""
+"""Read the shapes in a caffemodel or a solverstate and check that they fit a net, where Caffe would abort."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from harness.caffe_files.messages import pb, read_binary
+from harness.caffe_files.shapes import format_shape
 from harness.errors import BadInput
 
 Shapes = tuple[tuple[int, ...], ...]
 
-# Blobs of history that each solver keeps for one learnable blob (src/caffe/solvers/*.cpp).
+# History blobs that each solver type keeps for one learnable blob (src/caffe/solvers/*.cpp).
 _HISTORIES = {"SGD": 1, "Nesterov": 1, "AdaGrad": 1, "RMSProp": 1, "AdaDelta": 2, "Adam": 2}
+_GIVE_STATE = "Give the .solverstate that Caffe wrote next to the .caffemodel"
+_ANOTHER_NET = "It belongs to another net: give this net's solverstate"
 
 
 @dataclass(frozen=True)
 class CopiedLayers:
-    """What fine-tuning by layer name does with the layers of a caffemodel and of a net."""
+    """Layers of a caffemodel and of a net by what fine-tuning does with them: it copies by layer name."""
 
     copied: tuple[str, ...]
     skipped: tuple[str, ...]  # in the caffemodel, not in the net
@@ -29,31 +33,31 @@ class CopiedLayers:
 
 @dataclass(frozen=True)
 class SolverState:
-    """What a solverstate says of itself. `history` are the shapes of its history blobs.
+    """The contents of a solverstate except for the numbers: `history` has the shapes of its history blobs.
 
-    `learned_net` is its caffemodel: the file beside it where there is one, else as the solverstate `names` it.
+    `learned_net` is the path of its caffemodel: next to the solverstate if the file exists there, else as `stored`.
     """
 
     path: Path
     iteration: int
-    step: int  # current_step, in the steps of the learning rate
-    names: str
+    step: int  # current_step: learning rate steps so far
+    stored: str  # the learned_net field
     history: Shapes
 
     @property
     def learned_net(self) -> Path:
-        beside = self.path.with_name(Path(self.names).name)
-        return beside if self.names and beside.is_file() else Path(self.names)
+        beside = self.path.with_name(Path(self.stored).name)
+        return beside if self.stored and beside.is_file() else Path(self.stored)
 
     @property
     def moved(self) -> bool:
-        """Would Caffe look for the caffemodel in another place?"""
-        named = Path(self.names)
-        return not (named.is_file() and named.samefile(self.learned_net))
+        """True if Caffe would look for the caffemodel elsewhere than at `learned_net`."""
+        stored = Path(self.stored)
+        return not (stored.is_file() and stored.samefile(self.learned_net))
 
 
 def read_caffemodel(path: Path) -> dict[str, Shapes]:
-    """The shapes of the param blobs of every layer in a caffemodel (binary, or HDF5 when it ends in .h5).
+    """Read the shapes of the param blobs of every layer in a caffemodel (binary, or HDF5 if the name ends in .h5).
 
     Raises:
         BadInput: missing, damaged, or not a caffemodel.
@@ -62,7 +66,7 @@ def read_caffemodel(path: Path) -> dict[str, Shapes]:
         with _open_h5(path, "caffemodel") as file:
             if "data" not in file:
                 raise BadInput("not a caffemodel: it has no group `data`", file=path, remedy="Give a .caffemodel.h5")
-            # a blob that a layer shares is kept with its owner only (Net::ToHDF5), and Caffe does not miss it
+            # a shared blob is stored with its owner only (Net::ToHDF5); Caffe accepts layers without it
             return {
                 name: tuple(group[str(i)].shape for i in range(len(group)))
                 for name, group in file["data"].items()
@@ -76,59 +80,68 @@ def read_caffemodel(path: Path) -> dict[str, Shapes]:
 
 
 def read_solverstate(path: Path) -> SolverState:
-    """The head of a solverstate (binary, or HDF5 when it ends in .h5).
+    """Read a solverstate (binary, or HDF5 if the name ends in .h5) without its numbers.
 
     Raises:
-        BadInput: missing, damaged, not a solverstate, or its caffemodel is gone.
+        BadInput: missing, damaged, not a solverstate, or its caffemodel does not exist.
     """
-    remedy = "Give the .solverstate that Caffe wrote beside the .caffemodel"
-    if path.name.endswith(".h5"):
-        with _open_h5(path, "solverstate") as file:
-            if not {"iter", "current_step", "learned_net", "history"} <= set(file):
-                raise BadInput(
-                    "not a solverstate: it has no iter, current_step, learned_net, history", file=path, remedy=remedy
-                )
-            history = file["history"]
-            shapes = tuple(history[str(i)].shape for i in range(len(history)))
-            name = file["learned_net"][()]
-            step = int(np.ravel(file["current_step"])[0])
-            learned = name.decode() if isinstance(name, bytes) else str(name)
-            state = SolverState(path, int(np.ravel(file["iter"])[0]), step, learned, shapes)
-    else:
-        message = read_binary(path, pb.SolverState, "solverstate")
-        if not message.HasField("iter"):
-            other = pb.NetParameter()
-            try:
-                other.ParseFromString(path.read_bytes())
-                model = any(layer.blobs for layer in other.layer) or any(layer.blobs for layer in other.layers)
-            except Exception:  # protobuf's DecodeError: simply not a net either
-                model = False
-            raise BadInput(
-                "a caffemodel, not a solverstate" if model else "not a solverstate: it has no iteration",
-                file=path,
-                remedy=f"{remedy}, or start from these weights with --weights" if model else remedy,
-            )
-        shapes = tuple(_shape(blob) for blob in message.history)
-        state = SolverState(path, message.iter, message.current_step, message.learned_net, shapes)
+    state = _read_h5_state(path) if path.name.endswith(".h5") else _read_binary_state(path)
     if not state.learned_net.is_file():
         raise BadInput(
-            "the solverstate's caffemodel is not there",
+            "the solverstate's caffemodel does not exist",
             file=path,
             field="learned_net",
-            value=state.names or "(none)",
-            remedy=f"Caffe resolves it from the current directory ({Path.cwd()}): run from where it was written, or "
-            "put the caffemodel beside the solverstate",
+            value=state.stored or "(none)",
+            remedy=f"Caffe resolves it from the current directory ({Path.cwd()}): run from the directory where it was "
+            "written, or put the caffemodel next to the solverstate",
         )
     return state
 
 
-def check_fit(model: Mapping[str, Shapes], net: Mapping[str, Shapes], path: Path) -> CopiedLayers:
-    """How the caffemodel `model`, read from `path`, goes into a net with the layers `net` (Net::CopyTrainedLayersFrom).
+def _read_h5_state(path: Path) -> SolverState:
+    with _open_h5(path, "solverstate") as file:
+        if not {"iter", "current_step", "learned_net", "history"} <= set(file):
+            raise BadInput(
+                "not a solverstate: it has no iter, current_step, learned_net, history", file=path, remedy=_GIVE_STATE
+            )
+        history = file["history"]
+        shapes = tuple(history[str(i)].shape for i in range(len(history)))
+        stored = file["learned_net"][()]
+        return SolverState(
+            path,
+            iteration=int(np.ravel(file["iter"])[0]),
+            step=int(np.ravel(file["current_step"])[0]),
+            stored=stored.decode() if isinstance(stored, bytes) else str(stored),
+            history=shapes,
+        )
 
-    Both hold the shapes of the blobs of every layer, also of those that have none.
+
+def _read_binary_state(path: Path) -> SolverState:
+    state = read_binary(path, pb.SolverState, "solverstate")
+    if not state.HasField("iter"):
+        if _is_caffemodel(path):
+            remedy = f"{_GIVE_STATE}, or start from these weights with --weights"
+            raise BadInput("a caffemodel, not a solverstate", file=path, remedy=remedy)
+        raise BadInput("not a solverstate: it has no iteration", file=path, remedy=_GIVE_STATE)
+    shapes = tuple(_shape(blob) for blob in state.history)
+    return SolverState(path, state.iter, state.current_step, state.learned_net, shapes)
+
+
+def _is_caffemodel(path: Path) -> bool:
+    try:
+        net = pb.NetParameter.FromString(path.read_bytes())
+    except DecodeError:
+        return False
+    return any(layer.blobs for layer in net.layer) or any(layer.blobs for layer in net.layers)
+
+
+def check_fit(model: Mapping[str, Shapes], net: Mapping[str, Shapes], path: Path) -> CopiedLayers:
+    """Check that the caffemodel `model`, read from `path`, can be copied into a net with the layers `net`.
+
+    Both hold the shapes of the blobs of every layer, also of layers without blobs (Net::CopyTrainedLayersFrom).
 
     Raises:
-        BadInput: a layer has the same name and other shapes.
+        BadInput: a layer of the same name has other shapes.
     """
     for name, source in model.items():
         target = net.get(name)
@@ -137,7 +150,7 @@ def check_fit(model: Mapping[str, Shapes], net: Mapping[str, Shapes], path: Path
         for index, (ours, theirs) in enumerate(zip(target, source, strict=False)):
             if not _same_shape(ours, theirs):
                 raise BadInput(
-                    f"blob {index} has shape {_times(theirs)} there and {_times(ours)} in the net",
+                    f"blob {index} has shape {format_shape(theirs)} in the caffemodel, {format_shape(ours)} in the net",
                     file=path,
                     field="layer",
                     value=name,
@@ -145,7 +158,7 @@ def check_fit(model: Mapping[str, Shapes], net: Mapping[str, Shapes], path: Path
                 )
         if len(source) != len(target):
             raise BadInput(
-                f"{len(source)} blobs there and {len(target)} in the net",
+                f"{len(source)} blobs in the caffemodel, {len(target)} in the net",
                 file=path,
                 field="layer",
                 value=name,
@@ -160,10 +173,10 @@ def check_fit(model: Mapping[str, Shapes], net: Mapping[str, Shapes], path: Path
 
 
 def check_history(state: SolverState, kind: str, params: Sequence[tuple[int, ...]]) -> None:
-    """The solverstate's history fits a solver of type `kind` over blobs of shapes `params`.
+    """Check that the solverstate's history fits a solver of type `kind` over blobs of shapes `params`.
 
     Raises:
-        BadInput: other number of blobs (another net, or another solver type), or other shapes.
+        BadInput: the number of blobs differs (another net, or another solver type), or a shape does.
     """
     expected = _HISTORIES[kind] * len(params)
     if len(state.history) != expected:
@@ -173,14 +186,14 @@ def check_history(state: SolverState, kind: str, params: Sequence[tuple[int, ...
             file=state.path,
             remedy=f"It was written by another solver type ({' or '.join(likely)}): set `type`"
             if likely
-            else "It belongs to another net: give this net's solverstate",
+            else _ANOTHER_NET,
         )
     for index, (theirs, ours) in enumerate(zip(state.history, list(params) * _HISTORIES[kind], strict=True)):
         if not _same_shape(ours, theirs):
             raise BadInput(
-                f"history blob {index} has shape {_times(theirs)}, and {_times(ours)} in the net",
+                f"history blob {index} has shape {format_shape(theirs)}, but {format_shape(ours)} in the net",
                 file=state.path,
-                remedy="It belongs to another net: give this net's solverstate",
+                remedy=_ANOTHER_NET,
             )
 
 
@@ -198,10 +211,6 @@ def _shape(blob: pb.BlobProto) -> tuple[int, ...]:
 
 
 def _same_shape(ours: Iterable[int], theirs: Iterable[int]) -> bool:
-    # blobs of Caffe before 2014 have four axes, the first ones 1 (Blob::ShapeEquals)
+    # before 2014, blobs had four axes, the leading ones of size 1 (Blob::ShapeEquals)
     a, b = tuple(ours), tuple(theirs)
     return a == b or (len(b) == 4 and len(a) <= 4 and (1,) * (4 - len(a)) + a == b)
-
-
-def _times(shape: Sequence[int]) -> str:
-    return "×".join(map(str, shape)) or "scalar"

@@ -1,10 +1,9 @@
-"""The deploy net of a train net: its layers up to what its softmax losses read, on Input layers."""
+"""Derive the deploy net of a train net: the layers that its softmax losses depend on, on Input layers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from harness.caffe_files.messages import pb
 from harness.caffe_files.net import NetFile, heads
@@ -12,10 +11,10 @@ from harness.caffe_files.net import NetFile, heads
 
 @dataclass(frozen=True)
 class SoftmaxHead:
-    """A SoftmaxWithLoss layer of a train net: the name of its loss, its weight in the total, and what it reads."""
+    """A SoftmaxWithLoss layer of a train net; `logits` and `labels` are the blobs that it reads."""
 
-    name: str
-    weight: float
+    name: str  # of its loss
+    weight: float  # in the total loss
     logits: str
     labels: str
     axis: int
@@ -24,61 +23,66 @@ class SoftmaxHead:
 
 @dataclass(frozen=True)
 class DeployNet:
-    """`param` is a NetParameter without rules or phases; `inputs` are the tops of its Input layers.
+    """A net for inference. `param` has no phases and no include or exclude rules.
 
-    `owners` says which blob (layer, index) of the train net a blob of that net has its values from, where that is
-    another one: the first that has the same name (Net::AppendParam, net.cpp).
+    Attributes:
+        inputs: the tops of its Input layers.
+        owners: for every named param blob (layer, index) of the train net, the blob that owns its values: the first
+            one with that name (Net::AppendParam, net.cpp).
     """
 
-    param: Any
+    param: pb.NetParameter
     heads: tuple[SoftmaxHead, ...]
     inputs: tuple[str, ...]
     owners: dict[tuple[str, int], tuple[str, int]]
 
 
 def deploy_net(train: NetFile, shape: Callable[[str], tuple[int, ...]]) -> DeployNet:
-    """What `train`, a net with only the layers of its phase, needs for its softmax heads. `shape` tells that of a top
-    of a layer without a bottom, and is asked for those that are needed.
+    """Build the deploy net of `train`, which has only the layers of its phase, for its softmax heads.
 
-    Left out are the losses and whatever else hangs on the net, for instance a layer of the user's own that is gone.
-    A head that reads a blob reads its last state: Caffe refuses a net in which a layer changes a blob in place that
-    another layer reads as it was before (InsertSplits gives the two other names, and Net::AppendTop refuses the second
-    maker of a blob).
+    Losses are left out, and so is every layer that no head depends on, such as a Python layer that is no longer
+    installed. A head that reads a blob reads its last state: Caffe rejects a net in which a layer changes a blob in
+    place that another layer reads in its earlier state (InsertSplits renames the two, and Net::AppendTop rejects a
+    blob with two producers).
+
+    Args:
+        shape: returns the shape of a top of a layer without a bottom; called only for the layers needed.
     """
     weights = {head.name: head.weight for head in heads(train)}
     found: list[SoftmaxHead] = []
     needed: set[int] = set()
-    makers: dict[str, int] = {}  # of each blob, as it stands when a layer reads it
-    behind: list[set[int]] = []  # each layer, and all that it depends on
+    producers: dict[str, int] = {}  # blob → the last layer so far that writes it
+    dependencies: list[set[int]] = []  # of each layer, itself included
     for position, layer in enumerate(train.layers):
-        behind.append({position}.union(*(behind[makers[b]] for b in layer.bottom if b in makers)))
-        makers.update(dict.fromkeys(layer.top, position))
+        dependencies.append({position}.union(*(dependencies[producers[b]] for b in layer.bottom if b in producers)))
+        producers.update(dict.fromkeys(layer.top, position))
         if layer.type == "SoftmaxWithLoss" and layer.top and layer.top[0] in weights:
             found.append(_head(layer, weights[layer.top[0]]))
-            needed |= behind[position] - {position}
+            needed |= dependencies[position] - {position}
     param = pb.NetParameter(name=train.param.name, input=train.param.input, input_shape=train.param.input_shape)
     param.input_dim.extend(train.param.input_dim)
     inputs: list[str] = []
     for position in sorted(needed):
         layer = param.layer.add()
         layer.CopyFrom(train.layers[position])
-        for field in ("include", "exclude", "phase"):
-            layer.ClearField(field)
+        layer.ClearField("include")
+        layer.ClearField("exclude")
+        layer.ClearField("phase")
         if not layer.bottom and layer.type != "Parameter":
-            _feed(layer, shape)
+            _make_input(layer, shape)
             inputs += layer.top
-        elif layer.type == "BatchNorm":  # one that is told to normalise by the batch would do so in TEST phase, too
+        elif layer.type == "BatchNorm":  # use_global_stats: false would normalise by the batch in TEST phase, too
             layer.batch_norm_param.ClearField("use_global_stats")
     return DeployNet(param, tuple(found), tuple(inputs), _owners(train))
 
 
-def _head(layer: Any, weight: float) -> SoftmaxHead:
+def _head(layer: pb.LayerParameter, weight: float) -> SoftmaxHead:
     ignored = layer.loss_param.ignore_label if layer.loss_param.HasField("ignore_label") else None
     return SoftmaxHead(layer.top[0], weight, layer.bottom[0], layer.bottom[1], layer.softmax_param.axis, ignored)
 
 
-def _feed(layer: Any, shape: Callable[[str], tuple[int, ...]]) -> None:
-    """Make an Input layer of a data layer."""
+def _make_input(layer: pb.LayerParameter, shape: Callable[[str], tuple[int, ...]]) -> None:
+    """Turn a data layer into an Input layer."""
     name, tops = layer.name, list(layer.top)
     layer.Clear()
     layer.name, layer.type = name, "Input"

@@ -1,4 +1,4 @@
-"""The value of one protobuf field: read from what a user typed, and shown as a prototxt would have it."""
+"""Values of protobuf fields: parse them from command-line text and format them as in a prototxt."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from google.protobuf import text_format
 from google.protobuf.descriptor import FieldDescriptor as Field
+from google.protobuf.message import Message
 
 from harness.caffe_files.messages import pb
 from harness.errors import BadInput, nearest
@@ -29,10 +30,10 @@ _LARGEST = {
 
 
 def split_list(text: str) -> list[str]:
-    """The elements of a list: separated by commas, which may also stand inside quotes; in brackets or not.
+    """Split a list at its commas, except inside quotes; brackets around it are optional.
 
     Raises:
-        BadInput: one of them is empty.
+        BadInput: an element is empty.
     """
     inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     parts = [part.strip() for part in re.findall(rf"((?:{_QUOTED}|[^,])+|(?<=,)(?=,|$)|^(?=,))", inner)]
@@ -41,17 +42,17 @@ def split_list(text: str) -> list[str]:
     return parts
 
 
-def parse_value(field: Any, text: str) -> Any:
-    """The value of (one element of) the scalar `field` that `text` gives.
+def parse_value(field: Field, text: str) -> bool | int | float | str:
+    """Parse `text` as a value, or one element, of the scalar `field`.
 
     Raises:
-        BadInput: not of its type, or out of its range.
+        BadInput: not a value of its type, or out of its range.
     """
     kind = field.cpp_type
     if kind in _RANGES:
         low, high = _RANGES[kind]
         if not re.fullmatch(r"[+-]?[0-9]+", text):
-            raise BadInput(f"{text or 'nothing'} is not a whole number", remedy=f"{field.name} is one")
+            raise BadInput(f"{text or 'nothing'} is not a whole number", remedy=f"Give a whole number for {field.name}")
         if not low <= int(text) <= high:
             raise BadInput(f"{field.name} cannot be {text}", remedy=f"Give a number from {low} to {high}")
         return int(text)
@@ -62,6 +63,7 @@ def parse_value(field: Any, text: str) -> Any:
             raise BadInput(f"{text or 'nothing'} is neither true nor false", remedy="Give true or false")
         return text == "true"
     if kind == Field.CPPTYPE_ENUM:
+        assert field.enum_type is not None
         values = field.enum_type.values_by_name
         if text not in values:
             raise BadInput(f"{field.enum_type.name} has no value {text or '(nothing)'}", remedy=nearest(text, values))
@@ -69,15 +71,14 @@ def parse_value(field: Any, text: str) -> Any:
     return _string(text)
 
 
-def _number(field: Any, text: str) -> float:
+def _number(field: Field, text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise BadInput(f"{text or 'nothing'} is not a number", remedy=f"{field.name} is one") from None
+        raise BadInput(f"{text or 'nothing'} is not a number", remedy=f"Give a number for {field.name}") from None
     if not math.isfinite(value) or abs(value) > _LARGEST[field.cpp_type]:
-        raise BadInput(
-            f"{field.name} cannot be {text}", remedy=f"Give a number up to {_LARGEST[field.cpp_type]:.3g}, with a sign"
-        )
+        limit = f"{_LARGEST[field.cpp_type]:.3g}"
+        raise BadInput(f"{field.name} cannot be {text}", remedy=f"Give a number from -{limit} to {limit}")
     return value
 
 
@@ -85,15 +86,15 @@ def _string(text: str) -> str:
     if text[:1] not in ('"', "'"):
         return text
     if not re.fullmatch(_QUOTED, text, re.DOTALL):
-        raise BadInput("the quotes do not match", remedy="Leave them out, or give them on both sides")
+        raise BadInput("the quotes do not match", remedy="Omit them, or give them on both sides")
     try:
-        return str(text_format.Parse(f"name: {text}", pb.LayerParameter()).name)
+        return text_format.Parse(f"name: {text}", pb.LayerParameter()).name
     except text_format.ParseError as error:
         raise BadInput(f"{text} is not a string ({error})", remedy="Write it as in a prototxt") from None
 
 
-def format_field(message: Any, field: Any, index: int | None = None) -> str:
-    """The value of `field` in `message`, of its element `index` where one is given, as text format has it."""
+def format_field(message: Message, field: Field, index: int | None = None) -> str:
+    """Format the value of `field` in `message`, or its element `index`, in protobuf's text format."""
     value = getattr(message, field.name)
     if field.is_repeated:
         values = list(value) if index is None else list(value)[index : index + 1]
@@ -106,16 +107,16 @@ def format_field(message: Any, field: Any, index: int | None = None) -> str:
     return "(not set)" if field.message_type is not None else f"(default) {_text(field, value)}"
 
 
-def _text(field: Any, value: Any) -> str:
+def _text(field: Field, value: Any) -> str:
     out = io.StringIO()
     text_format.PrintFieldValue(field, value, out, as_one_line=True)
     return out.getvalue().strip()
 
 
-def flatten(message: Any, root: str = "") -> dict[str, str]:
-    """The values of all fields that are set in `message`, by their path below `root`.
+def flatten(message: Message, root: str = "") -> dict[str, str]:
+    """Return the values of all fields that are set in `message`, by their path below `root`.
 
-    A layer is named by its name, a repeated field by its number from the second on.
+    A layer is identified by its name. From the second element on, a repeated field has its number: `bottom #2`.
     """
     found: dict[str, str] = {}
     layers: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""The list of images that an ImageData layer reads: one path and label a line."""
+"""Read the list of images of an ImageData layer: a path and a label on each line."""
 
 from __future__ import annotations
 
@@ -13,33 +13,35 @@ import xxhash
 from harness.caffe_files.lmdb_file import Records
 from harness.errors import BadInput
 
-_SAMPLE = 10_000  # files looked for beforehand: a second on a slow disk
+_SAMPLE = 10_000  # files checked beforehand: a second on a slow disk
 _ATOI = re.compile(rb"[ \t\n\v\f\r]*([+-]?[0-9]+)")
 
 
 def open_list(source: Path) -> Records:
-    """The paths (as keys) and labels in the list `source`, in its order; the fingerprint is of its bytes.
+    """Read the paths (as keys) and labels in the list `source`, in its order; the fingerprint is of its bytes.
 
     Raises:
-        BadInput: it cannot be read, or it is empty.
+        BadInput: the list cannot be read, or it is empty.
     """
     try:
         text = source.read_bytes()
     except OSError as error:
         raise BadInput(
             f"cannot be read ({error.strerror})", file=source,
-            remedy="Give a list of images: a path and a label a line",
+            remedy="Give a list of images with a path and a label on each line",
         ) from None  # fmt: skip
     lines = list(parse_lines(text))
     if not lines:
-        raise BadInput("an empty list of images", file=source, remedy="Write a path and a label a line into it")
+        raise BadInput("an empty list of images", file=source, remedy="Write a path and a label on each line")
     keys, labels = zip(*lines, strict=True)
     return Records(source, xxhash.xxh3_128(text).hexdigest(), np.array(keys), np.array(labels, np.int32))
 
 
 def parse_lines(text: bytes) -> Iterator[tuple[bytes, int]]:
-    """Path and label of each line, as ImageDataLayer::DataLayerSetUp parses them: the label stands behind the last
-    space, and is 0 where there is no number."""
+    """Parse path and label of each line as ImageDataLayer::DataLayerSetUp does.
+
+    The label follows the last space; it is 0 if that is not a number.
+    """
     lines = text.split(b"\n")
     for line in lines if lines[-1] else lines[:-1]:
         path, space, label = line.rpartition(b" ")
@@ -49,10 +51,10 @@ def parse_lines(text: bytes) -> Iterator[tuple[bytes, int]]:
 
 
 def check_images(records: Records, root: str, where: str) -> None:
-    """The images exist: all of them, or some thousand spread over a longer list.
+    """Check that the images exist: all of them, or 10,000 spread over a longer list.
 
     Raises:
-        BadInput: one does not.
+        BadInput: one does not exist.
     """
     sample = np.unique(np.linspace(0, len(records) - 1, _SAMPLE).astype(np.int64))
     for number in sample.tolist():

@@ -1,19 +1,17 @@
-"""What the type of a layer says about it: the messages that configure it, and the blobs that it learns.
+"""Properties of layer types: the messages that configure a layer, and the blobs that it learns.
 
 The types are those registered in src/caffe/layers and layer_factory.cpp of BVLC Caffe.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from harness.caffe_files.messages import pb
 
-SEEKABLE = ("Data", "ImageData")  # data layers whose place can be told and set (replay)
+SEEKABLE = ("Data", "ImageData")  # data layers whose position can be read and set (replay)
 
 _LOSS, _TRANSFORM = ("loss_param",), ("transform_param",)
 
-# What a type's own name does not say: the messages that its layer reads besides, or instead.
+# Messages that a layer reads besides, or instead of, the one named after its type.
 _ALSO: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("Data", "ImageData", "WindowData", "MemoryData"), _TRANSFORM),
     **dict.fromkeys(("EuclideanLoss", "HingeLoss", "ContrastiveLoss", "MultinomialLogisticLoss"), _LOSS),
@@ -31,12 +29,12 @@ _OWN = {
 
 
 def is_known(kind: str) -> bool:
-    """Whether `kind` is a type of BVLC Caffe's whose blobs and messages are known; a Python layer's are not."""
+    """Check whether `kind` is a type of BVLC Caffe whose blobs and messages are known; those of Python are not."""
     return kind in _ALSO or (kind.lower() in _OWN and kind != "Python")
 
 
-def parameters(layer: Any) -> list[str]:
-    """The `*_param` fields of LayerParameter that mean something to `layer`: those set, and those of its type."""
+def parameters(layer: pb.LayerParameter) -> list[str]:
+    """List the `*_param` fields of LayerParameter that apply to `layer`: those of its type, and those set."""
     own = _OWN.get(layer.type.lower())
     names = [own] if own else []
     names += _ALSO.get(layer.type, ())
@@ -44,10 +42,10 @@ def parameters(layer: Any) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def blob_count(layer: Any) -> int | None:
-    """How many blobs `layer` learns, which is as many `param` as Caffe lets it have; None where that is not known.
+def blob_count(layer: pb.LayerParameter) -> int | None:
+    """Count the blobs that `layer` learns, the most `param` that Caffe accepts; None if the type is not known.
 
-    BatchNorm's three running averages are not counted: Caffe aborts where their lr_mult is not 0.
+    BatchNorm's three running averages do not count: Caffe aborts if their lr_mult is not 0.
     """
     match layer.type:
         case "InnerProduct":

@@ -1,6 +1,6 @@
-"""What the harness needs to know of an LMDB that a Data layer reads: its fingerprint, its keys, its labels.
+"""Read the LMDB of a Data layer: its fingerprint, its keys, its labels.
 
-All records are read once; what is known of them then is kept in the user's cache. A damaged LMDB can kill its reader:
+All records are read once; the result is kept in the user's cache. A damaged LMDB can kill the process that reads it:
 `supervisor/lmdb_scan.py` reads in another process.
 """
 
@@ -14,7 +14,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from zipfile import BadZipFile
 
 import lmdb
@@ -25,19 +24,23 @@ import xxhash
 from harness.caffe_files.messages import pb
 from harness.errors import BadInput
 
-Progress = Callable[[int, int], None]  # records read, records in all
+Progress = Callable[[int, int], None]  # records read, total number of records
 
-_PATIENCE = 2  # seconds: to open an LMDB takes milliseconds
-REMEDY = "Make it anew (convert_imageset writes one), or correct `source`"
+_LOCK_TIMEOUT = 2  # seconds; opening an LMDB takes milliseconds
+REMEDY = "Create it again (convert_imageset or caffe-harness make-lmdb), or correct `source`"
 
 
 @dataclass(frozen=True)
 class Records:
-    """All records of a data layer's source: those of an LMDB by key, the order in which Caffe reads them, or the lines
-    of a list of images (listfile.py), whose keys are the paths.
+    """All records of a data layer's source, in the order in which Caffe reads them.
 
-    `keys` are byte strings (n,), `labels` int32 (n,). The `fingerprint` of an LMDB is a hash of all its records,
-    wherever they lie in the file.
+    They are the records of an LMDB, sorted by key, or the lines of a list of images (image_list.py), whose keys are the
+    paths.
+
+    Attributes:
+        fingerprint: a hash; that of an LMDB covers all records but not their places in the file.
+        keys: byte strings (n,).
+        labels: int32 (n,).
     """
 
     source: Path
@@ -51,7 +54,7 @@ class Records:
 
 @dataclass(frozen=True)
 class ScanResult:
-    """What reading all records of an LMDB has told of them."""
+    """The result of reading all records of an LMDB, as in `Records`; `digest` is the fingerprint."""
 
     digest: str
     keys: npt.NDArray[np.bytes_]
@@ -62,33 +65,33 @@ Scan = Callable[[Path, Progress], ScanResult]
 
 
 def open_records(source: Path, progress: Progress = lambda done, total: None, scan: Scan | None = None) -> Records:
-    """Check the LMDB `source` and read its records, if they were not read before, with `scan` (default: `scan_lmdb`).
+    """Check the LMDB `source` and return its records, from the cache or with `scan` (default: `scan_lmdb`).
 
     Raises:
-        BadInput: missing, empty, locked, damaged; a record that is no Datum.
+        BadInput: missing, empty, locked, damaged; a record that is not a Datum.
     """
     entries = check_lmdb(source)
-    # an LMDB that was made anew with some labels corrected may look the same in a sample
+    # a new LMDB with a few corrected labels may have the same sample
     changed = (source / "data.mdb").stat().st_mtime_ns
     cached = _cache() / f"{_sample_of(source, entries)}-{changed:x}.npz"
     try:
         with np.load(cached) as arrays:
             scanned = ScanResult(str(arrays["digest"]), arrays["keys"], arrays["labels"])
-    except (OSError, ValueError, KeyError, BadZipFile):  # not there, or damaged, or of an older harness
+    except (OSError, ValueError, KeyError, BadZipFile):  # missing, damaged, or of an older version
         scanned = (scan or scan_lmdb)(source, progress)
         if len(scanned.keys) != entries:
             problem = f"damaged: {len(scanned.keys):,} of {entries:,} records can be read"
             raise BadInput(problem, file=source, remedy=REMEDY) from None
-        with suppress(OSError):  # a full or vanished cache only costs the next run a scan
-            _keep(cached, scanned)
+        with suppress(OSError):  # without a cache, the next run scans again
+            _write_cache(cached, scanned)
     return Records(source, scanned.digest, scanned.keys, scanned.labels)
 
 
 def check_lmdb(source: Path) -> int:
-    """The number of records in the LMDB `source`, which can be opened.
+    """Check that the LMDB `source` can be opened and return its number of records.
 
     Raises:
-        BadInput: it cannot, or it is empty.
+        BadInput: it cannot be opened, or it is empty.
     """
     data, lock = source / "data.mdb", source / "lock.mdb"
     if not source.is_dir():
@@ -101,18 +104,18 @@ def check_lmdb(source: Path) -> int:
         raise BadInput("not an LMDB: it has no data.mdb", file=source, remedy=REMEDY)
     if not os.access(data, os.R_OK):
         raise BadInput("data.mdb cannot be read (permissions)", file=source, remedy="Give yourself read access")
-    read_only = bool(os.statvfs(source).f_flag & os.ST_RDONLY)  # there LMDB reads without a lock
+    read_only = bool(os.statvfs(source).f_flag & os.ST_RDONLY)  # where LMDB reads without a lock
     if not read_only and not os.access(lock if lock.exists() else source, os.W_OK):
         raise BadInput(
-            "lock.mdb cannot be written, and LMDB readers must",
+            "lock.mdb cannot be written, and LMDB readers must write to it",
             file=source,
-            remedy="Give yourself write access to it, or copy the LMDB to a place where you have it",
+            remedy="Give yourself write access to it, or copy the LMDB to a directory where you have it",
         )
     if lock.exists() and not read_only and not _can_be_opened(lock):
         raise BadInput(
             "locked by another process, which is opening or converting it",
             file=source,
-            remedy="Wait for that process, or end it",
+            remedy="Wait for that process, or stop it",
         )
     try:
         with lmdb.open(str(source), readonly=True, lock=True, max_readers=126) as environment:
@@ -132,8 +135,11 @@ def check_lmdb(source: Path) -> int:
 
 
 def _can_be_opened(lock: Path) -> bool:
-    """Byte 0 is locked while somebody sets the environment up (mdb_env_excl_lock); others are readers' pids."""
-    deadline = time.monotonic() + _PATIENCE
+    """Check that no process is setting the environment up.
+
+    Such a process locks byte 0 (mdb_env_excl_lock); readers lock the byte of their pid.
+    """
+    deadline = time.monotonic() + _LOCK_TIMEOUT
     with lock.open("r+b") as held:
         while True:
             try:
@@ -147,16 +153,16 @@ def _can_be_opened(lock: Path) -> bool:
 
 
 def check_reader_lock(source: Path) -> None:
-    """This process can read the LMDB `source`, where it says by a lock on the byte of its own id that it lives.
+    """Check that this process can lock the byte of its pid, by which LMDB readers show that they are alive.
 
-    Containers count processes from 1, each for itself: one in another container may have locked that byte
-    (mdb_reader_pid in LMDB's mdb.c), and Caffe would abort.
+    Pids of containers all start at 1: a process in another container may have locked the same byte (mdb_reader_pid in
+    LMDB's mdb.c), and Caffe would abort.
 
     Raises:
-        BadInput: it has.
+        BadInput: another process holds the lock.
     """
     lock = source / "lock.mdb"
-    if not os.access(lock, os.W_OK):  # not there yet, or LMDB reads without a lock
+    if not os.access(lock, os.W_OK):  # it does not exist yet, or LMDB reads without a lock
         return
     with lock.open("r+b") as file:
         try:
@@ -166,15 +172,16 @@ def check_reader_lock(source: Path) -> None:
 
 
 def same_pid_error(source: Path, pid: int) -> BadInput:
+    """Describe a lock conflict with a process in another container that has the same pid."""
     return BadInput(
-        f"a process in another container reads it, whose number is {pid}, too: LMDB cannot tell the two apart",
+        f"a process in another container reads it and has the same pid, {pid}: LMDB cannot distinguish the two",
         file=source,
-        remedy="Mount it read-only (docker run -v DATA:/work/DATA:ro), in both; LMDB then needs no locks",
+        remedy="Mount it read-only in both containers (docker run -v DATA:/work/DATA:ro); LMDB then needs no locks",
     )
 
 
 def _sample_of(source: Path, entries: int) -> str:
-    """A hash of the number of records and of 512 pages spread over the file, without reading it all."""
+    """Hash the number of records and 512 pages spread over the file, without reading all of it."""
     digest = xxhash.xxh3_128()
     path = source / "data.mdb"
     size = path.stat().st_size
@@ -197,15 +204,15 @@ def _cache() -> Path:
 
 
 def scan_lmdb(source: Path, progress: Progress) -> ScanResult:
-    """Read all records in this process, of an LMDB that can be trusted.
+    """Read all records in this process, from an LMDB that can be trusted not to be damaged.
 
     Raises:
-        lmdb.Error: it cannot.
-        ValueError: a record is no Datum.
+        lmdb.Error: it cannot be read.
+        ValueError: a record is not a Datum.
     """
     keys: list[bytes] = []
     labels: list[int] = []
-    datum: Any = pb.Datum()
+    datum = pb.Datum()
     digest = xxhash.xxh3_128()
     with lmdb.open(str(source), readonly=True, lock=True) as environment, environment.begin() as transaction:
         entries = int(environment.stat()["entries"])
@@ -223,7 +230,7 @@ def scan_lmdb(source: Path, progress: Progress) -> ScanResult:
     return ScanResult(digest.hexdigest(), np.array(keys), np.array(labels, np.int32))
 
 
-def _keep(path: Path, scanned: ScanResult) -> None:
+def _write_cache(path: Path, scanned: ScanResult) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         with part.open("wb") as file:

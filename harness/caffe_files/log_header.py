@@ -13,7 +13,7 @@ from typing import Any
 from google.protobuf import message, text_format
 
 from harness.caffe_files.lr_policy import LR_POLICIES, learning_rate
-from harness.caffe_files.messages import pb
+from harness.caffe_files.messages import has_field, pb
 from harness.caffe_files.net import NetFile, heads, keep_layers
 from harness.schemas.layout import Head
 
@@ -77,7 +77,7 @@ def _of_net(param: Any) -> dict[str, Any]:
     if param is None:
         return {}
     net = NetFile("the log", keep_layers(param, pb.NetState(phase=pb.TRAIN)))
-    sizes = [getattr(layer, f).batch_size for layer in net.layers for f in _SOURCES if layer.HasField(f)]
+    sizes = [getattr(layer, f).batch_size for layer in net.layers for f in _SOURCES if has_field(layer, f)]
     batch = next((int(size) for size in sizes if size), None)
     return {"heads": heads(net), "batch": batch}
 

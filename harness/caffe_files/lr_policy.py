@@ -1,17 +1,18 @@
-"""The learning rate that Caffe will use at an iteration (SGDSolver::GetLearningRate, sgd_solver.cpp).
+"""Compute the learning rate of an iteration as Caffe does (SGDSolver::GetLearningRate, sgd_solver.cpp).
 
 Caffe computes in float32, with the C library's pow and exp. numpy's own differ from those in the last bit, so the C
-library is called here too. Where one argument of pow is an int (step, exp, multistep), C++ takes the double one.
+library is called here too. If one argument of pow is an int (step, exp, multistep), C++ uses the double version.
 """
 
 from __future__ import annotations
 
 import ctypes
 import ctypes.util
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
+from harness.caffe_files.messages import pb
 from harness.errors import BadInput, nearest
 
 LR_POLICIES = ("fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid")
@@ -19,10 +20,8 @@ LR_POLICIES = ("fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid")
 _FLOAT, _DOUBLE = ctypes.c_float, ctypes.c_double
 
 
-def _function(name: str, number: type[ctypes.c_float] | type[ctypes.c_double], arguments: int) -> Any:
-    function = getattr(_LIBM, name)
-    function.restype = number
-    function.argtypes = [number] * arguments
+def _function(name: str, number: type[ctypes.c_float | ctypes.c_double], arguments: int) -> Callable[..., float]:
+    function: Callable[..., float] = ctypes.CFUNCTYPE(number, *[number] * arguments)((name, _LIBM))
     return function
 
 
@@ -32,14 +31,14 @@ _expf = _function("expf", _FLOAT, 1)
 _pow = _function("pow", _DOUBLE, 2)
 
 
-def learning_rate(solver: Any, iteration: int, step: int) -> float:
-    """The rate of the update that `iteration` makes, before lr_mult.
+def learning_rate(solver: pb.SolverParameter, iteration: int, step: int) -> float:
+    """Compute the rate of the update of `iteration`, before lr_mult.
 
-    A float32 value, as Caffe has it: it may be NaN or infinite where the policy gives that (poly beyond max_iter).
+    The value is a float32, as in Caffe; it is NaN or infinite if the policy gives that (poly beyond max_iter).
 
     Args:
-        solver: a SolverParameter whose values `checks.check_solver` has passed.
-        iteration: from 0.
+        solver: values that `supervisor.validate.check_solver` accepts.
+        iteration: counted from 0.
         step: Caffe's current_step in that update (`next_step`).
 
     Raises:
@@ -66,13 +65,13 @@ def learning_rate(solver: Any, iteration: int, step: int) -> float:
     return float(rate)
 
 
-def next_step(solver: Any, iteration: int, step: int) -> int:
-    """Caffe's current_step in the update that `iteration` makes, where it was `step` before.
+def next_step(solver: pb.SolverParameter, iteration: int, step: int) -> int:
+    """Compute Caffe's current_step in the update of `iteration` from its value `step` before.
 
-    pycaffe's `solver.lr` would tell, but to ask it is to raise current_step: GetLearningRate does both.
+    Reading pycaffe's `solver.lr` would change current_step: GetLearningRate returns the rate and advances the step.
     """
     if solver.lr_policy == "step":
-        return int(iteration // solver.stepsize)
+        return iteration // solver.stepsize
     if solver.lr_policy == "multistep" and step < len(solver.stepvalue) and iteration >= solver.stepvalue[step]:
         return step + 1
     return step

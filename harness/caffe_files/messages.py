@@ -15,16 +15,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
-from google.protobuf import message, text_format
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError, Message
 
 from harness.errors import BadInput, nearest
 
 if TYPE_CHECKING:
     from harness.caffe_files import caffe_pb2 as pb
 
-__all__ = ["caffe_directory", "parse_text", "pb", "read_binary", "read_text"]
+__all__ = ["caffe_directory", "has_field", "parse_text", "pb", "read_binary", "read_text"]
 
-MessageT = TypeVar("MessageT", bound=message.Message)
+MessageT = TypeVar("MessageT", bound=Message)
 
 
 def caffe_directory() -> Path:
@@ -57,6 +58,11 @@ def _load() -> ModuleType:
 
 if not TYPE_CHECKING:
     pb = _load()  # the caffe_pb2 module of the build
+
+
+def has_field(message: Message, name: str) -> bool:
+    """Check whether the field `name` is set; HasField of a typed message takes only literal names."""
+    return message.HasField(name)
 
 
 def read_text(path: Path, kind: type[MessageT], what: str) -> MessageT:
@@ -124,13 +130,11 @@ def read_binary(path: Path, kind: type[MessageT], what: str) -> MessageT:
         data = path.read_bytes()
     except OSError as error:
         raise BadInput(f"cannot read the {what} ({error.strerror})", file=path, remedy="Check the path") from None
-    parsed = kind()
     try:
-        parsed.ParseFromString(data)
-    except message.DecodeError:
+        return kind.FromString(data)
+    except DecodeError:
         raise BadInput(
             f"not a {what}: the file is damaged, cut short, or something else ({len(data)} bytes)",
             file=path,
             remedy=f"Give a {what} that Caffe wrote",
         ) from None
-    return parsed

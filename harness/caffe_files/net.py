@@ -1,21 +1,20 @@
-"""The nets that a solver file asks for, as Caffe would build them: which file, which phase, which layers."""
+"""Find the nets of a solver as Caffe would build them: the file, the phase, and the layers that the phase keeps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.caffe_files.layer_types import SEEKABLE
-from harness.caffe_files.messages import pb, read_text
+from harness.caffe_files.messages import has_field, pb, read_text
 from harness.errors import BadInput
 from harness.schemas.layout import Head
 
-# Translates a net in the format of Caffe before 2014 (`layers`), which only Caffe itself can.
-Upgrade = Callable[[Path], Any]
+# Converts a net file in the format before 2014 (`layers`), which only Caffe itself can do.
+Upgrade = Callable[[Path], pb.NetParameter]
 
-# Layers whose first top has the shape of their first bottom, as far as the channel axis is concerned.
+# Layers whose first top has as many channels as their first bottom.
 _SAME_CHANNELS = {
     *("ReLU", "PReLU", "ELU", "Sigmoid", "TanH", "BNLL", "AbsVal", "Power", "Exp", "Log", "Clip", "Swish", "Threshold"),
     *("Dropout", "BatchNorm", "Scale", "Bias", "MVN", "LRN", "Softmax", "Pooling", "Eltwise", "Split"),
@@ -24,23 +23,23 @@ _SAME_CHANNELS = {
 
 @dataclass(frozen=True)
 class NetFile:
-    """One net: its message with only the layers that its state keeps, and where it was written (`source`)."""
+    """A net with only the layers that its state keeps; `source` is the file it was read from."""
 
     source: str
-    param: Any  # NetParameter
+    param: pb.NetParameter
 
     @property
-    def layers(self) -> list[Any]:
+    def layers(self) -> list[pb.LayerParameter]:
         return list(self.param.layer)
 
 
-def train_net(solver: Any, path: Path, upgrade: Upgrade) -> NetFile:
-    """The train net of the solver message `solver` read from `path` (Solver::InitTrainNet, solver.cpp).
+def train_net(solver: pb.SolverParameter, path: Path, upgrade: Upgrade) -> NetFile:
+    """Read the train net of `solver`, which was read from `path` (Solver::InitTrainNet, solver.cpp).
 
     Raises:
-        BadInput: none or several are given; the file cannot be read.
+        BadInput: no or several train nets are given; the file cannot be read.
     """
-    fields = [f for f in ("net", "net_param", "train_net", "train_net_param") if solver.HasField(f)]
+    fields = [f for f in ("net", "net_param", "train_net", "train_net_param") if has_field(solver, f)]
     if len(fields) != 1:
         raise BadInput(
             f"{'several train nets are' if fields else 'no train net is'} given",
@@ -48,16 +47,16 @@ def train_net(solver: Any, path: Path, upgrade: Upgrade) -> NetFile:
             field=", ".join(fields) or "net",
             remedy="Give exactly one of net, net_param, train_net, train_net_param",
         )
-    value = getattr(solver, fields[0])
+    value: str | pb.NetParameter = getattr(solver, fields[0])
     param, source = (read_net(value, path, fields[0], upgrade), value) if isinstance(value, str) else (value, f"{path}")
     return NetFile(source, keep_layers(param, _state(pb.TRAIN, param, solver.train_state)))
 
 
-def test_nets(solver: Any, path: Path, upgrade: Upgrade) -> list[NetFile]:
-    """The test nets, in Caffe's order (Solver::InitTestNets): test_net_param, test_net, then the shared net.
+def test_nets(solver: pb.SolverParameter, path: Path, upgrade: Upgrade) -> list[NetFile]:
+    """Read the test nets in Caffe's order (Solver::InitTestNets): test_net_param, test_net, then the shared net.
 
     Raises:
-        BadInput: a file cannot be read; counts do not fit.
+        BadInput: a file cannot be read; the numbers of test nets, test_iter and test_state differ.
     """
     sources = [(str(path), p) for p in solver.test_net_param]
     sources += [(name, read_net(name, path, "test_net", upgrade)) for name in solver.test_net]
@@ -93,28 +92,32 @@ def test_nets(solver: Any, path: Path, upgrade: Upgrade) -> list[NetFile]:
     ]
 
 
-def read_net(name: str, solver: Path, field: str, upgrade: Upgrade) -> Any:
-    """The NetParameter in the file `name`, which the solver file `solver` gives as `field`."""
+def read_net(name: str, solver: Path, field: str, upgrade: Upgrade) -> pb.NetParameter:
+    """Read the net file `name`, which the solver file `solver` names in `field`.
+
+    Raises:
+        BadInput: no such file, or it cannot be read.
+    """
     path = Path(name)
     if not path.exists():
         raise BadInput(
             f"no such net file; {solver} names it in `{field}`",
             file=path,
             remedy=f"Caffe resolves it from the current directory ({Path.cwd()}), not from the solver's: "
-            "change the path, or run from the directory that it counts from",
+            "change the path, or run from the directory to which it is relative",
         )
     net = read_text(path, pb.NetParameter, "net")
     return upgrade(path) if net.layers else net
 
 
 def net_phase(number: int) -> str:
-    """The phase, "TRAIN" or "TEST", of net `number` of a solver: 0 is the train net."""
+    """Return the phase, "TRAIN" or "TEST", of net `number` of a solver: 0 is the train net."""
     return "TEST" if number else "TRAIN"
 
 
-def phase_of(layer: Any, net: str) -> str:
-    """The phase of a layer in a net of phase `net`: its own where it has one (Net::Init)."""
-    return str(pb.Phase.Name(layer.phase)) if layer.HasField("phase") else net
+def phase_of(layer: pb.LayerParameter, net: str) -> str:
+    """Return the phase of a layer in a net of phase `net`: its own if it has one (Net::Init)."""
+    return pb.Phase.Name(layer.phase) if layer.HasField("phase") else net
 
 
 def _state(phase: pb.Phase.ValueType, param: pb.NetParameter, override: pb.NetState) -> pb.NetState:
@@ -124,8 +127,8 @@ def _state(phase: pb.Phase.ValueType, param: pb.NetParameter, override: pb.NetSt
     return state
 
 
-def keep_layers(param: Any, state: Any) -> Any:
-    """`param` with the layers that `state` keeps (Net::FilterNet, net.cpp)."""
+def keep_layers(param: pb.NetParameter, state: pb.NetState) -> pb.NetParameter:
+    """Copy `param` with only the layers that `state` keeps (Net::FilterNet, net.cpp)."""
     kept = pb.NetParameter()
     kept.CopyFrom(param)
     del kept.layer[:]
@@ -133,13 +136,14 @@ def keep_layers(param: Any, state: Any) -> Any:
     return kept
 
 
-def _included(layer: Any, state: Any) -> bool:
+def _included(layer: pb.LayerParameter, state: pb.NetState) -> bool:
     if layer.include:
         return any(_meets(state, rule) for rule in layer.include)
     return not any(_meets(state, rule) for rule in layer.exclude)
 
 
-def _meets(state: Any, rule: Any) -> bool:
+def _meets(state: pb.NetState, rule: pb.NetStateRule) -> bool:
+    """Check whether the state meets an include or exclude rule (Net::StateMeetsRule)."""
     return not (
         (rule.HasField("phase") and rule.phase != state.phase)
         or (rule.HasField("min_level") and state.level < rule.min_level)
@@ -150,7 +154,10 @@ def _meets(state: Any, rule: Any) -> bool:
 
 
 def heads(net: NetFile) -> tuple[Head, ...]:
-    """The losses of a net in its order, each with its weight in the total and, for a mean softmax loss, its classes."""
+    """List the losses of a net in its order, each with its weight in the total loss.
+
+    A softmax loss that is a mean also has its number of classes: its chance level is known.
+    """
     found = []
     for position, layer in enumerate(net.layers):
         for top, name in enumerate(layer.top):
@@ -166,9 +173,10 @@ def heads(net: NetFile) -> tuple[Head, ...]:
 
 
 def _is_mean(net: NetFile, position: int) -> bool:
-    """Is the softmax loss at `position` the mean over what was predicted (get_normalizer in softmax_loss_layer.cpp)?
+    """Check whether the softmax loss at `position` is a mean over its predictions.
 
-    By the size of the batch alone it is only where an InnerProduct layer predicts one thing an image.
+    See get_normalizer in softmax_loss_layer.cpp. A loss that is normalised by the batch size is such a mean only if an
+    InnerProduct layer makes one prediction for each image.
     """
     layer = net.layers[position]
     loss = layer.loss_param
@@ -176,42 +184,45 @@ def _is_mean(net: NetFile, position: int) -> bool:
     if layer.type == "SoftmaxWithLoss" and loss.HasField("normalize") and not loss.HasField("normalization"):
         normalization = pb.LossParameter.VALID if loss.normalize else pb.LossParameter.BATCH_SIZE
     if normalization == pb.LossParameter.BATCH_SIZE:
-        makers = [other.type for other in net.layers[:position] if layer.bottom[0] in other.top]
-        return makers[-1:] == ["InnerProduct"]
-    return bool(normalization != pb.LossParameter.NONE)
+        producers = [other.type for other in net.layers[:position] if layer.bottom[0] in other.top]
+        return producers[-1:] == ["InnerProduct"]
+    return normalization != pb.LossParameter.NONE
 
 
-def relus(layers: Iterable[Any]) -> tuple[str, ...]:
-    """The blobs that hold what a ReLU gave when the forward pass is over. Dropout in place leaves its zeros zero."""
-    gave: dict[str, bool] = {}
+def relus(layers: Iterable[pb.LayerParameter]) -> tuple[str, ...]:
+    """List the blobs that hold the output of a ReLU at the end of the forward pass.
+
+    A dropout layer may follow in place: the zeros of the ReLU stay zero.
+    """
+    is_relu: dict[str, bool] = {}
     for layer in layers:
         for top in layer.top:
-            kept = layer.type == "Dropout" and top in layer.bottom and gave.get(top, False)
-            gave[top] = kept or (layer.type == "ReLU" and not layer.relu_param.negative_slope)
-    return tuple(name for name, is_relu in gave.items() if is_relu)
+            kept = layer.type == "Dropout" and top in layer.bottom and is_relu.get(top, False)
+            is_relu[top] = kept or (layer.type == "ReLU" and not layer.relu_param.negative_slope)
+    return tuple(name for name, holds in is_relu.items() if holds)
 
 
 def channels(net: NetFile, before: int, blob: str) -> int | None:
-    """The size of axis 1 of `blob` as the layer at position `before` reads it; None where the prototxt does not say."""
+    """Return the size of axis 1 of `blob` as the layer at position `before` reads it; None if the net does not say."""
     for position in range(before - 1, -1, -1):
         layer = net.layers[position]
         if blob not in layer.top:
             continue
         if layer.type == "InnerProduct":
-            return int(layer.inner_product_param.num_output)
+            return layer.inner_product_param.num_output
         if layer.type in ("Convolution", "Deconvolution"):
-            return int(layer.convolution_param.num_output)
+            return layer.convolution_param.num_output
         if layer.type in _SAME_CHANNELS and layer.bottom:
             return channels(net, position, layer.bottom[0])
         return None
     return None
 
 
-def data_layers(net: NetFile) -> list[Any]:
-    """The Data and ImageData layers of a net, in its order."""
+def data_layers(net: NetFile) -> list[pb.LayerParameter]:
+    """List the Data and ImageData layers of a net, in its order."""
     return [layer for layer in net.layers if layer.type in SEEKABLE]
 
 
-def data_param_of(layer: Any) -> Any:
-    """The message that says what a data layer reads: `source`, `batch_size` and more."""
+def data_param_of(layer: pb.LayerParameter) -> pb.DataParameter | pb.ImageDataParameter:
+    """Return the message that configures what a Data or ImageData layer reads: `source`, `batch_size` and more."""
     return layer.image_data_param if layer.type == "ImageData" else layer.data_param

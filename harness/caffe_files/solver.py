@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from google.protobuf import text_format
 
+from harness.caffe_files.messages import pb
 from harness.caffe_files.net import NetFile
 
-_OLD_TYPES = {0: "SGD", 1: "Nesterov", 2: "AdaGrad", 3: "RMSProp", 4: "AdaDelta", 5: "Adam"}
+_TYPES_BY_NUMBER = {0: "SGD", 1: "Nesterov", 2: "AdaGrad", 3: "RMSProp", 4: "AdaDelta", 5: "Adam"}
 
 
-def solver_type(solver: Any) -> str:
-    """The solver's type in Caffe's registry (UpgradeSolverType, upgrade_proto.cpp)."""
-    return _OLD_TYPES[solver.solver_type] if solver.HasField("solver_type") else str(solver.type)
+def solver_type(solver: pb.SolverParameter) -> str:
+    """Return the solver's type in Caffe's registry (UpgradeSolverType, upgrade_proto.cpp)."""
+    return _TYPES_BY_NUMBER[solver.solver_type] if solver.HasField("solver_type") else solver.type
 
 
-def with_net_files(solver: Any, train: str, tests: list[str]) -> Any:
-    """The solver message with its nets in the files `train` and `tests` (Solver::InitTrainNet, InitTestNets)."""
-    changed = type(solver)()
+def with_net_files(solver: pb.SolverParameter, train: str, tests: list[str]) -> pb.SolverParameter:
+    """Copy the solver with `train` and `tests` as its net files (Solver::InitTrainNet, InitTestNets)."""
+    changed = pb.SolverParameter()
     changed.CopyFrom(solver)
-    for field in ("net", "net_param", "train_net", "train_net_param", "test_net", "test_net_param"):
-        changed.ClearField(field)
+    changed.ClearField("net")
+    changed.ClearField("net_param")
+    changed.ClearField("train_net")
+    changed.ClearField("train_net_param")
+    changed.ClearField("test_net")
+    changed.ClearField("test_net_param")
     changed.train_net = train
     changed.test_net.extend(tests)
     return changed
 
 
 def net_text(net: NetFile) -> str:
-    """A net's layers, as a prototxt."""
-    return str(text_format.MessageToString(net.param))
+    """Format a net's layers as a prototxt."""
+    return text_format.MessageToString(net.param)

@@ -12,7 +12,7 @@ import numpy as np
 from harness.caffe_files.image_list import check_images, open_list
 from harness.caffe_files.lmdb_file import Progress, Records, open_records
 from harness.caffe_files.lr_policy import LR_POLICIES
-from harness.caffe_files.messages import pb
+from harness.caffe_files.messages import has_field, pb
 from harness.caffe_files.net import NetFile, channels, data_layers, data_param_of
 from harness.errors import BadInput, nearest
 from harness.supervisor.lmdb_scan import scan_apart
@@ -128,7 +128,7 @@ def check_sources(net: NetFile) -> None:
     for layer in net.layers:
         where = f"{net.source}: layer {layer.name}"
         for field in _SOURCES:
-            if layer.HasField(field) and not Path(getattr(layer, field).source).is_file():
+            if has_field(layer, field) and not Path(getattr(layer, field).source).is_file():
                 raise BadInput(
                     "no such file", file=where, field=f"{field}.source", value=getattr(layer, field).source,
                     remedy=f"Caffe resolves it from the current directory ({Path.cwd()})",

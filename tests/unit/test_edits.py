@@ -11,7 +11,8 @@ from google.protobuf.descriptor import FieldDescriptor as Field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.caffe_files.edits import Change, set_fields, set_layer_fields
+from harness.caffe_files.assignments import Change
+from harness.caffe_files.edits import set_fields, set_layer_fields
 from harness.caffe_files.layer_types import blob_count, parameters
 from harness.caffe_files.messages import pb
 from harness.errors import BadInput
@@ -256,7 +257,7 @@ def test_layers_without_blobs_are_left() -> None:
         *("in/1x1", "in/3x3", "loss1/classifier", "loss3/classifier")
     }
     assert layer(edited, "norm") == layer(net(NET), "norm")  # Caffe aborts where it has another rate than 0
-    refused("no layer that matches has it", "relu (ReLU)", changes=lambda: edit("relu:lr_mult=1"))
+    refused("none of the matching layers has this field", "relu (ReLU)", changes=lambda: edit("relu:lr_mult=1"))
 
 
 @pytest.mark.parametrize("name", ["own", "memory"])
@@ -333,10 +334,10 @@ def test_fields(assignment: str, expected: list[tuple[str, str, str, str]]) -> N
     [
         ("los1/classifier:lr_mult=1", ["no layer is called los1/classifier", "loss1/classifier"]),
         ("Loss*:lr_mult=1", ["no layer is called Loss*"]),
-        ("drop:dropout_ration=1", ["no layer that matches has it: drop (Dropout)", "dropout_ratio"]),
-        ("drop:batch_size=1", ["no layer that matches has it"]),
-        ("drop:data_param.batch_size=1", ["no layer that matches has it: drop (Dropout)"]),
-        ("in*:param[2].lr_mult=1", ["no layer that matches has it"]),
+        ("drop:dropout_ration=1", ["none of the matching layers has this field: drop (Dropout)", "dropout_ratio"]),
+        ("drop:batch_size=1", ["none of the matching layers has this field"]),
+        ("drop:data_param.batch_size=1", ["none of the matching layers has this field: drop (Dropout)"]),
+        ("in*:param[2].lr_mult=1", ["none of the matching layers has this field"]),
         ("in/1x1:param.lr_mult=1", ["param is a list with 1 element", "param[0] to param[1], which adds one"]),
         ("in/1x1:param[0].lr_mul=1", ["ParamSpec has no field lr_mul", "lr_mult"]),
         ("in/1x1:lr_mult=x", ["x is not a number"]),

@@ -1,0 +1,10 @@
+"""Blob shapes in messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def format_shape(shape: Sequence[int]) -> str:
+    """Write a shape as 32×3×224×224."""
+    return "×".join(map(str, shape)) or "scalar"
