@@ -222,7 +222,7 @@ def test_a_missing_solverstate(tmp_path: Path) -> None:
 
 
 def test_the_other_format(binary: Native, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"Caffe goes by the suffix"):
+    with pytest.raises(ValueError, match=r"Caffe recognizes HDF5 by the suffix"):
         copy_solverstate(binary.file(20, "solverstate"), tmp_path / "m", tmp_path / "new.solverstate.h5", None)
 
 
