@@ -1,9 +1,8 @@
-"""A recording's groups and datasets, all created before the first frame: SWMR forbids new ones later."""
+"""HDF5 schema of a recording: its groups and datasets. All are created before SWMR starts, which forbids new ones."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import h5py
 import numpy as np
@@ -12,11 +11,14 @@ from harness.schemas import layout as fmt
 from harness.schemas.layout import Layout, Output, link_names
 
 _ALARM = np.dtype([("iteration", "<i8"), ("rule", "S64"), ("subject", "S256"), ("value", "<f8"), ("limit", "<f8")])
-_BLOCK = 1 << 17  # bytes of a chunk of rows
+_CHUNK = 1 << 17  # bytes of a chunk of rows
+
+# Attributes of a recording's root, by name
+Attributes = Mapping[str, str | int | float | bool]
 
 
 def array_paths(layout: Layout) -> list[str]:
-    """The path of every window array, in the order of `layout.arrays`."""
+    """HDF5 path of every window array, in the order of `layout.arrays`."""
     paths = {
         group: link_names(array.label for array in layout.arrays if array.group == group) for group in fmt.CAPTURES
     }
@@ -26,16 +28,25 @@ def array_paths(layout: Layout) -> list[str]:
     ]
 
 
-def create_datasets(file: h5py.File, layout: Layout, facts: Mapping[str, Any]) -> None:
-    """Create every group and dataset: SWMR forbids new ones later."""
+def create_datasets(file: h5py.File, layout: Layout, attributes: Attributes) -> None:
+    """Create all groups and datasets of a recording with this layout; `attributes` become those of its root."""
     file.attrs["format"] = fmt.FORMAT
     file.attrs["format_version"] = fmt.FORMAT_VERSION
     file.attrs["closed"] = False
-    for name, value in facts.items():
+    for name, value in attributes.items():
         file.attrs[name] = value
     axes = _Axes(file)
+    params, blobs = _create_tables(file, layout)
+    _create_iterations(file, layout, axes, params)
+    _create_activations(file, layout, axes, blobs)
+    _create_tests(file, layout, axes)
+    file.create_dataset("alarm", (0,), _ALARM, maxshape=(None,), chunks=(64,))
+    if layout.arrays:
+        _create_windows(file, layout, axes)
 
-    params, blobs = _tables(file, layout)
+
+def _create_iterations(file: h5py.File, layout: Layout, axes: _Axes, params: h5py.Dataset) -> None:
+    """Create what grows by one row an iteration."""
     rows = axes.rows("iteration")
     units = {"lr": "learning rate", "loss": "weighted total of this iteration alone", "seconds": "s"}
     for name in ("lr", "loss", "smoothed_loss", "seconds"):
@@ -49,11 +60,16 @@ def create_datasets(file: h5py.File, layout: Layout, facts: Mapping[str, Any]) -
     for name, meaning in fmt.STATS.items():
         _rows(stats, name, (len(layout.params),), "<f8", [rows, params], meaning)
 
-    file.create_group("activation")
-    taken = axes.rows("activation/iteration")
-    for name, meaning in fmt.ACTIVATION_STATS.items():
-        _rows(file["activation"], name, (len(layout.activations),), "<f8", [taken, blobs], meaning)
 
+def _create_activations(file: h5py.File, layout: Layout, axes: _Axes, blobs: h5py.Dataset) -> None:
+    group = file.create_group("activation")
+    sampled = axes.rows("activation/iteration")
+    for name, meaning in fmt.ACTIVATION_STATS.items():
+        _rows(group, name, (len(layout.activations),), "<f8", [sampled, blobs], meaning)
+
+
+def _create_tests(file: h5py.File, layout: Layout, axes: _Axes) -> None:
+    """Create one group a test net, whose datasets grow by one row a test pass."""
     file.create_group("test")
     for net, test_outputs in enumerate(layout.test_outputs):
         passes = axes.rows(f"test/{net}/iteration")
@@ -62,16 +78,18 @@ def create_datasets(file: h5py.File, layout: Layout, facts: Mapping[str, Any]) -
         for output in test_outputs:
             _output_rows(group, paths[output.name], output, [passes, axes.index(output.size)])
 
-    file.create_dataset("alarm", (0,), _ALARM, maxshape=(None,), chunks=(64,))
-    if layout.arrays:
-        window = axes.rows("window/iteration")
-        for array, path in zip(layout.arrays, array_paths(layout), strict=True):
-            scales = [window, *(axes.index(size) for size in array.shape)]
-            dataset = _rows(file, path, array.shape, array.dtype, scales, array.group, one_row=True)
-            dataset.attrs["name"] = array.label
+
+def _create_windows(file: h5py.File, layout: Layout, axes: _Axes) -> None:
+    """Create the window arrays, which grow by one row an iteration of a window."""
+    window = axes.rows("window/iteration")
+    for array, path in zip(layout.arrays, array_paths(layout), strict=True):
+        scales = [window, *(axes.index(size) for size in array.shape)]
+        dataset = _rows(file, path, array.shape, array.dtype, scales, array.group, one_row=True)
+        dataset.attrs["name"] = array.label
 
 
-def _tables(file: h5py.File, layout: Layout) -> tuple[h5py.Dataset, h5py.Dataset]:
+def _create_tables(file: h5py.File, layout: Layout) -> tuple[h5py.Dataset, h5py.Dataset]:
+    """Create /param and /blob, which are also the dimension scales of the statistics."""
     text, shape = h5py.string_dtype(), h5py.vlen_dtype(np.dtype("<i4"))
     param = np.dtype(
         [
@@ -103,17 +121,27 @@ def _rows(
     description: str,
     one_row: bool = False,
 ) -> h5py.Dataset:
-    """A dataset that grows along its first axis; `scales` are its axes' dimension scales."""
+    """Create a dataset that grows along its first axis.
+
+    Args:
+        parent: the group.
+        name: path below it.
+        shape: shape of one row.
+        dtype: element type.
+        scales: dimension scale of each axis.
+        description: meaning, for the attribute of that name.
+        one_row: a chunk has at most one row, in parts of at most SLAB bytes.
+    """
     row = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     chunk: tuple[int, ...]
     if one_row:
         rest = row // max(1, shape[0]) if shape else 0
         chunk = (1, fmt.slab_rows(shape[0], rest, fmt.SLAB), *shape[1:]) if shape else (1,)
     else:
-        chunk = (min(1024, max(1, _BLOCK // max(1, row))), *shape)
+        chunk = (min(1024, max(1, _CHUNK // max(1, row))), *shape)
     chunk = tuple(max(1, size) for size in chunk)
-    most = (None, *(size or None for size in shape))  # an axis of length 0 cannot be fixed
-    dataset = parent.create_dataset(name, (0, *shape), dtype, maxshape=most, chunks=chunk)
+    largest = (None, *(size or None for size in shape))  # an axis of length 0 cannot be fixed
+    dataset = parent.create_dataset(name, (0, *shape), dtype, maxshape=largest, chunks=chunk)
     for axis, scale in enumerate(scales):
         dataset.dims[axis].attach_scale(scale)
     dataset.attrs["description"] = description
@@ -126,7 +154,7 @@ def _output_rows(group: h5py.Group, path: str, output: Output, scales: list[h5py
 
 
 class _Axes:
-    """Dimension scales: one that grows for each kind of row, one 0, 1, 2… for each fixed length."""
+    """Creates dimension scales: one that grows for each kind of row, one 0, 1, 2… for each fixed length."""
 
     def __init__(self, file: h5py.File) -> None:
         self._file = file
@@ -144,7 +172,7 @@ class _Axes:
 
 
 def datasets(node: h5py.Group | h5py.Dataset) -> list[h5py.Dataset]:
-    """`node` itself, or all datasets below it."""
+    """List `node` itself if it is a dataset, or all datasets below it."""
     if isinstance(node, h5py.Dataset):
         return [node]
     return [dataset for child in node.values() for dataset in datasets(child)]

@@ -1,8 +1,8 @@
-"""Space on the disk that belongs to a recording before it is needed.
+"""Preallocation of disk space for a recording.
 
 HDF5 does not survive a failed write: closing the file fails too, and the process segfaults when its objects are freed.
 So blocks beyond the file's end are allocated ahead of every write (fallocate(2) with FALLOC_FL_KEEP_SIZE, which does
-not change the file's size), and a full disk shows there, where nothing is broken yet.
+not change the file's size), and a full disk shows there, before anything is damaged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int6
 
 
 class Preallocation:
-    """Allocates ahead for the file `path`: at least `margin` bytes more than asked for."""
+    """Blocks allocated for the file `path`, at least `margin` bytes more than requested."""
 
     def __init__(self, path: Path, margin: int) -> None:
         self._path = path
@@ -29,7 +29,7 @@ class Preallocation:
         self._end = os.fstat(self._fd).st_size
 
     def extend(self, end: int) -> None:
-        """Have blocks for the file's bytes up to `end`.
+        """Allocate blocks for the file's bytes up to `end`.
 
         Raises:
             OSError: the disk has none left.
@@ -40,11 +40,11 @@ class Preallocation:
         wanted += _STEP
         if _fallocate(self._fd, _KEEP_SIZE, self._end, wanted - self._end) != 0:
             number = ctypes.get_errno()
-            if number not in (errno.EOPNOTSUPP, errno.ENOSYS):  # a file system that cannot: do without
+            if number not in (errno.EOPNOTSUPP, errno.ENOSYS):  # the file system does not support it: do without
                 raise OSError(number, os.strerror(number), str(self._path))
         self._end = wanted
 
     def close(self) -> None:
-        """Give back what was not used."""
+        """Free the blocks that were not used."""
         os.ftruncate(self._fd, os.fstat(self._fd).st_size)
         os.close(self._fd)

@@ -1,12 +1,12 @@
-"""The ring: messages from the solver process to the harness process through shared memory.
+"""Ring buffer in shared memory: messages from the worker to the supervisor.
 
-One producer, one consumer, no locks. A lock held by a process that gets killed would stop the other for good; two
+One producer, one consumer, no locks. A lock held by a process that gets killed would block the other one for good; two
 counters cannot. The memory is an anonymous file (memfd): it has no name that could leak, and it lives as long as either
-process does, so what the solver process had put in before it died is still there to be written.
+process does, so messages of a worker that died can still be recorded.
 
-Each message is a 32-byte header and its payload, contiguous, aligned to 64 bytes. `head` and `tail` count bytes since
-the start and only ever grow. Each is written by one side with a single aligned 8-byte store, after the bytes that it
-publishes; x86-64 keeps stores in order, so the other side never sees a counter before the data.
+Each message is a 32-byte header and its payload, contiguous, aligned to 64 bytes. The counters `head` and `tail` are
+bytes since the start and only ever grow. Each is written by one side with a single aligned 8-byte store, after the
+bytes that it publishes; x86-64 keeps stores in order, so the other side never sees a counter before the data.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -28,17 +28,18 @@ _PAGE = 4096
 _ALIGN = 64
 _MADV_POPULATE_WRITE = 23  # madvise(2)
 _HEADER = struct.Struct("<IIqqQ")  # kind, index, iteration, start, size
+_POLL = 0.0005  # seconds between two looks at a full ring
 
 
 class RemoteArray(Protocol):
-    """An array in other memory, a GPU's for one, that copies itself straight into the ring."""
+    """An array in other memory, for example a GPU's, that can copy itself straight into the ring."""
 
     @property
     def nbytes(self) -> int: ...
 
     @property
     def data(self) -> memoryview:
-        """Its bytes, as numpy's `data`; a copy."""
+        """A copy of its bytes, as numpy's `data`."""
         ...
 
     def copy_into(self, target: npt.NDArray[np.uint8]) -> None:
@@ -48,35 +49,46 @@ class RemoteArray(Protocol):
     def __getitem__(self, rows: slice) -> RemoteArray: ...
 
 
-Part = npt.NDArray[Any] | RemoteArray
-Payload = bytes | npt.NDArray[Any] | Sequence[Part]
+Part = npt.NDArray[np.generic] | RemoteArray
+Payload = bytes | npt.NDArray[np.generic] | Sequence[Part]
 
 
 class Kind(IntEnum):
-    """What a message carries."""
+    """Kind of a message."""
 
-    PAD = 0  # nothing: the rest of the ring up to its end
+    PAD = 0  # no content: fills the ring up to its end
     LAYOUT = 1  # JSON of a Layout; the first message
     SLAB = 2  # rows `start`… of window array `index` at `iteration`; if there is more, the arrays after it, whole
     ACTIVATION = 3  # (A, 4) float64
     TEST = 4  # float32 outputs of test net `index`, averaged over its pass
     FRAME = 5  # one Layout.frame_dtype record: completes the iteration
-    NOTE = 6  # JSON: something to say on the screen and in run.json
+    NOTE = 6  # JSON: a note for the screen and run.json
     END = 7  # JSON: how the run ended; the last message
 
 
 class Request(IntEnum):
-    """What the harness process asks of the solver process."""
+    """Request of the supervisor to the worker."""
 
-    WAIT = 0  # build the nets, say what they are, and wait
+    WAIT = 0  # build the nets, send the layout, and wait
     GO = 1  # train
-    STOP = 2  # finish the iteration, snapshot, leave
-    QUIT = 3  # finish the iteration, leave
+    STOP = 2  # finish the iteration, take a snapshot, exit
+    QUIT = 3  # finish the iteration, exit
+
+
+class _Counter(IntEnum):
+    """Index of each 8-byte counter in the ring's first page; each has a cache line (64 bytes) of its own."""
+
+    HEAD = 0  # bytes ever put in; written by the producer
+    TAIL = 8  # bytes ever released; written by the consumer
+    REQUEST = 16  # a Request; written by the consumer
+    SNAPSHOT_REQUESTS = 24  # snapshots requested so far; written by the consumer
+    CHECKED_UNTIL = 32  # the first iteration whose health was not checked yet; written by the consumer
+    DRAIN = 40  # the head up to which the producer wants the ring drained; written by the producer
 
 
 @dataclass(frozen=True)
 class Message:
-    """A message still lying in the ring: `payload` is valid until its bytes are released."""
+    """A message that is still in the ring: `payload` is valid until its bytes are released."""
 
     kind: Kind
     index: int
@@ -90,85 +102,85 @@ def _aligned(size: int) -> int:
 
 
 class Ring:
-    """A ring of `capacity` bytes over the shared file `fd`."""
+    """A ring buffer of `capacity` bytes over the shared file `fd`."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self._map = mmap.mmap(fd, 0)
         self._memory = memoryview(self._map)
         self.capacity = len(self._map) - _PAGE
-        # head, tail, request, snapshots asked for, iterations judged, what is waited for: on cache lines of their own
         self._bytes: npt.NDArray[np.uint8] = np.frombuffer(self._memory, np.uint8)
-        self._counters: npt.NDArray[np.uint64] = self._bytes[:_PAGE].view(np.uint64)
+        # one array each, since looking up a member of an enum takes longer than reading a counter
+        self._head, self._tail, self._request, self._snapshot_requests, self._checked_until, self._drain = (
+            self._counter(counter) for counter in _Counter
+        )
         self._read = self.tail
+
+    def _counter(self, counter: _Counter) -> npt.NDArray[np.uint64]:
+        """(1,) `counter`, in shared memory."""
+        return self._bytes[8 * counter : 8 * counter + 8].view(np.uint64)
 
     @classmethod
     def create(cls, capacity: int) -> Ring:
-        """A new ring of at least `capacity` bytes; its `fd` can be passed to a child process."""
+        """Create a ring of at least `capacity` bytes; its `fd` can be passed to a child process."""
         fd = os.memfd_create("caffe-harness-ring")
         os.ftruncate(fd, _PAGE + -(-capacity // _PAGE) * _PAGE)
         return cls(fd)
 
     def populate(self) -> None:
-        """Take all memory now: a page that this process touches first costs as much again as the copy of it."""
-        with suppress(OSError):  # a kernel before 5.14 gives them one by one, as ever
+        """Allocate all pages now: the first touch of a page costs this process as much again as copying into it."""
+        with suppress(OSError):  # a kernel before 5.14 allocates them one by one at the first touch
             self._map.madvise(_MADV_POPULATE_WRITE)
 
     @property
     def head(self) -> int:
         """Bytes ever put in."""
-        return int(self._counters[0])
+        return int(self._head[0])
 
     @property
     def tail(self) -> int:
         """Bytes ever released."""
-        return int(self._counters[8])
+        return int(self._tail[0])
+
+    # -- requests of the supervisor ---------------------------------------------------------------------------------
 
     @property
     def request(self) -> Request:
-        """What the harness process asks for."""
-        return Request(int(self._counters[16]))
+        """Current request of the supervisor."""
+        return Request(int(self._request[0]))
 
     @request.setter
     def request(self, value: Request) -> None:
-        self._counters[16] = value
+        self._request[0] = value
 
     @property
     def snapshot_requests(self) -> int:
-        """How many snapshots the harness process has ever asked for."""
-        return int(self._counters[24])
+        """Number of snapshots that the supervisor has requested so far."""
+        return int(self._snapshot_requests[0])
 
     def request_snapshot(self) -> None:
-        """Ask for one after the iteration that is being made."""
-        self._counters[24] = self.snapshot_requests + 1
+        """Request a snapshot after the current iteration."""
+        self._snapshot_requests[0] = self.snapshot_requests + 1
 
     @property
     def checked_until(self) -> int:
-        """Before this iteration, the harness process knows of every iteration how it went."""
-        return int(self._counters[32])
+        """The supervisor has checked the health of every iteration before this one."""
+        return int(self._checked_until[0])
 
     @checked_until.setter
     def checked_until(self, iteration: int) -> None:
-        self._counters[32] = iteration
+        self._checked_until[0] = iteration
+
+    # -- producer ---------------------------------------------------------------------------------------------------
 
     def request_drain(self) -> None:
-        """Let the consumer know that the producer goes no further before what it has put in is read."""
-        self._counters[40] = self.head
-
-    @property
-    def drain_requested(self) -> bool:
-        """Does the producer wait for the consumer to read?"""
-        return self._read < int(self._counters[40])
+        """Tell the consumer that the producer waits until everything put in so far is read."""
+        self._drain[0] = self.head
 
     @property
     def max_payload(self) -> int:
-        """Bytes of the largest payload that always fits, wherever the ring stands."""
+        """Bytes of the largest payload that always fits, whatever the ring's position."""
         return self.capacity // 2 - _ALIGN
-
-    @property
-    def unread(self) -> int:
-        """Bytes that the consumer has not looked at yet."""
-        return self.head - self._read
 
     def put(
         self,
@@ -182,8 +194,14 @@ class Ring:
     ) -> bool:
         """Append one message, waiting while the ring is full. Several arrays are put one after the other.
 
-        `alive` is asked while it waits; when it says no (nobody will ever make room), nothing is put in and the
-        result is False.
+        Args:
+            kind: kind of the message.
+            payload: bytes, one array, or several.
+            iteration, index, start: fields of the header, see `Kind`.
+            alive: called while waiting; False means that nobody will ever make room.
+
+        Returns:
+            False if `alive` returned False; then nothing was put in.
 
         Raises:
             ValueError: the payload is larger than `max_payload`.
@@ -199,30 +217,47 @@ class Ring:
         while head + pad + need - self.tail > self.capacity:
             if not alive():
                 return False
-            time.sleep(0.0005)
+            time.sleep(_POLL)
         if pad:
             offset = _PAGE + head % self.capacity
             _HEADER.pack_into(self._map, offset, Kind.PAD, 0, 0, 0, left - _HEADER.size)
-        at = head + pad
-        offset = _PAGE + at % self.capacity
+        position = head + pad
+        offset = _PAGE + position % self.capacity
         _HEADER.pack_into(self._map, offset, kind, index, iteration, start, size)
         offset += _HEADER.size
         for part in parts:
-            place = self._bytes[offset : offset + part.nbytes]
+            target = self._bytes[offset : offset + part.nbytes]
             if isinstance(part, np.ndarray):
-                place[:] = part
+                target[:] = part
             else:
-                part.copy_into(place)
+                part.copy_into(target)
             offset += part.nbytes
-        self._counters[0] = at + need
+        self._head[0] = position + need
         return True
 
+    # -- consumer ---------------------------------------------------------------------------------------------------
+
+    @property
+    def drain_requested(self) -> bool:
+        """Whether the producer waits for the consumer to read."""
+        return self._read < int(self._drain[0])
+
+    @property
+    def unread(self) -> int:
+        """Bytes that the consumer has not read yet."""
+        return self.head - self._read
+
+    @property
+    def unreleased(self) -> int:
+        """Bytes read but not released."""
+        return self._read - self.tail
+
     def take_over(self) -> None:
-        """Become the consumer in the place of one that died: read on from where it last released."""
+        """Become the consumer in place of one that died: continue after the last released message."""
         self._read = self.tail
 
     def messages(self) -> Iterator[Message]:
-        """Messages that are in the ring now and were not read yet, oldest first. They stay there until `release`."""
+        """Yield the unread messages that are in the ring now, oldest first. They stay there until `release`."""
         head = self.head
         while self._read < head:
             offset = _PAGE + self._read % self.capacity
@@ -233,14 +268,9 @@ class Ring:
                 payload = self._memory[body : body + size].toreadonly()
                 yield Message(Kind(kind), index, iteration, start, payload)
 
-    @property
-    def unreleased(self) -> int:
-        """Bytes read but still held."""
-        return self._read - self.tail
-
     def release(self) -> None:
-        """Give the space of everything read so far back to the producer."""
-        self._counters[8] = self._read
+        """Return the space of everything read so far to the producer."""
+        self._tail[0] = self._read
 
 
 def _bytes_of(part: bytes | Part) -> npt.NDArray[np.uint8] | RemoteArray:

@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.atomic_write import write_whole
 from harness.errors import BadInput, RecordingFailed
-from harness.recording.repair import write_lock
+from harness.recording.locks import write_lock
 from harness.recording.writer import MIN_FREE_SPACE
 
 _REMEDY = "Give another --out, or leave it out for a new directory under runs/"

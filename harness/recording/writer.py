@@ -1,45 +1,65 @@
-"""The one writer of a recording: frames in, HDF5 out, readable by others at every moment (SWMR)."""
+"""Writer of a recording: frames in, HDF5 out, readable by others at every moment (SWMR)."""
 
 from __future__ import annotations
 
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
 from harness.errors import RecordingFailed
-from harness.recording.hdf5_schema import array_paths, create_datasets, datasets
+from harness.recording.hdf5_schema import Attributes, array_paths, create_datasets, datasets
 from harness.recording.preallocate import Preallocation
-from harness.recording.repair import clear_status_flags, drop_incomplete_rows, is_marked_open
+from harness.recording.repair import drop_incomplete_rows
+from harness.recording.superblock import clear_status_flags, is_marked_open
 from harness.schemas import layout as fmt
 from harness.schemas.layout import Alarm, Layout, link_names
 
 # Free bytes at which recording stops, so that the file can still be closed and run.json written.
 MIN_FREE_SPACE = 4 << 20
-SPARE_SPACE = 4 * MIN_FREE_SPACE  # what a recording wants beside its size, about
-_CHECK_EVERY = 1 << 20  # bytes between two looks at how much is free
-# Rows by which a window array grows at once: growing costs as much as writing. /window/iteration says which are filled,
-# and the others are cut when the file is closed or mended.
-_AHEAD = 16
-_INDEX = 1 << 14  # bytes by which the index of one dataset's chunks may grow at once
+SPARE_SPACE = 4 * MIN_FREE_SPACE  # free bytes that a recording needs beside its own size, roughly
+_CHECK_EVERY = 1 << 20  # bytes between two checks of the free space
+# Rows by which a window array grows at once: growing costs as much as writing. /window/iteration says which are filled;
+# the others are dropped when the file is closed or repaired.
+_GROW_BY = 16
+_CHUNK_INDEX = 1 << 14  # bytes by which the index of one dataset's chunks may grow at once
+
+
+@dataclass
+class _WindowArray:
+    """One window array: the shape and bytes of an iteration, its dataset, bytes of a chunk, and its current rows."""
+
+    shape: tuple[int, ...]
+    nbytes: int
+    dataset: h5py.Dataset
+    chunk_bytes: int
+    extent: int
 
 
 class Writer:
-    """Appends to the recording at `path`; every method may raise RecordingFailed when the disk gives out."""
+    """Appends to the recording at `path`.
+
+    Every method raises RecordingFailed when the disk is full or broken; what was flushed before stays readable.
+
+    Attributes:
+        last_iteration: the newest iteration in the file, -1 for none.
+        last_window_iteration: the newest iteration whose window arrays are complete, -1 for none.
+    """
 
     def __init__(self, path: Path, layout: Layout) -> None:
         self.path = path
         self.layout = layout
         with _disk_errors(path):
             # rows are appended: of each dataset the last chunk is all that a cache needs to hold
-            self._file = h5py.File(path, "r+", libver="latest", rdcc_nslots=1, locking=False)  # `writing` is the lock
+            # `write_lock` is the lock, not HDF5's own
+            self._file = h5py.File(path, "r+", libver="latest", rdcc_nslots=1, locking=False)
             self._open_datasets()
             self._file.swmr_mode = True
         self.last_iteration = _last(self._scalars["iteration"])
@@ -48,10 +68,7 @@ class Writer:
         self._window_row = 0 if self._window is None else len(self._window)
         self._unchecked = _CHECK_EVERY
         self._unflushed = 0
-        rows = [d for name in (*fmt.ROWS, "activation", "test") for d in datasets(self._file[name])]
-        # the first row takes a whole chunk; a chunk index grows in pages
-        margin = sum(map(_chunk_bytes, rows)) + _INDEX * (len(rows) + len(self._arrays)) + MIN_FREE_SPACE + _CHECK_EVERY
-        self._preallocation = Preallocation(path, margin)
+        self._preallocation = Preallocation(path, self._margin())
         try:
             self.reserve(0)
         except RecordingFailed:
@@ -59,18 +76,18 @@ class Writer:
             raise
 
     @classmethod
-    def create(cls, path: Path, layout: Layout, facts: Mapping[str, Any]) -> Writer:
-        """A new recording; `facts` become attributes of its root. The file appears with all datasets laid out."""
+    def create(cls, path: Path, layout: Layout, attributes: Attributes) -> Writer:
+        """Create a recording; `attributes` become those of its root. The file appears with all datasets in it."""
         part = path.with_name(path.name + ".part")
         with _disk_errors(path):
             with h5py.File(part, "w", libver="latest") as file:
-                create_datasets(file, layout, facts)
+                create_datasets(file, layout, attributes)
             os.replace(part, path)
         return cls(path, layout)
 
     @classmethod
     def take_over(cls, path: Path, layout: Layout) -> Writer:
-        """Go on with the recording of a writer that died."""
+        """Continue the recording of a writer that died."""
         with _disk_errors(path):
             clear_status_flags(path)
             with h5py.File(path, "r+", libver="latest", locking=False) as file:
@@ -87,18 +104,26 @@ class Writer:
         self._activation_rows = file["activation/iteration"]
         self._window = file["window/iteration"] if "window" in file else None
         self._arrays = [
-            (array.shape, array.nbytes, file[path], _chunk_bytes(file[path]))
+            _WindowArray(array.shape, array.nbytes, file[path], _chunk_bytes(file[path]), len(file[path]))
             for array, path in zip(layout.arrays, array_paths(layout), strict=True)
         ]
-        self._extents = [len(dataset) for _, _, dataset, _ in self._arrays]
         self._tests = []
         for net, outputs in enumerate(layout.test_outputs):
             paths = link_names(o.name for o in outputs)
             group = file[f"test/{net}"]
             self._tests.append((group["iteration"], [group["output"][paths[o.name]] for o in outputs]))
 
+    def _margin(self) -> int:
+        """Bytes that the file may grow by beyond the rows appended."""
+        rows = [d for name in (*fmt.ROWS, "activation", "test") for d in datasets(self._file[name])]
+        # the first row takes a whole chunk; a chunk index grows in pages
+        growth = sum(map(_chunk_bytes, rows)) + _CHUNK_INDEX * (len(rows) + len(self._arrays))
+        return growth + MIN_FREE_SPACE + _CHECK_EVERY
+
+    # -- rows -------------------------------------------------------------------------------------------------------
+
     def append_frames(self, frames: npt.NDArray[np.void]) -> None:
-        """Add complete iterations. Those that the file holds already are passed over (see `take_over`)."""
+        """Append complete iterations, (n,) of Layout.frame_dtype; skip those already in the file (see `take_over`)."""
         frames = frames[frames["iteration"] > self.last_iteration]
         if not len(frames):
             return
@@ -114,43 +139,8 @@ class Writer:
                 _extend(dataset, frames[name])
         self.last_iteration = int(frames["iteration"][-1])
 
-    def write_slab(self, array: int, start: int, payload: memoryview) -> list[tuple[int, memoryview]]:
-        """Part of the iteration that `complete_window_iteration` will complete: rows `start`… of window array `array`.
-
-        Where the payload is longer than that array, the arrays that come next follow, each whole. Says what it was:
-        numbers of arrays, and the bytes of each.
-        """
-        parts = []
-        self.reserve(payload.nbytes)
-        with _disk_errors(self.path):
-            while payload.nbytes:
-                shape, nbytes, dataset, chunk_bytes = self._arrays[array]
-                rest = nbytes - start * (nbytes // shape[0]) if start else nbytes
-                part, payload = payload[:rest], payload[rest:]
-                parts.append((array, part))
-                if self._extents[array] <= self._window_row:
-                    self._extents[array] = self._window_row + _AHEAD
-                    dataset.id.set_extent((self._extents[array], *shape))
-                if part.nbytes == chunk_bytes:  # past the selections of h5py and HDF5, in a tenth of the time
-                    at = (self._window_row, start, *(0 for _ in shape[1:]))
-                    dataset.id.write_direct_chunk(at[: 1 + len(shape)], part)
-                elif part.nbytes:
-                    values = np.frombuffer(part, dataset.dtype).reshape(-1, *shape[1:])
-                    dataset[self._window_row, start : start + len(values)] = values
-                array, start = array + 1, 0
-        return parts
-
-    def complete_window_iteration(self, iteration: int) -> None:
-        """All slabs of `iteration` are here: it counts from now on."""
-        if self._window is None:
-            return
-        with _disk_errors(self.path):
-            _extend(self._window, np.array([iteration]))
-        self._window_row += 1
-        self.last_window_iteration = iteration
-
     def append_activations(self, iterations: Sequence[int], values: npt.NDArray[np.float64]) -> None:
-        """(S, A, 4) statistics of the net's blobs at S iterations."""
+        """Append the (S, A, 4) statistics of the net's blobs at S iterations."""
         new = np.array(iterations) > self._last_activation
         if not new.any():
             return
@@ -161,7 +151,7 @@ class Writer:
         self._last_activation = iterations[-1]
 
     def append_test_pass(self, net: int, iteration: int, values: npt.NDArray[np.float32]) -> None:
-        """The outputs of test net `net`, averaged over one test pass made at `iteration`."""
+        """Append the outputs of test net `net`, one after the other, averaged over its test pass at `iteration`."""
         rows, outputs = self._tests[net]
         if len(rows) and rows[-1] >= iteration:
             return
@@ -173,22 +163,73 @@ class Writer:
             _extend(rows, np.array([iteration]))
 
     def append_alarms(self, alarms: Sequence[Alarm]) -> None:
-        """What the rules found; it is in the file when this returns."""
+        """Append alarms, and flush."""
         dataset = self._file["alarm"]
-        rows = np.array([(a.iteration, a.rule, _cut(a.subject), a.value, a.limit) for a in alarms], dataset.dtype)
+        rows = np.array([(a.iteration, a.rule, _truncated(a.subject), a.value, a.limit) for a in alarms], dataset.dtype)
         self.reserve(rows.nbytes)
         with _disk_errors(self.path):
             _extend(dataset, rows)
         self.flush()
 
+    # -- windows ----------------------------------------------------------------------------------------------------
+
+    def write_slab(self, array: int, start: int, payload: memoryview) -> list[tuple[int, memoryview]]:
+        """Write a part of the next iteration of a window; `complete_window_iteration` makes it count.
+
+        Args:
+            array: number of a window array in `layout.arrays`.
+            start: its first row in `payload`.
+            payload: rows of that array; if it is longer, the arrays that come next follow, each whole.
+
+        Returns:
+            The number and the bytes of each array that was in `payload`.
+        """
+        parts = []
+        self.reserve(payload.nbytes)
+        with _disk_errors(self.path):
+            while payload.nbytes:
+                into = self._arrays[array]
+                rest = into.nbytes - start * (into.nbytes // into.shape[0]) if start else into.nbytes
+                part, payload = payload[:rest], payload[rest:]
+                parts.append((array, part))
+                self._write_part(into, start, part)
+                array, start = array + 1, 0
+        return parts
+
+    def _write_part(self, array: _WindowArray, start: int, part: memoryview) -> None:
+        if array.extent <= self._window_row:
+            array.extent = self._window_row + _GROW_BY
+            array.dataset.id.set_extent((array.extent, *array.shape))
+        if part.nbytes == array.chunk_bytes:  # past the selections of h5py and HDF5, in a tenth of the time
+            offset = (self._window_row, start, *(0 for _ in array.shape[1:]))
+            array.dataset.id.write_direct_chunk(offset[: 1 + len(array.shape)], part)
+        elif part.nbytes:
+            values = np.frombuffer(part, array.dataset.dtype).reshape(-1, *array.shape[1:])
+            array.dataset[self._window_row, start : start + len(values)] = values
+
+    def complete_window_iteration(self, iteration: int) -> None:
+        """Declare that all slabs of `iteration` are written."""
+        if self._window is None:
+            return
+        with _disk_errors(self.path):
+            _extend(self._window, np.array([iteration]))
+        self._window_row += 1
+        self.last_window_iteration = iteration
+
+    # -- the file ---------------------------------------------------------------------------------------------------
+
     def flush(self) -> None:
-        """Everything appended so far is in the file, for readers and for whoever comes after a kill."""
+        """Make everything appended so far visible to readers, and safe from a kill of this process."""
         with _disk_errors(self.path):
             self._file.flush()
         self._unflushed = 0
 
     def reserve(self, nbytes: int) -> None:
-        """Stop before HDF5 meets the end of the disk, which it cannot survive."""
+        """Allocate disk space for `nbytes` bytes that come next.
+
+        Raises:
+            RecordingFailed: the disk is full. It shows here and not in HDF5, which does not survive a failed write.
+        """
         self._unchecked += nbytes
         self._unflushed += nbytes
         if self._unchecked < _CHECK_EVERY:
@@ -213,7 +254,7 @@ class Writer:
             self._preallocation.close()
 
     def abandon(self) -> None:
-        """Let go of a file that cannot be written any further, with the rows that are complete."""
+        """Close a file that cannot be written any further, with the rows that are complete."""
         with suppress(OSError, RuntimeError):
             self._file.close()
         with suppress(OSError, RuntimeError):
@@ -245,7 +286,7 @@ def _chunk_bytes(dataset: h5py.Dataset) -> int:
     return int(math.prod(dataset.chunks) * dataset.dtype.itemsize)
 
 
-def _cut(text: str) -> bytes:
+def _truncated(text: str) -> bytes:
     """As much of `text` as an alarm's subject has room for."""
     return text.encode()[:256].decode(errors="ignore").encode()
 

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from harness.recording import BadInput, Recording, RecordingError, Window
 from harness.recording.consumer import Consumer
-from harness.recording.repair import is_marked_open, lookup3, repair
+from harness.recording.repair import repair
 from harness.recording.ring import Kind, Ring
+from harness.recording.superblock import is_marked_open, lookup3
 from harness.recording.writer import Writer
 from harness.schemas.events import Frames
 from harness.schemas.layout import (
