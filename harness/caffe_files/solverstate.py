@@ -169,7 +169,7 @@ def write_window_state(
         if update is None or update.shape != param.shape or update.dtype != np.float32:
             found = "none" if update is None else f"one of shape {update.shape}, {update.dtype}"
             raise BadInput(
-                f"needs an update of shape {param.shape}, float32, at iteration {iteration - 1}, and finds {found}",
+                f"an update of shape {param.shape}, float32, is needed at iteration {iteration - 1}; found {found}",
                 field="param",
                 value=f"{param.layer}/{param.index}",
                 remedy=f"Record it with --watch {iteration - 1}:{iteration + 1} and `update` in --capture",

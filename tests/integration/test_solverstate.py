@@ -248,7 +248,8 @@ def test_what_history_is_multiplied_with() -> None:
 
 @pytest.mark.parametrize("kind", ["Adam", "AdaGrad", "RMSProp", "AdaDelta"])
 def test_a_history_without_a_rate_cannot_be_rescaled(kind: str) -> None:
-    with pytest.raises(BadInput, match=f"--history rescale: the history of {kind} holds no .*keep or --history reset"):
+    expected = f"--history rescale: the history of {kind} does not contain .*keep or --history reset"
+    with pytest.raises(BadInput, match=expected):
         history_scale(kind, "rescale", _solver(), _solver(base_lr=1), 20, 0)
 
 
@@ -320,7 +321,7 @@ def test_a_window_without_an_update(watched: Native, tmp_path: Path) -> None:
     updates = {(p.layer, p.index): np.zeros(p.shape, np.float32) for p in params}
     del updates["conv1/3x3", 1]
     target = tmp_path / "made.solverstate"
-    with pytest.raises(BadInput, match=r"conv1/3x3/1: an update of shape \(6,\).* there is none.*--watch 19:21"):
+    with pytest.raises(BadInput, match=r"conv1/3x3/1: an update of shape \(6,\).* found none.*--watch 19:21"):
         write_window_state(updates, 20, 0, tmp_path / "m", target, params)
     updates["conv1/3x3", 1] = np.zeros((6, 1), np.float32)
     with pytest.raises(BadInput, match=r"one of shape \(6, 1\), float32"):
