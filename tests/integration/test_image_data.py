@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
-from harness.caffe_files.image_list import open_list
 from harness.caffe_files.messages import pb
 from harness.prefetch.epochs import Epochs
 from harness.prefetch.feed import Feed
@@ -163,23 +162,6 @@ def test_a_missing_image_is_named(tmp_path: Path, images: Path) -> None:
     with pytest.raises(RuntimeError, match=r"layer data: record none\.jpg: no such file"):
         feed.next()
     feed.close()
-
-
-def test_lines_are_parsed_as_caffe_does(tmp_path: Path) -> None:
-    path = tmp_path / "list.txt"
-    path.write_bytes(b"a b.jpg 3\nc.jpg -2\r\nd.jpg 5 \n\xe9 +7x\n12\n")
-    records = open_list(path)
-    found = list(zip(records.keys.tolist(), records.labels.tolist(), strict=True))
-    assert found == [(b"a b.jpg", 3), (b"c.jpg", -2), (b"d.jpg 5", 0), (b"\xe9", 7), (b"12", 12)]
-
-
-def test_positions_are_lines() -> None:
-    flowing = Epochs(7, 3).lines_from(4)
-    taken = [next(flowing) for _ in range(40)]
-    assert Epochs(7, 3).lines(np.arange(4, 44)).tolist() == taken
-    assert Epochs(7, None).lines(np.arange(4, 44)).tolist() == [n % 7 for n in range(4, 44)]
-    assert all(sorted(taken[i : i + 7]) == list(range(7)) for i in (3, 10, 17))
-    assert taken[3:10] != taken[10:17]
 
 
 # -- trainings --------------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ import pytest
 
 from harness.caffe_files.lr_policy import learning_rate, next_step
 from harness.caffe_files.messages import pb, read_binary, read_text
-from harness.errors import BadInput
 from tests.helpers.commands import caffe_train
 from tests.helpers.nets import solver_text
 
@@ -59,8 +58,3 @@ def test_the_step_is_the_one_in_caffes_solverstates(policy: str, small: Path) ->
         assert step == state.current_step, iteration
         # Caffe prints six digits
         assert f"Iteration {iteration}, lr = {learning_rate(solver, iteration, step):.6g}\n" in log
-
-
-def test_a_policy_that_caffe_does_not_have() -> None:
-    with pytest.raises(BadInput, match=r"lr_policy = multstep: no such policy. Did you mean multistep"):
-        learning_rate(pb.SolverParameter(lr_policy="multstep"), 3, 0)

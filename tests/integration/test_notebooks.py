@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jupyter_client
 import nbformat
@@ -21,20 +17,11 @@ import pytest
 from tests.helpers.commands import run_harness
 from tests.helpers.demo_runs import RESCUED
 from tests.helpers.nets import small_net, solver_text
+from tests.helpers.notebooks import NOTEBOOKS, Shown, shown
 from tests.helpers.paths import ROOT
 
-NOTEBOOKS = ROOT / "notebooks"
-# cells that show nothing: parameters, imports, definitions
-SILENT = {
-    "case_119040": ["parameters"],
-    "post_mortem": ["parameters", "imports"],
-    "restart_study": ["parameters", "imports", "levels"],
-}
-BIGGEST = 1_000_000  # bytes
 # ipykernel itself does what will be deprecated when it shuts down
 WARNINGS = "error,ignore::PendingDeprecationWarning"
-# a path of somebody's machine: from the root, but for what stands behind a name, as in layer/0
-MACHINE = re.compile(r"(?<![\w.…~-])/(?:work|home|root|tmp|usr|var|opt|mnt|media|srv|data|Users)/")
 
 
 @pytest.fixture
@@ -45,35 +32,6 @@ def _a_user_without_jupyter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for name in ("JUPYTER_PATH", "JUPYTER_CONFIG_PATH", "MPLBACKEND", "PYTHONPATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", "/usr/bin:/bin")  # a bare `python` or `python3` there has no harness
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What a reader of an executed notebook sees: texts by the id of the cell, and which cells show a picture."""
-
-    text: dict[str, str]
-    pictures: list[str]
-
-    @property
-    def all(self) -> str:
-        return "\n".join(self.text.values())
-
-
-def shown(notebook: nbformat.NotebookNode) -> Shown:
-    """Fails on what should not face a reader."""
-    text, pictures = {}, []
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            assert output.output_type in ("display_data", "execute_result"), f"{cell.id}: {output}"
-            if "image/png" in output.data:
-                pictures.append(cell.id)
-                assert len(output.data) == 2, f"{cell.id}: a picture and its repr"
-            else:
-                text[cell.id] = output.data.get("text/markdown", output.data.get("text/plain"))
-                assert "Warning" not in text[cell.id], f"{cell.id}: {text[cell.id]}"
-                assert "Traceback" not in text[cell.id], f"{cell.id}: {text[cell.id]}"
-                assert not re.search(r"\bNone\b", text[cell.id]), f"{cell.id}: {text[cell.id]}"
-    return Shown(text, pictures)
 
 
 Execute = Callable[..., Shown]
@@ -244,34 +202,3 @@ def test_the_case_with_another_number_of_images(execute: Execute) -> None:
 
 
 # -- as they are committed -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", SILENT)
-def test_committed(name: str) -> None:
-    path = NOTEBOOKS / f"{name}.ipynb"
-    assert path.stat().st_size < BIGGEST
-    notebook = nbformat.read(path, as_version=4)
-    nbformat.validate(notebook)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert [cell.execution_count for cell in code] == [*range(1, len(code) + 1)]
-    sources = hashlib.sha256("\0".join(cell.source for cell in code).encode()).hexdigest()[:16]
-    assert notebook.metadata["executed"] == sources, "the cells are not those that were executed: tools/notebooks"
-    silent = [cell for cell in code if not cell.outputs]
-    assert [cell.id for cell in silent] == SILENT[name]
-    assert [cell.metadata.tags for cell in code if cell.metadata.get("tags")] == [["parameters"]]
-    assert notebook.metadata.kernelspec.name == "python3"
-    assert shown(notebook).pictures
-    texts = json.dumps(without_pictures(notebook), ensure_ascii=False)
-    for found in MACHINE.finditer(texts):
-        pytest.fail(texts[max(0, found.start() - 40) : found.end() + 40])
-    assert str(Path.home()) == "/root" or str(Path.home()) not in texts
-
-
-def test_all_are_tested() -> None:
-    assert sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")) == list(SILENT)
-
-
-def without_pictures(node: Any) -> Any:
-    if isinstance(node, dict):
-        return {key: without_pictures(value) for key, value in node.items() if key != "image/png"}
-    return [without_pictures(value) for value in node] if isinstance(node, list) else node

@@ -11,8 +11,6 @@ import re
 import sys
 import textwrap
 import tracemalloc
-from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,10 +24,9 @@ from harness.caffe_log import run_tracker as telling
 from harness.caffe_log import series as traces
 from harness.caffe_log.line_parser import statements
 from harness.caffe_log.model import Log, LoggedOutput, LogRun
-from harness.caffe_log.reader import Reader, read_log, read_path
+from harness.caffe_log.reader import Reader, read_path
 from harness.errors import BadInput
-from tests.helpers.commands import caffe_train
-from tests.helpers.lmdbs import CLASSES
+from tests.helpers.parsed_logs import everything, in_pieces, pairs, read
 from tests.helpers.paths import LOGS, ROOT
 
 sys.path.append(str(ROOT / "tools/benches"))
@@ -41,37 +38,14 @@ CASE = (HERE / "case.log").read_bytes()
 QUESTION = (HERE / "question.zh.txt").read_bytes()
 
 
-def read(content: str | bytes) -> Log:
-    return read_log(io.BytesIO(content.encode() if isinstance(content, str) else content), "x.log")
-
-
 def only(content: str | bytes) -> LogRun:
     log = read(content)
     assert len(log.runs) == 1, log.runs
     return log.runs[0]
 
 
-def pairs(series) -> list[tuple[int, float]]:
-    return list(zip(series.iterations.tolist(), series.values.tolist(), strict=True))
-
-
 def heads(outputs: tuple[LoggedOutput, ...]) -> dict[tuple[int, str, float | None], list[tuple[int, float]]]:
     return {(o.place, o.name, o.weight): pairs(o.series) for o in outputs}
-
-
-def everything(log: Log) -> object:
-    """All that a Log says, comparable; NaN equals NaN."""
-
-    def plain(value):
-        if isinstance(value, np.ndarray):
-            return (value.dtype.str, value.tobytes())
-        if isinstance(value, dict):
-            return {k: plain(v) for k, v in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [plain(v) for v in value]
-        return value
-
-    return plain(asdict(log))
 
 
 def shown(iteration: int, loss: str = "1.5", *, header: str = "I0515 08:44:41.838122  1279 ", lr: str = "0.01") -> str:
@@ -720,16 +694,6 @@ def test_standard_input(monkeypatch) -> None:
 # -- growing files, pieces, and many lines at once ---------------------------------------------------------------------
 
 
-def in_pieces(content: bytes, cuts: list[int], *, line_by_line: bool = False, asked: bool = False) -> Log:
-    growing = Reader("x.log", line_by_line=line_by_line)
-    for begin, end in zip([0, *cuts], [*cuts, len(content)], strict=True):
-        growing.feed(content[begin:end])
-        if asked:
-            growing.log()
-    growing.close()
-    return growing.log()
-
-
 def long_log(displays: int = 400) -> bytes:
     content = [STARTING, BEGUN]
     for n in range(0, displays * 40, 40):
@@ -915,62 +879,6 @@ def test_no_line_takes_long(piece: bytes) -> None:
 
 
 # -- real logs ---------------------------------------------------------------------------------------------------------
-
-
-def simple(log: str, pattern: str) -> list[tuple[int, float]]:
-    return [(int(n), float(value)) for n, value in re.findall(pattern, log)]
-
-
-def test_what_caffe_train_prints(small) -> None:
-    log = caffe_train(small / "solver.prototxt")
-    found = read(log)
-    (run,) = found.runs
-    assert pairs(run.loss) == simple(log, r"\] Iteration (\d+)[^\n]*?, loss = (\S+)")
-    assert pairs(run.lr) == simple(log, r"\] Iteration (\d+), lr = (\S+)")
-    assert run.loss.iterations.tolist() == list(range(0, 60, 7))
-    outputs = re.findall(r"Train net output #(\d): (\S+) = (\S+) \(\* (\S+) = ", log)
-    assert [[o.name, o.weight, o.series.values.tolist()] for o in run.outputs] == [
-        [name, weight, [float(v) for k, _, v, _ in outputs if int(k) == place]]
-        for place, name, weight in ((0, "loss1/loss1", 0.3), (1, "loss3/loss3", 1.0))
-    ]
-    (test,) = run.tests
-    assert [o.name for o in test] == ["loss1/loss1", "loss3/loss3", "loss3/top-1"]
-    for output in test:
-        values = re.findall(rf"Test net output #{output.place}: {output.name} = (\S+)", log)
-        assert pairs(output.series) == [(t, float(v)) for t, v in zip((0, 20, 40, 60), values, strict=True)]
-    assert [(n, Path(file).name) for n, file in run.snapshots] == [
-        (n, f"native_iter_{n}.caffemodel") for n in (25, 50, 60)
-    ]
-    assert run.finished
-    assert found.damaged == 0
-    check_texts(run, small)
-    assert everything(found) == everything(in_pieces(log.encode(), [], line_by_line=True))
-
-
-def check_texts(run: LogRun, home: Path) -> None:
-    from google.protobuf import text_format
-
-    from harness.caffe_files.messages import pb
-
-    solver = text_format.Parse(run.solver_text, pb.SolverParameter())
-    asked = text_format.Parse((home / "solver.prototxt").read_text(), pb.SolverParameter())
-    for name in ("display", "average_loss", "base_lr", "lr_policy", "max_iter", "snapshot", "random_seed"):
-        assert getattr(solver, name) == getattr(asked, name)
-    net = text_format.Parse(run.net_text, pb.NetParameter())
-    assert net.state.phase == pb.TRAIN
-    assert [layer.inner_product_param.num_output for layer in net.layer if layer.type == "InnerProduct"] == [
-        CLASSES
-    ] * 2
-
-
-def test_a_resumed_caffe_train_in_the_same_file(small) -> None:
-    first = caffe_train(small / "solver.prototxt")
-    second = caffe_train(small / "solver.prototxt", f"--snapshot={small / 'native_iter_25.solverstate'}")
-    log = read(first + second)
-    assert [run.loss.iterations.tolist() for run in log.runs] == [list(range(0, 60, 7)), list(range(28, 60, 7))]
-    assert [run.resumed_from for run in log.runs] == [None, str(small / "native_iter_25.solverstate")]
-    assert log.runs[1].first_line > first.count("\n")
-    assert log.damaged == 0
 
 
 # -- whatever comes ----------------------------------------------------------------------------------------------------

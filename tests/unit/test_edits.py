@@ -16,8 +16,7 @@ from harness.caffe_files.edits import set_fields, set_layer_fields
 from harness.caffe_files.layer_types import blob_count, parameters
 from harness.caffe_files.messages import pb
 from harness.errors import BadInput
-from tests.helpers.commands import caffe_train
-from tests.helpers.nets import small_net, solver_text
+from tests.helpers.nets import small_net
 from tests.helpers.paths import ROOT
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
@@ -367,17 +366,6 @@ def test_layers_that_share_a_param_must_agree(digit_data: Path) -> None:
         changes=lambda: set_layer_fields([shared], ["conv2/b:lr_mult=3"]),
     )
     assert len(set_layer_fields([shared], ["conv2/*:lr_mult=3"])[1]) == 4
-
-
-def test_edits_of_every_layer_are_accepted_by_caffe(small: Path, digit_data: Path) -> None:
-    assignments = ["*:lr_mult=0.5", "*:decay_mult=2", "*:dropout_ratio=0.1", "data:crop_size=8", "*:num_output=6"]
-    [edited], changes = set_layer_fields([net(small_net(digit_data))], assignments)
-    assert len(changes) > 20
-    (small / "net.prototxt").write_text(text_format.MessageToString(edited))
-    text = solver_text(small / "net.prototxt", small / "native", max_iter=3, snapshot=0)
-    solver_message, _ = set_fields(parsed(pb.SolverParameter, text), ["type=Nesterov", "stepvalue=1,2", "gamma=0.1"])
-    (small / "solver.prototxt").write_text(text_format.MessageToString(solver_message))
-    assert "Optimization Done" in caffe_train(small / "solver.prototxt")
 
 
 def test_the_types_of_real_nets_are_known() -> None:

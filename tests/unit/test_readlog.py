@@ -5,15 +5,10 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
-import os
 import re
-import signal
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,96 +22,21 @@ from hypothesis import strategies as st
 from harness.caffe_files.log_header import read_header
 from harness.caffe_files.messages import pb
 from harness.caffe_log.model import Series
-from harness.caffe_log.reader import read_log
-from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.log_facts import Facts
 from harness.diagnosis.logged.dating import position_of, watch_window
-from harness.diagnosis.logged.examine import examine
-from harness.diagnosis.logged.findings import OnsetEstimate, RunFindings
+from harness.diagnosis.logged.findings import OnsetEstimate
 from harness.diagnosis.logged.schedule import read_schedule
 from harness.readlog import main
 from harness.reports.text.log_summary.summary import sentences
 from harness.schemas.layout import Head
-from tests.helpers.commands import caffe_train, run_harness
-from tests.helpers.lmdbs import CLASSES
-from tests.helpers.nets import small_net, solver_text
-from tests.helpers.paths import ROOT
-from tests.helpers.processes import command
+from tests.helpers.made_up_logs import as_json, examined, falling, log_text, steady, then
+from tests.helpers.paths import CASE
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
-CASE = ROOT / "tests/logs/case.log"
-READLOG = ROOT / "harness/readlog.py"
-LIMITS = read_limits()
 SATURATED = 87.3365
 
 # -- logs as Caffe prints them ---------------------------------------------------------------------------------------
-
-
-def log_text(
-    losses: np.ndarray,
-    weights: Sequence[float] = (1.0,),
-    *,
-    average_loss: int = 1,
-    display: int = 1,
-    first: int = 0,
-    outputs: bool = True,
-    lr: Callable[[int], float] = lambda _: 0.001,
-) -> str:
-    """What `caffe train` prints of a run: `losses` (T, heads) of the iterations from `first` on, smoothed as in
-    Solver::UpdateSmoothedLoss."""
-    losses = losses.reshape(len(losses), -1)
-    names = ["loss"] if len(weights) == 1 else [f"loss{k + 1}/loss" for k in range(len(weights))]
-    kept: list[float] = []
-    smoothed = 0.0
-    lines = []
-    for row, iteration in enumerate(range(first, first + len(losses))):
-        total = float(losses[row] @ np.array(weights))
-        if len(kept) < average_loss:
-            kept.append(total)
-            smoothed = (smoothed * (len(kept) - 1) + total) / len(kept)
-        else:
-            smoothed += (total - kept[(iteration - first) % average_loss]) / average_loss
-            kept[(iteration - first) % average_loss] = total
-        if iteration % display:
-            continue
-        stamp = "I0515 08:44:41.838122  1279"
-        lines.append(f"{stamp} solver.cpp:228] Iteration {iteration}, loss = {smoothed:g}")
-        for k, (name, weight) in enumerate(zip(names, weights, strict=True)):
-            if outputs:
-                value = losses[row, k]
-                shown = f"{name} = {value:g} (* {weight:g} = {value * weight:g} loss)"
-                lines.append(f"{stamp} solver.cpp:244]     Train net output #{k}: {shown}")
-        lines.append(f"{stamp} sgd_solver.cpp:106] Iteration {iteration}, lr = {lr(iteration):g}")
-    return "\n".join(lines) + "\n"
-
-
-def examined(text: str, facts: Facts = Facts()) -> RunFindings:  # noqa: B008
-    """The findings on the last run of a log."""
-    return examine(read_log(io.BytesIO(text.encode()), "log").runs[-1], facts, LIMITS)
-
-
-def falling(count: int, start: float, end: float, noise: float = 0.1, seed: int = 0, heads: int = 1) -> np.ndarray:
-    """(count, heads) losses of a run that learns, with log-normal noise."""
-    random = np.random.default_rng(seed)
-    level = end + (start - end) * np.exp(-np.arange(count) / (0.1 * count))
-    return level[:, None] * np.exp(noise * random.standard_normal((count, heads)) - noise**2 / 2)
-
-
-def steady(count: int, level: float, noise: float = 0.002, seed: int = 1, heads: int = 1) -> np.ndarray:
-    return level * (1 + noise * np.random.default_rng(seed).standard_normal((count, heads)))
-
-
-def as_json(*arguments: object, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """What `readlog.py … --json` prints; strict: no NaN."""
-
-    def refuse(name: str) -> None:
-        raise AssertionError(f"{name} is no JSON")
-
-    assert main([*map(str, arguments), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out, parse_constant=refuse)
-    assert isinstance(found, dict)
-    return found
 
 
 # -- the asker's log -------------------------------------------------------------------------------------------------
@@ -142,26 +62,6 @@ def test_the_askers_run(log: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert {key: value for key, value in found.items() if key != "runs"} == found["runs"][0]
 
 
-def test_the_askers_run_in_words() -> None:
-    done = command(sys.executable, READLOG, CASE, "--images", 278000, "--batch", 32)
-    assert done.code == 0, done.stderr
-    for words in (
-        "loss jumped from 2.703 at the display of iteration 119,040",
-        "loss1/loss1, loss2/loss1 and loss3/loss3 sit at ln 280 = 5.635",
-        "each of about 280 classes, whatever the input (classes inferred from the plateau)",
-        "0.3·5.635 + 0.3·5.635 + 1·5.635 = 9.016",
-        "119,001 … 119,040, most likely near 119,006",
-        "mean of the last 40 (assumed: the display interval",
-        "about 35 of them were bad",
-        "poly with base_lr 0.001, power 0.5 and max_iter 800,000",
-        "194,032 to 195,311",
-        "epoch 13.7",
-        "13 earlier epochs passed the same records unharmed, so a bad record alone does not explain it",
-        "python harness/run.py --solver SOLVER.prototxt --watch 118900:119100",
-    ):
-        assert words in done.stdout
-
-
 def test_what_the_log_does_not_say_can_be_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     solver = tmp_path / "quick_solver.prototxt"
     solver.write_text(
@@ -184,74 +84,6 @@ def test_what_the_log_does_not_say_can_be_given(tmp_path: Path, capsys: pytest.C
 
 
 # -- logs that caffe train writes here -------------------------------------------------------------------------------
-
-
-def trained(home: Path, data: Path, spoil: Callable[[str], str] = str, **fields: object) -> Path:
-    """The log of a `caffe train` of the small net."""
-    home.mkdir()
-    (home / "net.prototxt").write_text(spoil(small_net(data)))
-    (home / "solver.prototxt").write_text(solver_text(home / "net.prototxt", home / "native", snapshot=0, **fields))
-    (home / "train.log").write_text(caffe_train(home / "solver.prototxt"))
-    return home / "train.log"
-
-
-def test_a_run_that_learns(tmp_path: Path, digit_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log = trained(tmp_path / "run", digit_data, max_iter=400)
-    found = as_json(log, capsys=capsys)
-    assert (found["verdict"], found["jump_iteration"], found["onset"], found["suggested_watch"]) == (
-        "healthy", None, None, None,
-    )  # fmt: skip
-    assert [(h["name"], h["classes"], h["classes_from"], h["state"]) for h in found["heads"]] == [
-        ("loss1/loss1", CLASSES, "net", "learning"),
-        ("loss3/loss3", CLASSES, "net", "learning"),
-    ]
-    assert found["schedule"]["agrees_with_solver"] is True
-    assert any(s.startswith("Test output loss3/top-1: ") for s in found["findings"])
-
-
-def test_a_run_to_nan(tmp_path: Path, digit_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log = trained(tmp_path / "run", digit_data, base_lr=0.05, max_iter=120, lr_policy='"fixed"', display=3)
-    found = as_json(log, capsys=capsys)
-    run = read_log(io.BytesIO(log.read_bytes()), "log").runs[-1]
-    first = run.loss.iterations[np.flatnonzero(~np.isfinite(run.loss.values))[0]]
-    assert found["verdict"] == "nan"
-    assert found["jump_iteration"] <= first
-    assert found["onset"]["low"] <= first
-    assert found["loss"]["end"] is None
-    assert {h["state"] for h in found["heads"]} == {"nan"}
-    assert any(f"not finite from the display of iteration {first}" in s for s in found["findings"])
-
-
-def test_a_run_that_never_learns(tmp_path: Path, digit_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log = trained(tmp_path / "run", digit_data, base_lr=0, max_iter=1100, test_interval=500)
-    found = as_json(log, capsys=capsys)
-    assert (found["verdict"], found["jump_iteration"]) == ("uniform-softmax", None)
-    assert "never learned" in " ".join(found["findings"])
-
-
-def test_a_saturated_run(tmp_path: Path, digit_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log = trained(
-        tmp_path / "run", digit_data, lambda net: net.replace("scale: 0.0078125", "scale: 1e6"), base_lr=0, max_iter=300
-    )
-    found = as_json(log, capsys=capsys)
-    assert found["verdict"] == "saturated-softmax"
-    assert {h["state"] for h in found["heads"]} == {"saturated"}
-    assert any("loss3/loss3 is at" in s and "% of the images" in s for s in found["findings"])
-    # without the header, by the losses alone: they are multiples of 87.3365 / 8
-    bare = "\n".join(line for line in log.read_text().splitlines() if re.search(r"\] Iteration|Train net output", line))
-    assert examined(bare).verdict == "saturated-softmax"
-
-
-def test_the_log_of_the_harness_says_what_that_of_caffe_train_says(
-    tmp_path: Path, digit_data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    log = trained(tmp_path / "run", digit_data, max_iter=150)
-    done = run_harness("--solver", log.with_name("solver.prototxt"), "--out", tmp_path / "ours")
-    assert done.code == 0, done.stderr
-    native, ours = (as_json(path, capsys=capsys)["runs"][0] for path in (log, tmp_path / "ours"))
-    # where it was written, when, and what else was printed
-    apart = {"log", "lines", "started", "last", "last_good_snapshot"}
-    assert {k: v for k, v in native.items() if k not in apart} == {k: v for k, v in ours.items() if k not in apart}
 
 
 # -- when ------------------------------------------------------------------------------------------------------------
@@ -352,12 +184,6 @@ def test_the_first_epoch_and_a_resume_are_told_apart(tmp_path: Path, capsys: pyt
 def spiked() -> np.ndarray:
     losses = falling(4001, 2.3, 0.4)
     losses[2000:2021] *= 15
-    return losses
-
-
-def then(losses: np.ndarray, row: int, rest: np.ndarray) -> np.ndarray:
-    rest = rest[: len(losses) - row]
-    losses[row : row + len(rest)] = rest
     return losses
 
 
@@ -986,16 +812,6 @@ def test_the_table_of_displays(tmp_path: Path, capsys: pytest.CaptureFixture[str
     }  # fmt: skip
 
 
-def test_standard_input_and_a_reader_that_has_seen_enough() -> None:
-    done = subprocess.run([sys.executable, READLOG, "-"], input=CASE.read_bytes(), capture_output=True, check=False)
-    assert done.returncode == 0
-    assert b"uniform-softmax" in done.stdout
-    for arguments in (f"{CASE} --csv", " ".join([str(CASE)] * 40)):
-        line = f"{sys.executable} {READLOG} {arguments} | head -n 1; exit ${{PIPESTATUS[0]}}"
-        piped = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
-        assert (piped.returncode, piped.stderr) == (0, "")
-
-
 def test_damaged_lines_and_a_death_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = log_text(falling(2001, 2.3, 0.4), display=20).replace(
         "Iteration 400, loss = ", "Iteration 400, loss = 0.x", 1
@@ -1006,41 +822,3 @@ def test_damaged_lines_and_a_death_are_told(tmp_path: Path, capsys: pytest.Captu
     said = " ".join(as_json(tmp_path / "log", capsys=capsys)["findings"])
     assert "1 damaged line could not be used" in said
     assert "The process died: " in said
-
-
-def test_following_a_log_that_grows(tmp_path: Path) -> None:
-    losses = then(falling(4001, 2.3, 0.4), 3000, steady(4001, math.log(10)))
-    lines = log_text(losses, display=20).splitlines(keepends=True)
-    log = tmp_path / "growing.log"
-    log.write_text("".join(lines[:300]))
-    with subprocess.Popen(
-        [sys.executable, READLOG, log, "--follow"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    ) as process:
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        assert "healthy" in first
-        with log.open("a") as file:
-            for line in lines[300:]:
-                file.write(line[:9])
-                file.flush()
-                file.write(line[9:])
-        seen = process.stdout.readline()
-        while "uniform-softmax" not in seen:
-            assert seen
-            seen = process.stdout.readline()
-        assert "jump at 3,000" in seen
-        process.send_signal(signal.SIGINT)
-        rest = process.stdout.read()
-        assert process.wait(timeout=20) == 130
-    assert "ln 10 = 2.303" in rest
-
-
-def test_following_a_pipe_to_its_end() -> None:
-    arguments = [sys.executable, READLOG, "-", "--follow", "--json"]
-    done = subprocess.run(arguments, input=CASE.read_bytes(), capture_output=True, timeout=60, check=False)
-    assert done.returncode == 0
-    assert json.loads(done.stdout)["verdict"] == "uniform-softmax"
-    assert b"run 1, iteration 161,040: uniform-softmax, jump at 119,040" in done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import shutil
 import struct
 from contextlib import suppress
@@ -21,20 +20,13 @@ from harness.recording.repair import repair
 from harness.recording.ring import Kind, Ring
 from harness.recording.superblock import is_marked_open, lookup3
 from harness.recording.writer import Writer
-from harness.schemas.events import Frames
 from harness.schemas.layout import (
-    CAPTURES,
-    STATS,
-    Activation,
     Alarm,
-    Array,
-    Head,
     Layout,
-    Output,
-    Param,
     link_names,
 )
 from harness.schemas.window import clip, merge, parse_watch
+from tests.helpers.recordings import fill_ring, layout_of
 
 numbers = st.integers(0, 10**7)
 windows = st.lists(st.tuples(numbers, st.integers(1, 50)).map(lambda w: Window(w[0], w[0] + w[1])), max_size=8)
@@ -105,31 +97,6 @@ def test_a_name_with_slashes_is_its_own_path() -> None:
 # -- ring and file ---------------------------------------------------------------------------------------------------
 
 
-def layout_of(blobs: int = 2, window: Window | None = None) -> Layout:
-    params = tuple(Param(f"conv{i}/3x3", 0, (3, 4), 1.0, 1.0) for i in range(blobs))
-    arrays = [Array(kind, p.layer, p.index, p.shape) for kind in CAPTURES[:3] for p in params]
-    return Layout(
-        params=params,
-        outputs=(Output("loss1/loss1", 1), Output("prob", 3)),
-        test_outputs=((Output("loss", 1),),),
-        heads=(Head("loss1/loss1", 1.0, 3),),
-        activations=(Activation("data", (8, 1, 2, 2)),),
-        relus=(),
-        windows=(window,) if window else (),
-        arrays=tuple(arrays) if window else (),
-    )
-
-
-def frame(layout: Layout, iteration: int) -> np.ndarray:
-    row = np.zeros(1, layout.frame_dtype)
-    row["iteration"] = iteration
-    row["loss"] = iteration / 7
-    row["digest"] = iteration * 0x9E3779B97F4A7C15 % 2**64
-    row["output"] = np.arange(4) + iteration
-    row["stat"] = np.arange(len(STATS))[:, None] + iteration
-    return row
-
-
 @pytest.mark.parametrize("layout", [layout_of(), layout_of(5, Window(3, 9))])
 def test_a_layout_survives_its_json(layout: Layout) -> None:
     assert Layout.from_json(layout.to_json()) == layout
@@ -169,51 +136,12 @@ def test_a_writer_that_waits_is_waited_for_until_all_it_put_in_is_read() -> None
     assert not reader.drain_requested  # it went on
 
 
-def _produce(fd: int, layout: bytes, count: int) -> None:
-    ring, plan = Ring(fd), Layout.from_json(layout)
-    ring.put(Kind.LAYOUT, layout)
-    for t in range(count):
-        for index, array in enumerate(plan.arrays if plan.in_window(t) else ()):
-            for start, stop in array.slabs(16):
-                values = np.full((stop - start, 4), t + index / 10 + start, np.float32)
-                ring.put(Kind.SLAB, values, iteration=t, index=index, start=start)
-        ring.put(Kind.FRAME, frame(plan, t), iteration=t)
-    ring.put(Kind.END, b"{}")
-
-
-def test_a_slow_reader_makes_the_writer_wait_and_loses_nothing(tmp_path: Path) -> None:
-    """Another process fills a ring that is far too small; 500 frames, a window inside."""
-    layout = layout_of(3, Window(100, 140))
-    ring = Ring.create(8192)
-    child = multiprocessing.get_context("fork").Process(target=_produce, args=(ring.fd, layout.to_json(), 500))
-    child.start()
-    consumer = Consumer(ring, lambda plan: Writer.create(tmp_path / "recording.h5", plan, {"heads": "[]"}))
-    seen = 0
-    while seen < 500:
-        seen += sum(len(event.rows) for event in consumer.drain() if isinstance(event, Frames))
-        assert ring.head - ring.tail <= ring.capacity
-    child.join()
-    assert consumer.writer is not None
-    consumer.writer.close()
-    with Recording(tmp_path) as recording:
-        assert list(recording.iterations) == list(range(500))
-        assert recording.series("digest")[499] == frame(layout, 499)["digest"][0]
-        assert recording.stat("update_l2")["conv2/3x3/0"][77] == 5 + 77
-        assert list(recording.output("prob")[5]) == [6, 7, 8]
-        assert recording.windows == (Window(100, 140),)
-        for t in (100, 139):
-            assert np.array_equal(
-                recording.gradient(t, "conv1/3x3"),
-                np.array([[np.float32(t + 0.4 + row)] * 4 for row in range(3)], np.float32),
-            )
-
-
 @pytest.fixture(scope="module")
 def twins(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """One recording of 20 frames twice: closed, and as a killed writer leaves it."""
     home = tmp_path_factory.mktemp("twins")
     ring = Ring.create(1 << 20)
-    _produce(ring.fd, layout_of(2, Window(5, 7)).to_json(), 20)
+    fill_ring(ring.fd, layout_of(2, Window(5, 7)).to_json(), 20)
     consumer = Consumer(ring, lambda plan: Writer.create(home / "closed.h5", plan, {"heads": "[]"}))
     consumer.drain()
     shutil.copy(home / "closed.h5", home / "open.h5")

@@ -1,0 +1,42 @@
+"""The ring between two processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+
+from harness.recording import Recording, Window
+from harness.recording.consumer import Consumer
+from harness.recording.ring import Ring
+from harness.recording.writer import Writer
+from harness.schemas.events import Frames
+from tests.helpers.recordings import fill_ring, frame, layout_of
+
+
+def test_a_slow_reader_makes_the_writer_wait_and_loses_nothing(tmp_path: Path) -> None:
+    """Another process fills a ring that is far too small; 500 frames, a window inside."""
+    layout = layout_of(3, Window(100, 140))
+    ring = Ring.create(8192)
+    child = multiprocessing.get_context("fork").Process(target=fill_ring, args=(ring.fd, layout.to_json(), 500))
+    child.start()
+    consumer = Consumer(ring, lambda plan: Writer.create(tmp_path / "recording.h5", plan, {"heads": "[]"}))
+    seen = 0
+    while seen < 500:
+        seen += sum(len(event.rows) for event in consumer.drain() if isinstance(event, Frames))
+        assert ring.head - ring.tail <= ring.capacity
+    child.join()
+    assert consumer.writer is not None
+    consumer.writer.close()
+    with Recording(tmp_path) as recording:
+        assert list(recording.iterations) == list(range(500))
+        assert recording.series("digest")[499] == frame(layout, 499)["digest"][0]
+        assert recording.stat("update_l2")["conv2/3x3/0"][77] == 5 + 77
+        assert list(recording.output("prob")[5]) == [6, 7, 8]
+        assert recording.windows == (Window(100, 140),)
+        for t in (100, 139):
+            assert np.array_equal(
+                recording.gradient(t, "conv1/3x3"),
+                np.array([[np.float32(t + 0.4 + row)] * 4 for row in range(3)], np.float32),
+            )
