@@ -1,0 +1,44 @@
+"""The parsers of the commands, as sphinx-argparse-cli shows them best: summary first, examples and exit codes last."""
+
+from __future__ import annotations
+
+import argparse
+
+from harness import compare as _compare
+from harness import readlog as _readlog
+from harness import report as _report
+from harness import restart as _restart
+from harness import run as _run
+from harness.imageset import options as _make_lmdb
+
+
+def _arranged(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Move what follows the summary of `parser` to its end, where its line breaks are kept."""
+    summary, _, rest = (parser.description or "").strip().partition("\n")
+    parser.description, parser.epilog = summary, f"{rest.strip()}\n\n{(parser.epilog or '').strip()}".strip()
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    return parser
+
+
+def run() -> argparse.ArgumentParser:
+    return _arranged(_run._parser())
+
+
+def restart() -> argparse.ArgumentParser:
+    return _arranged(_restart._parser())
+
+
+def compare() -> argparse.ArgumentParser:
+    return _arranged(_compare._parser())
+
+
+def readlog() -> argparse.ArgumentParser:
+    return _arranged(_readlog._parser())
+
+
+def report() -> argparse.ArgumentParser:
+    return _arranged(_report._parser())
+
+
+def make_lmdb() -> argparse.ArgumentParser:
+    return _arranged(_make_lmdb._parser())

@@ -1,0 +1,50 @@
+"""Configure Sphinx: MyST Markdown, the Furo theme, and pages that load nothing from other hosts.
+
+    .venv/bin/sphinx-build -W --keep-going -b html docs docs/_build
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "docs/_extensions")]
+
+import harness  # noqa: E402
+
+project = "caffe-harness"
+author = "the caffe-harness authors"
+version = release = harness.__version__
+project_copyright = author
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.graphviz",
+    "sphinx.ext.napoleon",
+    "sphinx_argparse_cli",
+    "alarm_rules",
+    "module_table",
+]
+exclude_patterns = ["_build"]
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3  # links such as logs.md#verdicts
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_type_aliases = {"npt.NDArray": "numpy.ndarray"}
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+python_maximum_signature_line_length = 80
+
+graphviz_output_format = "svg"
+
+html_theme = "furo"
+html_title = f"caffe-harness {release}"
+html_static_path = ["_static"]
+html_css_files = ["style.css"]
+html_copy_source = False
+html_show_sphinx = False
+templates_path: list[str] = []
