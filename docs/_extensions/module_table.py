@@ -1,8 +1,9 @@
-"""The directive `module-table`: the modules of a package of `harness`, each with the first line of its docstring."""
+"""The directive `module-table`: the modules of a package of `harness` with the first sentence of each docstring."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ HARNESS = Path(__file__).parents[2] / "harness"
 
 
 def summary(path: Path) -> str:
-    """Return the first line of the docstring of the module `path`, without importing it.
+    """Return the first sentence of the docstring of the module `path`, without importing it.
 
     Raises:
         ValueError: it has none.
@@ -23,7 +24,8 @@ def summary(path: Path) -> str:
     docstring = ast.get_docstring(ast.parse(path.read_text()))
     if not docstring:
         raise ValueError(f"{path}: no docstring")
-    return docstring.partition("\n")[0]
+    paragraph = " ".join(docstring.partition("\n\n")[0].split())
+    return re.split(r"(?<=\.) (?=[A-Z])", paragraph)[0]
 
 
 def modules(package: Path) -> Iterator[Path]:
