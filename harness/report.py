@@ -33,10 +33,11 @@ from harness.recording import BadInput, Recording, RecordingError
 from harness.recording.lineage import children
 from harness.recording.run_directory import read_facts
 from harness.recording.snapshots import iterations_of
-from harness.reports.figures import fates
+from harness.reports.figures import smoothed_losses
 from harness.reports.figures.files import write_pdf, write_pngs
+from harness.reports.html.figures import figures_of
 from harness.reports.html.messages import changes_of
-from harness.reports.html.page import Compared, comparison, drawings, report
+from harness.reports.html.page import Compared, comparison, report
 from harness.reports.html.subject import Subject
 from harness.schemas.outcome import Exit
 from harness.schemas.predictions import HeadPredictions
@@ -124,14 +125,16 @@ def _write(args: argparse.Namespace) -> Sequence[Path]:
             if args.format == "html":
                 write_whole(target, report(subject))
                 return [target]
-            figures = drawings(subject)
+            figures = figures_of(subject)
         else:
             others = [stack.enter_context(_subject(run, args.rules)) for run in args.compare]
             names = _names([args.run, *args.compare])
             if args.format == "html":
                 write_whole(target, _comparison(names, subject, others))
                 return [target]
-            figures = {"losses": fates({n: s.recording for n, s in zip(names, [subject, *others], strict=True)})}
+            figures = {
+                "losses": smoothed_losses({n: s.recording for n, s in zip(names, [subject, *others], strict=True)})
+            }
         return write_pdf(figures, target) if args.format == "pdf" else write_pngs(figures, target)
 
 

@@ -140,7 +140,7 @@ def test_the_collapse(demo: Path, demo_page: Path, opened) -> None:  # type: ign
         f"python harness/restart.py {demo} --set clip_gradients=20",
         f"python harness/restart.py {demo} --skip 841:842",
     ]
-    rows = page.locator("#arrivals tbody tr")
+    rows = page.locator("#propagation tbody tr")
     assert rows.count() == 12
     assert rows.nth(0).locator("td").all_inner_texts()[:2] == [travelled[0].param, str(travelled[0].iteration)]
     alarms = page.locator("#alarms tbody tr").nth(0).locator("th, td").all_inner_texts()
@@ -169,8 +169,8 @@ def test_layers_window_and_batch(demo: Path, demo_page: Path, opened) -> None:  
     one = opened(demo_page)
     page = one.page
     # a click into the row of a layer, at the onset
-    about = json.loads(page.locator("#about").text_content() or "")
-    row = about["layers"]["spans"]["around"]["gradient"]["rows"].index("loss3/classifier_glyphs")
+    data = json.loads(page.locator("#page-data").text_content() or "")
+    row = data["layers"]["spans"]["around"]["gradient"]["rows"].index("loss3/classifier_glyphs")
     place = page.evaluate(
         """([iteration, row]) => { const g = document.getElementById("layers"), b = g.getBoundingClientRect();
         const { _size: size, xaxis, yaxis } = g._fullLayout;
@@ -193,12 +193,12 @@ def test_layers_window_and_batch(demo: Path, demo_page: Path, opened) -> None:  
     # by the keyboard alone, another number
     page.focus("#layers-controls input[value=gradient]")
     page.keyboard.press("ArrowRight")
-    assert one.text("#curve-title").endswith("weight norm, ‖weight‖₂ of a layer")
+    assert one.text("#curve-title").endswith("weight norm per layer, ‖weight‖₂")
     # another blob's spectrum
     page.select_option("#window-controls select", "loss3/classifier_glyphs/0")
     assert one.text("#elements-of") == "loss3/classifier_glyphs/0"
     before, at_onset = one.trace("weight"), one.trace("weight", 1)
-    assert [before["name"], at_onset["name"]] == ["iteration 840 (1 before)", "iteration 841 (the onset)"]
+    assert [before["name"], at_onset["name"]] == ["iteration 840 (onset − 1)", "iteration 841 (onset)"]
     edges, shares = np.log10(at_onset["x"]), np.array(at_onset["y"][:-1])
     inside = np.abs(weights)
     inside = np.log10(inside[inside > 0])
@@ -396,12 +396,12 @@ def test_part_of_a_window_away_from_the_onset(small: Path, opened) -> None:  # t
     for run in ("run", "inputs"):
         assert report(small / run).code == 0
     whole, inputs = opened(small / "run/report.html"), opened(small / "inputs/report.html")
-    assert "Weights, gradients, updates and inputs of iterations 8:11 were kept whole" in whole.text("#kept-of")
-    assert "None of them is the onset" in whole.text("#kept-of")
+    assert "Weights, gradients, updates and inputs of iterations 8:11 were kept whole" in whole.text("#window-contents")
+    assert "None of them is the onset" in whole.text("#window-contents")
     assert "8 inputs of iteration 8 (no window holds the onset)" in whole.text("main")
     assert "its loss on them is no number" in whole.text("main")
     assert whole.page.locator("input[name=distance]").is_disabled()  # nothing was usual before
-    assert inputs.text("#kept-of").startswith("Inputs of iterations 8:11 were kept whole.")
+    assert inputs.text("#window-contents").startswith("Inputs of iterations 8:11 were kept whole.")
     assert inputs.page.locator("#window-controls, #elements").count() == 0
     assert "weights were" not in inputs.text("main")
 

@@ -789,7 +789,7 @@ def test_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert picture.shape[1] > 1000
     assert main([str(CASE), "--plot", str(tmp_path / "case.svg")]) == 0
     texts = " ".join(e.text or "" for e in ET.parse(tmp_path / "case.svg").iter() if e.tag.endswith("text"))
-    for words in ("ln 280 = 5.635", "all at ln K: 9.016", "jump at 119,040", "loss3/top-1"):
+    for words in ("ln 280 = 5.635", "all heads at chance: 9.016", "jump at 119,040", "loss3/top-1"):
         assert words in texts
     for name, (losses, display, _) in VERDICTS.items():
         if name in ("falls, every iteration", "NaN", "NaN from the start", "Euclidean", "negative", "two displays"):

@@ -1,4 +1,4 @@
-"""Figures into files, each whole or not at all."""
+"""Write figures to files, each completely or not at all."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ FORMATS = (".png", ".svg")
 
 
 def check_suffix(path: Path) -> None:
-    """Is the file one that can be drawn?
+    """Check the format of the file to draw.
 
     Raises:
-        BadInput: by its suffix, it is not.
+        BadInput: its suffix stands for no known format.
     """
     if path.suffix.lower() not in FORMATS:
         raise BadInput(
-            "not a kind of picture that is drawn here", field="--plot", value=path,
-            remedy=f"Name a file that ends in {' or '.join(FORMATS)}",
+            "not a known picture format", field="--plot", value=path,
+            remedy=f"Give a file name that ends in {' or '.join(FORMATS)}",
         )  # fmt: skip
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write one picture."""
-    # without its date an SVG is the same for the same log
+    """Write one figure."""
+    # without a date, the same log gives the same SVG
     metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
 
     def write(part: Path) -> None:
@@ -42,7 +42,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def write_pngs(figures: Mapping[str, Figure], path: Path) -> Sequence[Path]:
-    """One picture a figure: `path` with the figure's name."""
+    """Write each figure to a file of its own: `path` with the figure's name added."""
     written = [path.with_name(f"{path.stem}-{name}.png") for name in figures]
     for figure, target in zip(figures.values(), written, strict=True):
         save(figure, target)
@@ -50,7 +50,7 @@ def write_pngs(figures: Mapping[str, Figure], path: Path) -> Sequence[Path]:
 
 
 def write_pdf(figures: Mapping[str, Figure], path: Path) -> Sequence[Path]:
-    """One page a figure."""
+    """Write each figure to a page of its own."""
 
     def write(part: Path) -> None:
         with styled(), PdfPages(part) as pages:

@@ -1,4 +1,4 @@
-"""Layers × time as a heat map."""
+"""Heat maps of layers over iterations."""
 
 from __future__ import annotations
 
@@ -8,26 +8,30 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm, Normalize, TwoSlopeNorm
+from matplotlib.colors import LogNorm, Normalize, TwoSlopeNorm, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from harness.diagnosis.recorded.heatmap import Heatmap, Quantity
 from harness.diagnosis.recorded.robust_stats import Floats
-from harness.reports.figures.style import BROKEN, DISTANCES, SIZES, label_iterations, shortened, styled
+from harness.reports.figures.style import label_iterations, shortened, styled
+from harness.reports.palette import BROKEN, DISTANCES, NOT_FINITE, VALUES
 
 TITLES: dict[Quantity, str] = {
-    "gradient": "gradient norm, ‖gradient‖₂ of a layer",
-    "weight": "weight norm, ‖weight‖₂ of a layer",
-    "ratio": "update/weight ratio, ‖update‖₂ / ‖weight‖₂",
-    "zeros": "zero fraction, share of a blob's elements that are 0",
+    "gradient": "gradient norm per layer, ‖gradient‖₂",
+    "weight": "weight norm per layer, ‖weight‖₂",
+    "ratio": "update/weight ratio per layer, ‖update‖₂ / ‖weight‖₂",
+    "zeros": "zero fraction per blob, share of the elements that are 0",
 }
-FARTHEST = 20.0  # standard deviations, from which on the colour stays the same
-_MOST_NAMES = 30  # written beside a heat map
+FARTHEST = 20.0  # standard deviations: the end of the colour scale
+_MOST_NAMES = 30  # beside a heat map
 
 
 def layers(maps: Sequence[Heatmap], onset: int | None, distances: bool = False) -> Figure:
-    """One heat map below the other; of the numbers, or of how far they lie from each row's own past."""
+    """Draw heat maps one below the other: their values or, with `distances`, their distances from the baselines.
+
+    A dotted line marks the onset.
+    """
     with styled():
         heights = [max(1.6, 0.13 * min(len(heatmap.rows), _MOST_NAMES)) for heatmap in maps]
         figure = Figure(figsize=(10, 0.6 + sum(height + 0.5 for height in heights)), layout="constrained")
@@ -37,7 +41,7 @@ def layers(maps: Sequence[Heatmap], onset: int | None, distances: bool = False) 
             axes.set_title(TITLES[heatmap.quantity], fontsize=9, loc="left")
             label_iterations(axes)
             if image is not None:
-                label = "standard deviations from its past" if distances else None
+                label = "standard deviations from the baseline" if distances else None
                 figure.colorbar(image, ax=axes, pad=0.01, label=label, extend="both" if distances else "neither")
             if onset is not None and len(heatmap.start) and heatmap.start[0] <= onset < heatmap.stop[-1]:
                 axes.axvline(onset, color=BROKEN, lw=1.2, ls=":")
@@ -45,25 +49,28 @@ def layers(maps: Sequence[Heatmap], onset: int | None, distances: bool = False) 
 
 
 def draw_heatmap(axes: Axes, heatmap: Heatmap, distances: bool = False) -> AxesImage | None:
-    """Draw on `axes`; what is not finite is red, what was not taken is blank. None where there is nothing."""
+    """Draw a heat map on `axes`: values that are not finite are red, those that were not recorded are blank.
+
+    Returns None if nothing was recorded.
+    """
     if not heatmap.rows or not len(heatmap.start):
         axes.annotate("nothing recorded", (0.5, 0.5), xycoords="axes fraction", ha="center", va="center")
         return None
     values = heatmap.distance if distances else heatmap.values
     if heatmap.quantity == "zeros":
-        values = _held(values)
+        values = _filled(values)
     start, stop = float(heatmap.start[0]), float(heatmap.stop[-1])
-    colours = colormaps[DISTANCES if distances else SIZES].with_extremes(bad="none")
+    colours = colormaps[DISTANCES if distances else VALUES].with_extremes(bad="none")
     image = axes.imshow(
         np.where(np.isfinite(values), values, np.nan),
         aspect="auto",
         interpolation="nearest",
         cmap=colours,
-        norm=TwoSlopeNorm(0, -FARTHEST, FARTHEST) if distances else norm_of(heatmap),
+        norm=TwoSlopeNorm(0, -FARTHEST, FARTHEST) if distances else colour_norm(heatmap),
         extent=(start, stop, len(heatmap.rows), 0),
     )
     broken = np.zeros((*values.shape, 4))
-    broken[np.isinf(values)] = (0.84, 0.0, 0.0, 1.0)
+    broken[np.isinf(values)] = to_rgba(NOT_FINITE)
     axes.imshow(broken, aspect="auto", interpolation="nearest", extent=(start, stop, len(heatmap.rows), 0))
     step = math.ceil(len(heatmap.rows) / _MOST_NAMES)
     rows = range(0, len(heatmap.rows), step)
@@ -72,8 +79,8 @@ def draw_heatmap(axes: Axes, heatmap: Heatmap, distances: bool = False) -> AxesI
     return image
 
 
-def norm_of(heatmap: Heatmap) -> Normalize:
-    """From the number to the colour: logarithmic but for shares."""
+def colour_norm(heatmap: Heatmap) -> Normalize:
+    """Choose the norm that maps values to colours: logarithmic, except for shares."""
     if heatmap.quantity == "zeros":
         return Normalize(0, 1)
     sizes = heatmap.values[np.isfinite(heatmap.values) & (heatmap.values > 0)]
@@ -81,8 +88,8 @@ def norm_of(heatmap: Heatmap) -> Normalize:
     return LogNorm(low, max(high, low * 1.001), clip=True)
 
 
-def _held(values: Floats) -> Floats:
-    """What is taken now and then stays until it is taken again."""
+def _filled(values: Floats) -> Floats:
+    """Repeat in each column without a measurement the values of the one before it."""
     columns = np.arange(values.shape[1])
     last = np.maximum.accumulate(np.where(np.isnan(values).all(axis=0), -1, columns))
     return np.where(last >= 0, values[:, np.maximum(last, 0)], np.nan)

@@ -1,4 +1,4 @@
-"""A log as a picture: losses beside ln(classes), learning rate, test accuracy, and where it broke."""
+"""Figure of a log: losses with their chance levels, learning rate, test accuracy, and the jump."""
 
 from __future__ import annotations
 
@@ -14,20 +14,24 @@ from harness.caffe_log.model import LoggedOutput, LogRun, Series
 from harness.diagnosis.logged.findings import RunFindings
 from harness.diagnosis.logged.levels import Floats
 from harness.diagnosis.logged.tracks import SATURATED
-from harness.reports.figures.style import BROKEN, GREY, LINES, TOTAL, WINDOW, label_iterations, label_levels, styled
+from harness.reports.figures.style import label_iterations, label_levels, styled
+from harness.reports.levels import chance_levels
 from harness.reports.log_result import LogResult
+from harness.reports.palette import BROKEN, GREY, LINES, TOTAL, WINDOW
 
 _MOST_HEADS = 6
-_MOST_POINTS = 4000  # of a line; more than twice the pixels that it is wide
+_MOST_POINTS = 4000  # of a line: more than twice its width in pixels
 _FEW = 80  # displays that are also drawn as dots
-_DECADES = 1000  # largest value to smallest, from which on the scale is logarithmic
-_MOST = float(np.finfo(np.float64).max)
-_LEGEND = 130  # letters beside one another
+_DECADES = 1000  # ratio of the largest to the smallest value that makes the scale logarithmic
+_LARGEST = float(np.finfo(np.float64).max)
+_LEGEND_WIDTH = 130  # characters
 
 
 def log_figure(runs: Sequence[LogResult]) -> Figure:
-    """The last of `runs` in full, the totals of those before it in the same log in grey behind it; a panel for each of
-    loss, learning rate and test accuracy, where the log shows it."""
+    """Draw the last of `runs` completely, and the total losses of the earlier runs of the same log in grey behind it.
+
+    There is a panel each for loss, learning rate and test accuracy, as far as the log shows them.
+    """
     runs = [r for r in runs if r.log is runs[-1].log]
     run, found = runs[-1].run, runs[-1].findings
     accuracies, losses = _of_tests(run)
@@ -66,18 +70,18 @@ def _extent(runs: Sequence[LogResult]) -> tuple[int, int]:
 
 
 def _draw_losses(axes: Axes, runs: Sequence[LogResult], tests: Sequence[tuple[str, Series]]) -> None:
-    """`tests`: the test losses, which are drawn where there is nothing else."""
+    """Draw the losses; the test losses only if the log shows no training loss."""
     run, found = runs[-1].run, runs[-1].findings
     drawn = _draw_earlier(axes, runs[:-1])
     heads = [o for o in run.outputs if o.weight]
-    # of a net with one head and average_loss 1 there is one curve
+    # with one head and average_loss 1, the head and the total are the same curve
     if len(heads) == 1 and np.allclose(_common(heads[0].series, run.loss), 0, atol=1e-4):
         heads = []
     for output, colour in zip(heads[:_MOST_HEADS], LINES, strict=False):
         label = output.name if output.weight == 1 else f"{output.name}, weight {output.weight:g}"
         drawn.append(_line(axes, output.series, color=colour, lw=0.8, alpha=0.85, label=label, zorder=2))
     if len(heads) > _MOST_HEADS:
-        axes.plot([], [], " ", label=f"and {len(heads) - _MOST_HEADS} more")
+        axes.plot([], [], " ", label=f"{len(heads) - _MOST_HEADS} more heads, not drawn")
     if len(run.loss.values):
         label = f"run {runs[-1].number}, " if len(runs) > 1 else ""
         drawn.append(_line(axes, run.loss, color=TOTAL, lw=1.5, label=f"{label}total, as displayed", zorder=3))
@@ -92,14 +96,14 @@ def _draw_losses(axes: Axes, runs: Sequence[LogResult], tests: Sequence[tuple[st
     axes.set_ylabel("loss" if len(run.loss.values) or not tests else "test loss")
     labels = axes.get_legend_handles_labels()[1]
     if labels:
-        columns = max(1, min(4, _LEGEND // (6 + max(map(len, labels)))))
+        columns = max(1, min(4, _LEGEND_WIDTH // (6 + max(map(len, labels)))))
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=columns, frameon=False, fontsize=8)
     else:
         axes.annotate("nothing displayed", (0.5, 0.5), xycoords="axes fraction", ha="center", color=GREY)
 
 
 def _draw_earlier(axes: Axes, runs: Sequence[LogResult]) -> list[Floats]:
-    """The totals of earlier runs."""
+    """Draw the total losses of earlier runs."""
     runs = [r for r in runs if len(r.run.loss.values)]
     label = f"run {runs[0].number}" if len(runs) == 1 else f"{len(runs)} earlier runs"
     return [_line(axes, r.run.loss, color=GREY, lw=1, zorder=1, label=label if r is runs[0] else None) for r in runs]
@@ -109,7 +113,7 @@ def _draw_rates(axes: Axes, runs: Sequence[LogResult]) -> None:
     for other in runs[:-1]:
         _line(axes, other.run.lr, color=GREY, lw=1, marker="", zorder=1)
     _line(axes, runs[-1].run.lr, color=TOTAL, lw=1)
-    axes.set_ylabel("lr")
+    axes.set_ylabel("learning\nrate")
     rates = np.concatenate([r.run.lr.values for r in runs])
     rates = rates[np.isfinite(rates)]
     if len(rates) and rates.min() > 0 and rates.max() > _DECADES * rates.min():
@@ -130,7 +134,7 @@ def _draw_accuracies(axes: Axes, accuracies: Sequence[tuple[str, Series]]) -> No
 
 
 def _common(a: Series, b: Series) -> Floats:
-    """Relative differences at the iterations that both have."""
+    """Compute the relative differences at the iterations that both have."""
     _, rows_a, rows_b = np.intersect1d(a.iterations, b.iterations, return_indices=True)
     one, two = a.values[rows_a], b.values[rows_b]
     both = np.isfinite(one) & np.isfinite(two) & (two != 0)
@@ -138,21 +142,15 @@ def _common(a: Series, b: Series) -> Floats:
 
 
 def _levels(found: RunFindings) -> list[tuple[float, str]]:
-    """What losses would be for a net that knows nothing, or is certain and wrong; with what to write beside it."""
-    classes = dict.fromkeys(h.classes for h in found.heads if h.classes)
-    levels = [(math.log(k), f"ln {k} = {math.log(k):.3f}") for k in classes if k]
-    if any(h.state == "saturated" for h in found.heads):
+    """Levels to mark, with their labels: the chance levels and, where a head is saturated, the loss of that."""
+    levels = chance_levels(found.heads)
+    if any(head.state == "saturated" for head in found.heads):
         levels.append((SATURATED, f"–ln FLT_MIN = {SATURATED:.4g}"))
-    known = [h for h in found.heads if h.classes]
-    if len(known) == len(found.heads) > 1:
-        total = sum(h.weight * math.log(h.classes or 1) for h in known)
-        if all(abs(total - value) > 1e-3 for value, _ in levels):
-            levels.append((total, f"all at ln K: {total:.3f}"))
     return levels
 
 
 def _scale(axes: Axes, finite: Floats, levels: Sequence[float]) -> None:
-    """Logarithmic where the values span decades; else limits that one spike does not decide."""
+    """Choose a logarithmic scale if the values span decades, else limits that do not depend on a single spike."""
     if not len(finite):
         axes.set_yticks([])
         return
@@ -161,7 +159,7 @@ def _scale(axes: Axes, finite: Floats, levels: Sequence[float]) -> None:
     if len(sizes) and sizes.max() > _DECADES * (sizes.min() if low > 0 else np.quantile(sizes, 0.1)):
         if low > 0:
             axes.set_yscale("log")
-            axes.set_ylim(min(low, *levels, low) / 1.5, min(max(highest, *levels, highest), _MOST / 2) * 2)
+            axes.set_ylim(min(low, *levels, low) / 1.5, min(max(highest, *levels, highest), _LARGEST / 2) * 2)
         else:
             about_zero = 10.0 ** math.ceil(math.log10(np.quantile(sizes, 0.25)))
             decades = math.log10(sizes.max()) - math.log10(about_zero)
@@ -188,7 +186,7 @@ def _mark(axes: Sequence[Axes], found: RunFindings, run: LogRun) -> None:
         panel.axvline(found.jump, color=BROKEN, lw=0.9, ls=":", zorder=1)
     text = f"jump at {found.jump:,}"
     if found.onset is not None and found.onset.low < found.onset.high:
-        text += f", begun in {found.onset.low:,} … {found.onset.high:,}"
+        text += f", first bad iteration in {found.onset.low:,} … {found.onset.high:,}"
     left, right = axes[0].get_xlim()
     share = (found.jump - left) / (right - left)
     axes[0].annotate(
@@ -199,7 +197,7 @@ def _mark(axes: Sequence[Axes], found: RunFindings, run: LogRun) -> None:
 
 
 def _mark_nans(axes: Sequence[Axes], first: int, run: LogRun) -> None:
-    """From `first` on; what is a number there all the same is not said to be none."""
+    """Mark the iterations from `first` on. Where the heads' losses are finite, only the total is called not finite."""
     left, right = axes[0].get_xlim()
     end = max(int(run.loss.iterations[-1]), first + 1)
     for panel in axes:
@@ -219,8 +217,10 @@ def _mark_nans(axes: Sequence[Axes], first: int, run: LogRun) -> None:
 
 
 def _line(axes: Axes, series: Series, **style: Any) -> Floats:
-    """The displays, which are returned; of very many of them the median and, pale, the whole range, so that no spike is
-    lost."""
+    """Draw a series and return its values.
+
+    Of very many displays, draw the median and, pale, the whole range, so that no spike is lost.
+    """
     iterations, values = series.iterations, series.values
     if len(values) <= _MOST_POINTS:
         dots: dict[str, Any] = {"marker": "o", "ms": 3.5} if len(values) <= _FEW else {}
@@ -236,7 +236,7 @@ def _line(axes: Axes, series: Series, **style: Any) -> Floats:
 
 
 def _of_tests(run: LogRun) -> tuple[list[tuple[str, Series]], list[tuple[str, Series]]]:
-    """Test outputs that are shares (no losses, and between 0 and 1), and those that are losses."""
+    """Find the test outputs that are shares (not losses, and between 0 and 1), and those that are losses."""
     outputs = [(o, f"{o.name}, net #{n}" if n else o.name) for n, net in enumerate(run.tests) for o in net]
     shares = [(name, o.series) for o, name in outputs if not o.weight and _is_share(o)]
     return shares[:_MOST_HEADS], [(name, o.series) for o, name in outputs if o.weight][:_MOST_HEADS]

@@ -1,4 +1,4 @@
-"""Static figures of recordings: losses and what goes with them, a run and its restarts."""
+"""Figures of recordings: losses, learning rate and test accuracy of a run; the losses of several runs."""
 
 from __future__ import annotations
 
@@ -16,29 +16,19 @@ from harness.diagnosis.recorded.post_mortem import PostMortem
 from harness.diagnosis.recorded.thinning import extremes
 from harness.recording import Recording
 from harness.reports.figures.layers import draw_heatmap
-from harness.reports.figures.style import (
-    BROKEN,
-    GOOD,
-    GREY,
-    LINES,
-    TOTAL,
-    WINDOW,
-    label_iterations,
-    label_levels,
-    shortened,
-    styled,
-    uniform_levels,
-)
+from harness.reports.figures.style import label_iterations, label_levels, shortened, styled
+from harness.reports.levels import chance_levels
+from harness.reports.palette import BROKEN, GOOD, GREY, LINES, TOTAL, WINDOW
 
 Series = npt.NDArray[Any]
 
-_MOST_POINTS = 2000  # of a line; twice as many as it is wide in points
+_MOST_POINTS = 2000  # of a line: twice its width in points
 _COLUMNS = 1000  # of a heat map
 
 
 def overview(recording: Recording, found: PostMortem) -> Figure:
-    """What happened, over all iterations: the losses beside ln(classes), the learning rate, and the norm of every
-    layer's gradient, from the data (top) to the losses (bottom)."""
+    """Draw the losses with their chance levels, the learning rate, and the gradient norm of every layer, over all
+    iterations. Layers run from the data (top) to the losses (bottom)."""
     with styled():
         figure = Figure(figsize=(10, 7.2), layout="constrained")
         loss, rate, norms = figure.subplots(3, 1, sharex=True, height_ratios=(5, 1.2, 5))
@@ -48,15 +38,15 @@ def overview(recording: Recording, found: PostMortem) -> Figure:
         drawn = heatmap(recording, "gradient", slice(None), onset, _COLUMNS)
         image = draw_heatmap(norms, drawn)
         if image is not None:
-            figure.colorbar(image, cax=norms.inset_axes((1.012, 0, 0.014, 1)), label="‖gradient‖₂ of a layer")
+            figure.colorbar(image, cax=norms.inset_axes((1.012, 0, 0.014, 1)), label="‖gradient‖₂ per layer")
         _label(norms, recording)
         _mark_windows((loss, rate), recording)
     return figure
 
 
 def losses(recording: Recording, found: PostMortem) -> Figure:
-    """The losses beside ln(classes), the learning rate and the test accuracies; with the onset, the alarms that stop a
-    run, the windows and the snapshots marked."""
+    """Draw the losses with their chance levels, the learning rate and the test accuracies, and mark the onset, the
+    windows and the snapshots."""
     accuracies = accuracies_of(recording)
     heights = [5, 1.2] + [1.8] * bool(accuracies)
     with styled():
@@ -83,8 +73,8 @@ def losses(recording: Recording, found: PostMortem) -> Figure:
     return figure
 
 
-def fates(runs: Mapping[str, Recording]) -> Figure:
-    """The smoothed losses of several runs on one picture, by name: a run and what became of it when restarted."""
+def smoothed_losses(runs: Mapping[str, Recording]) -> Figure:
+    """Draw the smoothed losses of several runs, by name: a run and its restarts, for example."""
     with styled():
         figure = Figure(figsize=(10, 3.4 + 0.1 * len(runs)), layout="constrained")
         axes = figure.subplots()
@@ -97,17 +87,18 @@ def fates(runs: Mapping[str, Recording]) -> Figure:
             axes.plot(times[:1], smoothed[:1], "o", color=colour, ms=4)
             finite = smoothed[np.isfinite(smoothed)]
             top = max(top, float(np.quantile(finite, 0.999)) if len(finite) else 0)
-            levels |= {value: f"nothing known: {value:.3f}" for value, _ in uniform_levels(recording.heads)[-1:]}
+            levels |= {value: f"chance level: {value:.3f}" for value, _ in chance_levels(recording.heads)[-1:]}
         axes.set_ylim(0, top * 1.08)
         label_levels(axes, list(levels.items()))
         label_iterations(axes)
-        axes.set_ylabel("loss, smoothed")
+        axes.set_ylabel("smoothed loss")
         axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return figure
 
 
 def accuracies_of(recording: Recording) -> dict[str, tuple[Series, Series]]:
-    """The outputs of the test nets that are no losses and lie between 0 and 1: iterations and values, by name."""
+    """Collect the test accuracies: iterations and values of each output of a test net that is not a loss and lies
+    between 0 and 1, by name."""
     found = {}
     heads = {head.name for head in recording.heads}
     for net in range(recording.test_nets):
@@ -128,10 +119,10 @@ def _draw_losses(axes: Axes, recording: Recording) -> None:
         values = recording.output(head.name)[: len(iterations), 0]
         _line(axes, iterations, values, color=colour, lw=0.6, alpha=0.8, label=label)
     if len(recording.heads) > len(LINES):
-        axes.plot([], [], " ", label=f"and {len(recording.heads) - len(LINES)} more")
+        axes.plot([], [], " ", label=f"{len(recording.heads) - len(LINES)} more heads, not drawn")
     total = recording.series("loss")
     total = total[np.isfinite(total)]
-    levels = uniform_levels(recording.heads)
+    levels = chance_levels(recording.heads)
     high = float(np.quantile(total, 0.999)) if len(total) else 1.0
     low = min(0.0, float(total.min())) if len(total) else 0.0
     axes.set_ylim(low * 1.08, max([high, *(value for value, _ in levels)]) * 1.08)
@@ -151,7 +142,7 @@ def _label(axes: Axes, recording: Recording) -> None:
     iterations = recording.iterations
     label_iterations(axes)
     if len(iterations):
-        axes.set_xlim(iterations[0] - 0.5, iterations[-1] + 1)  # the last snapshot is of the iteration after it
+        axes.set_xlim(iterations[0] - 0.5, iterations[-1] + 1)  # the last snapshot is of the following iteration
 
 
 def _mark_windows(panels: Sequence[Axes], recording: Recording) -> None:
@@ -161,7 +152,7 @@ def _mark_windows(panels: Sequence[Axes], recording: Recording) -> None:
 
 
 def _mark_snapshots(axes: Axes, found: PostMortem) -> None:
-    """At the foot: full and green from before the onset, hollow after it."""
+    """Mark snapshots at the bottom: filled and green before the onset, hollow after it."""
     for iteration in found.snapshots:
         good = found.is_good(iteration)
         last = found.last_good is not None and iteration == found.last_good.iteration

@@ -1,4 +1,4 @@
-"""Static figures of what a window kept: spectra of a param blob, the images of a batch, its labels."""
+"""Figures of a window: distributions of a param blob, the images of a batch, its labels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from harness.diagnosis.recorded.batch import Batch, LabelShare, shown_range
 from harness.diagnosis.recorded.distributions import Distribution
-from harness.reports.figures.style import BROKEN, LINES, TOTAL, plain, shortened, styled
+from harness.reports.figures.style import plain, shortened, styled
+from harness.reports.palette import BROKEN, LINES, TOTAL
 
 _COLOURS = (LINES[3], BROKEN, LINES[0], TOTAL)  # before, at, after the onset, end of the window
 _DASHES = ("-", "-", "--", ":")
@@ -21,19 +22,22 @@ _MOST_LABELS = 40
 
 
 def spectra(parts: Sequence[Distribution], onset: int | None) -> Figure:
-    """How large the elements of a param blob are, at several iterations: its weights, its gradients."""
+    """Draw the distributions of the magnitudes of a param blob's elements at several iterations: weights, gradients."""
     with styled():
         figure = Figure(figsize=(10, 3.2), layout="constrained")
         panels = figure.subplots(1, max(1, len(parts)), squeeze=False)[0]
         for axes, part in zip(panels, parts, strict=False):
             _draw_spectra(axes, part, onset)
         if not parts:
-            panels[0].annotate("nothing kept", (0.5, 0.5), xycoords="axes fraction", ha="center")
+            panels[0].annotate("not recorded", (0.5, 0.5), xycoords="axes fraction", ha="center")
     return figure
 
 
 def contact_sheet(batch: Batch, order: Sequence[int], captions: Mapping[int, str]) -> Figure:
-    """The images of a batch in `order`, each with its caption below; those with wild values framed."""
+    """Draw the images of a batch in `order`, each with its caption below it.
+
+    Images whose values lie far beyond those of the others are framed.
+    """
     shown = list(order)[:_MOST_IMAGES]
     across = min(8, max(1, len(shown)))
     down = math.ceil(len(shown) / across)
@@ -63,9 +67,10 @@ def contact_sheet(batch: Batch, order: Sequence[int], captions: Mapping[int, str
 
 
 def picture(batch: Batch, image: int) -> npt.NDArray[np.uint8]:
-    """One image of the batch as grey (height, width) or RGB (height, width, 3); Caffe's channels are BGR.
+    """Convert an image of the batch to grey (height, width) or RGB (height, width, 3); Caffe's channels are BGR.
 
-    Black and white are the lowest and highest values of the batch's ordinary images; of one with wild values, its own.
+    Black and white are the lowest and highest values of the ordinary images of the batch; for an image with values far
+    beyond those of the others, its own.
     """
     assert batch.pixels is not None
     low, high = shown_range(batch, image)
@@ -75,7 +80,8 @@ def picture(batch: Batch, image: int) -> npt.NDArray[np.uint8]:
 
 
 def labels(shares: Sequence[LabelShare], total: int) -> Figure:
-    """How often each label is in the batch of `total` images, beside what the data set would give."""
+    """Draw how often each label is in the batch of `total` images, and how often it would be by its share of the data
+    set."""
     with styled():
         figure = Figure(figsize=(10, 2.4), layout="constrained")
         axes = figure.subplots()
@@ -84,23 +90,23 @@ def labels(shares: Sequence[LabelShare], total: int) -> Figure:
         axes.bar(places, [share.count for share in shown], color=LINES[0], width=0.7, label="in the batch")
         expected = [np.nan if share.expected is None else share.expected for share in shown]
         if not np.all(np.isnan(expected)):
-            axes.plot(places, expected, "_", color=BROKEN, ms=10, mew=2, label="expected by the data set's share")
+            axes.plot(places, expected, "_", color=BROKEN, ms=10, mew=2, label="expected from the data set")
         axes.set_xticks(
             places, [str(share.label) for share in shown], fontsize=7, rotation=90 if len(shown) > 20 else 0
         )
-        more = f" ({len(shares) - len(shown)} labels more)" if len(shares) > len(shown) else ""
+        more = f" ({len(shares) - len(shown)} more, not drawn)" if len(shares) > len(shown) else ""
         axes.set_xlabel(f"label{more}")
-        axes.set_ylabel(f"images of {total}")
+        axes.set_ylabel(f"images (of {total})")
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=8)
     return figure
 
 
 def moment_name(iteration: int, onset: int | None) -> str:
-    """How an iteration of a window stands to the onset."""
+    """Name an iteration of a window by its distance from the onset."""
     if onset is None:
         return f"iteration {iteration:,}"
     apart = iteration - onset
-    where = "the onset" if apart == 0 else f"{abs(apart):,} {'after' if apart > 0 else 'before'}"
+    where = f"onset {'+' if apart > 0 else '−'} {abs(apart):,}" if apart else "onset"
     return f"iteration {iteration:,} ({where})"
 
 
@@ -111,6 +117,6 @@ def _draw_spectra(axes: Axes, part: Distribution, onset: int | None) -> None:
         label = f"{moment_name(spectrum.iteration, onset)}{zero}{bad}"
         axes.stairs(100 * spectrum.share, 10.0**part.edges, color=colour, lw=1.4, ls=dash, label=label)
     axes.set_xscale("log")
-    axes.set_xlabel(f"|{part.kind}| of an element of {shortened(part.param)}")
-    axes.set_ylabel("elements, %")
+    axes.set_xlabel(f"magnitude of {part.kind} elements, {shortened(part.param)}")
+    axes.set_ylabel("elements (%)")
     axes.legend(frameon=False, fontsize=7, loc="upper left")

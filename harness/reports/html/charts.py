@@ -1,13 +1,15 @@
-"""What the page's script draws: numbers by name, the long ones as references into the packed arrays."""
+"""The data of the page's charts as JSON. Long arrays are references into the packed arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import chain
+from itertools import chain, cycle
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 
 from harness.diagnosis.live.messages import sentence
 from harness.diagnosis.recorded.distributions import KINDS, Distribution, distribution, largest_elements
@@ -16,37 +18,45 @@ from harness.diagnosis.recorded.thinning import extremes
 from harness.recording import Recording
 from harness.reports.figures.layers import FARTHEST, TITLES
 from harness.reports.figures.recorded import accuracies_of
-from harness.reports.figures.style import LINES, uniform_levels
 from harness.reports.html.packing import Arrays
 from harness.reports.html.subject import Subject
+from harness.reports.levels import chance_levels
+from harness.reports.palette import DISTANCES, LINES, NOT_FINITE, VALUES
 
-_MOST_ROWS = 250_000  # of a line; of longer runs the extremes of equal shares
+_MOST_ROWS = 250_000  # of a line; longer ones are reduced to the extremes of equal parts
 _COLUMNS = 300  # of a heat map of the whole run
 _MOST_ALARMS = 300
-ELEMENTS = 8  # the largest of a blob
+_SHADES = 16  # of a colour scale
+ELEMENTS = 8  # the largest ones of a blob
 _NORMS = ("gradient", "weight", "update")
 
 Json = dict[str, Any]
 
 
+def palette() -> Json:
+    """Colours that the scripts use; those of the page itself are in its style sheet."""
+    scales = {name: _scale(colours) for name, colours in (("values", VALUES), ("distances", DISTANCES))}
+    return {"lines": LINES, "nonfinite": NOT_FINITE, **scales}
+
+
 def losses(subject: Subject, arrays: Arrays) -> Json:
-    """The chart of losses, learning rate and test accuracy, with all that is marked in it."""
+    """The chart of losses, learning rate and test accuracy, with windows, snapshots and alarms."""
     recording, found = subject.recording, subject.found
     heads = [
         _series(recording, f"{head.name}, weight {head.weight:g}", recording.output(head.name)[:, 0], colour, arrays)
         for head, colour in zip(recording.heads, LINES, strict=False)
     ]
-    total = _series(recording, "total of one iteration", recording.series("loss"), "faint", arrays)
+    total = _series(recording, "total of each iteration", recording.series("loss"), "faint", arrays)
     smoothed = _series(recording, "total, smoothed", recording.series("smoothed_loss"), "ink", arrays)
     return {
-        "lines": [total, *heads, smoothed, *_children(subject, arrays)],
+        "lines": [total, *heads, smoothed, *_restarts(subject, arrays)],
         "more": max(0, len(recording.heads) - len(LINES)),
         "lr": _series(recording, "learning rate", recording.series("lr"), "ink", arrays),
         "accuracies": [
-            {"name": name, "x": times.tolist(), "y": values.tolist(), "colour": LINES[n % len(LINES)]}
-            for n, (name, (times, values)) in enumerate(accuracies_of(recording).items())
+            {"name": name, "x": times.tolist(), "y": values.tolist(), "colour": colour}
+            for (name, (times, values)), colour in zip(accuracies_of(recording).items(), cycle(LINES))
         ],
-        "levels": [{"value": value, "text": text} for value, text in uniform_levels(recording.heads)],
+        "levels": [{"value": value, "text": text} for value, text in chance_levels(recording.heads)],
         "windows": [[window.start, window.stop] for window in recording.windows],
         "snapshots": [
             {
@@ -63,15 +73,14 @@ def losses(subject: Subject, arrays: Arrays) -> Json:
     }
 
 
-def smoothed(runs: Iterable[tuple[str, Recording]], arrays: Arrays) -> Json:
-    """The chart of several runs: the smoothed loss of each."""
+def smoothed_losses(runs: Iterable[tuple[str, Recording]], arrays: Arrays) -> Json:
+    """The chart of the smoothed losses of several runs."""
     runs = list(runs)
-    colours = chain(("ink",), LINES * (len(runs) // len(LINES) + 1))
     lines = [
         _series(recording, name, recording.series("smoothed_loss"), colour, arrays)
-        for (name, recording), colour in zip(runs, colours, strict=False)
+        for (name, recording), colour in zip(runs, chain(("ink",), cycle(LINES)), strict=False)
     ]
-    levels = {level: text for _, recording in runs for level, text in uniform_levels(recording.heads)}
+    levels = {level: text for _, recording in runs for level, text in chance_levels(recording.heads)}
     return {
         **{"lines": lines, "more": 0, "lr": None, "accuracies": [], "windows": [], "snapshots": [], "alarms": []},
         "levels": [{"value": value, "text": text} for value, text in levels.items()],
@@ -79,19 +88,15 @@ def smoothed(runs: Iterable[tuple[str, Recording]], arrays: Arrays) -> Json:
 
 
 def layers(subject: Subject, arrays: Arrays) -> Json:
-    """The heat maps around the onset and of the whole run, and the curves behind them."""
+    """The heat maps around the onset and of the whole run, and the norms of single param blobs around the onset."""
     recording, found = subject.recording, subject.found
-    around = len(recording.iterations[found.around])
-    spans = {"around": (found.around, max(1, around)), "whole": (slice(None), _COLUMNS)}
+    whole = [heatmap(recording, quantity, slice(None), subject.onset, _COLUMNS) for quantity in QUANTITIES]
     return {
         "titles": TITLES,
         "farthest": FARTHEST,
         "spans": {
-            name: {
-                quantity: _heatmap(heatmap(recording, quantity, rows, subject.onset, columns), arrays)
-                for quantity in QUANTITIES
-            }
-            for name, (rows, columns) in spans.items()
+            span: {drawn.quantity: _heatmap(drawn, arrays) for drawn in heatmaps}
+            for span, heatmaps in (("around", subject.heatmaps), ("whole", whole))
         },
         "blobs": {
             "iterations": arrays.add(recording.iterations[found.around]),
@@ -105,7 +110,7 @@ def layers(subject: Subject, arrays: Arrays) -> Json:
 
 
 def window(subject: Subject, arrays: Arrays) -> list[Json]:
-    """Spectra and largest elements of every param blob that the window kept; one entry a blob."""
+    """The distributions and the largest elements of every param blob in the window."""
     recording, found = subject.recording, subject.found
     at = found.moment
     if at is None:
@@ -119,7 +124,7 @@ def window(subject: Subject, arrays: Arrays) -> list[Json]:
             {
                 "label": param.label,
                 "shape": " × ".join(map(str, param.shape)),
-                "spectra": {kind: _spectra(part, arrays) for kind, part in kinds.items() if part is not None},
+                "distributions": {kind: _distribution(part, arrays) for kind, part in kinds.items() if part},
                 "elements": [
                     {"index": ", ".join(map(str, e.index)), **{k: _number(getattr(e, k)) for k in (*KINDS, "update")}}
                     for e in largest_elements(recording, param, at, ELEMENTS)
@@ -129,11 +134,10 @@ def window(subject: Subject, arrays: Arrays) -> list[Json]:
     return entries
 
 
-def _children(subject: Subject, arrays: Arrays) -> list[Json]:
-    colours = LINES[::-1] * (len(subject.children) // len(LINES) + 1)
+def _restarts(subject: Subject, arrays: Arrays) -> list[Json]:
     return [
-        _series(recording, name, recording.series("smoothed_loss"), colour, arrays) | {"child": True}
-        for (name, recording), colour in zip(subject.children.items(), colours, strict=False)
+        _series(recording, name, recording.series("smoothed_loss"), colour, arrays) | {"restart": True}
+        for (name, recording), colour in zip(subject.children.items(), cycle(LINES[::-1]))
     ]
 
 
@@ -145,7 +149,7 @@ def _series(recording: Recording, name: str, values: npt.NDArray[Any], colour: s
 
 
 def _iterations(iterations: npt.NDArray[np.int64], arrays: Arrays) -> Json:
-    """Without gaps, the first of them says it all."""
+    """Iterations without a gap as a range, others as an array."""
     if len(iterations) and iterations[-1] - iterations[0] == len(iterations) - 1:
         return {"from": int(iterations[0]), "length": len(iterations)}
     return arrays.add(iterations)
@@ -161,8 +165,8 @@ def _heatmap(drawn: Heatmap, arrays: Arrays) -> Json:
     }
 
 
-def _spectra(part: Distribution, arrays: Arrays) -> Json:
-    """Shares in percent, one moment behind the other; the bins are equal steps of the decimal logarithm."""
+def _distribution(part: Distribution, arrays: Arrays) -> Json:
+    """Shares in percent, one iteration after the other; the bins are equal steps of the decimal logarithm."""
     return {
         "from": float(part.edges[0]),
         "to": float(part.edges[-1]),
@@ -170,6 +174,11 @@ def _spectra(part: Distribution, arrays: Arrays) -> Json:
         "zero": [round(spectrum.zero, 4) for spectrum in part.spectra],
         "nonfinite": [spectrum.nonfinite for spectrum in part.spectra],
     }
+
+
+def _scale(name: str) -> list[tuple[float, str]]:
+    """A colour map of matplotlib as a colour scale of Plotly."""
+    return [(n / _SHADES, to_hex(colormaps[name](n / _SHADES))) for n in range(_SHADES + 1)]
 
 
 def _number(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Arrays on their way into a page: few bytes, and no digit that anybody looks at lost."""
+"""Arrays in compact form for a page, without the digits that no reader would see."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 import numpy.typing as npt
 import plotly
 
-_KEPT_BITS = 14  # of a float's mantissa: 4 significant digits
+_MANTISSA_BITS = 14  # that are kept: 4 significant digits
 
 
 @dataclass
 class Arrays:
-    """Collects arrays; the page finds each by the reference that `add` gives: offset and length in 4-byte values."""
+    """Collects arrays and gives out a reference to each: its offset and length in 4-byte values, and its kind."""
 
     _parts: list[npt.NDArray[np.uint32]] = field(default_factory=list)
     _length: int = 0
 
     def add(self, values: npt.NDArray[np.generic] | list[float]) -> dict[str, int | str]:
-        """Whole numbers stay what they are (up to 2^31), floats keep four digits."""
+        """Add an array. Integers (up to 2^31) are kept exactly, floats to four digits."""
         array = np.asarray(values)
         if array.dtype.kind in "iub":
             kind, bits = "i", array.astype(np.int32).ravel().view(np.uint32)
@@ -35,22 +35,25 @@ class Arrays:
         return reference
 
     def packed(self) -> str:
-        """All of it, compressed, as base64. Bytes of the same significance stand together: they compress better."""
+        """Pack all arrays, compressed, as base64.
+
+        The lowest byte of every value comes first, then the second of every value, and so on: that compresses better.
+        """
         words = np.concatenate([np.empty(0, np.uint32), *self._parts]).astype("<u4")
         planes = np.ascontiguousarray(words.view(np.uint8).reshape(-1, 4).T)
         return _base64(gzip.compress(planes.tobytes(), 6, mtime=0))
 
 
 def plotly_js() -> str:
-    """plotly.js as the page carries it: compressed, base64."""
+    """Pack plotly.js as a page contains it: compressed, base64."""
     script = Path(plotly.__file__).with_name("package_data") / "plotly.min.js"
     return _base64(gzip.compress(script.read_bytes(), 9, mtime=0))
 
 
 def _rounded(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint32]:
-    """Mantissas cut to `_KEPT_BITS`, to the nearest."""
+    """Round mantissas to `_MANTISSA_BITS`."""
     bits = values.view(np.uint32)
-    drop = 23 - _KEPT_BITS
+    drop = 23 - _MANTISSA_BITS
     half = np.uint32(1 << (drop - 1))
     mask = np.uint32(0xFFFFFFFF << drop & 0xFFFFFFFF)
     finite = np.isfinite(values) & (np.abs(values) < np.finfo(np.float32).max / 2)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.recorded.batch import Batch
+from harness.diagnosis.recorded.batch import Batch, LabelShare, label_shares
+from harness.diagnosis.recorded.heatmap import QUANTITIES, Heatmap, heatmap
 from harness.diagnosis.recorded.post_mortem import PostMortem
 from harness.recording import Recording
 from harness.schemas.predictions import HeadPredictions
@@ -40,6 +42,20 @@ class Subject:
     def onset(self) -> int | None:
         """The iteration where it began to diverge."""
         return self.found.onset.iteration if self.found.onset else None
+
+    @cached_property
+    def heatmaps(self) -> tuple[Heatmap, ...]:
+        """The heat maps of the iterations around the onset, one column per iteration."""
+        rows = self.found.around
+        columns = max(1, len(self.recording.iterations[rows]))
+        return tuple(heatmap(self.recording, quantity, rows, self.onset, columns) for quantity in QUANTITIES)
+
+    @property
+    def label_shares(self) -> tuple[LabelShare, ...]:
+        """The labels of the batch, beside their share of the data set."""
+        if self.batch is None or self.batch.labels is None:
+            return ()
+        return label_shares(self.batch.labels, self.labels)
 
     @property
     def head(self) -> HeadPredictions | None:

@@ -1,0 +1,118 @@
+"""The figures and images of a report: static versions of its charts, and the images of the batch."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from harness.diagnosis.recorded.batch import worst_first
+from harness.diagnosis.recorded.distributions import KINDS, distribution
+from harness.diagnosis.recorded.heatmap import QUANTITIES
+from harness.reports import figures
+from harness.reports.figures.window import picture
+from harness.reports.html import messages
+from harness.reports.html.subject import Subject
+
+MOST_IMAGES = 96
+_THUMBNAIL = 96  # pixels of the longer side, at most
+_ALTERNATIVE_TEXTS = {
+    "losses": "Losses, learning rate and test accuracy over all iterations",
+    "layers": "Heat maps of gradient norm, weight norm, update/weight ratio and zero fraction, layer by layer",
+    "distances": "The same heat maps in standard deviations from the baseline of each row",
+    "spectra": "Distributions of the magnitudes of the offender's weights and gradients at several iterations",
+    "labels": "Number of images of each label in the batch",
+    "restarts": "Smoothed loss of the run and of its restarts",
+}
+
+
+@dataclass(frozen=True)
+class BatchImage:
+    """An image of the batch: its data URI, its caption in lines, and whether its values lie far beyond the others'."""
+
+    source: str
+    caption: list[str]
+    wild: bool
+
+
+def figures_of(subject: Subject) -> dict[str, Figure]:
+    """Draw all figures of a report, by name."""
+    return {name: draw() for name, draw in _drawings(subject).items()}
+
+
+def static_images(subject: Subject) -> dict[str, str]:
+    """Draw the figures that a page shows without scripts and in print, as HTML."""
+    drawings = _drawings(subject)
+    return {name: svg(drawings[name](), text) for name, text in _ALTERNATIVE_TEXTS.items() if name in drawings}
+
+
+def batch_images(subject: Subject) -> list[BatchImage]:
+    """Encode the images of the batch, worst first."""
+    batch = subject.batch
+    if batch is None or batch.pixels is None:
+        return []
+    return [
+        BatchImage(_encoded(picture(batch, image)), messages.caption(subject, image), bool(batch.wild[image]))
+        for image in _order(subject)[:MOST_IMAGES]
+    ]
+
+
+def svg(figure: Figure, alternative_text: str) -> str:
+    """Encode a figure as an img element."""
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": "caffe-harness", "svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    data = base64.b64encode(buffer.getvalue().encode()).decode("ascii")
+    return f'<img class="still" alt="{alternative_text}" src="data:image/svg+xml;base64,{data}">'
+
+
+def _drawings(subject: Subject) -> dict[str, Callable[[], Figure]]:
+    """A function for each figure for which there are data."""
+    recording, found, batch, onset = subject.recording, subject.found, subject.batch, subject.onset
+    if not len(recording.iterations):
+        return {}
+    heatmaps = subject.heatmaps
+    drawings = {
+        "overview": lambda: figures.overview(recording, found),
+        "losses": lambda: figures.losses(recording, found),
+        "layers": lambda: figures.layers(heatmaps, onset),
+    }
+    if np.isfinite(heatmaps[QUANTITIES.index("gradient")].distance).any():  # there is a baseline
+        drawings["distances"] = lambda: figures.layers(heatmaps, onset, distances=True)
+    if found.moments and found.offender is not None:
+        recorded = (distribution(recording, found.offender, kind, found.moments) for kind in KINDS)
+        parts = [part for part in recorded if part is not None]
+        drawings["spectra"] = lambda: figures.spectra(parts, onset)
+    if batch is not None and batch.pixels is not None:
+        captions = {image: "\n".join(messages.caption(subject, image)) for image in range(len(batch))}
+        drawings["batch"] = lambda: figures.contact_sheet(batch, _order(subject), captions)
+    if batch is not None and batch.labels is not None:
+        drawings["labels"] = lambda: figures.labels(subject.label_shares, len(batch))
+    if subject.children:
+        drawings["restarts"] = lambda: figures.smoothed_losses({subject.run.name: recording, **subject.children})
+    return drawings
+
+
+def _order(subject: Subject) -> list[int]:
+    assert subject.batch is not None
+    return worst_first(subject.batch, subject.head.before if subject.head else None)
+
+
+def _encoded(pixels: npt.NDArray[np.uint8]) -> str:
+    """Encode an image as a data URI: a small one as PNG, a larger one as a reduced JPEG."""
+    shown: Any = pixels[..., ::-1] if pixels.ndim == 3 else pixels  # OpenCV writes BGR
+    side = max(pixels.shape[:2])
+    if side > _THUMBNAIL:
+        size = [max(1, round(length * _THUMBNAIL / side)) for length in pixels.shape[1::-1]]
+        shown = cv2.resize(shown, size, interpolation=cv2.INTER_AREA)
+    kind = "jpeg" if side > _THUMBNAIL else "png"
+    _, data = cv2.imencode(f".{kind}", shown)
+    return f"data:image/{kind};base64,{base64.b64encode(data.tobytes()).decode('ascii')}"
