@@ -1,3 +1,3 @@
 """A flight recorder and time machine for training runs of the real BVLC Caffe."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
