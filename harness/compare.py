@@ -14,6 +14,7 @@ from rich.text import Text
 from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.diagnosis.compare import compare
+from harness.invocation import command_line, program
 from harness.recording import BadInput, Recording, RecordingError
 from harness.reports.text.comparison import show
 from harness.schemas.outcome import Exit
@@ -24,16 +25,18 @@ The runs are compared over the iterations that both recorded, by the hash of all
 rate; around the first difference also by the windows of both (--watch), which tell the layer and the element.
 
 Example:
-  python harness/compare.py runs/first runs/second
+  {command} runs/first runs/second
 
 Exit codes: 0 compared (whether identical or not: the first word of the result says it), 2 bad input.
 """
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of this command's arguments."""
+    command = command_line("compare")
     parser = argparse.ArgumentParser(
-        prog="harness/compare.py",
-        description=f"{__doc__}\n{_EXAMPLES}",
+        prog=program("compare"),
+        description=f"{__doc__}\n{_EXAMPLES.format(command=command)}",
         formatter_class=RawDescriptionRichHelpFormatter,
     )
     for name in ("a", "b"):
@@ -43,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
-    args = _parser().parse_args(arguments)
+    args = parser().parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     try:
         with Recording(args.a) as a, Recording(args.b) as b:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
@@ -18,7 +19,15 @@ _INTERRUPTED = "interrupted: the same command goes on from here"
 _SHOW_CURSOR = "\033[?25h"  # which a progress bar hides
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of this command's arguments."""
+    from harness.imageset.options import parser
+
+    return parser()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run with `arguments` (default: the command line's), and return the exit code."""
     # here, after the handler of a Ctrl-C: they take a while
     from rich.console import Console
     from rich.text import Text

@@ -30,6 +30,7 @@ from harness.diagnosis.live.limits import Limits, read_limits
 from harness.diagnosis.log_facts import Facts
 from harness.diagnosis.logged.examine import examine
 from harness.errors import BadInput
+from harness.invocation import command_line, program
 from harness.reports.log_result import LogResult
 from harness.reports.text.log_csv import write_csv
 from harness.reports.text.log_json import write_json
@@ -43,19 +44,21 @@ whether it learned, collapsed to equal or saturated outputs, went to NaN or drif
 the learning rate did.
 
 Examples:
-  python harness/readlog.py train.log
-  python harness/readlog.py train.log --images 278000 --batch 32 --plot train.png
-  caffe train --solver=S.prototxt 2>&1 | tee train.log | python harness/readlog.py - --follow
+  {command} train.log
+  {command} train.log --images 278000 --batch 32 --plot train.png
+  caffe train --solver=S.prototxt 2>&1 | tee train.log | {command} - --follow
 
 Exit codes: 0 read (whatever the verdict), 1 the result could not be written, 2 bad input, 130 interrupted.
 """
 _NO_TERMINAL = 1000  # columns: nothing is folded for a file or a pipe
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of this command's arguments."""
+    command = command_line("readlog")
     parser = argparse.ArgumentParser(
-        prog="harness/readlog.py",
-        description=f"{__doc__}\n{_EXAMPLES}",
+        prog=program("readlog"),
+        description=f"{__doc__}\n{_EXAMPLES.format(command=command)}",
         formatter_class=RawDescriptionRichHelpFormatter,
     )
     parser.add_argument("logs", nargs="+", metavar="LOG", help="a log, a run directory, or - for standard input")
@@ -81,7 +84,7 @@ def _positive(text: str) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
-    args = _parser().parse_args(arguments)
+    args = parser().parse_args(arguments)
     if sys.stdout is None:
         _complain("standard output is closed")
         return Exit.RECORDING_FAILED

@@ -29,6 +29,7 @@ from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.recorded.batch import batch_of
 from harness.diagnosis.recorded.post_mortem import post_mortem
 from harness.diagnosis.settings import differing_settings
+from harness.invocation import command_line, program
 from harness.recording import BadInput, Recording, RecordingError
 from harness.recording.lineage import children
 from harness.recording.run_directory import read_facts
@@ -50,10 +51,10 @@ What happened, when, where in the net it started, what the data were, and what t
 server, no network. Restarts that lie beside RUN are drawn over its loss.
 
 Examples:
-  python harness/report.py runs/quick
-  python harness/report.py runs/quick --follow
-  python harness/report.py runs/quick --compare runs/quick-restart-20261124-101500
-  python harness/report.py runs/quick --format png
+  {command} runs/quick
+  {command} runs/quick --follow
+  {command} runs/quick --compare runs/quick-restart-20261124-101500
+  {command} runs/quick --format png
 
 Exit codes: 0 written, 1 the page could not be written, 2 bad input, 130 interrupted.
 """
@@ -63,10 +64,12 @@ _REST = 4  # …and that many times what making one took
 _NICE = 10  # the run comes first
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of this command's arguments."""
+    command = command_line("report")
     parser = argparse.ArgumentParser(
-        prog="harness/report.py",
-        description=f"{__doc__}\n{_EXAMPLES}",
+        prog=program("report"),
+        description=f"{__doc__}\n{_EXAMPLES.format(command=command)}",
         formatter_class=RawDescriptionRichHelpFormatter,
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
@@ -90,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
-    args = _parser().parse_args(arguments)
+    args = parser().parse_args(arguments)
     warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a name in a script that the font lacks
     try:
         if args.follow and (args.compare or args.format != "html"):

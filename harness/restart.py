@@ -23,6 +23,7 @@ from harness.diagnosis.last_good import Choice, last_good
 from harness.diagnosis.live.limits import Limits, read_limits
 from harness.diagnosis.recorded.diagnose import diagnose
 from harness.errors import BadInput
+from harness.invocation import command_line, program
 from harness.recording import Recording
 from harness.recording import run_directory as rundir
 from harness.recording.snapshots import iterations_of
@@ -33,16 +34,18 @@ from harness.supervisor.training_spec import Problem, recorded_problem
 
 _EXAMPLES = """
 Examples:
-  python harness/restart.py runs/quick --set base_lr=0.0005 --set clip_gradients=10
-  python harness/restart.py runs/quick --from 118000 --set-layer 'loss*/classifier:lr_mult=1'
-  python harness/restart.py runs/quick --skip 119010:119030
+  {command} runs/quick --set base_lr=0.0005 --set clip_gradients=10
+  {command} runs/quick --from 118000 --set-layer 'loss*/classifier:lr_mult=1'
+  {command} runs/quick --skip 119010:119030
 """
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of this command's arguments."""
+    command = command_line("restart")
     parser = argparse.ArgumentParser(
-        prog="harness/restart.py",
-        description=f"{__doc__}\n{_EXAMPLES}{EXIT_CODES}",
+        prog=program("restart"),
+        description=f"{__doc__}\n{_EXAMPLES.format(command=command)}{EXIT_CODES}",
         formatter_class=RawDescriptionRichHelpFormatter,
     )
     what = parser.add_argument_group("from where, and what is changed")
@@ -79,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
-    args = _parser().parse_args(given)
+    args = parser().parse_args(given)
     options = options_of(args, ("restart.py", *given))
     return train(lambda progress, say: _plan(args, options, progress, say), args.rules, args.tensorboard)
 

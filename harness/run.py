@@ -12,22 +12,25 @@ if __package__ in (None, ""):  # run as a file: put the repository, not harness/
 from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.command_line import EXIT_CODES, add_options, options_of, train
+from harness.invocation import command_line, program
 from harness.supervisor.plan import make_plan
 from harness.supervisor.resume import from_solverstate, from_weights
 from harness.supervisor.training_spec import read_problem
 
 _EXAMPLES = """
 Examples:
-  python harness/run.py --solver quick_solver.prototxt --watch 118900:119100
-  python harness/run.py --solver quick_solver.prototxt --weights bvlc_googlenet.caffemodel --until 5000
-  python harness/run.py --solver quick_solver.prototxt --resume quick_iter_80000.solverstate
+  {command} --solver quick_solver.prototxt --watch 118900:119100
+  {command} --solver quick_solver.prototxt --weights bvlc_googlenet.caffemodel --until 5000
+  {command} --solver quick_solver.prototxt --resume quick_iter_80000.solverstate
 """
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of this command's arguments."""
+    command = command_line("run")
     parser = argparse.ArgumentParser(
-        prog="harness/run.py",
-        description=f"{__doc__}\n{_EXAMPLES}{EXIT_CODES}",
+        prog=program("run"),
+        description=f"{__doc__}\n{_EXAMPLES.format(command=command)}{EXIT_CODES}",
         formatter_class=RawDescriptionRichHelpFormatter,
     )
     what = parser.add_argument_group("what to run")
@@ -42,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
-    args = _parser().parse_args(given)
+    args = parser().parse_args(given)
     options = options_of(args, ("run.py", *given))
 
     def plan(progress, say):  # type: ignore[no-untyped-def]

@@ -13,6 +13,7 @@ from typing import BinaryIO
 from harness.caffe_log.decode import GZIP, open_log
 from harness.caffe_log.reader import Reader
 from harness.errors import BadInput
+from harness.invocation import command_line
 
 _EVERY = 1.0  # seconds between two looks at a log to which more comes all the time
 _IDLE = 0.25  # and between two at one that may have grown
@@ -71,7 +72,7 @@ class Growing:
             source = "-" if self.name == "-" else f"'{self.name}'"
             raise BadInput(
                 "packed by gzip, and cannot be followed", file=self.name, field="--follow",
-                remedy=f"Leave --follow out, or unpack it: zcat {source} | python harness/readlog.py - --follow",
+                remedy=f"Leave --follow out, or unpack it: zcat {source} | {command_line('readlog')} - --follow",
             )  # fmt: skip
 
     def _is_another(self, descriptor: int, at: int) -> bool:

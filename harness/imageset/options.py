@@ -15,16 +15,17 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 from harness.errors import BadInput
 from harness.imageset.decoding import DEAF_TO_ENCODED, UNKNOWN_TO_CAFFE
 from harness.imageset.record import Form, printable
+from harness.invocation import command_line, program
 from harness.processes import cores
 
 DESCRIPTION = """
 Make the LMDBs that Caffe trains on, of a folder of images with a folder for each class:
 
-    tools/make_lmdb photos/ prototxt/googlenet280/data
+    {command} photos/ prototxt/googlenet280/data
 
 or of lists as convert_imageset reads them, a path and a label a line:
 
-    tools/make_lmdb --list train.txt --test-list val.txt --root photos/ prototxt/googlenet280/data
+    {command} --list train.txt --test-list val.txt --root photos/ prototxt/googlenet280/data
 
 OUT then holds train_lmdb and test_lmdb; train.txt and test.txt, their images in their order; classes.txt, label and
 name of each class; mean.binaryproto, of the train images; report.txt and report.json, with the settings, the
@@ -72,11 +73,12 @@ def parse(arguments: Sequence[str]) -> Options:
     Raises:
         BadInput: they do not fit together.
     """
-    args = _parser().parse_args(_as_argparse(arguments))
+    args = parser().parse_args(_as_argparse(arguments))
     if (args.folder is None) == (args.list is None):
+        command = command_line("make-lmdb")
         raise BadInput(
             "give a folder of images, or a list" if args.folder is None else "a folder of images and a list",
-            field="--list", value=args.list, remedy="tools/make_lmdb PHOTOS OUT, or tools/make_lmdb --list LIST OUT",
+            field="--list", value=args.list, remedy=f"{command} PHOTOS OUT, or {command} --list LIST OUT",
         )  # fmt: skip
     for name in ("root", "test_list"):
         if args.folder is not None and getattr(args, name) is not None:
@@ -146,10 +148,11 @@ def _as_argparse(arguments: Sequence[str]) -> list[str]:
     return found
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the options, in argparse's spelling."""
     parser = argparse.ArgumentParser(
-        prog="tools/make_lmdb", description=DESCRIPTION, epilog=EPILOG, formatter_class=RawDescriptionRichHelpFormatter,
-        allow_abbrev=False,
+        prog=program("make-lmdb"), description=DESCRIPTION.format(command=command_line("make-lmdb")), epilog=EPILOG,
+        formatter_class=RawDescriptionRichHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
     add = parser.add_argument
     add("folder", type=Path, nargs="?", metavar="PHOTOS", help="folder with a folder of images for each class")

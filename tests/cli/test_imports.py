@@ -23,6 +23,7 @@ def imported(done: Finished) -> set[str]:
     "arguments",
     [
         ("harness/run.py", "--help"),
+        ("-m", "harness", "run", "--help"),
         ("harness/restart.py", "--help"),
         ("harness/compare.py", "--help"),
         ("harness/readlog.py", ROOT / "tests/logs/case.log"),

@@ -1,4 +1,4 @@
-"""tools/make_lmdb: the oracles are Caffe's own convert_imageset and compute_image_mean; images are real, and so are
+"""make_lmdb: the oracles are Caffe's own convert_imageset and compute_image_mean; images are real, and so are
 their faults, and the signals."""
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from harness.imageset.order import divided
 from harness.imageset.record import Form
 from harness.imageset.workers import Workers
 from harness.make_lmdb import main
-from tests.helpers.imagesets import TOOL, convert_imageset, records, report_of, write_photos
+from tests.helpers.imagesets import MAKE_LMDB, convert_imageset, records, report_of, write_photos
 from tests.helpers.paths import BIN
 from tests.helpers.processes import Finished, command
 
@@ -103,7 +103,7 @@ def _list_of(home: Path) -> list[str]:
 def test_a_list_gives_the_same_lmdb(mixed: Path, tmp_path: Path, options: str) -> None:
     theirs = convert_imageset(mixed, mixed / "list.txt", tmp_path / "theirs", *options.split())
     out = tmp_path / "deep/er/ours"
-    done = command(TOOL, *_list_of(mixed), *options.split(), out)
+    done = command(*MAKE_LMDB, *_list_of(mixed), *options.split(), out)
     assert done.code == 0, done.stderr
     assert list(records(out / "train_lmdb").items()) == list(theirs.items())
     assert not (out / "test_lmdb").exists()
@@ -167,7 +167,7 @@ def test_bad_images_are_left_out_and_listed(photos: Path, tmp_path: Path) -> Non
         "cat/linked": "no class",
     }
     out = tmp_path / "out"
-    done = command(TOOL, photos, out, "--seed", 3, "--resize-height=40", "--resize-width=40")
+    done = command(*MAKE_LMDB, photos, out, "--seed", 3, "--resize-height=40", "--resize-width=40")
     assert done.code == 0, done.stderr
 
     report = report_of(out)
@@ -230,7 +230,7 @@ def test_a_path_that_is_listed_twice_is_on_one_side() -> None:
 
 
 def test_encoded_images_of_another_form_are_told(mixed: Path, tmp_path: Path) -> None:
-    done = command(TOOL, *_list_of(mixed), "--encoded", tmp_path / "out")
+    done = command(*MAKE_LMDB, *_list_of(mixed), "--encoded", tmp_path / "out")
     assert done.code == 0, done.stderr
     problems = {problem["path"]: problem["kind"] for problem in report_of(tmp_path / "out")["problems"]}
     wanted = dict.fromkeys(("grey.jpg", "grey.png", "alpha.png", "deep.png"), "another form") | {"turned.jpg": "turned"}
@@ -258,14 +258,14 @@ def test_test_images_that_are_train_images_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("0.png 0\n1.png 1\n2.png 0\n3.png 1\n0.png 0\n")
     (tmp_path / "val.txt").write_text("copy.png 1\n4.png 0\n5.png 7\n")
     arguments = ["--list", "list.txt", "--test-list", "val.txt"]
-    done = command(TOOL, *arguments, "out", cwd=tmp_path)
+    done = command(*MAKE_LMDB, *arguments, "out", cwd=tmp_path)
     assert done.code == 0, done.stderr
     assert list(records(tmp_path / "out/train_lmdb")) == [b"%08d_%d.png" % (n, n) for n in range(4)]
     assert list(records(tmp_path / "out/test_lmdb")) == [b"00000001_4.png", b"00000002_5.png"]
     assert "no image has labels 2, 3, 4, 5, 6" in done.stdout
     assert "no train image of class 7" in done.stdout
     assert "listed twice" in (tmp_path / "out/report.txt").read_text()
-    done = command(TOOL, *arguments, "kept", "--duplicates=keep", "--no-shuffle", cwd=tmp_path)
+    done = command(*MAKE_LMDB, *arguments, "kept", "--duplicates=keep", "--no-shuffle", cwd=tmp_path)
     assert done.code == 0, done.stderr
     theirs = convert_imageset(tmp_path, tmp_path / "list.txt", tmp_path / "theirs")
     assert records(tmp_path / "kept/train_lmdb") == theirs
@@ -314,7 +314,7 @@ def noted_down(part: Path) -> int:
 
 def interrupted(home: Path, out: Path, number: int) -> Finished:
     """make_lmdb on the long list, sent a signal after the first commit."""
-    arguments = [str(TOOL), *_list_of(home), *LONG, str(out)]
+    arguments = [*MAKE_LMDB, *_list_of(home), *LONG, str(out)]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     part = out.with_name(f"{out.name}.part")
     workers = []
@@ -346,7 +346,7 @@ def test_the_same_command_goes_on(long_list: Path, tmp_path: Path, number: int) 
         data.begin(write=True) as transaction,
     ):
         transaction.put(b"%08d_half a record" % (made + 3), b"?")
-    done = command(TOOL, *_list_of(long_list), *LONG, out)
+    done = command(*MAKE_LMDB, *_list_of(long_list), *LONG, out)
     assert done.code == 0, done.stderr
     assert re.search(r"Going on in \S+/out.part: [12],0[0-9]{2} of 2,600 images are done", done.stderr)
     options = LONG[:2]
@@ -358,18 +358,18 @@ def test_the_same_command_goes_on(long_list: Path, tmp_path: Path, number: int) 
 
 def test_a_full_disk_stops_it_until_there_is_room(long_list: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = command("prlimit", f"--fsize={3 << 20}", TOOL, *_list_of(long_list), *LONG, out)
+    done = command("prlimit", f"--fsize={3 << 20}", *MAKE_LMDB, *_list_of(long_list), *LONG, out)
     assert done.code == 1
     assert re.search(r"1,0\d\d images are done: run again to go on from there", done.stderr)
     assert not out.exists()
-    done = command(TOOL, *_list_of(long_list), *LONG, out)
+    done = command(*MAKE_LMDB, *_list_of(long_list), *LONG, out)
     assert done.code == 0, done.stderr
     assert len(records(out / "train_lmdb")) == LISTED
 
 
 def test_a_killed_worker_is_told(long_list: Path, tmp_path: Path) -> None:
     done = subprocess.Popen(
-        [str(TOOL), *_list_of(long_list), *LONG, str(tmp_path / "out")], stderr=subprocess.PIPE, text=True
+        [*MAKE_LMDB, *_list_of(long_list), *LONG, str(tmp_path / "out")], stderr=subprocess.PIPE, text=True
     )
     while not (tmp_path / "out.part/state").exists():
         time.sleep(0.002)
@@ -386,7 +386,7 @@ def test_other_options_start_anew(photos: Path, tmp_path: Path, monkeypatch: pyt
     with monkeypatch.context() as patch:
         patch.setattr("harness.imageset.making._Making._finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert main([str(photos), str(out)]) == 130
-    done = command(TOOL, photos, out, "--gray")
+    done = command(*MAKE_LMDB, photos, out, "--gray")
     assert "begun with other options or images: starting anew" in done.stderr
     assert main([str(photos), str(tmp_path / "other"), "--gray"]) == 0
     assert records(out / "train_lmdb") == records(tmp_path / "other/train_lmdb")

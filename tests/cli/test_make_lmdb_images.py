@@ -1,4 +1,4 @@
-"""tools/make_lmdb on odd images, folders and lists: the oracles are convert_imageset, and what Caffe itself decodes."""
+"""make_lmdb on odd images, folders and lists: the oracles are convert_imageset, and what Caffe itself decodes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from harness.imageset.workers import Workers
 from harness.make_lmdb import main
 from harness.recording import Recording
 from tests.helpers.commands import run_harness
-from tests.helpers.imagesets import TOOL, convert_imageset, photo, records, report_of, write_photos
+from tests.helpers.imagesets import MAKE_LMDB, convert_imageset, photo, records, report_of, write_photos
 from tests.helpers.nets import solver_text
 from tests.helpers.processes import command
 
@@ -224,12 +224,12 @@ def test_an_error_of_a_library_is_that_images(tmp_path: Path, capsys: pytest.Cap
 def test_pipes_and_folders_are_no_images(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", ["a/0.jpg", "b/0.jpg"])
     os.mkfifo(tmp_path / "photos/a/pipe.jpg")
-    done = command(TOOL, tmp_path / "photos", tmp_path / "out", "--test-share", "0", timeout=60)
+    done = command(*MAKE_LMDB, tmp_path / "photos", tmp_path / "out", "--test-share", "0", timeout=60)
     assert done.code == 0, done.stderr
     (problem,) = report_of(tmp_path / "out")["problems"]
     assert (problem["path"], problem["kind"], problem["why"]) == ("a/pipe.jpg", "unreadable", "not a regular file")
     (tmp_path / "list.txt").write_text("photos/a 0\nphotos/a/0.jpg 0\nphotos/b/0.jpg 1\n")
-    done = command(TOOL, "--list", "list.txt", "listed", "--test-share", "0", cwd=tmp_path)
+    done = command(*MAKE_LMDB, "--list", "list.txt", "listed", "--test-share", "0", cwd=tmp_path)
     assert done.code == 0, done.stderr
     (problem,) = report_of(tmp_path / "listed")["problems"]
     assert (problem["path"], problem["kind"]) == ("photos/a", "unreadable")
@@ -242,7 +242,7 @@ def as_anybody(*arguments: object) -> subprocess.CompletedProcess[str]:
     """make_lmdb without root's right to read everything."""
     root = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
     return subprocess.run(
-        [*root, str(TOOL), *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
+        [*root, *MAKE_LMDB, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
     )
 
 
@@ -364,7 +364,7 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "classifier" bottom: "label
 def test_the_harness_trains_on_what_it_makes(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", [f"{name}/{n}.jpg" for name in "abc" for n in range(5)])
     made = tmp_path / "made"
-    done = command(TOOL, tmp_path / "photos", made, "--encoded", "--test-share", "0")
+    done = command(*MAKE_LMDB, tmp_path / "photos", made, "--encoded", "--test-share", "0")
     assert done.code == 0, done.stderr
     (fingerprint,) = re.findall(r"^train_lmdb .* fingerprint (\w+)$", done.stdout, re.MULTILINE)
     (tmp_path / "net.prototxt").write_text(NET.replace("SOURCE", str(made / "train_lmdb")))

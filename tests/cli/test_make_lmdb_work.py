@@ -1,4 +1,4 @@
-"""What tools/make_lmdb does with its place, its disk and its processes: real disks that fill up, real signals."""
+"""What make_lmdb does with its place, its disk and its processes: real disks that fill up, real signals."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from harness.imageset.store import Store
 from harness.imageset.tally import Tally
 from harness.imageset.workers import Workers
 from harness.make_lmdb import main
-from tests.helpers.imagesets import TOOL, convert_imageset, records, report_of, write_photos
+from tests.helpers.imagesets import MAKE_LMDB, convert_imageset, records, report_of, write_photos
 from tests.helpers.paths import BIN, ROOT
 from tests.helpers.processes import command
 
@@ -119,7 +119,7 @@ def on_a_disk(tmp_path: Path, size: str, script: str) -> subprocess.CompletedPro
     script = f'mount -t tmpfs -o size={size} none "$DISK" || exit 99\n{script}'
     return subprocess.run(
         ["unshare", *rootless, "--mount", "sh", "-c", script],
-        env=dict(os.environ) | {"DISK": str(disk), "HERE": str(tmp_path), "TOOL": str(TOOL)},
+        env=dict(os.environ) | {"DISK": str(disk), "HERE": str(tmp_path), "MAKE_LMDB": " ".join(MAKE_LMDB)},
         capture_output=True,
         text=True,
         timeout=300,
@@ -130,8 +130,8 @@ def on_a_disk(tmp_path: Path, size: str, script: str) -> subprocess.CompletedPro
 def test_out_is_a_link_to_another_disk(photos: Path, tmp_path: Path) -> None:
     script = """
 ln -s "$DISK/data" "$HERE/out"
-"$TOOL" "$HERE/photos" "$HERE/out" || exit 1
-"$TOOL" "$HERE/photos" "$HERE/out" --force --gray || exit 2
+$MAKE_LMDB "$HERE/photos" "$HERE/out" || exit 1
+$MAKE_LMDB "$HERE/photos" "$HERE/out" --force --gray || exit 2
 test -e "$HERE/out.part" && exit 3
 ls "$DISK" "$DISK/data"
 """
@@ -145,8 +145,8 @@ ls "$DISK" "$DISK/data"
 @pytest.mark.parametrize("mount", ["", 'mkdir "$HERE/in" "$HERE/o"; mount --bind "$HERE/in" "$HERE/o"; DISK="$HERE/o"'])
 def test_out_is_a_mount_point(photos: Path, tmp_path: Path, mount: str) -> None:
     script = f"""{mount}
-"$TOOL" "$HERE/photos" "$DISK"; code=$?
-"$TOOL" "$HERE/photos" "$DISK/inner" > "$DISK/said" || exit 1
+$MAKE_LMDB "$HERE/photos" "$DISK"; code=$?
+$MAKE_LMDB "$HERE/photos" "$DISK/inner" > "$DISK/said" || exit 1
 cat "$DISK/said"
 exit $code
 """
@@ -162,7 +162,7 @@ def test_out_that_cannot_be_written(photos: Path, tmp_path: Path) -> None:
     script = """
 mkdir "$DISK/out"; mount -o remount,ro "$DISK"
 for out in out new a/b; do
-  "$TOOL" "$HERE/photos" "$DISK/$out"; test $? = 2 || exit 1
+  $MAKE_LMDB "$HERE/photos" "$DISK/$out"; test $? = 2 || exit 1
 done
 """
     done = on_a_disk(tmp_path, "40m", script)
@@ -193,7 +193,7 @@ def test_bad_input_leaves_no_folders_behind(tmp_path: Path) -> None:
 
 
 def test_the_summary_says_where_everything_is(photos: Path, tmp_path: Path) -> None:
-    done = command(TOOL, photos, "out", cwd=tmp_path)
+    done = command(*MAKE_LMDB, photos, "out", cwd=tmp_path)
     assert "made         out, with out/report.txt" in done.stdout
 
 
@@ -201,7 +201,12 @@ def test_nobody_reads_the_summary(photos: Path, tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [TOOL, photos, tmp_path / "out"], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=100, check=False
+        [*MAKE_LMDB, photos, tmp_path / "out"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=100,
+        check=False,
     )
     os.close(writer)
     assert (done.returncode, done.stderr.strip()) == (0, "")
@@ -260,7 +265,9 @@ def test_a_test_set_of_another_size_makes_the_mean_useless(tmp_path: Path) -> No
 def test_a_label_of_two_billion(tmp_path: Path) -> None:
     write_photos(tmp_path, ["a.png", "b.png", "c.png"])
     arguments = labelled(tmp_path, "list.txt", "a.png 0\nb.png 3\nc.png 2147483647\n")
-    done = command("prlimit", f"--data={1 << 30}", TOOL, *arguments, "--test-share=0", "--workers=1", tmp_path / "out")
+    done = command(
+        "prlimit", f"--data={1 << 30}", *MAKE_LMDB, *arguments, "--test-share=0", "--workers=1", tmp_path / "out"
+    )
     assert done.code == 0, done.stderr
     assert "no image has labels 1, 2, 4, 5, 6, 7, 8, 9, 10, 11 and 2,147,483,635 more" in done.stdout
 
@@ -277,7 +284,7 @@ def test_check_size_where_the_first_image_is_none(tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / f"{size}.png"), np.full((size, size, 3), size, np.uint8))
     lines = "bad.png 0\n" + "40.png 0\n" * 2000 + "50.png 0\n" * 2000
     arguments = labelled(tmp_path, "list.txt", lines)
-    done = command(TOOL, *arguments, "--test-share=0", "--check-size", "--duplicates=keep", tmp_path / "out")
+    done = command(*MAKE_LMDB, *arguments, "--test-share=0", "--check-size", "--duplicates=keep", tmp_path / "out")
     assert done.code == 2
     assert "3×50×50, and of 40.png 3×40×40" in done.stderr
 
@@ -337,7 +344,7 @@ def test_large_photographs_in_little_memory(tmp_path: Path) -> None:
     write_photos(tmp_path, [f"{n}.jpg" for n in range(4)], size=2450)
     lines = "".join(f"{n % 4}.jpg {n % 2}\n" for n in range(40))
     arguments = [*labelled(tmp_path, "list.txt", lines), "--test-share=0", "--duplicates=keep", "--workers=2"]
-    process = subprocess.Popen([TOOL, *arguments, tmp_path / "out"], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([*MAKE_LMDB, *arguments, tmp_path / "out"], stdout=subprocess.DEVNULL)
     most = 0
     while process.poll() is None:
         with suppress(psutil.Error):
@@ -381,7 +388,7 @@ def test_a_full_disk_stops_it_until_there_is_room(many: Path, tmp_path: Path, ki
 {sys.executable} "$HERE/make.py" {arguments} "$DISK/out"; code=$?
 test -e "$DISK/out/train_lmdb" && echo early
 mount -o remount,size=60m "$DISK"
-"$TOOL" {arguments} "$DISK/out" || exit 98
+$MAKE_LMDB {arguments} "$DISK/out" || exit 98
 cp -r "$DISK/out" "$HERE/out"
 test -e "$DISK/out.part" && exit 97
 exit $code
@@ -399,7 +406,7 @@ def test_the_disk_of_a_link_is_looked_at(many: Path, tmp_path: Path) -> None:
     arguments = " ".join([*a_list(many, "short.txt"), *SMALL])
     script = f"""
 ln -s "$DISK/out" "$HERE/out"
-"$TOOL" {arguments} "$HERE/out"
+$MAKE_LMDB {arguments} "$HERE/out"
 """
     done = on_a_disk(tmp_path, "200k", script)
     assert done.returncode == 2
@@ -412,7 +419,7 @@ def test_work_that_was_begun_otherwise_makes_room(many: Path, tmp_path: Path) ->
     arguments = " ".join([*a_list(many, "short.txt"), "--duplicates=keep", "--resize_height=90"])
     script = f"""
 {sys.executable} "$HERE/make.py" {arguments} --resize_width=90 "$DISK/out"; test $? = 1 || exit 98
-"$TOOL" {arguments} --resize_width=18 "$DISK/out"
+$MAKE_LMDB {arguments} --resize_width=18 "$DISK/out"
 """
     done = on_a_disk(tmp_path, "3m", script)
     assert done.returncode == 0, done.stderr
@@ -516,7 +523,7 @@ def ended(process: subprocess.Popen[str]) -> str:
 @pytest.mark.parametrize("spacing", [None, 0.0, 0.001, 0.005, 0.02, 0.05, 0.1])
 def test_ctrl_c_twice(many: Path, tmp_path: Path, spacing: float | None) -> None:
     out = tmp_path / "out"
-    process = started(TOOL, *a_list(many), *SMALL, out)
+    process = started(*MAKE_LMDB, *a_list(many), *SMALL, out)
     while not (tmp_path / "out.part/train_lmdb").exists():
         assert process.poll() is None
         time.sleep(0.002)
@@ -530,14 +537,14 @@ def test_ctrl_c_twice(many: Path, tmp_path: Path, spacing: float | None) -> None
     assert process.returncode == 130, stderr
     assert INTERRUPTED in stderr
     assert "Traceback" not in stderr
-    done = command(TOOL, *a_list(many), *SMALL, out)
+    done = command(*MAKE_LMDB, *a_list(many), *SMALL, out)
     assert done.code == 0, done.stderr
     assert len(records(out / "train_lmdb")) == LISTED
 
 
 def test_ctrl_c_twice_where_a_worker_is_stuck(many: Path, tmp_path: Path) -> None:
     """As in reading from a server that is gone: the first one waits, the second one ends it all."""
-    process = started(TOOL, *a_list(many), *SMALL, tmp_path / "out")
+    process = started(*MAKE_LMDB, *a_list(many), *SMALL, tmp_path / "out")
     while not (tmp_path / "out.part/train_lmdb").exists():
         time.sleep(0.002)
     for worker in psutil.Process(process.pid).children():
@@ -553,9 +560,9 @@ def test_ctrl_c_twice_where_a_worker_is_stuck(many: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("after", [0.06, 0.1, 0.15, 0.2, 0.3])
 def test_ctrl_c_while_it_imports(many: Path, tmp_path: Path, after: float) -> None:
-    process = started(TOOL, *a_list(many), *SMALL, tmp_path / "out")
+    process = started(*MAKE_LMDB, *a_list(many), *SMALL, tmp_path / "out")
     child = psutil.Process(process.pid)
-    while "make_lmdb_main.py" not in " ".join(child.cmdline()):
+    while "make_lmdb.py" not in " ".join(child.cmdline()):
         time.sleep(0.001)
     time.sleep(after)
     os.killpg(process.pid, signal.SIGINT)
@@ -565,7 +572,7 @@ def test_ctrl_c_while_it_imports(many: Path, tmp_path: Path, after: float) -> No
 
 
 def test_workers_do_not_hear_ctrl_c(many: Path, tmp_path: Path) -> None:
-    process = started(TOOL, *a_list(many), *SMALL, tmp_path / "out")
+    process = started(*MAKE_LMDB, *a_list(many), *SMALL, tmp_path / "out")
     while not (tmp_path / "out.part/train_lmdb").exists():
         time.sleep(0.002)
     workers = psutil.Process(process.pid).children()
@@ -579,7 +586,7 @@ def test_workers_do_not_hear_ctrl_c(many: Path, tmp_path: Path) -> None:
 
 def test_ctrl_c_that_is_ignored_stays_ignored(many: Path, tmp_path: Path) -> None:
     """As in a job that a script has started with &."""
-    process = started("sh", "-c", "trap '' INT; exec \"$@\"", "sh", TOOL, *a_list(many), *SMALL, tmp_path / "out")
+    process = started("sh", "-c", "trap '' INT; exec \"$@\"", "sh", *MAKE_LMDB, *a_list(many), *SMALL, tmp_path / "out")
     while not (tmp_path / "out.part/train_lmdb").exists():
         time.sleep(0.002)
     os.killpg(process.pid, signal.SIGINT)
@@ -590,7 +597,7 @@ def test_ctrl_c_that_is_ignored_stays_ignored(many: Path, tmp_path: Path) -> Non
 def test_the_bar_advances_on_a_terminal(many: Path, tmp_path: Path) -> None:
     terminal, theirs = pty.openpty()
     process = subprocess.Popen(
-        [TOOL, *a_list(many), *SMALL, tmp_path / "out"], stdout=subprocess.DEVNULL, stderr=theirs,
+        [*MAKE_LMDB, *a_list(many), *SMALL, tmp_path / "out"], stdout=subprocess.DEVNULL, stderr=theirs,
         env=dict(os.environ) | {"TERM": "xterm", "COLUMNS": "120"},
     )  # fmt: skip
     os.close(theirs)
@@ -610,5 +617,5 @@ def test_the_bar_advances_on_a_terminal(many: Path, tmp_path: Path) -> None:
 
 def test_report_is_whole(photos: Path, tmp_path: Path) -> None:
     """What is printed is in report.json, but for where it lies."""
-    done = command(TOOL, photos, tmp_path / "out")
+    done = command(*MAKE_LMDB, photos, tmp_path / "out")
     assert done.stdout.startswith(json.loads((tmp_path / "out/report.json").read_text())["summary"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ import numpy as np
 from tests.helpers.paths import BIN, ROOT
 from tests.helpers.processes import command
 
-TOOL = ROOT / "tools/make_lmdb"
+MAKE_LMDB = (sys.executable, str(ROOT / "harness/make_lmdb.py"))
 
 
 def photo(random: np.random.Generator, height: int, width: int) -> np.ndarray:

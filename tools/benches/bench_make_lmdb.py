@@ -1,4 +1,4 @@
-"""How fast tools/make_lmdb is, against Caffe's own convert_imageset: the same images, the same records.
+"""How fast make_lmdb is, against Caffe's own convert_imageset: the same images, the same records.
 
     python tools/benches/bench_make_lmdb.py [--share X] [--pairs N]
 
@@ -99,7 +99,17 @@ def pair(
     ours, theirs = home / "ours", home / "theirs"
     photos = f"{home / 'photos'}/"
     commands: dict[Path, list[object]] = {
-        ours: [ROOT / "tools/make_lmdb", "--list", listed, "--root", photos, "--test-share=0", *options, ours],
+        ours: [
+            sys.executable,
+            ROOT / "harness/make_lmdb.py",
+            "--list",
+            listed,
+            "--root",
+            photos,
+            "--test-share=0",
+            *options,
+            ours,
+        ],
         theirs: [Path(sys.executable).with_name("convert_imageset"), *options, photos, listed, theirs],
     }
     seconds = {place: took(commands[place], home) for place in ((ours, theirs) if ours_first else (theirs, ours))}

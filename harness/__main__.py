@@ -1,0 +1,135 @@
+"""Record, diagnose and restart training runs of BVLC Caffe."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import shtab
+from rich_argparse import RawDescriptionRichHelpFormatter
+
+import harness
+from harness.errors import BadInput
+from harness.schemas.outcome import Exit
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+COMMANDS = {
+    "run": "step a solver and record what every layer does",
+    "restart": "continue a run from its last good snapshot, exactly, with other hyperparameters",
+    "compare": "find where two runs first differ, bit for bit",
+    "readlog": "diagnose a training run from its log alone",
+    "report": "write a page about a recorded run that opens offline in any browser",
+    "make-lmdb": "make the LMDBs that a Data layer reads, from a folder of images or from lists",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that `arguments` (default: the command line's) begin with, and return its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if given and given[0] in COMMANDS:
+            code: int = _module(given[0]).main(given[1:])
+        else:
+            code = _main(given)
+    except BadInput as error:  # as it was imported: Caffe is not installed, for one
+        print(f"error: {error}", file=sys.stderr)
+        return Exit.BAD_INPUT
+    except KeyboardInterrupt:
+        code = Exit.INTERRUPTED
+    if code == Exit.INTERRUPTED:
+        # The interpreter's own end may wait forever for an executor whose shutdown was interrupted.
+        sys.stdout.flush()
+        os._exit(code)
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of `caffe-harness` with those of all its commands. This imports everything they use."""
+    top, commands = _parser()
+    for name, summary in COMMANDS.items():
+        command = _module(name).parser()
+        _complete_files(command)
+        commands.add_parser(
+            name,
+            prog=f"{top.prog} {name}",
+            help=summary,
+            parents=[command],
+            add_help=False,  # the parent's
+            description=command.description,
+            epilog=command.epilog,
+            formatter_class=command.formatter_class,
+        )
+    return top
+
+
+def _complete_files(command: argparse.ArgumentParser) -> None:
+    """Let shtab complete names of files wherever a path is expected."""
+    for action in command._actions:  # argparse has no public list of them
+        if action.type is Path or action.metavar in ("FILE", "DIR", "LOG"):
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
+
+
+def _main(arguments: Sequence[str]) -> int:
+    """Do what needs no command: --help, --version, --print-completion."""
+    top, commands = _parser()
+    for name, summary in COMMANDS.items():
+        commands.add_parser(name, help=summary)
+    args = top.parse_args(arguments)
+    if args.version:
+        print(_versions())
+    elif args.print_completion:
+        print(shtab.complete(parser(), shell=args.print_completion))
+    else:
+        top.print_help(sys.stderr)
+        return Exit.BAD_INPUT
+    return Exit.DONE
+
+
+def _parser() -> tuple[argparse.ArgumentParser, _SubParsersAction[argparse.ArgumentParser]]:
+    top = argparse.ArgumentParser(
+        prog="caffe-harness", description=__doc__, formatter_class=RawDescriptionRichHelpFormatter
+    )
+    top.add_argument("--version", action="store_true", help="print the versions of the harness and of Caffe")
+    top.add_argument(
+        "--print-completion",
+        choices=shtab.SUPPORTED_SHELLS,
+        metavar="SHELL",
+        help=f"print a completion script for {', '.join(shtab.SUPPORTED_SHELLS)}",
+    )
+    commands = top.add_subparsers(
+        title="commands", metavar="COMMAND", description="`caffe-harness COMMAND --help` describes its options."
+    )
+    return top, commands
+
+
+def _module(command: str) -> ModuleType:
+    return importlib.import_module(f"harness.{command.replace('-', '_')}")
+
+
+def _versions() -> str:
+    """Return the version of the harness, and what is known of the Caffe that it runs."""
+    found = [f"caffe-harness {harness.__version__}"]
+    try:
+        from harness.supervisor.device import caffe_build
+
+        build = caffe_build()
+    except BadInput as error:
+        found.append(f"Caffe: {error}")
+    else:
+        if "key" in build:
+            found.append(f"Caffe {build['version']} (build {build['key']}, device {build['device']}, {build['path']})")
+        else:
+            found.append(f"Caffe that tools/setup has not built ({build['path']})")
+    return "\n".join(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
