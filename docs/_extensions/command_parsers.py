@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 
 from harness import compare as _compare
+from harness import make_lmdb as _make_lmdb
 from harness import readlog as _readlog
 from harness import report as _report
 from harness import restart as _restart
 from harness import run as _run
-from harness.imageset import options as _make_lmdb
 
 
 def _arranged(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -21,24 +21,24 @@ def _arranged(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def run() -> argparse.ArgumentParser:
-    return _arranged(_run._parser())
+    return _arranged(_run.parser())
 
 
 def restart() -> argparse.ArgumentParser:
-    return _arranged(_restart._parser())
+    return _arranged(_restart.parser())
 
 
 def compare() -> argparse.ArgumentParser:
-    return _arranged(_compare._parser())
+    return _arranged(_compare.parser())
 
 
 def readlog() -> argparse.ArgumentParser:
-    return _arranged(_readlog._parser())
+    return _arranged(_readlog.parser())
 
 
 def report() -> argparse.ArgumentParser:
-    return _arranged(_report._parser())
+    return _arranged(_report.parser())
 
 
 def make_lmdb() -> argparse.ArgumentParser:
-    return _arranged(_make_lmdb._parser())
+    return _arranged(_make_lmdb.parser())
