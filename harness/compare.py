@@ -1,4 +1,4 @@
-"""Say where two runs first differ, bit for bit."""
+"""Find where two runs first differ, bit for bit."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from harness.schemas.outcome import Exit
 from harness.supervisor.training_spec import recorded_fields
 
 _EXAMPLES = """
-The runs are compared over the iterations that both recorded, by the hash of all weights, the losses and the learning
-rate; around the first difference also by the windows of both (--watch), which tell the layer and the element.
+Compares the digest of all weights, the losses and the learning rate at every iteration that both runs recorded. Around
+the first difference it also compares their windows (--watch), which show the layer and the element.
 
 Example:
   {command} runs/first runs/second
 
-Exit codes: 0 compared (whether identical or not: the first word of the result says it), 2 bad input.
+Exit codes: 0 compared (identical or not: see the first word of the result), 2 bad input.
 """
 
 

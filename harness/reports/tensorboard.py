@@ -1,9 +1,13 @@
-"""A run for TensorBoard: event files in the run directory, which it can read while they are written.
+"""Write a run for TensorBoard: event files in the run directory, which TensorBoard can read while they are written.
 
-The names are the recording's. Every iteration: `loss/total`, `loss/smoothed`, `output/<name>` (of one value: the heads,
-for one), `solver/lr`, `solver/seconds`, `norm/…` over all param blobs. At displayed iterations and in windows:
-`weight_l2|gradient_l2|update_l2/<layer>/<index>`. In windows: histograms `weight|gradient|update/<layer>/<index>` of
-the finite elements. A test pass: `test/<net>/<output>`. Alarms and the onset are texts.
+The tags use the names of the recording:
+
+- every iteration: `loss/total`, `loss/smoothed`, `output/<name>` (outputs of one value, such as the heads),
+  `solver/lr`, `solver/seconds`, `norm/weight|gradient|update|update_to_weight` (over all param blobs)
+- at displayed iterations and in windows: `weight_l2|gradient_l2|update_l2/<layer>/<index>`
+- in windows: histograms `weight|gradient|update/<layer>/<index>` of the finite elements
+- at a test pass: `test/<net>/<output>`
+- alarms, the onset and the outcome are texts
 """
 
 from __future__ import annotations
@@ -34,32 +38,37 @@ _NORMS = {name: list(STATS).index(f"{name}_l2") for name in ("weight", "gradient
 
 
 class TensorBoard:
-    """Writes one run into `<run directory>/tensorboard/`; `say` is told if it cannot. The run goes on without it then.
+    """Writes one run into `<run directory>/tensorboard/`.
 
-    Not tensorboardX's SummaryWriter: that writes from a thread, which dies of a full disk, and whoever writes next
-    waits for it for ever. Nor one call a number: one record holds all of an iteration, for a fraction of the time.
+    If it cannot write any further, it passes a message to `say`, and the run continues without it.
+
+    It does not use tensorboardX's SummaryWriter: that writes in a thread, which ends when the disk is full, so that the
+    next call blocks forever. One event holds all scalars of an iteration, which takes a fraction of the time of single
+    events.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        self._tell = say
+        self._say = say
         self._opening: Opening | None = None
         self._file: EventsWriter | None = None
         self._flushed = 0.0
         self._last = 0  # iteration
         self._outputs: tuple[tuple[str, int], ...] = ()  # tags, and columns in a frame's output
-        self._parts: list[Histogram] = []  # of an array that is still coming
-        self._came = 0  # bytes of it
-        self._histograms: dict[int, list[Summary.Value]] = {}  # of iterations that are not complete yet
+        self._parts: list[Histogram] = []  # of an array that has not arrived completely
+        self._arrived = 0  # bytes of it
+        self._histograms: dict[int, list[Summary.Value]] = {}  # of iterations whose frames have not arrived
         self._onset: str | None = None
 
-    # -- what a session tells ---------------------------------------------------------------------------------------
+    # -- the listener's methods --------------------------------------------------------------------------------------
 
     def start(self, opening: Opening) -> None:
         layout = opening.layout
         self._opening, self._last = opening, opening.first
         columns = layout.output_columns
         self._outputs = tuple((f"output/{o.name}", columns[o.name]) for o in layout.outputs if o.size == 1)
-        directory = opening.directory.absolute() / "tensorboard"  # a path that starts with s3: would go elsewhere
+        directory = (
+            opening.directory.absolute() / "tensorboard"
+        )  # tensorboardX would upload to a path that starts with s3:
         with self._disk_errors():
             directory.mkdir(exist_ok=True)
             self._file = EventsWriter(str(directory / "events"))
@@ -81,13 +90,13 @@ class TensorBoard:
             return
         names = names_of(self._opening.layout)
         for alarm in alarms:
-            # a tag each: of two texts of one tag and iteration TensorBoard keeps one
+            # one tag each: of two texts with one tag and iteration, TensorBoard keeps one
             tag = "/".join(filter(None, ("alarm", alarm.rule, alarm.subject)))
             self._text(alarm.iteration, tag, f"{sentence(alarm, names)}. {MEANING[alarm.rule]}")
         self._diverged(divergence)
 
     def message(self, text: str) -> None:
-        """Nothing: that is for a screen."""
+        """Ignore it: messages are for the terminal."""
 
     def tick(self, recorded_bytes: int) -> None:
         if self._file is None or self._opening is None:
@@ -96,7 +105,7 @@ class TensorBoard:
             needed = max(0, self._opening.window_bytes + self._opening.row_bytes - recorded_bytes) + SPARE_SPACE
             free = shutil.disk_usage(self._opening.directory).free
             if free < needed:
-                self._give_up(f"the disk has {free / 2**20:,.0f} MiB free, and the recording needs them")
+                self._give_up(f"the disk has {free / 2**20:,.0f} MiB free, which the recording needs")
             elif time.monotonic() - self._flushed >= _FLUSH_EVERY:
                 self._file.flush()
                 self._flushed = time.monotonic()
@@ -107,13 +116,13 @@ class TensorBoard:
         self.close()
 
     def close(self) -> None:
-        """Write what is still in memory, however the run ended."""
+        """Write what is still in memory."""
         if self._file is not None:
             with self._disk_errors():
                 self._file.close()
             self._file = None
 
-    # -- what becomes of it -----------------------------------------------------------------------------------------
+    # -- events to summaries ----------------------------------------------------------------------------------------
 
     def _kept(self, kept: Kept, layout: Layout) -> None:
         for index, payload in kept.parts:
@@ -122,12 +131,12 @@ class TensorBoard:
                 continue
             part = histogram(np.frombuffer(payload, np.float32))
             self._parts += [part] if part is not None else []
-            self._came += payload.nbytes
-            if self._came == array.nbytes:
+            self._arrived += payload.nbytes
+            if self._arrived == array.nbytes:
                 whole = merged(self._parts)
                 if whole is not None:
                     self._histograms.setdefault(kept.iteration, []).append(_histogram(array, whole))
-                self._parts, self._came = [], 0
+                self._parts, self._arrived = [], 0
 
     def _frames(self, frames: Frames, layout: Layout) -> None:
         rows = frames.rows
@@ -186,7 +195,7 @@ class TensorBoard:
                 file.close()
         assert self._opening is not None
         directory = self._opening.directory / "tensorboard"
-        self._tell(f"{directory} cannot be written ({why}); the run is recorded, and goes on without it")
+        self._say(f"{directory} cannot be written ({why}); the run continues without it")
 
 
 def _names(output: Output) -> list[str]:
@@ -199,7 +208,7 @@ def _scalars(tags: Iterable[str], values: Sequence[float]) -> list[Summary.Value
 
 def _histogram(array: Array, found: Histogram) -> Summary.Value:
     counts = found.counts.tolist()
-    # sum and sum of squares stay 0: TensorBoard reads neither
+    # TensorBoard reads neither the sum nor the sum of squares
     proto = HistogramProto(
         min=found.low, max=found.high, num=sum(counts), bucket_limit=found.limits.tolist(), bucket=counts
     )

@@ -131,8 +131,8 @@ def test_another_learning_rate(runs: Runs) -> None:
     done = compare_command(runs.base(), other)
     assert done.code == 0
     assert done.stdout.startswith(f"different from iteration 0: {ITERATIONS} iterations compared (0…15)\n")
-    assert "The same gradient met another learning rate." in done.stdout
-    assert f"most in weight of {weight.label}[" in done.stdout
+    assert "The same gradient was applied with a different learning rate." in done.stdout
+    assert f"largest difference in weight of {weight.label}[" in done.stdout
     assert any(line.split() == ["solver.base_lr", "0.01", "0.02"] for line in done.stdout.splitlines())
 
 
@@ -192,7 +192,7 @@ def test_at_learning_rate_0_only_the_losses_differ(runs: Runs, other_image: Path
     assert {v.iteration for v in found.values} == {OTHER // BATCH}
     assert found.values[0].name == "loss"
     stdout = compare_command(one, two).stdout
-    assert stdout.startswith(f"same weights throughout, other data or losses from iteration {OTHER // BATCH}: ")
+    assert stdout.startswith(f"same weights throughout, different data or losses from iteration {OTHER // BATCH}: ")
 
 
 def test_another_key_is_said_with_its_place(runs: Runs, digit_data: Path, tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_another_key_is_said_with_its_place(runs: Runs, digit_data: Path, tmp_pa
     assert (found.key.iteration, found.key.position) == (OTHER // BATCH, OTHER % BATCH)
     assert (found.key.a, found.key.b) == (b"00000092_img92.png", b"00000093_img93.png")
     assert found.key.count == BATCH - OTHER % BATCH
-    assert "First other image: iteration 11" in compare_command(runs.base(), other).stdout
+    assert "First different record: iteration 11" in compare_command(runs.base(), other).stdout
 
 
 def test_a_resumed_run_is_compared_from_where_it_begins(runs: Runs) -> None:
@@ -252,7 +252,7 @@ def test_a_bit_planted_in_a_gradient_is_found_where_it_is(runs: Runs, tmp_path: 
 def test_the_weights_at_the_end_are_compared_too(runs: Runs) -> None:
     found = compared(runs.make("one", "--until", 1), runs.make("one, other rate", "--until", 1, base_lr=0.02))
     assert (found.moment, found.weights) == (0, 1)
-    assert "those both ended with" in compare_command(runs.home / "one", runs.home / "one, other rate").stdout
+    assert "(the final weights)" in compare_command(runs.home / "one", runs.home / "one, other rate").stdout
 
 
 # -- settings --------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Where two runs first differ, on standard output: the answer, what is behind it, and the settings."""
+"""Print where two runs first differ: the answer, the evidence, and the settings."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from harness.diagnosis.compare import ArrayDifference, Cause, Comparison, KeyDif
 
 _MOST_SETTINGS = 40
 _CAUSES: dict[Cause, str] = {
-    "start": "They began with different weights: look at the settings (seed, weights, parent), not at the arithmetic",
-    "data": "The same weights saw other data",
-    "forward": "The same weights and data gave another loss: the forward pass differed, by its arithmetic (BLAS, "
-    "threads, build, net) or by what a layer drew (Dropout)",
-    "data or forward": "The same weights gave another loss: other data, or another forward pass; the input would tell, "
-    "but no window of both runs holds it",
-    "backward": "The same loss gave another gradient: the arithmetic of the backward pass differed",
-    "rate": "The same gradient met another learning rate",
-    "update": "The same gradient and learning rate gave another update: momentum (the solver's history), weight decay "
-    "or clipping differed",
-    "unknown": "What was recorded of it does not tell why",
+    "start": "The runs started with different weights: compare their settings (seed, weights, parent)",
+    "data": "The same weights received different data",
+    "forward": "The same weights and data gave a different loss: the forward pass differed, in its arithmetic (BLAS, "
+    "threads, build, net) or in what a layer drew (Dropout)",
+    "data or forward": "The same weights gave a different loss: the data or the forward pass differed (the inputs "
+    "would show which, but no window of both runs holds them)",
+    "backward": "The same loss gave a different gradient: the arithmetic of the backward pass differed",
+    "rate": "The same gradient was applied with a different learning rate",
+    "update": "The same gradient and learning rate gave a different update: momentum (the solver's history), weight "
+    "decay or clipping differed",
+    "unknown": "The recordings do not show why",
 }
 _SOURCES = {"window": "", "norms": " (by the norms of all blobs)", "series": ""}
 
 
 def show(comparison: Comparison, names: tuple[str, str], console: Console) -> None:
-    """Print what was found out about the runs called `names`."""
+    """Print the comparison of the runs called `names`."""
     identical = comparison.identical
     style = "bold green" if identical else "bold yellow"
     console.print(Text(_headline(comparison), style=style), soft_wrap=True)
@@ -34,7 +34,7 @@ def show(comparison: Comparison, names: tuple[str, str], console: Console) -> No
     console.print(_sides(comparison, names), soft_wrap=True)
     if comparison.common is not None and not identical:
         console.print()
-        for line in _story(comparison):
+        for line in _evidence(comparison):
             console.print(line, soft_wrap=not console.is_terminal)
     console.print()
     _show_settings(comparison, console)
@@ -49,7 +49,7 @@ def _headline(found: Comparison) -> str:
         return f"identical: {extent}"
     if found.weights is None:
         where = f" from iteration {found.moment}" if found.moment is not None else ""
-        return f"same weights throughout, other data or losses{where}: {extent}"
+        return f"same weights throughout, different data or losses{where}: {extent}"
     if found.moment is None:
         return f"different from the first iteration compared, {found.weights}: {extent}"
     return f"different from iteration {found.moment}: {extent}"
@@ -66,10 +66,10 @@ def _sides(found: Comparison, names: tuple[str, str]) -> Table:
     return grid
 
 
-# -- what happened ---------------------------------------------------------------------------------------------------
+# -- evidence --------------------------------------------------------------------------------------------------------
 
 
-def _story(found: Comparison) -> list[Text | Table]:
+def _evidence(found: Comparison) -> list[Text | Table]:
     lines: list[Text | Table] = []
     if found.cause is not None:
         lines.append(Text(f"{_CAUSES[found.cause]}."))
@@ -83,20 +83,21 @@ def _story(found: Comparison) -> list[Text | Table]:
         if difference.kind == "weight":
             lines.append(_array(difference))
     if found.key is not None:
-        lines += [Text(), Text(_other_image(found.key))]
+        lines += [Text(), Text(_record(found.key))]
     if found.values:
         lines.append(Text())
         lines.append(_values(found))
     if found.watch is not None:
         lines.append(Text())
-        lines.append(Text(f"To see which layer and which elements, make both runs again with --watch {found.watch}."))
+        lines.append(Text(f"To see which layer and elements differ, repeat both runs with --watch {found.watch}."))
     return lines
 
 
-def _other_image(key: KeyDifference) -> str:
+def _record(key: KeyDifference) -> str:
     a, b = (repr(k.decode(errors="replace")) if k is not None else "none" for k in (key.a, key.b))
-    others = f"; {key.count} of its images are others" if key.count > 1 else ""
-    return f"First other image: iteration {key.iteration}, place {key.position} in the batch: A {a}, B {b}{others}."
+    others = f"; {key.count} records of the batch differ" if key.count > 1 else ""
+    where = f"iteration {key.iteration}, position {key.position} in the batch"
+    return f"First different record: {where}: A {a}, B {b}{others}."
 
 
 def _inside(found: Comparison) -> Table:
@@ -110,7 +111,7 @@ def _inside(found: Comparison) -> Table:
 
 def _part(part: Part, difference: ArrayDifference | None) -> Text:
     if part.same is None:
-        return Text("not in a window of both", style="dim")
+        return Text("not in a window of both runs", style="dim")
     if part.same:
         return Text(f"same{_SOURCES[part.source]}", style="green")
     if difference is None:
@@ -120,16 +121,16 @@ def _part(part: Part, difference: ArrayDifference | None) -> Text:
 
 def _weights(found: Comparison) -> str:
     last = found.common is not None and found.weights == found.common.last + 1
-    return f"W_{found.weights} are the first weights that differ, by digest{': those both ended with' if last else ''}."
+    return f"W_{found.weights} are the first weights that differ, by digest{' (the final weights)' if last else ''}."
 
 
 def _array(found: ArrayDifference) -> Text:
     element = f"{found.label}[{', '.join(map(str, found.index))}]" if found.index else found.label
-    size = "by bits only" if found.largest == 0 else f"|A − B| = {found.largest:.3g}"
+    size = "equal values with different bits" if found.largest == 0 else f"|A − B| = {found.largest:.3g}"
     a, b = _apart(found.a, found.b)
     what = "blobs" if found.kind == "input" else "param blobs"
     return Text.assemble(
-        (f"most in {found.kind} of " if found.kind == "weight" else "most in ", "default"),
+        ("largest difference in weight of " if found.kind == "weight" else "largest in ", "default"),
         (element, "bold"),
         (
             f", {size}: A {a}, B {b}; {found.elements:,} of its {found.size:,} elements and "
@@ -148,7 +149,7 @@ def _values(found: Comparison) -> Table:
 
 
 def _apart(a: float, b: float) -> tuple[str, str]:
-    """Two numbers with as few digits as show that they are two."""
+    """Format two numbers with the fewest digits that show their difference."""
     for digits in (4, 6, 9, 12):
         if f"{a:.{digits}g}" != f"{b:.{digits}g}":
             return f"{a:.{digits}g}", f"{b:.{digits}g}"
