@@ -42,7 +42,7 @@ autodoc_typehints_format = "short"
 autodoc_type_aliases = {"npt.NDArray": "numpy.ndarray"}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
-python_maximum_signature_line_length = 80
+python_maximum_signature_line_length = 110
 
 default_role = "code"  # of `backquotes` in docstrings, which are read as reStructuredText
 
@@ -58,11 +58,16 @@ templates_path: list[str] = []
 
 
 def escape(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Take `*` and `_{` in docstrings, as in (W, *shape) and W_{t+1}, for themselves and not for markup."""
+    """Take `*` and `_{` in docstrings, as in (W, *shape) and W_{t+1}, for themselves and not for markup.
+
+    An empty first line keeps napoleon from taking the text before a colon for the type of a property.
+    """
     for number, line in enumerate(lines):
         parts = line.split("`")
         parts[::2] = [re.sub(r"(\*|_(?=\{))", r"\\\1", part) for part in parts[::2]]
         lines[number] = "`".join(parts)
+    if what in ("attribute", "property"):
+        lines.insert(0, "")
 
 
 def setup(app: Sphinx) -> None:
