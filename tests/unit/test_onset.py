@@ -200,7 +200,7 @@ def test_a_loss_that_stays_nan_is_an_onset(at: int) -> None:
 
 
 def test_before_nan_it_grew() -> None:
-    """It goes to NaN in 16 iterations (DESIGN, facts): the first of them did the damage, not the last."""
+    """It goes to NaN in 16 iterations: the first of them did the damage, not the last."""
     loss = 1.0 + 0.1 * noise(520)
     loss[500:516] = 1.5 * 2.0 ** np.arange(16)
     loss[516:] = np.nan
