@@ -1,14 +1,13 @@
-"""The BLAS library that Caffe computes with in this process."""
+"""The BLAS library of this process, with which Caffe computes."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
-from typing import Any
 
 
-def blas() -> dict[str, Any]:
-    """What OpenBLAS says it runs on: other kernels, or another number of threads, give other bits."""
+def blas() -> dict[str, str | int]:
+    """Read the kernels (`core`) and the number of threads of OpenBLAS: others give other bits. Empty for other BLAS."""
     try:
         library = ctypes.CDLL("libopenblas.so.0")
     except OSError:
@@ -17,7 +16,13 @@ def blas() -> dict[str, Any]:
     return {"core": library.openblas_get_corename().decode(), "threads": library.openblas_get_num_threads()}
 
 
-def other_kernels(then: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """OpenBLAS says what it runs on only once it is loaded: `then` and `now` are a snapshot's `blas` and this one's."""
+def other_kernels(then: Mapping[str, object], now: Mapping[str, object]) -> str | None:
+    """Compare the kernels of a snapshot, `then`, with those of this process, `now`.
+
+    OpenBLAS reports its kernels only once it is loaded, so this is checked in the worker.
+
+    Returns:
+        Why the run cannot be exact; None if the kernels are equal or unknown.
+    """
     old, new = (blas.get("core") for blas in (then, now))
     return f"OpenBLAS kernels for {new} instead of {old}" if old and old != new else None

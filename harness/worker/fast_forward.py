@@ -1,7 +1,8 @@
-"""Bring Caffe's random numbers to where an uninterrupted training would have them.
+"""Advance Caffe's random numbers to the state that an uninterrupted training would have.
 
-A layer that draws in its forward pass draws the same amount every time, whatever it computes with it. So the nets are
-built once more as Caffe built them (which repeats the draws of the fillers), and then only the drawing layers run.
+A layer that draws in its forward pass draws the same number of outputs every time, whatever it computes with them. So
+the nets are built once more as Caffe built them (which repeats the draws of the fillers), and then only the drawing
+layers run.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import caffe
 from google.protobuf import text_format
@@ -19,10 +19,11 @@ from harness.caffe_files.net import net_phase, phase_of
 from harness.caffe_files.solver import with_net_files
 from harness.schemas.data_position import Place, tests_at
 from harness.worker import rng as generator
+from harness.worker.pycaffe import Net, Solver
 
 
-def drawing_layers(net: Any, phase: str) -> list[str]:
-    """Names of the layers of a net (a NetParameter, filtered for its phase) that draw in forward.
+def drawing_layers(net: pb.NetParameter, phase: str) -> list[str]:
+    """List the names of the layers of a net, filtered for its phase, that draw in their forward pass.
 
     Dropout (dropout_layer.cpp) and stochastic pooling (pooling_layer.cu; not on the CPU) do so in TRAIN, DummyData with
     a filler that is not constant always (dummy_data_layer.cpp).
@@ -30,26 +31,32 @@ def drawing_layers(net: Any, phase: str) -> list[str]:
     return [layer.name for layer in net.layer if _draws(layer, phase_of(layer, phase))]
 
 
-def _draws(layer: Any, phase: str) -> bool:
+def _draws(layer: pb.LayerParameter, phase: str) -> bool:
     if layer.type == "DummyData":
         return any(filler.type != "constant" for filler in layer.dummy_data_param.data_filler)
     stochastic = layer.type == "Pooling" and layer.pooling_param.pool == pb.PoolingParameter.STOCHASTIC
-    return bool(phase == "TRAIN" and (layer.type == "Dropout" or stochastic))
+    return phase == "TRAIN" and (layer.type == "Dropout" or stochastic)
 
 
 def advance(
-    solver: Any, param: Any, nets: Sequence[Any], first: int, last: int, progress: Callable[[int], None]
+    solver: Solver,
+    param: pb.SolverParameter,
+    nets: Sequence[pb.NetParameter],
+    first: int,
+    last: int,
+    progress: Callable[[int], None],
 ) -> None:
     """Draw what the iterations `first` … `last`-1 draw, in their order.
 
     Args:
-        solver: the native solver that will go on; its blobs are overwritten, its params are not.
-        param: its SolverParameter.
-        nets: the NetParameters of its train net and test nets.
-        progress: is told the iteration every now and then.
+        solver: the native solver that will continue; its blobs are overwritten, its params are not.
+        param: its message.
+        nets: the messages of its train net and test nets.
+        first, last: range of iterations.
+        progress: called with the iteration, once every 1000.
     """
     built = zip((solver.net, *solver.test_nets), nets, strict=True)
-    train, *tests = (_runner(net, drawing_layers(text, net_phase(i))) for i, (net, text) in enumerate(built))
+    train, *tests = (_drawing_forwards(net, drawing_layers(text, net_phase(i))) for i, (net, text) in enumerate(built))
     if not train and not any(tests):
         return
     for iteration in range(first, last):
@@ -61,33 +68,33 @@ def advance(
             progress(iteration)
 
 
-Runner = list[tuple[Callable[[int, int], Any], int]]
+_Forwards = list[tuple[Callable[[int, int], float], int]]  # a net's `_forward`, and the number of a layer
 
 
-def _runner(net: Any, names: list[str]) -> Runner:
-    places = {name: i for i, name in enumerate(net._layer_names)}
-    return [(net._forward, places[name]) for name in names]
+def _drawing_forwards(net: Net, names: list[str]) -> _Forwards:
+    numbers = {name: i for i, name in enumerate(net._layer_names)}
+    return [(net._forward, numbers[name]) for name in names]
 
 
-def _run(layers: Runner, times: int) -> None:
+def _run(forwards: _Forwards, times: int) -> None:
     for _ in range(times):
-        for forward, place in layers:
-            forward(place, place)
+        for forward, number in forwards:
+            forward(number, number)
 
 
-def replay_initialization(param: Any, nets: Sequence[Any]) -> None:
-    """Seed the main generator and draw what building the solver's nets draws."""
+def replay_initialization(param: pb.SolverParameter, nets: Sequence[pb.NetParameter]) -> None:
+    """Seed the main generator, and draw what building the solver's nets draws."""
     with tempfile.TemporaryDirectory() as directory:
         caffe.get_solver(str(write_solver(Path(directory), param, nets)))
 
 
-def draw_seeds(param: Any, nets: Sequence[Any], place: Place) -> Place:
-    """`place` with what its layer draws when Caffe builds the solver's nets.
+def draw_seeds(param: pb.SolverParameter, nets: Sequence[pb.NetParameter], place: Place) -> Place:
+    """Complete `place` with the seeds that its layer draws when Caffe builds the solver's nets.
 
-    Those are the outputs after the ones that all layers before it draw. So the nets are built up to that layer, and
-    the numbers that it would get are taken.
+    Those are the outputs after the ones that all layers before it draw. So the nets are built up to that layer, and the
+    next outputs are drawn.
     """
-    before = [type(net)() for net in nets[: place.net + 1]]
+    before = [pb.NetParameter() for _ in nets[: place.net + 1]]
     for copy, net in zip(before, nets, strict=False):
         copy.CopyFrom(net)
     names = [layer.name for layer in before[-1].layer]
@@ -99,8 +106,8 @@ def draw_seeds(param: Any, nets: Sequence[Any], place: Place) -> Place:
     return place.seeded(generator.draw)
 
 
-def write_solver(directory: Path, param: Any, nets: Sequence[Any]) -> Path:
-    """A solver prototxt for `nets` in `directory`, each in a file of its own. Tests that have no net are left out."""
+def write_solver(directory: Path, param: pb.SolverParameter, nets: Sequence[pb.NetParameter]) -> Path:
+    """Write a solver prototxt for `nets` into `directory`, each net in its own file; omit tests without a net."""
     files = []
     for number, net in enumerate(nets):
         files.append(directory / f"{'test' if number else 'train'}_{number}.prototxt")

@@ -1,9 +1,9 @@
-"""Try a GPU: Caffe trains on it for a moment, and what the probes see there is compared with what Caffe says.
+"""Self-test of a GPU: Caffe trains on it for one step, and what the probes read there is compared with Caffe's own.
 
     python -P -m harness.worker.gpu_selftest 0
 
-prints, as JSON, what the GPU is; then it ends with 0, or says what went wrong. A Caffe without code for this GPU, or
-one whose memory is not where the probes look, is found out here and not after hours.
+prints a description of the GPU as JSON; then it exits with 0, or with an error. A Caffe without code for this GPU, or
+one whose memory is not where the probes read it, is found here and not after hours.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import harness.worker.lazy_caffe_io  # noqa: F401  # before caffe
 
@@ -23,6 +22,7 @@ import numpy as np
 
 from harness.worker.probes.gpu import Cuda, GpuMemory
 from harness.worker.probes.memory import HostMemory, Memory
+from harness.worker.pycaffe import Blob, Field, Solver
 
 NET = """
 layer { name: "data" type: "DummyData" top: "data"
@@ -33,33 +33,36 @@ layer { name: "relu" type: "ReLU" bottom: "ip" top: "ip" }
 layer { name: "loss" type: "Reduction" bottom: "ip" top: "loss" loss_weight: 1
         reduction_param { operation: SUMSQ } }
 """
+_FIELDS: tuple[Field, ...] = ("data", "diff")
 
 
-def trained() -> Any:
-    """A solver that has made a step with a small net."""
+def train_one_step() -> Solver:
+    """Build a solver for a small net, and make one step."""
     with tempfile.TemporaryDirectory() as directory:
         net, file = Path(directory) / "net.prototxt", Path(directory) / "solver.prototxt"
         net.write_text(NET)
         file.write_text(f'train_net: "{net}" base_lr: 0.001 lr_policy: "fixed" momentum: 0.9 max_iter: 1')
-        solver = caffe.SGDSolver(str(file))
+        solver: Solver = caffe.SGDSolver(str(file))
     solver.step(1)
     return solver
 
 
-def compare(memory: Memory, blobs: Sequence[Any]) -> None:
-    """What is seen of the blobs in `memory` is what Caffe itself says of them.
+def check_probes(memory: Memory, blobs: Sequence[Blob]) -> None:
+    """Compare what the probes read of the blobs in `memory` with what Caffe itself returns.
 
     Raises:
-        RuntimeError: it is not.
+        RuntimeError: they differ.
     """
-    for field in ("data", "diff"):
+    for field in _FIELDS:
         seen = memory.moments("norms", blobs, field).measure()
         copies = [bytes(array.data) for array in memory.arrays(blobs, field)]
         expected = HostMemory().moments("norms", blobs, field).measure()  # from here on the host has them, too
         if not np.allclose(seen, expected, rtol=1e-9) or not expected[0].all():
-            raise RuntimeError(f"norms of {field} are {seen[0].tolist()} there, and {expected[0].tolist()} in Caffe")
-        if copies != [getattr(blob, field).tobytes() for blob in blobs]:
-            raise RuntimeError(f"copies of {field} are not what Caffe says")
+            raise RuntimeError(
+                f"norms of {field} are {seen[0].tolist()} on the GPU, but {expected[0].tolist()} in Caffe"
+            )
+        if copies != [array.tobytes() for array in HostMemory().arrays(blobs, field)]:
+            raise RuntimeError(f"copies of {field} differ from Caffe's own")
 
 
 def main() -> None:
@@ -68,8 +71,8 @@ def main() -> None:
     caffe.set_mode_gpu()
     cuda = Cuda(gpu)
     print(json.dumps(cuda.facts()), flush=True)
-    solver = trained()
-    compare(GpuMemory(cuda), [blob for blobs in solver.net.params.values() for blob in blobs])
+    solver = train_one_step()
+    check_probes(GpuMemory(cuda), [blob for blobs in solver.net.params.values() for blob in blobs])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Importing this before caffe puts caffe.io off until something uses it.
+"""Import of caffe.io at its first use: import this module before caffe.
 
-`import caffe` imports caffe.io, and that scikit-image and SciPy: two thirds of the processor time that the import
-takes, for scaling and writing images, which no training does. A Python layer that uses caffe.io finds it as ever.
+`import caffe` imports caffe.io, and that imports scikit-image and SciPy, which takes two thirds of the processor time
+of the import. They scale and write images, which no training does. A Python layer that uses caffe.io works as usual.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import ModuleType
 
 
 class _Finder:
-    """Finds caffe.io where it is, and has it executed at the first look at what it holds."""
+    """Finds caffe.io, and has it executed at the first access to one of its attributes."""
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:

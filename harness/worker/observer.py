@@ -1,9 +1,9 @@
-"""What is seen of one iteration of a real solver, and when.
+"""Observation of each iteration of a real solver.
 
 before(t)          data is W_t
-on_start           test passes of this iteration are over
+on_start           the test passes of this iteration are over
 after_forward      data layers have filled their tops
-on_gradients_ready diff is the raw gradient, and all activations still stand
+on_gradients_ready diff is the raw gradient, and all activations still hold their values
 after(t)           diff is the update that Caffe has just subtracted
 """
 
@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.caffe_files.lr_policy import learning_rate, next_step
+from harness.caffe_files.messages import pb
 from harness.caffe_files.net import relus
 from harness.recording.ring import Kind, Part, Payload, Ring
 from harness.schemas.layout import CAPTURES, SLAB, Array, Layout, all_finite, runs
@@ -25,31 +27,65 @@ from harness.worker.payload import Job
 from harness.worker.probes.blobs import ActivationProbe, LossProbe, OutputProbe, ParamProbe
 from harness.worker.probes.capture import InputCapture, RecordKeys, param_arrays
 from harness.worker.probes.memory import Memory
+from harness.worker.pycaffe import Floats, Net, Solver
 
 
 class Channel(Protocol):
-    """Where messages go."""
+    """The receiver of messages."""
 
     ring: Ring
 
-    def put(self, kind: Kind, payload: Payload, **where: Any) -> None: ...
+    def put(self, kind: Kind, payload: Payload, *, iteration: int = 0, index: int = 0, start: int = 0) -> None: ...
 
-    def note(self, what: str, **facts: Any) -> None: ...
+    def note(self, what: str, **facts: object) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Transfer:
+    """Arrays of a group that travel in one message, or one array that is too large for a message, in slabs.
+
+    `index` is the number of the first array in the layout; `first` and `stop` are positions in the group; `slabs` are
+    (start, stop) along the first axis.
+    """
+
+    index: int
+    first: int
+    stop: int
+    slabs: list[tuple[int, int]]
 
 
 class Observer:
-    """Watches `solver`, and puts window arrays, activations and test passes on `channel`.
+    """Observes `solver`, and puts window arrays, activations and test passes on `channel`.
 
-    `net` is the NetParameter of its train net, `param` its SolverParameter; its blobs lie in `memory`.
+    Args:
+        solver: the solver that will be stepped.
+        net: the message of its train net.
+        job: windows, capture, and where the run starts and ends.
+        channel: where messages go.
+        param: the solver's message.
+        memory: access to the solver's blobs.
+
+    Attributes:
+        layout: shapes and names of everything that is recorded.
+        params: probe of the learnable blobs.
+        loss: probe of the train net's loss.
     """
 
-    def __init__(self, solver: Any, net: Any, job: Job, channel: Channel, param: Any, memory: Memory) -> None:
+    def __init__(
+        self,
+        solver: Solver,
+        net: pb.NetParameter,
+        job: Job,
+        channel: Channel,
+        param: pb.SolverParameter,
+        memory: Memory,
+    ) -> None:
         self._solver, self._channel, self._param, self._memory = solver, channel, param, memory
         self._display, self._iter_size = param.display, param.iter_size
         self._step = job.resume.step if job.resume else 0
         self._first = solver.iter
         self._iteration = solver.iter
-        self._broken = False
+        self._nonfinite = False  # since some iteration
         self.params = ParamProbe(solver.net, net, memory)
         self._activations = ActivationProbe(solver.net, memory)
         self._outputs = OutputProbe(solver.net, memory)
@@ -71,9 +107,8 @@ class Observer:
             windows=windows,
             arrays=self._window_arrays(capture),
         )
-        self._sending = {
-            group: self._messages(group, min(SLAB, channel.ring.max_payload)) for group in (*CAPTURES, "key")
-        }
+        largest = min(SLAB, channel.ring.max_payload)
+        self._transfers = {group: self._plan_transfers(group, largest) for group in (*CAPTURES, "key")}
         self._frame = np.zeros((), self.layout.frame_dtype)
         self._displayed = self._started = time.perf_counter()
         self._seconds = 0.0
@@ -87,22 +122,24 @@ class Observer:
             arrays += (self._keys.array(),)
         return arrays
 
-    def _messages(self, group: str, largest: int) -> list[tuple[int, int, int, list[tuple[int, int]]]]:
-        """How the arrays of `group` travel: index of the first one, which they are, slabs of one that is too large."""
+    def _plan_transfers(self, group: str, largest: int) -> list[_Transfer]:
+        """Plan the messages of `group`, each of at most `largest` bytes."""
         arrays = [array for array in self.layout.arrays if array.group == group]
         index = next((i for i, array in enumerate(self.layout.arrays) if array.group == group), 0)
         return [
-            (index + first, first, stop, arrays[first].slabs(largest) if arrays[first].nbytes > largest else [])
+            _Transfer(
+                index + first, first, stop, arrays[first].slabs(largest) if arrays[first].nbytes > largest else []
+            )
             for first, stop in runs(arrays, largest)
         ]
 
     @property
     def passes(self) -> tuple[int, ...]:
-        """Batches that the train net and each test net have taken since the start."""
+        """Batches that the train net and each test net have read since the start."""
         return ((self._solver.iter - self._first) * self._iter_size, *(test.passes for test in self._tests))
 
     def before(self, iteration: int) -> None:
-        """Iteration t is about to be made; data is W_t."""
+        """Observe W_t, before the solver is stepped."""
         self._iteration = iteration
         in_window = self.layout.in_window(iteration)
         self._frame["iteration"] = iteration
@@ -130,33 +167,32 @@ class Observer:
         frame["loss"] = self.loss(outputs) if self._pass_losses is None else self._pass_losses.mean(self._iter_size)
         frame["stat"][2:5] = self.params.diff_stats()
         displayed = self._display > 0 and iteration % self._display == 0
-        broke = not self._broken and not all_finite(frame)
-        self._broken = self._broken or broke
+        first_nonfinite = not self._nonfinite and not all_finite(frame)
+        self._nonfinite = self._nonfinite or first_nonfinite
         frame["lapse"] = now - self._displayed if displayed else 0
         if displayed:
             self._displayed = now
         in_window = self.layout.in_window(iteration)
-        if displayed or in_window or broke:  # which activation was the first that is not finite?
+        if displayed or in_window or first_nonfinite:  # which activation was the first that is not finite?
             self._channel.put(Kind.ACTIVATION, self._activations.stats(), iteration=iteration)
         if in_window:
             self._send("gradient", self.params.diff)
-            if self._inputs:
-                self._send("input", self._inputs.frames())
-                for name in self._inputs.changed:
-                    self._channel.note("input changed", iteration=iteration, blob=name)
-            if self._inputs and self._keys:
-                self._send_keys(iteration, self._inputs.values)
+            self._send_inputs(iteration)
         self._started = time.perf_counter()
 
     def after(self, iteration: int) -> npt.NDArray[np.void]:
-        """Iteration t is made; diff is its update. The frame is complete but for the smoothed loss."""
+        """Observe the update, after the solver was stepped.
+
+        Returns:
+            The frame of the iteration, complete but for the smoothed loss. The next call overwrites it.
+        """
         self._memory.synchronize()
         self._frame["seconds"] = self._seconds + time.perf_counter() - self._started
         self._frame["stat"][5] = self.params.diff_stats()[0]
         if self.layout.in_window(iteration):
             self._send("update", self.params.diff)
         if self._inputs:
-            self._inputs.begin(False)  # the forward pass that Caffe makes after the last iteration is none of these
+            self._inputs.begin(False)  # Caffe's forward pass after the last iteration belongs to none
         return self._frame
 
     def send_tests(self, iteration: int) -> None:
@@ -166,30 +202,36 @@ class Observer:
                 self._channel.put(Kind.TEST, test.take_mean(), iteration=iteration, index=net)
 
     def _send(self, group: str, values: Sequence[Part]) -> None:
-        for index, first, stop, slabs in self._sending[group]:
-            if not slabs:
-                self._channel.put(Kind.SLAB, values[first:stop], iteration=self._iteration, index=index)
-            for start, end in slabs:
+        for transfer in self._transfers[group]:
+            first, stop = transfer.first, transfer.stop
+            if not transfer.slabs:
+                self._channel.put(Kind.SLAB, values[first:stop], iteration=self._iteration, index=transfer.index)
+            for start, end in transfer.slabs:
                 part = values[first][start:end]
-                self._channel.put(Kind.SLAB, [part], iteration=self._iteration, index=index, start=start)
+                self._channel.put(Kind.SLAB, [part], iteration=self._iteration, index=transfer.index, start=start)
 
-    def _send_keys(self, iteration: int, inputs: dict[str, npt.NDArray[np.float32]]) -> None:
-        assert self._keys is not None
-        keys, agree = self._keys.keys(iteration, inputs)
-        if not agree:
-            self._channel.note("keys differ", iteration=iteration)
-        self._channel.put(Kind.SLAB, keys, iteration=iteration, index=self._sending["key"][0][0])
+    def _send_inputs(self, iteration: int) -> None:
+        if self._inputs is None:
+            return
+        self._send("input", self._inputs.frames())
+        for name in self._inputs.changed:
+            self._channel.note("input changed", iteration=iteration, blob=name)
+        if self._keys is not None:
+            keys, agree = self._keys.keys(iteration, self._inputs.values)
+            if not agree:
+                self._channel.note("keys differ", iteration=iteration)
+            self._channel.put(Kind.SLAB, keys, iteration=iteration, index=self._transfers["key"][0].index)
 
 
 class _TestPass:
     """Adds up the outputs of one test net over the forwards of a test pass, as Solver::Test does in float32."""
 
-    def __init__(self, net: Any, memory: Memory) -> None:
+    def __init__(self, net: Net, memory: Memory) -> None:
         self.probe = OutputProbe(net, memory)
         self.forwards = 0
         self.passes = 0
         self._last = len(net.layers) - 1
-        self._sum = np.zeros(0, np.float32)
+        self._sum: Floats = np.zeros(0, np.float32)
         net.after_forward(self._after_layer)
 
     def _after_layer(self, layer: int) -> None:
@@ -199,16 +241,17 @@ class _TestPass:
             self.forwards += 1
             self.passes += 1
 
-    def take_mean(self) -> npt.NDArray[np.float32]:
+    def take_mean(self) -> Floats:
+        """Compute the mean of a test pass that is over, and start the next one from 0."""
         mean = self._sum / np.float32(self.forwards)
         self.forwards = 0
         return mean
 
 
 class _PassLosses:
-    """The losses of the `iter_size` forward passes of one iteration."""
+    """Adds up the losses of the `iter_size` forward passes of one iteration."""
 
-    def __init__(self, net: Any, loss: LossProbe) -> None:
+    def __init__(self, net: Net, loss: LossProbe) -> None:
         self._loss = loss
         self._sum = np.float32(0)
         self._last = len(net.layers) - 1
@@ -219,6 +262,6 @@ class _PassLosses:
             self._sum += self._loss()
 
     def mean(self, passes: int) -> np.float32:
-        """Their sum over `passes`, as Solver::Step has it; the next iteration starts from 0."""
+        """Compute their sum over `passes`, as Solver::Step does; the next iteration starts from 0."""
         mean, self._sum = self._sum / np.float32(passes), np.float32(0)
         return mean

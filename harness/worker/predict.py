@@ -1,24 +1,22 @@
-"""The process in which the real Caffe predicts: weights and inputs from a recording, logits into a file.
+"""Predictions of the real Caffe: weights and inputs from a recording, logits into a file.
 
-It reads the recording by itself, one blob at a time, so that the weights are in memory once. On the CPU, whatever the
-run was on.
+This runs as a process of its own. It reads the recording itself, one blob at a time, so that the weights are in memory
+once. It runs on the CPU, also for runs on a GPU.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import harness.worker.lazy_caffe_io  # noqa: F401  # before caffe
 
 # isort: split
 import caffe
 import numpy as np
-import numpy.typing as npt
 from google.protobuf import text_format
 
 from harness.caffe_files.deploy import DeployNet, SoftmaxHead, deploy_net
@@ -26,17 +24,23 @@ from harness.caffe_files.messages import parse_text, pb
 from harness.caffe_files.net import NetFile
 from harness.recording import BadInput, Recording, RecordingError
 from harness.schemas.predictions import NoPredictions
+from harness.worker.pycaffe import Floats, Net
 
-Floats = npt.NDArray[np.float32]
 ReadBlob = Callable[[str, int], Floats]
 
 
-def predict(recording: Recording, iteration: int, directory: Path) -> dict[str, Any]:
-    """What the softmax heads read, with W_t and with W_{t+1}, on the inputs of iteration t.
+def predict(recording: Recording, iteration: int, directory: Path) -> dict[str, Floats | str]:
+    """Compute the inputs of the softmax heads with W_t and with W_{t+1}, on the inputs of iteration t.
+
+    Args:
+        recording: the recording of a run.
+        iteration: t.
+        directory: for the deploy net's file.
 
     Returns:
-        `heads`: JSON, a list of name, weight and ignore_label; and of each head, by its number in that list,
-        `labels_n` (N,), `before_n` and `after_n` (N, classes) float32. N runs over all passes of the iteration.
+        `heads`: JSON, a list of name, weight and ignore_label; and for each head, by its number in that list,
+        `labels_n` (N,), `before_n` and `after_n` (N, classes) float32. N counts the images of all passes of the
+        iteration.
 
     Raises:
         RecordingError: weights or inputs were not recorded, or the net has no such head.
@@ -52,21 +56,14 @@ def predict(recording: Recording, iteration: int, directory: Path) -> dict[str, 
 
     deploy = deploy_net(train, lambda top: batches(top).shape[1:])
     if not deploy.heads:
-        raise NoPredictions(
-            f"{recording.path}: the train net has no SoftmaxWithLoss layer, whose classes they would be"
-        )
+        raise NoPredictions(f"{recording.path}: the train net has no SoftmaxWithLoss layer, so it predicts no classes")
     inputs = {top: batches(top) for top in deploy.inputs}
     file = directory / "deploy.prototxt"
     file.write_text(text_format.MessageToString(deploy.param))
-    net = caffe.Net(str(file), caffe.TEST)
-    heads = [head for head in deploy.heads if _is_of_images(net, head, {v.shape[1] for v in inputs.values()})]
-    if not heads:
-        raise NoPredictions(
-            f"{recording.path}: no SoftmaxWithLoss layer predicts one class an image: "
-            + ", ".join(f"{h.name} reads {tuple(net.blobs[h.logits].shape)}" for h in deploy.heads)
-        )
-    result: dict[str, Any] = {"heads": json.dumps([asdict(head) for head in heads])}
-    for when, read in (("before", _weights(recording, iteration)), ("after", _updated(recording, iteration))):
+    net: Net = caffe.Net(str(file), caffe.TEST)
+    heads = _heads_of_images(recording, net, deploy, {v.shape[1] for v in inputs.values()})
+    result: dict[str, Floats | str] = {"heads": json.dumps([asdict(head) for head in heads])}
+    for when, read in (("before", _weights(recording, iteration)), ("after", _next_weights(recording, iteration))):
         _fill(net, deploy, read)
         logits, labels = _forward(net, heads, inputs, passes)
         result |= {f"{when}_{n}": values for n, values in enumerate(logits)}
@@ -74,34 +71,43 @@ def predict(recording: Recording, iteration: int, directory: Path) -> dict[str, 
     return result
 
 
-def _is_of_images(net: Any, head: SoftmaxHead, batches: set[int]) -> bool:
-    """Does the head predict one class for each image of a batch, and not one a pixel or a time step?"""
-    shape = tuple(net.blobs[head.logits].shape)
-    axis = head.axis % len(shape)
-    return axis == 1 and shape[0] in batches and all(n == 1 for n in shape[2:])
+def _heads_of_images(recording: Recording, net: Net, deploy: DeployNet, batches: set[int]) -> list[SoftmaxHead]:
+    """Select the heads that predict one class for each image of a batch, and not one a pixel or a time step."""
+    heads = []
+    for head in deploy.heads:
+        shape = tuple(net.blobs[head.logits].shape)
+        axis = head.axis % len(shape)
+        if axis == 1 and shape[0] in batches and all(n == 1 for n in shape[2:]):
+            heads.append(head)
+    if not heads:
+        raise NoPredictions(
+            f"{recording.path}: no SoftmaxWithLoss layer predicts one class an image: "
+            + ", ".join(f"{h.name} reads {tuple(net.blobs[h.logits].shape)}" for h in deploy.heads)
+        )
+    return heads
 
 
 def _weights(recording: Recording, iteration: int) -> ReadBlob:
     return lambda layer, index: recording.weight(iteration, layer, index)
 
 
-def _updated(recording: Recording, iteration: int) -> ReadBlob:
-    """W_{t+1}: as recorded, or at the end of a window W_t less the update, which is the same bit for bit."""
+def _next_weights(recording: Recording, iteration: int) -> ReadBlob:
+    """Read W_{t+1}: as recorded, or at the end of a window W_t less the update, which is the same bit for bit."""
     if iteration + 1 in recording.window_iterations:
         return _weights(recording, iteration + 1)
     return lambda layer, index: recording.weight(iteration, layer, index) - recording.update(iteration, layer, index)
 
 
-def _fill(net: Any, deploy: DeployNet, read: ReadBlob) -> None:
+def _fill(net: Net, deploy: DeployNet, read: ReadBlob) -> None:
     for name, layer in zip(net._layer_names, net.layers, strict=True):
         for index, blob in enumerate(layer.blobs):
             blob.data[...] = read(*deploy.owners.get((name, index), (name, index)))
 
 
 def _forward(
-    net: Any, heads: list[SoftmaxHead], inputs: dict[str, Floats], passes: int
+    net: Net, heads: Sequence[SoftmaxHead], inputs: Mapping[str, Floats], passes: int
 ) -> tuple[list[Floats], list[Floats]]:
-    """The logits (N, classes) and the labels (N,) of each head, all passes one after the other."""
+    """Compute the logits (N, classes) and the labels (N,) of each head, all passes one after the other."""
     logits: list[list[Floats]] = [[] for _ in heads]
     labels: list[list[Floats]] = [[] for _ in heads]
     for number in range(passes):
@@ -116,16 +122,17 @@ def _forward(
 
 
 def main(path: Path, iteration: int, directory: Path) -> None:
+    """Write the predictions to `logits.npz` in `directory`, or why there are none to `refusal`."""
     np.seterr(all="ignore")
     caffe.set_mode_cpu()
     try:
         with Recording(path) as recording:
-            np.savez(directory / "logits.npz", **predict(recording, iteration, directory))
+            np.savez(directory / "logits.npz", allow_pickle=False, **predict(recording, iteration, directory))
     except (BadInput, RecordingError) as error:
         (directory / "refusal").write_text(str(error))
         sys.exit(2)
 
 
 if __name__ == "__main__":
-    caffe.init_log(2, True)  # errors alone, to stderr: what it died of
+    caffe.init_log(2, True)  # errors only, to stderr: the client shows what it died of
     main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

@@ -1,17 +1,16 @@
-"""Caffe's main random generator on the CPU, from outside.
+"""Access to Caffe's main random generator on the CPU, from outside.
 
-It is a boost::mt19937 (common.cpp), whose 624 words and position lie in memory as numpy keeps them. Two functions that
-libcaffe exports lead there; a third is what a Data layer itself draws its seeds with. Nothing in Caffe is changed, and
-`is_accessible` tries it all before any of it is believed.
+It is a boost::mt19937 (common.cpp), whose 624 words and position are laid out in memory as numpy's. Two functions that
+libcaffe exports lead there; a third is the one with which a Data layer draws its seeds. Nothing in Caffe is changed,
+and `is_accessible` verifies all of this before it is used.
 
-On a GPU, Dropout and random fillers draw from cuRAND instead, whose state nobody can read: there only `advance` (in
-advance.py) helps. That has not run on a GPU.
+On a GPU, Dropout and random fillers draw from cuRAND instead, whose state cannot be read: there only `advance`
+(fast_forward.py) helps. That has not run on a GPU.
 """
 
 from __future__ import annotations
 
 import ctypes
-from typing import Any
 
 import caffe
 import numpy as np
@@ -22,7 +21,7 @@ _WORDS = 624
 
 class _Library:
     def __init__(self) -> None:
-        library: Any = ctypes.CDLL(caffe._caffe.__file__)
+        library = ctypes.CDLL(caffe._caffe.__file__)
         self.rand = library._ZN5caffe14caffe_rng_randEv  # caffe_rng_rand(), math_functions.cpp
         self.rand.restype = ctypes.c_uint
         self._stream = library._ZN5caffe5Caffe10rng_streamEv  # Caffe::rng_stream(), common.hpp
@@ -31,46 +30,46 @@ class _Library:
         self._generator.restype = ctypes.c_void_p
         self._generator.argtypes = [ctypes.c_void_p]
 
-    def memory(self) -> tuple[npt.NDArray[np.uint32], ctypes.c_size_t]:
-        """The generator's words and its position, where Caffe has them now (set_random_seed makes a new one)."""
+    def state(self) -> tuple[npt.NDArray[np.uint32], ctypes.c_size_t]:
+        """Return views of the generator's words and position in Caffe's memory (set_random_seed moves them)."""
         address = self._generator(self._stream())
         words = (ctypes.c_uint32 * _WORDS).from_address(address)
         return np.ctypeslib.as_array(words), ctypes.c_size_t.from_address(address + 4 * _WORDS)
 
 
 def is_accessible() -> bool:
-    """Does this build keep its generator as described above? To be asked before anything is seeded: it seeds."""
+    """Check whether this build keeps its generator as described above. Call it before anything is seeded: it seeds."""
     try:
         library = _Library()
     except AttributeError:  # a build that exports fewer names
         return False
     caffe.set_random_seed(1)
-    ours = np.random.MT19937()
-    ours._legacy_seeding(1)
-    words, position = library.memory()
+    expected = np.random.MT19937()
+    expected._legacy_seeding(1)
+    words, position = library.state()
     for skipped in (0, 3, 2 * _WORDS):
         for _ in range(skipped):
             library.rand()
-        ours.random_raw(skipped)
-        state = ours.state["state"]
+        expected.random_raw(skipped)
+        state = expected.state["state"]
         if position.value != state["pos"] or not np.array_equal(words, state["key"]):
             return False
-    return bool(library.rand() == ours.random_raw())
+    return bool(library.rand() == expected.random_raw())
 
 
 def read_state() -> tuple[str, int]:
-    """The generator's words in hex, and its position in them."""
-    words, position = _Library().memory()
+    """Read the generator's words in hex, and its position in them."""
+    words, position = _Library().state()
     return words.astype("<u4").tobytes().hex(), position.value
 
 
 def write_state(words: str, position: int) -> None:
-    """Put the generator where `read_state` found it."""
-    memory, at = _Library().memory()
+    """Put the generator into a state that `read_state` returned."""
+    memory, at = _Library().state()
     memory[:] = np.frombuffer(bytes.fromhex(words), "<u4")
     at.value = position
 
 
 def draw() -> int:
-    """One output, as a Data layer takes its seeds. Advances the generator."""
+    """Draw one output, as a Data layer draws its seeds. Advances the generator."""
     return int(_Library().rand())

@@ -1,28 +1,28 @@
-"""The Caffe layer that stands in for a `Data` or `ImageData` layer: same tops, same bytes, from any record on.
+"""The Caffe layer that replaces a `Data` or `ImageData` layer: same tops, same bytes, from any record on.
 
-Caffe imports this module by its name when it builds a net that `nets.replaced` made.
+Caffe imports this module by its name when it builds a net that `replace_data_layers` (seekable_nets.py) returned.
 """
 
 from __future__ import annotations
 
 import atexit
 from collections.abc import Sequence
-from typing import Any
 
 import caffe
 import numpy as np
 
 from harness.prefetch.feed import Feed
 from harness.schemas.stream import Stream
+from harness.worker.pycaffe import Blob
 
 _open: list[Feed] = []
 
 
 def stop_prefetching() -> None:
-    """End the feeds of all nets built so far: call it once they are dropped, before building others.
+    """Stop the prefetch processes of all nets built so far: call it once they are dropped, before building others.
 
-    Caffe never destroys a Python layer (PythonLayer::self_ refers to the object that owns it), so none can close its
-    own. What is not closed here ends with the process.
+    Caffe never destroys a Python layer (PythonLayer::self_ refers to the object that owns it), so no layer can stop its
+    own. Prefetch processes that are not stopped here end with this process.
     """
     while _open:
         _open.pop().close()
@@ -32,21 +32,21 @@ atexit.register(stop_prefetching)
 
 
 class SeekableData(caffe.Layer):  # type: ignore[misc]  # caffe carries no types
-    """Tops: images (batch, channels, height, width) and, where the stream has labels, labels (batch,).
+    """Data layer with the tops images (batch, channels, height, width) and, if the stream has labels, labels (batch,).
 
-    `param_str` is the JSON of a Stream. The top is reshaped from batch to batch as BasePrefetchingDataLayer does
+    `param_str` is the JSON of a Stream. The tops are reshaped from batch to batch as BasePrefetchingDataLayer does
     (base_data_layer.cpp).
     """
 
-    def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         self.feed = Feed(Stream.from_json(self.param_str))
         _open.append(self.feed)
         self._shape(top, self.feed.peek())
 
-    def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
-        """Nothing: called before every forward pass, when the next batch is not known yet."""
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        """Do nothing: called before every forward pass, when the next batch is not known yet."""
 
-    def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         images, labels = self.feed.next()
         if tuple(top[0].shape) != images.shape:
             self._shape(top, images.shape)
@@ -54,11 +54,11 @@ class SeekableData(caffe.Layer):  # type: ignore[misc]  # caffe carries no types
         if len(top) > 1:
             np.copyto(top[1].data, labels)
 
-    def backward(self, top: Sequence[Any], propagate_down: Sequence[bool], bottom: Sequence[Any]) -> None:
-        """Nothing: there is no bottom."""
+    def backward(self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]) -> None:
+        """Do nothing: there is no bottom."""
 
     @staticmethod
-    def _shape(top: Sequence[Any], shape: tuple[int, ...]) -> None:
+    def _shape(top: Sequence[Blob], shape: tuple[int, ...]) -> None:
         top[0].reshape(*shape)
         if len(top) > 1:
             top[1].reshape(shape[0])

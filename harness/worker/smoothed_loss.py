@@ -1,4 +1,4 @@
-"""The loss that `caffe train` displays."""
+"""The smoothed loss that `caffe train` displays."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _F = np.float32
 class SmoothedLoss:
     """Solver::UpdateSmoothedLoss (solver.cpp), operation for operation in float32, over a whole training.
 
-    Caffe itself forgets its state at every call of Step, so under step(1) it displays the plain loss.
+    Caffe itself discards this state at every call of Step, so under step(1) it displays the plain loss.
     """
 
     def __init__(self, average_loss: int, start_iteration: int) -> None:
@@ -20,7 +20,7 @@ class SmoothedLoss:
         self._smoothed = _F(0)
 
     def update(self, iteration: int, loss: np.float32) -> np.float32:
-        """The smoothed loss with that of `iteration` in it."""
+        """Add the loss of `iteration`, and return the smoothed loss."""
         if len(self._losses) < self._size:
             self._losses.append(loss)
             size = len(self._losses)

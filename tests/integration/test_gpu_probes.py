@@ -166,7 +166,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.helpers.host_device import HostDevice
-from harness.worker import gpu_selftest as trial
+from harness.worker import gpu_selftest
 from harness.worker.probes.gpu import GpuMemory
 
 class Wrong(HostDevice):
@@ -178,14 +178,14 @@ class Wrong(HostDevice):
         if sys.argv[1] == "a bit in a copy":
             target[-1] ^= 1
 
-solver = trial.trained()
+solver = gpu_selftest.train_one_step()
 params = solver.net.params.values()
-trial.compare(GpuMemory(Wrong(Path({library!r}))), [blob for blobs in params for blob in blobs])
+gpu_selftest.check_probes(GpuMemory(Wrong(Path({library!r}))), [blob for blobs in params for blob in blobs])
 """
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"), [("", ""), ("diff for data", "norms of data are"), ("a bit in a copy", "copies of data are not")]
+    ("fault", "said"), [("", ""), ("diff for data", "norms of data are"), ("a bit in a copy", "copies of data differ")]
 )
 def test_the_trial_finds_what_is_seen_wrongly(fault: str, said: str, device: HostDevice) -> None:
     program = TRIAL.format(root=str(ROOT), library=str(device.library))
@@ -210,7 +210,7 @@ CARD = '{"name": "A card", "compute_capability": "8.0", "driver": "13000", "cupy
          "execution on the device", ("built for other GPUs than A card", "tools/setup --cuda --cuda-arch 8.0")),
         ("", "CUDADriverError: CUDA_ERROR_NO_BINARY_FOR_GPU: no kernel image is available for execution on the device",
          ("GPU 0 cannot be used", "no kernel image")),
-        (CARD, "RuntimeError: copies of diff are not what Caffe says", ("copies of diff are not", "--cpu")),
+        (CARD, "RuntimeError: copies of diff differ from Caffe's own", ("copies of diff differ", "--cpu")),
     ],
     ids=["old driver", "no CuPy", "no kernel of ours", "no kernels of Caffe's", "too old for ours", "seen wrongly"],
 )  # fmt: skip

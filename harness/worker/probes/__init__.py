@@ -1,1 +1,1 @@
-"""Read statistics and copies of a real Caffe net's blobs, on the host and on a GPU."""
+"""Probes: statistics and copies of a real Caffe net's blobs, on the host and on a GPU."""

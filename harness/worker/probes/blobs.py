@@ -1,4 +1,4 @@
-"""See the numbers of a real Caffe net: its learnable blobs, its activations, its loss.
+"""Probes of a real Caffe net: its learnable blobs, its activations, its outputs, its loss.
 
 The memory of a learnable blob stays where it is for the life of a net, so it is looked up once. That of other blobs
 does not: a Data layer points its tops at another prefetched batch each time (base_data_layer.cpp, Forward_cpu).
@@ -8,73 +8,80 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from harness.caffe_files.messages import pb
 from harness.schemas.layout import Activation, Output, Param
-from harness.worker.probes.memory import Floats, Memory
+from harness.worker.probes.memory import Memory
+from harness.worker.pycaffe import Blob, Floats, Net
+
+Multiplier = Literal["lr_mult", "decay_mult"]
+_MULTIPLIERS: tuple[Multiplier, ...] = ("lr_mult", "decay_mult")
 
 
 class ParamProbe:
-    """The learnable param blobs of `net`, each once, in update order.
+    """The learnable param blobs of `net`, each once, in update order; `prototxt` is the net's message.
 
     Blobs that layers share have one memory; `net.params` would show them twice. The first layer that has it owns it
     (Net::AppendParam).
     """
 
-    def __init__(self, net: Any, prototxt: Any, memory: Memory) -> None:
-        specs = {layer.name: list(layer.param) for layer in prototxt.layer}
-        owners: dict[int, int] = {}
-        params: list[Param] = []
-        blobs: list[Any] = []
-        explicit: list[set[str]] = []  # which multipliers the owner, or an earlier sharer, wrote down
-        for layer, blob, index in _blobs(net):
-            spec = specs[layer][index] if index < len(specs.get(layer, ())) else None
-            written = {f for f in ("lr_mult", "decay_mult") if spec is not None and spec.HasField(f)}
-            position = owners.setdefault(blob.data.ctypes.data, len(params))
-            if position == len(params):
-                lr, decay = (spec.lr_mult, spec.decay_mult) if spec is not None else (1.0, 1.0)
-                params.append(Param(layer, index, tuple(blob.shape), lr, decay))
-                blobs.append(blob)
-                explicit.append(written)
-            else:  # a sharer may say what its owner left open
-                old = params[position]
-                new = {f: getattr(spec, f) for f in written - explicit[position]}
-                params[position] = Param(
-                    old.layer,
-                    old.index,
-                    old.shape,
-                    new.get("lr_mult", old.lr_mult),
-                    new.get("decay_mult", old.decay_mult),
-                )
-                explicit[position] |= written
-        self.params = tuple(params)
-        self.blobs = tuple(blobs)
-        self.data = memory.arrays(blobs, "data")
-        self.diff = memory.arrays(blobs, "diff")
-        self._data_norms = memory.moments("norms", blobs, "data")
-        self._diff_norms = memory.moments("norms", blobs, "diff")
+    def __init__(self, net: Net, prototxt: pb.NetParameter, memory: Memory) -> None:
+        self.params, self.blobs = _learnable(net, prototxt)
+        self.data = memory.arrays(self.blobs, "data")
+        self.diff = memory.arrays(self.blobs, "diff")
+        self._data_norms = memory.moments("norms", self.blobs, "data")
+        self._diff_norms = memory.moments("norms", self.blobs, "diff")
 
     def weight_stats(self) -> npt.NDArray[np.float64]:
-        """(2, P): l2 norm, largest magnitude of every blob's data. The next call overwrites it."""
+        """Compute (2, P): l2 norm, largest magnitude of every blob's data. The next call overwrites the result."""
         return self._data_norms.measure()[:2]
 
     def diff_stats(self) -> npt.NDArray[np.float64]:
-        """(3, P): l2 norm, largest magnitude, NaN or infinite elements of every blob's diff; as above."""
+        """Compute (3, P): l2 norm, largest magnitude, NaN or infinite elements of every blob's diff; as above."""
         return self._diff_norms.measure()
 
     def digest(self) -> int:
-        """XXH3-64 over the bytes of all learnable blobs' data, in order."""
+        """Compute XXH3-64 over the bytes of all learnable blobs' data, in order."""
         state = xxhash.xxh3_64()
         for data in self.data:
             state.update(data.data)
         return int(state.intdigest())
 
 
-def _blobs(net: Any) -> list[tuple[str, Any, int]]:
+def _learnable(net: Net, prototxt: pb.NetParameter) -> tuple[tuple[Param, ...], tuple[Blob, ...]]:
+    """List the learnable blobs, each with its multipliers: the owner's, or the first that a sharer specifies."""
+    specs = {layer.name: list(layer.param) for layer in prototxt.layer}
+    positions: dict[int, int] = {}  # by address
+    params: list[Param] = []
+    blobs: list[Blob] = []
+    explicit: list[set[Multiplier]] = []  # the multipliers that the owner, or an earlier sharer, specifies
+    for layer, blob, index in _param_blobs(net):
+        spec = specs[layer][index] if index < len(specs.get(layer, ())) else pb.ParamSpec()
+        written = {name for name in _MULTIPLIERS if spec.HasField(name)}
+        position = positions.setdefault(blob.data.ctypes.data, len(params))
+        if position == len(params):
+            params.append(Param(layer, index, tuple(blob.shape), spec.lr_mult, spec.decay_mult))
+            blobs.append(blob)
+            explicit.append(written)
+        else:
+            old, new = params[position], written - explicit[position]
+            params[position] = replace(
+                old,
+                lr_mult=spec.lr_mult if "lr_mult" in new else old.lr_mult,
+                decay_mult=spec.decay_mult if "decay_mult" in new else old.decay_mult,
+            )
+            explicit[position] |= new
+    return tuple(params), tuple(blobs)
+
+
+def _param_blobs(net: Net) -> list[tuple[str, Blob, int]]:
+    """List layer, blob and index of every param blob, shared ones once for each layer."""
     return [
         (name, blob, index)
         for name, layer in zip(net._layer_names, net.layers, strict=True)
@@ -85,47 +92,65 @@ def _blobs(net: Any) -> list[tuple[str, Any, int]]:
 class ActivationProbe:
     """The blobs of `net` by name, without the copies that Split layers make (they share their source's memory)."""
 
-    def __init__(self, net: Any, memory: Memory) -> None:
+    def __init__(self, net: Net, memory: Memory) -> None:
         self._memory = memory
         copies = {top for i, layer in enumerate(net.layers) if layer.type == "Split" for top in net._top_ids(i)}
         named = {
             name: blob
             for i, (name, blob) in enumerate(zip(net._blob_names, net._blobs, strict=True))
-            if i not in copies and name != "(automatic)"  # what Caffe calls the tops it adds by itself
+            if i not in copies and name != "(automatic)"  # Caffe's name for the tops that it adds by itself
         }
         self._blobs = list(named.values())
         self.activations = tuple(Activation(name, tuple(blob.shape)) for name, blob in named.items())
 
     def stats(self) -> npt.NDArray[np.float64]:
-        """(A, 4): mean magnitude, largest magnitude, share of zeros, NaN or infinite elements."""
+        """Compute (A, 4): mean magnitude, largest magnitude, share of zeros, NaN or infinite elements."""
         return self._memory.moments("activity", self._blobs, "data").measure().T
+
+
+@dataclass(frozen=True)
+class _LossTop:
+    """A top with a loss weight; `column` is its place in the values of the OutputProbe, None if it is not there."""
+
+    blob: Blob
+    column: int | None
+    weight: np.float32
 
 
 class LossProbe:
     """The weighted loss of one forward pass, as Net::ForwardFromTo and Layer::Forward add it up in float32."""
 
-    def __init__(self, net: Any, outputs: OutputProbe, memory: Memory) -> None:
+    def __init__(self, net: Net, outputs: OutputProbe, memory: Memory) -> None:
         self._memory = memory
-        weights = list(net._blob_loss_weights)
         self._outputs = outputs
-        self._layers: list[list[tuple[Any, int | None, np.float32]]] = []  # blob, its place in the outputs, weight
+        weights = list(net._blob_loss_weights)
+        self._layers: list[list[_LossTop]] = []
         for i in range(len(net.layers)):
             tops = [top for top in net._top_ids(i) if weights[top]]
             if tops:
-                self._layers.append([(net._blobs[t], outputs.scalars.get(t), np.float32(weights[t])) for t in tops])
+                self._layers.append(
+                    [_LossTop(net._blobs[t], outputs.scalars.get(t), np.float32(weights[t])) for t in tops]
+                )
 
     def __call__(self, outputs: Floats | None = None) -> np.float32:
-        """`outputs`: what the OutputProbe says now, where that is at hand; a loss is mostly an output, too."""
+        """Compute the loss of the last forward pass.
+
+        Args:
+            outputs: current values of the OutputProbe, if they were read already: most losses are among them.
+        """
         outputs = self._outputs.values() if outputs is None else outputs
         total = np.float32(0)
         for tops in self._layers:
             loss = np.float32(0)
-            for blob, place, weight in tops:
-                if place is not None:
-                    loss += outputs[place] * weight
+            for top in tops:
+                if top.column is not None:
+                    loss += outputs[top.column] * top.weight
                 else:
-                    values = self._memory.read(blob).ravel()
-                    loss += values[0] * weight if values.size == 1 else np.dot(values, np.full_like(values, weight))
+                    values = self._memory.read(top.blob).ravel()
+                    if values.size == 1:
+                        loss += values[0] * top.weight
+                    else:
+                        loss += np.dot(values, np.full_like(values, top.weight))
             total += loss
         return total
 
@@ -133,36 +158,31 @@ class LossProbe:
 class OutputProbe:
     """The output blobs of a net, in the order in which Caffe prints them."""
 
-    def __init__(self, net: Any, memory: Memory) -> None:
+    def __init__(self, net: Net, memory: Memory) -> None:
         self._memory = memory
         self._blobs = [net._blobs[i] for i in net._outputs]
         names = [net._blob_names[i] for i in net._outputs]
         self.outputs = tuple(Output(n, int(b.count)) for n, b in zip(names, self._blobs, strict=True))
         starts = itertools.accumulate((output.size for output in self.outputs), initial=0)
-        places = zip(net._outputs, starts, self.outputs, strict=False)  # there is one start more: the end
-        self.scalars = {blob: start for blob, start, output in places if output.size == 1}  # blob number: its place
+        columns = zip(net._outputs, starts, self.outputs, strict=False)  # there is one start more: the end
+        self.scalars = {blob: start for blob, start, output in columns if output.size == 1}  # column by blob number
 
     def values(self) -> Floats:
-        """All values of all outputs, one after the other; NaN for one that no longer has its size."""
+        """Read all values of all outputs, one after the other; NaN for an output whose size has changed."""
         if not self._blobs:
             return np.empty(0, np.float32)
         parts = [self._memory.read(blob).ravel() for blob in self._blobs]
         sizes = [output.size for output in self.outputs]
-        if [part.size for part in parts] != sizes:  # a net whose outputs change their size as it goes
+        if [part.size for part in parts] != sizes:  # a net whose outputs change their size during training
             parts = [p if p.size == n else np.full(n, np.nan, np.float32) for p, n in zip(parts, sizes, strict=True)]
         return np.concatenate(parts)
 
 
-def input_blobs(net: Any) -> dict[str, Any]:
-    """The blobs that layers without a bottom make: data and labels."""
-    return {
-        net._blob_names[top]: net._blobs[top]
-        for i in range(len(net.layers))
-        if not len(net._bottom_ids(i))
-        for top in net._top_ids(i)
-    }
+def input_blobs(net: Net) -> dict[str, Blob]:
+    """Find the blobs that layers without a bottom write: data and labels."""
+    return {net._blob_names[top]: net._blobs[top] for i in source_layers(net) for top in net._top_ids(i)}
 
 
-def source_layers(net: Any) -> Sequence[int]:
-    """The positions of layers without a bottom."""
+def source_layers(net: Net) -> Sequence[int]:
+    """Find the positions of layers without a bottom."""
     return [i for i in range(len(net.layers)) if not len(net._bottom_ids(i))]

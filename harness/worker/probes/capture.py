@@ -1,9 +1,8 @@
-"""Inside a window: the whole of every blob, and which records the batch was made of."""
+"""Capture inside a window: complete blobs, and the keys of the batch's records."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,31 +10,37 @@ import numpy.typing as npt
 from harness.schemas.layout import Array
 from harness.worker.probes.blobs import ParamProbe, input_blobs, source_layers
 from harness.worker.probes.memory import Memory
+from harness.worker.pycaffe import Floats, Net
 
 
 class InputCapture:
-    """Copies what the data layers made, before an in-place layer can change it, at every pass of `iter_size`."""
+    """Copies the tops of data layers, before an in-place layer can change them, at every pass of `iter_size`.
 
-    def __init__(self, net: Any, passes: int, memory: Memory) -> None:
+    Attributes:
+        values: (passes, *shape) by blob name.
+        changed: inputs whose shape is no longer the one that they were built with.
+    """
+
+    def __init__(self, net: Net, passes: int, memory: Memory) -> None:
         self._memory = memory
         self._blobs = input_blobs(net)
         self._passes = passes
         self._sources = source_layers(net)
         self._tops = {i: [net._blob_names[top] for top in net._top_ids(i)] for i in self._sources}
         self._pass = 0
-        self.active = False
-        self.changed: set[str] = set()  # inputs that no longer have the shape that they were built with
+        self._active = False
+        self.changed: set[str] = set()
         self.values = {name: np.zeros((passes, *blob.shape), np.float32) for name, blob in self._blobs.items()}
         net.after_forward(self._after_layer)
 
     def begin(self, active: bool) -> None:
-        """An iteration starts; copy its inputs only when `active`."""
-        self.active = active
+        """Start an iteration; its inputs are copied only if `active`."""
+        self._active = active
         self.changed.clear()
         self._pass = 0
 
     def _after_layer(self, layer: int) -> None:
-        if not self.active or layer not in self._tops:
+        if not self._active or layer not in self._tops:
             return
         for name in self._tops[layer]:
             data = self._memory.read(self._blobs[name])
@@ -48,19 +53,19 @@ class InputCapture:
             self._pass += 1
 
     def arrays(self) -> tuple[Array, ...]:
-        """One array an input blob; its first axis is the pass where there are several."""
+        """Describe one window array for each input blob; its first axis is the pass if there are several."""
         return tuple(
             Array("input", name, None, tuple(frame.shape))
             for name, frame in zip(self.values, self.frames(), strict=True)
         )
 
-    def frames(self) -> list[npt.NDArray[np.float32]]:
-        """What was copied, in the order of `arrays`."""
+    def frames(self) -> list[Floats]:
+        """List the copies of this iteration, in the order of `arrays`."""
         return [value if self._passes > 1 else value[0] for value in self.values.values()]
 
 
 class RecordKeys:
-    """The LMDB keys of every image in the windows, each line checked against the labels that the net saw.
+    """The LMDB keys of every record in the windows; each batch is checked against the labels that the net saw.
 
     Args:
         path: an .npz with `iteration` (W,), `key` (W, n) and `label` (W, n).
@@ -75,10 +80,15 @@ class RecordKeys:
         self._label = label
 
     def array(self) -> Array:
+        """Describe the window array of the keys."""
         return Array("key", "key", None, self._keys.shape[1:], self._keys.dtype.str)
 
-    def keys(self, iteration: int, inputs: dict[str, npt.NDArray[np.float32]]) -> tuple[npt.NDArray[Any], bool]:
-        """The keys of `iteration`, and whether its labels agree; empty keys where not, or where it has no labels."""
+    def keys(self, iteration: int, inputs: Mapping[str, Floats]) -> tuple[npt.NDArray[np.bytes_], bool]:
+        """Look up the keys of `iteration`, and check its labels against `inputs`, the captured blobs by name.
+
+        Returns:
+            The keys, and whether the labels agree; empty keys if they do not, or if there are no labels.
+        """
         row = self._rows[iteration]
         if self._label is not None and np.array_equal(inputs[self._label].ravel(), self._labels[row]):
             return self._keys[row], True
@@ -86,7 +96,7 @@ class RecordKeys:
 
 
 def param_arrays(probe: ParamProbe, capture: Sequence[str]) -> tuple[Array, ...]:
-    """One array for each kind of `capture` and each param blob, kind by kind."""
+    """Describe one window array for each kind of `capture` and each param blob, kind by kind."""
     return tuple(
         Array(kind, p.layer, p.index, p.shape)
         for kind in ("weight", "gradient", "update")

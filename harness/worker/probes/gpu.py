@@ -1,26 +1,26 @@
-"""See the numbers of a real Caffe net on a GPU where they lie: statistics are made there, and copies go one way.
+"""Access to the numbers of a real Caffe net on a GPU: statistics are computed there, and copies go one way.
 
-Not through `.data` and `.diff`: pycaffe's are Blob::mutable_cpu_data and mutable_cpu_diff (_caffe.cpp:475). They copy a
+`.data` and `.diff` will not do: pycaffe's are Blob::mutable_cpu_data and mutable_cpu_diff (_caffe.cpp:475). They copy a
 blob to the host and mark the GPU's copy as the older one (syncedmem.cpp:54 and 139): Caffe uploads it again (:81).
-`_gpu_data_ptr` and `_gpu_diff_ptr` are mutable_gpu_data and mutable_gpu_diff (_caffe.cpp:470; syncedmem.cpp:143). Where
+`_gpu_data_ptr` and `_gpu_diff_ptr` are mutable_gpu_data and mutable_gpu_diff (_caffe.cpp:470; syncedmem.cpp:143). If
 
 - the GPU's copy is the newer one, as that of a param blob after an update or of a top after Forward_gpu, they change
   nothing (syncedmem.cpp:84);
-- there is none yet, they make one of zeros (:74), as Caffe would;
+- there is none yet, they create one of zeros (:74), as Caffe would;
 - both are equal, they mark the host's as the older one (:147); a later read there copies the same bits again (:54);
 - the host's is the newer one, as that of an accuracy which its layer has just written (accuracy_layer.cu:93) or of
   BatchNorm's count of averages (batch_norm_layer.cu:62), they upload it first (:81), as the next kernel that reads it
   would.
 
-So no value of a blob changes. (Caffe takes norms, blob.cpp:321, and subtracts updates, blob.cpp:176, on the side that
-is the newer one: for a param blob whose gradient a Python layer made on the host, that becomes the GPU.) The address
-has to be asked for every time: a Data layer gives its tops other memory at every iteration (base_data_layer.cu:16;
+So no value of a blob changes. (Caffe computes norms, blob.cpp:321, and subtracts updates, blob.cpp:176, on the side
+that is the newer one: for a param blob whose gradient a Python layer wrote on the host, that becomes the GPU.) The
+address has to be read every time: a Data layer gives its tops other memory at every iteration (base_data_layer.cu:16;
 syncedmem.cpp:128).
 
-Caffe launches on the default stream, since none of its kernels names another, in the primary context of the device that
-it was given; CuPy uses the same two, so what is launched or copied here comes after what Caffe has launched.
+Caffe launches on the default stream, since none of its kernels names another, in the primary context of its device;
+CuPy uses the same two, so what is launched or copied here comes after what Caffe has launched.
 
-Nothing of this has run on a GPU; README says what was tried, and trial.py tries it at the start of every run on one.
+Nothing of this has run on a GPU; gpu_selftest.py checks it at the start of every run on one.
 """
 
 from __future__ import annotations
@@ -29,40 +29,47 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.recording.ring import Part
-from harness.worker.probes.memory import Floats, Measure
+from harness.worker.probes.memory import Measurement
+from harness.worker.probes.moments import Statistics
+from harness.worker.pycaffe import Blob, Field, Floats, GpuBlob
 
-_THREADS = 256  # as moments.cu has it
-_PIECE = 1 << 15  # elements of one block's work
+_THREADS = 256  # THREADS in moments.cu
+_PIECE = 1 << 15  # elements that one block of threads processes
 _SQUARES, _MAGNITUDES, _LARGEST, _ZEROS, _NONFINITE = range(5)  # the columns of moments.cu
 
 
 class Device(Protocol):
-    """The few things that are done on a GPU itself."""
+    """The operations on a GPU that probes need."""
 
-    def address(self, blob: Any, field: str) -> int:
-        """Where the `data` or `diff` of a blob lies on the device now."""
+    def address(self, blob: Blob, field: Field) -> int:
+        """Read the current address of a blob's `data` or `diff` on the device."""
         ...
 
     def copy(self, address: int, target: npt.NDArray[np.uint8]) -> None:
-        """Fill `target`, on the host, with what lies at `address`."""
+        """Fill `target`, on the host, with the bytes at `address`."""
         ...
 
     def staging(self, nbytes: int) -> npt.NDArray[np.uint8]:
-        """So many bytes on the host, for copies that are looked at once: the next call gives the same ones."""
+        """Return a buffer of `nbytes` bytes on the host for a copy that is read at once: the next call reuses it."""
         ...
 
     def synchronize(self) -> None:
-        """Wait for all that was launched."""
+        """Wait for everything that was launched."""
         ...
 
     def partials(self, starts: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """(pieces, 5): what moments.cu makes of each piece."""
+        """Compute (pieces, 5): the sums and counts of moments.cu for each piece.
+
+        Args:
+            starts: addresses on the device.
+            lengths: elements at each address.
+        """
         ...
 
 
@@ -80,7 +87,7 @@ class Cuda:
         self._kernel = module.get_function("partials")
 
     def facts(self) -> dict[str, str]:
-        """What it is, for run.json: other GPUs, drivers and libraries may give other bits."""
+        """Describe the GPU, for run.json: other GPUs, drivers and libraries may give other bits."""
         runtime = self._cupy.cuda.runtime
         properties = runtime.getDeviceProperties(self._number)
         return {
@@ -90,15 +97,16 @@ class Cuda:
             "cupy": self._cupy.__version__,
         }
 
-    def address(self, blob: Any, field: str) -> int:
-        return int(getattr(blob, f"_gpu_{field}_ptr"))
+    def address(self, blob: Blob, field: Field) -> int:
+        on_gpu = cast(GpuBlob, blob)
+        return int(on_gpu._gpu_data_ptr if field == "data" else on_gpu._gpu_diff_ptr)
 
     def copy(self, address: int, target: npt.NDArray[np.uint8]) -> None:
         runtime = self._cupy.cuda.runtime
         runtime.memcpy(target.ctypes.data, address, target.nbytes, runtime.memcpyDeviceToHost)
 
     def staging(self, nbytes: int) -> npt.NDArray[np.uint8]:
-        if nbytes > self._staging.nbytes:  # page-locked: copied to without the driver's own buffer in between
+        if nbytes > self._staging.nbytes:  # page-locked: the driver copies to it without a buffer of its own
             self._staging = np.frombuffer(self._cupy.cuda.alloc_pinned_memory(nbytes), np.uint8)
         return self._staging[:nbytes]
 
@@ -119,13 +127,13 @@ class GpuMemory:
     def __init__(self, device: Device) -> None:
         self._device = device
 
-    def moments(self, what: str, blobs: Sequence[Any], field: str) -> Measure:
-        return _GpuMoments(self._device, what, blobs, field)
+    def moments(self, statistics: Statistics, blobs: Sequence[Blob], field: Field) -> Measurement:
+        return _GpuMoments(self._device, statistics, blobs, field)
 
-    def arrays(self, blobs: Sequence[Any], field: str) -> list[Part]:
+    def arrays(self, blobs: Sequence[Blob], field: Field) -> list[Part]:
         return [GpuArray(self._device, blob, field, tuple(blob.shape)) for blob in blobs]
 
-    def read(self, blob: Any) -> Floats:
+    def read(self, blob: Blob) -> Floats:
         values: Floats = np.empty(tuple(blob.shape), np.float32)
         self._device.copy(self._device.address(blob, "data"), values.reshape(-1).view(np.uint8))
         return values
@@ -136,11 +144,11 @@ class GpuMemory:
 
 @dataclass(frozen=True)
 class GpuArray:
-    """What a blob holds whenever it is copied, or the rows of it from element `first` on."""
+    """The contents of a blob at the time of each copy: all of it, or `shape` elements from number `first` on."""
 
     device: Device
-    blob: Any
-    field: str
+    blob: Blob
+    field: Field
     shape: tuple[int, ...]
     first: int = 0
 
@@ -149,7 +157,7 @@ class GpuArray:
         return 4 * math.prod(self.shape)
 
     def copy_into(self, target: npt.NDArray[np.uint8]) -> None:
-        """Copy all of it into `nbytes` bytes on the host, into the ring for one, with nothing in between."""
+        """Copy all of it into `nbytes` bytes on the host, for example in the ring, without a buffer in between."""
         self.device.copy(self.device.address(self.blob, self.field) + 4 * self.first, target)
 
     @property
@@ -159,31 +167,33 @@ class GpuArray:
         return copy.data
 
     def __getitem__(self, rows: slice) -> GpuArray:
-        """Rows of the first axis."""
+        """Select rows of the first axis."""
         start, stop, _ = rows.indices(self.shape[0])
         below = self.shape[1:]
         return replace(self, shape=(stop - start, *below), first=self.first + start * math.prod(below))
 
 
 class _GpuMoments:
-    def __init__(self, device: Device, what: str, blobs: Sequence[Any], field: str) -> None:
-        self._device, self._what, self._blobs, self._field = device, what, blobs, field
+    """The statistics of `Moments`, computed on `device`."""
+
+    def __init__(self, device: Device, statistics: Statistics, blobs: Sequence[Blob], field: Field) -> None:
+        self._device, self._statistics, self._blobs, self._field = device, statistics, blobs, field
 
     def measure(self) -> npt.NDArray[np.float64]:
-        if not self._blobs:  # CuPy launches a block at least
-            return np.empty((3 if self._what == "norms" else 4, 0))
+        if not self._blobs:  # CuPy launches at least one block
+            return np.empty((3 if self._statistics == "norms" else 4, 0))
         addresses = np.array([self._device.address(blob, self._field) for blob in self._blobs], np.uint64)
         counts = np.array([blob.count for blob in self._blobs], np.int64)
         pieces = np.maximum(-(-counts // _PIECE), 1)
         firsts = np.cumsum(pieces) - pieces
         of = np.repeat(np.arange(len(counts)), pieces)  # the blob of each piece
-        before = (np.arange(len(of)) - firsts[of]) * _PIECE  # elements of its blob that lie before it
+        before = (np.arange(len(of)) - firsts[of]) * _PIECE  # elements of its blob before it
         starts = addresses[of] + 4 * before.astype(np.uint64)
         partials = self._device.partials(starts, np.minimum(counts[of] - before, _PIECE))
         sums = np.add.reduceat(partials, firsts)
         largest = np.maximum.reduceat(partials[:, _LARGEST], firsts)
         share = np.maximum(counts, 1)
-        if self._what == "norms":
+        if self._statistics == "norms":
             total, columns = sums[:, _SQUARES], [np.sqrt(sums[:, _SQUARES])]
             rest = [sums[:, _NONFINITE]]
         else:

@@ -1,4 +1,4 @@
-"""Where the numbers of Caffe's blobs lie: in the host's memory, or on a GPU (gpu.py).
+"""Access to the numbers of Caffe's blobs, in the host's memory or on a GPU (gpu.py).
 
 On the host, pycaffe's `.data` and `.diff` are views of Caffe's own memory; nothing here writes to them.
 """
@@ -6,57 +6,55 @@ On the host, pycaffe's `.data` and `.diff` are views of Caffe's own memory; noth
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.recording.ring import Part
-from harness.worker.probes.moments import Moments
+from harness.worker.probes.moments import Moments, Statistics
+from harness.worker.pycaffe import Blob, Field, Floats
 
-Floats = npt.NDArray[np.float32]
 
-
-class Measure(Protocol):
-    """Statistics of the same blobs, again and again."""
+class Measurement(Protocol):
+    """Statistics of the same blobs, taken again and again."""
 
     def measure(self) -> npt.NDArray[np.float64]:
-        """(3 or 4, blobs), as `Moments` has them. The next call may overwrite it."""
+        """Compute (3 or 4, blobs) statistics, as `Moments` does. The next call may overwrite the result."""
         ...
 
 
 class Memory(Protocol):
-    """How the probes see blobs. `field` is `data` or `diff`."""
+    """How probes access blobs."""
 
-    def moments(self, what: str, blobs: Sequence[Any], field: str) -> Measure:
-        """A `Measure` of `norms` or `activity`; on the host, for as long as the blobs' memory stays where it is."""
+    def moments(self, statistics: Statistics, blobs: Sequence[Blob], field: Field) -> Measurement:
+        """Prepare statistics of blobs; on the host, valid for as long as the blobs' memory stays where it is."""
         ...
 
-    def arrays(self, blobs: Sequence[Any], field: str) -> Sequence[Part]:
-        """What the blobs hold whenever it is used; on the host, as above."""
+    def arrays(self, blobs: Sequence[Blob], field: Field) -> Sequence[Part]:
+        """List arrays of what the blobs contain whenever they are used; on the host, valid as above."""
         ...
 
-    def read(self, blob: Any) -> Floats:
-        """The data of a blob now, on the host: to be read before Caffe goes on."""
+    def read(self, blob: Blob) -> Floats:
+        """Read the data of a blob on the host; use the result before Caffe continues."""
         ...
 
     def synchronize(self) -> None:
-        """Wait until all that Caffe has begun is done: before a clock is read."""
+        """Wait until everything that Caffe has started is done, before a clock is read."""
         ...
 
 
 class HostMemory:
     """The memory of a net in CPU mode."""
 
-    def moments(self, what: str, blobs: Sequence[Any], field: str) -> Measure:
-        return Moments(what, self.arrays(blobs, field))
+    def moments(self, statistics: Statistics, blobs: Sequence[Blob], field: Field) -> Measurement:
+        return Moments(statistics, self.arrays(blobs, field))
 
-    def arrays(self, blobs: Sequence[Any], field: str) -> list[Floats]:
-        return [getattr(blob, field) for blob in blobs]
+    def arrays(self, blobs: Sequence[Blob], field: Field) -> list[Floats]:
+        return [blob.data if field == "data" else blob.diff for blob in blobs]
 
-    def read(self, blob: Any) -> Floats:
-        data: Floats = blob.data
-        return data
+    def read(self, blob: Blob) -> Floats:
+        return blob.data
 
     def synchronize(self) -> None:
-        """On the host, Caffe comes back when it is done."""
+        """Do nothing: on the host, Caffe returns when it is done."""
