@@ -23,9 +23,9 @@ from harness.atomic_write import write_whole
 from harness.caffe_files.log_header import read_header
 from harness.caffe_files.messages import pb, read_text
 from harness.caffe_files.net import train_net
-from harness.caffe_log.follow import Growing
+from harness.caffe_log.follow import FollowedLog
 from harness.caffe_log.model import Log
-from harness.caffe_log.reader import Reader, read_path
+from harness.caffe_log.reader import LogReader, read_path
 from harness.diagnosis.live.limits import Limits, read_limits
 from harness.diagnosis.log_facts import Facts
 from harness.diagnosis.logged.examine import examine
@@ -245,21 +245,21 @@ def _follow(args: argparse.Namespace, limits: Limits) -> int:
     """Say when the verdict changes or a finding appears, until Ctrl-C or the end of standard input."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job has it ignored
     live = sys.stderr if args.json or args.csv == "-" else sys.stdout
-    growing = Growing(_log_of(args.logs[0]))
+    followed = FollowedLog(_log_of(args.logs[0]))
     said: object = None
-    renewed = 0
+    restarts = 0
     code = Exit.DONE
     try:
-        for _ in growing.looks():
-            if growing.renewed > renewed:
-                renewed, said = growing.renewed, None
+        for _ in followed.updates():
+            if followed.restarts > restarts:
+                restarts, said = followed.restarts, None
                 print("The log was cut short or replaced: read anew from its beginning.", file=live, flush=True)
-            said = _say_changes(growing.reader, args, limits, said, live)
+            said = _say_changes(followed.reader, args, limits, said, live)
     except KeyboardInterrupt:
         code = Exit.INTERRUPTED
-    growing.reader.close()
+    followed.reader.close()
     try:
-        _draw(_examine(growing.reader.log(), args, limits), args)
+        _draw(_examine(followed.reader.log(), args, limits), args)
     except BadInput as error:
         if code == Exit.DONE:
             raise
@@ -267,7 +267,7 @@ def _follow(args: argparse.Namespace, limits: Limits) -> int:
     return code
 
 
-def _say_changes(reader: Reader, args: argparse.Namespace, limits: Limits, said: object, live: TextIO) -> object:
+def _say_changes(reader: LogReader, args: argparse.Namespace, limits: Limits, said: object, live: TextIO) -> object:
     try:
         last = _examine(reader.log(), args, limits)[-1]
     except BadInput:  # nothing has been displayed yet

@@ -1,4 +1,4 @@
-"""From the bytes of a file to whole lines: compression, encodings, control codes, endless lines."""
+"""Turn the bytes of a file into whole lines: decompress, decode, strip control codes, drop endless lines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from harness.caffe_log import patterns as said
+from harness.caffe_log import patterns
 from harness.errors import BadInput
 
 BLOCK = 4 << 20
@@ -22,10 +22,12 @@ _UNWANTED = bytes(set(range(32)) - set(b"\t\n\r\x1b\x07")) + b"\x7f"
 
 @contextmanager
 def open_log(path: str) -> Iterator[BinaryIO]:
-    """The file at `path`, or standard input for `-`. Within, nothing else may fail for the operating system's reasons.
+    """Open the file at `path`, or standard input for `-`.
+
+    Every OSError inside the block is reported as a failure to read the log.
 
     Raises:
-        BadInput: it cannot be read.
+        BadInput: the log cannot be read.
     """
     try:
         if path == "-":
@@ -39,12 +41,12 @@ def open_log(path: str) -> Iterator[BinaryIO]:
         raise BadInput(
             f"cannot be read ({error.strerror})",
             file=path,
-            remedy="Give a log that `caffe train` wrote, or - for stdin",
+            remedy="Give a log that `caffe train` wrote, or - for standard input",
         ) from error
 
 
-def blocks(source: BinaryIO, size: int = BLOCK) -> Iterator[bytes]:
-    """What `source` holds, unpacked if it is gzip's by its first bytes. Of a cut or damaged one, what can be had."""
+def read_blocks(source: BinaryIO, size: int = BLOCK) -> Iterator[bytes]:
+    """Read `source` in blocks, decompressed if it begins as a gzip file. A damaged one is read up to the damage."""
     read = getattr(source, "read1", source.read)
     first = read(size)
     while len(first) < 2 and (more := read(size)):
@@ -54,25 +56,25 @@ def blocks(source: BinaryIO, size: int = BLOCK) -> Iterator[bytes]:
             yield first
             first = read(size)
         return
-    unpacker = zlib.decompressobj(31)
+    decompressor = zlib.decompressobj(31)
     while first:
         try:
-            unpacked = unpacker.decompress(first, size)
+            data = decompressor.decompress(first, size)
         except zlib.error:
             return
-        if unpacked:
-            yield unpacked
-        first = unpacker.unconsumed_tail
-        if unpacker.eof:
-            first, unpacker = unpacker.unused_data, zlib.decompressobj(31)
+        if data:
+            yield data
+        first = decompressor.unconsumed_tail
+        if decompressor.eof:
+            first, decompressor = decompressor.unused_data, zlib.decompressobj(31)
         first = first or read(size)
 
 
-class Lines:
-    """Cuts what it is given into blocks of whole lines, in UTF-8, without control codes; pieces may end anywhere."""
+class LineSplitter:
+    """Splits pieces of a log, which may end anywhere, into blocks of whole lines in UTF-8 without control codes."""
 
     def __init__(self) -> None:
-        self.long = 0  # lines that were too long, and left out
+        self.too_long = 0  # lines that were left out for their length
         self._decoder: codecs.IncrementalDecoder | None = None
         self._begun = False
         self._first = b""
@@ -80,7 +82,7 @@ class Lines:
         self._skipping = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """More bytes; whole lines come out."""
+        """Take more bytes and return the lines that they complete."""
         if not self._begun:
             self._first += data
             if len(self._first) < 3:
@@ -102,7 +104,7 @@ class Lines:
             first, last = piece.find(b"\n") + 1, piece.rfind(b"\n") + 1
             if first:
                 if self._skipping or len(self._tail) + first > LONGEST_LINE:
-                    self.long += 1
+                    self.too_long += 1
                     self._skipping = False
                     whole = piece[first:last]
                 else:
@@ -116,26 +118,26 @@ class Lines:
                 self._skipping = True
                 self._tail.clear()
 
-    def rest(self) -> Iterator[bytes]:
-        """At the end: whole lines that were held back, and then the last one, which has no newline."""
+    def finish(self) -> Iterator[bytes]:
+        """Return what is left at the end: whole lines that were held back, then a last line without a newline."""
         if not self._begun and self._first:
             yield from self._cut(self._begin())
         if self._skipping:
-            self.long += 1
+            self.too_long += 1
         elif self._tail:
             yield clean(bytes(self._tail))
 
 
 def clean(text: bytes) -> bytes:
-    """`text` without control codes, colours and Windows' line ends; its newlines stay."""
+    """Remove control codes, colours and Windows line ends; newlines stay."""
     if b"\x1b" in text:
-        text = said.ANSI.sub(b"", text)
+        text = patterns.ANSI.sub(b"", text)
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n")
-    if said.BLANK in text:
-        text = text.replace(said.BLANK, b" ")
-    if said.NO_BLANK in text:
-        text = text.replace(said.NO_BLANK, b"")
+    if patterns.BLANK in text:
+        text = text.replace(patterns.BLANK, b" ")
+    if patterns.NO_BLANK in text:
+        text = text.replace(patterns.NO_BLANK, b"")
     if len(text) != len(plain := text.translate(None, _UNWANTED)):
         text = plain
     return text

@@ -1,4 +1,4 @@
-"""A log that somebody is still writing."""
+"""Follow a log that is still being written."""
 
 from __future__ import annotations
 
@@ -11,29 +11,32 @@ from pathlib import Path
 from typing import BinaryIO
 
 from harness.caffe_log.decode import GZIP, open_log
-from harness.caffe_log.reader import Reader
+from harness.caffe_log.reader import LogReader
 from harness.errors import BadInput
 from harness.invocation import command_line
 
-_EVERY = 1.0  # seconds between two looks at a log to which more comes all the time
-_IDLE = 0.25  # and between two at one that may have grown
+_BUSY_INTERVAL = 1.0  # seconds between two updates while more arrives all the time
+_IDLE_INTERVAL = 0.25  # seconds between two checks whether a file has grown
 _BLOCK = 1 << 20
 
 
-class Growing:
-    """The log `name` (`-`: standard input), followed to its end. `reader` holds what it says so far; where the log is
-    cut short or replaced, another one begins anew, and `renewed` counts it."""
+class FollowedLog:
+    """The log `name` (`-`: standard input) while it grows.
+
+    `reader` holds the state so far. When the log is truncated or replaced, a new reader begins, and `restarts` counts
+    it.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.reader = Reader(name)
-        self.renewed = 0
+        self.reader = LogReader(name)
+        self.restarts = 0
 
-    def looks(self) -> Iterator[None]:
-        """Read on; yields when there was something new, but not often. Ends with a pipe, and never with a file.
+    def updates(self) -> Iterator[None]:
+        """Read on, and yield when there is something new, but not often. Ends with a pipe, never with a file.
 
         Raises:
-            BadInput: the log cannot be read, or is packed.
+            BadInput: the log cannot be read, or is compressed.
         """
         while True:
             with open_log(self.name) as file:
@@ -41,50 +44,50 @@ class Growing:
                 if _is_pipe(file):
                     return
                 os.lseek(file.fileno(), 0, os.SEEK_SET)  # standard input is not opened again
-            self.reader = Reader(self.name)
-            self.renewed += 1
+            self.reader = LogReader(self.name)
+            self.restarts += 1
 
     def _read(self, file: BinaryIO) -> Iterator[None]:
-        """Until the end of a pipe, or until the file is no longer the one whose beginning was read."""
+        """Read to the end of a pipe, or until the file has been truncated or replaced."""
         descriptor, pipe = file.fileno(), _is_pipe(file)
-        at, waiting, looked = 0, False, 0.0
+        position, pending, yielded_at = 0, False, 0.0
         while True:
-            ready = not pipe or bool(select.select([descriptor], [], [], _EVERY)[0])
+            ready = not pipe or bool(select.select([descriptor], [], [], _BUSY_INTERVAL)[0])
             data = os.read(descriptor, _BLOCK) if ready else b""
             if data:
-                if not at:
+                if not position:
                     self._check(data)
                 self.reader.feed(data)
-                at, waiting = at + len(data), True
+                position, pending = position + len(data), True
             elif pipe and ready:
                 return
-            # once all is read that there is; and now and then where more comes all the time
-            if waiting and (not data or (pipe and time.monotonic() - looked > _EVERY)):
-                waiting, looked = False, time.monotonic()
+            # when everything available has been read; and now and then if more arrives all the time
+            if pending and (not data or (pipe and time.monotonic() - yielded_at > _BUSY_INTERVAL)):
+                pending, yielded_at = False, time.monotonic()
                 yield
             if not data and not pipe:
-                if self._is_another(descriptor, at):
+                if self._is_replaced(descriptor, position):
                     return
-                time.sleep(_IDLE)
+                time.sleep(_IDLE_INTERVAL)
 
     def _check(self, data: bytes) -> None:
         if data.startswith(GZIP[:1]):  # no text begins with a control code
             source = "-" if self.name == "-" else f"'{self.name}'"
             raise BadInput(
-                "packed by gzip, and cannot be followed", file=self.name, field="--follow",
-                remedy=f"Leave --follow out, or unpack it: zcat {source} | {command_line('readlog')} - --follow",
+                "compressed by gzip, and cannot be followed", file=self.name, field="--follow",
+                remedy=f"Omit --follow, or decompress it: zcat {source} | {command_line('readlog')} - --follow",
             )  # fmt: skip
 
-    def _is_another(self, descriptor: int, at: int) -> bool:
-        """The file was cut short, or another one has taken its name."""
-        mine = os.fstat(descriptor)
-        if mine.st_size < at:
+    def _is_replaced(self, descriptor: int, position: int) -> bool:
+        """Check whether the file was truncated, or another file now has its name."""
+        opened = os.fstat(descriptor)
+        if opened.st_size < position:
             return True
         try:
-            named = mine if self.name == "-" else Path(self.name).stat()
-        except OSError:  # moved away, and its successor has not come yet
+            named = opened if self.name == "-" else Path(self.name).stat()
+        except OSError:  # moved away, and its successor does not exist yet
             return False
-        return (named.st_dev, named.st_ino) != (mine.st_dev, mine.st_ino)
+        return (named.st_dev, named.st_ino) != (opened.st_dev, opened.st_ino)
 
 
 def _is_pipe(file: BinaryIO) -> bool:

@@ -1,28 +1,29 @@
-"""Lines that were broken in two or more, by a narrow terminal or a mail program, put together again."""
+"""Join lines that a narrow terminal or a mail program has broken in two or more."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
 
-from harness.caffe_log import patterns as said
-from harness.caffe_log.line_parser import Statement, said_in_whole
+from harness.caffe_log import patterns
+from harness.caffe_log.line_parser import Entry, parse_whole
 
 _PRECISION = 6  # digits of a value that C++ streams print
-_PIECES = 4
+_MOST_PIECES = 4
 _LONGEST = 400
-_BEGUN = re.compile(rb"(?:Iteration|Train|Test)\b[^\]]{0,120}$")
+_BEGINNING = re.compile(rb"(?:Iteration|Train|Test)\b[^\]]{0,120}$")
 
 
 @dataclass(frozen=True)
-class Half:
-    """A statement that may go on in the next line, from line `number` on, in `lines` of them.
+class PartialLine:
+    """An entry that may continue on the next line; so far it takes `lines` lines from line `number` on.
 
-    `used`: its first line said something else besides. `texts`: what it may be in whole, as nobody knows whether a
-    space was lost where it was broken.
+    Attributes:
+        used: the first line contains another entry as well.
+        texts: the possible texts of the entry; it is not known whether a space was lost at a line break.
     """
 
-    statement: Statement
+    entry: Entry
     number: int
     line: bytes
     used: bool
@@ -31,55 +32,54 @@ class Half:
 
     @property
     def complete(self) -> bool:
-        """It can stand for itself."""
-        return self.statement.kind not in ("broken", "begun")
+        """True if the entry is complete even if nothing follows."""
+        return self.entry.kind not in ("broken", "begun")
 
 
-def may_go_on(s: Statement) -> bool:
-    return s.open and (s.kind == "broken" or s.digits < _PRECISION)
+def may_continue(entry: Entry) -> bool:
+    return entry.open and (entry.kind == "broken" or entry.digits < _PRECISION)
 
 
-def begun(line: bytes, header: re.Match[bytes] | None, number: int) -> Half | None:
-    """The beginning of a line of loss, lr or output that says nothing yet, as the end of `line`."""
-    tail = line[header.end() :].lstrip() if header else line.lstrip(said.QUOTE)
-    if not _BEGUN.match(tail):
+def beginning_in(line: bytes, header: re.Match[bytes] | None, number: int) -> PartialLine | None:
+    """Find the beginning of a loss, lr or output, too short to be an entry, at the end of `line`."""
+    tail = line[header.end() :].lstrip() if header else line.lstrip(patterns.QUOTE)
+    if not _BEGINNING.match(tail):
         return None
-    s = Statement("begun", tail, True)
+    entry = Entry("begun", tail, True)
     if header:
-        s = s._replace(thread=header["thread"] or b"", stamp=(header["stamp"] or b"").decode())
-    return Half(s, number, line, False, (tail,))
+        entry = entry._replace(thread=header["thread"] or b"", stamp=(header["stamp"] or b"").decode())
+    return PartialLine(entry, number, line, False, (tail,))
 
 
-def together(half: Half, line: bytes) -> Half | None:
-    """`half` and the headerless line after it, None if they do not belong together.
+def join(partial: PartialLine, line: bytes) -> PartialLine | None:
+    """Append `line`, which has no header, to `partial`; None if they do not belong together.
 
-    A number that may go on with a bare number in the next line is neither: then the statement is a broken one.
+    If a number is followed by a line that is a bare number, neither value is certain: the entry becomes a broken one.
     """
-    if len(line) > _LONGEST or len(half.texts[0]) > _LONGEST:
+    if len(line) > _LONGEST or len(partial.texts[0]) > _LONGEST:
         return None
-    header = said.HEADER.search(half.line)
-    before = half.line[: header.start()] if header else b""
+    header = patterns.HEADER.search(partial.line)
+    before = partial.line[: header.start()] if header else b""
     line = line.removeprefix(before) if before.strip(b" \t") or line.startswith(before) else line
-    rest = line.strip(said.QUOTE)
+    rest = line.strip(patterns.QUOTE)
     if not rest:
         return None
     tails = dict.fromkeys((line.rstrip(), rest, b" " + rest))
-    texts = tuple(text + tail for text in half.texts for tail in tails)
-    whole = replace(half, lines=half.lines + 1, texts=texts[:32])
+    texts = tuple(text + tail for text in partial.texts for tail in tails)
+    joined = replace(partial, lines=partial.lines + 1, texts=texts[:32])
     for text in texts:
-        s = said_in_whole(text)
-        if s is not None and (s.weight is not None or not half.complete):
-            return replace(whole, statement=_of(half, s, text), texts=(text,))
-    if not half.complete:
-        goes_on = half.lines + 1 < _PIECES and not said.ANCHOR.search(rest)
-        return whole if goes_on and _BEGUN.match(half.texts[0]) else None
-    if said.DIGITS_ONLY.match(rest) and half.statement.value == half.statement.value:
-        s = said_in_whole(half.texts[0] + rest)
-        if s is not None and (s.kind == "output" or s.digits <= _PRECISION):
-            return replace(whole, statement=half.statement._replace(kind="broken", open=False))
+        entry = parse_whole(text)
+        if entry is not None and (entry.weight is not None or not partial.complete):
+            return replace(joined, entry=_with_origin(entry, partial.entry, text), texts=(text,))
+    if not partial.complete:
+        may_be_more = partial.lines + 1 < _MOST_PIECES and not patterns.ANCHOR.search(rest)
+        return joined if may_be_more and _BEGINNING.match(partial.texts[0]) else None
+    if patterns.DIGITS_ONLY.match(rest) and partial.entry.value == partial.entry.value:
+        entry = parse_whole(partial.texts[0] + rest)
+        if entry is not None and (entry.kind == "output" or entry.digits <= _PRECISION):
+            return replace(joined, entry=partial.entry._replace(kind="broken", open=False))
     return None
 
 
-def _of(half: Half, s: Statement, text: bytes) -> Statement:
-    first = half.statement
-    return s._replace(raw=text, thread=first.thread, stamp=first.stamp, rank=first.rank)
+def _with_origin(entry: Entry, first: Entry, text: bytes) -> Entry:
+    return entry._replace(raw=text, thread=first.thread, stamp=first.stamp, rank=first.rank)

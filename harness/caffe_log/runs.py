@@ -1,77 +1,88 @@
-"""One training run while its log is being read."""
+"""Build one training run while its log is being read."""
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
 
-from harness.caffe_log.line_parser import Statement
+from harness.caffe_log.line_parser import Entry
 from harness.caffe_log.model import LoggedOutput, LogRun
-from harness.caffe_log.series import KEPT, Trace
+from harness.caffe_log.series import KEPT, GrowingSeries
 
-_FULL_LENGTH = 64  # outputs that keep KEPT values; the others (a vector is one output a value) keep fewer
+_FULL_LENGTH = 64  # outputs that keep KEPT values; the others (a vector is one output per value) keep fewer
 _OUTPUTS = 4096
 _TEST_NETS = 64
 _SNAPSHOTS = 4096
-_RARE = 4  # a name seen so many times less often than another at its place is a damaged one
+_WEIGHTS = 100
+_LONGEST_NAME = 1000  # characters of a file name
+_RARE = 4  # a name that occurs this many times less often than another with the same number is a damaged one
 
-Key = tuple[int, str, float | None]  # place, name, weight
+Key = tuple[int, str, float | None]  # number, name, weight
 
 
 class Outputs:
-    """The outputs of one net: a trace for each place, name and weight that was seen."""
+    """The outputs of one net: a series for each number, name and weight that occurs."""
 
     def __init__(self) -> None:
-        self.traces: dict[Key, Trace] = {}
-        self._newest: dict[int, int] = {}  # iteration of the newest value at a place
+        self.series: dict[Key, GrowingSeries] = {}
+        self._newest: dict[int, int] = {}  # output number → iteration of its newest value
 
     def add(self, key: Key, iteration: int, value: float) -> bool:
-        """False: this place has its value already, or there are too many outputs."""
+        """Add a value; False if this output already has one for `iteration`, or there are too many outputs."""
         if self._newest.get(key[0]) == iteration:
             return False
-        trace = self.trace(key)
-        if trace is None:
+        series = self.series_of(key)
+        if series is None:
             return False
         self._newest[key[0]] = iteration
-        trace.append(iteration, value)
+        series.append(iteration, value)
         return True
 
-    def trace(self, key: Key) -> Trace | None:
-        if key not in self.traces:
-            if len(self.traces) >= _OUTPUTS:
+    def series_of(self, key: Key) -> GrowingSeries | None:
+        """Return the series of an output, which is created if needed; None if there are too many outputs."""
+        if key not in self.series:
+            if len(self.series) >= _OUTPUTS:
                 return None
-            self.traces[key] = Trace(KEPT if len(self.traces) < _FULL_LENGTH else KEPT >> 7)
-        return self.traces[key]
+            self.series[key] = GrowingSeries(KEPT if len(self.series) < _FULL_LENGTH else KEPT >> 7)
+        return self.series[key]
 
     def extend(self, key: Key, iterations: list[int], values: list[float]) -> None:
-        """Like add, for a known key and iterations that grow."""
-        self.traces[key].extend(iterations, values)
+        """Add values of increasing iterations to a known output."""
+        self.series[key].extend(iterations, values)
         self._newest[key[0]] = iterations[-1]
 
-    def forget(self, iteration: int) -> int:
-        for place in [place for place, newest in self._newest.items() if newest == iteration]:
-            del self._newest[place]
-        return sum(trace.forget(iteration) for trace in self.traces.values())
+    def drop_last(self, iteration: int) -> int:
+        """Drop the values of `iteration` if it is the newest; return the number of values dropped."""
+        for number in [number for number, newest in self._newest.items() if newest == iteration]:
+            del self._newest[number]
+        return sum(series.drop_last(iteration) for series in self.series.values())
 
-    def logged(self) -> tuple[LoggedOutput, ...]:
+    def build(self) -> tuple[LoggedOutput, ...]:
         most: dict[int, int] = {}
-        for key, trace in self.traces.items():
-            most[key[0]] = max(most.get(key[0], 0), len(trace))
-        kept = [key for key, trace in self.traces.items() if trace and len(trace) * _RARE > most[key[0]]]
+        for key, series in self.series.items():
+            most[key[0]] = max(most.get(key[0], 0), len(series))
+        kept = [key for key, series in self.series.items() if series and len(series) * _RARE > most[key[0]]]
         kept.sort(key=lambda key: key[0])
-        return tuple(LoggedOutput(name, place, weight, self.traces[place, name, weight].series())
-                     for place, name, weight in kept)  # fmt: skip
+        return tuple(
+            LoggedOutput(name, number, weight, self.series[number, name, weight].series())
+            for number, name, weight in kept
+        )
 
 
 @dataclass
-class Run:
-    """A run so far. `position` is the last iteration it spoke of, `previous` the one before, `spoken` what was said of
-    the last one: loss, lr, test."""
+class RunBuilder:
+    """A run as read so far; for the fields of its log see LogRun.
+
+    Attributes:
+        iteration: the last iteration of an entry.
+        previous: the iteration before that one.
+        kinds: the kinds of entries for the last iteration: loss, lr, test.
+    """
 
     first_line: int
     started: str | None = None
-    loss: Trace = field(default_factory=Trace)
-    lr: Trace = field(default_factory=Trace)
+    loss: GrowingSeries = field(default_factory=GrowingSeries)
+    lr: GrowingSeries = field(default_factory=GrowingSeries)
     train: Outputs = field(default_factory=Outputs)
     tests: list[Outputs] = field(default_factory=list)
     solver_text: str | None = None
@@ -83,111 +94,112 @@ class Run:
     finished: bool = False
     fatal: str | None = None
     last_line: int = 0
-    position: int = -1
+    iteration: int = -1
     previous: int = -1
-    spoken: set[str] = field(default_factory=set)
-    thread: bytes | None = None  # of the solver that is read, where several speak
+    kinds: set[str] = field(default_factory=set)
+    thread: bytes | None = None  # of the solver that is read, if several print
     rank: bytes = b""
-    testing: tuple[int, int] | None = None  # test net, iteration
-    announced: bool = False  # its solver said that it begins
-    others: set[bytes] = field(default_factory=set)  # threads of other solvers of this run
-    ranks: set[bytes] = field(default_factory=set)  # and marks of others
+    test_pass: tuple[int, int] | None = None  # test net, iteration
+    announced: bool = False  # the solver has announced its beginning
+    other_threads: set[bytes] = field(default_factory=set)  # of other solvers of this run
+    other_ranks: set[bytes] = field(default_factory=set)
 
     @property
     def under_way(self) -> bool:
-        """Something happened in it after which only another run can begin."""
-        return self.position >= 0 or self.finished or self.fatal is not None
+        """True if something happened after which only another run can begin."""
+        return self.iteration >= 0 or self.finished or self.fatal is not None
 
     @property
     def worth_keeping(self) -> bool:
-        """It is a run: it displayed or tested something, or died, or said (no source code does) that it begins."""
+        """True if it is a run: it displayed or tested something, died, or began (a quoted source code does not)."""
         begun = self.announced and (self.started is not None or self.solver_text is not None)
-        shown = bool(self.loss or self.lr or any(net.traces for net in self.tests))
+        shown = bool(self.loss or self.lr or any(net.series for net in self.tests))
         return shown or begun or self.fatal is not None
 
-    def seen(self, line: int, stamp: str) -> None:
-        """A line of it was read."""
+    def note_line(self, line: int, stamp: str) -> None:
+        """Note that line number `line`, with the time stamp `stamp`, belongs to the run."""
         self.last_line = line
         if stamp:
             self.started = self.started or stamp
             self.last = stamp
 
-    def at(self, iteration: int, kind: str) -> None:
-        """`kind` was said of `iteration`."""
-        if iteration != self.position:
-            self.previous, self.position = self.position, iteration
-            self.spoken.clear()
-        self.spoken.add(kind)
+    def _reach(self, iteration: int, kind: str) -> None:
+        if iteration != self.iteration:
+            self.previous, self.iteration = self.iteration, iteration
+            self.kinds.clear()
+        self.kinds.add(kind)
 
-    def take(self, s: Statement) -> bool:
-        """Put in what `s` says, if it is new and can be used."""
-        if s.kind in ("loss", "lr"):
-            self.at(s.iteration, s.kind)
-            trace = self.loss if s.kind == "loss" else self.lr
-            if trace.last == s.iteration:
+    def add(self, entry: Entry) -> bool:
+        """Add what `entry` tells; False if it is not new or cannot be used."""
+        if entry.kind in ("loss", "lr"):
+            self._reach(entry.iteration, entry.kind)
+            series = self.loss if entry.kind == "loss" else self.lr
+            if series.last == entry.iteration:
                 return False
-            trace.append(s.iteration, s.value)
+            series.append(entry.iteration, entry.value)
             return True
-        if s.kind == "test":
-            iteration = s.iteration if s.iteration >= 0 else self.position
-            if iteration < 0 or s.place >= _TEST_NETS:
+        if entry.kind == "test":
+            iteration = entry.iteration if entry.iteration >= 0 else self.iteration
+            if iteration < 0 or entry.number >= _TEST_NETS:
                 return False
-            self.at(iteration, "test")
-            self.testing = (s.place, iteration)
+            self._reach(iteration, "test")
+            self.test_pass = (entry.number, iteration)
             return True
-        if s.kind == "output" and s.phase == "Train":
-            return bool(self.loss) and self.train.add((s.place, s.name, s.weight), self.loss.last, s.value)
-        if s.kind in ("output", "score"):
-            return self._test_output(s)
-        return self._note(s)
+        if entry.kind == "output" and entry.phase == "Train":
+            key = (entry.number, entry.name, entry.weight)
+            return bool(self.loss) and self.train.add(key, self.loss.last, entry.value)
+        if entry.kind in ("output", "score"):
+            return self._add_test_output(entry)
+        return self._add_event(entry)
 
-    def _test_output(self, s: Statement) -> bool:
-        if self.testing is None:
+    def _add_test_output(self, entry: Entry) -> bool:
+        if self.test_pass is None:
             return False
-        net, iteration = self.testing
+        net, iteration = self.test_pass
         while len(self.tests) <= net:
             self.tests.append(Outputs())
-        return self.tests[net].add((s.place, s.name, s.weight), iteration, s.value)
+        return self.tests[net].add((entry.number, entry.name, entry.weight), iteration, entry.value)
 
-    def _note(self, s: Statement) -> bool:
-        if s.kind == "snapshot":
-            self.snapshots.append((s.iteration if s.iteration >= 0 else max(self.position, 0), s.name[:1000]))
-        elif s.kind == "resume":
-            self.resumed_from = s.name[:1000]
-        elif s.kind == "weights" and s.name not in self.weights_from and len(self.weights_from) < 100:
-            self.weights_from.append(s.name[:1000])
-        elif s.kind == "done":
+    def _add_event(self, entry: Entry) -> bool:
+        name = entry.name
+        if entry.kind == "snapshot":
+            iteration = entry.iteration if entry.iteration >= 0 else max(self.iteration, 0)
+            self.snapshots.append((iteration, name[:_LONGEST_NAME]))
+        elif entry.kind == "resume":
+            self.resumed_from = name[:_LONGEST_NAME]
+        elif entry.kind == "weights" and name not in self.weights_from and len(self.weights_from) < _WEIGHTS:
+            self.weights_from.append(name[:_LONGEST_NAME])
+        elif entry.kind == "done":
             self.finished = True
-        elif s.kind == "fatal":
-            self.fatal = self.fatal or s.name
+        elif entry.kind == "fatal":
+            self.fatal = self.fatal or name
         return True
 
     def net(self, number: int) -> Outputs:
-        """The train net for -1, or test net `number`."""
+        """Return the outputs of the train net for -1, else of test net `number`."""
         return self.train if number < 0 else self.tests[number]
 
-    def has(self, net: int, key: Key) -> bool:
-        """There is room for that output."""
-        return net < len(self.tests) and self.net(net).trace(key) is not None
+    def has_room_for(self, net: int, key: Key) -> bool:
+        return net < len(self.tests) and self.net(net).series_of(key) is not None
 
-    def forget(self) -> int:
-        """Drop what was said of the last iteration, whose number is a damaged one; how many values that were."""
-        wrong, self.position = self.position, self.previous
-        if self.testing and self.testing[1] == wrong:
-            self.testing = None
+    def drop_last(self) -> int:
+        """Drop all values of the last iteration, whose number is damaged; return the number of values dropped."""
+        wrong, self.iteration = self.iteration, self.previous
+        if self.test_pass and self.test_pass[1] == wrong:
+            self.test_pass = None
         nets = (self.train, *self.tests)
-        return self.loss.forget(wrong) + self.lr.forget(wrong) + sum(net.forget(wrong) for net in nets)
+        return self.loss.drop_last(wrong) + self.lr.drop_last(wrong) + sum(net.drop_last(wrong) for net in nets)
 
     @property
     def thinned(self) -> bool:
-        return self.loss.thinned or self.lr.thinned or any(t.thinned for t in self.train.traces.values())
+        return self.loss.thinned or self.lr.thinned or any(series.thinned for series in self.train.series.values())
 
-    def logged(self) -> LogRun:
+    def build(self) -> LogRun:
         return LogRun(
             loss=self.loss.series(),
             lr=self.lr.series(),
-            outputs=self.train.logged(),
-            tests=tuple(net.logged() for net in self.tests),
+            outputs=self.train.build(),
+            tests=tuple(net.build() for net in self.tests),
             solver_text=self.solver_text,
             net_text=self.net_text,
             snapshots=tuple(self.snapshots),
@@ -199,5 +211,5 @@ class Run:
             fatal=self.fatal,
             first_line=self.first_line,
             last_line=self.last_line,
-            others=len(self.others) + len(self.ranks),
+            other_solvers=len(self.other_threads) + len(self.other_ranks),
         )

@@ -1,4 +1,4 @@
-"""Series that grow: the newest values as they are, old ones thinned out evenly, so that a run of any length fits."""
+"""Series that grow in bounded memory: the newest values are exact, older ones are thinned out evenly."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 
 from harness.caffe_log.model import Series
 
-KEPT = 1 << 17  # values that are kept exactly
+KEPT = 1 << 17  # newest values that are kept exactly
 
 
-class Trace:
-    """One growing series. What it keeps depends on how many values it was given, not on how they came."""
+class GrowingSeries:
+    """One growing series. What it keeps depends only on the number of values, not on how they were added."""
 
-    __slots__ = ("_kept", "_moved", "_old", "_seen", "_stride", "iterations", "values")
+    __slots__ = ("_aged", "_kept", "_old", "_stride", "iterations", "values")
 
     def __init__(self, kept: int = KEPT) -> None:
         self.iterations = array("q")
         self.values = array("d")
         self._old = (array("q"), array("d"))
         self._kept = kept
-        self._stride = 1  # every so many of the old ones are still here
-        self._seen = 0  # and so many there were
+        self._stride = 1  # every so many of the older values are still here
+        self._aged = 0  # values that have become old, thinned out or not
 
     def __len__(self) -> int:
         return len(self._old[0]) + len(self.values)
@@ -35,7 +35,7 @@ class Trace:
 
     @property
     def last(self) -> int:
-        """Iteration of the newest value, -1 where there is none."""
+        """Iteration of the newest value, -1 if there is none."""
         return self.iterations[-1] if self.iterations else -1
 
     def append(self, iteration: int, value: float) -> None:
@@ -45,7 +45,7 @@ class Trace:
             self._thin()
 
     def extend(self, iterations: list[int], values: Iterable[float]) -> None:
-        """Like append, one by one."""
+        """Append values, with the same result as one by one."""
         begin, rest = 0, iter(values)
         while begin < len(iterations):
             end = begin + self._kept - len(self.values)
@@ -55,8 +55,8 @@ class Trace:
             if len(self.values) >= self._kept:
                 self._thin()
 
-    def forget(self, iteration: int) -> int:
-        """Drop the newest value if it is of `iteration`; how many were dropped."""
+    def drop_last(self, iteration: int) -> int:
+        """Drop the newest value if it is of `iteration`; return the number of values dropped."""
         if self.last != iteration:
             return 0
         self.iterations.pop()
@@ -65,11 +65,11 @@ class Trace:
 
     def _thin(self) -> None:
         moved = self._kept // 2
-        first = -self._seen % self._stride
+        first = -self._aged % self._stride
         self._old[0].extend(self.iterations[first : moved : self._stride])
         self._old[1].extend(self.values[first : moved : self._stride])
         del self.iterations[:moved], self.values[:moved]
-        self._seen += moved
+        self._aged += moved
         while len(self._old[0]) > moved:
             self._stride *= 2
             del self._old[0][1::2], self._old[1][1::2]

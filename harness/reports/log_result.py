@@ -63,10 +63,10 @@ class LogResult:
     def _of_reading(self) -> Iterator[str]:
         if self.findings.onset is not None and self.last_good is not None:
             yield f"The newest snapshot from before it is of iteration {self.last_good[0]:,}: {self.last_good[1]}"
-        others, orphans = self.run.others, self.log.orphans
+        others, unassigned = self.run.other_solvers, self.log.unassigned
         if others:
             many = f"{others} more solvers (GPUs, ranks)" if others > 1 else "One more solver (GPU, rank)"
             yield f"{many} of this run printed as well: what the first one says was read, the others were left out."
-        if self.is_last and orphans:
-            belong = "outputs belong" if orphans > 1 else "output belongs"
-            yield f"{orphans:,} {belong} to a display that the log does not show."
+        if self.is_last and unassigned:
+            belong = "outputs belong" if unassigned > 1 else "output belongs"
+            yield f"{unassigned:,} {belong} to a display that the log does not show."

@@ -190,7 +190,7 @@ def test_a_packed_log_cannot_be_followed(tmp_path: Path) -> None:
     assert readlog(log).returncode == 0
     done = readlog(log, "--follow")
     assert done.returncode == 2
-    assert "packed by gzip, and cannot be followed" in done.stderr
+    assert "compressed by gzip, and cannot be followed" in done.stderr
     assert f"zcat '{log}' | python harness/readlog.py - --follow" in done.stderr
     with log.open("rb") as packed:
         assert readlog("-", "--follow", stdin=packed).returncode == 2

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import numpy as np
 
 from harness.caffe_log.model import Log
-from harness.caffe_log.reader import Reader, read_log
+from harness.caffe_log.reader import LogReader, read_log
 
 
 def read(content: str | bytes) -> Log:
@@ -35,7 +35,7 @@ def everything(log: Log) -> object:
 
 
 def in_pieces(content: bytes, cuts: list[int], *, line_by_line: bool = False, asked: bool = False) -> Log:
-    growing = Reader("x.log", line_by_line=line_by_line)
+    growing = LogReader("x.log", line_by_line=line_by_line)
     for begin, end in zip([0, *cuts], [*cuts, len(content)], strict=True):
         growing.feed(content[begin:end])
         if asked:

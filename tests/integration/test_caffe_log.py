@@ -30,7 +30,7 @@ def test_what_caffe_train_prints(small) -> None:
     (test,) = run.tests
     assert [o.name for o in test] == ["loss1/loss1", "loss3/loss3", "loss3/top-1"]
     for output in test:
-        values = re.findall(rf"Test net output #{output.place}: {output.name} = (\S+)", log)
+        values = re.findall(rf"Test net output #{output.number}: {output.name} = (\S+)", log)
         assert pairs(output.series) == [(t, float(v)) for t, v in zip((0, 20, 40, 60), values, strict=True)]
     assert [(n, Path(file).name) for n, file in run.snapshots] == [
         (n, f"native_iter_{n}.caffemodel") for n in (25, 50, 60)

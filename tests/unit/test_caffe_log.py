@@ -17,14 +17,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from harness.caffe_log import bulk_parser as display
-from harness.caffe_log import decode as text
-from harness.caffe_log import embedded_prototxt as printed
-from harness.caffe_log import run_tracker as telling
-from harness.caffe_log import series as traces
-from harness.caffe_log.line_parser import statements
+from harness.caffe_log import decode, embedded_prototxt, run_tracker
+from harness.caffe_log.bulk_parser import pattern_source
+from harness.caffe_log.line_parser import parse_line
 from harness.caffe_log.model import Log, LoggedOutput, LogRun
-from harness.caffe_log.reader import Reader, read_path
+from harness.caffe_log.reader import LogReader, read_path
+from harness.caffe_log.series import GrowingSeries
 from harness.errors import BadInput
 from tests.helpers.parsed_logs import everything, in_pieces, pairs, read
 from tests.helpers.paths import LOGS, ROOT
@@ -45,7 +43,7 @@ def only(content: str | bytes) -> LogRun:
 
 
 def heads(outputs: tuple[LoggedOutput, ...]) -> dict[tuple[int, str, float | None], list[tuple[int, float]]]:
-    return {(o.place, o.name, o.weight): pairs(o.series) for o in outputs}
+    return {(o.number, o.name, o.weight): pairs(o.series) for o in outputs}
 
 
 def shown(iteration: int, loss: str = "1.5", *, header: str = "I0515 08:44:41.838122  1279 ", lr: str = "0.01") -> str:
@@ -70,7 +68,7 @@ def check_case(run: LogRun) -> None:
         (2, "loss3/loss3", 1.0): [(40, 5.46685), (119000, 1.92663), (119040, 5.70022), (161040, 5.62972)],
     }
     (test,) = run.tests
-    assert [(o.place, o.name, o.weight, pairs(o.series)) for o in test] == [
+    assert [(o.number, o.name, o.weight, pairs(o.series)) for o in test] == [
         (0, "loss1/loss1", 0.3, [(100000, 2.08631)]),
         (1, "loss1/top-1", None, [(100000, 0.458375)]),
         (2, "loss1/top-5", None, [(100000, 0.768781)]),
@@ -258,7 +256,7 @@ def test_vectors_and_repeated_names_keep_their_places() -> None:
         + f"{header}Iteration 80, loss = 2\n"
         + "".join(f"{header}    Train net output #{k}: prob = {k / 4}\n" for k in range(300))
     )
-    assert [(o.place, o.name, pairs(o.series)) for o in run.outputs] == [
+    assert [(o.number, o.name, pairs(o.series)) for o in run.outputs] == [
         (k, "prob", [(40, k / 8), (80, k / 4)]) for k in range(300)
     ]
 
@@ -411,7 +409,7 @@ def test_ranks_that_all_print() -> None:
     for content in (marked, threads, late):
         run = only(content)
         assert pairs(run.loss) == [(n, 1.5) for n in range(0, 100, 10)]
-        assert run.others == (1 if content is late else 3)
+        assert run.other_solvers == (1 if content is late else 3)
     assert heads(only(threads).outputs) == {(0, "x", 1.0): [(n, 0.25) for n in range(0, 100, 10)]}
 
 
@@ -445,7 +443,7 @@ def test_another_process_that_goes_on_where_the_first_ended_is_another_run() -> 
 
 
 def test_the_number_of_runs_is_bounded(monkeypatch) -> None:
-    monkeypatch.setattr(telling, "RUNS_KEPT", 10)
+    monkeypatch.setattr(run_tracker, "RUNS_KEPT", 10)
     log = read("".join(BEGUN + shown(n) for n in range(25)))
     assert [run.loss.iterations.tolist() for run in log.runs[-3:]] == [[22], [23], [24]]
     assert len(log.runs) == 11
@@ -606,10 +604,10 @@ def test_outputs_of_a_display_that_the_log_does_not_show() -> None:
     for content in (train + shown(100) + shown(120), test + shown(100) + shown(120), shown(100) + test + shown(120)):
         log = read(content)
         assert pairs(log.runs[0].loss) == [(100, 1.5), (120, 1.5)]
-        assert (log.used, log.damaged, log.orphans, log.noise) == (8, 0, 2, 0)
+        assert (log.used, log.damaged, log.unassigned, log.noise) == (8, 0, 2, 0)
         assert not log.examples
     log = read(BEGUN + train + score + shown(100))
-    assert (log.orphans, log.damaged) == (3, 0)
+    assert (log.unassigned, log.damaged) == (3, 0)
 
 
 @pytest.mark.parametrize("wrong", [1, 11, 1190, 9119040])
@@ -751,10 +749,10 @@ def test_most_of_a_long_log_is_read_many_lines_at_once() -> None:
             rb"(?m)^(.* #1: .*\n)", rb"\1I0515 08:44:41.8 1279 data_layer.cpp:73] Restarting it\n", with_test_passes
         ),
     ):
-        growing = Reader("x.log")
+        growing = LogReader("x.log")
         alone = []
-        line = growing._line
-        growing._line = lambda text, cut=False, line=line, alone=alone: (alone.append(text), line(text, cut))[1]
+        line = growing._read_line
+        growing._read_line = lambda text, cut=False, line=line, alone=alone: (alone.append(text), line(text, cut))[1]
         growing.feed(content)
         growing.close()
         assert len(alone) < content.count(b"\n") / 4
@@ -763,7 +761,7 @@ def test_most_of_a_long_log_is_read_many_lines_at_once() -> None:
 
 
 def test_a_growing_log_is_known_up_to_its_last_line() -> None:
-    growing = Reader("x.log")
+    growing = LogReader("x.log")
     growing.feed(shown(0).encode())
     assert pairs(growing.log().runs[0].loss) == [(0, 1.5)]
     growing.feed(shown(100, "1.75").encode()[:-30])
@@ -779,7 +777,7 @@ def test_a_growing_log_is_known_up_to_its_last_line() -> None:
 
 
 def test_a_trace_keeps_the_newest_and_thins_the_old_evenly() -> None:
-    one, many = traces.Trace(64), traces.Trace(64)
+    one, many = GrowingSeries(64), GrowingSeries(64)
     numbers = list(range(1000))
     for n in numbers:
         one.append(n, n / 2)
@@ -798,7 +796,7 @@ def test_a_trace_keeps_the_newest_and_thins_the_old_evenly() -> None:
 
 def test_a_long_run_is_thinned(monkeypatch) -> None:
     monkeypatch.setattr("harness.caffe_log.runs.KEPT", 128)
-    monkeypatch.setattr(traces.Trace.__init__, "__defaults__", (128,))
+    monkeypatch.setattr(GrowingSeries.__init__, "__defaults__", (128,))
     content = long_log(2000)
     log = read(content)
     assert log.thinned
@@ -809,8 +807,8 @@ def test_a_long_run_is_thinned(monkeypatch) -> None:
 
 
 def test_memory_does_not_grow_with_garbage(monkeypatch) -> None:
-    monkeypatch.setattr(text, "LONGEST_LINE", 1 << 16)
-    monkeypatch.setattr(printed, "_LONGEST", 1 << 15)
+    monkeypatch.setattr(decode, "LONGEST_LINE", 1 << 16)
+    monkeypatch.setattr(embedded_prototxt, "_LONGEST", 1 << 15)
     size = 1 << 18
     pieces = {
         "one endless line": b"x" * size,
@@ -824,7 +822,7 @@ def test_memory_does_not_grow_with_garbage(monkeypatch) -> None:
         + b"a: 3\n" * (size // 5),
     }
     for name, piece in pieces.items():
-        growing = Reader("x.log")
+        growing = LogReader("x.log")
         growing.feed((BEGUN + shown(0)).encode())
         growing.feed(piece)
         growing.feed(piece)
@@ -837,7 +835,7 @@ def test_memory_does_not_grow_with_garbage(monkeypatch) -> None:
 
 
 def test_a_line_that_is_too_long_is_left_out(monkeypatch) -> None:
-    monkeypatch.setattr(text, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(decode, "LONGEST_LINE", 1000)
     display = shown(0).encode()
     content = (
         display
@@ -896,8 +894,8 @@ WORDS = st.sampled_from(
 
 def check_sane(content: bytes, cuts: list[int]) -> None:
     log = read(content)
-    assert log.used + log.damaged + log.orphans + log.noise == log.lines
-    assert min(log.used, log.damaged, log.orphans, log.noise) >= 0
+    assert log.used + log.damaged + log.unassigned + log.noise == log.lines
+    assert min(log.used, log.damaged, log.unassigned, log.noise) >= 0
     assert everything(in_pieces(content, cuts)) == everything(log)
     assert everything(in_pieces(content, cuts, line_by_line=True)) == everything(log)
     for run in log.runs:
@@ -908,7 +906,7 @@ def check_sane(content: bytes, cuts: list[int]) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.lists(WORDS | st.binary(max_size=5), max_size=60).map(b"".join), st.data())
 def test_anything_is_read(content: bytes, data) -> None:
-    assume(not content.startswith(text.GZIP))  # which pieces are not unpacked
+    assume(not content.startswith(decode.GZIP))  # which pieces are not unpacked
     cuts = sorted(data.draw(st.lists(st.integers(0, len(content)), max_size=6)))
     check_sane(content, cuts)
 
@@ -974,16 +972,16 @@ def test_a_cut_exponent_among_many_lines_is_no_value() -> None:
 
 def test_a_shape_is_never_made_of_what_cannot_be_one() -> None:
     line = b"Iteration 1, loss = 2"
-    (loss,) = statements(line)
-    (output,) = statements(b"Train net output #0: x = 1")
-    assert display.sketch([(line, loss)]) is not None
+    (loss,) = parse_line(line)
+    (output,) = parse_line(b"Train net output #0: x = 1")
+    assert pattern_source([(line, loss)]) is not None
     for others in (
         [(line, loss._replace(kind="lr"))],
         [(b"", output), (line, loss)],
         [(line, loss)] * 2,
         [(line, loss)] * 300,
     ):
-        assert display.sketch(others) is None
+        assert pattern_source(others) is None
 
 
 def test_the_log_of_the_bench(tmp_path) -> None:

@@ -34,9 +34,9 @@ def write_csv(runs: Sequence[LogResult], out: TextIO) -> None:
 
 
 def _labels(run: LogRun) -> list[str]:
-    """A column's name for each output; outputs with several values have their place in it."""
+    """A column's name for each output; those of outputs with several values end in a number."""
     names = [o.name for o in run.outputs]
     return [
-        f"{n}#{o.place}" if names.count(n) > 1 or n in ("loss", "lr") else n
+        f"{n}#{o.number}" if names.count(n) > 1 or n in ("loss", "lr") else n
         for n, o in zip(names, run.outputs, strict=True)
     ]

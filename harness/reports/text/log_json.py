@@ -84,7 +84,7 @@ def _object(run: LogResult) -> dict[str, Any]:
         "resumed_from": found.resumed_from,
         "resumed_at": found.resumed_at,
         "weights_from": list(run.run.weights_from),
-        "other_solvers": run.run.others,
+        "other_solvers": run.run.other_solvers,
         "finished": found.finished,
         "fatal": found.fatal,
         "findings": run.sentences,
