@@ -48,3 +48,26 @@ assert "skimage" in sys.modules, "not imported"
 """
     done = command(sys.executable, "-X", "importtime", "-c", program)
     assert {"caffe", "skimage"} <= imported(done)
+
+
+@pytest.mark.parametrize(
+    ("module", "loads"),
+    [
+        ("harness.worker.payload", False),
+        ("harness.worker.pycaffe", False),
+        ("harness.supervisor.session", False),
+        ("harness.worker.rng", True),
+    ],
+)
+def test_only_the_worker_loads_caffe(module: str, loads: bool) -> None:
+    """The supervisor imports the worker's payload, and Caffe's library stays out of its memory."""
+    program = f"""
+import sys
+from pathlib import Path
+import {module}
+assert "harness.worker" in sys.modules
+print("caffe" in sys.modules, "_caffe" in Path("/proc/self/maps").read_text())
+"""
+    done = command(sys.executable, "-c", program)
+    assert done.code == 0, done.stderr[-2000:]
+    assert done.stdout.split() == [str(loads)] * 2

@@ -25,7 +25,7 @@ class Measurement(Protocol):
 
 
 class Memory(Protocol):
-    """How probes access blobs."""
+    """Access of probes to the blobs of a net."""
 
     def moments(self, statistics: Statistics, blobs: Sequence[Blob], field: Field) -> Measurement:
         """Prepare statistics of blobs; on the host, valid for as long as the blobs' memory stays where it is."""
