@@ -8,9 +8,10 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from io import StringIO, TextIOWrapper
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 if __package__ in (None, ""):  # run as a file: put the repository, not harness/, on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -27,7 +28,6 @@ from harness.caffe_log.follow import FollowedLog
 from harness.caffe_log.model import Log
 from harness.caffe_log.reader import LogReader, read_path
 from harness.diagnosis.live.limits import Limits, read_limits
-from harness.diagnosis.log_facts import Facts
 from harness.diagnosis.logged.examine import examine
 from harness.errors import BadInput
 from harness.invocation import command_line, program
@@ -186,17 +186,12 @@ def _examine(log: Log, args: argparse.Namespace, limits: Limits) -> list[LogResu
     found = []
     for number, run in enumerate(log.runs, 1):
         header = read_header(run.solver_text, run.net_text, *given)
-        facts = Facts(
-            **{name: getattr(header, name) for name in header.__dataclass_fields__ if name != "batch"},
-            batch=args.batch or header.batch,
-            classes=args.classes,
-            images=args.images,
-        )
-        found.append(LogResult(log, number, number == len(log.runs), run, examine(run, facts, limits), args.solver))
+        header = replace(header, batch=args.batch or header.batch, classes=args.classes, images=args.images)
+        found.append(LogResult(log, number, number == len(log.runs), run, examine(run, header, limits), args.solver))
     return found
 
 
-def _given(solver_file: Path | None) -> tuple[Any, Any]:
+def _given(solver_file: Path | None) -> tuple[pb.SolverParameter | None, pb.NetParameter | None]:
     """The solver that the user names, and its train net; None for what is not given, or not here."""
     if solver_file is None:
         return None, None
@@ -274,12 +269,12 @@ def _say_changes(reader: LogReader, args: argparse.Namespace, limits: Limits, sa
         return said
     found = last.findings
     findings = (
-        found.jump,
-        len(found.spikes),
-        len(found.excursions),
+        found.jump and found.jump.iteration,
+        len(found.deviations.spikes),
+        len(found.deviations.excursions),
         found.nans is not None,
-        found.recovered,
-        found.fatal,
+        found.deviations.recovery,
+        found.lifecycle.fatal,
     )
     now = (last.number, found.verdict, findings)
     if now != said:

@@ -1,29 +1,39 @@
-"""What the prototxt that Caffe prints into its log says of a run.
+"""Read the solver and the net that Caffe prints at the head of its log.
 
-It may come from a fork whose fields are not known here, or be cut: what cannot be read is then simply not known.
+They may come from a fork with unknown fields, or be cut: what cannot be read is not known.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
-from google.protobuf import message, text_format
+from google.protobuf import text_format
 
 from harness.caffe_files.lr_policy import LR_POLICIES, learning_rate
-from harness.caffe_files.messages import has_field, pb
+from harness.caffe_files.messages import MessageT, has_field, pb
 from harness.caffe_files.net import NetFile, heads, keep_layers
 from harness.schemas.layout import Head
 
-_MOST_DROPPED = 100  # lines with a value that is not known here
+_MOST_DROPPED = 100  # lines with an unknown value
 _SOURCES = ("data_param", "image_data_param", "hdf5_data_param", "window_data_param", "memory_data_param")
 
 
 @dataclass(frozen=True)
-class Header:
-    """None: the log does not say. `rate` gives the learning rate at an iteration, `batch` is that of a forward pass."""
+class LogHeader:
+    """What is known of a run besides what it displays: from the head of its log, or from the user. None: not known.
+
+    Attributes:
+        display: iterations between two displays; 0 where the solver displays nothing.
+        average_loss: the displayed loss is the mean over so many iterations (SmoothedLoss).
+        policy: lr_policy.
+        rate: the learning rate by the solver, as a function of the iteration.
+        heads: losses of the train net; empty where the net is not known.
+        batch: records that one forward pass reads.
+        classes: given by the user, of every head whose number of classes is not in the net.
+        images: records of the training data, given by the user.
+    """
 
     display: int | None = None
     average_loss: int | None = None
@@ -33,17 +43,26 @@ class Header:
     rate: Callable[[int], float] | None = None
     heads: tuple[Head, ...] = ()
     batch: int | None = None
+    classes: int | None = None
+    images: int | None = None
 
 
-def read_header(solver_text: str | None, net_text: str | None, solver: Any = None, net: Any = None) -> Header:
-    """Read the solver and the net in a log; `solver` and `net` (messages) stand in where the log does not hold them."""
+def read_header(
+    solver_text: str | None,
+    net_text: str | None,
+    solver: pb.SolverParameter | None = None,
+    net: pb.NetParameter | None = None,
+) -> LogHeader:
+    """Read the solver and the net in a log; `solver` and `net` stand in where the log does not hold them."""
     printed_solver, printed_net = _tolerant(solver_text, pb.SolverParameter), _tolerant(net_text, pb.NetParameter)
     solver = solver if printed_solver is None else printed_solver
-    return Header(**_of_solver(solver), **_of_net(net if printed_net is None else printed_net))
+    net = net if printed_net is None else printed_net
+    header = LogHeader() if solver is None else _of_solver(solver)
+    return header if net is None else _with_net(header, net)
 
 
-def _tolerant(text: str | None, kind: type[message.Message]) -> Any:
-    """The message, without fields and values that are not known here; None where the text cannot be read."""
+def _tolerant(text: str | None, kind: type[MessageT]) -> MessageT | None:
+    """Parse a message without its unknown fields and values; None where the text cannot be read."""
     lines = (text or "").splitlines()
     if not any(line.strip() for line in lines):
         return None
@@ -60,30 +79,25 @@ def _tolerant(text: str | None, kind: type[message.Message]) -> Any:
     return None
 
 
-def _of_solver(solver: Any) -> dict[str, Any]:
-    if solver is None:
-        return {}
-    return {
-        "display": solver.display,
-        "average_loss": max(solver.average_loss, 1),
-        "iter_size": max(solver.iter_size, 1),
-        "max_iter": solver.max_iter or None,
-        "policy": solver.lr_policy or None,
-        "rate": _rate_of(solver),
-    }
+def _of_solver(solver: pb.SolverParameter) -> LogHeader:
+    return LogHeader(
+        display=solver.display,
+        average_loss=max(solver.average_loss, 1),
+        iter_size=max(solver.iter_size, 1),
+        max_iter=solver.max_iter or None,
+        policy=solver.lr_policy or None,
+        rate=_rate_of(solver),
+    )
 
 
-def _of_net(param: Any) -> dict[str, Any]:
-    if param is None:
-        return {}
+def _with_net(header: LogHeader, param: pb.NetParameter) -> LogHeader:
     net = NetFile("the log", keep_layers(param, pb.NetState(phase=pb.TRAIN)))
     sizes = [getattr(layer, f).batch_size for layer in net.layers for f in _SOURCES if has_field(layer, f)]
-    batch = next((int(size) for size in sizes if size), None)
-    return {"heads": heads(net), "batch": batch}
+    return replace(header, heads=heads(net), batch=next((int(size) for size in sizes if size), None))
 
 
-def _rate_of(solver: Any) -> Callable[[int], float] | None:
-    """The policy's rate at an iteration of a run that began at 0; None where its fields make none."""
+def _rate_of(solver: pb.SolverParameter) -> Callable[[int], float] | None:
+    """Return the rate as a function of the iteration of a run that began at 0; None if its fields give none."""
     policy = solver.lr_policy
     if (
         policy not in LR_POLICIES
@@ -93,7 +107,7 @@ def _rate_of(solver: Any) -> Callable[[int], float] | None:
         return None
     reached: list[int] = []
     for value in solver.stepvalue:
-        # Caffe goes up one step an iteration at the most (SGDSolver::GetLearningRate)
+        # Caffe advances at most one step an iteration (SGDSolver::GetLearningRate)
         reached.append(max(value, reached[-1] + 1) if reached else value)
 
     def rate(iteration: int) -> float:

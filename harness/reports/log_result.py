@@ -30,19 +30,8 @@ class LogResult:
     @property
     def extent(self) -> tuple[int, int] | None:
         """The first and the last iteration that is displayed or tested, None where nothing is."""
-        return (self.findings.first, self.findings.last) if self.findings.displays or self.findings.tests else None
-
-    @property
-    def last_good(self) -> tuple[int, str] | None:
-        """The newest snapshot that the log names, of those from before the onset, or of a healthy run: iteration, file.
-
-        The snapshot of iteration N is what iteration N begins with.
-        """
-        onset = self.findings.onset
-        if onset is None and self.findings.verdict != "healthy":
-            return None
-        good = [s for s in self.run.snapshots if onset is None or s[0] < onset.low]
-        return good[-1] if good else None
+        shown = self.findings.coverage
+        return (shown.first, shown.last) if shown.displays or self.findings.tests else None
 
     @property
     def sentences(self) -> list[str]:
@@ -50,19 +39,20 @@ class LogResult:
         said = sentences(self.findings, self.log if self.is_last else None, self.solver)
         if self.extent is None and not len(self.run.lr.iterations):
             said = [self._of_nothing(), *said[1:]]
-        command = len(said) - (self.findings.watch is not None)  # which comes last
+        command = len(said) - (self.findings.jump is not None)  # which comes last
         return [*said[:command], *self._of_reading(), *said[command:]]
 
     def _of_nothing(self) -> str:
-        if self.findings.fatal:
+        if self.findings.lifecycle.fatal:
             return "A run begins here, and died before it displayed anything."
-        if self.findings.finished:
+        if self.findings.lifecycle.finished:
             return "A run begins here, and ended without displaying anything (with `display: 0` Caffe prints no loss)."
         return "A run begins here, and displayed nothing yet."
 
     def _of_reading(self) -> Iterator[str]:
-        if self.findings.onset is not None and self.last_good is not None:
-            yield f"The newest snapshot from before it is of iteration {self.last_good[0]:,}: {self.last_good[1]}"
+        if self.findings.jump is not None and self.findings.last_good is not None:
+            iteration, file = self.findings.last_good
+            yield f"The newest snapshot from before it is of iteration {iteration:,}: {file}"
         others, unassigned = self.run.other_solvers, self.log.unassigned
         if others:
             many = f"{others} more solvers (GPUs, ranks)" if others > 1 else "One more solver (GPU, rank)"

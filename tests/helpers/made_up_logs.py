@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.caffe_files.log_header import LogHeader
 from harness.caffe_log.reader import read_log
 from harness.diagnosis.live.limits import read_limits
-from harness.diagnosis.log_facts import Facts
 from harness.diagnosis.logged.examine import examine
 from harness.diagnosis.logged.findings import RunFindings
 from harness.readlog import main
@@ -88,6 +88,11 @@ def then(losses: np.ndarray, row: int, rest: np.ndarray) -> np.ndarray:
 LIMITS = read_limits()
 
 
-def examined(text: str, facts: Facts = Facts()) -> RunFindings:  # noqa: B008
+def examined(text: str, facts: LogHeader = LogHeader()) -> RunFindings:  # noqa: B008
     """The findings on the last run of a log."""
     return examine(read_log(io.BytesIO(text.encode()), "log").runs[-1], facts, LIMITS)
+
+
+def jump_of(found: RunFindings) -> int | None:
+    """The first display after the jump."""
+    return found.jump.iteration if found.jump is not None else None

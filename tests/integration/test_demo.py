@@ -145,7 +145,7 @@ def test_resumed_from_a_snapshot_before_it_breaks_at_the_same_iteration(demo: Pa
 def test_restarted_with_other_hyperparameters_it_goes_on_learning(rescues: dict[str, Path], change: str) -> None:
     run = rescues[change]
     said = run.with_name(f"{run.name}.said").read_text()
-    assert "at iteration 800: the newest snapshot with at least 40 healthy iterations behind it" in said
+    assert "at iteration 800: the newest snapshot followed by at least 40 healthy iterations" in said
     with Recording(run) as child:
         assert child.iterations[[0, -1]].tolist() == [800, RESCUED - 1]
         smoothed = child.series("smoothed_loss")

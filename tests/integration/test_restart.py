@@ -69,7 +69,7 @@ def test_with_nothing_changed_it_repeats_the_run(parent: Path, tmp_path: Path, s
 def test_without_a_divergence_the_last_good_snapshot_is_the_newest(parent: Path, tmp_path: Path) -> None:
     done = restart(parent, "--set", "max_iter=34", "--out", tmp_path / "more")
     assert done.code == 0, done.stderr
-    assert f"at iteration {LAST}: the newest snapshot: no divergence was found" in done.stderr
+    assert f"at iteration {LAST}: the newest snapshot; no divergence was found" in done.stderr
     assert "Changed: solver: max_iter 30 → 34" in done.stderr
     iterations, _ = joined(tmp_path / "more", "loss")
     assert iterations.tolist() == list(range(34))

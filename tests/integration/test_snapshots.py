@@ -78,7 +78,7 @@ def test_the_last_good_snapshot_survives_and_is_the_one_to_restart_from(diverged
     assert 119 <= onset["iteration"] <= 123
     done = restart(diverged, "--set", "gamma=1", "--out", tmp_path / "child")
     assert done.code == 0, done.stderr
-    assert "at iteration 110: the newest snapshot with at least 5 healthy iterations behind it" in done.stderr
+    assert "at iteration 110: the newest snapshot followed by at least 5 healthy iterations" in done.stderr
     with Recording(tmp_path / "child") as recording:
         assert recording.series("loss")[-20:].mean() < 1
 

@@ -247,7 +247,7 @@ def test_the_reason_is_told() -> None:
     choice = last_good([600, 800, 1000], Onset(839, "loss 1 → 9"), SPAN, 0, 1599)
     assert choice is not None
     assert choice.reason == (
-        "the newest snapshot with at least 40 healthy iterations behind it: 239 until the onset at 839 "
+        "the newest snapshot followed by at least 40 healthy iterations: 239 until the onset at 839 "
         "(loss 1 → 9); the next one, 800, is too late"
     )
 

@@ -19,17 +19,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.caffe_files.log_header import read_header
+from harness.caffe_files.log_header import LogHeader, read_header
 from harness.caffe_files.messages import pb
 from harness.caffe_log.model import Series
-from harness.diagnosis.log_facts import Facts
-from harness.diagnosis.logged.dating import position_of, watch_window
+from harness.diagnosis.logged.dating import records_of, watch_window
 from harness.diagnosis.logged.findings import OnsetEstimate
 from harness.diagnosis.logged.schedule import read_schedule
 from harness.readlog import main
 from harness.reports.text.log_summary.summary import sentences
 from harness.schemas.layout import Head
-from tests.helpers.made_up_logs import as_json, examined, falling, log_text, steady, then
+from harness.schemas.window import Window
+from tests.helpers.made_up_logs import as_json, examined, falling, jump_of, log_text, steady, then
 from tests.helpers.paths import CASE
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
@@ -104,7 +104,7 @@ def test_the_onset_is_found_to_the_iteration(data: st.DataObject) -> None:
     share = data.draw(st.sampled_from([0.1, 0.3, 0.5]), "share of ln(classes) that it has learned")
     losses = falling(count, uniform, share * uniform, 0.05, seed, len(weights))
     losses[onset:] = steady(count - onset, uniform, 0.002, seed, len(weights))
-    facts = Facts(display=display, average_loss=average, classes=classes) if known else Facts()
+    facts = LogHeader(display=display, average_loss=average, classes=classes) if known else LogHeader()
     found = examined(log_text(losses, weights, average_loss=average, display=display), facts)
     assert found.verdict == "uniform-softmax"
     assert {h.classes for h in found.heads} <= set(range(round(0.98 * classes), round(1.02 * classes) + 1))
@@ -112,7 +112,7 @@ def test_the_onset_is_found_to_the_iteration(data: st.DataObject) -> None:
     assert found.onset.low <= onset <= found.onset.high
     assert found.onset.low <= found.onset.estimate <= found.onset.high
     shown = -(-onset // display) * display
-    assert found.jump in (shown, shown + display)
+    assert jump_of(found) in (shown, shown + display)
     if known and average >= display > 1:  # the mean at that display has good and bad losses in it
         assert abs(found.onset.estimate - onset) <= max(3, average / 12)
 
@@ -122,11 +122,11 @@ def test_the_onset_anywhere_in_a_display_interval(onset: int) -> None:
     losses = falling(3001, 9, 2.5, 0.03, heads=3)
     losses[onset:] = steady(3001 - onset, math.log(280), 0.001, heads=3)
     text = log_text(losses, (0.3, 0.3, 1.0), average_loss=40, display=40)
-    found = examined(text, Facts(average_loss=40)).onset
+    found = examined(text, LogHeader(average_loss=40)).onset
     assert found is not None
     assert (found.low, found.high) == (1961, 2000)
     assert abs(found.estimate - onset) <= 1
-    blind = examined(log_text(losses, (0.3, 0.3, 1.0), average_loss=40, display=40, outputs=False), Facts()).onset
+    blind = examined(log_text(losses, (0.3, 0.3, 1.0), average_loss=40, display=40, outputs=False), LogHeader()).onset
     assert blind is not None
     assert blind.low <= onset <= blind.high
 
@@ -144,24 +144,24 @@ def test_an_average_loss_of_one_shows_in_the_log() -> None:
     [(119001, 119040, 40, (118900, 119100)), (5, 5, 1, (4, 6)), (1, 7, 7, (0, 20)), (901, 1000, 100, (800, 1100))],
 )
 def test_the_window_to_watch(low: int, high: int, display: int, window: tuple[int, int]) -> None:
-    assert watch_window(OnsetEstimate(low, low, high, None, None, False), display) == window
+    assert watch_window(OnsetEstimate(low, low, high, None, None, False), display) == Window(*window)
 
 
 def test_the_place_in_the_data() -> None:
     onset = OnsetEstimate(95, 90, 99, None, None, False)
-    first = position_of(onset, Facts(images=1000, batch=10), 0)
+    first = records_of(onset, LogHeader(images=1000, batch=10), 0)
     assert first is not None
     assert (first.epoch, first.first, first.last, first.count) == (0.9, 900, 999, 100)
-    around = position_of(onset, Facts(images=950, batch=10), 0)
+    around = records_of(onset, LogHeader(images=950, batch=10), 0)
     assert around is not None
     assert (around.first, around.last) == (900, 49)
-    doubled = position_of(onset, Facts(images=10_000, batch=10, iter_size=2), 0)
+    doubled = records_of(onset, LogHeader(images=10_000, batch=10, iter_size=2), 0)
     assert doubled is not None
     assert (doubled.first, doubled.last) == (1800, 1999)
-    resumed = position_of(onset, Facts(images=1000, batch=10), 80)
+    resumed = records_of(onset, LogHeader(images=1000, batch=10), 80)
     assert resumed is not None
     assert (resumed.first, resumed.last, resumed.resumed) == (100, 199, 80)
-    assert position_of(onset, Facts(images=1000), 0) is None
+    assert records_of(onset, LogHeader(images=1000), 0) is None
 
 
 def test_the_first_epoch_and_a_resume_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,7 +242,7 @@ def test_verdicts(name: str) -> None:
             found = examined(log_text(losses, average_loss=average, display=display, outputs=outputs))
             assert found.verdict == verdict, (average, outputs, found)
             healthy = verdict in ("healthy", "unknown")
-            assert not (healthy and (found.jump is not None or found.watch is not None))
+            assert not (healthy and (found.jump is not None or found.onset is not None))
 
 
 @settings(max_examples=120, deadline=None, derandomize=True)
@@ -258,13 +258,13 @@ def test_noise_is_no_alarm(data: st.DataObject) -> None:
     outputs = data.draw(st.booleans(), "outputs")
     found = examined(log_text(losses, average_loss=average, display=display, outputs=outputs))
     assert found.verdict in ("healthy", "unknown")
-    assert (found.jump, found.onset, found.watch) == (None, None, None)
+    assert (found.jump, found.onset) == (None, None)
 
 
 @pytest.mark.parametrize("classes", [2, 10, 280])
 def test_verdicts_with_known_classes(classes: int) -> None:
     uniform = math.log(classes)
-    facts = Facts(heads=(Head("loss", 1.0, classes),), average_loss=1, max_iter=4000)
+    facts = LogHeader(heads=(Head("loss", 1.0, classes),), average_loss=1, max_iter=4000)
 
     def verdict(losses: np.ndarray) -> str:
         return examined(log_text(losses, display=20), facts).verdict
@@ -293,7 +293,7 @@ def test_whatever_is_displayed_there_is_a_verdict(
     drawn: list[tuple[float, float]], weights: tuple[float], classes: int | None
 ) -> None:
     for column in (0, 1):
-        found = examined(log_text(np.array([d[column] for d in drawn]), weights), Facts(classes=classes))
+        found = examined(log_text(np.array([d[column] for d in drawn]), weights), LogHeader(classes=classes))
         assert sentences(found)
         assert found.onset is None or found.onset.low <= found.onset.estimate <= found.onset.high
 
@@ -302,10 +302,10 @@ def test_one_head_of_three_collapses() -> None:
     losses = falling(4001, 5.6, 1.5, heads=3)
     losses[3000:, 0] = steady(1001, math.log(280))[:, 0]
     heads = tuple(Head(f"loss{k + 1}/loss", w, 280) for k, w in enumerate((0.3, 0.3, 1.0)))
-    found = examined(log_text(losses, (0.3, 0.3, 1.0), display=20), Facts(heads=heads, average_loss=1))
+    found = examined(log_text(losses, (0.3, 0.3, 1.0), display=20), LogHeader(heads=heads, average_loss=1))
     assert found.verdict == "uniform-softmax"
     assert [h.state for h in found.heads] == ["uniform", "learning", "learning"]
-    assert found.jump == 3000
+    assert jump_of(found) == 3000
     assert found.onset is not None
     assert found.onset.low <= 3000 <= found.onset.high
 
@@ -341,7 +341,7 @@ def test_a_jump_before_the_nan_is_where_it_began() -> None:
     losses[3000:3060] = 87.3365
     losses[3060:] = np.nan
     found = examined(log_text(losses, display=20))
-    assert (found.verdict, found.jump) == ("nan", 3000)
+    assert (found.verdict, jump_of(found)) == ("nan", 3000)
     assert found.nans is not None
     assert (found.nans.first, found.nans.saturated) == (3060, True)
 
@@ -376,7 +376,7 @@ def test_a_short_excerpt_of_a_noisy_run_is_no_drift(count: int, kind: str) -> No
 def test_a_few_displays_tell_what_is_plain(losses: list[float], verdict: str, jump: int | None) -> None:
     found = examined(log_text(np.array(losses)))
     assert found.verdict == verdict
-    assert found.jump == jump
+    assert jump_of(found) == jump
 
 
 @pytest.mark.parametrize("average", [1, 20])
@@ -391,9 +391,9 @@ def test_a_loss_that_explodes_is_dated_where_it_began(rate: float, average: int,
     assert found.verdict == ("nan" if dies else "drift/oscillation")
     assert found.jump is not None
     assert found.onset is not None
-    assert found.onset.low <= 5007 <= found.onset.high <= found.jump
-    assert 5007 <= found.jump <= 5007 + math.log(4.5) / rate + 20 + average
-    assert found.before == pytest.approx(0.5, rel=0.3)
+    assert found.onset.low <= 5007 <= found.onset.high <= found.jump.iteration
+    assert 5007 <= found.jump.iteration <= 5007 + math.log(4.5) / rate + 20 + average
+    assert found.jump.before == pytest.approx(0.5, rel=0.3)
 
 
 @pytest.mark.parametrize("average", [1, 20, 200])
@@ -410,7 +410,7 @@ def test_the_total_alone_gives_an_interval_with_the_truth_in_it(average: int, di
 
 def test_the_loss_at_the_end_is_that_after_the_jump(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = examined(log_text(then(falling(5001, 2.3, 0.3), 4961, np.full((99, 1), SATURATED)), display=20))
-    assert (found.verdict, found.jump, found.loss) == ("saturated-softmax", 4980, SATURATED)
+    assert (found.verdict, jump_of(found), found.trend.end) == ("saturated-softmax", 4980, SATURATED)
     (tmp_path / "log").write_text(log_text(then(falling(5001, 2.3, 0.3), 4985, steady(99, 2.3)), display=20))
     found_now = as_json(tmp_path / "log", capsys=capsys)
     assert found_now["verdict"] == "healthy"
@@ -424,16 +424,18 @@ def test_a_level_that_was_left_again_is_told(displays: int, level: float, classe
     losses[3000 : 3000 + 20 * displays] = level
     found = examined(log_text(losses, display=20))
     assert found.verdict == "healthy"
-    assert [(e.first, e.last, e.classes) for e in found.excursions] == [(3000, 2980 + 20 * displays, classes)]
-    assert found.excursions[0].level == pytest.approx(level, rel=1e-4)
-    assert not found.spikes
+    assert [(e.first, e.last, e.classes) for e in found.deviations.excursions] == [
+        (3000, 2980 + 20 * displays, classes)
+    ]
+    assert found.deviations.excursions[0].level == pytest.approx(level, rel=1e-4)
+    assert not found.deviations.spikes
     assert any(f"The loss was at {level:.4g}" in s and "came back" in s for s in sentences(found))
 
 
 @pytest.mark.parametrize("noise", [0.1, 0.3, 0.7])
 def test_noise_makes_no_excursions(noise: float) -> None:
     for seed in range(5):
-        assert not examined(log_text(falling(8001, 2.3, 0.5, noise, seed), display=20)).excursions
+        assert not examined(log_text(falling(8001, 2.3, 0.5, noise, seed), display=20)).deviations.excursions
 
 
 @pytest.mark.parametrize(("classes", "first"), [(2, 0), (10, 0), (1000, 0), (10, 5000)])
@@ -441,13 +443,13 @@ def test_displays_that_are_the_logarithm_to_the_last_digit(classes: int, first: 
     losses = np.full(401, math.log(classes))
     losses[0] *= 1.004
     found = examined(log_text(losses, display=100, first=first))
-    assert (found.verdict, found.heads[0].classes, found.heads[0].about) == ("uniform-softmax", classes, False)
+    assert (found.verdict, found.heads[0].classes, found.heads[0].approximate) == ("uniform-softmax", classes, False)
 
 
 def test_a_resumed_run_that_knows_nothing() -> None:
     resume = "I0515 08:44:41.838122  1279 caffe.cpp:241] Resuming from x_iter_5000.solverstate\n"
     found = examined(resume + log_text(steady(3001, math.log(280), 0.003), display=20, first=5000))
-    assert (found.verdict, found.why, found.resumed_at) == ("uniform-softmax", "never learned", 5000)
+    assert (found.verdict, found.why, found.lifecycle.resumed_at) == ("uniform-softmax", "never learned", 5000)
     assert any("was so when it was resumed at iteration 5,000" in s for s in sentences(found))
     found = examined(resume + log_text(steady(3001, 1.2, 0.1), display=20, first=5000))
     assert found.verdict == "healthy"
@@ -462,7 +464,7 @@ def test_warm_restarts_are_the_schedules() -> None:
         return 0.025 * (1 + math.cos(math.pi * (iteration % 4000) / 4000)) + 1e-5
 
     found = examined(log_text(losses, display=20, lr=rate))
-    assert (found.verdict, found.restarts, found.excursions) == ("healthy", 4, ())
+    assert (found.verdict, found.trend.cycles, found.deviations.excursions) == ("healthy", 4, ())
     assert examined(log_text(losses[:17_000], display=20, lr=rate)).jump is None
     assert examined(log_text(losses, display=20)).verdict == "drift/oscillation"
 
@@ -502,14 +504,14 @@ def test_where_only_tests_tell(passes: dict[int, dict[str, float]], verdict: str
 def test_a_run_that_died_before_its_first_display() -> None:
     solving = "I0515 08:44:41.838122  1279 solver.cpp:279] Solving net\n"
     found = examined(solving + "F0515 08:44:42.838122  1279 syncedmem.cpp:56] Check failed: error (2 vs. 0)\n")
-    assert (found.verdict, found.displays) == ("unknown", 0)
+    assert (found.verdict, found.coverage.displays) == ("unknown", 0)
     assert any("The process died: Check failed" in s for s in sentences(found))
 
 
 # -- words -----------------------------------------------------------------------------------------------------------
 
 
-def said_of(losses: np.ndarray, weights: Sequence[float] = (1.0,), facts: Facts = Facts(), **how: Any) -> str:  # noqa: B008
+def said_of(losses: np.ndarray, weights: Sequence[float] = (1.0,), facts: LogHeader = LogHeader(), **how: Any) -> str:  # noqa: B008
     return " ".join(sentences(examined(log_text(losses, weights, **how), facts)))
 
 
@@ -542,7 +544,8 @@ def test_a_total_that_is_nan_while_the_losses_are_level() -> None:
     losses = steady(4001, 680.0, 0.03)
     text = re.sub(r"loss = [\d.]+$", "loss = -nan", log_text(losses, display=20), flags=re.MULTILINE)
     found = examined(text)
-    assert (found.verdict, found.poisoned) == ("nan", True)
+    assert found.nans is not None
+    assert (found.verdict, found.nans.poisoned) == ("nan", True)
     assert "one NaN stays in Caffe's running mean for good" in " ".join(sentences(found))
 
 
@@ -580,8 +583,10 @@ def test_the_display_that_tells_is_named() -> None:
     losses = then(falling(4001, 2.3, 0.4), 3000, steady(4001, math.log(10)))
     found = examined(log_text(losses, display=20))
     onset = OnsetEstimate(2993, 2981, 3000, 200, 27.0, assumed=False, at=3020, likely=True)
-    assert "its value at iteration 3,020 says that about 27" in " ".join(sentences(replace(found, onset=onset)))
-    assert "its value at the jump says" in " ".join(sentences(replace(found, onset=replace(onset, at=3000))))
+    assert found.jump is not None
+    later, at_jump = replace(found.jump, onset=onset), replace(found.jump, onset=replace(onset, at=3000))
+    assert "its value at iteration 3,020 says that about 27" in " ".join(sentences(replace(found, jump=later)))
+    assert "its value at the jump says" in " ".join(sentences(replace(found, jump=at_jump)))
 
 
 @pytest.mark.parametrize("displays", [25, 60])
@@ -608,7 +613,7 @@ def test_a_window_estimated_from_the_noise_is_not_called_the_display_interval() 
 @pytest.mark.parametrize(("images", "all_of_them"), [(1000, True), (1_000_000, False)])
 def test_when_the_range_is_all_records(images: int, *, all_of_them: bool) -> None:
     losses = then(falling(4001, 2.3, 0.4), 3000, steady(4001, math.log(10)))
-    said = said_of(losses, facts=Facts(images=images, batch=64), display=20)
+    said = said_of(losses, facts=LogHeader(images=images, batch=64), display=20)
     assert ("all 1,000 records" in said) == all_of_them
 
 
@@ -641,11 +646,11 @@ def rates(name: str, base: float = 0.01) -> tuple[Any, Series]:
 def test_the_rates_agree_with_their_solver(name: str) -> None:
     solver, shown = rates(name)
     header = read_header(str(solver), None)
-    found = read_schedule(shown, Facts(rate=header.rate, policy=header.policy))
+    found = read_schedule(shown, LogHeader(rate=header.rate, policy=header.policy))
     assert found is not None
     assert found.agrees is True
     spoilt = Series(shown.iterations, shown.values * np.where(shown.iterations >= 1200, 1.001, 1))
-    found = read_schedule(spoilt, Facts(rate=header.rate, policy=header.policy))
+    found = read_schedule(spoilt, LogHeader(rate=header.rate, policy=header.policy))
     assert found is not None
     assert found.differs is not None
     assert found.differs[0] == 1200
@@ -654,7 +659,7 @@ def test_the_rates_agree_with_their_solver(name: str) -> None:
 @pytest.mark.parametrize("name", [n for n in POLICIES if n not in ("sigmoid",)])
 def test_the_policy_is_inferred(name: str) -> None:
     solver, shown = rates(name)
-    found = read_schedule(shown, Facts())
+    found = read_schedule(shown, LogHeader())
     assert found is not None
     assert found.policy == name.split()[0].removeprefix("multi")
     assert found.base_lr == pytest.approx(solver.base_lr, rel=1e-6)
@@ -676,10 +681,10 @@ def test_a_rise_of_the_rate_is_told(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_few_rates_that_several_laws_fit_tell_none() -> None:
     iterations = np.arange(1_851_300, 1_851_800, 100)
     shown = Series(iterations, np.array([float(f"{0.0003 * (1 - i / 4.6e6):g}") for i in iterations]))
-    found = read_schedule(shown, Facts())
+    found = read_schedule(shown, LogHeader())
     assert found is not None
     assert found.policy is None
-    one = read_schedule(Series(iterations[:1], shown.values[:1]), Facts())
+    one = read_schedule(Series(iterations[:1], shown.values[:1]), LogHeader())
     assert one is not None
     assert one.only_one
     said = said_of(falling(11, 2.0, 1.9), display=20)
@@ -688,7 +693,7 @@ def test_few_rates_that_several_laws_fit_tell_none() -> None:
 
 def test_a_warm_up_is_one_rise() -> None:
     shown = Series(np.arange(0, 500, 10), np.minimum(0.001 * 1.1 ** np.arange(50), 0.01))
-    found = read_schedule(shown, Facts())
+    found = read_schedule(shown, LogHeader())
     assert found is not None
     assert found.rises == ((10, 0.001, 0.01),)
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
+from harness.caffe_files.log_header import LogHeader
 from harness.caffe_log.reader import read_path
 from harness.diagnosis.live.limits import read_limits
-from harness.diagnosis.log_facts import Facts
 from harness.diagnosis.logged.examine import examine
 from harness.readlog import main
 from harness.reports.figures.log import log_figure
@@ -109,7 +109,7 @@ def drawn(tmp_path: Path, text: str) -> list[Axes]:
     log = read_path(str(tmp_path / "log"))
     limits = read_limits()
     runs = [
-        LogResult(log, n, n == len(log.runs), run, examine(run, Facts(), limits), None)
+        LogResult(log, n, n == len(log.runs), run, examine(run, LogHeader(), limits), None)
         for n, run in enumerate(log.runs, 1)
     ]
     assert main([str(tmp_path / "log"), "--plot", str(tmp_path / "log.png")]) == 0

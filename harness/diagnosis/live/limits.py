@@ -90,9 +90,15 @@ class Limits:
     loss_not_decreasing: LossNotDecreasing
     lr_jump: LrJump
 
+    def of(self, rule: str) -> Rule:
+        """Return the limits of a rule by its name."""
+        limits = getattr(self, rule)
+        assert isinstance(limits, Rule)
+        return limits
+
     def stops(self, rule: str) -> bool:
-        """Is what this rule finds a divergence?"""
-        return bool(getattr(self, rule).stops)
+        """Check whether what a rule finds is a divergence."""
+        return self.of(rule).stops
 
 
 _KINDS: dict[str, type[Rule]] = get_type_hints(Limits)

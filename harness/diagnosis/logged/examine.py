@@ -1,4 +1,4 @@
-"""The post-mortem of one run: its verdict, and what speaks for it."""
+"""Examine one run of a log: its verdict, and the evidence for it."""
 
 from __future__ import annotations
 
@@ -8,26 +8,36 @@ from dataclasses import replace
 
 import numpy as np
 
+from harness.caffe_files.log_header import LogHeader
 from harness.caffe_log.model import LoggedOutput, LogRun, Series
+from harness.diagnosis.conditions import MAX_LOSS, Condition, Verdict, chance_loss
+from harness.diagnosis.last_good import newest_healthy
 from harness.diagnosis.live.limits import Limits
-from harness.diagnosis.log_facts import Facts
 from harness.diagnosis.logged.dating import (
+    AverageSpan,
+    Dated,
     Displays,
     average_span,
     between,
     date_nans,
     date_rise,
-    position_of,
+    records_of,
     watch_window,
 )
 from harness.diagnosis.logged.excursions import far_at_the_end, find_excursions, find_spikes, swings
 from harness.diagnosis.logged.findings import (
+    Coverage,
+    Deviations,
     HeadFinding,
+    Jump,
+    Lifecycle,
     Nans,
-    OnsetEstimate,
+    Plateau,
+    Recovery,
     RunFindings,
+    Schedule,
     TestChange,
-    Verdict,
+    Trend,
     Why,
 )
 from harness.diagnosis.logged.heads import judge
@@ -36,7 +46,6 @@ from harness.diagnosis.logged.passes import judge_tests, verdict_of_tests
 from harness.diagnosis.logged.rises import find_rise, rise_at
 from harness.diagnosis.logged.schedule import read_schedule
 from harness.diagnosis.logged.tracks import (
-    SATURATED,
     TOTAL,
     Track,
     displays_of,
@@ -50,142 +59,93 @@ from harness.diagnosis.logged.verdict import RISE, Evidence, ends_of, is_falling
 
 _LEAST_TO_LEARN = 5  # displays
 _SHARE_TO_LEARN = 0.01  # of max_iter
+_COLLAPSED = (Condition.UNIFORM, Condition.SATURATED)
 
 
-def examine(run: LogRun, facts: Facts, limits: Limits) -> RunFindings:
-    """All that a log says of a run. `facts` may be empty: what they leave open is inferred where that is safe."""
-    displays = displays_of(run, facts)
-    window = average_span(displays, facts)
+def examine(run: LogRun, header: LogHeader, limits: Limits) -> RunFindings:
+    """Examine a run. `header` may be empty: what they leave open is inferred where that is safe."""
+    displays = displays_of(run, header)
+    span = average_span(displays, header)
+    tracks = tracks_of(run, displays, span, header)
+    schedule = read_schedule(run.lr, header)
+    evidence = _evidence(run, header, limits, displays, span, tracks, schedule)
+    total, lag = evidence.total.values, evidence.lag
+    verdict, why = verdict_of(evidence)
+    jump = _jump(_date(evidence, displays, verdict, why), evidence, displays, header, resumed_at(run))
+    if evidence.nans is not None and evidence.nans.poisoned and verdict in ("unknown", "drift/oscillation"):
+        verdict = Condition.NON_FINITE.verdict
+    heads = _named(evidence.heads, run, header)
+    if len(displays.values) < FEWEST and verdict == "unknown":
+        tested = judge_tests(run, header, limits)
+        by_tests = verdict_of_tests(tested)
+        if by_tests is not None:
+            (verdict, why), heads = by_tests, tested
+    # the displays from row `stop` on are of the plateau
+    stop = len(total) if jump is None else int(np.searchsorted(evidence.total.iterations, jump.iteration))
+    ends = ends_of(total, lag, stop if stop < len(total) else 0)
+    cycles = bool(evidence.restarts) and swings(total, lag)
+    lost = verdict == Condition.NON_FINITE.verdict and not (evidence.nans is not None and evidence.nans.poisoned)
+    far = jump is None and verdict in ("healthy", "unknown") and far_at_the_end(total, lag)
+    return RunFindings(
+        verdict=verdict,
+        why=why,
+        coverage=_coverage(run, displays, header),
+        trend=Trend(
+            start=ends.start,
+            best=ends.best,
+            end=math.nan if lost else ends.end,
+            falling=not cycles and is_falling(total, lag),
+            cycles=len(evidence.restarts) if cycles else 0,
+        ),
+        heads=heads,
+        plateau=Plateau(_explained(heads, ends.end), _doubted(heads, header)),
+        jump=jump,
+        # a loss that goes up and down all the time makes no excursions
+        deviations=_deviations(evidence, tracks, stop, excursions=why != "oscillation" and not cycles, far=far),
+        nans=evidence.nans,
+        schedule=schedule,
+        tests=_tests(run.tests, jump),
+        last_good=_last_good(run, verdict, jump),
+        lifecycle=_lifecycle(run),
+    )
+
+
+def _evidence(
+    run: LogRun,
+    header: LogHeader,
+    limits: Limits,
+    displays: Displays,
+    span: AverageSpan,
+    tracks: Sequence[Track],
+    schedule: Schedule | None,
+) -> Evidence:
     total, poisoned = usable_total(displays)
-    tracks = tracks_of(run, displays, window, facts)
-    schedule = read_schedule(run.lr, facts)
-    long = _is_long(displays, facts, limits)
-    lag = lag_of(total.iterations, window.size)
-    lag = max(lag, correlated(total.values)) if window.assumed else lag
+    long = _is_long(displays, header, limits)
+    lag = lag_of(total.iterations, span.size)
+    lag = max(lag, correlated(total.values)) if span.assumed else lag
     rises = schedule.rises if schedule is not None else ()
-    evidence = Evidence(
+    return Evidence(
         total=total,
-        window=window,
+        span=span,
         judged=judge(tracks, long, limits),
         lag=lag,
-        rise=find_rise(total.iterations, total.values, window.size, RISE, lag),
-        nans=_nans(displays, tracks),
-        poisoned=poisoned,
+        rise=find_rise(total.iterations, total.values, span.size, RISE, lag),
+        nans=_nans(displays, tracks, poisoned),
         long=long,
         tuned=bool(run.weights_from or run.resumed_from) or displays.start > 0,
         restarts=tuple(iteration for iteration, _, _ in rises) if len(rises) > 1 else (),
     )
-    verdict, why = verdict_of(evidence)
-    jump, onset = _when(evidence, displays, verdict, why)
-    if poisoned and verdict in ("unknown", "drift/oscillation"):
-        verdict = "nan"
-    heads = _shown(evidence.heads, run, facts)
-    if len(displays.values) < FEWEST and verdict == "unknown":
-        told = judge_tests(run, facts, limits)
-        by_tests = verdict_of_tests(told)
-        if by_tests is not None:
-            (verdict, why), heads = by_tests, told
-    stop = len(total.values) if jump is None else int(np.searchsorted(total.iterations, jump))
-    ends = ends_of(total.values, lag, stop if stop < len(total.values) else 0)
-    cycles = bool(evidence.restarts) and swings(total.values, lag)
-    # what goes up and down all the time makes no excursions
-    away = why != "oscillation" and not cycles
-    excursions = () if not away else find_excursions(total.iterations, total.values, stop, lag, _ignorance(tracks))
-    far = jump is None and verdict in ("healthy", "unknown") and far_at_the_end(total.values, lag)
-    seen = _extent(run)
-    return RunFindings(
-        verdict=verdict,
-        why=why,
-        first=int(seen[0]) if len(seen) else 0,
-        last=int(seen[-1]) if len(seen) else 0,
-        displays=len(displays.iterations),
-        display=0 if facts.display == 0 else displays.interval,
-        start=ends.start,
-        best=ends.best,
-        before=evidence.rise.good if evidence.rise is not None and jump is not None else None,
-        loss=math.nan if verdict == "nan" and not poisoned else ends.end,
-        jump=jump,
-        onset=onset,
-        heads=heads,
-        explained=_explained(heads, ends.end),
-        doubted=facts.classes if {"inferred"} <= {h.source for h in heads} <= {"inferred", "given", None} else None,
-        spikes=tuple(
-            spike
-            for spike in find_spikes(total.iterations, total.values, stop, lag)
-            if not any(e.first <= spike.last and spike.first <= e.last for e in excursions)
-        ),
-        excursions=excursions,
-        last_far=(int(total.iterations[-1]), float(total.values[-1])) if far else None,
-        falling=not cycles and is_falling(total.values, lag),
-        restarts=len(evidence.restarts) if cycles else 0,
-        nans=evidence.nans,
-        poisoned=poisoned,
-        recovered=_recovered(tracks, evidence.heads),
-        schedule=schedule,
-        position=position_of(onset, facts, resumed_at(run)) if onset is not None else None,
-        watch=watch_window(onset, displays.interval) if onset is not None else None,
-        tests=_tests(run.tests, jump),
-        resumed_from=run.resumed_from,
-        resumed_at=resumed_at(run) if run.resumed_from is not None else None,
-        fatal=run.fatal,
-        finished=run.finished,
-    )
 
 
-def _when(
-    evidence: Evidence, displays: Displays, verdict: Verdict, why: Why
-) -> tuple[int | None, OnsetEstimate | None]:
-    """The display of the jump, and the onset, of a run that broke at some time."""
-    if why in ("collapsed", "rise"):
-        return _date(evidence)
-    if verdict != "nan" or evidence.nans is None:
-        return None, None
-    rise = evidence.rise
-    if evidence.nans.lasting and rise is not None and rise.sudden and rise.row > 0:
-        return date_rise(evidence.total, rise, evidence.window)
-    return date_nans(displays, int(np.searchsorted(displays.iterations, evidence.nans.first)))
-
-
-def _ignorance(tracks: Sequence[Track]) -> tuple[float, int] | None:
-    """What the total is for a net that knows nothing, and of how many classes, where all heads are alike."""
-    known = {t.classes for t in tracks}
-    classes = known.pop() if len(known) == 1 else None
-    return (sum(t.weight * (t.uniform or 0) for t in tracks), classes) if classes else None
-
-
-def _is_long(displays: Displays, facts: Facts, limits: Limits) -> bool:
-    """Was there time to learn?"""
+def _is_long(displays: Displays, header: LogHeader, limits: Limits) -> bool:
+    """Check whether there was time to learn."""
     if len(displays.iterations) < _LEAST_TO_LEARN or not limits.loss_not_decreasing.enabled:
         return False
-    least = max(limits.loss_not_decreasing.iterations, _SHARE_TO_LEARN * (facts.max_iter or 0))
+    least = max(limits.loss_not_decreasing.iterations, _SHARE_TO_LEARN * (header.max_iter or 0))
     return bool(displays.iterations[-1] - displays.start >= least)
 
 
-def _extent(run: LogRun) -> list[int]:
-    """The first and the last iteration displayed, or tested, where nothing is displayed."""
-    if len(run.loss.iterations):
-        return [int(i) for i in run.loss.iterations[[0, -1]]]
-    return sorted({int(i) for net in run.tests for output in net for i in output.series.iterations})
-
-
-def _date(evidence: Evidence) -> tuple[int | None, OnsetEstimate | None]:
-    """When the plateau began, by the total; by the head that broke first where the total hardly shows it."""
-    total, rise = evidence.total, evidence.rise
-    if rise is not None and rise.row == 0:
-        return None, None
-    broken = [j.rise for j in evidence.judged if j.rise is not None and j.head.state in ("uniform", "saturated")]
-    if rise is None and broken:
-        first = min(broken, key=lambda r: r.iteration)
-        row = int(np.searchsorted(total.iterations, first.iteration))
-        if 0 < row < len(total.iterations):
-            rise = rise_at(total.iterations, total.values, evidence.window.size, row, first.best, first.certain)
-            if not rise.bad - rise.good > 3 * rise.noise:
-                # a head's display is of a single iteration: it dates itself
-                return first.iteration, between(total, row)
-    return date_rise(total, rise, evidence.window) if rise is not None else (None, None)
-
-
-def _nans(displays: Displays, tracks: Sequence[Track]) -> Nans | None:
+def _nans(displays: Displays, tracks: Sequence[Track], poisoned: bool) -> Nans | None:
     bad = np.flatnonzero(~np.isfinite(displays.values))
     if not len(bad):
         return None
@@ -195,57 +155,160 @@ def _nans(displays: Displays, tracks: Sequence[Track]) -> Nans | None:
     last = displays.iterations[max(first - 1, 0) : max(first, 1)]
     ends = [(values_at(last, Series(t.iterations, t.values))[0], t.saturated) for t in tracks]
     saturated = any(abs(end - top) < 0.05 * top for end, top in ends)
-    return Nans(int(displays.iterations[first]), len(bad), bool(lasting), saturated)
+    return Nans(int(displays.iterations[first]), len(bad), bool(lasting), saturated, poisoned)
 
 
-def _recovered(tracks: Sequence[Track], heads: Sequence[HeadFinding]) -> tuple[str, int, int] | None:
+# -- when it broke ---------------------------------------------------------------------------------------------------
+
+
+def _jump(dated: Dated | None, evidence: Evidence, displays: Displays, header: LogHeader, resumed: int) -> Jump | None:
+    if dated is None:
+        return None
+    iteration, onset = dated
+    return Jump(
+        iteration=iteration,
+        before=evidence.rise.good if evidence.rise is not None else None,
+        onset=onset,
+        watch=watch_window(onset, displays.interval),
+        records=records_of(onset, header, resumed),
+    )
+
+
+def _date(evidence: Evidence, displays: Displays, verdict: Verdict, why: Why) -> Dated | None:
+    """Date the jump of a run that broke."""
+    if why in ("collapsed", "rise"):
+        return _date_plateau(evidence)
+    if verdict != Condition.NON_FINITE.verdict or evidence.nans is None:
+        return None
+    rise = evidence.rise
+    if evidence.nans.lasting and rise is not None and rise.sudden and rise.row > 0:
+        return date_rise(evidence.total, rise, evidence.span)
+    return date_nans(displays, int(np.searchsorted(displays.iterations, evidence.nans.first)))
+
+
+def _date_plateau(evidence: Evidence) -> Dated | None:
+    """Date the beginning of the plateau by the total, or by the first head that broke if the total hardly shows it."""
+    total, rise = evidence.total, evidence.rise
+    if rise is not None and rise.row == 0:
+        return None
+    broken = [j.rise for j in evidence.judged if j.rise is not None and j.head.condition in _COLLAPSED]
+    if rise is None and broken:
+        first = min(broken, key=lambda r: r.iteration)
+        row = int(np.searchsorted(total.iterations, first.iteration))
+        if 0 < row < len(total.iterations):
+            rise = rise_at(total.iterations, total.values, evidence.span.size, row, first.best, first.certain)
+            if not rise.bad - rise.good > 3 * rise.noise:
+                # a head's display is of a single iteration: it dates itself
+                return first.iteration, between(total, row)
+    return date_rise(total, rise, evidence.span) if rise is not None else None
+
+
+def _last_good(run: LogRun, verdict: Verdict, jump: Jump | None) -> tuple[int, str] | None:
+    """Find the last good snapshot that the log names.
+
+    `onset.low` is the earliest iteration that may be bad, so one iteration between the snapshot and it is enough.
+    """
+    if jump is None and verdict != "healthy":
+        return None
+    files = dict(run.snapshots)
+    newest = newest_healthy(files, None if jump is None else jump.onset.low, margin=1)
+    return None if newest is None else (newest, files[newest])
+
+
+# -- levels, and what left them --------------------------------------------------------------------------------------
+
+
+def _deviations(evidence: Evidence, tracks: Sequence[Track], stop: int, *, excursions: bool, far: bool) -> Deviations:
+    """Find what left its level before row `stop` and recovered.
+
+    Args:
+        excursions: look for them.
+        far: the last display is far above the others.
+    """
+    total, lag = evidence.total, evidence.lag
+    away = find_excursions(total.iterations, total.values, stop, lag, _chance(tracks)) if excursions else ()
+    spikes = tuple(
+        spike
+        for spike in find_spikes(total.iterations, total.values, stop, lag)
+        if not any(e.first <= spike.last and spike.first <= e.last for e in away)
+    )
+    last = (int(total.iterations[-1]), float(total.values[-1])) if far else None
+    return Deviations(spikes, away, _recovery(tracks, evidence.heads), last)
+
+
+def _chance(tracks: Sequence[Track]) -> tuple[float, int] | None:
+    """Return the chance level of the total, and the number of classes, where that is the same for all heads."""
+    known = {t.classes for t in tracks}
+    classes = known.pop() if len(known) == 1 else None
+    return (sum(t.weight * (t.chance or 0) for t in tracks), classes) if classes else None
+
+
+def _recovery(tracks: Sequence[Track], heads: Sequence[HeadFinding]) -> Recovery | None:
     for track, head in zip(tracks, heads, strict=True):
         share = np.where(np.isfinite(track.values), track.values, 0.0) / track.saturated
-        # where it is not known to be a softmax, only the very number tells
-        there = np.flatnonzero(np.abs(share - 1) < (1e-4 if track.uniform is None else 0.05))
-        if len(there) and head.state not in ("saturated", "nan"):
-            return track.name, int(track.iterations[there[0]]), int(track.iterations[there[-1]])
+        # where it is not known to be a softmax, only the exact number counts
+        there = np.flatnonzero(np.abs(share - 1) < (1e-4 if track.chance is None else 0.05))
+        if len(there) and head.condition not in (Condition.SATURATED, Condition.NON_FINITE):
+            return Recovery(track.name, int(track.iterations[there[0]]), int(track.iterations[there[-1]]))
     return None
 
 
 def _explained(heads: Sequence[HeadFinding], loss: float) -> float | None:
-    """Σ weight · ln(classes), or 87.3365 for a saturated head, where that is the level of the total."""
-    if not heads or any(h.state not in ("uniform", "saturated") for h in heads):
+    """Return Σ weight · ln(classes), with 87.3365 for a saturated head, where that is the level of the total."""
+    if not heads or any(h.condition not in _COLLAPSED for h in heads):
         return None
     if heads[0].name == TOTAL:
         return None
-    costs = [SATURATED if h.state == "saturated" else math.log(h.classes or 1) for h in heads]
+    costs = [MAX_LOSS if h.condition is Condition.SATURATED else chance_loss(h.classes or 1) for h in heads]
     total = sum(h.weight * cost for h, cost in zip(heads, costs, strict=True))
     return total if abs(loss / total - 1) < 0.05 else None
 
 
-def _shown(heads: tuple[HeadFinding, ...], run: LogRun, facts: Facts) -> tuple[HeadFinding, ...]:
-    """The heads by name: where the log shows only the total, those of the net share its state."""
-    if losses_of(run) or not facts.heads or not heads:
+def _doubted(heads: Sequence[HeadFinding], header: LogHeader) -> int | None:
+    """Return what --classes says, where the classes of every plateau were inferred all the same."""
+    return header.classes if {"inferred"} <= {h.source for h in heads} <= {"inferred", "given", None} else None
+
+
+def _named(heads: tuple[HeadFinding, ...], run: LogRun, header: LogHeader) -> tuple[HeadFinding, ...]:
+    """Return the heads by name: where the log shows only the total, those of the net share its state."""
+    if losses_of(run) or not header.heads or not heads:
         return heads
     total = heads[0]
     return tuple(
         replace(total, name=h.name, weight=h.weight, classes=h.classes, source="net", before=None, loss=math.nan)
-        for h in facts.heads
+        for h in header.heads
     )
 
 
-def _tests(nets: Sequence[Sequence[LoggedOutput]], jump: int | None) -> tuple[TestChange, ...]:
+# -- what the log shows ----------------------------------------------------------------------------------------------
+
+
+def _coverage(run: LogRun, displays: Displays, header: LogHeader) -> Coverage:
+    """Return the iterations displayed, or those tested where nothing is displayed."""
+    shown = [int(i) for i in run.loss.iterations[[0, -1]]] if len(run.loss.iterations) else []
+    shown = shown or sorted({int(i) for net in run.tests for output in net for i in output.series.iterations})
+    first, last = (shown[0], shown[-1]) if shown else (0, 0)
+    return Coverage(first, last, len(displays.iterations), 0 if header.display == 0 else displays.interval)
+
+
+def _tests(nets: Sequence[Sequence[LoggedOutput]], jump: Jump | None) -> tuple[TestChange, ...]:
     changes = []
     for number, outputs in enumerate(nets):
         for output in outputs:
             iterations, values = output.series.iterations, output.series.values
             if not len(values):
                 continue
-            before = np.flatnonzero(iterations < jump) if jump is not None else np.array([0])
+            before = np.flatnonzero(iterations < jump.iteration) if jump is not None else np.array([0])
             row = int(before[-1]) if len(before) else 0
-            changes.append(
-                TestChange(
-                    number,
-                    output.name,
-                    bool(output.weight),
-                    (int(iterations[row]), float(values[row])),
-                    (int(iterations[-1]), float(values[-1])),
-                )
-            )
+            first, last = (int(iterations[row]), float(values[row])), (int(iterations[-1]), float(values[-1]))
+            changes.append(TestChange(number, output.name, bool(output.weight), first, last))
     return tuple(changes)
+
+
+def _lifecycle(run: LogRun) -> Lifecycle:
+    return Lifecycle(
+        resumed_from=run.resumed_from,
+        resumed_at=resumed_at(run) if run.resumed_from is not None else None,
+        fatal=run.fatal,
+        finished=run.finished,
+    )

@@ -1,4 +1,4 @@
-"""What a loss does besides having a level: spikes that come back, swings that do not end."""
+"""Find what leaves the level of a loss and returns: spikes, excursions, swings."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from harness.diagnosis.conditions import chance_loss
 from harness.diagnosis.logged.findings import Excursion, Spike
 from harness.diagnosis.logged.levels import (
     FLOOR,
@@ -17,12 +18,12 @@ from harness.diagnosis.logged.levels import (
     running_median,
 )
 
-_AROUND = 5  # displays on either side that say what is usual
+_AROUND = 5  # displays on either side that make the baseline
 _FAR = 8.0  # standard deviations
-_HELD = 4  # displays from which an excursion is a level, no spike
-_BESIDE = 10  # displays on either side of an excursion that say what is usual
-_IGNORANT, _STEADY = 0.01, 0.02  # off ln(classes), and the noise, of an excursion to it
-_BEGAN = 0.05  # off the first display
+_HELD = 4  # displays from which an excursion is a level rather than a spike
+_BESIDE = 10  # displays on either side of an excursion that make its baseline
+_NEAR_CHANCE, _STEADY = 0.01, 0.02  # relative distance from ln(classes), and noise, of an excursion to it
+_BEGAN = 0.05  # relative distance from the first display
 _LN_MOST = math.log(1_000_000)
 _BLOCKS = 24  # of displays, whose medians show swings
 _SURE = 6.0  # standard errors of such a median
@@ -30,17 +31,19 @@ _SWINGS = 4  # down and up, twice
 
 
 def find_spikes(iterations: Ints, values: Floats, stop: int, lag: int) -> tuple[Spike, ...]:
-    """Displays before row `stop`, at most as many in a row as there are around them, that are twice the usual value and
-    far beyond the noise."""
+    """Find displays before row `stop` that are twice their baseline and far beyond the noise.
+
+    At most as many in a row as make the baseline on either side.
+    """
     values = values[:stop]
     around = _AROUND + lag
     if len(values) < 2 * around + 1:
         return ()
-    windows = np.median(np.lib.stride_tricks.sliding_window_view(values, around), axis=1)
+    medians = np.median(np.lib.stride_tricks.sliding_window_view(values, around), axis=1)
     middle = np.arange(around, len(values) - around)
     # the higher of what was before and what comes after: a steep fall is no spike
-    usual = np.maximum(windows[middle - around], windows[middle + 1])
-    limit = usual + max(_FAR * relative_noise(values, lag), 1.0) * np.maximum(np.abs(usual), FLOOR)
+    baseline = np.maximum(medians[middle - around], medians[middle + 1])
+    limit = baseline + max(_FAR * relative_noise(values, lag), 1.0) * np.maximum(np.abs(baseline), FLOOR)
     rows = middle[values[middle] > limit]
     groups = np.split(rows, np.flatnonzero(np.diff(rows) > lag) + 1) if len(rows) else []
     return tuple(
@@ -48,19 +51,19 @@ def find_spikes(iterations: Ints, values: Floats, stop: int, lag: int) -> tuple[
             int(iterations[g[0]]),
             int(iterations[g[-1]]),
             float(values[g].max()),
-            float(usual[g[0] - around]),
+            float(baseline[g[0] - around]),
         )
         for g in groups
     )
 
 
 def find_excursions(
-    iterations: Ints, values: Floats, stop: int, lag: int, ignorance: tuple[float, int] | None
+    iterations: Ints, values: Floats, stop: int, lag: int, chance: tuple[float, int] | None
 ) -> tuple[Excursion, ...]:
-    """Levels above the best before and the best after them, held for _HELD displays before row `stop` and more.
+    """Find levels before row `stop` above the best before and the best after them, held for at least _HELD displays.
 
     Args:
-        ignorance: what the total of a single softmax is that knows nothing, and of how many classes, where known.
+        chance: the chance level of the total, and its number of classes, where known.
     """
     values = values[:stop]
     if len(values) < KNOWN + 2 * lag:
@@ -68,9 +71,9 @@ def find_excursions(
     smooth = np.median(np.lib.stride_tricks.sliding_window_view(np.pad(values, 1, mode="edge"), 3), axis=1)
     before = np.minimum.accumulate(running_median(values, _AROUND))
     after = np.minimum.accumulate(running_median(values[::-1], _AROUND))[::-1]
-    usual = np.maximum(before, after)
+    baseline = np.maximum(before, after)
     far = max(_FAR * relative_noise(values, lag) / math.sqrt(max(_HELD / lag / 2, 1)), 0.5)
-    rows = np.flatnonzero(smooth > usual + far * np.maximum(np.abs(usual), FLOOR))
+    rows = np.flatnonzero(smooth > baseline + far * np.maximum(np.abs(baseline), FLOOR))
     groups = np.split(rows, np.flatnonzero(np.diff(rows) > lag) + 1) if len(rows) else []
     found = []
     for group in groups:
@@ -79,33 +82,35 @@ def find_excursions(
         near = [v for v in (values[max(0, start - _BESIDE) : start], values[stop : stop + _BESIDE]) if len(v)]
         level, back = float(np.median(held)), max(float(np.median(v)) for v in near)
         if len(held) >= _HELD + lag - 1 and level > back + far * max(abs(back), FLOOR):
-            classes = _ignorant(held[1:-1] if len(held) > _HELD + 1 else held, level, values[0], ignorance)
+            classes = _classes(held[1:-1] if len(held) > _HELD + 1 else held, level, values[0], chance)
             found.append(Excursion(int(iterations[start]), int(iterations[stop - 1]), level, back, classes))
     return tuple(found)
 
 
-def _ignorant(held: Floats, level: float, start: float, ignorance: tuple[float, int] | None) -> int | None:
-    """The number of classes of a net that knows nothing, if that is this level: where it is not known, it is a level
-    without noise, and the one that the run began with."""
-    if noise_of(held) < _STEADY * level and level > math.log(2) * (1 - _IGNORANT):
-        if ignorance is None:
+def _classes(held: Floats, level: float, start: float, chance: tuple[float, int] | None) -> int | None:
+    """Return the number of classes of which this is the chance level; None if it is not.
+
+    Where the classes are not known, it must be a level without noise, and the one that the run began with.
+    """
+    if noise_of(held) < _STEADY * level and level > chance_loss(2) * (1 - _NEAR_CHANCE):
+        if chance is None:
             near, classes = abs(start / level - 1) < _BEGAN, round(math.exp(min(level, _LN_MOST)))
-            return classes if near and abs(level / math.log(classes) - 1) < _IGNORANT else None
-        return ignorance[1] if abs(level / ignorance[0] - 1) < _IGNORANT else None
+            return classes if near and abs(level / chance_loss(classes) - 1) < _NEAR_CHANCE else None
+        return chance[1] if abs(level / chance[0] - 1) < _NEAR_CHANCE else None
     return None
 
 
 def far_at_the_end(values: Floats, lag: int) -> bool:
-    """Is the last display so far above the usual that it is the beginning of something, or a spike?"""
+    """Check whether the last display is so far above the baseline that it is a spike, or the beginning of a rise."""
     past = values[: -max(lag, 1)]
     if len(past) < KNOWN + 2 * lag:
         return False
-    usual = float(np.median(past[-_AROUND:]))
-    return bool(values[-1] > usual + max(_FAR * relative_noise(past, lag), 1.0) * max(abs(usual), FLOOR))
+    baseline = float(np.median(past[-_AROUND:]))
+    return bool(values[-1] > baseline + max(_FAR * relative_noise(past, lag), 1.0) * max(abs(baseline), FLOOR))
 
 
 def swings(values: Floats, lag: int) -> bool:
-    """Does the level go up and down by half and more, again and again, in the last two thirds of the run?"""
+    """Check whether the level goes up and down by half and more, repeatedly, in the last two thirds of the run."""
     values = values[len(values) // 3 :]
     width = max(lag, -(-len(values) // _BLOCKS))
     count = len(values) // width

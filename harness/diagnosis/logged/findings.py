@@ -1,15 +1,16 @@
-"""What is found out about a run, as data: text, JSON and pictures all draw this."""
+"""The findings on one run of a log, as data: text, JSON and figures draw these."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-Verdict = Literal["healthy", "uniform-softmax", "saturated-softmax", "nan", "drift/oscillation", "unknown"]
-State = Literal["learning", "uniform", "saturated", "nan", "unknown"]
+from harness.diagnosis.conditions import Condition, HeadState, Verdict
+from harness.schemas.window import Window
+
 # Where the number of classes comes from: the net in the log, --classes, or the losses themselves.
 Source = Literal["net", "given", "inferred"]
-# What makes a verdict, where its name leaves it open.
+# What led to a verdict, where its name leaves that open.
 Why = Literal[
     "collapsed",  # was learning, then uniform
     "never learned",  # uniform all the time
@@ -21,41 +22,55 @@ Why = Literal[
     "still at the start",  # has not fallen yet, and it is early
     "not falling",  # has not fallen, and nothing says what it should be
     "too few",
-    "tests",  # which alone tell
+    "tests",  # the only evidence
     "",
 ]
 
 
 @dataclass(frozen=True)
 class HeadFinding:
-    """A loss of the net. `loss` is its level at the end, `before` that before the jump, `about`: classes are not sure
-    to the last digit."""
+    """The finding on one loss of the net.
+
+    Attributes:
+        approximate: `classes` is not certain to the last digit.
+        never_learned: it is at chance level and was never below.
+        before: its level before the jump; None without one.
+        loss: its level at the end.
+    """
 
     name: str
     weight: float
     classes: int | None
     source: Source | None
-    about: bool
-    state: State
+    approximate: bool
+    state: HeadState
     never_learned: bool
     before: float | None
     loss: float
 
+    @property
+    def condition(self) -> Condition | None:
+        """The condition that its state shows; None for one that learns, or of which nothing is known."""
+        return Condition.of_head(self.state)
+
 
 @dataclass(frozen=True)
 class OnsetEstimate:
-    """The first iteration whose loss is bad: in low … high, as far as noise lets that be told, most likely `estimate`
-    where that is `likely`, else the middle.
+    """An estimate, from a log, of the first iteration whose loss is bad.
 
-    `bad` of the `window` losses averaged at the display of iteration `at` were bad, by its value; None where that was
-    not used. `assumed`: the log does not say the average_loss; the display interval was taken for it, or it was
-    `estimated` from the noise.
+    It lies in `low` … `high`, as far as noise allows. `estimate` is the most probable one if `likely`, else the middle.
+
+    Attributes:
+        span: how many losses a displayed one is the mean of; None where that was not used.
+        bad: how many of these were bad at the display of iteration `at`, by its value; None where that was not used.
+        assumed: the log does not state average_loss; `span` is the display interval then, or was
+        estimated: from the noise.
     """
 
     estimate: int
     low: int
     high: int
-    window: int | None
+    span: int | None
     bad: float | None
     assumed: bool
     estimated: bool = False
@@ -64,65 +79,14 @@ class OnsetEstimate:
 
 
 @dataclass(frozen=True)
-class Spike:
-    """The loss was far from usual for some displays, and came back."""
+class RecordRange:
+    """The `count` records that the iterations of the onset read: `first` to `last`, 0-based and inclusive.
 
-    first: int
-    last: int
-    value: float
-    usual: float
-
-
-@dataclass(frozen=True)
-class Excursion:
-    """The loss stood at another level from display `first` to `last`, and came back. `classes`: that is ln(classes)."""
-
-    first: int
-    last: int
-    level: float
-    usual: float
-    classes: int | None
-
-
-@dataclass(frozen=True)
-class Nans:
-    """Displays whose loss is no finite number; `lasting`: to the end of the log. `saturated`: a head stood at
-    -ln(FLT_MIN) at the last finite display before."""
-
-    first: int
-    count: int
-    lasting: bool
-    saturated: bool
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """The learning rates displayed. `agrees`: with the solver's policy, None where there is no solver; `differs` is the
-    first display where they do not (iteration, displayed, by the solver). Without a solver the fields are inferred;
-    `unsure`: other powers fit as well."""
-
-    first: float
-    last: float
-    agrees: bool | None
-    differs: tuple[int, float, float] | None
-    policy: str | None
-    base_lr: float | None
-    power: float | None
-    gamma: float | None
-    max_iter: int | None
-    unsure: bool
-    steps: tuple[tuple[int, float], ...]  # display at which another rate was seen, and the rate
-    rises: tuple[tuple[int, float, float], ...]  # first display, rate before, rate at its end
-    only_one: bool  # rate was displayed
-
-
-@dataclass(frozen=True)
-class Position:
-    """The `count` records that the iterations of the onset read, `first` to `last`, 0-based and inclusive; `first` >
-    `last`: they wrap around; `all`: there are no others.
-
-    `epoch` counts from 0: 13.7 means that 13 whole passes were made. `resumed`: the iteration at which the data began
-    anew, as it does when Caffe resumes; 0 otherwise.
+    Attributes:
+        epoch: how many times the data had been read before: 13.7 means 13 whole passes and 0.7 of one.
+        first, last: wrap around the end of the data where `first` > `last`.
+        resumed: the iteration at which the data began anew, as it does when Caffe resumes; 0 otherwise.
+        all: these are all records that there are.
     """
 
     epoch: float
@@ -134,8 +98,117 @@ class Position:
 
 
 @dataclass(frozen=True)
+class Jump:
+    """The rise in which a run broke.
+
+    Attributes:
+        iteration: of the first display after it.
+        before: the level of the total before it; None where that is not known.
+        watch: a round window around the onset, for `--watch`.
+        records: what the iterations of the onset read; None where the data are not known.
+    """
+
+    iteration: int
+    before: float | None
+    onset: OnsetEstimate
+    watch: Window
+    records: RecordRange | None
+
+
+@dataclass(frozen=True)
+class Spike:
+    """The loss was far above its `baseline` for some displays, `value` at most, and recovered."""
+
+    first: int
+    last: int
+    value: float
+    baseline: float
+
+
+@dataclass(frozen=True)
+class Excursion:
+    """The loss stayed at another level from display `first` to `last`, and returned to its `baseline`.
+
+    `classes`: the level is ln(classes); None where it is not.
+    """
+
+    first: int
+    last: int
+    level: float
+    baseline: float
+    classes: int | None
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """A head that was at -ln(FLT_MIN) from display `first` to `last` and recovered."""
+
+    head: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Deviations:
+    """What left its level and recovered; `last_far` is the last display (iteration, value) where it is far above the
+    others, which is too recent to judge."""
+
+    spikes: tuple[Spike, ...]
+    excursions: tuple[Excursion, ...]
+    recovery: Recovery | None
+    last_far: tuple[int, float] | None
+
+
+@dataclass(frozen=True)
+class Nans:
+    """Displays whose loss is not finite.
+
+    Attributes:
+        first: the iteration of the first one.
+        lasting: they go on to the end of the log.
+        saturated: a head was at -ln(FLT_MIN) at the last finite display before.
+        poisoned: only the displayed mean is NaN for good; the losses of the heads are finite again.
+    """
+
+    first: int
+    count: int
+    lasting: bool
+    saturated: bool
+    poisoned: bool
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rates displayed.
+
+    Attributes:
+        agrees: with the solver's policy; None without a solver.
+        differs: the first display where they do not agree: iteration, rate displayed, rate by the solver.
+        policy, base_lr, power, gamma, max_iter: the solver's, or inferred without one.
+        unsure: other powers fit as well.
+        steps: each change of a rate that is constant in between: first display of the new rate, and the rate.
+        rises: first display, rate before, rate when the rise is over.
+        only_one: a single rate was displayed.
+    """
+
+    first: float
+    last: float
+    agrees: bool | None
+    differs: tuple[int, float, float] | None
+    policy: str | None
+    base_lr: float | None
+    power: float | None
+    gamma: float | None
+    max_iter: int | None
+    unsure: bool
+    steps: tuple[tuple[int, float], ...]
+    rises: tuple[tuple[int, float, float], ...]
+    only_one: bool
+
+
+@dataclass(frozen=True)
 class TestChange:
-    """A test output at the last pass before the jump (or the first of all), and at the last."""
+    """A test output (iteration, value) at the last pass before the jump, or at the first pass, and at the last pass."""
 
     net: int
     name: str
@@ -145,38 +218,77 @@ class TestChange:
 
 
 @dataclass(frozen=True)
-class RunFindings:
-    """All that is known of one run. `start`, `best`, `before` and `loss` are levels of the displayed total; `display`
-    is 0 where the solver displays nothing."""
+class Coverage:
+    """What the log shows: iterations `first` to `last`, with so many `displays` of the loss.
 
-    verdict: Verdict
-    why: Why
+    `interval` is the number of iterations from one display to the next; 0 where the solver displays nothing.
+    """
+
     first: int
     last: int
     displays: int
-    display: int | None
+    interval: int
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Levels of the displayed total; NaN where there is none.
+
+    Attributes:
+        falling: it was still falling at the end.
+        cycles: rises of the learning rate with which the loss goes up and down; 0 where it does not.
+    """
+
     start: float
     best: float
-    before: float | None
-    loss: float
-    jump: int | None
-    onset: OnsetEstimate | None
-    heads: tuple[HeadFinding, ...]
-    explained: float | None  # the weighted sum of what uniform heads cost, where that is the level of the total
-    doubted: int | None  # what --classes says, where a plateau says otherwise
-    spikes: tuple[Spike, ...]
-    excursions: tuple[Excursion, ...]
-    last_far: tuple[int, float] | None  # the last display, where it is far above the others: too new to judge
-    falling: bool  # it was still getting better at the end
-    restarts: int  # rises of the learning rate with which the loss goes up and down
-    nans: Nans | None
-    poisoned: bool  # the displayed mean is NaN for good, the losses are not
-    recovered: tuple[str, int, int] | None  # head, first and last display at -ln(FLT_MIN), where it came back
-    schedule: Schedule | None
-    position: Position | None
-    watch: tuple[int, int] | None
-    tests: tuple[TestChange, ...]
+    end: float
+    falling: bool
+    cycles: int
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """How the heads account for the level at the end.
+
+    Attributes:
+        explained: the weighted sum of what uniform and saturated heads cost, where that is the level of the total.
+        doubted: the number of classes given with --classes, where the plateau shows another one.
+    """
+
+    explained: float | None
+    doubted: int | None
+
+
+@dataclass(frozen=True)
+class Lifecycle:
+    """How a run began and ended: the solverstate that it was resumed from, and at which iteration; the fatal error that
+    ended it; whether it reached max_iter."""
+
     resumed_from: str | None
     resumed_at: int | None
     fatal: str | None
-    finished: bool  # it came to its max_iter
+    finished: bool
+
+
+@dataclass(frozen=True)
+class RunFindings:
+    """The findings on one run. `last_good` is the iteration and file of the last good snapshot that the log names."""
+
+    verdict: Verdict
+    why: Why
+    coverage: Coverage
+    trend: Trend
+    heads: tuple[HeadFinding, ...]
+    plateau: Plateau
+    jump: Jump | None
+    deviations: Deviations
+    nans: Nans | None
+    schedule: Schedule | None
+    tests: tuple[TestChange, ...]
+    last_good: tuple[int, str] | None
+    lifecycle: Lifecycle
+
+    @property
+    def onset(self) -> OnsetEstimate | None:
+        """The estimated onset; None for a run that did not break."""
+        return self.jump.onset if self.jump is not None else None

@@ -1,4 +1,4 @@
-"""Levels and noise of a series of displays."""
+"""Measure levels and noise of a series of displays."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from harness.diagnosis.recorded.robust_stats import SIGMA
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-FEWEST = 3  # displays: with one or two there is no level that a third could bear out
+FEWEST = 3  # displays: one or two do not make a level
 KNOWN = 10  # displays from which noise is known: the median of 8 deviations is right to about a third
-FLOOR = 0.001  # a loss below it is as good as 0: what it does down there is no news
+FLOOR = 0.001  # a loss below it counts as 0: changes down there do not matter
 
 
 def running_median(values: Floats, count: int) -> Floats:
-    """(N,) the median of each value and the `count` - 1 before it; the first ones get that of the first `count`."""
+    """(N,) Return the median of each and the `count` - 1 before it; for the first ones that of the first `count`."""
     count = min(count, len(values))
     if count <= 1:
         return values
@@ -27,26 +27,28 @@ def running_median(values: Floats, count: int) -> Floats:
 
 
 def block_medians(values: Floats, size: int) -> Floats:
-    """The median of each whole block of `size` values; of all, where there is none."""
+    """Return the median of each whole block of `size` values; of all values, where there is no whole block."""
     whole = len(values) // size * size
     return np.median(values[:whole].reshape(-1, size), axis=1) if whole else np.array([np.median(values)])
 
 
 def noise_of(values: Floats, lag: int = 1) -> float:
-    """Standard deviation of single values about their trend, NaN where there are too few; values closer than `lag`
-    displays share losses that they are means of."""
+    """Return the standard deviation of single values about their trend, NaN where there are too few.
+
+    Values closer than `lag` displays are means that share losses.
+    """
     if len(values) < 2 * lag + 1:
         return math.nan
     return float(SIGMA * np.median(np.abs(_bends(values, lag))))
 
 
 def _bends(values: Floats, lag: int) -> Floats:
-    """How far each value lies off the middle of its neighbours, scaled to the deviation of one: no slope is in it."""
+    """Return how far each value is off the middle of its neighbours, scaled to one deviation; a slope cancels out."""
     return np.asarray((values[lag:-lag] - (values[: -2 * lag] + values[2 * lag :]) / 2) / math.sqrt(1.5))
 
 
 def relative_noise(values: Floats, lag: int = 1) -> float:
-    """The noise of one display as a share of its level, over the whole series; infinite where there are too few."""
+    """Return the noise of one display as a share of its level, over the whole series; infinite if there are too few."""
     if len(values) < KNOWN + 2 * lag:
         return math.inf
     level = np.abs(running_median(values, 5))[lag:-lag]
@@ -56,14 +58,16 @@ def relative_noise(values: Floats, lag: int = 1) -> float:
     return float(SIGMA * np.median(ratio)) if len(ratio) else 0.0
 
 
-def lag_of(iterations: Ints, window: int) -> int:
-    """How many displays lie between two means over `window` losses that share none."""
-    return math.ceil(window / max(float(np.median(np.diff(iterations))), 1.0)) if len(iterations) > 1 else 1
+def lag_of(iterations: Ints, span: int) -> int:
+    """Return how many displays lie between two means over `span` losses that share none."""
+    return math.ceil(span / max(float(np.median(np.diff(iterations))), 1.0)) if len(iterations) > 1 else 1
 
 
 def correlated(values: Floats) -> int:
-    """How many displays lie between two that know nothing of each other, by the values themselves: a mean that shares
-    losses with the next, or a level that wanders, differs the more the farther apart."""
+    """Return how many displays lie between two independent ones, by the values themselves.
+
+    Means that share losses, and a level that wanders, differ more the farther apart they are.
+    """
     lag = 1
     while 16 * lag < len(values) and noise_of(values, 2 * lag) > 1.2 * noise_of(values, lag):
         lag *= 2

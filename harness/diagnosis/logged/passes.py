@@ -1,4 +1,4 @@
-"""What test passes say of the heads, where the train net's losses are not displayed."""
+"""Judge the heads by test passes, where the losses of the train net are not displayed."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from harness.caffe_files.log_header import LogHeader
 from harness.caffe_log.model import LogRun
+from harness.diagnosis.conditions import Condition, HeadState, Verdict, chance_loss
 from harness.diagnosis.live.limits import Limits
-from harness.diagnosis.log_facts import Facts
-from harness.diagnosis.logged.findings import HeadFinding, State, Verdict, Why
+from harness.diagnosis.logged.findings import HeadFinding, Why
 from harness.diagnosis.logged.plateaus import EQUAL
 from harness.diagnosis.logged.tracks import Track, test_tracks
 
-_GUESSES = 0.1  # off 1 / classes, of the accuracy of a net that guesses: a pass has thousands of records
+_GUESSES = 0.1  # relative to 1 / classes, of the accuracy of a net that guesses: a pass has thousands of records
 
 
-def judge_tests(run: LogRun, facts: Facts, limits: Limits) -> tuple[HeadFinding, ...]:
-    """The findings on the losses of the test nets, by their last pass."""
-    tracks = test_tracks(run, facts)
+def judge_tests(run: LogRun, header: LogHeader, limits: Limits) -> tuple[HeadFinding, ...]:
+    """Return the findings on the losses of the test nets, by their last pass."""
+    tracks = test_tracks(run, header)
     accuracies = [
         float(output.series.values[-1])
         for net in run.tests
@@ -30,41 +31,57 @@ def judge_tests(run: LogRun, facts: Facts, limits: Limits) -> tuple[HeadFinding,
 
 
 def verdict_of_tests(heads: Sequence[HeadFinding]) -> tuple[Verdict, Why] | None:
-    """The verdict, where the passes give one."""
-    states = {h.state for h in heads}
-    if "nan" in states:
-        return "nan", "tests"
-    if "saturated" in states:
-        return "saturated-softmax", "tests"
-    uniform = sum(abs(h.weight) for h in heads if h.state == "uniform")
-    return ("uniform-softmax", "tests") if uniform > sum(abs(h.weight) for h in heads) / 2 else None
+    """Return the verdict; None where the passes give none."""
+    conditions = {h.condition for h in heads}
+    for condition in (Condition.NON_FINITE, Condition.SATURATED):
+        if condition in conditions:
+            return condition.verdict, "tests"
+    uniform = sum(abs(h.weight) for h in heads if h.condition is Condition.UNIFORM)
+    return (Condition.UNIFORM.verdict, "tests") if uniform > sum(abs(h.weight) for h in heads) / 2 else None
 
 
 def _finding(track: Track, tracks: Sequence[Track], accuracies: Sequence[float], limits: Limits) -> HeadFinding:
     last = float(track.values[-1])
-    classes, source, about = track.classes, track.source, False
+    classes, source, approximate = track.classes, track.source, False
     if classes is None:
         classes = _classes(track, tracks, accuracies)
-        source, about = ("inferred" if classes else None), classes is not None and not _guessed(classes, accuracies)
-    state: State = "unknown"
-    least = math.log(classes) if classes else math.nan
+        source = "inferred" if classes else None
+        approximate = classes is not None and not _guessed(classes, accuracies)
+    state = _state(track, last, classes, limits)
+    never = state == Condition.UNIFORM.head_state and not np.any(
+        track.finite < limits.uniform_collapse.learned * chance_loss(classes or 1)
+    )
+    return HeadFinding(
+        name=track.name,
+        weight=track.weight,
+        classes=classes,
+        source=source,
+        approximate=approximate,
+        state=state,
+        never_learned=never,
+        before=None,
+        loss=last if math.isfinite(last) else math.nan,
+    )
+
+
+def _state(track: Track, last: float, classes: int | None, limits: Limits) -> HeadState:
+    uniform, saturated = limits.uniform_collapse, limits.saturated_softmax
     if not math.isfinite(last):
-        state = "nan"
-    elif limits.saturated_softmax.enabled and last >= limits.saturated_softmax.share * track.saturated * (
-        1 - 1 / classes if classes else 1.1
-    ):
-        state = "saturated"
-    elif classes and limits.uniform_collapse.enabled and abs(last / least - 1) <= limits.uniform_collapse.within:
-        state = "uniform"
-    elif classes and last < limits.uniform_collapse.learned * least:
-        state = "learning"
-    never = state == "uniform" and not np.any(track.finite < limits.uniform_collapse.learned * least)
-    loss = last if math.isfinite(last) else math.nan
-    return HeadFinding(track.name, track.weight, classes, source, about, state, never, None, loss)
+        return Condition.NON_FINITE.head_state
+    if saturated.enabled and last >= saturated.share * track.saturated * (1 - 1 / classes if classes else 1.1):
+        return Condition.SATURATED.head_state
+    if not classes:
+        return "unknown"
+    if uniform.enabled and abs(last / chance_loss(classes) - 1) <= uniform.within:
+        return Condition.UNIFORM.head_state
+    return "learning" if last < uniform.learned * chance_loss(classes) else "unknown"
 
 
 def _classes(track: Track, tracks: Sequence[Track], accuracies: Sequence[float]) -> int | None:
-    """Every loss is near the logarithm of some number: what tells is that heads agree, or that the net guesses."""
+    """Infer the number of classes from the last pass.
+
+    Any loss is near the logarithm of some number: it counts only if heads agree, or if an accuracy is that of guessing.
+    """
     last = float(track.values[-1])
     if not 0.99 * math.log(2) < last < 0.1 * track.saturated:
         return None
@@ -77,4 +94,5 @@ def _classes(track: Track, tracks: Sequence[Track], accuracies: Sequence[float])
 
 
 def _guessed(classes: int, accuracies: Sequence[float]) -> bool:
+    """Check whether an accuracy is that of guessing among so many classes."""
     return any(a > 0 and round(1 / a) == classes for a in accuracies)

@@ -1,4 +1,4 @@
-"""Where a series of displays rises for good."""
+"""Find where a series of displays rises for good."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 
 from harness.diagnosis.logged.levels import FLOOR, Floats, Ints, lag_of, noise_of, relative_noise, running_median
 
-# Of all that a total has fallen: a rise by less is none. What a net gains on easy data for a while, it loses with them.
+# Of all that a total has fallen: a smaller rise is none. What a net gains on easy data for a while, it loses with them.
 FALLEN = 0.1
-_PLAIN = 5.0  # times as high: few displays of a healthy loss are all that far above the two before them
-_EXPLODED = 25.0  # times as high: whether that was one step or growth, it is dated where it first is _PLAIN
-_GROWS = 3.0  # times as high at the end as just after: no plateau
+_PLAIN = 5.0  # factor: few displays of a healthy loss are all that far above the two before them
+_EXPLODED = 25.0  # factor: whether that was one step or growth, it is dated where it first reaches _PLAIN
+_GROWS = 3.0  # factor between the level at the end and the one just after the rise: no plateau
 _SCALES = (3, 6, 12, 24, 48, 96, 192)  # displays whose median is a level: short plateaus, and those deep in noise
-_MOST = 20_000  # levels that are looked at; more displays than that are taken together
-_NEAR = 10  # displays that say what was usual before a rise
-_QUIET = 100  # displays before a growth, of which those near the best level say what was usual
+_MOST = 20_000  # levels that are examined; more displays than that are grouped
+_NEAR = 10  # displays that make the baseline before a rise
+_QUIET = 100  # displays before a growth, of which those near the best level make the baseline
 _LONG = 40  # displays whose noise is known to a tenth
 _PASSES = 3
 _ODDS = 3.5  # standard deviations of Mann and Whitney's U: one in 4000, as many places are tried
@@ -26,12 +26,16 @@ _WANDERS = 8  # levels from which it is known how far they wander
 
 @dataclass(frozen=True)
 class Rise:
-    """From display `row`, that of `iteration`, on the values are higher than before, and never come back.
+    """A rise for good: from display `row`, that of `iteration`, on the values are higher, and never come back.
 
-    `best` is the lowest level before, `good` that just before, `bad` that just after it, `noise` a standard deviation
-    of single displays before (NaN: too few). `full` is the first display whose mean has none of the losses before
-    `row`. `certain`: noise cannot have made it; where the displays are too few to know noise, that takes _PLAIN.
-    `grows`: there is no plateau, it goes on rising.
+    Attributes:
+        full: the first display whose mean has none of the losses before `row`.
+        best: the lowest level before.
+        good, bad: the levels just before and just after.
+        noise: a standard deviation of single displays before; NaN where there are too few.
+        sudden: half of the whole rise was done at once.
+        certain: noise cannot have made it; where the displays are too few to know noise, that takes _PLAIN.
+        grows: there is no plateau, it goes on rising.
     """
 
     iteration: int
@@ -46,32 +50,32 @@ class Rise:
     grows: bool
 
 
-def find_rise(iterations: Ints, values: Floats, window: int, least: float, lag: int | None = None) -> Rise | None:
-    """Where the values rise for good, or None.
+def find_rise(iterations: Ints, values: Floats, span: int, least: float, lag: int | None = None) -> Rise | None:
+    """Find where the values rise for good; None if they do not.
 
-    The lowest level after it must lie above the best level before it by the share `least` of that, by what noise can
-    do, and by what the level has wandered before.
+    The lowest level after the rise must lie above the best level before it by the share `least` of that, by what noise
+    can do, and by what the level has wandered before.
 
     Args:
         iterations: (N,) of the displays, ascending.
         values: (N,) finite.
-        window: how many iterations each value is a mean of.
+        span: iterations that each value is the mean over.
         least: 0.33 where nothing else is known.
-        lag: displays between two that know nothing of each other, where `window` does not tell.
+        lag: displays between two that are independent, where `span` does not determine it.
     """
-    lag = lag_of(iterations, window) if lag is None else lag
+    lag = lag_of(iterations, span) if lag is None else lag
     few = not math.isfinite(relative_noise(values, lag))
     for scale in [1] if few else [w for w in _SCALES if w == 3 or 4 * w <= len(values)]:
         found, shown = _rise_at(values, scale, least, lag), values
         if found is not None and _has_exploded(values, found.best):
-            # half of the way up would be late; what is higher than plain tells no more than that
+            # half of the way up would be late; values above plain add nothing
             shown = np.minimum(values, _PLAIN * max(found.best, FLOOR))
             found = _rise_at(shown, scale, least, lag) or found
         if found is None:
             continue
-        row = _row(iterations, shown, window, found)
+        row = _row(iterations, shown, span, found)
         if few or apart(values[min(found.settled, row - 1) : row], values[row:], lag):
-            return rise_at(iterations, values, window, row, found.best, not few or _is_plain(values, row))
+            return rise_at(iterations, values, span, row, found.best, not few or _is_plain(values, row))
     return None
 
 
@@ -80,16 +84,16 @@ def _has_exploded(values: Floats, best: float) -> bool:
 
 
 def _is_plain(values: Floats, row: int) -> bool:
-    """Are two displays or more all far above the two before them, or farther above a single one?"""
+    """Check whether two displays or more are all far above the two before them, or farther above a single one."""
     if row < 1 or len(values) < row + 2:
         return False
-    usual, times = float(values[max(row - 2, 0) : row].max()), _PLAIN if row > 1 else _EXPLODED
-    return usual > FLOOR / _PLAIN and bool(values[row:].min() >= times * usual)
+    baseline, times = float(values[max(row - 2, 0) : row].max()), _PLAIN if row > 1 else _EXPLODED
+    return baseline > FLOOR / _PLAIN and bool(values[row:].min() >= times * baseline)
 
 
 @dataclass(frozen=True)
 class _Found:
-    """Displays: when the level was near its `best`, the last at it, and one when the rise is over."""
+    """Displays: the first near the `best` level, the last at it, and one when the rise is over."""
 
     settled: int
     lowest: int
@@ -122,7 +126,7 @@ def _rise_at(values: Floats, scale: int, least: float, lag: int) -> _Found | Non
         rows = np.flatnonzero((lifted > margin[:-1])[: max(len(coarse) - lag - 1, 0)])
         if not len(rows):
             return None
-        # where it is plain may be later than where it is sure
+        # the rise may be plain only later than it is certain
         plain = np.flatnonzero(lifted[rows] >= 0.5 * lifted[rows].max())
         row = int(rows[plain[0]])
         # a plateau without noise must not hide the noise before it
@@ -138,61 +142,61 @@ def _rise_at(values: Floats, scale: int, least: float, lag: int) -> _Found | Non
 
 
 def _settled(level: Floats, best: Floats) -> int:
-    """The first level that is nearly the best."""
+    """Return the row of the first level that is nearly the best."""
     settled = np.flatnonzero(best <= best[-1] + 0.05 * max(float(best[0] - best[-1]), 0.0))[0]
     return min(int(settled), len(level) // 2)
 
 
 def _wandered(above: Floats) -> float:
-    """How far the level has lain above its best before: a healthy one that wanders may do so again."""
+    """Return how far the level has been above its best before: a healthy one that wanders may do so again."""
     return 2 * float(np.quantile(above, 0.9)) if len(above) >= _WANDERS else 0.0
 
 
 def apart(before: Floats, after: Floats, lag: int) -> bool:
-    """Are the displays after higher than those before, by their ranks? Skewed noise has far outliers."""
+    """Check whether the displays after are higher than those before, by rank, because skewed noise has far outliers."""
     m, n = max(len(before) / lag, 1.0), max(len(after) / lag, 1.0)
     share = float(np.searchsorted(np.sort(before), after).mean()) / len(before)
     return share >= min(0.5 + _ODDS * math.sqrt((m + n + 1) / (12 * m * n)), 0.98)
 
 
-def _row(iterations: Ints, values: Floats, window: int, found: _Found) -> int:
-    """The first display of a rise."""
+def _row(iterations: Ints, values: Floats, span: int, found: _Found) -> int:
+    """Return the first display of a rise."""
     lowest, over, best = found.lowest, found.over, found.best
     after = values[over : over + 2 * _NEAR]
     bad = float(np.median(after))
     limit = (best + bad) / 2
-    if window == 1 and len(after) >= _NEAR - 2:
-        # single losses of a healthy net may be as high, but not all of them as one
+    if span == 1 and len(after) >= _NEAR - 2:
+        # single losses of a healthy net may be as high, but not all of them
         limit = max(limit, bad - max(6 * noise_of(after), 0.1 * (bad - best)))
     # as few highs before it and lows behind it as can be
     balance = np.append(0, np.cumsum(np.where(values[lowest : over + 1] > limit, 1, -1)))
     half = max(min(lowest + int(np.flatnonzero(balance == balance.min())[-1]), len(values) - 1), 1)
     # a mean over many losses climbs over several displays
-    reach = lag_of(iterations, window) + 1 if window > 1 else 0
+    reach = lag_of(iterations, span) + 1 if span > 1 else 0
     return foot(iterations, values, half, bad, reach)
 
 
 def foot(iterations: Ints, values: Floats, row: int, bad: float, reach: int) -> int:
-    """The first of the displays that are lifted on the way up to display `row`, at most `reach` before it."""
+    """Return the first display that is lifted on the way up to display `row`, at most `reach` before it."""
     half = row
     good, noise = before(iterations, values, row)
     # of ten displays the noise may be small by chance
-    usual = noise_of(values[max(0, row - _LONG) : row]) if row > _NEAR else math.nan
-    while row > 1 and half - row < reach and values[row - 1] > good + _least(np.fmax(noise, usual), bad - good):
+    longer = noise_of(values[max(0, row - _LONG) : row]) if row > _NEAR else math.nan
+    while row > 1 and half - row < reach and values[row - 1] > good + _least(np.fmax(noise, longer), bad - good):
         row -= 1
         good, noise = before(iterations, values, row)
     return row
 
 
 def _least(noise: float, lifted: float) -> float:
-    """How far a display must lie above the usual for bad losses to be in it."""
+    """Return how far above the baseline a display must lie for bad losses to be in it."""
     return max(5 * noise, 0.02 * lifted) if math.isfinite(noise) else 0.2 * lifted
 
 
-def rise_at(iterations: Ints, values: Floats, window: int, row: int, best: float, certain: bool) -> Rise:
-    """What there is to say of a rise that begins at display `row`."""
+def rise_at(iterations: Ints, values: Floats, span: int, row: int, best: float, certain: bool) -> Rise:
+    """Return the rise that begins at display `row`."""
     full = row
-    while full < len(values) - 1 and iterations[full] < iterations[row] + window - 1:
+    while full < len(values) - 1 and iterations[full] < iterations[row] + span - 1:
         full += 1
     good, noise = before(iterations, values, row)
     after = values[full : full + 2 * _NEAR]
@@ -200,7 +204,7 @@ def rise_at(iterations: Ints, values: Floats, window: int, row: int, best: float
     end = float(np.median(values[-max(len(values) // 10, 3) :]))
     grows = exploded and len(after) >= 4 and bool(end > _GROWS * np.median(after[:_NEAR]))
     if grows:
-        # what was displayed just before is of the growth already
+        # the displays just before belong to the growth already
         quiet = values[max(0, row - _QUIET) : row]
         good = float(np.median(quiet[quiet <= 2 * max(best, FLOOR)])) if quiet.min() <= 2 * max(best, FLOOR) else best
     return Rise(
@@ -218,19 +222,19 @@ def rise_at(iterations: Ints, values: Floats, window: int, row: int, best: float
 
 
 def before(iterations: Ints, values: Floats, row: int) -> tuple[float, float]:
-    """The usual value and its noise in the displays just before `row`."""
+    """Return the level and the noise of the displays just before `row`."""
     first = max(0, row - _NEAR)
     gaps = np.diff(iterations[first:row])
     if len(gaps):
-        # an excerpt of a log: what was displayed long before says little
-        usual = min(int(gaps.min()), int(iterations[row] - iterations[row - 1]))
-        torn = np.flatnonzero(gaps > 20 * usual)
+        # in an excerpt of a log, displays from long before mean little
+        interval = min(int(gaps.min()), int(iterations[row] - iterations[row - 1]))
+        torn = np.flatnonzero(gaps > 20 * interval)
         first = first + int(torn[-1]) + 1 if len(torn) else first
     near = values[first:row]
     return float(np.median(near[-5:])), noise_of(near)
 
 
 def _is_sudden(values: Floats, full: int, good: float) -> bool:
-    """Was half of the whole rise done at once?"""
+    """Check whether half of the whole rise was done at once."""
     at_once = float(np.median(values[full : full + 5])) - good
     return at_once >= 0.5 * (float(np.median(values[-max(len(values) // 10, 5) :])) - good)

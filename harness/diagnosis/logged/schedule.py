@@ -1,4 +1,4 @@
-"""The learning rates that were displayed: do they follow the solver's policy, or which policy do they follow?"""
+"""Compare the displayed learning rates with the solver's policy, or infer the policy."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from harness.caffe_files.log_header import LogHeader
 from harness.caffe_log.model import Series
-from harness.diagnosis.log_facts import Facts
 from harness.diagnosis.logged.findings import Schedule
 from harness.diagnosis.logged.levels import Floats, Ints
 
-_POINTS = 2000  # displays that are looked at
-_ENOUGH = 20  # rates with which the roundest of several laws that fit is told
+_POINTS = 2000  # displays that are examined
+_ENOUGH = 20  # rates from which on the roundest of several laws that fit is chosen
 _ULP = 1.01e-5  # relative: two neighbours of six digits; a power of another C library may round to the other one
-_POWERS = (1.0, 0.5, 0.9, 2.0, 0.75, 1.5, 3.0, 4.0, 0.25)  # poly's and inv's, the usual ones
+_POWERS = (1.0, 0.5, 0.9, 2.0, 0.75, 1.5, 3.0, 4.0, 0.25)  # common powers of poly and inv
 _DIGITS = (1, 2, 3, 4, 5, 6)
 
 
-def read_schedule(lr: Series, facts: Facts) -> Schedule | None:
-    """What is to be said of the rates; None where none was displayed."""
+def read_schedule(lr: Series, header: LogHeader) -> Schedule | None:
+    """Return the findings on the rates; None where none was displayed."""
     known = np.isfinite(lr.values)
     iterations, rates = lr.iterations[known], lr.values[known]
     if not len(rates):
         return None
-    differs = _first_difference(iterations, rates, facts.rate) if facts.rate is not None else None
+    differs = _first_difference(iterations, rates, header.rate) if header.rate is not None else None
     steps = _steps(iterations, rates)
     rises = _rises(iterations, rates)
-    law = _Law(facts.policy) if facts.rate is not None else _inferred(iterations, rates, steps)
+    law = _Law(header.policy) if header.rate is not None else _inferred(iterations, rates, steps)
     return Schedule(
         first=float(rates[0]),
         last=float(rates[-1]),
-        agrees=None if facts.rate is None else differs is None,
+        agrees=None if header.rate is None else differs is None,
         differs=differs,
         policy=law.policy,
         base_lr=law.base_lr,
@@ -49,13 +49,14 @@ def read_schedule(lr: Series, facts: Facts) -> Schedule | None:
 
 
 def _rises(iterations: Ints, rates: Floats) -> tuple[tuple[int, float, float], ...]:
-    """Each rise: the display that first shows it, the rate before and the rate when it is over. A warm-up is one."""
+    """Return each rise: its first display, the rate before and the rate when it is over. A warm-up is one rise."""
     rows = np.flatnonzero(rates[1:] > rates[:-1] * (1 + _ULP)) + 1
     groups = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if len(rows) else []
     return tuple((int(iterations[g[0]]), float(rates[g[0] - 1]), float(rates[g[-1]])) for g in groups)
 
 
 def _first_difference(iterations: Ints, rates: Floats, rate: Callable[[int], float]) -> tuple[int, float, float] | None:
+    """Return the first iteration whose rate is not that of the policy, with both rates."""
     step = max(1, len(rates) // _POINTS)
     for iteration, shown in zip(iterations[::step].tolist(), rates[::step].tolist(), strict=True):
         computed = rate(iteration)
@@ -65,7 +66,7 @@ def _first_difference(iterations: Ints, rates: Floats, rate: Callable[[int], flo
 
 
 def _steps(iterations: Ints, rates: Floats) -> tuple[tuple[int, float], ...]:
-    """Where the rate is constant by pieces: each change, as it was displayed. A rate that always changes has none."""
+    """Return each change of a rate that is constant in between; none for a rate that always changes."""
     changed = np.flatnonzero(np.abs(np.diff(rates)) > _ULP * np.abs(rates[:-1])) + 1
     if len(changed) > max(len(rates) // 4, 1) or len(rates) < 3:
         return ()
@@ -74,6 +75,8 @@ def _steps(iterations: Ints, rates: Floats) -> tuple[tuple[int, float], ...]:
 
 @dataclass(frozen=True)
 class _Law:
+    """A policy with its fields; None: not known."""
+
     policy: str | None
     base_lr: float | None = None
     power: float | None = None
@@ -96,7 +99,7 @@ def _inferred(iterations: Ints, rates: Floats, steps: tuple[tuple[int, float], .
         return _Law(None)
     polys = [found for power in _POWERS if (found := _poly(times, shown, power))]
     if polys:
-        # over a short stretch several powers fit: people write round numbers, which some rates more must bear out
+        # over a short stretch several powers fit: the roundest numbers are the most probable, if there are enough rates
         if len(polys) > 1 and len(shown) < _ENOUGH:
             return _Law(None)
         _, roundest = min(polys, key=lambda pair: pair[0])
@@ -112,8 +115,11 @@ def _inferred(iterations: Ints, rates: Floats, steps: tuple[tuple[int, float], .
 
 
 def _poly(times: Floats, shown: Floats, power: float) -> tuple[int, _Law] | None:
-    """base_lr and max_iter with the fewest digits that give the rates displayed, and how many digits; None where none
-    do: lr ** (1 / power) is linear in the iteration."""
+    """Fit a poly policy, whose lr ** (1 / power) is linear in the iteration.
+
+    Returns the base_lr and max_iter with the fewest digits that give the rates displayed, and the number of digits;
+    None where none do.
+    """
     slope, at_zero = _line(times, shown ** (1 / power))
     if slope >= 0 or at_zero <= 0:
         return None
@@ -126,7 +132,7 @@ def _poly(times: Floats, shown: Floats, power: float) -> tuple[int, _Law] | None
 
 
 def _line(times: Floats, values: Floats) -> tuple[float, float]:
-    """Slope and value at 0 of the straight line through the values, best where they are small in relative terms."""
+    """Fit a straight line with relative weights. Returns its slope and its value at 0."""
     slope, at_zero = np.polyfit(times, values, 1, w=1 / np.abs(values))
     return float(slope), float(at_zero)
 
@@ -136,5 +142,5 @@ def _fits(shown: Floats, computed: Floats) -> bool:
 
 
 def _shortest(value: float) -> float:
-    """The value with the fewest digits that is as good as it."""
+    """Return the value with the fewest digits that is close enough."""
     return next((s for s in (float(f"{value:.{d}g}") for d in _DIGITS) if abs(s - value) <= 3e-5 * value), value)

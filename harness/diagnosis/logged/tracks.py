@@ -1,75 +1,86 @@
-"""What of a log is looked at: the displays of the total, and each loss of the net as a track of its own."""
+"""The series that are examined: the displays of the total loss, and each loss of the net as a track of its own."""
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from harness.caffe_files.log_header import LogHeader
 from harness.caffe_log.model import LoggedOutput, LogRun, Series
-from harness.diagnosis.log_facts import Facts
+from harness.diagnosis.conditions import MAX_LOSS, chance_loss, total_chance_loss
 from harness.diagnosis.logged.dating import AverageSpan, Displays, display_interval
 from harness.diagnosis.logged.findings import Source
 from harness.diagnosis.logged.levels import Floats, Ints
 
-SATURATED = -math.log(float(np.finfo(np.float32).tiny))  # 87.3365, the most that SoftmaxWithLoss counts for an image
-TOTAL = "(total)"  # a track that stands for all heads together, where a log shows nothing else
+TOTAL = "(total)"  # the name of a track that stands for all heads, where a log shows only the total
 
 
 @dataclass(frozen=True)
 class Track:
-    """A loss, and what it would be for a net that knows nothing (`uniform`) or is certain and wrong (`saturated`).
+    """The displays of one loss.
 
-    `fresh`: the log begins with the first iteration; `resumed`: with that at which a run was resumed.
+    Attributes:
+        values: as displayed, including NaN and infinity.
+        span: iterations that a value is the mean over.
+        approximate: `classes` is not certain to the last digit.
+        chance: its chance level; None where the number of classes is not known.
+        saturated: what it is for a net that is certain of a wrong class for every record.
+        fresh: the log begins with the first iteration.
+        resumed: the log begins with the iteration at which a run was resumed.
     """
 
     name: str
     weight: float
     iterations: Ints
-    values: Floats  # as displayed, NaN and infinity too
-    window: int
+    values: Floats
+    span: int
     classes: int | None
     source: Source | None
-    uniform: float | None
+    chance: float | None
     saturated: float
     fresh: bool
     resumed: bool = False
-    about: bool = False
+    approximate: bool = False
 
     @property
     def finite(self) -> Floats:
+        """The finite values."""
         return self.values[np.isfinite(self.values)]
 
 
 def losses_of(run: LogRun) -> list[LoggedOutput]:
+    """Return the outputs of the train net that are losses."""
     return [output for output in run.outputs if output.weight]
 
 
 def resumed_at(run: LogRun) -> int:
-    """The iteration at which a resumed run began, by the name of its solverstate, else by its first display."""
+    """Return the iteration at which a resumed run began, by the name of its solverstate, else by its first display.
+
+    A run that was not resumed began at 0.
+    """
     if run.resumed_from is None:
         return 0
     named = re.search(r"_iter_(\d+)\.solverstate", run.resumed_from)
     return int(named[1]) if named else int(run.loss.iterations[0]) if len(run.loss.iterations) else 0
 
 
-def displays_of(run: LogRun, facts: Facts) -> Displays:
-    """The displays of a run, with the loss of each iteration alone: the weighted sum of its outputs."""
+def displays_of(run: LogRun, header: LogHeader) -> Displays:
+    """Return the displays of a run, with the loss of each iteration alone: the weighted sum of its outputs."""
     iterations, outputs = run.loss.iterations, losses_of(run)
     single = np.full(len(iterations), 0.0 if outputs else np.nan)
     with np.errstate(invalid="ignore"):  # infinity minus infinity
         for output in outputs:
             single = single + (output.weight or 0) * values_at(iterations, output.series)
-    interval = display_interval(iterations, facts)
+    interval = display_interval(iterations, header)
     first = int(iterations[0]) if len(iterations) else 0
     start = resumed_at(run) if run.resumed_from else 0 if first <= interval else first
     return Displays(iterations, run.loss.values, single, interval, start)
 
 
 def values_at(iterations: Ints, series: Series) -> Floats:
-    """(N,) the values of a series at `iterations`, NaN where it was not displayed."""
+    """(N,) Return the values of a series at `iterations`, NaN where it was not displayed."""
     values = np.full(len(iterations), np.nan)
     if len(series.iterations):
         rows = np.minimum(np.searchsorted(series.iterations, iterations), len(series.iterations) - 1)
@@ -79,8 +90,11 @@ def values_at(iterations: Ints, series: Series) -> Floats:
 
 
 def usable_total(displays: Displays) -> tuple[Displays, bool]:
-    """The finite displays of the total, or of the single losses where one NaN has spoiled the mean for good: the mean
-    is updated by differences (Solver::UpdateSmoothedLoss)."""
+    """Return the finite displays of the total, and whether the displayed mean is poisoned.
+
+    One NaN spoils the mean for good, because Caffe updates it by differences (Solver::UpdateSmoothedLoss). If the
+    losses of the last iterations are finite all the same, they are used instead of it.
+    """
     values = displays.values
     broken = len(values) and not np.isfinite(values[-1])
     alone = displays.single[-3:]
@@ -92,53 +106,53 @@ def usable_total(displays: Displays) -> tuple[Displays, bool]:
     return usable, poisoned
 
 
-def tracks_of(run: LogRun, displays: Displays, window: AverageSpan, facts: Facts) -> list[Track]:
-    """A track for each loss that the log shows, or one for the total, where it shows nothing else."""
+def tracks_of(run: LogRun, displays: Displays, span: AverageSpan, header: LogHeader) -> list[Track]:
+    """Return a track for each loss that the log shows, or one for the total where it shows nothing else."""
     fresh = run.resumed_from is None and displays.start == 0
-    logged = [_track(output.name, output.weight or 1, output.series, facts) for output in losses_of(run)]
+    logged = [_track(output.name, output.weight or 1, output.series, header) for output in losses_of(run)]
     tracks = [replace(track, fresh=fresh, resumed=run.resumed_from is not None) for track in logged]
     if tracks or not len(displays.values):
         return tracks
-    # an average_loss that is not known must not make smooth what may be single losses
-    size = 1 if window.assumed else window.size
-    total = _track(TOTAL, 1, run.loss, facts)
-    track = replace(total, window=size, fresh=fresh, resumed=run.resumed_from is not None)
-    if facts.heads and all((head.classes or 0) > 1 and head.weight > 0 for head in facts.heads):
-        weights = sum(head.weight for head in facts.heads)
-        uniform = sum(head.weight * math.log(head.classes or 1) for head in facts.heads)
-        fewest = min(head.classes or 2 for head in facts.heads)
-        return [replace(track, classes=fewest, source="net", uniform=uniform, saturated=SATURATED * weights)]
+    # an average_loss that is not known must not smooth what may be single losses
+    size = 1 if span.assumed else span.size
+    total = _track(TOTAL, 1, run.loss, header)
+    track = replace(total, span=size, fresh=fresh, resumed=run.resumed_from is not None)
+    if header.heads and all((head.classes or 0) > 1 and head.weight > 0 for head in header.heads):
+        weights = sum(head.weight for head in header.heads)
+        chance = total_chance_loss(header.heads)
+        fewest = min(head.classes or 2 for head in header.heads)
+        return [replace(track, classes=fewest, source="net", chance=chance, saturated=MAX_LOSS * weights)]
     return [track]
 
 
-def test_tracks(run: LogRun, facts: Facts) -> list[Track]:
-    """The losses of the test nets, each pass a mean over many batches."""
+def test_tracks(run: LogRun, header: LogHeader) -> list[Track]:
+    """Return the losses of the test nets; each pass is a mean over many batches."""
     return [
-        replace(_track(output.name, output.weight or 1, output.series, facts), fresh=run.resumed_from is None)
+        replace(_track(output.name, output.weight or 1, output.series, header), fresh=run.resumed_from is None)
         for net in run.tests
         for output in net
         if output.weight
     ]
 
 
-def _track(name: str, weight: float, series: Series, facts: Facts) -> Track:
-    head = next((head for head in facts.heads if head.name == name), None)
+def _track(name: str, weight: float, series: Series, header: LogHeader) -> Track:
+    head = next((head for head in header.heads if head.name == name), None)
     classes: int | None = head.classes if head is not None else None
     source: Source | None = "net" if classes else None
-    # where the net tells the classes of some heads, the others are no softmax, whatever --classes says
-    if classes == 1 or facts.classes == 1:  # whose softmax always costs 0
-        return _track(name, weight, series, replace(facts, heads=(), classes=None))
-    if not classes and (head is None or not any(h.classes for h in facts.heads)):
-        classes, source = facts.classes, "given" if facts.classes else None
+    # where the net shows the classes of some heads, the others are no softmax, whatever --classes says
+    if classes == 1 or header.classes == 1:  # the softmax of a single class always costs 0
+        return _track(name, weight, series, replace(header, heads=(), classes=None))
+    if not classes and (head is None or not any(h.classes for h in header.heads)):
+        classes, source = header.classes, "given" if header.classes else None
     return Track(
         name=name,
         weight=weight,
         iterations=series.iterations,
         values=series.values,
-        window=1,
+        span=1,
         classes=classes,
         source=source,
-        uniform=math.log(classes) if classes else None,
-        saturated=SATURATED,
+        chance=chance_loss(classes) if classes else None,
+        saturated=MAX_LOSS,
         fresh=False,
     )

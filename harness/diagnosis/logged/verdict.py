@@ -1,4 +1,4 @@
-"""The verdict on a run, from its total and its heads."""
+"""Judge a run by its total and its heads."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.diagnosis.conditions import MAX_LOSS, Condition, Verdict, chance_loss
 from harness.diagnosis.logged.dating import AverageSpan, Displays
 from harness.diagnosis.logged.excursions import swings
-from harness.diagnosis.logged.findings import HeadFinding, Nans, Verdict, Why
+from harness.diagnosis.logged.findings import HeadFinding, Nans, Why
 from harness.diagnosis.logged.heads import LOW, Judged
 from harness.diagnosis.logged.levels import FEWEST, FLOOR, Floats, block_medians, lag_of, noise_of, relative_noise
 from harness.diagnosis.logged.rises import FALLEN, Rise, apart
-from harness.diagnosis.logged.tracks import SATURATED
 
-RISE = 1 / 3  # of the best level: what a total must rise by where no head says what happened
+RISE = 1 / 3  # of the best level: the least rise of a total that counts where no head shows what happened
 _FALL, _FALL_KNOWN = 0.05, 0.98  # a total that has fallen; a head that has not, as a share of ln(classes)
 _MANY = 20  # displays that show a slow rise
-_SOME = 5  # displays below which no trend is told, only a fall by a fifth
+_SOME = 5  # displays below which only a fall by a fifth counts as a trend
 _DROPS = 0.02  # of its level: a loss that falls by less from one eighth of a run to the next has come to rest
 _MEAN = 4  # displays that an average_loss may span where it is not known
 _CYCLE = 5  # displays after a rise of the learning rate in which the loss follows it
-_NOISY = 0.05  # relative noise of a single iteration that no constant answer has
+_NOISY = 0.05  # relative noise of a single iteration, above that of any constant answer
 
 
 @dataclass(frozen=True)
 class Ends:
-    """Levels of the total: at the start, at its best, at the end; `error` is a standard error of the last."""
+    """Levels of the total: at the start, at its best, and at the end with its standard `error`."""
 
     start: float
     best: float
@@ -38,36 +38,35 @@ class Ends:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What speaks for a verdict.
+    """The evidence for a verdict.
 
-    Args:
-        total: its finite displays.
+    Attributes:
+        total: the finite displays of the total.
         rise: of the total.
-        poisoned: the displayed mean is NaN for good, the losses are not.
-        lag: displays between two of the total that know nothing of each other.
+        lag: displays between two of the total that are independent.
         long: there was time to learn.
         tuned: the log does not begin with a new net.
-        restarts: iterations at which the learning rate rose, where it did so again and again.
+        restarts: iterations at which the learning rate rose, where it did so several times.
     """
 
     total: Displays
-    window: AverageSpan
+    span: AverageSpan
     judged: tuple[Judged, ...]
     lag: int
     rise: Rise | None
     nans: Nans | None
-    poisoned: bool
     long: bool
     tuned: bool
     restarts: tuple[int, ...]
 
     @property
     def heads(self) -> tuple[HeadFinding, ...]:
+        """The findings on the heads."""
         return tuple(judged.head for judged in self.judged)
 
 
 def ends_of(values: Floats, lag: int, since: int = 0) -> Ends:
-    """The levels of a total, the last one of the displays from `since` on; NaN where there is none."""
+    """Return the levels of a total, the last one of the displays from `since` on; NaN where there is none."""
     if not len(values):
         return Ends(math.nan, math.nan, math.nan, math.nan)
     tenth = max(1, min(len(values) // 10, 200))
@@ -78,35 +77,37 @@ def ends_of(values: Floats, lag: int, since: int = 0) -> Ends:
 
 
 def verdict_of(evidence: Evidence) -> tuple[Verdict, Why]:
-    """The verdict, and why."""
+    """Return the verdict, and what led to it."""
     heads, nans, rise = evidence.heads, evidence.nans, evidence.rise
-    if (nans is not None and nans.lasting and not evidence.poisoned) or any(h.state == "nan" for h in heads):
-        return "nan", ""
-    if any(h.state == "saturated" for h in heads):
-        return "saturated-softmax", "collapsed" if any(j.rise for j in evidence.judged) else "never learned"
-    if any(h.state == "uniform" and not h.never_learned for h in heads):
-        return "uniform-softmax", "collapsed"
+    conditions = {head.condition for head in heads}
+    lost = nans is not None and nans.lasting and not nans.poisoned
+    if lost or Condition.NON_FINITE in conditions:
+        return Condition.NON_FINITE.verdict, ""
+    if Condition.SATURATED in conditions:
+        return Condition.SATURATED.verdict, "collapsed" if any(j.rise for j in evidence.judged) else "never learned"
+    if any(h.condition is Condition.UNIFORM and not h.never_learned for h in heads):
+        return Condition.UNIFORM.verdict, "collapsed"
     if sum(abs(h.weight) for h in heads if h.never_learned) > _weight(heads) / 2:
-        return "uniform-softmax", "never learned"
+        return Condition.UNIFORM.verdict, "never learned"
     if rise is not None and _at_restart(rise, evidence):
         rise = None
     if rise is not None and (rise.certain or any(j.rise for j in evidence.judged)):
         return "drift/oscillation", "rise" if rise.sudden else "slow rise"
-    # swings are what makes far displays alike: only as much of that is noise as a mean that is not known may explain
-    lag = lag_of(evidence.total.iterations, evidence.window.size)
-    if swings(_last_cycle(evidence), max(lag, min(evidence.lag, _MEAN)) if evidence.window.assumed else lag):
+    # swings make displays that are far apart alike: only as much of that is noise as an unknown mean may explain
+    lag = lag_of(evidence.total.iterations, evidence.span.size)
+    if swings(_last_cycle(evidence), max(lag, min(evidence.lag, _MEAN)) if evidence.span.assumed else lag):
         return "drift/oscillation", "oscillation"
     return _by_trend(evidence)
 
 
 def _at_restart(rise: Rise, evidence: Evidence) -> bool:
-    """Did it rise with the learning rate, as it did before?"""
+    """Check whether the loss rose with the learning rate, as it did before."""
     near = _CYCLE * evidence.total.interval
     return any(0 <= rise.iteration - restart <= near for restart in evidence.restarts)
 
 
 def _last_cycle(evidence: Evidence) -> Floats:
-    """The displays since the learning rate rose last: swings that come with it are the schedule's."""
+    """Return the displays since the learning rate rose last: swings that follow it are the schedule's."""
     if not evidence.restarts:
         return evidence.total.values
     last = int(np.searchsorted(evidence.total.iterations, evidence.restarts[-1]))
@@ -118,11 +119,11 @@ def _weight(heads: Sequence[HeadFinding]) -> float:
 
 
 def _by_trend(evidence: Evidence) -> tuple[Verdict, Why]:
-    """A run in which nothing broke: it falls or has fallen, stays low, or has not moved yet."""
+    """Judge a run in which nothing broke: it falls or has fallen, stays low, or has not moved yet."""
     values, heads, lag = _without_saturated_start(evidence.total.values, evidence.heads), evidence.heads, evidence.lag
     if len(values) < FEWEST:
         return "unknown", "too few"
-    if not values.any():  # no net is that good from the start: nothing is trained
+    if not values.any():  # no net is at 0 from the start: nothing is trained
         return "unknown", "not falling"
     ends = ends_of(values, lag)
     risen, fallen, scale = ends.end - ends.best, ends.start - ends.end, max(abs(ends.start), abs(ends.end))
@@ -133,32 +134,32 @@ def _by_trend(evidence: Evidence) -> tuple[Verdict, Why]:
     if len(values) >= _MANY and slow and apart(values[third : 2 * third], values[-third:], lag):
         return "drift/oscillation", "slow rise"
     softmax = [h for h in heads if h.classes]
-    ignorant = [h for h in softmax if h.loss > _FALL_KNOWN * math.log(h.classes or 2)]
-    if _weight(ignorant) <= _weight(heads) / 2 and fallen > max(_FALL * scale, 2 * ends.error, FLOOR):
+    at_chance = [h for h in softmax if h.loss > _FALL_KNOWN * chance_loss(h.classes or 2)]
+    if _weight(at_chance) <= _weight(heads) / 2 and fallen > max(_FALL * scale, 2 * ends.error, FLOOR):
         return "healthy", "fallen"
     not_yet: tuple[Verdict, Why] = ("unknown", "not falling" if evidence.long else "still at the start")
     if risen > max(RISE * max(abs(ends.best), FLOOR), 3 * ends.error):
         return "unknown", "not falling"
     if softmax:
-        learned = [h for h in softmax if h.loss < 0.9 * math.log(h.classes or 2)]
+        learned = [h for h in softmax if h.loss < 0.9 * chance_loss(h.classes or 2)]
         return ("healthy", "level") if _weight(learned) > _weight(softmax) / 2 else not_yet
-    if evidence.long and not evidence.tuned:  # never moved, and nothing says what knowing nothing costs
+    if evidence.long and not evidence.tuned:  # never moved, and the chance level is not known
         return "unknown", "not falling"
-    noisy = _NOISY < relative_noise(values, lag) * math.sqrt(evidence.window.size) < math.inf
+    noisy = _NOISY < relative_noise(values, lag) * math.sqrt(evidence.span.size) < math.inf
     if ends.end < LOW or (noisy and (evidence.tuned or ends.end < 2)):
         return "healthy", "level"
     return not_yet
 
 
 def _without_saturated_start(values: Floats, heads: Sequence[HeadFinding]) -> Floats:
-    """To come down from 87.3365, where a net may begin, is not to learn."""
-    top = SATURATED * (sum(h.weight for h in heads) or 1)
+    """Leave out the displays at 87.3365 with which a net may begin: to come down from there is not to learn."""
+    top = MAX_LOSS * (sum(h.weight for h in heads) or 1)
     there = np.abs(values / top - 1) < 1e-3
     return values[int(np.argmin(there)) :] if len(values) and not there.all() else values
 
 
 def is_falling(values: Floats, lag: int) -> bool:
-    """Does each of the last three eighths of the displays lie below the one before it?"""
+    """Check whether each of the last three eighths of the displays lies below the one before it."""
     eighth = len(values) // 8
     if eighth < FEWEST:
         return False

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.caffe_log.model import LoggedOutput, LogRun, Series
+from harness.diagnosis.conditions import MAX_LOSS
 from harness.diagnosis.logged.findings import RunFindings
 from harness.diagnosis.logged.levels import Floats
-from harness.diagnosis.logged.tracks import SATURATED
 from harness.reports.figures.style import label_iterations, label_levels, styled
 from harness.reports.levels import chance_levels
 from harness.reports.log_result import LogResult
@@ -145,7 +145,7 @@ def _levels(found: RunFindings) -> list[tuple[float, str]]:
     """Levels to mark, with their labels: the chance levels and, where a head is saturated, the loss of that."""
     levels = chance_levels(found.heads)
     if any(head.state == "saturated" for head in found.heads):
-        levels.append((SATURATED, f"–ln FLT_MIN = {SATURATED:.4g}"))
+        levels.append((MAX_LOSS, f"–ln FLT_MIN = {MAX_LOSS:.4g}"))
     return levels
 
 
@@ -183,14 +183,14 @@ def _mark(axes: Sequence[Axes], found: RunFindings, run: LogRun) -> None:
     for panel in axes:
         if found.onset is not None:
             panel.axvspan(found.onset.low, found.onset.high, color=WINDOW, alpha=0.6, lw=0, zorder=0)
-        panel.axvline(found.jump, color=BROKEN, lw=0.9, ls=":", zorder=1)
-    text = f"jump at {found.jump:,}"
+        panel.axvline(found.jump.iteration, color=BROKEN, lw=0.9, ls=":", zorder=1)
+    text = f"jump at {found.jump.iteration:,}"
     if found.onset is not None and found.onset.low < found.onset.high:
         text += f", first bad iteration in {found.onset.low:,} … {found.onset.high:,}"
     left, right = axes[0].get_xlim()
-    share = (found.jump - left) / (right - left)
+    share = (found.jump.iteration - left) / (right - left)
     axes[0].annotate(
-        text, (found.jump, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points",
+        text, (found.jump.iteration, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points",
         ha="left" if share < 0.25 else "right" if share > 0.75 else "center", va="bottom", color=BROKEN, fontsize=8,
         annotation_clip=False,
     )  # fmt: skip

@@ -21,7 +21,8 @@ def write_json(runs: Sequence[LogResult], out: TextIO) -> None:
 
 def _object(run: LogResult) -> dict[str, Any]:
     found = run.findings
-    onset = found.onset
+    jump, onset = found.jump, found.onset
+    records = None if jump is None else jump.records
     schedule = found.schedule
     return {
         "log": run.name,
@@ -30,16 +31,16 @@ def _object(run: LogResult) -> dict[str, Any]:
         "lines": [run.run.first_line, run.run.last_line],
         "started": run.run.started,
         "last": run.run.last,
-        "displays": found.displays,
+        "displays": found.coverage.displays,
         "verdict": found.verdict,
-        "jump_iteration": found.jump,
+        "jump_iteration": None if jump is None else jump.iteration,
         "onset": None if onset is None else {"estimate": onset.estimate, "low": onset.low, "high": onset.high},
         "heads": [
             {
                 "name": h.name,
                 "weight": _number(h.weight),
                 "classes": h.classes,
-                "about": h.about,
+                "about": h.approximate,
                 "classes_from": h.source,
                 "state": h.state,
                 "loss": _number(h.loss),
@@ -47,11 +48,15 @@ def _object(run: LogResult) -> dict[str, Any]:
             for h in found.heads
             if h.name != TOTAL
         ],
-        "suggested_watch": None if found.watch is None else "{}:{}".format(*found.watch),
+        "suggested_watch": None if jump is None else str(jump.watch),
         "last_good_snapshot": None
-        if run.last_good is None
-        else {"iteration": run.last_good[0], "file": run.last_good[1]},
-        "loss": {"start": _number(found.start), "best": _number(found.best), "end": _number(found.loss)},
+        if found.last_good is None
+        else {"iteration": found.last_good[0], "file": found.last_good[1]},
+        "loss": {
+            "start": _number(found.trend.start),
+            "best": _number(found.trend.best),
+            "end": _number(found.trend.end),
+        },
         "schedule": None
         if schedule is None
         else {
@@ -64,29 +69,25 @@ def _object(run: LogResult) -> dict[str, Any]:
             "rises": [{"iteration": i, "from": _number(a), "to": _number(b)} for i, a, b in schedule.rises],
         },
         "data": None
-        if found.position is None
-        else {
-            "epoch": found.position.epoch,
-            "first_record": found.position.first,
-            "last_record": found.position.last,
-        },
+        if records is None
+        else {"epoch": records.epoch, "first_record": records.first, "last_record": records.last},
         "spikes": [
-            {"first": s.first, "last": s.last, "value": _number(s.value), "usual": _number(s.usual)}
-            for s in found.spikes
+            {"first": s.first, "last": s.last, "value": _number(s.value), "usual": _number(s.baseline)}
+            for s in found.deviations.spikes
         ],
         "excursions": [
-            {"first": e.first, "last": e.last, "level": _number(e.level), "usual": _number(e.usual)}
-            for e in found.excursions
+            {"first": e.first, "last": e.last, "level": _number(e.level), "usual": _number(e.baseline)}
+            for e in found.deviations.excursions
         ],
         "nans": None
         if found.nans is None
         else {"first": found.nans.first, "count": found.nans.count, "lasting": found.nans.lasting},
-        "resumed_from": found.resumed_from,
-        "resumed_at": found.resumed_at,
+        "resumed_from": found.lifecycle.resumed_from,
+        "resumed_at": found.lifecycle.resumed_at,
         "weights_from": list(run.run.weights_from),
         "other_solvers": run.run.other_solvers,
-        "finished": found.finished,
-        "fatal": found.fatal,
+        "finished": found.lifecycle.finished,
+        "fatal": found.lifecycle.fatal,
         "findings": run.sentences,
     }
 

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.diagnosis.logged.findings import RunFindings, Verdict
+from harness.diagnosis.conditions import Verdict
+from harness.diagnosis.logged.findings import RunFindings
 from harness.diagnosis.logged.tracks import TOTAL
 from harness.reports.log_result import LogResult
 
@@ -56,10 +57,10 @@ def show(runs: Sequence[LogResult], console: Console) -> None:
         _Column(
             "iterations", tuple("–" if r.extent is None else "{:,} … {:,}".format(*r.extent) for r in runs), goes=5
         ),
-        _Column("displays", tuple(f"{f.displays:,}" for f in found), goes=1, right=True),
+        _Column("displays", tuple(f"{f.coverage.displays:,}" for f in found), goes=1, right=True),
         _Column("verdict", tuple(Text(f.verdict, style=_STYLES[f.verdict]) for f in found)),
-        _Column("jump", tuple("–" if f.jump is None else f"{f.jump:,}" for f in found), goes=4, right=True),
-        _Column("final loss", tuple(_plain(f.loss) for f in found), goes=2, right=True),
+        _Column("jump", tuple("–" if f.jump is None else f"{f.jump.iteration:,}" for f in found), goes=4, right=True),
+        _Column("final loss", tuple(_plain(f.trend.end) for f in found), goes=2, right=True),
     ]
     console.print(_table(columns, console, header=True), soft_wrap=not console.is_terminal)
     for run in runs:
@@ -90,7 +91,7 @@ def _table(columns: Sequence[_Column], console: Console, *, header: bool) -> Tab
 
 def _heads(found: RunFindings, console: Console) -> Table:
     heads = found.heads
-    classes = [f"{'about ' if h.about else ''}{h.classes} classes" if h.classes else "" for h in heads]
+    classes = [f"{'about ' if h.approximate else ''}{h.classes} classes" if h.classes else "" for h in heads]
     columns = [
         _Column("", ("",) * len(heads), goes=1),
         _Column("", tuple(head.name for head in heads), folds=True),
@@ -105,9 +106,9 @@ def _heads(found: RunFindings, console: Console) -> Table:
 def one_line(run: LogResult) -> str:
     """The state of a run that is still going on."""
     found = run.findings
-    jump = f", jump at {found.jump:,}" if found.jump is not None else ""
-    at = "begun" if run.extent is None else f"iteration {found.last:,}"
-    return f"run {run.number}, {at}: {found.verdict}{jump}, loss {_plain(found.loss)}"
+    jump = f", jump at {found.jump.iteration:,}" if found.jump is not None else ""
+    at = "begun" if run.extent is None else f"iteration {found.coverage.last:,}"
+    return f"run {run.number}, {at}: {found.verdict}{jump}, loss {_plain(found.trend.end)}"
 
 
 def _plain(value: float) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from harness.diagnosis.conditions import MAX_LOSS
 from harness.diagnosis.logged.findings import RunFindings, TestChange
 from harness.diagnosis.logged.levels import FEWEST
-from harness.diagnosis.logged.tracks import SATURATED, TOTAL
+from harness.diagnosis.logged.tracks import TOTAL
 
 _MOST_TESTS = 2
 _MOST_STEPS = 5
@@ -29,21 +30,21 @@ def when(run: RunFindings) -> Iterator[str]:
         yield f"{where}."
         return
     where += f", most likely near {onset.estimate:,}"
-    if onset.bad is None or onset.window is None:
+    if onset.bad is None or onset.span is None:
         yield f"{where}."
         return
     count = round(onset.bad)
     many = f"about {count} of them {'was' if count == 1 else 'were'}"
-    if count >= onset.window:
+    if count >= onset.span:
         many = "all of them were"
     source = ""
     if onset.assumed:
         how = "estimated from the noise" if onset.estimated else "assumed: the display interval"
         source = f" ({how}; the log does not say average_loss)"
-    at = "at the jump" if onset.at == run.jump or onset.at is None else f"at iteration {onset.at:,}"
+    at = "at the jump" if run.jump is None or onset.at in (None, run.jump.iteration) else f"at iteration {onset.at:,}"
     about = "about " if onset.estimated else ""
     yield (
-        f"{where}: the displayed loss is the mean of the last {about}{onset.window}{source}, and its value {at} says "
+        f"{where}: the displayed loss is the mean of the last {about}{onset.span}{source}, and its value {at} says "
         f"that {many} bad."
     )
 
@@ -89,7 +90,9 @@ def rate(run: RunFindings) -> Iterator[str]:
     if schedule.rises:
         iteration, before, after = max(schedule.rises, key=lambda rise: rise[2] / rise[1] if rise[1] else math.inf)
         times = f", {len(schedule.rises)} times in all" if len(schedule.rises) > 1 else ""
-        near = run.jump is not None and any(0 <= run.jump - i <= 5 * (run.display or 1) for i, _, _ in schedule.rises)
+        near = run.jump is not None and any(
+            0 <= run.jump.iteration - i <= 5 * (run.coverage.interval or 1) for i, _, _ in schedule.rises
+        )
         yield (
             f"The learning rate rises, at the most from {before:g} to {after:g} at iteration {iteration:,}{times}"
             f"{': just before the jump, which it may well have caused' if near else ''}."
@@ -97,13 +100,15 @@ def rate(run: RunFindings) -> Iterator[str]:
 
 
 def _step_at(run: RunFindings) -> bool:
-    steps, near = run.schedule.steps if run.schedule else (), 2 * (run.display or 1)
-    return any(abs(iteration - (run.jump or 0)) <= near for iteration, _ in steps)
+    if run.jump is None:
+        return False
+    steps, near = run.schedule.steps if run.schedule else (), 2 * (run.coverage.interval or 1)
+    return any(abs(iteration - run.jump.iteration) <= near for iteration, _ in steps)
 
 
 def data(run: RunFindings) -> Iterator[str]:
     """Which records the iterations of the onset read."""
-    at = run.position
+    at = run.jump.records if run.jump is not None else None
     if at is None:
         return
     records = f"the records {at.first:,} to {at.last:,}" + (" (around the end)" if at.first > at.last else "")
@@ -134,7 +139,7 @@ def data(run: RunFindings) -> Iterator[str]:
 def besides(run: RunFindings) -> Iterator[str]:
     """What came back, or is no divergence."""
     nans = run.nans
-    if run.poisoned and nans is not None and run.verdict != "nan":
+    if nans is not None and nans.poisoned and run.verdict != "nan":
         yield (
             f"The displayed total is NaN from iteration {nans.first:,} on while the losses themselves are numbers: one "
             "NaN stays in Caffe's running mean for good. The verdict goes by the losses."
@@ -143,27 +148,34 @@ def besides(run: RunFindings) -> Iterator[str]:
         many = f"{nans.count} displays were" if nans.count > 1 else "One display was"
         first = f"the first at iteration {nans.first:,}" if nans.count > 1 else f"at iteration {nans.first:,}"
         yield f"{many} not finite, {first}; the loss came back."
-    if run.spikes:
-        worst = max(run.spikes, key=lambda spike: spike.value)
-        many = f"{len(run.spikes)} transient spikes" if len(run.spikes) > 1 else "One transient spike"
+    spikes = run.deviations.spikes
+    if spikes:
+        worst = max(spikes, key=lambda spike: spike.value)
+        many = (
+            f"{len(run.deviations.spikes)} transient spikes"
+            if len(run.deviations.spikes) > 1
+            else "One transient spike"
+        )
         yield (
-            f"{many} that recovered{', the worst' if len(run.spikes) > 1 else ''} at iteration {worst.first:,}: "
-            f"{worst.value:.4g} where {worst.usual:.4g} was usual."
+            f"{many} that recovered{', the worst' if len(spikes) > 1 else ''} at iteration {worst.first:,}: "
+            f"{worst.value:.4g} where {worst.baseline:.4g} was usual."
         )
     # what was saturated is told as that
-    name, begin, end = run.recovered or (TOTAL, 0, -1)
-    excursions = [away for away in run.excursions if begin > away.last or away.first > end]
+    saturated = run.deviations.recovery
+    begin, end = (saturated.first, saturated.last) if saturated is not None else (0, -1)
+    excursions = [away for away in run.deviations.excursions if begin > away.last or away.first > end]
     for away in excursions[:_MOST_TOLD]:
         level = f" = ln {away.classes}" if away.classes else ""
         yield (
             f"The loss was at {away.level:.4g}{level} from iteration {away.first:,} to {away.last:,}, "
-            f"and came back to {away.usual:.4g}."
+            f"and came back to {away.baseline:.4g}."
         )
     if len(excursions) > _MOST_TOLD:
         yield f"There were {len(excursions) - _MOST_TOLD} more of these excursions."
-    if run.recovered is not None:
+    if saturated is not None:
         when = f"at iteration {begin:,}" if begin == end else f"between iterations {begin:,} and {end:,}"
-        yield f"{'The loss' if name == TOTAL else name} was saturated ({SATURATED:.4f}) {when}, and fell back."
+        name = "The loss" if saturated.head == TOTAL else saturated.head
+        yield f"{name} was saturated ({MAX_LOSS:.4f}) {when}, and fell back."
 
 
 def tests(run: RunFindings) -> Iterator[str]:
@@ -187,11 +199,11 @@ def tests(run: RunFindings) -> Iterator[str]:
         return
     if run.jump is not None:
         test = run.tests[-1]
+        side = "before" if test.last[0] < run.jump.iteration else "after"
         yield (
-            f"The last test pass was at iteration {test.last[0]:,}, {'before' if test.last[0] < run.jump else 'after'} "
-            f"the jump ({test.name} {test.last[1]:.4g})."
+            f"The last test pass was at iteration {test.last[0]:,}, {side} the jump ({test.name} {test.last[1]:.4g})."
         )
-    elif run.displays < FEWEST:
+    elif run.coverage.displays < FEWEST:
         for test in _telling(run.tests):
             yield f"Test output {test.name}: {test.last[1]:.4g} at iteration {test.last[0]:,}."
 

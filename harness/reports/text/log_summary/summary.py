@@ -20,8 +20,8 @@ def sentences(run: RunFindings, log: Log | None = None, solver: Path | None = No
 
 
 def _of_log(run: RunFindings, log: Log | None) -> Iterator[str]:
-    if run.fatal:
-        yield f"The process died: {run.fatal}"
+    if run.lifecycle.fatal:
+        yield f"The process died: {run.lifecycle.fatal}"
     if log is None:
         return
     if log.damaged:
@@ -34,9 +34,8 @@ def _of_log(run: RunFindings, log: Log | None) -> Iterator[str]:
 
 
 def _next(run: RunFindings, solver: Path | None) -> Iterator[str]:
-    if run.watch is not None:
-        a, b = run.watch
+    if run.jump is not None:
         yield (
             "To see what every layer did there, run it again and keep those iterations whole: "
-            f"python harness/run.py --solver {solver or 'SOLVER.prototxt'} --watch {a}:{b}"
+            f"python harness/run.py --solver {solver or 'SOLVER.prototxt'} --watch {run.jump.watch}"
         )
