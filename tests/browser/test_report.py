@@ -29,10 +29,7 @@ from tests.helpers.commands import run_harness
 from tests.helpers.nets import small_net, solver_text
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import Finished, command
-
-sys.path.append(str(ROOT / "tools/benches"))
-
-from bench_report import BREAK, ITERATIONS, long_run
+from tools.bench.report import BREAK, ITERATIONS, long_run
 
 CHROMIUM = "/usr/bin/chromium"
 BREAKS = 841

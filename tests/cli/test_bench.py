@@ -8,15 +8,13 @@ import sys
 import numpy as np
 import pytest
 
-from tests.helpers.paths import ROOT
 from tests.helpers.processes import command
+from tools.bench.memory import Memory
+from tools.bench.restart import Replay
+from tools.bench.rows import Row, median, ratio_row
+from tools.bench.turns import Comparison
 
-sys.path.append(str(ROOT / "tools/benches"))
-
-from bench_memory import Memory
-from bench_restart import Replay
-from bench_rows import Row, median, ratio_row
-from bench_turns import Comparison
+BENCH = (sys.executable, "-m", "tools.bench")
 
 
 def test_a_ratio_is_the_median_over_neighbouring_turns() -> None:
@@ -60,7 +58,7 @@ def test_growth_is_the_slope_after_the_first_half() -> None:
 
 def test_quick(tmp_path) -> None:
     out = tmp_path / "bench.json"
-    done = command(ROOT / "tools/bench", "--quick", "--only", "lenet", "disk", "--pairs", "1", "--out", out)
+    done = command(*BENCH, "--quick", "--only", "lenet", "disk", "--pairs", "1", "--out", out)
     report = json.loads(out.read_text())
     assert done.code == (0 if all(row["holds"] for row in report["rows"]) else 1), done.stderr
     ratio, disk = report["rows"]
@@ -74,7 +72,7 @@ def test_quick(tmp_path) -> None:
 def test_quick_resume(tmp_path) -> None:
     out = tmp_path / "bench.json"
     names = ("seek", "seekable", "restart")
-    done = command(ROOT / "tools/bench", "--quick", "--only", *names, "--pairs", "1", "--out", out)
+    done = command(*BENCH, "--quick", "--only", *names, "--pairs", "1", "--out", out)
     report = json.loads(out.read_text())
     assert done.code == (0 if all(row["holds"] for row in report["rows"]) else 1), done.stderr
     seek, seekable, reading, restart, repeated = report["rows"]

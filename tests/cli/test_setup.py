@@ -29,7 +29,7 @@ from tests.helpers.paths import CACHE, ROOT
 VENV = ROOT / ".venv"
 SITE = Path(sysconfig.get_path("platlib"))
 SETUP = ROOT / "tools/setup"
-BUILD = ROOT / "tools/caffe_build/build_caffe.py"
+BUILD = ("-m", "tools.caffe_build.build_caffe")
 SDIST = "brocolli-caffe-3.0.0.tar.gz"
 SHA256 = "ad7ba487552f4343df25044a9fa14812a96add48ea2ff993b53bf2dafe8248e2"
 
@@ -275,7 +275,7 @@ def test_the_key_follows_the_conda_environment(conda_prefix: Path, tmp_path: Pat
 
     def key(prefix: Path) -> str:
         env = environment(tmp_path, CONDA_PREFIX=str(prefix), CC="cc", CXX="c++")
-        done = run(sys.executable, BUILD, "--conda", "--key", cwd=tmp_path, env=env)
+        done = run(sys.executable, *BUILD, "--conda", "--key", cwd=tmp_path, env=env)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -295,7 +295,7 @@ def test_corrupt_cached_source_is_refused(tmp_path: Path) -> None:
     cache = tmp_path / "caffe-harness"
     cache.mkdir()
     (cache / SDIST).write_bytes(b"not the source")
-    done = run(sys.executable, BUILD, cwd=tmp_path, env=environment(tmp_path))
+    done = run(sys.executable, *BUILD, cwd=tmp_path, env=environment(tmp_path))
     assert done.returncode == 1
     assert f"{cache / SDIST} was not opened" in done.stderr
     assert SHA256 in done.stderr
@@ -330,7 +330,7 @@ def package_index(content: bytes) -> Iterator[str]:
 def test_corrupt_download_is_refused(tmp_path: Path) -> None:
     with package_index(b"not the source") as url:
         env = environment(tmp_path, PIP_INDEX_URL=url, no_proxy="127.0.0.1")
-        done = run(sys.executable, BUILD, cwd=tmp_path, env=env)
+        done = run(sys.executable, *BUILD, cwd=tmp_path, env=env)
     assert done.returncode == 1
     assert f"{SDIST} from pip's package index was thrown away: it is not the pinned source" in done.stderr
     assert "Traceback" not in done.stderr
@@ -339,7 +339,7 @@ def test_corrupt_download_is_refused(tmp_path: Path) -> None:
 
 def test_unreachable_index_is_an_error_without_traceback(tmp_path: Path) -> None:
     env = environment(tmp_path, PIP_INDEX_URL="http://user:secret@127.0.0.1:9/simple", no_proxy="127.0.0.1")
-    done = run(sys.executable, BUILD, cwd=tmp_path, env=env)
+    done = run(sys.executable, *BUILD, cwd=tmp_path, env=env)
     assert done.returncode == 1
     assert f"{SDIST} cannot be downloaded" in done.stderr
     assert "secret" not in done.stderr
@@ -380,7 +380,7 @@ def contents(tree: Path) -> dict[Path, bytes]:
 
 def test_a_checkout_is_built_without_being_touched(checkout: Path, tmp_path: Path) -> None:
     before = contents(checkout)
-    done = run(sys.executable, BUILD, "--source", checkout, cwd=tmp_path, env=environment(tmp_path))
+    done = run(sys.executable, *BUILD, "--source", checkout, cwd=tmp_path, env=environment(tmp_path))
     assert done.returncode == 0, done.stderr
     assert contents(checkout) == before
     assert not (tmp_path / "caffe-harness/build").exists()
@@ -399,7 +399,7 @@ def test_a_checkout_is_built_without_being_touched(checkout: Path, tmp_path: Pat
 
 def test_the_key_follows_what_the_build_reads(checkout: Path, tmp_path: Path) -> None:
     def key() -> str:
-        return run(sys.executable, BUILD, "--key", "--source", checkout, cwd=tmp_path).stdout
+        return run(sys.executable, *BUILD, "--key", "--source", checkout, cwd=tmp_path).stdout
 
     first = key()
     (checkout / "build/old.o").write_text("somebody's own build")
@@ -421,7 +421,7 @@ def cuda_home(tmp_path: Path) -> Path:
 
 
 def test_a_cuda_build_knows_its_toolkit_and_architectures(checkout: Path, cuda_home: Path, tmp_path: Path) -> None:
-    command = [sys.executable, BUILD, "--source", checkout, "--cuda", "--cuda-arch"]
+    command = [sys.executable, *BUILD, "--source", checkout, "--cuda", "--cuda-arch"]
     env = environment(tmp_path, CUDA_HOME=str(cuda_home))
     done = run(*command, "9.0, 7.5 120", cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr
@@ -450,7 +450,7 @@ def test_a_toolkit_that_caffes_cmake_does_not_find_is_an_error(cuda_home: Path, 
         (tmp_path / "caffe-harness").mkdir()
         shutil.copy(sdist, tmp_path / "caffe-harness")
     env = environment(tmp_path, CUDA_HOME=str(cuda_home))
-    done = run(sys.executable, BUILD, "--cuda", "--cuda-arch", "75", cwd=tmp_path, env=env)
+    done = run(sys.executable, *BUILD, "--cuda", "--cuda-arch", "75", cwd=tmp_path, env=env)
     assert done.returncode == 1
     assert f"Caffe's CMake finds no CUDA toolkit in {cuda_home}" in done.stderr
     assert not list((tmp_path / "caffe-harness/wheels").rglob("*.whl"))
@@ -468,8 +468,8 @@ def test_a_cuda_build_that_cannot_be(arch: str, home: str, said: str, tmp_path: 
     # a Python without what tools/setup --cuda may have installed for others
     venv = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
-    env = environment(tmp_path, CUDA_HOME=home)
-    done = run(venv / "bin/python", BUILD, "--cuda", "--cuda-arch", arch, cwd=tmp_path, env=env)
+    env = environment(tmp_path, CUDA_HOME=home, PYTHONPATH=str(ROOT))
+    done = run(venv / "bin/python", *BUILD, "--cuda", "--cuda-arch", arch, cwd=tmp_path, env=env)
     assert done.returncode == 1
     assert said in done.stderr
     assert "Traceback" not in done.stderr
@@ -482,7 +482,7 @@ def test_options_for_every_call_come_from_the_environment(tmp_path: Path) -> Non
 
 
 def test_two_builds_at_once_build_once(checkout: Path, tmp_path: Path) -> None:
-    command = [sys.executable, BUILD, "--source", checkout]
+    command = [sys.executable, *BUILD, "--source", checkout]
     builds = [
         subprocess.Popen(command, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
@@ -494,7 +494,7 @@ def test_two_builds_at_once_build_once(checkout: Path, tmp_path: Path) -> None:
 
 
 def test_a_killed_build_leaves_no_wheel_and_can_be_run_again(checkout: Path, tmp_path: Path) -> None:
-    command = [sys.executable, BUILD, "--source", checkout]
+    command = [sys.executable, *BUILD, "--source", checkout]
     (tmp_path / "hold").touch()
     build = subprocess.Popen(command, env=environment(tmp_path), stderr=subprocess.DEVNULL, start_new_session=True)
     built = tmp_path / "caffe-harness/build/build/tools/caffe"

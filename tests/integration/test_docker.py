@@ -40,9 +40,9 @@ def test_the_layer_that_caches_caffe_has_all_that_its_build_needs(dockerfile: Pa
                 else:
                     (tmp_path / place).mkdir(exist_ok=True)
                     shutil.copy(ROOT / name, tmp_path / place)
-    program = "tools/caffe_build/build_caffe.py"
+    program = [sys.executable, "-m", "tools.caffe_build.build_caffe", "--key"]
     keys = [
-        subprocess.run([sys.executable, tree / program, "--key"], capture_output=True, text=True, check=True).stdout
+        subprocess.run(program, cwd=tree, capture_output=True, text=True, check=True).stdout
         for tree in (tmp_path, ROOT)
     ]
     assert keys[0] == keys[1]

@@ -7,7 +7,6 @@ plain pycaffe, on encoded colour images.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import math
 import re
 import shutil
@@ -29,6 +28,7 @@ from harness.recording import Recording, Window
 from tests.helpers.commands import run_harness
 from tests.helpers.paths import CACHE, ROOT
 from tests.helpers.processes import command
+from tools.caffe_build import caffe_source
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
@@ -55,18 +55,13 @@ def trained(net: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def bvlc_googlenet(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Caffe's own net, out of the pinned sdist, which tools/setup has left in its cache."""
-    spec = importlib.util.spec_from_file_location("caffe_source", ROOT / "tools/caffe_build/caffe_source.py")
-    assert spec is not None
-    assert spec.loader is not None
-    source = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(source)
-    sdist = CACHE / source.SDIST
+    sdist = CACHE / caffe_source.SDIST
     if not sdist.is_file():
-        sdist = tmp_path_factory.mktemp("source") / source.SDIST
-        source.download(sdist)
-    assert hashlib.sha256(sdist.read_bytes()).hexdigest() == source.SHA256
+        sdist = tmp_path_factory.mktemp("source") / caffe_source.SDIST
+        caffe_source.download(sdist)
+    assert hashlib.sha256(sdist.read_bytes()).hexdigest() == caffe_source.SHA256
     with tarfile.open(sdist) as archive:
-        name = f"{source.SDIST.removesuffix('.tar.gz')}/models/bvlc_googlenet/train_val.prototxt"
+        name = f"{caffe_source.SDIST.removesuffix('.tar.gz')}/models/bvlc_googlenet/train_val.prototxt"
         file = archive.extractfile(name)
         assert file is not None
         return text_format.Parse(file.read().decode(), pb.NetParameter())

@@ -8,7 +8,6 @@ import io
 import math
 import random
 import re
-import sys
 import textwrap
 import tracemalloc
 
@@ -25,11 +24,8 @@ from harness.caffe_log.reader import LogReader, read_path
 from harness.caffe_log.series import GrowingSeries
 from harness.errors import BadInput
 from tests.helpers.parsed_logs import everything, in_pieces, pairs, read
-from tests.helpers.paths import LOGS, ROOT
-
-sys.path.append(str(ROOT / "tools/benches"))
-
-import bench_log
+from tests.helpers.paths import LOGS
+from tools.bench.log import write_log
 
 HERE = LOGS
 CASE = (HERE / "case.log").read_bytes()
@@ -985,7 +981,7 @@ def test_a_shape_is_never_made_of_what_cannot_be_one() -> None:
 
 
 def test_the_log_of_the_bench(tmp_path) -> None:
-    size = bench_log.write_log(tmp_path / "made.log", 0.3)
+    size = write_log(tmp_path / "made.log", 0.3)
     assert size > 300_000
     found = read_path(str(tmp_path / "made.log"))
     (run,) = found.runs

@@ -22,12 +22,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import caffe_source
-import caffe_system
-import caffe_wheel
-import cuda_toolkit
-from caffe_source import CannotBuild
-from caffe_system import System
+from tools.caffe_build import caffe_source, caffe_system, caffe_wheel, cuda_toolkit
+from tools.caffe_build.caffe_source import CannotBuild
+from tools.caffe_build.caffe_system import System
 
 CMAKE_OPTIONS = (
     "-DBLAS=Open",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from caffe_source import CannotBuild
+from tools.caffe_build.caffe_source import CannotBuild
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from caffe_source import GENERATED
+from tools.caffe_build.caffe_source import GENERATED
 
 # Raise this when what is put into the wheel changes: it is part of the key under which wheels are cached.
 LAYOUT = 1

@@ -10,7 +10,7 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
-from caffe_source import CannotBuild
+from tools.caffe_build.caffe_source import CannotBuild
 
 PACKAGES = Path("nvidia/cu13")  # in site-packages, where all of NVIDIA's packages for CUDA 13 put their files
 OLDEST = 75  # Turing: the oldest that CUDA 13 compiles for

@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """Train two healthy nets for long, and say which alarms were raised: none of them should be a divergence.
 
-    .venv/bin/python tools/false_alarms [--iterations N] [--out DIR]
+    .venv/bin/python -m tools.false_alarms [--iterations N] [--out DIR]
 
 prototxt/glyphs280's healthy twin, whose sixteen bad records come back in every epoch, and LeNet as in Caffe's
 examples/mnist on rendered digits, one label in a hundred wrong. 20,000 iterations of both take about 20 minutes.
@@ -16,12 +15,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from harness.caffe_files.messages import pb, read_text
 from harness.diagnosis.live.limits import read_limits
 from harness.recording import Recording
-from harness.caffe_files.messages import pb, read_text
-
-sys.path.insert(0, str(Path(__file__).with_name("benches")))
-from bench_nets import GLYPHS, ROOT, lenet, write_lmdb  # noqa: E402
+from tools.bench.nets import GLYPHS, ROOT, lenet, write_lmdb
 
 _FONTS = (0, 2, 3, 4, 6, 7)
 

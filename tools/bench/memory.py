@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import psutil
-from bench_turns import lane
+
+from tools.bench.nets import PROBLEMS
+from tools.bench.rows import Effort, Row
+from tools.bench.turns import lane
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,21 @@ class Memory:
         return max(self.growth(self.solver), self.growth(self.harness))
 
 
+def rows(name: str, home: Path, effort: Effort) -> Iterator[Row]:
+    """By how much each process grows, and how large the ring is."""
+    made = PROBLEMS["tiny"](home)
+    ring = 1
+    seen = measure(home, made.solver, made.turn, 4000 if effort.quick else 20_000, ring)
+    growth = {"solver": seen.growth(seen.solver), "harness": seen.growth(seen.harness)}
+    detail = f"{seen.iterations[-1]:,} iterations; " + ", ".join(
+        f"{who} {sizes[-1] / 2**20:.0f} MiB {growth[who]:+,.0f} B"
+        for who, sizes in (("solver", seen.solver), ("harness", seen.harness))
+    )
+    raw = {n: getattr(seen, n).tolist() for n in ("iterations", "solver", "harness")} | {"growth": growth}
+    yield Row(name, "growth of a process, per 1000 iterations", seen.worst / 1024, "KiB", 32, detail=detail, raw=raw)
+    yield Row("ring", f"shared memory under --ring-mib {ring}", seen.ring / 2**20, "MiB", ring + 4096 / 2**20)
+
+
 def measure(home: Path, solver: Path, turn: int, iterations: int, ring_mib: int) -> Memory:
     """Train `iterations` under the harness and look at both processes after every `turn`."""
     arguments = ["--solver", str(solver), "--out", str(home / "run"), "--ring-mib", str(ring_mib)]
@@ -42,10 +61,12 @@ def measure(home: Path, solver: Path, turn: int, iterations: int, ring_mib: int)
     with lane("harness", arguments, home / "harness.log") as one:
         for done in range(turn, iterations + 1, turn):
             one.turn(turn)
-            seen.append((done, *(process.memory_info().rss for process in one.processes)))
+            solver_size, harness_size = (process.memory_info().rss for process in one.processes)
+            seen.append((done, solver_size, harness_size))
             ring = max(ring, *(_shared(process) for process in one.processes))
         one.end()
-    return Memory(*np.array(seen).T, ring)
+    iterations_seen, solvers, harnesses = np.array(seen, np.int64).T
+    return Memory(iterations_seen, solvers, harnesses, ring)
 
 
 def _shared(process: psutil.Process) -> int:

@@ -22,8 +22,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-LANE = Path(__file__).with_name("bench_lane.py")
-ROOT = LANE.parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class LaneDied(Exception):
@@ -39,9 +38,10 @@ class Lane:
     def __init__(self, role: str, arguments: list[str], log: Path, priority: int = 0, still: bool = False) -> None:
         self.log = log
         self._ours, theirs = socket.socketpair()
+        self._command = [sys.executable, "-m", "tools.bench.lane", role, str(theirs.fileno()), *arguments]
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, str(LANE), role, str(theirs.fileno()), *arguments],
+                self._command,
                 pass_fds=(theirs.fileno(),),
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
@@ -65,7 +65,7 @@ class Lane:
         if not said:
             self.process.wait()
             words = self.log.read_text(errors="replace")[-3000:]
-            raise LaneDied(f"{' '.join(map(str, self.process.args))}\nended with {self.process.returncode}:\n{words}")
+            raise LaneDied(f"{' '.join(self._command)}\nended with {self.process.returncode}:\n{words}")
         return int(said)
 
     def turn(self, iterations: int) -> float:

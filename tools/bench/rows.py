@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from bench_turns import Comparison
+
+from tools.bench.turns import Comparison
 
 
 @dataclass(frozen=True)

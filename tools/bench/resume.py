@@ -8,12 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import bench_restart
-import bench_seek
 import numpy as np
-from bench_nets import PROBLEMS, Problem, googlenet, jpeg_lmdb, reading
-from bench_rows import Effort, Row, median, ratio_row
-from bench_turns import compare_solvers
 from google.protobuf import text_format
 
 from harness.caffe_files.lmdb_file import open_records
@@ -22,16 +17,21 @@ from harness.schemas.stream import generator
 from harness.supervisor.resume import Start, point_of, streams_of
 from harness.supervisor.training_spec import read_problem
 from harness.worker.seekable_nets import replace_data_layers
+from tools.bench import restart as restarts
+from tools.bench import seek as seeks
+from tools.bench.nets import PROBLEMS, Problem, googlenet, jpeg_lmdb, reading
+from tools.bench.rows import Effort, Row, median, ratio_row
+from tools.bench.turns import compare_solvers
 
 
 def seek(name: str, home: Path, effort: Effort) -> Iterator[Row]:
     count = 100_000 if effort.quick else 10_000_000
     places = (0, 100_000, 1_000_000)
     started = time.perf_counter()
-    problem = bench_seek.make_problem(home, count)
+    problem = seeks.make_problem(home, count)
     built = time.perf_counter() - started
-    scanned = bench_seek.seek(problem, 0).opened
-    rounds = [{t: bench_seek.seek(problem, t) for t in places} for _ in range(effort.of(10))]
+    scanned = seeks.seek(problem, 0).opened
+    rounds = [{t: seeks.seek(problem, t) for t in places} for _ in range(effort.of(10))]
     shutil.rmtree(home / "lmdb")
     typical = {t: np.median([[*asdict(done[t]).values(), done[t].total] for done in rounds], axis=0) for t in places}
     low, value, high = median([done[places[-1]].total - done[0].total for done in rounds])
@@ -39,7 +39,7 @@ def seek(name: str, home: Path, effort: Effort) -> Iterator[Row]:
     detail = (
         f"in all {', '.join(f'{typical[t][3]:.2f} s at {t:,}' for t in places)}; the last: {last[0]:.2f} s keys "
         f"from the cache, {last[1] * 1e3:.1f} ms place, {last[2]:.2f} s until a first batch, of which "
-        f"{bench_seek.drawing(places[-1]):.2f} s random numbers; {len(rounds)} rounds. Once before: LMDB made in "
+        f"{seeks.drawing(places[-1]):.2f} s random numbers; {len(rounds)} rounds. Once before: LMDB made in "
         f"{built:.0f} s, its keys and labels read in {scanned:.1f} s"
     )
     raw = {"built": built, "scanned": scanned, "seconds": [{t: asdict(s) for t, s in done.items()} for done in rounds]}
@@ -87,7 +87,7 @@ def _with_seekable(made: Problem) -> Path:
 def restart(name: str, home: Path, effort: Effort) -> Iterator[Row]:
     small = "lenet" if effort.quick else "glyphs280"
     at = 20
-    took = bench_restart.latency(home, PROBLEMS[small](home).solver, at, effort.of(5), 0 if effort.quick else 1)
+    took = restarts.latency(home, PROBLEMS[small](home).solver, at, effort.of(5), 0 if effort.quick else 1)
     low, value, high = median(took.ratios)
     anew, again = (float(np.median(seconds)) for seconds in (took.anew, took.again))
     detail = (
@@ -101,7 +101,7 @@ def restart(name: str, home: Path, effort: Effort) -> Iterator[Row]:
     for problem, bound, iterations, trained in [("googlenet_shapes", 0.1, 200, 3)] if effort.quick else replays:
         (home / problem).mkdir()
         solver = PROBLEMS[problem](home / problem).solver
-        seen = bench_restart.replay(home / problem, solver, iterations, trained)
+        seen = restarts.replay(home / problem, solver, iterations, trained)
         detail = (
             f"{seen.seconds:.2f} s, `replayed` after {iterations:,} iterations of {seen.iteration:.3f} s; of it "
             f"{seen.built:.2f} s build the nets once more, the rest is {1e3 * seen.each:.3f} ms an iteration"

@@ -1,7 +1,7 @@
 """One lane of a comparison: a solver that trains a few iterations whenever it is its turn.
 
-    python bench_lane.py bare SOCKET SOLVER
-    python bench_lane.py harness SOCKET RUN.PY'S ARGUMENTS…
+    python -m tools.bench.lane bare SOCKET SOLVER
+    python -m tools.bench.lane harness SOCKET RUN.PY'S ARGUMENTS…
 
 `bare` is pycaffe and nothing else. `harness` is harness/run.py as a user starts it, but for one thing: its solver
 process (this file again, as `host`) waits for its turn after a frame has gone into the ring.
@@ -55,7 +55,7 @@ def harness(descriptor: int, arguments: list[str]) -> int:
 
     def start_host(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
         if command[-1] == "harness.worker.main":
-            command = [sys.executable, "-P", __file__, "host", str(descriptor)]
+            command = [sys.executable, "-P", "-m", "tools.bench.lane", "host", str(descriptor)]
             options["pass_fds"] = (*options["pass_fds"], descriptor)
         return start(command, **options)
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from bench_nets import write_lmdb
 
 from harness.caffe_files.lmdb_file import open_records
 from harness.caffe_files.messages import pb
@@ -16,6 +15,7 @@ from harness.prefetch.feed import Feed
 from harness.schemas.stream import generator
 from harness.supervisor.resume import Start, point_of, streams_of
 from harness.supervisor.training_spec import Problem, read_problem
+from tools.bench.nets import write_lmdb
 
 BATCH = 32
 DRAWS = 3  # of an image: mirror, and two offsets of a crop

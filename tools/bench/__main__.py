@@ -29,74 +29,28 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import bench_disk
-import bench_log
-import bench_make_lmdb
-import bench_memory
-import bench_report
-import bench_resume
-import numpy as np
-from bench_nets import PROBLEMS, ROOT
-from bench_rows import Effort, Row, median, ratio_row
-from bench_turns import LaneDied, compare
 from rich.console import Console
 from rich.table import Table
 from rich_argparse import RawDescriptionRichHelpFormatter
 
-
-def training(
-    problem: str, bound: float, pairs: int, window: bool = False
-) -> Callable[[str, Path, Effort], Iterator[Row]]:
-    def rows(name: str, home: Path, effort: Effort) -> Iterator[Row]:
-        made = PROBLEMS[problem](home)
-        compared = compare(home, made.solver, made.turn, effort.of(pairs), window=window, priority=effort.priority)
-        what = f"{problem}, all of it captured in a window" if window else f"{problem}, every iteration recorded"
-        yield ratio_row(name, what, bound, compared)
-
-    return rows
-
-
-def disk(name: str, home: Path, effort: Effort) -> Iterator[Row]:
-    solver = PROBLEMS["googlenet_shapes"](home).solver
-    ours, theirs = [], []
-    for _ in range(effort.of(3)):
-        size, took = bench_disk.record(home, solver, 3 if effort.quick else 12)
-        ours.append(size / took)
-        theirs.append(bench_disk.dd(home, size))
-    low, value, high = median([mine / its for mine, its in zip(ours, theirs, strict=True)])
-    speeds = f"{np.median(ours) / 1e6:,.0f} MB/s, dd {np.median(theirs) / 1e6:,.0f} MB/s"
-    detail = f"{speeds}, {len(ours)} times {size / 1e6:,.0f} MB, both with fdatasync"
-    raw = {"ours": ours, "dd": theirs}
-    yield Row(name, "googlenet windows onto the disk", value, "× dd", 0.5, False, low, high, detail, raw)
-
-
-def memory(name: str, home: Path, effort: Effort) -> Iterator[Row]:
-    made = PROBLEMS["tiny"](home)
-    ring = 1
-    seen = bench_memory.measure(home, made.solver, made.turn, 4000 if effort.quick else 20_000, ring)
-    growth = {"solver": seen.growth(seen.solver), "harness": seen.growth(seen.harness)}
-    detail = f"{seen.iterations[-1]:,} iterations; " + ", ".join(
-        f"{who} {sizes[-1] / 2**20:.0f} MiB {growth[who]:+,.0f} B"
-        for who, sizes in (("solver", seen.solver), ("harness", seen.harness))
-    )
-    raw = {n: getattr(seen, n).tolist() for n in ("iterations", "solver", "harness")} | {"growth": growth}
-    yield Row(name, "growth of a process, per 1000 iterations", seen.worst / 1024, "KiB", 32, detail=detail, raw=raw)
-    yield Row("ring", f"shared memory under --ring-mib {ring}", seen.ring / 2**20, "MiB", ring + 4096 / 2**20)
-
+from tools.bench import disk, log, make_lmdb, memory, report, resume, training
+from tools.bench.nets import ROOT
+from tools.bench.rows import Effort, Row
+from tools.bench.turns import LaneDied
 
 ROWS: dict[str, Callable[[str, Path, Effort], Iterator[Row]]] = {
-    "glyphs280": training("glyphs280", 1.02, 20),
-    "lenet": training("lenet", 1.05, 20),
-    "googlenet": training("googlenet", 1.005, 8),
-    "window": training("glyphs280", 1.10, 20, window=True),
-    "disk": disk,
-    "memory": memory,
-    "seek": bench_resume.seek,
-    "seekable": bench_resume.seekable,
-    "restart": bench_resume.restart,
-    "log": bench_log.log,
-    "report": bench_report.rows,
-    "make_lmdb": bench_make_lmdb.rows,
+    "glyphs280": training.rows("glyphs280", 1.02, 20),
+    "lenet": training.rows("lenet", 1.05, 20),
+    "googlenet": training.rows("googlenet", 1.005, 8),
+    "window": training.rows("glyphs280", 1.10, 20, window=True),
+    "disk": disk.rows,
+    "memory": memory.rows,
+    "seek": resume.seek,
+    "seekable": resume.seekable,
+    "restart": resume.restart,
+    "log": log.rows,
+    "report": report.rows,
+    "make_lmdb": make_lmdb.rows,
 }
 
 
@@ -145,7 +99,7 @@ def draw(console: Console, rows: Sequence[Row], facts: dict[str, Any]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="tools/bench", description=__doc__, formatter_class=RawDescriptionRichHelpFormatter
+        prog="python -m tools.bench", description=__doc__, formatter_class=RawDescriptionRichHelpFormatter
     )
     add = parser.add_argument
     add("--only", nargs="+", choices=ROWS, default=list(ROWS), metavar="NAME", help=f"only these: {', '.join(ROWS)}")
@@ -168,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # not without ending the lanes: some of them are stopped
     started, facts, rows = time.perf_counter(), machine(), []
-    home = Path(tempfile.mkdtemp(prefix="bench-", dir=out.parent))  # on the disk that the runs are on
+    home = Path(tempfile.mkdtemp(prefix="bench-", dir=out.parent)).resolve()  # on the disk that the runs are on
     os.environ["XDG_CACHE_HOME"] = str(home / ".cache")  # nobody will need the labels of these LMDBs again
     try:
         for name in args.only:

@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """Make the pictures in docs/images/ anew, from the demo's run and its restarts (see notebooks/restart_study.ipynb).
 
-    .venv/bin/python tools/pictures
+    .venv/bin/python -m tools.pictures
 
 The pages are looked at with Debian's Chromium (tools/setup --tests).
 """

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,25 @@ from harness.schemas.events import End
 from harness.schemas.layout import CAPTURES, SLAB, Array, Layout, runs
 from harness.schemas.window import Window
 from harness.supervisor.net_upgrade import upgrade_net
+from tools.bench.nets import PROBLEMS, ROOT
+from tools.bench.rows import Effort, Row, median
 
 BATCH = 32
+
+
+def rows(name: str, home: Path, effort: Effort) -> Iterator[Row]:
+    """How fast windows get onto the disk, as a share of dd's speed."""
+    solver = PROBLEMS["googlenet_shapes"](home).solver
+    ours, theirs = [], []
+    for _ in range(effort.of(3)):
+        size, took = record(home, solver, 3 if effort.quick else 12)
+        ours.append(size / took)
+        theirs.append(dd(home, size))
+    low, value, high = median([mine / its for mine, its in zip(ours, theirs, strict=True)])
+    speeds = f"{np.median(ours) / 1e6:,.0f} MB/s, dd {np.median(theirs) / 1e6:,.0f} MB/s"
+    detail = f"{speeds}, {len(ours)} times {size / 1e6:,.0f} MB, both with fdatasync"
+    raw = {"ours": ours, "dd": theirs}
+    yield Row(name, "googlenet windows onto the disk", value, "× dd", 0.5, False, low, high, detail, raw)
 
 
 def produce(ring: Ring, solver: Path, iterations: int) -> None:
@@ -66,7 +84,8 @@ def record(home: Path, solver: Path, iterations: int, ring_mib: int = 128) -> tu
     ring = Ring.create(ring_mib << 20)
     consumer = Consumer(ring, lambda layout: Writer.create(path, layout, {}))
     with subprocess.Popen(
-        [sys.executable, __file__, str(ring.fd), str(solver), str(iterations)],
+        [sys.executable, "-m", "tools.bench.disk", str(ring.fd), str(solver), str(iterations)],
+        cwd=ROOT,
         pass_fds=(ring.fd,),
         env=dict(os.environ) | {"OPENBLAS_NUM_THREADS": "1"},
     ) as process:

@@ -1,6 +1,6 @@
 """How fast a log is read: MB/s on one core, the memory it takes, and Caffe's own parser on the same file.
 
-    python tools/benches/bench_log.py [--megabytes N]
+    python -m tools.bench.log [--megabytes N]
 
 The log is made up: displays of a net with three heads as Caffe 1.0 prints them, a test pass every hundred.
 """
@@ -18,11 +18,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench_rows import Effort, Row, median
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "tools/caffe_build"))
-from caffe_source import SDIST, download  # noqa: E402
+from tools.bench.nets import ROOT
+from tools.bench.rows import Effort, Row, median
+from tools.caffe_build.caffe_source import SDIST, download
 
 MEGABYTES = 200
 CACHE = Path.home() / ".cache/caffe-harness"  # where tools/caffe_build keeps the pinned sdist
@@ -112,7 +110,7 @@ def measure(script: str, log: Path, home: Path) -> tuple[float, int, int]:
     return float(seconds), int(displays), int(peak)
 
 
-def log(name: str, home: Path, effort: Effort, megabytes: float | None = None) -> Iterator[Row]:
+def rows(name: str, home: Path, effort: Effort, megabytes: float | None = None) -> Iterator[Row]:
     megabytes = megabytes or (MEGABYTES / 5 if effort.quick else MEGABYTES)
     caffes_parser(home)
     small, whole = home / "small.log", home / "whole.log"
@@ -139,7 +137,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, metavar="N", help="how often it is read (default: 5)")
     args = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="bench-log-") as home:
-        for row in log("log", Path(home), Effort(args.pairs), args.megabytes):
+        for row in rows("log", Path(home), Effort(args.pairs), args.megabytes):
             print(f"{row.name}: {row.what}: {row.value:.1f} {row.unit} ({row.detail})")
     return 0
 

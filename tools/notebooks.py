@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """Execute the notebooks on the demo's run and its restarts, and write them back with all that they show.
 
-    .venv/bin/python tools/notebooks [FILE…]     (default: all of notebooks/)
+    .venv/bin/python -m tools.notebooks [FILE…]     (default: all of notebooks/)
 
 What changes from one execution to the next (time stamps, durations) is left out, so that a commit shows what the
 notebooks show differently. A warning is an error. They want runs/demo, which tools/demo makes, and the restarts that
@@ -33,7 +32,8 @@ def executed(path: Path) -> nbformat.NotebookNode:
     with tempfile.TemporaryDirectory() as home:
         target = Path(home) / path.name
         papermill.execute_notebook(path, target, kernel_name="python3", cwd=NOTEBOOKS, progress_bar=False)
-        return nbformat.read(target, as_version=4)
+        notebook: nbformat.NotebookNode = nbformat.read(target, as_version=4)  # type: ignore[no-untyped-call]
+        return notebook
 
 
 def strip(notebook: nbformat.NotebookNode) -> None:
@@ -70,7 +70,8 @@ def main() -> None:
     for path in parser.parse_args().files or sorted(NOTEBOOKS.glob("*.ipynb")):
         notebook = executed(path)
         strip(notebook)
-        write_whole(path, nbformat.writes(notebook) + "\n")
+        text: str = nbformat.writes(notebook)  # type: ignore[no-untyped-call]
+        write_whole(path, f"{text}\n")
         print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB")
 
 

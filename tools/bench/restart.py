@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from bench_turns import ROOT, LaneDied
 
 from harness.caffe_files.messages import pb
+from tools.bench.turns import ROOT, LaneDied
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def replay(home: Path, solver: Path, iterations: int, trained: int) -> Replay:
 
     Caffe trains `trained` iterations and takes it; then it is written into it that it was taken after `iterations`.
     """
-    done = _run([sys.executable, __file__, str(solver), str(trained)], home)
+    done = _run([sys.executable, "-m", "tools.bench.restart", str(solver), str(trained)], home)
     iteration = float(np.median(json.loads(done)[1:]))
     state = solver.parent / f"native_iter_{trained}.solverstate"
     seconds = {}

@@ -1,6 +1,6 @@
 """How fast make_lmdb is, against Caffe's own convert_imageset: the same images, the same records.
 
-    python tools/benches/bench_make_lmdb.py [--share X] [--pairs N]
+    python -m tools.bench.make_lmdb [--share X] [--pairs N]
 
 The images are made up, with noise in them: JPEGs of 500×375, as ImageNet's are, resized to 256×256; JPEGs of 256×256,
 stored as pixels and as they are; and PNGs of 32×32, where starting takes longer than an image. make_lmdb also looks for
@@ -25,11 +25,11 @@ from pathlib import Path
 import cv2
 import lmdb
 import numpy as np
-from bench_rows import Effort, Row, median
 
 from harness.processes import cores
+from tools.bench.nets import ROOT
+from tools.bench.rows import Effort, Row, median
 
-ROOT = Path(__file__).resolve().parents[2]
 CLASSES = 20
 
 

@@ -16,14 +16,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from bench_nets import ROOT
-from bench_rows import Effort, Row
 
 from harness.diagnosis.live.limits import DEFAULTS
 from harness.recording.run_directory import attributes, write_facts
 from harness.recording.writer import Writer
 from harness.schemas.layout import STATS, Activation, Array, Head, Layout, Output, Param
 from harness.schemas.window import Window
+from tools.bench.nets import ROOT
+from tools.bench.rows import Effort, Row
 
 ITERATIONS, BREAK, CLASSES = 120_000, 119_006, 280
 _LAYERS = 64
@@ -73,7 +73,7 @@ def long_run(run: Path, iterations: int = ITERATIONS, layers: int = _LAYERS) -> 
     for iteration in range(window.start, window.stop):
         for number, array in enumerate(layout.arrays):
             values = random.standard_normal(array.shape).astype(array.dtype)
-            writer.write_slab(number, 0, memoryview(values.reshape(-1).view(np.uint8)))
+            writer.write_slab(number, 0, values.reshape(-1).view(np.uint8).data)
         writer.complete_window_iteration(iteration)
     writer.close()
     return run

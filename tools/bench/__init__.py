@@ -1,0 +1,1 @@
+"""Benchmarks: what recording, an exact resume, reports and logs cost. `python -m tools.bench --help` lists them."""

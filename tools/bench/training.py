@@ -1,0 +1,20 @@
+"""The cost of recording: the same training, with and without the harness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tools.bench.nets import PROBLEMS
+from tools.bench.rows import Effort, Row, ratio_row
+from tools.bench.turns import compare
+
+
+def rows(problem: str, bound: float, pairs: int, window: bool = False) -> Callable[[str, Path, Effort], Iterator[Row]]:
+    def make(name: str, home: Path, effort: Effort) -> Iterator[Row]:
+        made = PROBLEMS[problem](home)
+        compared = compare(home, made.solver, made.turn, effort.of(pairs), window=window, priority=effort.priority)
+        what = f"{problem}, all of it captured in a window" if window else f"{problem}, every iteration recorded"
+        yield ratio_row(name, what, bound, compared)
+
+    return make

@@ -1,0 +1,1 @@
+"""Build BVLC Caffe into a wheel, for tools/setup."""
