@@ -33,7 +33,7 @@ def test_committed(name: str) -> None:
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == [*range(1, len(code) + 1)]
     sources = hashlib.sha256("\0".join(cell.source for cell in code).encode()).hexdigest()[:16]
-    assert notebook.metadata["executed"] == sources, "the cells are not those that were executed: python -m tools.notebooks"
+    assert notebook.metadata["executed"] == sources, "cells changed since: python -m tools.notebooks"
     silent = [cell for cell in code if not cell.outputs]
     assert [cell.id for cell in silent] == SILENT[name]
     assert [cell.metadata.tags for cell in code if cell.metadata.get("tags")] == [["parameters"]]
