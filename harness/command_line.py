@@ -19,7 +19,8 @@ from harness.reports.terminal import Terminal
 from harness.schemas.layout import CAPTURES
 from harness.schemas.listener import RunListener
 from harness.schemas.outcome import Exit
-from harness.supervisor.plan import Options, Plan
+from harness.supervisor.options import Options
+from harness.supervisor.plan import Plan
 from harness.supervisor.session import Session
 
 EXIT_CODES = """
@@ -133,7 +134,7 @@ def train(
         for remark in plan.remarks:
             terminal.message(remark)
         try:
-            run = plan.facts["goes_on_from"]
+            run = plan.info.goes_on_from
             earlier = rows_before(Path(run), plan.first) if run else None
             health = Health(plan.solver.display, plan.first, limits, earlier)
             outcome = Session(plan, listener, health).run()

@@ -14,8 +14,10 @@ from rich.text import Text
 from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.diagnosis.compare import compare
+from harness.diagnosis.settings import differing_settings
 from harness.invocation import command_line, program
 from harness.recording import BadInput, Recording, RecordingError
+from harness.recording.run_directory import read_info
 from harness.reports.text.comparison import show
 from harness.schemas.outcome import Exit
 from harness.supervisor.training_spec import recorded_fields
@@ -50,7 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     try:
         with Recording(args.a) as a, Recording(args.b) as b:
-            found = compare(a, b, recorded_fields(a.path.parent), recorded_fields(b.path.parent))
+            runs = a.path.parent, b.path.parent
+            settings = differing_settings(*map(recorded_fields, runs))
+            found = compare(a, b, read_info(runs[0]), read_info(runs[1]), settings)
     except (BadInput, RecordingError) as error:
         Console(stderr=True).print(Text(f"error: {error}", style="bold red"), soft_wrap=True)
         return Exit.BAD_INPUT

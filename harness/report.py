@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 if __package__ in (None, ""):  # run as a file: put the repository, not harness/, on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -32,7 +31,7 @@ from harness.diagnosis.settings import differing_settings
 from harness.invocation import command_line, program
 from harness.recording import BadInput, Recording, RecordingError
 from harness.recording.lineage import children
-from harness.recording.run_directory import read_facts
+from harness.recording.run_directory import read_info
 from harness.recording.snapshots import iterations_of
 from harness.reports.figures import smoothed_losses
 from harness.reports.figures.files import write_pdf, write_pngs
@@ -42,6 +41,7 @@ from harness.reports.html.page import Compared, comparison, report
 from harness.reports.html.subject import Subject
 from harness.schemas.outcome import Exit
 from harness.schemas.predictions import HeadPredictions
+from harness.schemas.run_info import RunInfo
 from harness.supervisor.lmdb_scan import scan_apart
 from harness.supervisor.predict_client import predictions
 from harness.supervisor.training_spec import recorded_fields
@@ -178,7 +178,7 @@ def _follow(args: argparse.Namespace) -> Sequence[Path]:
 def _rest(run: Path, seconds: float) -> None:
     """Until the next page, or until the run has ended."""
     until = time.monotonic() + seconds
-    while time.monotonic() < until and read_facts(run).get("ended") is None:
+    while time.monotonic() < until and read_info(run).ended is None:
         time.sleep(0.5)
 
 
@@ -189,10 +189,10 @@ def _rest(run: Path, seconds: float) -> None:
 def _subject(run: Path, rules: Path | None) -> Iterator[Subject]:
     with ExitStack() as stack:
         recording = stack.enter_context(Recording(run))
-        facts = read_facts(run)
-        solver = parse_text(facts["solver"], pb.SolverParameter, run / "run.json")
+        info = read_info(run)
+        solver = parse_text(info.solver, pb.SolverParameter, run / "run.json")
         # of a run that ended in order, under the same limits, the alarms are in the recording
-        judged = rules is None and "onset" in (facts.get("ended") or {})
+        judged = rules is None and info.ended is not None and info.ended.has_alarms
         raised = recording.alarms if judged else None
         snapshots = list(iterations_of(run / "snapshots"))
         found = post_mortem(recording, solver.display, snapshots, read_limits(rules), raised)
@@ -210,13 +210,13 @@ def _subject(run: Path, rules: Path | None) -> Iterator[Subject]:
         yield Subject(
             run=run,
             recording=recording,
-            facts=facts,
+            info=info,
             base_lr=solver.base_lr,
             found=found,
             batch=batch,
             predictions=tuple(head for head in heads if len(head.labels) == len(batch or ())),
             unpredicted=unpredicted,
-            labels=_labels(facts) if batch is not None else None,
+            labels=_labels(info) if batch is not None else None,
             children=_children(run, stack),
         )
 
@@ -226,26 +226,25 @@ def _children(run: Path, stack: ExitStack) -> Mapping[str, Recording]:
     found = {}
     for child in children(run):
         try:
-            recording, changes = stack.enter_context(Recording(child)), changes_of(read_facts(child))
-        except (BadInput, RecordingError, KeyError):  # damaged, or of a harness that wrote less
+            recording, parent = stack.enter_context(Recording(child)), read_info(child).parent
+        except (BadInput, RecordingError):  # damaged
             continue
-        if len(recording.iterations):
-            found[f"{child.name}: {changes}"] = recording
+        if len(recording.iterations) and parent is not None:
+            found[f"{child.name}: {changes_of(parent)}"] = recording
     return found
 
 
-def _labels(facts: Mapping[str, Any]) -> npt.NDArray[np.int32] | None:
+def _labels(info: RunInfo) -> npt.NDArray[np.int32] | None:
     """All labels of the training data, if they are still there and still the same."""
-    places = (facts.get("point") or {}).get("places") or []
-    place = next((place for place in places if place["net"] == 0), None)
+    place = next((place for place in info.point.places if place.net == 0), None)
     if place is None:
         return None
-    source = Path(facts["directory"], place["source"])
+    source = Path(info.directory, place.source)
     try:
         records = open_records(source, scan=scan_apart)
     except BadInput:
         return None
-    return records.labels if records.fingerprint == place["fingerprint"] else None
+    return records.labels if records.fingerprint == place.fingerprint else None
 
 
 if __name__ == "__main__":

@@ -7,9 +7,8 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 if __package__ in (None, ""):  # run as a file: put the repository, not harness/, on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -24,13 +23,14 @@ from harness.diagnosis.live.limits import Limits, read_limits
 from harness.diagnosis.recorded.diagnose import diagnose
 from harness.errors import BadInput
 from harness.invocation import command_line, program
-from harness.recording import Recording
-from harness.recording import run_directory as rundir
+from harness.recording import Recording, run_directory
 from harness.recording.snapshots import iterations_of
+from harness.schemas.run_info import Parent, RunInfo
 from harness.schemas.window import parse_watch
-from harness.supervisor.plan import Options, Plan, make_plan
+from harness.supervisor.options import Options
+from harness.supervisor.plan import Plan, make_plan
 from harness.supervisor.resume import Start, from_run
-from harness.supervisor.training_spec import Problem, recorded_problem
+from harness.supervisor.training_spec import TrainingSpec, recorded_training_spec
 
 _EXAMPLES = """
 Examples:
@@ -91,16 +91,16 @@ def _plan(
     args: argparse.Namespace, options: Options, progress: Callable[[int, int], None], say: Callable[[str], None]
 ) -> Plan:
     run = args.run.resolve()
-    facts = rundir.read_facts(run)
+    info = run_directory.read_info(run)
     out = options.out or Path("runs") / f"{run.name}-restart-{time.strftime('%Y%m%d-%H%M%S')}"
     options = replace(options, out=out.absolute())
-    if Path(facts["directory"]).is_dir():
-        os.chdir(facts["directory"])  # from where the run's own relative paths count
+    if Path(info.directory).is_dir():
+        os.chdir(info.directory)  # from which the run's own relative paths count
 
-    chosen = _choice(run, facts, args.start, read_limits(args.rules))
+    chosen = _choice(run, info, args.start, read_limits(args.rules))
     say(f"Restarting {run.name} at iteration {chosen.iteration:,}: {chosen.reason}")
-    start = from_run(run, facts, chosen.iteration)
-    old = recorded_problem(run / "run.json", facts)
+    start = from_run(run, info, chosen.iteration)
+    old = recorded_training_spec(run / "run.json", info)
     solver, changes = set_fields(old.solver, args.set)
     nets, layer_changes = set_layer_fields([net.param for net in old.nets], args.set_layer)
     changes += layer_changes
@@ -109,25 +109,18 @@ def _plan(
     if not changes and args.history == "keep" and args.skip is None and args.seed is None:
         say("Nothing is changed")
     train_net, *tests = (replace(net, param=param) for net, param in zip(old.nets, nets, strict=True))
-    problem = Problem(run / "run.json", solver, train_net, tuple(tests), as_written=False)
+    spec = TrainingSpec(run / "run.json", solver, train_net, tuple(tests), as_written=False)
     start = replace(
         start,
-        scale=history_scale(problem.solver_type, args.history, old.solver, solver, start.iteration, start.step),
+        scale=history_scale(spec.solver_type, args.history, old.solver, solver, start.iteration, start.step),
         skip=_skip(args.skip, start, options, solver.max_iter),
     )
-    parent = {
-        "run": str(run),
-        "iteration": chosen.iteration,
-        "reason": chosen.reason,
-        "changes": [asdict(change) for change in changes],
-        "history": args.history,
-        "skip": args.skip,
-    }
-    plan = make_plan(problem, start, options, parent, progress)
-    return replace(plan, title=f"{plan.problem.train.param.name or run.name} · restart of {run.name}")
+    parent = Parent(str(run), chosen.iteration, chosen.reason, tuple(changes), args.history, args.skip)
+    plan = make_plan(spec, start, options, parent, progress)
+    return replace(plan, title=f"{spec.train.param.name or run.name} · restart of {run.name}")
 
 
-def _choice(run: Path, facts: dict[str, Any], wanted: str, limits: Limits) -> Choice:
+def _choice(run: Path, info: RunInfo, wanted: str, limits: Limits) -> Choice:
     if wanted.isascii() and wanted.isdecimal():
         return Choice(int(wanted), "as asked for")
     if wanted != "last-good":
@@ -135,18 +128,17 @@ def _choice(run: Path, facts: dict[str, Any], wanted: str, limits: Limits) -> Ch
     snapshots = list(iterations_of(run / "snapshots"))
     with Recording(run) as recording:
         iterations = recording.iterations
-        span = recorded_problem(run / "run.json", facts).solver.display
+        span = recorded_training_spec(run / "run.json", info).solver.display
         onset = diagnose(recording, span, limits).onset
-    last = int(iterations[-1]) if len(iterations) else facts["first"] - 1
-    choice = last_good(snapshots, onset, span, facts["first"], last)
+    last = int(iterations[-1]) if len(iterations) else info.first - 1
+    choice = last_good(snapshots, onset, span, info.first, last)
     if choice is None:
         why = f"training went wrong at iteration {onset.iteration} ({onset.reason})" if onset else "it has no snapshot"
-        parent = facts.get("parent")
         raise BadInput(
             f"nothing good to restart from: {why}; snapshots: {', '.join(map(str, sorted(snapshots))) or 'none'}",
             file=run,
-            remedy=f"Restart the run that it came from, {parent['run']}"
-            if parent
+            remedy=f"Restart the run that it came from, {info.parent.run}"
+            if info.parent
             else "Give --from 0 to train from the beginning, or --from an iteration of a snapshot",
         )
     return choice

@@ -15,7 +15,7 @@ from harness.command_line import EXIT_CODES, add_options, options_of, train
 from harness.invocation import command_line, program
 from harness.supervisor.plan import make_plan
 from harness.supervisor.resume import from_solverstate, from_weights
-from harness.supervisor.training_spec import read_problem
+from harness.supervisor.training_spec import read_training_spec
 
 _EXAMPLES = """
 Examples:
@@ -49,9 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = options_of(args, ("run.py", *given))
 
     def plan(progress, say):  # type: ignore[no-untyped-def]
-        problem = read_problem(args.solver)
-        start = from_solverstate(args.resume) if args.resume else from_weights(args.weights, problem.solver)
-        return make_plan(problem, start, options, progress=progress)
+        spec = read_training_spec(args.solver)
+        start = from_solverstate(args.resume) if args.resume else from_weights(args.weights, spec.solver)
+        return make_plan(spec, start, options, progress=progress)
 
     return train(plan, args.rules, args.tensorboard)
 

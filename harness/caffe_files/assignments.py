@@ -11,28 +11,12 @@ from google.protobuf.message import Message
 
 from harness.caffe_files.field_values import format_field, parse_value, split_list
 from harness.errors import BadInput, nearest
+from harness.schemas.run_info import Change
 
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
 FieldPath = tuple[tuple[str, int | None], ...]  # field names from the outside in, each with an index into a list
-
-
-@dataclass(frozen=True)
-class Change:
-    """One value that an edit has changed, in text format.
-
-    Attributes:
-        where: "solver", or "layer data (TRAIN)": the phase if the layer's `include` names one.
-        field: its path, as in `dropout_param.dropout_ratio`.
-        old: the value before; "(default) 0.5" if it was not set, "(none)" for an empty list.
-        new: the value now, likewise.
-    """
-
-    where: str
-    field: str
-    old: str
-    new: str
 
 
 @dataclass(frozen=True)

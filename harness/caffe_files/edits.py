@@ -15,10 +15,11 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from harness.caffe_files.assignments import Assignment, Change, FieldPath, assign
+from harness.caffe_files.assignments import Assignment, FieldPath, assign
 from harness.caffe_files.layer_types import blob_count, is_known, parameters
 from harness.caffe_files.messages import has_field, pb
 from harness.errors import BadInput, nearest
+from harness.schemas.run_info import Change
 
 MessageT = TypeVar("MessageT", bound=Message)
 

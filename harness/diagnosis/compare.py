@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.settings import Setting, differing_settings
+from harness.diagnosis.settings import Setting
 from harness.errors import RecordingError
 from harness.recording.reader import Recording
+from harness.schemas.run_info import RunInfo
 from harness.schemas.window import Window
 
 Array = npt.NDArray[Any]
@@ -114,10 +114,10 @@ class Comparison:
         return self.common is not None and self.weights is None and not self.values and self.key is None
 
 
-def compare(a: Recording, b: Recording, facts_a: Mapping[str, Any], facts_b: Mapping[str, Any]) -> Comparison:
-    """Compare two recordings, and the facts of their run.json."""
+def compare(a: Recording, b: Recording, info_a: RunInfo, info_b: RunInfo, settings: tuple[Setting, ...]) -> Comparison:
+    """Compare two recordings. `info_a` and `info_b` are their run.json; `settings` are those that differ."""
     common, rows_a, rows_b = np.intersect1d(a.iterations, b.iterations, return_indices=True)
-    weights = _first_other_weights(a, b, facts_a, facts_b)
+    weights = _first_other_weights(a, b, info_a, info_b)
     values = _value_differences(a, b, common, rows_a, rows_b)
     moment = _moment(common, weights, values)
     parts: tuple[Part, ...] = ()
@@ -138,7 +138,7 @@ def compare(a: Recording, b: Recording, facts_a: Mapping[str, Any], facts_b: Map
         arrays=tuple(arrays),
         key=_first_other_key(a, b),
         values=values,
-        settings=differing_settings(facts_a, facts_b),
+        settings=settings,
         watch=Window(moment, moment + 2) if unseen and moment is not None else None,
     )
 
@@ -150,24 +150,22 @@ def _span(iterations: Array) -> Span | None:
     return Span(int(iterations[0]), int(iterations[-1]), len(iterations)) if len(iterations) else None
 
 
-def _first_other_weights(
-    a: Recording, b: Recording, facts_a: Mapping[str, Any], facts_b: Mapping[str, Any]
-) -> int | None:
-    times_a, digests_a = _digests(a, facts_a)
-    times_b, digests_b = _digests(b, facts_b)
+def _first_other_weights(a: Recording, b: Recording, info_a: RunInfo, info_b: RunInfo) -> int | None:
+    times_a, digests_a = _digests(a, info_a)
+    times_b, digests_b = _digests(b, info_b)
     common, rows_a, rows_b = np.intersect1d(times_a, times_b, return_indices=True)
     other = np.flatnonzero(digests_a[rows_a] != digests_b[rows_b])
     return int(common[other[0]]) if len(other) else None
 
 
-def _digests(recording: Recording, facts: Mapping[str, Any]) -> tuple[Array, Array]:
+def _digests(recording: Recording, info: RunInfo) -> tuple[Array, Array]:
     """The digests of W_t, and where the run came to an end also that of the weights it ended with."""
     times, digests = recording.iterations, recording.series("digest")
     digests = digests[: len(times)]
-    ended = facts.get("ended") or {}
-    if len(times) and ended.get("weight_digest") and ended.get("iteration") == times[-1] + 1:
+    ended = info.ended
+    if len(times) and ended is not None and ended.weight_digest and ended.iteration == times[-1] + 1:
         times = np.append(times, times[-1] + 1)
-        digests = np.append(digests, np.uint64(int(ended["weight_digest"], 16)))
+        digests = np.append(digests, np.uint64(int(ended.weight_digest, 16)))
     return times, digests
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.diagnosis.recorded.onset import Onset, span_of
+from harness.diagnosis.recorded.onset import span_of
+from harness.schemas.onset import Onset
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,24 @@
-"""Empty the ring into the recording, and report what came."""
+"""Empty the ring buffer into the recording, and report what arrived."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 import numpy as np
 
 from harness.recording.ring import Kind, Message, Ring
 from harness.recording.writer import Writer
-from harness.schemas.events import Activations, End, Event, Frames, Kept, Note, TestPass
+from harness.schemas.events import Activations, Event, Frames, Kept, TestPass, decode_note
 from harness.schemas.layout import Layout, frames_of
 
 
 class Consumer:
-    """Reads `ring`, writes through the Writer that `open_writer` makes once the layout is known.
+    """Reads `ring` and writes through the Writer that `open_writer` creates once the layout is known.
 
-    `kept` is told at once of what a window keeps; it is no event of `drain`, after which its bytes are gone.
+    `kept` is called at once with the arrays of a window; they are not among the events of `drain`, because their bytes
+    are gone when it returns.
 
-    A message's space is given back only after the file was flushed with it, so that whoever goes on after a kill
+    The space of a message is released only after the file was flushed with it. After a kill, the process that goes on
     finds it either in the file or in the ring.
     """
 
@@ -33,10 +33,10 @@ class Consumer:
         self._events: list[Event] = []
 
     def drain(self) -> list[Event]:
-        """Write everything that is in the ring now, and say what it was.
+        """Write everything that is in the ring now. Returns the events.
 
         Raises:
-            RecordingFailed: the disk gave out. Nothing that was written before is lost.
+            RecordingFailed: the disk is full. Nothing that was written before is lost.
         """
         for message in self.ring.messages():
             self._events += self._take(message)
@@ -46,21 +46,20 @@ class Consumer:
         return self.take_events()
 
     def take_events(self) -> list[Event]:
-        """What came and was not told yet: after a failed `drain`, what was written before it failed."""
+        """Return the events not returned yet: after a failed `drain`, those written before it failed."""
         events, self._events = self._events, []
         return events
 
     def _take(self, message: Message) -> list[Event]:
         if message.kind is Kind.LAYOUT:
-            layout = Layout.from_json(bytes(message.payload))
+            layout = Layout.from_json(message.payload)
             self.writer = self.writer or self._open_writer(layout)
             return [layout]
         if message.kind in (Kind.NOTE, Kind.END):
-            facts = json.loads(bytes(message.payload))
-            return [End(facts) if message.kind is Kind.END else Note(facts.pop("what"), facts)]
+            return [decode_note(message.payload)]
         writer = self.writer
         if writer is None:
-            raise ValueError(f"{message.kind.name} came before the layout")
+            raise ValueError(f"{message.kind.name} arrived before the layout")
         if message.kind is Kind.FRAME:
             self._pending.append(message.payload)
             if writer.layout.in_window(message.iteration) and message.iteration > writer.last_window_iteration:

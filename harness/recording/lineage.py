@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from harness.errors import BadInput, RecordingError
 from harness.recording.reader import Recording
-from harness.recording.run_directory import read_facts
+from harness.recording.run_directory import read_info
 from harness.schemas.layout import STATS
 
 
@@ -43,24 +43,19 @@ def ancestry(run: Path) -> Ancestry:
     begins: list[int] = []
     missing = None
     while True:
-        facts = read_facts(runs[0])
-        parent = facts.get("parent")
-        if parent is None:
-            begins.insert(0, int(facts.get("first", 0)))
+        info = read_info(runs[0])
+        if info.parent is None:
+            begins.insert(0, info.first)
             break
-        try:
-            named, iteration = str(parent["run"]), int(parent["iteration"])
-        except (KeyError, TypeError, ValueError):
-            raise RecordingError(
-                f"{runs[0] / 'run.json'}: parent = {parent!r} names no run and iteration, so no run wrote it"
-            ) from None
-        begins.insert(0, iteration)
-        found = _find(named, runs[0])
+        begins.insert(0, info.parent.iteration)
+        found = _find(info.parent.run, runs[0])
         if found is None:
-            missing = named
+            missing = info.parent.run
             break
         if found.resolve() in seen:
-            raise RecordingError(f"{runs[0] / 'run.json'}: its parent {named} descends from it; mend that line")
+            raise RecordingError(
+                f"{runs[0] / 'run.json'}: its parent {info.parent.run} descends from it; correct that field"
+            )
         seen.add(found.resolve())
         runs.insert(0, found)
     return Ancestry(tuple(runs), tuple(begins), missing)
@@ -73,12 +68,12 @@ def children(run: Path) -> tuple[Path, ...]:
         try:
             if other == run.resolve() or not (other / "run.json").is_file() or not (other / "recording.h5").is_file():
                 continue
-            facts = read_facts(other)
-            parent = _find(str(facts["parent"]["run"]), other) if facts.get("parent") else None
-        except (BadInput, KeyError, TypeError, OSError):  # another's directory, or a damaged one
+            info = read_info(other)
+            parent = _find(info.parent.run, other) if info.parent else None
+        except (BadInput, OSError):  # another program's directory, or a damaged one
             continue
         if parent is not None and parent.resolve() == run.resolve():
-            found.append((str(facts.get("started", "")), other))
+            found.append((info.started, other))
     return tuple(path for _, path in sorted(found))
 
 

@@ -84,8 +84,8 @@ class Recording:
     # -- the run ----------------------------------------------------------------------------------------------------
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """Attributes of the file's root: seeds, versions, texts of solver and net; what is nested is JSON text."""
+    def attributes(self) -> dict[str, Any]:
+        """Attributes of the file's root: run.json as it was when the recording began, nested values as JSON text."""
         return dict(self._file.attrs)
 
     @property

@@ -8,19 +8,21 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
-from harness.atomic_write import write_whole
+import msgspec
+
 from harness.errors import BadInput, RecordingFailed
 from harness.recording.locks import write_lock
+from harness.recording.metadata import read_metadata, write_metadata
 from harness.recording.writer import MIN_FREE_SPACE
+from harness.schemas.run_info import RUN_INFO_VERSION, RunInfo
 
 _REMEDY = "Give another --out, or leave it out for a new directory under runs/"
 _MAY_NOT = f"{_REMEDY}, of a directory where user {os.getuid()} may write (in a container: one that is mounted there)"
 
 
 def create(path: Path) -> bool:
-    """Make the run directory `path`; was it made just now?
+    """Create the run directory `path`. Returns whether it did not exist before.
 
     Raises:
         BadInput: it holds something already, or cannot be written.
@@ -44,10 +46,10 @@ def create(path: Path) -> bool:
 
 @contextmanager
 def claim(path: Path) -> Iterator[int]:
-    """Be the run whose directory `path` is; yields the lock's file descriptor (see `writing`).
+    """Lock the run directory `path` for this run; yields the lock's file descriptor (see `write_lock`).
 
     Raises:
-        BadInput: another run was quicker.
+        BadInput: another run is recording there.
     """
     with ExitStack() as stack:
         try:
@@ -64,7 +66,7 @@ def _check_empty(path: Path) -> None:
 
 
 def remove(path: Path, itself: bool) -> None:
-    """Empty the run directory `path` of a run that never began, and remove `itself` too if it was made for that run."""
+    """Empty the directory `path` of a run that never started; remove the directory `itself` if the run created it."""
     for entry in path.iterdir():
         if entry.is_dir():
             shutil.rmtree(entry)
@@ -74,32 +76,24 @@ def remove(path: Path, itself: bool) -> None:
         path.rmdir()
 
 
-def write_facts(path: Path, facts: dict[str, Any]) -> None:
-    """Write run.json."""
-    write_whole(path / "run.json", json.dumps(facts, indent=2) + "\n")
+def write_info(path: Path, info: RunInfo) -> None:
+    """Write run.json of the run directory `path`."""
+    write_metadata(path / "run.json", info)
 
 
-def read_facts(path: Path) -> dict[str, Any]:
-    """What run.json says.
+def read_info(path: Path) -> RunInfo:
+    """Read run.json of the run directory `path`.
 
     Raises:
-        BadInput: there is none, or it is damaged.
+        BadInput: there is none, it is damaged, or it was written by a newer harness.
     """
-    file = path / "run.json"
-    try:
-        facts = json.loads(file.read_text())
-        if not isinstance(facts, dict):
-            raise ValueError("no object")
-        if not {"directory", "first", "solver", "net"} <= facts.keys():
-            raise ValueError("it does not say what was run")
-    except OSError as error:
-        raise BadInput(f"cannot be read ({error.strerror})", file=file, remedy="Give a run directory") from None
-    except ValueError as error:
-        raise BadInput(f"damaged ({error})", file=file, remedy="Give another run directory") from None
-    return facts
+    return read_metadata(path / "run.json", RunInfo, RUN_INFO_VERSION, "Give another run directory")
 
 
-def attributes(facts: dict[str, Any]) -> dict[str, Any]:
-    """Facts as attributes of a recording's root: numbers and text as they are, everything nested as JSON text."""
+def attributes(info: RunInfo) -> dict[str, str | int | float | bool]:
+    """Convert `info` to attributes of a recording's root: numbers and text as they are, all else as JSON text."""
     plain = (str, int, float, bool)
-    return {name: value if isinstance(value, plain) else json.dumps(value) for name, value in facts.items()}
+    return {
+        name: value if isinstance(value, plain) else json.dumps(value)
+        for name, value in msgspec.to_builtins(info).items()
+    }

@@ -169,7 +169,7 @@ class TensorBoard:
         said = "\n\n".join(line.plain for line in divergence_lines(divergence, self._opening))
         if said != self._onset:
             self._onset = said
-            self._text(int(divergence.onset["iteration"]), "onset", said)
+            self._text(int(divergence.onset.iteration), "onset", said)
 
     # -- the file ---------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,18 @@ from rich.text import Text
 
 from harness.diagnosis.recorded.progress import HeadNow, Progress, progress
 from harness.reports.text.alarms import alarm_lines, divergence_lines
-from harness.schemas.events import Event, Frames, Note, TestPass
+from harness.schemas.events import (
+    Event,
+    Frames,
+    NotExact,
+    OtherLabels,
+    OtherShape,
+    Replayed,
+    Replaying,
+    SnapshotTaken,
+    TestPass,
+    WeightsCopied,
+)
 from harness.schemas.layout import Alarm, Layout
 from harness.schemas.outcome import Divergence, Opening, Outcome
 
@@ -82,7 +93,7 @@ class Terminal:
             self._test = _test_line(event, self._opening.layout)
             if self._live is None:
                 self.message(f"Test of {self._test}")
-        elif isinstance(event, Note):
+        else:
             text = _note_line(event)
             if text:
                 self.message(text)
@@ -203,41 +214,35 @@ def _test_line(event: TestPass, layout: Layout) -> str:
     return f"iteration {event.iteration:,}, net #{event.net}: {', '.join(parts)}"
 
 
-def _note_line(note: Note) -> str | None:
-    facts = note.facts
-    if note.what == "snapshot":
-        return f"Snapshot of iteration {facts['iteration']:,}: snapshots/{facts['caffemodel']}"
-    if note.what == "not exact":
-        return f"Not exact: {facts['reason']}"
-    if note.what == "replayed" and facts["seconds"] >= 0.05:
-        return (
-            f"Random state brought to its place in {facts['seconds']:.2g} s (the draws of {facts['iterations']:,} "
-            "iterations)"
-        )
-    if note.what == "replaying":
-        return (
-            f"Drawing the random numbers of the iterations before: {facts['iteration']:,}"
-            if facts["iteration"]
-            else None
-        )
-    if note.what == "keys differ":
-        return (
-            f"Iteration {facts['iteration']}: the labels in the net are not those of the records it should have read; "
-            "its keys are left empty"
-        )
-    if note.what == "input changed":
-        return (
-            f"Iteration {facts['iteration']}: the input {facts['blob']} has changed its shape; it is recorded as zeros"
-        )
-    if note.what == "weights":
-        return (
-            f"Weights from {facts['file']}: copied {_names(facts['copied'])}; "
-            f"new, left as initialised: {_names(facts['new'])}; in the file only: {_names(facts['skipped'])}"
-        )
+def _note_line(note: Event) -> str | None:
+    match note:
+        case SnapshotTaken():
+            return f"Snapshot of iteration {note.iteration:,}: snapshots/{note.caffemodel}"
+        case NotExact(reason):
+            return f"Not exact: {reason}"
+        case Replayed(replay) if replay.seconds >= 0.05:
+            return (
+                f"Random state brought to its position in {replay.seconds:.2g} s (the draws of {replay.iterations:,} "
+                "iterations)"
+            )
+        case Replaying(iteration) if iteration:
+            return f"Drawing the random numbers of earlier iterations: {iteration:,}"
+        case OtherLabels(iteration):
+            return (
+                f"Iteration {iteration}: the labels in the net are not those of the records it should have read; "
+                "its keys are left empty"
+            )
+        case OtherShape(iteration, blob):
+            return f"Iteration {iteration}: the input {blob} has changed its shape; it is recorded as zeros"
+        case WeightsCopied(weights):
+            return (
+                f"Weights from {weights.file}: copied {_names(weights.copied)}; "
+                f"new, left as initialised: {_names(weights.new)}; in the file only: {_names(weights.skipped)}"
+            )
     return None
 
 
-def _names(names: list[str]) -> str:
+def _names(names: Sequence[str]) -> str:
     return f"{len(names)} ({', '.join(names)})" if names else "none"
 
 

@@ -1,26 +1,26 @@
-"""Where a training stands in its data and in its random numbers: what Caffe's solverstate leaves out.
+"""Position of a training in its data and random numbers, which Caffe's solverstate does not hold.
 
-A training that Caffe began by itself stands where its iteration says. One that was resumed, or whose data was skipped,
-stands elsewhere; so every snapshot says it in full.
+In a training that Caffe started, the iteration implies the position. In one that was resumed, or that skipped data, it
+does not, so every snapshot states it in full.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 
 @dataclass(frozen=True)
-class Place:
-    """One Data or ImageData layer in its stream. `net` is 0 for the train net, k for test net k-1.
+class StreamPosition:
+    """Position of one Data or ImageData layer in its stream. `net` is 0 for the train net, k for test net k-1.
 
-    `records` were read and `draws` outputs were taken from its transformer's generator before the next batch; `seed` is
-    that generator's, None where it is not known yet or the layer draws nothing. After `skip_at` passes more, `skip`
-    passes are left out.
+    Before the next batch, `records` were read and `draws` outputs were taken from the transformer's generator. `seed`
+    is the seed of that generator; None if it is not known yet or the layer draws nothing. After `skip_at` more passes,
+    `skip` passes are left out.
 
-    Of an ImageData layer: `shuffle`, and `rand_skip`, as it has them; `list_seed` shuffles its list, and its first
-    `skipped` lines were never read. Both are None as long as they are not known.
+    An ImageData layer also has `shuffle` and `rand_skip` as in its parameters; `list_seed` is the seed that shuffles
+    its list, and `skipped` the number of lines at the start that were never read. Both are None until they are known.
     """
 
     net: int
@@ -46,7 +46,7 @@ class Place:
 
     @property
     def known(self) -> bool:
-        """Is everything known that the layer draws when it is set up?"""
+        """All numbers that the layer draws when it is set up are known."""
         unknown = [
             self.image_draws > 0 and self.seed is None,
             self.shuffle and self.list_seed is None,
@@ -54,11 +54,11 @@ class Place:
         ]
         return not any(unknown)
 
-    def seeded(self, draw: Callable[[], int]) -> Place:
-        """The place with what its layer draws when it is set up; `draw` gives the main generator's next output.
+    def seeded(self, draw: Callable[[], int]) -> StreamPosition:
+        """Return the position with what its layer draws at set-up; `draw` gives the main generator's next output.
 
         The transformer is seeded twice (BaseDataLayer::LayerSetUp and BasePrefetchingDataLayer::LayerSetUp,
-        base_data_layer.cpp); in between is ImageDataLayer::DataLayerSetUp. What was known before stays.
+        base_data_layer.cpp); ImageDataLayer::DataLayerSetUp runs in between. Values that are known already stay.
         """
         if self.image_draws:
             draw()
@@ -72,12 +72,12 @@ class Place:
             seed=seed if self.seed is None else self.seed,
         )
 
-    def unseeded(self) -> Place:
-        """The place in a training with other random numbers."""
+    def unseeded(self) -> StreamPosition:
+        """Return the position in a training with other random numbers."""
         return replace(self, seed=None, list_seed=None, skipped=None)
 
-    def after(self, passes: int) -> Place:
-        """The place after so many batches more."""
+    def after(self, passes: int) -> StreamPosition:
+        """Return the position after `passes` more batches."""
         jumped = self.skip > 0 and passes >= self.skip_at
         images = (passes + (self.skip if jumped else 0)) * self.batch_size
         return replace(
@@ -90,10 +90,10 @@ class Place:
 
 
 @dataclass(frozen=True)
-class MainGenerator:
-    """Caffe's main generator. `words` is its state (624 words in hex) before iteration `at`, and `position` in them.
+class GeneratorState:
+    """State of Caffe's main generator before iteration `at`: `words` (624 words in hex) and the `position` in them.
 
-    Without `words` it was seeded, and the nets were built, before iteration `at`.
+    Without `words`, the generator was seeded and the nets were built before iteration `at`.
     """
 
     at: int
@@ -102,39 +102,27 @@ class MainGenerator:
 
 
 @dataclass(frozen=True)
-class Point:
-    """A training before iteration `iteration`: `seed` is the solver's random_seed."""
+class TrainingPosition:
+    """Position of a training before `iteration`; `seed` is the solver's random_seed."""
 
     iteration: int
     seed: int
-    generator: MainGenerator
-    places: tuple[Place, ...]
+    generator: GeneratorState
+    places: tuple[StreamPosition, ...]
 
-    def after(self, passes: Sequence[int]) -> tuple[Place, ...]:
-        """The places after so many batches more of the train net and of each test net."""
+    def after(self, passes: Sequence[int]) -> tuple[StreamPosition, ...]:
+        """Return the positions after `passes` more batches of the train net and of each test net."""
         return tuple(place.after(passes[place.net]) for place in self.places)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, raw: dict[str, Any]) -> Point:
-        return cls(
-            raw["iteration"],
-            raw["seed"],
-            MainGenerator(**raw["generator"]),
-            tuple(Place(**place) for place in raw["places"]),
-        )
 
 
 def passes_between(solver: Any, first: int, last: int) -> tuple[int, ...]:
-    """Batches that the train net and each test net take in the iterations `first` … `last`-1 (Solver::Step)."""
+    """Count the batches that the train net and each test net take in iterations `first` … `last`-1 (Solver::Step)."""
     tests = sum(tests_at(solver, t) for t in _multiples(solver.test_interval, first, last))
     return ((last - first) * solver.iter_size, *(tests * n for n in solver.test_iter))
 
 
 def tests_at(solver: Any, iteration: int) -> bool:
-    """Does Caffe test before iteration `iteration`?"""
+    """Check whether Caffe tests before `iteration` (Solver::Step)."""
     due = solver.test_interval > 0 and iteration % solver.test_interval == 0
     return bool(due and (iteration > 0 or solver.test_initialization))
 

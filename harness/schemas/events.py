@@ -1,14 +1,18 @@
-"""Events of a run: what the worker sent, as the supervisor passes it on to whoever follows the run."""
+"""Events of a run: what the worker sends, as the supervisor passes it on to those who follow the run.
+
+Frames, activations, window arrays and test passes travel as plain arrays; a `Note` travels as MessagePack.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from harness.schemas.layout import Layout
+from harness.schemas.run_info import Blas, CopiedWeights, Replay
 
 
 @dataclass(frozen=True)
@@ -28,9 +32,9 @@ class Activations:
 
 @dataclass(frozen=True)
 class Kept:
-    """Parts of the window arrays of `iteration`, as they go into the recording: an array's number, and its bytes.
+    """Parts of the window arrays of `iteration`, as written to the recording: the number of an array, and its bytes.
 
-    The bytes still lie in the ring and are gone afterwards. The iteration counts once its frame has come.
+    The bytes still lie in the ring and are gone afterwards. The iteration counts once its frame has arrived.
     """
 
     iteration: int
@@ -46,19 +50,90 @@ class TestPass:
     values: npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Note:
-    """Something the solver process has to say: `what`, and facts about it."""
-
-    what: str
-    facts: dict[str, Any]
+class Note(msgspec.Struct, frozen=True, tag=True):
+    """Something that the worker reports beside numbers."""
 
 
-@dataclass(frozen=True)
-class End:
-    """The solver process is through; `facts` go into run.json."""
+class Refused(Note, frozen=True):
+    """Weights, state or data cannot be used: the message of a BadInput."""
 
-    facts: dict[str, Any]
+    message: str
 
 
-Event = Layout | Frames | Activations | Kept | TestPass | Note | End
+class BlasLoaded(Note, frozen=True):
+    """OpenBLAS is loaded and has chosen its kernels."""
+
+    blas: Blas
+
+
+class WeightsCopied(Note, frozen=True):
+    """A caffemodel's weights were copied."""
+
+    weights: CopiedWeights
+
+
+class Replaying(Note, frozen=True):
+    """The random numbers before `iteration` have been drawn again."""
+
+    iteration: int
+
+
+class Replayed(Note, frozen=True):
+    """The random numbers are at their position."""
+
+    replay: Replay
+
+
+class NotExact(Note, frozen=True):
+    """The run does not repeat an uninterrupted training bit for bit."""
+
+    reason: str
+
+
+class SnapshotTaken(Note, frozen=True):
+    """A snapshot is complete: the names of its files, `info` being the JSON."""
+
+    iteration: int
+    weight_digest: str
+    caffemodel: str
+    solverstate: str
+    info: str
+
+
+class OtherLabels(Note, frozen=True):
+    """The labels in the net are not those of the records that it should have read."""
+
+    iteration: int
+
+
+class OtherShape(Note, frozen=True):
+    """An input blob has changed its shape; it is recorded as zeros."""
+
+    iteration: int
+    blob: str
+
+
+class End(Note, frozen=True):
+    """The worker has finished. `last_loss` is what Caffe displays after the last iteration, if that is a display."""
+
+    iteration: int
+    weight_digest: str
+    last_loss: float | None = None
+
+
+AnyNote = (
+    Refused
+    | BlasLoaded
+    | WeightsCopied
+    | Replaying
+    | Replayed
+    | NotExact
+    | SnapshotTaken
+    | OtherLabels
+    | OtherShape
+    | End
+)
+Event = Layout | Frames | Activations | Kept | TestPass | AnyNote
+
+encode_note = msgspec.msgpack.Encoder().encode
+decode_note = msgspec.msgpack.Decoder(AnyNote).decode

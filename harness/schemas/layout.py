@@ -7,12 +7,11 @@ activations were taken, W window iterations.
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -200,25 +199,11 @@ class Layout:
         )
 
     def to_json(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
+        return msgspec.json.encode(self)
 
     @classmethod
-    def from_json(cls, text: bytes) -> Layout:
-        raw = json.loads(text)
-        return cls(
-            params=tuple(Param(**_shaped(p)) for p in raw["params"]),
-            outputs=tuple(Output(**o) for o in raw["outputs"]),
-            test_outputs=tuple(tuple(Output(**o) for o in net) for net in raw["test_outputs"]),
-            heads=tuple(Head(**h) for h in raw["heads"]),
-            activations=tuple(Activation(**_shaped(a)) for a in raw["activations"]),
-            relus=tuple(raw["relus"]),
-            windows=tuple(Window(**w) for w in raw["windows"]),
-            arrays=tuple(Array(**_shaped(a)) for a in raw["arrays"]),
-        )
-
-
-def _shaped(raw: dict[str, Any]) -> dict[str, Any]:
-    return raw | {"shape": tuple(raw["shape"])}
+    def from_json(cls, text: bytes | memoryview) -> Layout:
+        return msgspec.json.decode(text, type=cls)
 
 
 def frames_of(payloads: Sequence[memoryview], layout: Layout) -> npt.NDArray[np.void]:

@@ -1,13 +1,13 @@
-"""How a run begins and ends, as told to whoever shows it."""
+"""How a run begins and ends."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
 
 from harness.schemas.layout import Layout
+from harness.schemas.onset import Onset
 from harness.schemas.window import Window
 
 
@@ -42,18 +42,17 @@ class Opening:
 
 @dataclass(frozen=True)
 class Divergence:
-    """What a run that diverged has to say: its onset (as in run.json: iteration, reason, blob, param), and the newest
-    snapshot from before it (None: there is none)."""
+    """The onset of a run that diverged, and the iteration of the last good snapshot (None: there is none)."""
 
-    onset: dict[str, Any]
+    onset: Onset
     last_good: int | None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: the exit code, one sentence, and what Caffe itself said when it died.
+    """How a run ended: the exit code, one sentence, and what Caffe itself printed when it died.
 
-    `divergence` is None for a run that was healthy, or is again.
+    `divergence` is None for a run that is healthy, or is again.
     """
 
     code: Exit

@@ -1,11 +1,11 @@
-"""Where the stream of a data layer stands: the next record, and the state of its transformer's generator."""
+"""The stream of a data layer: its next record, and the state of its transformer's generator."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 
 _PIECE = 1 << 22  # outputs skipped at once: 15 ms, between which a signal is seen
@@ -13,9 +13,9 @@ _PIECE = 1 << 22  # outputs skipped at once: 15 ms, between which a signal is se
 
 @dataclass(frozen=True)
 class Jump:
-    """Where a stream goes on after so many batches: at the record `key`, with the outputs after `draws`.
+    """A jump of a stream after `after` batches: to the record `key`, with the generator outputs after `draws`.
 
-    `key` says where as a Stream's `first_key`.
+    `key` has the form of a Stream's `first_key`.
     """
 
     after: int
@@ -25,10 +25,10 @@ class Jump:
 
 @dataclass(frozen=True)
 class Files:
-    """What is special about an ImageData layer's stream: its source is a list of files, below `root` (a prefix).
+    """Parameters of an ImageData layer's stream, whose source is a list of files below `root` (a prefix).
 
-    They are read in colour or in grey, and resized where `height` and `width` are not 0. The list is shuffled where
-    `shuffled`, with `seed`, and its first `skipped` lines are left out: two numbers that the layer draws.
+    Images are read in colour or in grey, and resized if `height` and `width` are not 0. The list is shuffled with
+    `seed` if `shuffled`, and its first `skipped` lines are left out: the layer draws these two numbers.
     """
 
     root: str
@@ -66,39 +66,34 @@ class Stream:
     files: Files | None = None
 
     def seeded(self, seed: int | None, list_seed: int | None, skipped: int) -> Stream:
-        """With what the layer drew when it was set up."""
+        """Return the stream with what the layer drew when it was set up."""
         files = replace(self.files, seed=list_seed, skipped=skipped) if self.files else None
         return replace(self, seed=seed, files=files)
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        return msgspec.json.encode(self).decode()
 
     @classmethod
     def from_json(cls, text: str) -> Stream:
-        return cls.from_dict(json.loads(text))
-
-    @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> Stream:
-        jump, files = raw["jump"], raw["files"]
-        return cls(**raw | {"jump": Jump(**jump) if jump else None, "files": Files(**files) if files else None})
+        return msgspec.json.decode(text, type=cls)
 
 
 def draws_per_image(transform: Any, phase: str) -> int:
-    """How many outputs of the generator one image takes (data_transformer.cpp: Transform, InitRand).
+    """Count the outputs of the generator that one image takes (data_transformer.cpp: Transform, InitRand).
 
-    One for `mirror`, in both phases; two for the place of a crop, which in phase TEST is the middle.
+    One for `mirror`, in both phases; two for the offsets of a crop, which in phase TEST is centred.
     """
     return int(transform.mirror) + 2 * int(transform.crop_size > 0 and phase == "TRAIN")
 
 
 def generator(seed: int, draws: int) -> np.random.MT19937:
-    """Caffe's generator, seeded with `seed` (32 bits), after `draws` outputs; `random_raw` gives the next ones.
+    """Return Caffe's generator, seeded with `seed` (32 bits), after `draws` outputs; `random_raw` gives the next ones.
 
-    boost's mt19937 is seeded as numpy's was of old.
+    boost's mt19937 is seeded like numpy's legacy generator.
     """
-    made = np.random.MT19937()
-    made._legacy_seeding(seed)
+    twister = np.random.MT19937()
+    twister._legacy_seeding(seed)
     while draws > 0:
-        made.random_raw(min(draws, _PIECE), output=False)
+        twister.random_raw(min(draws, _PIECE), output=False)
         draws -= _PIECE
-    return made
+    return twister

@@ -1,11 +1,13 @@
-"""What keeps a resumed training from being the uninterrupted one, bit for bit."""
+"""Reasons why a resumed training does not repeat the uninterrupted one bit for bit."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-# Layers that hold a place in data or random numbers of their own, which nothing outside them can set.
+from harness.schemas.run_info import Gpu, TrainingSetup
+
+# Layers whose position in data or random numbers cannot be set from outside.
 _OWN_PLACE = {
     "HDF5Data": "starts again from its first row",
     "MemoryData": "has only what its program puts into it",
@@ -15,7 +17,7 @@ _OWN_PLACE = {
 
 
 def layers_without_place(nets: Sequence[Any]) -> list[str]:
-    """Why each layer of `nets` (NetParameters) that cannot be sought will not repeat."""
+    """Say for each layer of `nets` (NetParameters) that cannot be positioned why it will not repeat."""
     found = {
         f"layer {layer.name} ({layer.type}) {_OWN_PLACE[layer.type]}": None
         for net in nets
@@ -25,28 +27,29 @@ def layers_without_place(nets: Sequence[Any]) -> list[str]:
     return list(found)
 
 
-def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """How this machine computes otherwise than the one that made a snapshot: `then` is its JSON, `now` run.json."""
+def differences(then: TrainingSetup, now: TrainingSetup) -> list[str]:
+    """List how `now` computes otherwise than `then`, which a snapshot was made with."""
     found = []
-    if then["random_seed"] != now["random_seed"]:
-        found.append(f"seed {now['random_seed']} instead of {then['random_seed']}: other crops, mirrors and dropout")
-    if then["blas_threads"] != now["blas_threads"]:
-        found.append(f"{now['blas_threads']} BLAS threads instead of {then['blas_threads']}")
-    builds = [about.get("caffe", {}) for about in (then, now)]
-    names = [{k: v for k, v in build.items() if k != "path"} for build in builds]
-    if names[0] != names[1]:
+    if then.random_seed != now.random_seed:
+        found.append(f"seed {now.random_seed} instead of {then.random_seed}: other crops, mirrors and dropout")
+    if then.blas_threads != now.blas_threads:
+        found.append(f"{now.blas_threads} BLAS threads instead of {then.blas_threads}")
+    if _without_path(then) != _without_path(now):
         found.append("another build of Caffe")
-    if then.get("mode", now["mode"]) != now["mode"]:
-        found.append(f"{now['mode']} instead of {then['mode']}")
-    elif now["mode"] != "CPU":
+    if then.mode != now.mode:
+        found.append(f"{now.mode} instead of {then.mode}")
+    elif now.mode != "CPU":
         found.append(
             "a GPU: its random numbers can only be drawn again, and whether its sums repeat their bits was never tried"
         )
-        if then.get("gpu") != now.get("gpu"):
-            found.append(f"{_card(now)} instead of {_card(then)}")
+        if then.gpu != now.gpu:
+            found.append(f"{_card(now.gpu)} instead of {_card(then.gpu)}")
     return found
 
 
-def _card(about: Mapping[str, Any]) -> str:
-    gpu = about.get("gpu") or {}
-    return f"{gpu.get('name', 'another GPU')} (driver {gpu.get('driver', '?')}, CuPy {gpu.get('cupy', '?')})"
+def _without_path(setup: TrainingSetup) -> dict[str, object]:
+    return {name: value for name, value in setup.caffe.items() if name != "path"}
+
+
+def _card(gpu: Gpu | None) -> str:
+    return f"{gpu.name} (driver {gpu.driver}, CuPy {gpu.cupy})" if gpu else "another GPU"

@@ -1,4 +1,4 @@
-"""Which records the windows of a run will see."""
+"""Predict the records that the windows of a run will see."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 
 from harness.caffe_files.lmdb_file import Records
 from harness.prefetch.epochs import Epochs
-from harness.schemas.data_position import Point
+from harness.schemas.data_position import TrainingPosition
 from harness.schemas.stream import generator
 from harness.schemas.window import Window
-from harness.supervisor.training_spec import Problem
+from harness.supervisor.training_spec import TrainingSpec
 
 
 @dataclass(frozen=True)
@@ -27,22 +27,24 @@ class WindowKeys:
 
 
 def window_keys(
-    problem: Problem, records: Mapping[str, Records], windows: tuple[Window, ...], point: Point
+    spec: TrainingSpec, records: Mapping[str, Records], windows: tuple[Window, ...], point: TrainingPosition
 ) -> WindowKeys | None:
-    """What the first data layer of the train net will read, wrapping around: None where nothing is wanted, or where
-    only Caffe can say what layers before it draw, and with it the order of a list."""
+    """Predict what the first data layer of the train net will read.
+
+    None if there is no window, or if the order of a list depends on what layers before it draw, which only Caffe knows.
+    """
     place = next((place for place in point.places if place.net == 0), None)
     if place is None or not windows:
         return None
-    layer = next(layer for layer in problem.train.layers if layer.name == place.layer)
+    layer = next(layer for layer in spec.train.layers if layer.name == place.layer)
     data = records[place.source]
-    if not place.known and problem.train.layers[0].name == place.layer:
+    if not place.known and spec.train.layers[0].name == place.layer:
         random = generator(point.seed, 0)
         place = place.seeded(lambda: int(random.random_raw()))
     if (place.shuffle and place.list_seed is None) or (place.rand_skip and place.skipped is None):
         return None
     iterations = np.concatenate([np.arange(w.start, w.stop) for w in windows])
-    passes = (iterations - point.iteration)[:, None] * problem.solver.iter_size + np.arange(problem.solver.iter_size)
+    passes = (iterations - point.iteration)[:, None] * spec.solver.iter_size + np.arange(spec.solver.iter_size)
     starts = np.array([place.after(int(n)).position for n in passes.ravel()]).reshape(passes.shape)
     positions = (starts[:, :, None] + np.arange(place.batch_size)).reshape(len(iterations), -1)
     order = Epochs(len(data), place.list_seed).lines(positions)

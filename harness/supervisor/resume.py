@@ -1,4 +1,4 @@
-"""From where a run starts: anew, from weights, or from where another training stood."""
+"""Find the position from which a run starts: from scratch, from weights, or from where another training stood."""
 
 from __future__ import annotations
 
@@ -18,26 +18,31 @@ from harness.caffe_files.net import data_layers, data_param_of, net_phase, phase
 from harness.caffe_files.solver import solver_type
 from harness.errors import BadInput
 from harness.recording import Recording
-from harness.recording.snapshots import iterations_of, read_json
-from harness.schemas.data_position import MainGenerator, Place, Point, passes_between
+from harness.recording.snapshots import iterations_of, read_snapshot
+from harness.schemas.data_position import GeneratorState, StreamPosition, TrainingPosition, passes_between
+from harness.schemas.run_info import RunInfo, SnapshotInfo, TrainingSetup
 from harness.schemas.stream import Files, Jump, Stream, draws_per_image
 from harness.schemas.window import Window, merge
-from harness.supervisor.training_spec import Problem
+from harness.supervisor.training_spec import TrainingSpec
 
 
 @dataclass(frozen=True)
 class Start:
-    """Before `iteration`: with `weights` (caffemodels to fine-tune from), or with a snapshot's or a window's state.
+    """The start of a run, before `iteration`: with `weights` (caffemodels to fine-tune from) or another run's state.
 
-    `about` is the JSON beside the snapshot (None beside one of Caffe's own). `window` is the recording whose window
-    holds `iteration`. `step` is Caffe's current_step there. `scale` multiplies the momentum history; `skip` are the
-    iterations whose data is left out.
+    Attributes:
+        state: the snapshot to go on from.
+        setup: what that training computed with; None for one of Caffe's own snapshots.
+        window: the run directory whose recording has a window that holds `iteration`, to go on from without a snapshot.
+        step: Caffe's current_step.
+        scale: a factor for the momentum history.
+        skip: iterations whose data is left out, as (first, stop).
     """
 
     iteration: int = 0
     weights: tuple[str, ...] = ()
     state: SolverState | None = None
-    about: Mapping[str, Any] | None = None
+    setup: TrainingSetup | None = None
     window: Path | None = None
     step: int = 0
     scale: float | None = None
@@ -45,7 +50,7 @@ class Start:
 
 
 def from_weights(given: str | None, solver: Any) -> Start:
-    """Anew, from the caffemodels `given`, else from those that the solver names, as `caffe train` has it.
+    """Start at iteration 0, from the caffemodels `given`, else from those that the solver names, as `caffe train`.
 
     Raises:
         BadInput: one cannot be read.
@@ -58,32 +63,36 @@ def from_weights(given: str | None, solver: Any) -> Start:
 
 
 def from_solverstate(path: Path) -> Start:
-    """From a snapshot: one of the harness's, with its JSON beside it, or one of Caffe's own.
+    """Start from the solverstate `path`, one of ours or of Caffe's own.
 
     Raises:
-        BadInput: it cannot be read, or its caffemodel is gone.
+        BadInput: it is missing or damaged, or its caffemodel is gone.
     """
     state = read_solverstate(path)
-    return Start(state.iteration, state=state, about=read_about(path), step=state.step)
+    return Start(state.iteration, state=state, setup=read_info_beside(path), step=state.step)
 
 
-def from_run(run: Path, facts: Mapping[str, Any], iteration: int) -> Start:
-    """From where the run in the directory `run` stood before `iteration`; `facts` is its run.json.
+def from_run(run: Path, info: RunInfo, iteration: int) -> Start:
+    """Start from where the run in the directory `run` stood before `iteration`; `info` is its run.json.
 
     Raises:
-        BadInput: it kept nothing of that iteration.
+        BadInput: the run kept nothing of that iteration.
     """
     snapshots = iterations_of(run / "snapshots")
     if iteration in snapshots:
-        about = read_json(snapshots[iteration])
-        state = read_solverstate(snapshots[iteration].with_name(about["solverstate"]))
-        return Start(iteration, state=state, about=about, step=state.step)
-    if iteration == facts["first"] == 0:
-        return Start(weights=tuple(facts["weights"]), about=facts)
+        snapshot = read_snapshot(snapshots[iteration])
+        state = read_solverstate(snapshots[iteration].with_name(snapshot.solverstate))
+        return Start(iteration, state=state, setup=snapshot, step=state.step)
+    if iteration == info.first == 0:
+        return Start(weights=info.weights, setup=info)
+    return _from_window(run, info, iteration, snapshots)
+
+
+def _from_window(run: Path, info: RunInfo, iteration: int, snapshots: Mapping[int, Path]) -> Start:
     with Recording(run) as recording:
         kept = {int(t) for t in recording.window_iterations}
     if not {iteration - 1, iteration} <= kept:
-        have = ", ".join(map(str, sorted({*snapshots, *([0] if facts["first"] == 0 else [])}))) or "none"
+        have = ", ".join(map(str, sorted({*snapshots, *([0] if info.first == 0 else [])}))) or "none"
         raise BadInput(
             "nothing was kept of that iteration: no snapshot, and no window that holds it and the one before",
             file=run,
@@ -91,7 +100,7 @@ def from_run(run: Path, facts: Mapping[str, Any], iteration: int) -> Start:
             value=iteration,
             remedy=f"Snapshots: {have}. {_windows_remedy(kept)}",
         )
-    solver = parse_text(facts["solver"], pb.SolverParameter, run / "run.json")
+    solver = parse_text(info.solver, pb.SolverParameter, run / "run.json")
     kind = solver_type(solver)
     if kind != "SGD":
         raise BadInput(
@@ -102,13 +111,15 @@ def from_run(run: Path, facts: Mapping[str, Any], iteration: int) -> Start:
             remedy=f"Snapshots: {', '.join(map(str, sorted(snapshots))) or 'none'}",
         )
     before = max((t for t in snapshots if t <= iteration), default=None)
-    about, step, at = dict(facts), int(facts["step"]), int(facts["first"])
+    setup: TrainingSetup = info
+    step, at = info.step, info.first
     if before is not None:
-        about, at = read_json(snapshots[before]), before
-        step = read_solverstate(snapshots[before].with_name(about["solverstate"])).step
+        snapshot = read_snapshot(snapshots[before])
+        setup, at = snapshot, before
+        step = read_solverstate(snapshots[before].with_name(snapshot.solverstate)).step
     for t in range(at, iteration):
         step = next_step(solver, t, step)
-    return Start(iteration, about=about, window=run, step=step)
+    return Start(iteration, setup=setup, window=run, step=step)
 
 
 def _windows_remedy(kept: set[int]) -> str:
@@ -117,58 +128,60 @@ def _windows_remedy(kept: set[int]) -> str:
     return f"In windows: {spans}" if spans else "A run with --watch A:B can be restarted at every iteration of it"
 
 
-def read_about(state: Path) -> dict[str, Any] | None:
-    """The JSON beside the solverstate `state`; None where there is none: it is one of Caffe's own.
+def read_info_beside(state: Path) -> SnapshotInfo | None:
+    """Read the JSON beside the solverstate `state`; None if there is none: the snapshot is one of Caffe's own.
 
     Raises:
-        BadInput: it is damaged: what it alone knows is lost.
+        BadInput: it is damaged, and with it what only it holds.
     """
     path = state.with_name(state.name.removesuffix(".h5").removesuffix(".solverstate") + ".json")
-    return read_json(path) if path.exists() else None
+    return read_snapshot(path) if path.exists() else None
 
 
-def point_of(problem: Problem, start: Start, seed: int, records: Mapping[str, Records], exact: bool) -> Point:
-    """Where the data and the random numbers of `problem` stand at `start`: exactly, or as Caffe's own resume has them.
+def point_of(
+    spec: TrainingSpec, start: Start, seed: int, records: Mapping[str, Records], exact: bool
+) -> TrainingPosition:
+    """Find the position of `spec` in data and random numbers at `start`: `exact`, or as Caffe's own resume has it.
 
     Raises:
         BadInput: an LMDB is no longer the one that the snapshot was made with.
     """
-    places = tuple(_places(problem, records))
+    places = tuple(_places(spec, records))
     if not exact:
-        return Point(start.iteration, seed, MainGenerator(start.iteration), places)
-    if start.about is None:
-        old = Point(0, seed, MainGenerator(0), places)
-        solver = problem.solver
+        return TrainingPosition(start.iteration, seed, GeneratorState(start.iteration), places)
+    if start.setup is None:
+        old = TrainingPosition(0, seed, GeneratorState(0), places)
+        solver = spec.solver
     else:
-        old = Point.from_json(start.about["point"])
-        solver = text_format.Parse(start.about["solver"], pb.SolverParameter())
+        old = start.setup.point
+        solver = text_format.Parse(start.setup.solver, pb.SolverParameter())
     if seed != old.seed:  # other random numbers, from the beginning
-        old = replace(old, seed=seed, generator=MainGenerator(0), places=tuple(p.unseeded() for p in old.places))
+        old = replace(old, seed=seed, generator=GeneratorState(0), places=tuple(p.unseeded() for p in old.places))
     moved = {(p.net, p.layer): p for p in old.after(passes_between(solver, old.iteration, start.iteration))}
     here = tuple(_moved(place, moved.get((place.net, place.layer))) for place in places)
-    _check_pending(here, start, problem.solver.iter_size != solver.iter_size)
+    _check_pending(here, start, spec.solver.iter_size != solver.iter_size)
     if start.skip is not None:
         first, last = start.skip
-        passes = [problem.solver.iter_size * n for n in (first - start.iteration, last - first)]
+        passes = [spec.solver.iter_size * n for n in (first - start.iteration, last - first)]
         here = tuple(replace(p, skip_at=passes[0], skip=passes[1]) if p.net == 0 else p for p in here)
-    return Point(start.iteration, seed, old.generator, here)
+    return TrainingPosition(start.iteration, seed, old.generator, here)
 
 
-def _check_pending(places: Sequence[Place], start: Start, other_iter_size: bool) -> None:
-    """A gap in the data that the old run had still before it is counted in its passes, and there is room for one."""
+def _check_pending(places: Sequence[StreamPosition], start: Start, other_iter_size: bool) -> None:
+    """Check that a gap in the data which the old run had still to skip fits: there is room for one, in its passes."""
     pending = [place for place in places if place.skip]
     if pending and (start.skip is not None or other_iter_size):
         raise BadInput(
-            f"the run that this one goes on from was to leave out {pending[0].skip} batches after {pending[0].skip_at} "
-            "more, which fits neither another gap nor another iter_size",
+            f"the run that this one goes on from had still to skip {pending[0].skip} batches after "
+            f"{pending[0].skip_at} more, which allows neither another gap nor another iter_size",
             field="--skip" if start.skip is not None else "iter_size",
-            remedy="Start behind that gap, or from a run without one",
+            remedy="Start after that gap, or from a run without one",
         )
 
 
-def _places(problem: Problem, records: Mapping[str, Records]) -> list[Place]:
+def _places(spec: TrainingSpec, records: Mapping[str, Records]) -> list[StreamPosition]:
     return [
-        Place(
+        StreamPosition(
             number,
             layer.name,
             data_param_of(layer).source,
@@ -178,20 +191,20 @@ def _places(problem: Problem, records: Mapping[str, Records]) -> list[Place]:
             shuffle=layer.image_data_param.shuffle,
             rand_skip=layer.image_data_param.rand_skip,
         )
-        for number, net in enumerate(problem.nets)
+        for number, net in enumerate(spec.nets)
         for layer in data_layers(net)
     ]
 
 
 def _fingerprint(layer: Any, records: Mapping[str, Records]) -> str:
-    """Of the records that a layer reads and, where it has one, of its mean_file."""
+    """Hash the records that a layer reads and, if it has one, its mean_file."""
     fingerprint, mean = records[data_param_of(layer).source].fingerprint, layer.transform_param.mean_file
     return xxhash.xxh3_128(fingerprint.encode() + Path(mean).read_bytes()).hexdigest() if mean else fingerprint
 
 
-def other_data(point: Point, about: Mapping[str, Any]) -> list[str]:
-    """Layers of `point` that read other data than they did in the training that `about` tells of, or are new."""
-    then = {(p.net, p.layer): p.fingerprint for p in Point.from_json(about["point"]).places}
+def other_data(point: TrainingPosition, setup: TrainingSetup) -> list[str]:
+    """Name the layers of `point` that read other data than they did in the training `setup`, or are new."""
+    then = {(p.net, p.layer): p.fingerprint for p in setup.point.places}
     return [
         f"layer {place.layer} reads other data, from its first record on"
         for place in point.places
@@ -199,8 +212,8 @@ def other_data(point: Point, about: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _moved(place: Place, before: Place | None) -> Place:
-    """`place` where its layer stood before; a layer that is new, or reads other data, begins at its first record."""
+def _moved(place: StreamPosition, before: StreamPosition | None) -> StreamPosition:
+    """Move `place` to where its layer stood `before`. A new layer, or one with other data, starts at record 0."""
     if before is not None and before.source == place.source and before.fingerprint != place.fingerprint:
         kind = "LMDB" if Path(place.source).is_dir() else "list"
         raise BadInput(
@@ -223,9 +236,9 @@ def _moved(place: Place, before: Place | None) -> Place:
     )
 
 
-def streams_of(problem: Problem, point: Point, records: Mapping[str, Records]) -> tuple[Stream, ...]:
-    """What each place of `point` reads from there on; seeds that are not known yet are None."""
-    layers = {(n, layer.name): layer for n, net in enumerate(problem.nets) for layer in data_layers(net)}
+def streams_of(spec: TrainingSpec, point: TrainingPosition, records: Mapping[str, Records]) -> tuple[Stream, ...]:
+    """Return the streams that the layers read from `point` on; seeds that are not known yet are None."""
+    layers = {(n, layer.name): layer for n, net in enumerate(spec.nets) for layer in data_layers(net)}
     streams = []
     for place in point.places:
         layer = layers[place.net, place.layer]
@@ -249,7 +262,7 @@ def streams_of(problem: Problem, point: Point, records: Mapping[str, Records]) -
     return tuple(streams)
 
 
-def _key(layer: Any, place: Place, records: Mapping[str, Records]) -> str | int:
+def _key(layer: Any, place: StreamPosition, records: Mapping[str, Records]) -> str | int:
     if layer.type == "ImageData":
         return place.records
     keys = records[place.source].keys

@@ -1,4 +1,4 @@
-"""What is to be trained: a solver and its nets, from a user's files or from what a run wrote down of them."""
+"""The training that a run carries out: a solver and its nets, from a user's files or from run.json."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from harness.caffe_files.field_values import flatten
 from harness.caffe_files.messages import parse_text, pb, read_text
 from harness.caffe_files.net import NetFile, test_nets, train_net
 from harness.caffe_files.solver import solver_type
 from harness.errors import BadInput
-from harness.recording.run_directory import read_facts
+from harness.recording.run_directory import read_info
+from harness.schemas.run_info import TrainingSetup
 from harness.supervisor import validate as checks
 from harness.supervisor.net_upgrade import upgrade_net
 
 
 @dataclass(frozen=True)
-class Problem:
-    """A solver and its nets, each with only the layers of its phase. `path` is where the solver was written.
+class TrainingSpec:
+    """A solver and its nets, each with only the layers of its phase. `path` is the file that the solver was read from.
 
-    `as_written`: the nets are those that the solver itself names, so Caffe can read them by itself.
+    `as_written`: the nets are those that the solver itself names, so that Caffe can read them.
     """
 
     path: Path
@@ -39,7 +42,7 @@ class Problem:
         return solver_type(self.solver)
 
     def check(self) -> None:
-        """Everything for which Caffe would abort, as far as the messages show it.
+        """Check for everything at which Caffe would abort, as far as the messages show it.
 
         Raises:
             BadInput: a field, a layer or a file.
@@ -59,47 +62,45 @@ class Problem:
             checks.check_sources(net)
 
 
-def read_problem(path: Path) -> Problem:
-    """The problem in the solver file `path`.
+def read_training_spec(path: Path) -> TrainingSpec:
+    """Read the training in the solver file `path`.
 
     Raises:
         BadInput: a file cannot be read, or Caffe would abort on what it says.
     """
     solver = read_text(path, pb.SolverParameter, "solver")
     checks.check_solver(solver, solver_type(solver), path)  # before its nets: these errors are nearer to the user
-    return Problem(
+    return TrainingSpec(
         path, solver, train_net(solver, path, upgrade_net), tuple(test_nets(solver, path, upgrade_net)), True
     )
 
 
-def recorded_problem(file: Path, facts: dict[str, Any]) -> Problem:
-    """The problem that `facts` (run.json, or the JSON beside a snapshot) wrote down; `file` is named in errors.
+def recorded_training_spec(file: Path, setup: TrainingSetup) -> TrainingSpec:
+    """Return the training that `setup` records; errors name `file`, from which it was read.
 
     Raises:
-        BadInput: it was written by a harness that did not write the nets down.
+        BadInput: a prototxt in it cannot be parsed.
     """
-    if not {"solver", "net", "test_nets"} <= facts.keys():
-        raise BadInput(
-            "does not hold the solver and all nets",
-            file=file,
-            remedy="It was made by an older harness: resume with run.py --solver S.prototxt --resume X.solverstate",
-        )
-    train = NetFile(f"{file}: net", parse_text(facts["net"], pb.NetParameter, file))
+    train = NetFile(f"{file}: net", parse_text(setup.net, pb.NetParameter, file))
     tests = tuple(
         NetFile(f"{file}: test_nets[{i}]", parse_text(text, pb.NetParameter, file))
-        for i, text in enumerate(facts["test_nets"])
+        for i, text in enumerate(setup.test_nets)
     )
-    return Problem(file, parse_text(facts["solver"], pb.SolverParameter, file), train, tests, False)
+    return TrainingSpec(file, parse_text(setup.solver, pb.SolverParameter, file), train, tests, False)
 
 
-def recorded_fields(run: Path) -> dict[str, Any]:
-    """What run.json of the directory `run` says, each prototxt in it by its fields.
+def recorded_fields(run: Path) -> dict[str, object]:
+    """Read run.json of the directory `run`, with each prototxt in it as a mapping of its fields.
 
     Raises:
         BadInput: it cannot be read.
     """
-    facts, file = read_facts(run), run / "run.json"
-    texts = {"net": facts["net"]} | {f"test net #{n}": text for n, text in enumerate(facts.get("test_nets", []))}
-    nets = {name: flatten(parse_text(text, pb.NetParameter, file)) for name, text in texts.items()}
-    solver = flatten(parse_text(facts["solver"], pb.SolverParameter, file))
-    return {name: value for name, value in facts.items() if name != "test_nets"} | {"solver": solver} | nets
+    info, file = read_info(run), run / "run.json"
+    fields: dict[str, object] = msgspec.to_builtins(info)
+    del fields["test_nets"]
+    fields["solver"] = flatten(parse_text(info.solver, pb.SolverParameter, file))
+    fields["net"] = flatten(parse_text(info.net, pb.NetParameter, file))
+    tests = {
+        f"test net #{n}": flatten(parse_text(text, pb.NetParameter, file)) for n, text in enumerate(info.test_nets)
+    }
+    return fields | tests

@@ -1,28 +1,22 @@
-"""The BLAS library of this process, with which Caffe computes."""
+"""The BLAS library that Caffe computes with in this process."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+
+from harness.schemas.run_info import Blas
 
 
-def blas() -> dict[str, str | int]:
-    """Read the kernels (`core`) and the number of threads of OpenBLAS: others give other bits. Empty for other BLAS."""
+def loaded_blas() -> Blas:
+    """Ask OpenBLAS what it runs on. Other kernels, or another number of threads, give other bits."""
     try:
         library = ctypes.CDLL("libopenblas.so.0")
     except OSError:
-        return {}  # a Caffe on another BLAS
+        return Blas()  # a Caffe on another BLAS
     library.openblas_get_corename.restype = ctypes.c_char_p
-    return {"core": library.openblas_get_corename().decode(), "threads": library.openblas_get_num_threads()}
+    return Blas(library.openblas_get_corename().decode(), library.openblas_get_num_threads())
 
 
-def other_kernels(then: Mapping[str, object], now: Mapping[str, object]) -> str | None:
-    """Compare the kernels of a snapshot, `then`, with those of this process, `now`.
-
-    OpenBLAS reports its kernels only once it is loaded, so this is checked in the worker.
-
-    Returns:
-        Why the run cannot be exact; None if the kernels are equal or unknown.
-    """
-    old, new = (blas.get("core") for blas in (then, now))
-    return f"OpenBLAS kernels for {new} instead of {old}" if old and old != new else None
+def other_kernels(then: Blas, now: Blas) -> str | None:
+    """Say that OpenBLAS runs on other kernels `now` than `then`; None if it does not, or if that is not known."""
+    return f"OpenBLAS kernels for {now.core} instead of {then.core}" if then.core and then.core != now.core else None

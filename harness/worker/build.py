@@ -1,4 +1,4 @@
-"""Build the native solver that a run steps, and bring it to where the run starts."""
+"""Build the native solver that a run steps, and bring it to the position where the run starts."""
 
 from __future__ import annotations
 
@@ -18,84 +18,91 @@ from harness.caffe_files.net import net_phase
 from harness.caffe_files.solverstate import copy_solverstate, write_window_state
 from harness.errors import BadInput
 from harness.recording import Recording
-from harness.schemas.data_position import MainGenerator, Point
+from harness.schemas.data_position import GeneratorState, TrainingPosition
+from harness.schemas.events import Note, Replayed, Replaying, WeightsCopied
+from harness.schemas.run_info import CopiedWeights, Replay
 from harness.schemas.stream import Stream
 from harness.worker import rng as generator
 from harness.worker.fast_forward import advance, draw_seeds, replay_initialization, write_solver
-from harness.worker.payload import Job, Resume
+from harness.worker.payload import Payload, Resume
 from harness.worker.probes.blobs import ParamProbe
 from harness.worker.probes.memory import HostMemory
 from harness.worker.seekable_nets import replace_data_layers
 
-Note = Callable[..., None]
+Send = Callable[[Note], None]
 
 
-def nets_of(job: Job) -> list[Any]:
-    """The NetParameters of the train net and of the test nets, with the user's own layers."""
-    return _parsed(job.nets)
+def nets_of(payload: Payload) -> list[Any]:
+    """Parse the NetParameters of the train net and of the test nets, with the user's own layers."""
+    return _parsed(payload.nets)
 
 
 def _parsed(texts: Sequence[str]) -> list[Any]:
     return [text_format.Parse(text, pb.NetParameter()) for text in texts]
 
 
-def build(job: Job, param: Any, nets: Sequence[Any], note: Note) -> tuple[Any, Point]:
-    """The native solver with the user's weights or state in it, and where its data and random numbers stand.
+def build(payload: Payload, param: Any, nets: Sequence[Any], send: Send) -> tuple[Any, TrainingPosition]:
+    """Build the native solver, with the user's weights or state in it. Returns it and its position.
 
-    `note` is told what was copied, and how long the random numbers took.
+    `send` receives what was copied, and how long the random numbers took.
 
     Raises:
         BadInput: weights or state do not fit.
     """
-    if job.gpu is None:
+    if payload.gpu is None:
         caffe.set_mode_cpu()
     else:
-        caffe.set_device(job.gpu)
+        caffe.set_device(payload.gpu)
         caffe.set_mode_gpu()
-    native = _parsed(job.native)
-    point = _with_seeds(job, param, native) if job.replay else job.point
+    native = _parsed(payload.native)
+    point = _with_seeds(payload, param, native) if payload.replay else payload.point
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        solver = getattr(caffe, f"{job.solver_type}Solver")(str(_solver_file(directory, job, param, nets, point)))
-        if job.streams and job.resume is None:
+        solver = getattr(caffe, f"{payload.solver_type}Solver")(
+            str(_solver_file(directory, payload, param, nets, point))
+        )
+        if payload.streams and payload.resume is None:
             _copy_fillers(solver, param, nets, directory)
-        for model in job.weights:
+        for model in payload.weights:
             copying = check_fit(read_caffemodel(Path(model)), _shapes(solver.net), Path(model))
             caffe.log(f"Finetuning from {model}")
             for net in (solver.net, *solver.test_nets):
                 _copy(net, Path(model))
-            note("weights", file=model, copied=copying.copied, skipped=copying.skipped, new=copying.new)
-        if job.resume and job.resume.window:
-            _restore_window(solver, job.resume, nets[0], directory)
-        elif job.resume:
-            _restore(solver, job.resume, job.solver_type, nets[0], directory)
-    if job.replay:
-        _replay(solver, param, nets, native, point, note)
+            copied = CopiedWeights(model, tuple(copying.copied), tuple(copying.skipped), tuple(copying.new))
+            send(WeightsCopied(copied))
+        if payload.resume and payload.resume.window:
+            _restore_window(solver, payload.resume, nets[0], directory)
+        elif payload.resume:
+            _restore(solver, payload.resume, payload.solver_type, nets[0], directory)
+    if payload.replay:
+        _replay(solver, param, nets, native, point, send)
     return solver, point
 
 
-def _solver_file(directory: Path, job: Job, param: Any, nets: Sequence[Any], point: Point) -> Path:
-    if job.as_written:
+def _solver_file(directory: Path, payload: Payload, param: Any, nets: Sequence[Any], point: TrainingPosition) -> Path:
+    if payload.as_written:
         path = directory / "solver.prototxt"
-        path.write_text(job.solver)
+        path.write_text(text_format.MessageToString(param))
         return path
     streams: list[dict[str, Stream]] = [{} for _ in nets]
-    for stream, place in zip(job.streams, point.places, strict=False):  # without streams every layer stays Caffe's own
+    for stream, place in zip(
+        payload.streams, point.places, strict=False
+    ):  # without streams every layer stays Caffe's own
         streams[place.net][stream.layer] = stream.seeded(place.seed, place.list_seed, place.skipped or 0)
     inside = [replace_data_layers(net, net_phase(n), streams[n]) for n, net in enumerate(nets)]
     return write_solver(directory, param, inside)
 
 
-def _with_seeds(job: Job, param: Any, nets: Sequence[Any]) -> Point:
-    places = tuple(place if place.known else draw_seeds(param, nets, place) for place in job.point.places)
-    return replace(job.point, places=places)
+def _with_seeds(payload: Payload, param: Any, nets: Sequence[Any]) -> TrainingPosition:
+    places = tuple(place if place.known else draw_seeds(param, nets, place) for place in payload.point.places)
+    return replace(payload.point, places=places)
 
 
 def _copy(net: Any, model: Path) -> None:
     """Copy a caffemodel's weights by layer name.
 
-    Caffe's own CopyTrainedLayersFrom (net.cpp) takes an HDF5 file for a binary one, finds no layer in it, and says
-    nothing: a `caffe train` that goes on from one goes on from new weights.
+    Caffe's own CopyTrainedLayersFrom (net.cpp) takes an HDF5 file for a binary one, finds no layer in it, and reports
+    nothing: a `caffe train` that resumes from one goes on with new weights.
     """
     if model.name.endswith(".h5"):
         net.load_hdf5(str(model))
@@ -104,7 +111,7 @@ def _copy(net: Any, model: Path) -> None:
 
 
 def _copy_fillers(solver: Any, param: Any, nets: Sequence[Any], directory: Path) -> None:
-    """Begin with the weights that the native nets begin with: Caffe's own data layers draw their seeds before them."""
+    """Copy the weights that the native nets begin with: Caffe's own data layers draw their seeds before the fillers."""
     model = directory / "fillers.caffemodel"
     native = caffe.get_solver(str(write_solver(directory, param, nets)))
     native.net.save(str(model))
@@ -125,7 +132,7 @@ def _restore(solver: Any, resume: Resume, kind: str, net: Any, directory: Path) 
         _copy(solver.net, model)
     if resume.digest is not None and f"{probe.digest():016x}" != resume.digest:
         raise BadInput(
-            f"these are not the weights of iteration {resume.iteration} that the JSON beside it speaks of",
+            f"these are not the weights of iteration {resume.iteration} that the JSON beside it describes",
             file=model,
             field="weight_digest",
             value=resume.digest,
@@ -134,7 +141,7 @@ def _restore(solver: Any, resume: Resume, kind: str, net: Any, directory: Path) 
 
 
 def _restore_window(solver: Any, resume: Resume, net: Any, directory: Path) -> None:
-    """Go on from an iteration whose weights and, of the one before, updates were kept: SGD's history is its update."""
+    """Restore an iteration whose weights, and the updates before it, are in a window: SGD's history is its update."""
     assert resume.window is not None
     probe = ParamProbe(solver.net, net, HostMemory())
     model = directory / "window.caffemodel"
@@ -155,18 +162,20 @@ def _restore_window(solver: Any, resume: Resume, net: Any, directory: Path) -> N
     solver.restore(str(state))
 
 
-def _replay(solver: Any, param: Any, nets: Sequence[Any], native: Sequence[Any], point: Point, note: Note) -> None:
-    """Bring the main generator to the point."""
+def _replay(
+    solver: Any, param: Any, nets: Sequence[Any], native: Sequence[Any], point: TrainingPosition, send: Send
+) -> None:
+    """Bring the main generator to its position."""
     started = time.perf_counter()
     at = point.generator
     on_cpu = param.solver_mode == pb.SolverParameter.CPU  # on a GPU, layers draw from another generator
     if at.words is not None and on_cpu and generator.is_accessible():
         generator.write_state(at.words, at.position)
     else:
-        at = at if at.words is None else MainGenerator(0)
+        at = at if at.words is None else GeneratorState(0)
         replay_initialization(param, native)
-    advance(solver, param, nets, at.at, point.iteration, lambda done: note("replaying", iteration=done))
-    note("replayed", first=at.at, iterations=point.iteration - at.at, seconds=time.perf_counter() - started)
+    advance(solver, param, nets, at.at, point.iteration, lambda done: send(Replaying(done)))
+    send(Replayed(Replay(at.at, point.iteration - at.at, time.perf_counter() - started)))
 
 
 def _shapes(net: Any) -> dict[str, tuple[tuple[int, ...], ...]]:

@@ -17,7 +17,7 @@ from google.protobuf import text_format
 from harness.caffe_files.messages import pb
 from harness.caffe_files.net import net_phase, phase_of
 from harness.caffe_files.solver import with_net_files
-from harness.schemas.data_position import Place, tests_at
+from harness.schemas.data_position import StreamPosition, tests_at
 from harness.worker import rng as generator
 from harness.worker.pycaffe import Net, Solver
 
@@ -88,7 +88,7 @@ def replay_initialization(param: pb.SolverParameter, nets: Sequence[pb.NetParame
         caffe.get_solver(str(write_solver(Path(directory), param, nets)))
 
 
-def draw_seeds(param: pb.SolverParameter, nets: Sequence[pb.NetParameter], place: Place) -> Place:
+def draw_seeds(param: pb.SolverParameter, nets: Sequence[pb.NetParameter], place: StreamPosition) -> StreamPosition:
     """Complete `place` with the seeds that its layer draws when Caffe builds the solver's nets.
 
     Those are the outputs after the ones that all layers before it draw. So the nets are built up to that layer, and the

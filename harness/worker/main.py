@@ -1,17 +1,22 @@
-"""The solver process: the one place where Caffe runs.
+"""The worker process: it steps the real solver and puts what Caffe has computed into the ring buffer.
 
-It steps the real solver one iteration at a time, looks at what Caffe has computed, and puts frames into the ring.
-Nothing here writes to Caffe's memory.
+    python -P -m harness.worker.main RING LIFELINE LOCK
+
+The arguments are inherited file descriptors: the ring's memory; a pipe whose other end closes when the supervisor
+dies; the lock on the run directory, which supervisor and worker share, so that no other process repairs a recording
+that the worker goes on with. The payload comes on standard input. Nothing here writes to Caffe's memory.
 """
 
 from __future__ import annotations
 
-import json
 import select
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 import harness.worker.lazy_caffe_io  # noqa: F401  # before caffe
 
@@ -23,202 +28,273 @@ from google.protobuf import text_format
 from harness.caffe_files.lmdb_file import check_reader_lock
 from harness.caffe_files.messages import pb
 from harness.errors import BadInput, RecordingFailed
-from harness.recording import run_directory as rundir
+from harness.recording import run_directory
 from harness.recording.consumer import Consumer
-from harness.recording.ring import Kind, Payload, Request, Ring
+from harness.recording.ring import Kind, Request, Ring
+from harness.recording.ring import Payload as Bytes
+from harness.recording.snapshots import prefix
 from harness.recording.writer import Writer
-from harness.schemas.data_position import MainGenerator, Point
-from harness.schemas.events import End
+from harness.schemas.data_position import GeneratorState, TrainingPosition
+from harness.schemas.events import BlasLoaded, End, Note, NotExact, Refused, encode_note
 from harness.schemas.layout import Layout, all_finite
-from harness.worker import blas
-from harness.worker import rng as generator
+from harness.schemas.run_info import Ended
+from harness.worker import rng
+from harness.worker.blas import loaded_blas, other_kernels
 from harness.worker.build import build, nets_of
 from harness.worker.observer import Observer
-from harness.worker.payload import Job
+from harness.worker.payload import Payload
 from harness.worker.probes.gpu import Cuda, GpuMemory
 from harness.worker.probes.memory import HostMemory
 from harness.worker.smoothed_loss import SmoothedLoss
 from harness.worker.snapshots import Snapshots
 
+_SUPERVISOR_DIED = "the harness process died"
+_POLL = 0.005  # seconds between two looks at what the supervisor asks for
 
-class Host:
-    """A native solver, and the ring that its frames go into."""
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.ring = Ring(job.ring)
-        self.param = text_format.Parse(job.solver, pb.SolverParameter())
-        self.nets = nets_of(job)
-        self.orphaned = False
-        self._lifeline = select.poll()
-        self._lifeline.register(job.lifeline, select.POLLIN)
+class Channel:
+    """Sends messages to the supervisor; once it is dead, writes them into the recording in its place."""
+
+    def __init__(self, run: Path, ring: int, lifeline: int) -> None:
+        self.ring = Ring(ring)
         self.layout: Layout | None = None
-        self._heir: Consumer | None = None  # goes on with the recording when the harness process is dead
-        self._ended: dict[str, Any] = {}
-
-    # -- talking to the harness process -----------------------------------------------------------------------------
+        self._run = run
+        self._orphaned = False
+        self._lifeline = select.poll()
+        self._lifeline.register(lifeline, select.POLLIN)
+        self._successor: Consumer | None = None  # goes on with the recording
+        self._ended: Ended | None = None
 
     def alive(self) -> bool:
-        """Does the harness process live? Its end of the lifeline closes with it, however it dies."""
-        if not self.orphaned:
-            self.orphaned = bool(self._lifeline.poll(0))
-        return not self.orphaned
+        """Check whether the supervisor lives: its end of the lifeline closes with it, however it dies."""
+        if not self._orphaned:
+            self._orphaned = bool(self._lifeline.poll(0))
+        return not self._orphaned
 
-    def requested(self) -> Request:
-        """What the harness process asks for now."""
+    @property
+    def request(self) -> Request:
+        """What the supervisor asks for now."""
         return self.ring.request
 
-    def put(self, kind: Kind, payload: Payload, **where: Any) -> None:
-        """Put a message into the ring; with nobody left to empty it, empty it into the recording here."""
+    def put(self, kind: Kind, payload: Bytes, **where: Any) -> None:
+        """Put a message into the ring; if the supervisor is dead, empty the ring into the recording first."""
         if not self.ring.put(kind, payload, alive=self.alive, **where):
-            self.take_over()
+            self._take_over()
             self.ring.put(kind, payload, **where)
 
-    def note(self, what: str, **facts: Any) -> None:
-        """Tell the harness process something."""
-        self.put(Kind.NOTE, json.dumps({"what": what} | facts).encode())
+    def send(self, note: Note) -> None:
+        """Send a note to the supervisor."""
+        self.put(Kind.END if isinstance(note, End) else Kind.NOTE, encode_note(note))
 
-    def take_over(self) -> None:
-        """The harness process is dead: write what lies in the ring into the recording, as it would have done."""
-        path = Path(self.job.run) / "recording.h5"
+    def wait_for_start(self) -> bool:
+        """Wait until the supervisor has laid the recording out. Returns whether it wants the run to start."""
+        self.ring.request_drain()
+        while self.request is Request.WAIT and self.alive():
+            time.sleep(_POLL)
+        return self.request is Request.GO
+
+    def wait_for_rules(self, iteration: int) -> None:
+        """Wait until the supervisor has applied the rules to `iteration`, or wants the run to stop."""
+        self.ring.request_drain()
+        while self.ring.checked_until <= iteration and self.request is Request.GO and self.alive():
+            time.sleep(_POLL)
+
+    def close(self) -> None:
+        """Wait until everything in the ring is written; write it here if the supervisor is dead."""
+        self.ring.request_drain()
+        while self.ring.tail < self.ring.head and self.alive():
+            time.sleep(_POLL)
+        if self.alive():
+            return
+        self._take_over()
+        if self._successor is not None and self._successor.writer is not None:
+            self._successor.writer.close()
+        info = run_directory.read_info(self._run)
+        run_directory.write_info(self._run, msgspec.structs.replace(info, ended=self._ended))
+
+    def _take_over(self) -> None:
+        """Write what lies in the ring into the recording, as the supervisor would have done."""
+        path = self._run / "recording.h5"
         try:
-            if not self._ended:
-                self._ended = {"how": "the harness process died"}
+            if self._ended is None:
+                self._ended = Ended(how=_SUPERVISOR_DIED)
                 self.ring.take_over()
                 if self.layout is not None and path.exists():
-                    heir = Consumer(self.ring, lambda layout: Writer.take_over(path, layout))
-                    heir.writer = Writer.take_over(path, self.layout)
-                    self._heir = heir
-            if self._heir is not None:
-                for event in self._heir.drain():
-                    self._ended |= event.facts if isinstance(event, End) else {}
+                    successor = Consumer(self.ring, lambda layout: Writer.take_over(path, layout))
+                    successor.writer = Writer.take_over(path, self.layout)
+                    self._successor = successor
+            if self._successor is not None:
+                for event in self._successor.drain():
+                    if isinstance(event, End):
+                        self._ended = msgspec.structs.replace(
+                            self._ended,
+                            iteration=event.iteration,
+                            weight_digest=event.weight_digest,
+                            last_loss=event.last_loss,
+                        )
         except RecordingFailed as failure:
-            self._heir = None
-            self._ended["how"] += f"; {failure}"
-        for _ in self.ring.messages():  # what has no recording to go into
+            self._successor = None
+            self._ended = Ended(how=f"{_SUPERVISOR_DIED}; {failure}")
+        for _ in self.ring.messages():  # those that have no recording to go into
             pass
         self.ring.release()
 
-    def leave(self) -> None:
-        """See to it that all that was put into the ring is written, by whoever is there to do it."""
-        self.ring.request_drain()
-        while self.ring.tail < self.ring.head and self.alive():
-            time.sleep(0.005)
-        if self.alive():
-            return
-        self.take_over()
-        if self._heir is not None and self._heir.writer is not None:
-            self._heir.writer.close()
-        run = Path(self.job.run)
-        rundir.write_facts(run, rundir.read_facts(run) | {"ended": self._ended})
 
-    # -- the run ----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Training:
+    """A native solver that is ready to be stepped, with all that observes it.
+
+    `start` is the position in data and random numbers before the first iteration. `reads_generator`: the state of the
+    main generator can be read (on a GPU, layers draw from another one).
+    """
+
+    payload: Payload
+    param: Any  # SolverParameter
+    net_name: str
+    solver: Any
+    start: TrainingPosition
+    reads_generator: bool
+    observer: Observer
+    snapshots: Snapshots
+    smoothed: SmoothedLoss
+    channel: Channel
 
     def run(self) -> None:
-        """Train until the end, or until asked to stop; the last message says how it ended."""
-        job, param = self.job, self.param
-        np.seterr(all="ignore")  # losses overflow as Caffe's own do
-        for source in {layer.data_param.source for net in self.nets for layer in net.layer if layer.type == "Data"}:
-            check_reader_lock(Path(source))
-        readable = job.gpu is None and generator.is_accessible()
-        solver, start = build(job, param, self.nets, self.note)
-        smoothed = SmoothedLoss(param.average_loss, solver.iter)
-        memory = HostMemory() if job.gpu is None else GpuMemory(Cuda(job.gpu))
-        observer = Observer(solver, self.nets[0], job, self, param, memory)
-        snapshots = Snapshots(solver, Path(job.run), job.facts | {"blas": blas.blas()})
-        self.layout = observer.layout
-        self._check_ring(self.layout)
-        if self.layout.windows:
-            self.ring.populate()
-        if job.window_keys:
-            Path(job.window_keys).unlink(missing_ok=True)
-        self.put(Kind.LAYOUT, self.layout.to_json())
-        self.note("blas", **blas.blas())
-        if job.blas is not None and (reason := blas.other_kernels(job.blas, blas.blas())):
-            self.note("not exact", reason=reason)
+        """Train until the end, or until the supervisor asks to stop; the last message says how it ended."""
+        # as Solver::Solve prints at its start; ours is called at the end of the training
+        caffe.log(f"Solving {self.net_name}")
+        caffe.log(f"Learning Rate Policy: {self.param.lr_policy}")
+        self._loop()
+        self._finish()
 
-        def point() -> Point:
-            words, position = generator.read_state() if readable else (None, 0)
-            main = MainGenerator(solver.iter, words, position) if words else start.generator
-            return Point(solver.iter, start.seed, main, start.after(observer.passes))
-
-        self.ring.request_drain()
-        while self.requested() is Request.WAIT and self.alive():
-            time.sleep(0.005)
-        if self.requested() is not Request.GO:
-            return
-        # what Solver::Solve says at its start; ours comes at the end of the training
-        caffe.log(f"Solving {self.nets[0].name}")
-        caffe.log(f"Learning Rate Policy: {param.lr_policy}")
-
-        asked, broken = self.ring.snapshot_requests, False
-        while solver.iter < job.until and self.alive() and self.requested() is Request.GO:
+    def _loop(self) -> None:
+        solver, ring = self.solver, self.channel.ring
+        asked, broken = ring.snapshot_requests, False
+        while solver.iter < self.payload.until and self.channel.alive() and self.channel.request is Request.GO:
             iteration = solver.iter
-            observer.before(iteration)
-            solver.step(1)
-            frame = observer.after(iteration)
-            frame["smoothed_loss"] = smoothed.update(iteration, np.float32(frame["loss"]))
-            self.put(Kind.FRAME, frame.reshape(1), iteration=iteration)
+            frame = self._step(iteration)
             if not broken and not all_finite(frame):
+                # A NaN that meets a MAX pooling layer corrupts the heap (pooling_layer.cpp, Backward_cpu: its mask
+                # stays -1), so the supervisor decides before another iteration is made.
                 broken = True
-                self._await_judgement(iteration)
-            if self.ring.snapshot_requests > asked:
-                asked = self.ring.snapshot_requests
-                snapshots.take()
-                self._publish(snapshots, observer, point())
-            elif param.snapshot and solver.iter % param.snapshot == 0:  # as Solver::Step decides
-                self._publish(snapshots, observer, point())
+                self.channel.wait_for_rules(iteration)
+            if ring.snapshot_requests > asked:
+                asked = ring.snapshot_requests
+                self.snapshots.take()
+                self._publish(self._point())
+            elif self.param.snapshot and solver.iter % self.param.snapshot == 0:  # as Solver::Step decides
+                self._publish(self._point())
 
-        facts: dict[str, Any] = {}
-        stands = point()  # before the forward pass and the tests that solve() makes at the end
+    def _step(self, iteration: int) -> np.ndarray[Any, np.dtype[np.void]]:
+        self.observer.before(iteration)
+        self.solver.step(1)
+        frame = self.observer.after(iteration)
+        frame["smoothed_loss"] = self.smoothed.update(iteration, np.float32(frame["loss"]))
+        self.channel.put(Kind.FRAME, frame.reshape(1), iteration=iteration)
+        return frame
+
+    def _finish(self) -> None:
+        solver, param = self.solver, self.param
+        last_loss = None
+        point = self._point()  # before the forward pass and the tests that solve() makes at the end
         if solver.iter >= param.max_iter:
-            solver.solve()  # steps no more: the last snapshot, the last loss, the last test pass
+            solver.solve()  # makes no more steps: the last snapshot, the last loss, the last test pass
             if param.display and solver.iter % param.display == 0:
-                facts["last_loss"] = float(smoothed.update(solver.iter, observer.loss()))
-            observer.send_tests(solver.iter)
-        elif self.requested() is not Request.QUIT and (solver.iter < job.until or param.snapshot_after_train):
-            snapshots.take()
-        self._publish(snapshots, observer, stands)
-        facts |= {"iteration": solver.iter, "weight_digest": f"{observer.params.digest():016x}"}
-        self.put(Kind.END, json.dumps(facts).encode())
+                last_loss = float(self.smoothed.update(solver.iter, self.observer.loss()))
+            self.observer.send_tests(solver.iter)
+        elif self.channel.request is not Request.QUIT and (
+            solver.iter < self.payload.until or param.snapshot_after_train
+        ):
+            self.snapshots.take()
+        self._publish(point)
+        self.channel.send(End(solver.iter, f"{self.observer.params.digest():016x}", last_loss))
 
-    def _await_judgement(self, iteration: int) -> None:
-        """After the first NaN, let the harness process decide before another iteration is made.
+    def _point(self) -> TrainingPosition:
+        """Return the position in data and random numbers before the next iteration."""
+        iteration, start = self.solver.iter, self.start
+        words, position = rng.read_state() if self.reads_generator else (None, 0)
+        main = GeneratorState(iteration, words, position) if words else start.generator
+        return TrainingPosition(iteration, start.seed, main, start.after(self.observer.passes))
 
-        A NaN that meets a MAX pooling layer corrupts the heap (pooling_layer.cpp, Backward_cpu: its mask stays -1).
-        """
-        self.ring.request_drain()
-        while self.ring.checked_until <= iteration and self.requested() is Request.GO and self.alive():
-            time.sleep(0.005)
-
-    def _check_ring(self, layout: Layout) -> None:
-        rows = [array.nbytes // array.shape[0] if array.shape else array.nbytes for array in layout.arrays]
-        largest = max([layout.frame_dtype.itemsize, *rows])
-        if largest > self.ring.max_payload:
-            raise BadInput(
-                f"too small: one message of this net has {largest:,} bytes",
-                field="--ring-mib",
-                value=self.ring.capacity >> 20,
-                remedy=f"Give at least {(largest >> 19) + 1}",
-            )
-
-    def _publish(self, snapshots: Snapshots, observer: Observer, point: Point) -> None:
-        about = snapshots.publish(observer.params.digest, point)
-        if about is not None:
-            self.note("snapshot", **about)
+    def _publish(self, point: TrainingPosition) -> None:
+        taken = self.snapshots.publish(self.observer.params.digest, point)
+        if taken is not None:
+            self.channel.send(taken)
 
 
-def main() -> None:
-    host = Host(Job.from_json(sys.stdin.read()))
+def prepare(payload: Payload, channel: Channel) -> Training:
+    """Build the solver of `payload`, and send the layout of its recording.
+
+    Raises:
+        BadInput: weights, state or data do not fit, or the ring is too small.
+    """
+    np.seterr(all="ignore")  # losses overflow as Caffe's own do
+    param = text_format.Parse(payload.info.solver, pb.SolverParameter())
+    param.snapshot_prefix = prefix(Path(payload.run), payload.snapshot_name)
+    Path(param.snapshot_prefix).parent.mkdir(parents=True, exist_ok=True)
+    nets = nets_of(payload)
+    for source in {layer.data_param.source for net in nets for layer in net.layer if layer.type == "Data"}:
+        check_reader_lock(Path(source))
+    reads_generator = (
+        payload.gpu is None and rng.is_accessible()
+    )  # which seeds it, so it comes before the nets are built
+    solver, start = build(payload, param, nets, channel.send)
+    memory = HostMemory() if payload.gpu is None else GpuMemory(Cuda(payload.gpu))
+    observer = Observer(solver, nets[0], payload, channel, param, memory)
+    blas = loaded_blas()
+    training = Training(
+        payload=payload,
+        param=param,
+        net_name=nets[0].name,
+        solver=solver,
+        start=start,
+        reads_generator=reads_generator,
+        observer=observer,
+        snapshots=Snapshots(solver, Path(payload.run), msgspec.structs.replace(payload.info, blas=blas)),
+        smoothed=SmoothedLoss(param.average_loss, solver.iter),
+        channel=channel,
+    )
+    channel.layout = observer.layout
+    _check_ring(channel.ring, observer.layout)
+    if observer.layout.windows:
+        channel.ring.populate()
+    if payload.record_keys:
+        Path(payload.record_keys).unlink(missing_ok=True)
+    channel.put(Kind.LAYOUT, observer.layout.to_json())
+    channel.send(BlasLoaded(blas))
+    if payload.blas is not None and (reason := other_kernels(payload.blas, blas)):
+        channel.send(NotExact(reason))
+    return training
+
+
+def _check_ring(ring: Ring, layout: Layout) -> None:
+    rows = [array.nbytes // array.shape[0] if array.shape else array.nbytes for array in layout.arrays]
+    largest = max([layout.frame_dtype.itemsize, *rows])
+    if largest > ring.max_payload:
+        raise BadInput(
+            f"too small: one message of this net has {largest:,} bytes",
+            field="--ring-mib",
+            value=ring.capacity >> 20,
+            remedy=f"Give at least {(largest >> 19) + 1}",
+        )
+
+
+def main(payload: Payload, channel: Channel) -> int:
+    """Run `payload`. Returns the exit code of the process."""
     try:
-        host.run()
+        training = prepare(payload, channel)
+        if channel.wait_for_start():
+            training.run()
     except BadInput as error:
-        host.note("bad input", message=str(error))
-        sys.exit(2)
+        channel.send(Refused(str(error)))
+        return 2
     finally:
-        host.leave()
+        channel.close()
+    return 0
 
 
 if __name__ == "__main__":
     caffe.init_log(0, True)  # glog to stderr, all of it, as `caffe train` does
-    main()
+    ring, lifeline, _lock = map(int, sys.argv[1:])
+    given = Payload.decode(sys.stdin.buffer.read())
+    sys.exit(main(given, Channel(Path(given.run), ring, lifeline)))

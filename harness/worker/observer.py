@@ -20,10 +20,12 @@ import numpy.typing as npt
 from harness.caffe_files.lr_policy import learning_rate, next_step
 from harness.caffe_files.messages import pb
 from harness.caffe_files.net import relus
-from harness.recording.ring import Kind, Part, Payload, Ring
+from harness.recording.ring import Kind, Part, Ring
+from harness.recording.ring import Payload as Bytes
+from harness.schemas.events import Note, OtherLabels, OtherShape
 from harness.schemas.layout import CAPTURES, SLAB, Array, Layout, all_finite, runs
 from harness.schemas.window import clip
-from harness.worker.payload import Job
+from harness.worker.payload import Payload
 from harness.worker.probes.blobs import ActivationProbe, LossProbe, OutputProbe, ParamProbe
 from harness.worker.probes.capture import InputCapture, RecordKeys, param_arrays
 from harness.worker.probes.memory import Memory
@@ -35,9 +37,9 @@ class Channel(Protocol):
 
     ring: Ring
 
-    def put(self, kind: Kind, payload: Payload, *, iteration: int = 0, index: int = 0, start: int = 0) -> None: ...
+    def put(self, kind: Kind, payload: Bytes, *, iteration: int = 0, index: int = 0, start: int = 0) -> None: ...
 
-    def note(self, what: str, **facts: object) -> None: ...
+    def send(self, note: Note) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Observer:
     Args:
         solver: the solver that will be stepped.
         net: the message of its train net.
-        job: windows, capture, and where the run starts and ends.
+        payload: windows, capture, and where the run starts and ends.
         channel: where messages go.
         param: the solver's message.
         memory: access to the solver's blobs.
@@ -75,14 +77,14 @@ class Observer:
         self,
         solver: Solver,
         net: pb.NetParameter,
-        job: Job,
+        payload: Payload,
         channel: Channel,
         param: pb.SolverParameter,
         memory: Memory,
     ) -> None:
         self._solver, self._channel, self._param, self._memory = solver, channel, param, memory
         self._display, self._iter_size = param.display, param.iter_size
-        self._step = job.resume.step if job.resume else 0
+        self._step = payload.resume.step if payload.resume else 0
         self._first = solver.iter
         self._iteration = solver.iter
         self._nonfinite = False  # since some iteration
@@ -92,16 +94,18 @@ class Observer:
         self.loss = LossProbe(solver.net, self._outputs, memory)
         self._tests = [_TestPass(test_net, memory) for test_net in solver.test_nets]
 
-        windows = clip(job.windows, solver.iter, job.until)
-        capture = job.capture if windows else ()
+        windows = clip(payload.windows, solver.iter, payload.until)
+        capture = payload.capture if windows else ()
         self._inputs = InputCapture(solver.net, param.iter_size, memory) if "input" in capture else None
-        self._keys = RecordKeys(job.window_keys, job.label_blob) if self._inputs and job.window_keys else None
+        self._keys = (
+            RecordKeys(payload.record_keys, payload.label_blob) if self._inputs and payload.record_keys else None
+        )
         self._pass_losses = _PassLosses(solver.net, self.loss) if param.iter_size > 1 else None
         self.layout = Layout(
             params=self.params.params,
             outputs=self._outputs.outputs,
             test_outputs=tuple(test.probe.outputs for test in self._tests),
-            heads=job.heads,
+            heads=payload.heads,
             activations=self._activations.activations,
             relus=relus(net.layer),
             windows=windows,
@@ -215,11 +219,11 @@ class Observer:
             return
         self._send("input", self._inputs.frames())
         for name in self._inputs.changed:
-            self._channel.note("input changed", iteration=iteration, blob=name)
+            self._channel.send(OtherShape(iteration, name))
         if self._keys is not None:
             keys, agree = self._keys.keys(iteration, self._inputs.values)
             if not agree:
-                self._channel.note("keys differ", iteration=iteration)
+                self._channel.send(OtherLabels(iteration))
             self._channel.put(Kind.SLAB, keys, iteration=iteration, index=self._transfers["key"][0].index)
 
 

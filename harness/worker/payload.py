@@ -1,13 +1,14 @@
-"""What the harness process tells the solver process to do."""
+"""What the supervisor starts a worker with."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from harness.schemas.data_position import Point
+import msgspec
+
+from harness.schemas.data_position import TrainingPosition
 from harness.schemas.layout import Head
+from harness.schemas.run_info import Blas, RunInfo
 from harness.schemas.stream import Stream
 from harness.schemas.window import Window
 
@@ -16,74 +17,92 @@ from harness.schemas.window import Window
 class Resume:
     """Weights and history to go on with before `iteration`: a snapshot's, or those kept in a window of a recording.
 
-    `as_is`: Caffe can restore `state` itself; otherwise its caffemodel is in another place than it says, or its history
-    is multiplied by `scale` first.
+    Attributes:
+        step: Caffe's current_step.
+        state: the solverstate; None for a window.
+        model: its caffemodel.
+        digest: of the weights, as the JSON beside the snapshot has it; None if it is not known.
+        window: the run directory whose recording has the window; None for a snapshot.
+        scale: the factor for the history; None leaves it as it is.
+        as_is: Caffe can restore `state` itself. Otherwise the caffemodel is in another place than `state` says, or the
+            history is multiplied by `scale` first.
     """
 
     iteration: int
-    step: int  # Caffe's current_step
+    step: int
     state: str | None
     model: str | None
-    digest: str | None  # of the weights, as the JSON beside the snapshot says
+    digest: str | None
     window: str | None
     scale: float | None
     as_is: bool
 
 
 @dataclass(frozen=True)
-class Job:
-    """One run, complete: everything in it was checked.
+class Payload:
+    """One run, complete and checked.
 
-    `solver` is the effective solver's text; `solver_type` its type in Caffe's registry. `nets` are the texts of the
-    train net and of the test nets; Caffe reads those that the solver names where `as_written`. `point` is where the
-    data and the random numbers stand; with `replay` they are brought there, by `streams` in the place of the Data
-    layers of `point`. `window_keys` is a file of the keys and labels expected inside the windows (None where the train
-    net reads no LMDB). `ring`, `lifeline` and `lock` are inherited file descriptors: the lifeline's other end closes
-    when the harness process dies; the lock on the run directory is both processes', so that nobody mends a recording
-    which the solver process will go on with.
+    Attributes:
+        run: the run directory, absolute.
+        info: run.json, with the effective solver and the nets.
+        solver_type: the solver's type in Caffe's registry.
+        snapshot_name: the last part of the snapshot_prefix.
+        native: the train net and the test nets as they were when the training began: their layers drew its seeds.
+        as_written: Caffe reads the nets that the solver names; otherwise those of `info` are written for it.
+        gpu: None for the CPU.
+        replay: data and random numbers are brought to the position in `info`, by `streams` in place of its data
+            layers. Otherwise Caffe's own layers begin at their first record.
+        blas: what OpenBLAS ran on when the snapshot was made; None if that does not matter or is not known.
+        record_keys: a file of the keys and labels expected inside the windows; None if the train net reads no LMDB.
+        label_blob: the blob that has these labels.
     """
 
     run: str
-    solver: str
+    info: RunInfo
     solver_type: str
-    nets: tuple[str, ...]
-    native: tuple[str, ...]  # the nets as they were when the training began, whose layers drew its seeds
+    snapshot_name: str
+    native: tuple[str, ...]
     as_written: bool
     gpu: int | None
-    until: int
     windows: tuple[Window, ...]
-    capture: tuple[str, ...]
-    weights: tuple[str, ...]
     resume: Resume | None
-    point: Point
     replay: bool
     streams: tuple[Stream, ...]
-    blas: dict[str, Any] | None  # what OpenBLAS ran on when the snapshot was made
-    heads: tuple[Head, ...]
-    window_keys: str | None
+    blas: Blas | None
+    record_keys: str | None
     label_blob: str | None
-    facts: dict[str, Any]
-    ring: int
-    lifeline: int
-    lock: int
 
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
+    @property
+    def nets(self) -> tuple[str, ...]:
+        """The prototxts of the train net and of the test nets."""
+        return (self.info.net, *self.info.test_nets)
+
+    @property
+    def point(self) -> TrainingPosition:
+        """The position in data and random numbers at which the run starts."""
+        return self.info.point
+
+    @property
+    def until(self) -> int:
+        return self.info.until
+
+    @property
+    def capture(self) -> tuple[str, ...]:
+        return self.info.capture
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        return self.info.weights
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        return self.info.heads
+
+    def encode(self) -> bytes:
+        """Encode as MessagePack."""
+        return msgspec.msgpack.encode(self)
 
     @classmethod
-    def from_json(cls, text: str) -> Job:
-        raw = json.loads(text)
-        return cls(
-            **raw
-            | {
-                "windows": tuple(Window(**w) for w in raw["windows"]),
-                "heads": tuple(Head(**h) for h in raw["heads"]),
-                "capture": tuple(raw["capture"]),
-                "weights": tuple(raw["weights"]),
-                "nets": tuple(raw["nets"]),
-                "native": tuple(raw["native"]),
-                "resume": Resume(**raw["resume"]) if raw["resume"] else None,
-                "point": Point.from_json(raw["point"]),
-                "streams": tuple(Stream.from_dict(s) for s in raw["streams"]),
-            }
-        )
+    def decode(cls, content: bytes) -> Payload:
+        """Decode what `encode` returned."""
+        return msgspec.msgpack.decode(content, type=cls)

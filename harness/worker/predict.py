@@ -45,9 +45,9 @@ def predict(recording: Recording, iteration: int, directory: Path) -> dict[str, 
     Raises:
         RecordingError: weights or inputs were not recorded, or the net has no such head.
     """
-    facts = recording.facts
-    passes = int(parse_text(facts["solver"], pb.SolverParameter, recording.path).iter_size)
-    train = NetFile(str(recording.path), parse_text(facts["net"], pb.NetParameter, recording.path))
+    attributes = recording.attributes
+    passes = int(parse_text(str(attributes["solver"]), pb.SolverParameter, recording.path).iter_size)
+    train = NetFile(str(recording.path), parse_text(str(attributes["net"]), pb.NetParameter, recording.path))
 
     def batches(top: str) -> Floats:
         """(passes, *shape)"""

@@ -12,8 +12,13 @@ import numpy.typing as npt
 from harness.caffe_files.messages import pb, read_text
 from harness.caffe_files.net import train_net
 from harness.recording.ring import Kind, Ring
+from harness.schemas.events import Note
+from harness.schemas.layout import CAPTURES
+from harness.schemas.window import Window
 from harness.supervisor.net_upgrade import upgrade_net
+from harness.worker.payload import Payload
 from harness.worker.probes.gpu import GpuMemory
+from tests.helpers.run_infos import run_info
 
 
 class HostDevice:
@@ -88,15 +93,14 @@ class Messages:
             self.kept.append((kind, (message.iteration, message.index, message.start), bytes(message.payload)))
         self.ring.release()
 
-    def note(self, what: str, **facts: Any) -> None:
-        raise AssertionError(what)
+    def send(self, note: Note) -> None:
+        raise AssertionError(note)
 
 
 def compare(solver_file: str, library: str) -> None:
     """Both observers on one real solver: the same frames and the same window, and no copy that Caffe knows of."""
     import caffe
 
-    from harness.schemas.window import Window
     from harness.worker.observer import Observer
     from harness.worker.probes.memory import HostMemory
 
@@ -107,7 +111,7 @@ def compare(solver_file: str, library: str) -> None:
     sides = []
     for seen, memory in ((solver, HostMemory()), (watched, GpuMemory(WatchedDevice(Path(library))))):
         channel = Messages()
-        sides.append((Observer(seen, net, job_of(Window(2, 4)), channel, param, memory), channel))
+        sides.append((Observer(seen, net, payload_of(Window(2, 4)), channel, param, memory), channel))
     frames = []
     at_first = Watched.asked
     for iteration in range(6):
@@ -133,11 +137,21 @@ def compare(solver_file: str, library: str) -> None:
             assert host_bytes == gpu_bytes, (kind, where)
 
 
-def job_of(*windows: Any) -> Any:
-    """As much of a Job as an Observer reads."""
-    from types import SimpleNamespace
-
-    return SimpleNamespace(
-        resume=None, windows=windows, until=6, capture=("weight", "gradient", "update", "input"),
-        window_keys=None, label_blob="label", heads=(),
-    )  # fmt: skip
+def payload_of(*windows: Window) -> Payload:
+    """Return as much of a payload as an Observer reads."""
+    return Payload(
+        run="/",
+        info=run_info(until=6, capture=CAPTURES),
+        solver_type="SGD",
+        snapshot_name="made_up",
+        native=(),
+        as_written=False,
+        gpu=None,
+        windows=windows,
+        resume=None,
+        replay=False,
+        streams=(),
+        blas=None,
+        record_keys=None,
+        label_blob="label",
+    )

@@ -6,6 +6,7 @@ import numpy as np
 
 from harness.recording import Window
 from harness.recording.ring import Kind, Ring
+from harness.schemas.events import End, encode_note
 from harness.schemas.layout import (
     CAPTURES,
     STATS,
@@ -52,4 +53,4 @@ def fill_ring(fd: int, layout: bytes, count: int) -> None:
                 values = np.full((stop - start, 4), t + index / 10 + start, np.float32)
                 ring.put(Kind.SLAB, values, iteration=t, index=index, start=start)
         ring.put(Kind.FRAME, frame(plan, t), iteration=t)
-    ring.put(Kind.END, b"{}")
+    ring.put(Kind.END, encode_note(End(count, "0" * 16)))

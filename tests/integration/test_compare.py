@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from harness.diagnosis.compare import Comparison, Part, Span, compare
-from harness.diagnosis.settings import Setting
+from harness.diagnosis.settings import Setting, differing_settings
 from harness.recording import Recording, Window
+from harness.recording.run_directory import read_info
 from harness.supervisor.training_spec import recorded_fields
 from tests.helpers.commands import run_harness
 from tests.helpers.lmdbs import RECORDS, digits, write_lmdb
@@ -58,7 +59,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory, digit_data: Path, one_blas_th
 
 def compared(one: Path, two: Path) -> Comparison:
     with Recording(one) as a, Recording(two) as b:
-        return compare(a, b, recorded_fields(one), recorded_fields(two))
+        settings = differing_settings(recorded_fields(one), recorded_fields(two))
+        return compare(a, b, read_info(one), read_info(two), settings)
 
 
 def compare_command(*arguments: object) -> Finished:

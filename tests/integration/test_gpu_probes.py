@@ -6,11 +6,11 @@ nets are real, in CPU mode.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -19,16 +19,19 @@ from harness.caffe_files.messages import pb, read_text
 from harness.caffe_files.net import train_net
 from harness.errors import BadInput
 from harness.recording.ring import Kind, Ring
+from harness.schemas.run_info import Gpu
 from harness.supervisor import device as devices
 from harness.supervisor import exactness
 from harness.supervisor.net_upgrade import upgrade_net
-from harness.supervisor.plan import Options, make_plan
+from harness.supervisor.options import Options
+from harness.supervisor.plan import make_plan
 from harness.supervisor.resume import from_weights
-from harness.supervisor.training_spec import read_problem
+from harness.supervisor.training_spec import read_training_spec
 from harness.worker.probes.gpu import GpuArray, GpuMemory
 from harness.worker.probes.moments import Moments
 from tests.helpers.host_device import HostDevice
 from tests.helpers.paths import ROOT
+from tests.helpers.run_infos import run_info
 
 
 @pytest.fixture(scope="module")
@@ -228,24 +231,25 @@ def test_a_gpu_that_cannot_be_used(
 
 def test_the_gpu_of_a_run_is_that_of_its_restarts(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(small)
-    card = json.loads(CARD)
+    card = msgspec.json.decode(CARD, type=Gpu)
     asked = []
     monkeypatch.setattr(devices, "check_gpu", lambda gpu, path: asked.append(gpu) or card)
     solver = Path("solver.prototxt")
-    problem = read_problem(solver)
-    start = from_weights(None, problem.solver)
-    plan = make_plan(problem, start, Options(gpu=1))
-    assert (plan.facts["mode"], plan.facts["gpu"]) == ("GPU 1", card)
-    solver.write_text(plan.facts["solver"])  # which is what a restart reads
-    assert make_plan(read_problem(solver), start, Options()).gpu == 1
+    spec = read_training_spec(solver)
+    start = from_weights(None, spec.solver)
+    plan = make_plan(spec, start, Options(gpu=1))
+    assert (plan.info.mode, plan.info.gpu) == ("GPU 1", card)
+    solver.write_text(plan.info.solver)  # which is what a restart reads
+    assert make_plan(read_training_spec(solver), start, Options()).payload.gpu == 1
     assert asked == [1, 1]
 
 
 def test_another_gpu_is_not_exact() -> None:
-    then = {"random_seed": 1, "blas_threads": 2, "mode": "GPU 0", "gpu": json.loads(CARD)}
+    card = msgspec.json.decode(CARD, type=Gpu)
+    then = run_info(mode="GPU 0", gpu=card)
     (only,) = exactness.differences(then, then)
     assert "whether its sums repeat their bits was never tried" in only
-    now = then | {"gpu": then["gpu"] | {"driver": "13010"}}
+    now = run_info(mode="GPU 0", gpu=msgspec.structs.replace(card, driver="13010"))
     assert exactness.differences(then, now)[1:] == [
         "A card (driver 13010, CuPy 14.2.0) instead of A card (driver 13000, CuPy 14.2.0)"
     ]

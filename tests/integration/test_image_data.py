@@ -21,7 +21,7 @@ from harness.caffe_files.messages import pb
 from harness.prefetch.epochs import Epochs
 from harness.prefetch.feed import Feed
 from harness.recording import Recording
-from harness.schemas.data_position import Place
+from harness.schemas.data_position import StreamPosition
 from harness.schemas.stream import Files, Jump, Stream, draws_per_image, generator
 from harness.worker import seekable_layer as seekable
 from harness.worker.seekable_nets import replace_data_layers
@@ -83,7 +83,7 @@ def stream_of(text: str, phase: str, start: int) -> Stream:
     param = layer.image_data_param
     per_image = draws_per_image(layer.transform_param, phase)
     random = generator(SEED, 0)
-    place = Place(0, "data", param.source, "", param.batch_size, per_image,
+    place = StreamPosition(0, "data", param.source, "", param.batch_size, per_image,
                   shuffle=param.shuffle, rand_skip=param.rand_skip)  # fmt: skip
     place = place.seeded(lambda: int(random.random_raw())).after(start)
     files = Files(param.root_folder, param.is_color, param.new_height, param.new_width, param.shuffle)

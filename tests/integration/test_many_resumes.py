@@ -20,10 +20,10 @@ import numpy as np
 
 from harness.recording.ring import Ring
 from harness.worker.build import build, nets_of
-from harness.supervisor.spawn import job_of
 from harness.caffe_files.messages import pb
-from harness.supervisor.plan import Options, make_plan
-from harness.supervisor.training_spec import read_problem
+from harness.supervisor.options import Options
+from harness.supervisor.plan import make_plan
+from harness.supervisor.training_spec import read_training_spec
 from harness.worker import seekable_layer as seekable
 from harness.supervisor.resume import from_solverstate
 from google.protobuf import text_format
@@ -31,16 +31,15 @@ from google.protobuf import text_format
 home, last, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 os.chdir(home)
 chance = random.Random(1)
-problem = read_problem(home / "solver.prototxt")
+spec = read_training_spec(home / "solver.prototxt")
 exact = 0
 for first in chance.sample(range(1, last), count):
     until = chance.randint(first + 1, min(last, first + 6))
     start = from_solverstate(home / f"native_iter_{first}.solverstate")
-    plan = make_plan(problem, start, Options(out=home / "run"))
-    job = job_of(plan, plan.facts, 0, 0, 0)
-    param = text_format.Parse(job.solver, pb.SolverParameter())
+    plan = make_plan(spec, start, Options(out=home / "run"))
+    param = text_format.Parse(plan.info.solver, pb.SolverParameter())
     param.snapshot = 0
-    solver, point = build(job, param, nets_of(job), lambda *a, **k: None)
+    solver, point = build(plan.payload, param, nets_of(plan.payload), lambda note: None)
     assert solver.iter == first
     solver.step(until - first)
     expected = pb.NetParameter.FromString((home / f"native_iter_{until}.caffemodel").read_bytes())

@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harness.diagnosis.last_good import last_good
-from harness.diagnosis.recorded.onset import Onset, find_onset
+from harness.diagnosis.recorded.onset import find_onset
+from harness.schemas.onset import Onset
 
 SPAN = 40
 MAD = 0.6745  # of standard normal noise

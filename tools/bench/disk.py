@@ -21,7 +21,7 @@ from harness.caffe_files.net import train_net
 from harness.recording.consumer import Consumer
 from harness.recording.ring import Kind, Request, Ring
 from harness.recording.writer import Writer
-from harness.schemas.events import End
+from harness.schemas.events import End, encode_note
 from harness.schemas.layout import CAPTURES, SLAB, Array, Layout, runs
 from harness.schemas.window import Window
 from harness.supervisor.net_upgrade import upgrade_net
@@ -75,7 +75,7 @@ def produce(ring: Ring, solver: Path, iterations: int) -> None:
                 ring.put(Kind.SLAB, values[first][start:end], iteration=iteration, index=first, start=start)
         frame["iteration"] = iteration
         ring.put(Kind.FRAME, frame, iteration=iteration)
-    ring.put(Kind.END, b"{}")
+    ring.put(Kind.END, encode_note(End(0, "0" * 16)))
 
 
 def record(home: Path, solver: Path, iterations: int, ring_mib: int = 128) -> tuple[int, float]:

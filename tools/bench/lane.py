@@ -16,6 +16,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -53,31 +54,34 @@ def harness(descriptor: int, arguments: list[str]) -> int:
 
     start = subprocess.Popen
 
-    def start_host(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
-        if command[-1] == "harness.worker.main":
-            command = [sys.executable, "-P", "-m", "tools.bench.lane", "host", str(descriptor)]
+    def start_worker(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        if "harness.worker.main" in command:
+            inherited = command[command.index("harness.worker.main") + 1 :]
+            command = [sys.executable, "-P", "-m", "tools.bench.lane", "worker", str(descriptor), *inherited]
             options["pass_fds"] = (*options["pass_fds"], descriptor)
         return start(command, **options)
 
-    with mock.patch.object(subprocess, "Popen", start_host):
+    with mock.patch.object(subprocess, "Popen", start_worker):
         return run.main(arguments)
 
 
-def host(turns: Turns) -> None:
+def worker(turns: Turns, ring: str, lifeline: str, lock: str) -> None:
     import caffe
 
     from harness.recording.ring import Kind
-    from harness.worker.main import Host
-    from harness.worker.payload import Job
+    from harness.worker.main import Channel
+    from harness.worker.main import main as run_worker
+    from harness.worker.payload import Payload
 
-    class WaitingHost(Host):
+    class WaitingChannel(Channel):
         def put(self, kind: Kind, payload: Any, **where: int) -> None:
             super().put(kind, payload, **where)
             if kind is Kind.FRAME:
                 turns.iteration_made()
 
     caffe.init_log(0, True)
-    WaitingHost(Job.from_json(sys.stdin.read())).run()
+    payload = Payload.decode(sys.stdin.buffer.read())
+    run_worker(payload, WaitingChannel(Path(payload.run), int(ring), int(lifeline)))
 
 
 def main() -> int:
@@ -87,7 +91,7 @@ def main() -> int:
     elif role == "harness":
         return harness(int(descriptor), rest)
     else:
-        host(Turns(int(descriptor)))
+        worker(Turns(int(descriptor)), *rest)
     return 0
 
 

@@ -6,7 +6,6 @@ The run is made up, as long and as wide as the question's: 120,000 iterations, 1
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import subprocess
@@ -17,10 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
+import harness
 from harness.diagnosis.live.limits import DEFAULTS
-from harness.recording.run_directory import attributes, write_facts
+from harness.recording.run_directory import attributes, write_info
 from harness.recording.writer import Writer
-from harness.schemas.layout import STATS, Activation, Array, Head, Layout, Output, Param
+from harness.schemas.data_position import GeneratorState, TrainingPosition
+from harness.schemas.layout import CAPTURES, STATS, Activation, Array, Head, Layout, Output, Param
+from harness.schemas.run_info import Ended, RunInfo
 from harness.schemas.window import Window
 from tools.bench.nets import ROOT
 from tools.bench.rows import Effort, Row
@@ -58,10 +60,10 @@ def long_run(run: Path, iterations: int = ITERATIONS, layers: int = _LAYERS) -> 
     onset = iterations - (ITERATIONS - BREAK)
     window = Window(onset - 106, onset + 94)
     layout = _layout(window, layers)
-    facts = _facts(run, layout, iterations, window)
+    info = _info(run, layout, iterations, window)
     run.mkdir()
-    write_facts(run, facts)
-    writer = Writer.create(run / "recording.h5", layout, attributes(facts))
+    write_info(run, info)
+    writer = Writer.create(run / "recording.h5", layout, attributes(info))
     random = np.random.default_rng(119_040)
     for first in range(0, iterations, _AT_ONCE):
         stop = min(first + _AT_ONCE, iterations)
@@ -127,10 +129,36 @@ def _frames(
     return frames
 
 
-def _facts(run: Path, layout: Layout, iterations: int, window: Window) -> dict[str, object]:
-    solver = "base_lr: 0.001\ndisplay: 40\naverage_loss: 40\nmax_iter: 800000\n"
-    return {
-        **{"directory": str(run.parent), "first": 0, "until": iterations, "solver": solver, "net": 'name: "made up"'},
-        **{"heads": json.loads(layout.to_json())["heads"], "windows": [str(window)], "relus": [], "parent": None},
-        **{"goes_on_from": None, "ended": {"code": 0, "how": f"Done: iteration {iterations}", "onset": None}},
-    }
+def _info(run: Path, layout: Layout, iterations: int, window: Window) -> RunInfo:
+    return RunInfo(
+        directory=str(run.parent),
+        harness=harness.__version__,
+        started="2026-01-01T00:00:00+0000",
+        machine="",
+        solver_file="solver.prototxt",
+        solver="base_lr: 0.001\ndisplay: 40\naverage_loss: 40\nmax_iter: 800000\n",
+        net='name: "made up"',
+        test_nets=(),
+        heads=layout.heads,
+        relus=(),
+        mode="CPU",
+        random_seed=1,
+        random_seed_drawn=False,
+        blas_threads=1,
+        caffe={},
+        versions={},
+        data={},
+        weights=(),
+        resume=None,
+        parent=None,
+        goes_on_from=None,
+        point=TrainingPosition(0, 1, GeneratorState(0), ()),
+        step=0,
+        first=0,
+        until=iterations,
+        windows=(str(window),),
+        capture=CAPTURES,
+        on_alarm="continue",
+        not_exact=(),
+        ended=Ended(code=0, how=f"Done: iteration {iterations}"),
+    )

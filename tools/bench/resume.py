@@ -15,7 +15,7 @@ from harness.caffe_files.lmdb_file import open_records
 from harness.caffe_files.solver import with_net_files
 from harness.schemas.stream import generator
 from harness.supervisor.resume import Start, point_of, streams_of
-from harness.supervisor.training_spec import read_problem
+from harness.supervisor.training_spec import read_training_spec
 from harness.worker.seekable_nets import replace_data_layers
 from tools.bench import restart as restarts
 from tools.bench import seek as seeks
@@ -28,7 +28,7 @@ def seek(name: str, home: Path, effort: Effort) -> Iterator[Row]:
     count = 100_000 if effort.quick else 10_000_000
     places = (0, 100_000, 1_000_000)
     started = time.perf_counter()
-    problem = seeks.make_problem(home, count)
+    problem = seeks.make_spec(home, count)
     built = time.perf_counter() - started
     scanned = seeks.seek(problem, 0).opened
     rounds = [{t: seeks.seek(problem, t) for t in places} for _ in range(effort.of(10))]
@@ -69,18 +69,16 @@ def seekable(name: str, home: Path, effort: Effort) -> Iterator[Row]:
 
 def _with_seekable(made: Problem) -> Path:
     """The same solver, whose Data layer is replaced by a seekable one that makes the same batches."""
-    problem = read_problem(made.solver)
-    seed = int(problem.solver.random_seed)
-    source = problem.train.layers[0].data_param.source
+    spec = read_training_spec(made.solver)
+    seed = int(spec.solver.random_seed)
+    source = spec.train.layers[0].data_param.source
     records = {source: open_records(Path(source))}
-    (stream,) = streams_of(problem, point_of(problem, Start(), seed, records, exact=True), records)
+    (stream,) = streams_of(spec, point_of(spec, Start(), seed, records, exact=True), records)
     stream = replace(stream, seed=int(generator(seed, 1).random_raw()))  # as Caffe seeds it in a net's first layer
     home = made.solver.parent
     net, solver = home / "seekable.prototxt", home / "seekable_solver.prototxt"
-    net.write_text(
-        text_format.MessageToString(replace_data_layers(problem.train.param, "TRAIN", {stream.layer: stream}))
-    )
-    solver.write_text(text_format.MessageToString(with_net_files(problem.solver, str(net), [])))
+    net.write_text(text_format.MessageToString(replace_data_layers(spec.train.param, "TRAIN", {stream.layer: stream})))
+    solver.write_text(text_format.MessageToString(with_net_files(spec.solver, str(net), [])))
     return solver
 
 

@@ -14,7 +14,7 @@ from harness.caffe_files.messages import pb
 from harness.prefetch.feed import Feed
 from harness.schemas.stream import generator
 from harness.supervisor.resume import Start, point_of, streams_of
-from harness.supervisor.training_spec import Problem, read_problem
+from harness.supervisor.training_spec import TrainingSpec, read_training_spec
 from tools.bench.nets import write_lmdb
 
 BATCH = 32
@@ -36,7 +36,7 @@ class Seek:
         return self.opened + self.found + self.fed
 
 
-def make_problem(home: Path, count: int) -> Problem:
+def make_spec(home: Path, count: int) -> TrainingSpec:
     """A net that reads an LMDB of `count` records of 1×2×2 pixels, with keys as long as those of ImageNet."""
     values = [
         pb.Datum(channels=1, height=2, width=2, data=bytes(4), label=n).SerializeToString() for n in range(LABELS)
@@ -55,16 +55,16 @@ layer {{ name: "ignored" type: "Silence" bottom: "data" bottom: "label" }}
 """)
     solver = home / "solver.prototxt"
     solver.write_text(f'net: "{net}" base_lr: 0.01 lr_policy: "fixed" max_iter: 2000000 random_seed: 1\n')
-    return read_problem(solver)
+    return read_training_spec(solver)
 
 
-def seek(problem: Problem, iteration: int) -> Seek:
-    """Go where `problem` stands before `iteration`, and check that it is there."""
+def seek(spec: TrainingSpec, iteration: int) -> Seek:
+    """Go where `spec` stands before `iteration`, and check that it is there."""
     times = [time.perf_counter()]
-    source = problem.train.layers[0].data_param.source
+    source = spec.train.layers[0].data_param.source
     records = {source: open_records(Path(source))}
     times.append(time.perf_counter())
-    (stream,) = streams_of(problem, point_of(problem, Start(iteration), 1, records, exact=True), records)
+    (stream,) = streams_of(spec, point_of(spec, Start(iteration), 1, records, exact=True), records)
     times.append(time.perf_counter())
     feed = Feed(replace(stream, seed=1))
     try:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +16,11 @@ from harness.diagnosis.live.monitor import Monitor
 from harness.diagnosis.live.rows import Rows, names_of, no_rows, rows_of
 from harness.diagnosis.recorded.evidence_text import norm
 from harness.diagnosis.recorded.localize import localize
-from harness.diagnosis.recorded.onset import Onset, find_onset, span_of
+from harness.diagnosis.recorded.onset import find_onset, span_of
 from harness.schemas.layout import ACTIVATION_STATS, Alarm, Layout
+from harness.schemas.onset import Onset
 from harness.schemas.outcome import Divergence
+from harness.schemas.run_info import SnapshotHealth
 
 Floats = npt.NDArray[np.float64]
 
@@ -102,10 +103,9 @@ class Health:
             )
         return replace(onset, blob=self._localized.blob, param=self._localized.param)
 
-    def verdict(self) -> dict[str, Any]:
+    def verdict(self) -> SnapshotHealth:
         """What is known so far, for the JSON beside a snapshot and for run.json."""
-        onset = self.onset()
-        return {"through": self.last, "onset": asdict(onset) if onset else None}
+        return SnapshotHealth(self.last, self.onset())
 
     def divergence(self, snapshots: Sequence[int], alarm: Alarm | None) -> Divergence | None:
         """The divergence that is active now, or that `alarm` stopped the run for; `snapshots` are iterations."""
@@ -115,7 +115,7 @@ class Health:
         if onset is None:
             return None
         choice = last_good(snapshots, onset, self._span, self._first, self.last)
-        return Divergence(asdict(onset), choice.iteration if choice else None)
+        return Divergence(onset, choice.iteration if choice else None)
 
     def kept(self, snapshots: Sequence[int], newest: int) -> set[int]:
         """The iterations of `snapshots` to keep: the `newest` ones, and all that may turn out to be the last good one.

@@ -12,9 +12,10 @@ from harness.diagnosis.live.limits import Limits
 from harness.diagnosis.live.monitor import Monitor
 from harness.diagnosis.live.rows import Names, Rows, names_in, no_rows, recorded_rows, rows_before
 from harness.diagnosis.recorded.localize import localize
-from harness.diagnosis.recorded.onset import Onset, find_onset, span_of
+from harness.diagnosis.recorded.onset import find_onset, span_of
 from harness.recording import Recording
 from harness.schemas.layout import ACTIVATION_STATS, Alarm
+from harness.schemas.onset import Onset
 
 _CHUNK = 4096  # iterations read at a time: all of a long run do not fit into memory
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.diagnosis.live.rows import Floats, Names
-from harness.diagnosis.recorded.onset import Onset
 from harness.diagnosis.recorded.robust_stats import distance, logarithm
+from harness.schemas.onset import Onset
 
 FAR = 5.0  # standard deviations
 PARAM_ROWS, BLOB_ROWS, LEAST_ROWS = 200, 50, 4  # rows that say what was usual

@@ -18,6 +18,7 @@ from harness.diagnosis.recorded.evidence_text import (
 )
 from harness.diagnosis.recorded.robust_stats import SIGMA
 from harness.schemas.layout import Alarm
+from harness.schemas.onset import Onset
 
 Floats = npt.NDArray[np.float64]
 
@@ -26,25 +27,6 @@ _HISTORY = 30  # blocks that say how much the level jitters
 _GAP = 5  # iterations: excursions as close as this belong together…
 _BROKEN_GAP = 2  # …and those that lead up to a NaN are closer: it is reached in a run of ever larger steps
 _OUTLIER = 5.0  # standard deviations beyond which a value has left its usual range
-
-
-@dataclass(frozen=True)
-class Onset:
-    """The first iteration whose update does the damage, as well as it can be told, and one sentence with numbers.
-
-    `blob` is the first of the net's blobs in forward order that has left its past, `param` the first param blob in
-    update order whose gradient has; None where nothing has, or where that was not looked at.
-    """
-
-    iteration: int
-    reason: str
-    blob: str | None = None
-    param: str | None = None
-
-    @property
-    def is_localized(self) -> bool:
-        """Are both known?"""
-        return self.blob is not None and self.param is not None
 
 
 @dataclass(frozen=True)

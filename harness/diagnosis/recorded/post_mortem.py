@@ -10,11 +10,12 @@ from harness.diagnosis.live.limits import Limits
 from harness.diagnosis.live.rows import Names, names_in
 from harness.diagnosis.recorded.diagnose import Diagnosis, diagnose
 from harness.diagnosis.recorded.distributions import moments_of
-from harness.diagnosis.recorded.onset import Onset, span_of
+from harness.diagnosis.recorded.onset import span_of
 from harness.diagnosis.recorded.propagation import Departure, propagation
 from harness.diagnosis.recorded.run_status import RunStatus, run_status
 from harness.recording import Recording
 from harness.schemas.layout import Alarm, Param
+from harness.schemas.onset import Onset
 
 _BEFORE, _AFTER = 60, 100  # iterations around an onset that are looked at one by one
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from harness.reports.text.grammar import list_names
 from harness.schemas.layout import Alarm
 from harness.schemas.outcome import Exit
 from harness.schemas.predictions import HeadPredictions
+from harness.schemas.run_info import Parent, RunInfo
 
 
 def verdict(subject: Subject) -> str:
@@ -64,9 +64,9 @@ def mood(subject: Subject) -> str:
 
 def ending(subject: Subject) -> str:
     """How the run itself ended."""
-    ended = subject.facts.get("ended")
+    ended = subject.info.ended
     if ended is not None:
-        return str(ended.get("how", "How the run ended is not told")).rstrip(".") + "."
+        return ended.how.rstrip(".") + "."
     if subject.recording.live:
         return "The run still goes on; this page shows how far it had come."
     return "Nobody was left to say how the run ended: both of its processes were killed."
@@ -86,8 +86,8 @@ def suggestions(subject: Subject) -> list[Suggestion]:
     found, run = subject.found, from_repository(subject.run)
     first = int(subject.recording.iterations[0]) if len(subject.recording.iterations) else 0
     if found.onset is None:
-        ended = subject.facts.get("ended") or {}
-        through = ended.get("code") == Exit.DONE
+        ended = subject.info.ended
+        through = ended is not None and ended.code == Exit.DONE
         if subject.recording.live or through or not found.snapshots:
             return []
         back = f"continue exactly from the last snapshot, iteration {found.snapshots[-1]:,}"
@@ -103,8 +103,8 @@ def suggestions(subject: Subject) -> list[Suggestion]:
         has_outliers=subject.batch is not None and bool(subject.batch.wild.any()),
     )
     if broken.needs_parent:
-        parent = (subject.facts.get("parent") or {}).get("run")
-        command = f"python harness/restart.py {shlex.quote(str(parent))}" if parent else ""
+        parent = subject.info.parent
+        command = f"python harness/restart.py {shlex.quote(parent.run)}" if parent else ""
         return [Suggestion(command, NEEDS_PARENT)]
     return after_divergence(broken)
 
@@ -125,59 +125,53 @@ def gradient_baseline(subject: Subject) -> float | None:
     return float(np.median(length)) if len(length) and np.median(length) > 0 else None
 
 
-def exactness(facts: Mapping[str, Any]) -> str:
+def exactness(info: RunInfo) -> str:
     """What a repetition of this run can promise."""
-    reasons = facts.get("not_exact") or []
-    if reasons:
-        return f"Not exact: {'; '.join(map(str, reasons))}."
-    if facts.get("mode", "CPU") != "CPU":
+    if info.not_exact:
+        return f"Not exact: {'; '.join(info.not_exact)}."
+    if info.mode != "CPU":
         return "Whether a GPU repeats its bits was never tried: a repetition may differ in the last ones."
-    same = f"the same build of Caffe and kind of processor, {facts.get('blas_threads', '?')} BLAS threads"
+    same = f"the same build of Caffe and kind of processor, {info.blas_threads} BLAS threads"
     return f"A restart from its snapshots repeats it bit for bit ({same}); it says so if a layer cannot."
 
 
-def changes_of(facts: Mapping[str, Any]) -> str:
+def changes_of(parent: Parent) -> str:
     """What a restarted run does differently from its parent."""
-    parent = facts["parent"]
-    changes = [f"{change['field']} {change['old']} → {change['new']}" for change in parent["changes"]]
-    changes += [f"history {parent['history']}"] if parent.get("history", "keep") != "keep" else []
-    changes += [f"without the data of {parent['skip']}"] if parent.get("skip") else []
+    changes = [f"{change.field} {change.old} → {change.new}" for change in parent.changes]
+    changes += [f"history {parent.history}"] if parent.history != "keep" else []
+    changes += [f"without the data of {parent.skip}"] if parent.skip else []
     return ", ".join(changes) or "nothing changed"
 
 
-def run_facts(subject: Subject) -> list[tuple[str, str]]:
+def run_details(subject: Subject) -> list[tuple[str, str]]:
     """Name and value of what the head of a page lists."""
-    facts, recording = subject.facts, subject.recording
+    info, recording = subject.info, subject.recording
     iterations = recording.iterations
-    caffe = facts.get("caffe") or {}
-    build = caffe.get("version", "unknown") if isinstance(caffe, Mapping) else str(caffe)
     span = f"{iterations[0]:,} to {iterations[-1]:,}" if len(iterations) else "none"
-    records = {name: (about or {}).get("records", 0) for name, about in (facts.get("data") or {}).items()}
     weights = sum(param.count for param in recording.params)
     rows = [
-        ("Solver", str(facts.get("solver_file", "?"))),
-        ("Net", f"{_net_name(facts)}, {len(recording.params)} param blobs, {weights:,} weights"),
-        ("Iterations", f"{span} of {facts.get('until') or 0:,}"),
+        ("Solver", info.solver_file),
+        ("Net", f"{_net_name(info)}, {len(recording.params)} param blobs, {weights:,} weights"),
+        ("Iterations", f"{span} of {info.until:,}"),
         ("Trained for", duration(float(np.nansum(recording.series("seconds"))))),
-        ("Started", str(facts.get("started", "?"))),
-        ("Caffe", f"{build}, {facts.get('mode', '?')}, {facts.get('blas_threads', '?')} BLAS threads"),
-        ("Random seed", f"{facts.get('random_seed', '?')}{' (drawn)' if facts.get('random_seed_drawn') else ''}"),
-        ("Data", "; ".join(f"{name}: {count:,} records" for name, count in records.items()) or "none"),
-        ("Weights", ", ".join(map(str, facts.get("weights") or [])) or str(facts.get("resume") or "as initialised")),
+        ("Started", info.started),
+        ("Caffe", f"{info.caffe.get('version', 'unknown')}, {info.mode}, {info.blas_threads} BLAS threads"),
+        ("Random seed", f"{info.random_seed}{' (drawn)' if info.random_seed_drawn else ''}"),
+        ("Data", "; ".join(f"{name}: {source.records:,} records" for name, source in info.data.items()) or "none"),
+        ("Weights", ", ".join(info.weights) or info.resume or "as initialised"),
         ("Windows", ", ".join(map(str, recording.windows)) or "none"),
-        ("Exactness", exactness(facts)),
+        ("Exactness", exactness(info)),
     ]
-    parent = facts.get("parent")
-    if parent:
-        rows.append(("Restarted from", f"{parent['run']} at {parent['iteration']:,}: {changes_of(facts)}"))
+    if info.parent:
+        rows.append(("Restarted from", f"{info.parent.run} at {info.parent.iteration:,}: {changes_of(info.parent)}"))
     if subject.children:
         rows.append(("Restarts of it", "; ".join(subject.children)))
     return rows
 
 
-def _net_name(facts: Mapping[str, Any]) -> str:
+def _net_name(info: RunInfo) -> str:
     """A net's text begins with its name, if it has one."""
-    first = str(facts.get("net", "")).partition("\n")[0]
+    first = info.net.partition("\n")[0]
     return first.removeprefix("name: ").strip('"') if first.startswith("name: ") else "unnamed"
 
 
@@ -243,7 +237,7 @@ def _of_the_head(head: HeadPredictions, count: int) -> str:
 def kept(subject: Subject) -> str:
     """What the windows hold, and which of it is compared."""
     found = subject.found
-    captured = [f"{kind}s" for kind in subject.facts.get("capture", ())]
+    captured = [f"{kind}s" for kind in subject.info.capture]
     what = list_names(captured) or "What was asked for"
     windows = ", ".join(map(str, subject.recording.windows))
     text = f"{what[:1].upper()}{what[1:]} of iterations {windows} were kept whole."
@@ -256,7 +250,7 @@ def kept(subject: Subject) -> str:
 
 def largest_of(subject: Subject) -> str:
     """By what the elements of a blob are sorted."""
-    captured = subject.facts.get("capture", SORTED_BY)
+    captured = subject.info.capture
     return next((kind for kind in SORTED_BY if kind in captured), SORTED_BY[0])
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,20 +15,21 @@ from harness.diagnosis.recorded.heatmap import QUANTITIES, Heatmap, heatmap
 from harness.diagnosis.recorded.post_mortem import PostMortem
 from harness.recording import Recording
 from harness.schemas.predictions import HeadPredictions
+from harness.schemas.run_info import RunInfo
 
 
 @dataclass(frozen=True)
 class Subject:
     """One run.
 
-    `facts` is what its run.json says. `batch` are the images of the onset's iteration (of the window's first, in a run
+    `info` is its run.json. `batch` are the images of the onset's iteration (of the window's first, in a run
     without an onset), where they were kept, `predictions` what each head says of them, or `unpredicted` why that cannot
     be told; `labels` all labels of the training data. `children` are restarts of this run, by name.
     """
 
     run: Path
     recording: Recording
-    facts: Mapping[str, Any]
+    info: RunInfo
     base_lr: float
     found: PostMortem
     batch: Batch | None

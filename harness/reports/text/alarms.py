@@ -45,9 +45,9 @@ def first_out(blob: str | None, param: str | None) -> str:
 def divergence_lines(divergence: Divergence, opening: Opening) -> list[Text]:
     """Where it began, and the commands that go on from here."""
     onset, layout = divergence.onset, opening.layout
-    at = int(onset["iteration"])
-    where = first_out(onset.get("blob"), onset.get("param"))
-    text = Text.assemble((f"Onset: iteration {at:,}", "bold"), f": {onset['reason']}")
+    at = onset.iteration
+    where = first_out(onset.blob, onset.param)
+    text = Text.assemble((f"Onset: iteration {at:,}", "bold"), f": {onset.reason}")
     if where:
         text.append(f". {where}")
     lines = [text]

@@ -1,0 +1,195 @@
+"""Contents of run.json and of the JSON beside a snapshot.
+
+Both repeat what a training computes with (`TrainingSetup`), so that a restart needs no other file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from harness.schemas.data_position import TrainingPosition
+from harness.schemas.layout import Head
+from harness.schemas.onset import Onset
+
+RUN_INFO_VERSION = 1
+SNAPSHOT_INFO_VERSION = 1
+
+
+class DataSource(msgspec.Struct, frozen=True):
+    """The records that a data layer read: the hash of all of them, and their number."""
+
+    fingerprint: str
+    records: int
+
+
+class Gpu(msgspec.Struct, frozen=True):
+    """A GPU with its driver and libraries: others may give other bits."""
+
+    name: str
+    compute_capability: str
+    driver: str
+    cupy: str
+
+
+class Blas(msgspec.Struct, frozen=True):
+    """What OpenBLAS runs on, as it reports it; None with another BLAS. Other kernels or threads give other bits."""
+
+    core: str | None = None
+    threads: int | None = None
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One value that an edit has changed, in text format.
+
+    Attributes:
+        where: "solver", or "layer data (TRAIN)": the phase where the layer's `include` names one.
+        field: its path, as in `dropout_param.dropout_ratio`.
+        old: what it was; "(default) 0.5" where it was not set, "(none)" for an empty list.
+        new: what it is, likewise.
+    """
+
+    where: str
+    field: str
+    old: str
+    new: str
+
+
+class Parent(msgspec.Struct, frozen=True):
+    """The run that a restart goes on from, before `iteration`, and what was changed."""
+
+    run: str
+    iteration: int
+    reason: str = ""
+    changes: tuple[Change, ...] = ()
+    history: str = "keep"
+    skip: str | None = None
+
+
+class CopiedWeights(msgspec.Struct, frozen=True):
+    """Layers that took weights from the caffemodel `file`, those that are new, and those in the file only."""
+
+    file: str
+    copied: tuple[str, ...]
+    skipped: tuple[str, ...]
+    new: tuple[str, ...]
+
+
+class Replay(msgspec.Struct, frozen=True):
+    """How the random numbers were brought to their position: `iterations` from `first` on were drawn again."""
+
+    first: int
+    iterations: int
+    seconds: float
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a run ended.
+
+    Attributes:
+        code: the exit code; None when the worker wrote this in place of a supervisor that had died.
+        iteration: the next iteration; None when the worker died.
+        weight_digest: of the weights after the last iteration, as hex.
+        last_loss: what Caffe displays after the last iteration, if that is a display.
+        last_words: what Caffe printed before it died.
+    """
+
+    code: int | None = None
+    how: str
+    at: str | None = None
+    onset: Onset | None = None
+    last_words: tuple[str, ...] = ()
+    iteration: int | None = None
+    weight_digest: str | None = None
+    last_loss: float | None = None
+
+    @property
+    def has_alarms(self) -> bool:
+        """The supervisor applied the rules to every iteration, so that the recording holds all alarms."""
+        return self.code is not None
+
+
+class TrainingSetup(msgspec.Struct, frozen=True, kw_only=True):
+    """What a training computes with, as far as bits depend on it.
+
+    Attributes:
+        solver: the effective solver, as a prototxt.
+        net: the train net with the layers of its phase, as a prototxt; `test_nets` likewise.
+        caffe: the build's build.json, and its path.
+        mode: "CPU" or "GPU 0".
+        data: by `source`, as the net has it.
+        point: the position in data and random numbers, before the next iteration.
+    """
+
+    solver: str
+    net: str
+    test_nets: tuple[str, ...]
+    random_seed: int
+    blas_threads: int
+    caffe: dict[str, Any]
+    mode: str
+    gpu: Gpu | None = None
+    data: dict[str, DataSource]
+    blas: Blas | None = None
+    point: TrainingPosition
+
+
+class RunInfo(TrainingSetup, frozen=True, kw_only=True):
+    """run.json.
+
+    Attributes:
+        directory: from which relative paths count.
+        step: Caffe's current_step at iteration `first`.
+        weights: caffemodels that the run was fine-tuned from.
+        resume: the solverstate that it goes on from.
+        goes_on_from: the run directory that recorded the iterations before `first`.
+        until: the iteration before which it ends.
+        windows: as "A:B", half open.
+        not_exact: reasons why it does not repeat an uninterrupted training bit for bit; empty if it does.
+        ended: None while the run goes on.
+    """
+
+    format_version: int = RUN_INFO_VERSION
+    command: tuple[str, ...] = ()
+    directory: str
+    harness: str
+    started: str
+    machine: str
+    solver_file: str
+    heads: tuple[Head, ...]
+    relus: tuple[str, ...]
+    random_seed_drawn: bool
+    versions: dict[str, str]
+    weights: tuple[str, ...]
+    resume: str | None
+    parent: Parent | None
+    goes_on_from: str | None
+    step: int
+    first: int
+    until: int
+    windows: tuple[str, ...]
+    capture: tuple[str, ...]
+    on_alarm: str
+    not_exact: tuple[str, ...]
+    replayed: Replay | None = None
+    copied: tuple[CopiedWeights, ...] = ()
+    ended: Ended | None = None
+
+
+class SnapshotHealth(msgspec.Struct, frozen=True):
+    """Health of the run when a snapshot was taken, as known at iteration `through`."""
+
+    through: int
+    onset: Onset | None
+
+
+class SnapshotInfo(TrainingSetup, frozen=True, kw_only=True):
+    """The JSON beside a snapshot: the names of its files, and what it takes to go on from it."""
+
+    format_version: int = SNAPSHOT_INFO_VERSION
+    iteration: int
+    weight_digest: str
+    caffemodel: str
+    solverstate: str
+    health: SnapshotHealth | None = None

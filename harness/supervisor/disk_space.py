@@ -1,0 +1,43 @@
+"""Compute the disk space that a recording takes, and check that it is there."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from harness.errors import BadInput
+from harness.recording.writer import SPARE_SPACE
+from harness.schemas.layout import Layout
+
+
+def recording_sizes(layout: Layout, iterations: int) -> tuple[int, int]:
+    """Return the bytes that the windows take, and those of everything recorded at each of `iterations`."""
+    frames = sum(len(window) for window in layout.windows)
+    return frames * sum(array.nbytes for array in layout.arrays), iterations * layout.frame_dtype.itemsize
+
+
+def check_disk_space(out: Path, layout: Layout, iterations: int) -> None:
+    """Check that the disk of the run directory `out` has room for the recording.
+
+    Raises:
+        BadInput: it has not.
+    """
+    if sum(recording_sizes(layout, iterations)) + SPARE_SPACE > shutil.disk_usage(out).free:
+        raise disk_too_small(out, layout, iterations)
+
+
+def disk_too_small(out: Path, layout: Layout, iterations: int) -> BadInput:
+    """Return the error that states how much space the recording needs."""
+    window, rows = recording_sizes(layout, iterations)
+    frames = sum(len(window) for window in layout.windows)
+    return BadInput(
+        f"the recording needs {_mib(window + rows)} MiB ({_mib(window)} of it for {frames} window iterations) and "
+        f"{_mib(SPARE_SPACE)} to spare, and the disk has {_mib(shutil.disk_usage(out).free)} free",
+        field="--out",
+        value=out,
+        remedy="Watch fewer iterations, leave something out of --capture, or give --out on another disk",
+    )
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f}"

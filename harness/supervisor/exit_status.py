@@ -1,0 +1,77 @@
+"""Determine how a run ended."""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.schemas.events import End
+from harness.schemas.layout import Alarm
+from harness.schemas.outcome import Divergence, Exit, Outcome
+from harness.schemas.run_info import Ended
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What the supervisor knows when the worker is gone.
+
+    Attributes:
+        returncode: of the worker; negative for a signal.
+        last: the last iteration in the recording; -1 if there is none.
+        refusal: why weights, state or data could not be used.
+        failure: why the recording could not be written.
+        end: the worker's last message; None if it died.
+        interrupts: how often the user asked for an end.
+        diverged: the alarm at which the run was stopped.
+        last_words: what Caffe printed last.
+    """
+
+    returncode: int
+    recording: Path
+    until: int
+    last: int
+    refusal: str | None
+    failure: str | None
+    end: End | None
+    interrupts: int
+    diverged: Alarm | None
+    divergence: Divergence | None
+    last_words: tuple[str, ...]
+
+
+def outcome_of(run: Circumstances) -> Outcome:
+    """Return the exit code, and one sentence."""
+    if run.refusal is not None:
+        return Outcome(Exit.BAD_INPUT, run.refusal)
+    if run.failure is not None:
+        return Outcome(Exit.RECORDING_FAILED, run.failure, divergence=run.divergence)
+    upto = f"{run.recording} holds every iteration up to {run.last}" if run.last >= 0 else "no iteration was made"
+    # otherwise it died of something else before it could stop
+    stopped = run.returncode == 0 or run.interrupts > 1
+    at = run.end.iteration if run.end else -1
+    if run.diverged is not None and run.end is not None:
+        why = f"Diverged ({run.diverged.rule} at iteration {run.diverged.iteration})"
+        return Outcome(Exit.DIVERGED, f"{why}, stopped before iteration {at}; {upto}", divergence=run.divergence)
+    if run.interrupts and stopped and at < run.until:
+        return Outcome(Exit.INTERRUPTED, f"Interrupted; {upto}", divergence=run.divergence)
+    if run.end is None:
+        code = run.returncode
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return Outcome(Exit.SOLVER_DIED, f"The solver process died ({how}); {upto}", run.last_words, run.divergence)
+    return Outcome(Exit.DONE, f"Done: iteration {at}; {upto}", divergence=run.divergence)
+
+
+def ended(outcome: Outcome, end: End | None) -> Ended:
+    """Return what run.json says of the end; `end` is the worker's last message."""
+    return Ended(
+        code=int(outcome.code),
+        how=outcome.sentence,
+        at=time.strftime("%FT%T%z"),
+        onset=outcome.divergence.onset if outcome.divergence else None,
+        last_words=outcome.last_words,
+        iteration=end.iteration if end else None,
+        weight_digest=end.weight_digest if end else None,
+        last_loss=end.last_loss if end else None,
+    )
