@@ -13,10 +13,11 @@ from harness.schemas.stream import generator
 
 
 class Epochs:
-    """`count` lines, as written, or shuffled with `seed`: before the first epoch, and again after each.
+    """The order of `count` lines: as written, or shuffled with `seed` before the first epoch and after each.
 
-    A line's number counts from 0; a position counts lines read, from the first of epoch 0 on. Positions can be asked
-    for in ascending order only, because each epoch is made of the one before (ImageDataLayer::ShuffleImages).
+    A line's number counts from 0; a position counts the lines read since the first one of epoch 0. Positions can be
+    looked up only in ascending order, because each epoch is shuffled from the one before
+    (ImageDataLayer::ShuffleImages).
     """
 
     def __init__(self, count: int, seed: int | None) -> None:
@@ -29,7 +30,7 @@ class Epochs:
             self._shuffle()
 
     def lines_from(self, position: int) -> Iterator[int]:
-        """The lines' numbers from `position` on, for ever."""
+        """Yield the numbers of the lines from `position` on, endlessly."""
         count = len(self._order)
         while True:
             for line in self._at(position // count)[position % count :].tolist():
@@ -37,7 +38,7 @@ class Epochs:
                 position += 1
 
     def lines(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-        """The lines' numbers at ascending `positions`."""
+        """Return the numbers of the lines at ascending `positions`."""
         epochs, within = np.divmod(positions, len(self._order))
         found = np.empty(positions.shape, np.int32)
         for epoch in np.unique(epochs):
@@ -45,7 +46,7 @@ class Epochs:
         return found
 
     def _at(self, epoch: int) -> npt.NDArray[np.int32]:
-        """The order of `epoch`; valid until the next call."""
+        """Return the order of `epoch`; valid until the next call."""
         assert epoch >= self._epoch or self._seed is None
         while self._seed is not None and self._epoch < epoch:
             self._shuffle()

@@ -1,6 +1,6 @@
-"""From an LMDB's record, or an image file, to the pixels that Caffe computes of it, bit for bit, as pure functions.
+"""Decode a record of an LMDB, or an image file, and transform it as Caffe does, bit for bit.
 
-Where Caffe would abort, a ValueError names the record and what is wrong with it.
+Where Caffe would abort, a ValueError names the record and the problem.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
-from harness.caffe_files.messages import pb
+from harness.caffe_files.messages import has_field, pb
+from harness.caffe_files.shapes import format_shape
 from harness.schemas.stream import Files
 
 Floats = npt.NDArray[np.float32]
@@ -24,7 +25,7 @@ Shape = tuple[int, int, int]  # channels, height, width
 
 @dataclass(frozen=True)
 class Image:
-    """A decoded record: `pixels` uint8 or float32 (channels, height, width), colours in OpenCV's order (BGR)."""
+    """A decoded record: `pixels` uint8 or float32 (channels, height, width), in OpenCV's colour order (BGR)."""
 
     key: str
     pixels: npt.NDArray[Any]
@@ -32,15 +33,15 @@ class Image:
 
 
 def printable(key: bytes) -> str:
-    """A record's key as a message shows it."""
+    """Decode a record's key for messages."""
     return key.decode(errors="backslashreplace")
 
 
-def decode(key: bytes, value: bytes, transform: Any) -> Image:
-    """The image in the record `value`, a Datum (data_transformer.cpp, DecodeDatumToCVMat in util/io.cpp).
+def decode(key: bytes, value: bytes, transform: pb.TransformationParameter) -> Image:
+    """Decode the record `value`, a Datum (data_transformer.cpp, DecodeDatumToCVMat in util/io.cpp).
 
     Raises:
-        ValueError: not a Datum, no image of 8-bit pixels, fewer pixels than its shape says.
+        ValueError: not a Datum, not an image of 8-bit pixels, fewer pixels than its shape requires.
     """
     name = printable(key)
     try:
@@ -52,16 +53,16 @@ def decode(key: bytes, value: bytes, transform: Any) -> Image:
 
 
 def read_file(path: bytes, label: int, files: Files) -> Image:
-    """The image in the file `path`, which a list names (ReadImageToCVMat in util/io.cpp).
+    """Read the image file `path` of a list (ReadImageToCVMat in util/io.cpp).
 
     Raises:
-        ValueError: not there, or no image.
+        ValueError: no such file, or not an image.
     """
     name = printable(path)
     flag = cv2.IMREAD_COLOR if files.colour else cv2.IMREAD_GRAYSCALE
-    image: Any = cv2.imread(os.fsencode(files.root) + path, flag)  # type: ignore[call-overload]  # a str may not hold it
+    image: Any = cv2.imread(os.fsencode(files.root) + path, flag)  # type: ignore[call-overload]  # the path may not be valid as str
     if image is None:
-        raise ValueError(f"record {name}: no such file, or no image (root_folder: {files.root or 'not given'})")
+        raise ValueError(f"record {name}: no such file, or not an image (root_folder: {files.root or 'not given'})")
     if files.height and files.width:
         image = cv2.resize(image, (files.width, files.height))
     return Image(name, _planes(image), label)
@@ -71,9 +72,9 @@ def _planes(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return image[np.newaxis] if image.ndim == 2 else image.transpose(2, 0, 1)
 
 
-def _decoded(name: str, data: bytes, transform: Any) -> npt.NDArray[Any]:
+def _decoded(name: str, data: bytes, transform: pb.TransformationParameter) -> npt.NDArray[Any]:
     if transform.force_color and transform.force_gray:
-        raise ValueError(f"record {name}: an encoded image, for which force_color and force_gray cannot both be set")
+        raise ValueError(f"record {name}: an encoded image, and force_color and force_gray exclude each other")
     flag = cv2.IMREAD_UNCHANGED
     if transform.force_color:
         flag = cv2.IMREAD_COLOR
@@ -81,50 +82,45 @@ def _decoded(name: str, data: bytes, transform: Any) -> npt.NDArray[Any]:
         flag = cv2.IMREAD_GRAYSCALE
     try:
         image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
-    except cv2.error:  # an empty buffer, for one
+    except cv2.error:  # for example, an empty buffer
         image = None
     if image is None:
         raise ValueError(f"record {name}: its {len(data)} bytes cannot be decoded as an image (damaged or cut short)")
     if image.dtype != np.uint8:
-        raise ValueError(f"record {name}: an image of {image.dtype} pixels; Caffe reads 8-bit ones only")
+        raise ValueError(f"record {name}: an image of {image.dtype} pixels; Caffe reads only 8-bit images")
     return _planes(image)
 
 
-def _raw(name: str, datum: Any) -> npt.NDArray[Any]:
+def _raw(name: str, datum: pb.Datum) -> npt.NDArray[Any]:
     shape = datum.channels, datum.height, datum.width
     if min(shape) < 1:
-        raise ValueError(f"record {name}: its channels, height and width are {_text(shape)}")
+        raise ValueError(f"record {name}: its channels, height and width are {format_shape(shape)}")
     data = datum.data  # a copy at every access
     values = np.frombuffer(data, np.uint8) if data else np.array(datum.float_data, np.float32)
     count = shape[0] * shape[1] * shape[2]
     if len(values) < count:
-        raise ValueError(f"record {name}: {len(values)} pixel values, and {_text(shape)} needs {count}")
+        raise ValueError(f"record {name}: {len(values)} pixel values, and {format_shape(shape)} needs {count}")
     return values[:count].reshape(shape)
-
-
-def _text(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))
 
 
 class Transformer:
     """Crop, mirror, subtract the mean, scale (DataTransformer, data_transformer.cpp), in float32.
 
     Args:
-        transform: a TransformationParameter.
-        phase: "TRAIN" crops at a random place, "TEST" in the middle.
+        phase: "TRAIN" crops at a random position, "TEST" in the centre.
 
     Raises:
         ValueError: both mean_file and mean_value; a mean_file that cannot be used.
     """
 
-    def __init__(self, transform: Any, phase: str) -> None:
+    def __init__(self, transform: pb.TransformationParameter, phase: str) -> None:
         if transform.HasField("mean_file") and transform.mean_value:
             raise ValueError("transform_param gives both mean_file and mean_value")
-        self._crop = int(transform.crop_size)
-        self._mirror = bool(transform.mirror)
+        self._crop = transform.crop_size
+        self._mirror = transform.mirror
         self._random_crop = phase == "TRAIN"
         self._scale = np.float32(transform.scale)
-        self._mean_file = str(transform.mean_file)
+        self._mean_file = transform.mean_file
         self._mean: Floats | None = None  # (channels, height, width), or (channels or 1, 1, 1)
         if transform.HasField("mean_file"):
             self._mean = read_mean(Path(self._mean_file))
@@ -132,26 +128,28 @@ class Transformer:
             self._mean = np.array(transform.mean_value, np.float32).reshape(-1, 1, 1)
 
     def shape(self, image: Image) -> Shape:
-        """The shape of what `image` becomes.
+        """Return the shape of the transformed image.
 
         Raises:
-            ValueError: it is smaller than the crop, or the mean does not fit it.
+            ValueError: the image is smaller than the crop, or the mean does not fit it.
         """
         channels, height, width = image.pixels.shape
         if min(height, width) < self._crop:
             raise ValueError(f"record {image.key}: {height}×{width} pixels, smaller than crop_size {self._crop}")
         if self._mean is not None and self._mean_file and self._mean.shape != image.pixels.shape:
             raise ValueError(
-                f"record {image.key}: {_text(image.pixels.shape)}, but {self._mean_file} is {_text(self._mean.shape)}"
+                f"record {image.key}: {format_shape(image.pixels.shape)}, but {self._mean_file} is "
+                f"{format_shape(self._mean.shape)}"
             )
         if self._mean is not None and len(self._mean) not in (1, channels):
             raise ValueError(f"record {image.key}: {channels} channels, but {len(self._mean)} mean_value")
         return (channels, self._crop, self._crop) if self._crop else (channels, height, width)
 
     def __call__(self, image: Image, draws: npt.NDArray[np.uint64], out: Floats) -> None:
-        """Write what `image` becomes into `out`, whose shape is `shape(image)`.
+        """Write the transformed image into `out`, whose shape is `shape(image)`.
 
-        `draws` are the image's own outputs of the generator, as many as `draws_per_image` says.
+        Args:
+            draws: the outputs of the generator for this image, `draws_per_image` of them.
         """
         pixels, mean = image.pixels, self._mean
         mirrored = self._mirror and bool(draws[0] % 2)
@@ -161,10 +159,10 @@ class Transformer:
                 top, left = int(draws[-2]) % (rows + 1), int(draws[-1]) % (columns + 1)
             else:
                 top, left = rows // 2, columns // 2
-            place = np.s_[:, top : top + self._crop, left : left + self._crop]
-            pixels = pixels[place]
+            window = np.s_[:, top : top + self._crop, left : left + self._crop]
+            pixels = pixels[window]
             if mean is not None and self._mean_file:
-                mean = mean[place]
+                mean = mean[window]
         np.copyto(out[:, :, ::-1] if mirrored else out, pixels)
         if mean is not None:
             np.subtract(out, mean[:, :, ::-1] if mirrored else mean, out=out)
@@ -173,7 +171,7 @@ class Transformer:
 
 
 def read_mean(path: Path) -> Floats:
-    """The mean image in the BlobProto file `path`, (channels, height, width) (Blob::FromProto, blob.cpp).
+    """Read the mean image in the BlobProto file `path`, (channels, height, width) (Blob::FromProto, blob.cpp).
 
     Raises:
         ValueError: not readable, or not such a blob.
@@ -184,13 +182,13 @@ def read_mean(path: Path) -> Floats:
         raise ValueError(f"cannot read mean_file {path} ({error.strerror})") from None
     except DecodeError:
         raise ValueError(f"mean_file {path} is not a BlobProto") from None
-    if any(blob.HasField(name) for name in ("num", "channels", "height", "width")):
+    if any(has_field(blob, name) for name in ("num", "channels", "height", "width")):
         shape = [blob.num, blob.channels, blob.height, blob.width]
     else:
         shape = list(blob.shape.dim)
     values = np.array(blob.double_data or blob.data, np.float32)
     if not 1 <= len(shape) <= 4 or len(values) == 0 or len(values) != np.prod(shape):
-        raise ValueError(f"mean_file {path}: {len(values)} values in a blob of shape {_text(tuple(shape)) or '()'}")
+        raise ValueError(f"mean_file {path}: {len(values)} values in a blob of shape {format_shape(shape)}")
     shape += [1] * (4 - len(shape))  # as Blob::LegacyShape reads it; only the first image is used
     mean: Floats = values.reshape(shape)[0]
     return mean

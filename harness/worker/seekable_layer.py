@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import caffe
 import numpy as np
 
-from harness.prefetch.feed import Feed
+from harness.prefetch.client import PrefetchClient
 from harness.schemas.stream import Stream
 from harness.worker.pycaffe import Blob
 
-_open: list[Feed] = []
+_open: list[PrefetchClient] = []
 
 
 def stop_prefetching() -> None:
@@ -39,7 +39,7 @@ class SeekableData(caffe.Layer):  # type: ignore[misc]  # caffe carries no types
     """
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        self.feed = Feed(Stream.from_json(self.param_str))
+        self.feed = PrefetchClient(Stream.from_json(self.param_str))
         _open.append(self.feed)
         self._shape(top, self.feed.peek())
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import caffe
 import numpy as np
 
-from harness.prefetch.feed import Feed
+from harness.prefetch.client import PrefetchClient
 
 SEED = 1234567  # of Caffe's generator
 
@@ -21,7 +21,7 @@ def forwards(net_file: Path, phase: str, count: int) -> list[Arrays]:
     return found
 
 
-def take(feed: Feed, count: int) -> list[Arrays]:
+def take(feed: PrefetchClient, count: int) -> list[Arrays]:
     """Copies of the next `count` batches."""
     return [tuple(array.copy() for array in feed.next()) for _ in range(count)]  # type: ignore[misc]
 

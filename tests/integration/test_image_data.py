@@ -18,8 +18,8 @@ import pytest
 from google.protobuf import text_format
 
 from harness.caffe_files.messages import pb
+from harness.prefetch.client import PrefetchClient
 from harness.prefetch.epochs import Epochs
-from harness.prefetch.feed import Feed
 from harness.recording import Recording
 from harness.schemas.data_position import StreamPosition
 from harness.schemas.stream import Files, Jump, Stream, draws_per_image, generator
@@ -146,7 +146,7 @@ def test_a_jump_leaves_lines_out(images: Path) -> None:
     text = image_layer(images, "TRAIN", 5, "mirror: true", f"{SHUFFLED} rand_skip: 9")
     whole = stream_of(text, "TRAIN", 3)
     beyond = stream_of(text, "TRAIN", 20)
-    feeds = [Feed(whole), Feed(replace(whole, jump=Jump(4, beyond.first_key, beyond.draws)))]
+    feeds = [PrefetchClient(whole), PrefetchClient(replace(whole, jump=Jump(4, beyond.first_key, beyond.draws)))]
     batches, found = take(feeds[0], 25), take(feeds[1], 12)
     for feed in feeds:
         feed.close()
@@ -158,7 +158,7 @@ def test_a_missing_image_is_named(tmp_path: Path, images: Path) -> None:
     (tmp_path / "train.txt").write_text(f"{images}/a b/train1.png 1\nnone.jpg 2\n")
     stream = stream_of(image_layer(tmp_path, "TRAIN", 2, "", ""), "TRAIN", 0)
     assert stream.files is not None
-    feed = Feed(replace(stream, files=replace(stream.files, root="")))
+    feed = PrefetchClient(replace(stream, files=replace(stream.files, root="")))
     with pytest.raises(RuntimeError, match=r"layer data: record none\.jpg: no such file"):
         feed.next()
     feed.close()

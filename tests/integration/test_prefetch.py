@@ -21,7 +21,7 @@ import pytest
 from google.protobuf import text_format
 
 from harness.caffe_files.messages import pb
-from harness.prefetch.feed import Feed
+from harness.prefetch.client import PrefetchClient
 from harness.schemas.stream import Jump, Stream, draws_per_image, generator
 from harness.worker import seekable_layer as seekable
 from harness.worker.seekable_nets import replace_data_layers
@@ -173,16 +173,18 @@ def test_a_batch_larger_than_the_data(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def feeds() -> Iterator[list[Feed]]:
-    opened: list[Feed] = []
+def feeds() -> Iterator[list[PrefetchClient]]:
+    opened: list[PrefetchClient] = []
     yield opened
     for feed in opened:
         feed.close()
 
 
-def start(home: Path, values: list[bytes], transform: str, feeds: list[Feed], batch: int = 2) -> Feed:
+def start(
+    home: Path, values: list[bytes], transform: str, feeds: list[PrefetchClient], batch: int = 2
+) -> PrefetchClient:
     source = write(home / "db", values)
-    feeds.append(Feed(stream_of(source, transform, batch, "TRAIN", len(values), 0)))
+    feeds.append(PrefetchClient(stream_of(source, transform, batch, "TRAIN", len(values), 0)))
     return feeds[-1]
 
 
@@ -204,7 +206,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_a_bad_record_is_named_at_its_batch(tmp_path: Path, feeds: list[Feed], what: str) -> None:
+def test_a_bad_record_is_named_at_its_batch(tmp_path: Path, feeds: list[PrefetchClient], what: str) -> None:
     values = [datum("png", picture(3, n), n).SerializeToString() for n in range(6)]
     values[3] = BAD[what]
     feed = start(tmp_path, values, "crop_size: 16", feeds)
@@ -243,14 +245,14 @@ def test_only_the_named_layers_of_the_phase_are_replaced(tmp_path: Path) -> None
     assert replace_data_layers(net, "TEST", {"data": stream}) == net
 
 
-def test_a_missing_first_key(tmp_path: Path, feeds: list[Feed]) -> None:
+def test_a_missing_first_key(tmp_path: Path, feeds: list[PrefetchClient]) -> None:
     source = write(tmp_path / "db", [datum("png", picture(3, 0), 0).SerializeToString()])
-    feeds.append(Feed(replace(stream_of(source, "", 1, "TRAIN", 1, 0), first_key=b"absent".hex())))
+    feeds.append(PrefetchClient(replace(stream_of(source, "", 1, "TRAIN", 1, 0), first_key=b"absent".hex())))
     with pytest.raises(RuntimeError, match=r"layer data: .*absent"):
         feeds[-1].next()
 
 
-def test_a_killed_worker_is_an_error_not_a_hang(tmp_path: Path, feeds: list[Feed]) -> None:
+def test_a_killed_worker_is_an_error_not_a_hang(tmp_path: Path, feeds: list[PrefetchClient]) -> None:
     feed = start(tmp_path, [datum("png", picture(3, n), n).SerializeToString() for n in range(6)], "", feeds)
     take(feed, 1)
     os.kill(feed.pid, signal.SIGKILL)
@@ -260,7 +262,7 @@ def test_a_killed_worker_is_an_error_not_a_hang(tmp_path: Path, feeds: list[Feed
         feed.next()
 
 
-def test_a_batch_is_valid_until_the_next_call(tmp_path: Path, feeds: list[Feed]) -> None:
+def test_a_batch_is_valid_until_the_next_call(tmp_path: Path, feeds: list[PrefetchClient]) -> None:
     feed = start(tmp_path, [datum("raw", picture(1, n), n).SerializeToString() for n in range(7)], "", feeds)
     wanted = [np.stack([picture(1, (2 * b + i) % 7)[None, ..., 0] for i in range(2)]) for b in range(20)]
     for images in wanted:
@@ -270,22 +272,22 @@ def test_a_batch_is_valid_until_the_next_call(tmp_path: Path, feeds: list[Feed])
         assert np.array_equal(given, images)
 
 
-def test_a_jump_leaves_records_out(tmp_path: Path, feeds: list[Feed]) -> None:
+def test_a_jump_leaves_records_out(tmp_path: Path, feeds: list[PrefetchClient]) -> None:
     values = [datum("png", picture(3, n), n).SerializeToString() for n in range(RECORDS)]
     whole = start(tmp_path, values, "mirror: true crop_size: 16", feeds, batch=BATCH)
     beyond = whole.stream.draws + 7 * BATCH * 3
     jump = Jump(after=4, key=key(7 * BATCH % RECORDS).hex(), draws=beyond)
-    feeds.append(Feed(replace(whole.stream, jump=jump)))
+    feeds.append(PrefetchClient(replace(whole.stream, jump=jump)))
     batches = take(whole, 12)
     for wanted, found in zip(batches[:4] + batches[7:], take(feeds[-1], 9), strict=True):
         assert [a.tobytes() for a in wanted] == [a.tobytes() for a in found]
 
 
-def test_closing_ends_the_worker(tmp_path: Path, feeds: list[Feed]) -> None:
+def test_closing_ends_the_worker(tmp_path: Path, feeds: list[PrefetchClient]) -> None:
     feed = start(tmp_path, [datum("png", picture(3, n), n).SerializeToString() for n in range(6)], "", feeds)
     feed.close()
     assert not psutil.pid_exists(feed.pid)
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(RuntimeError, match="prefetch process was stopped"):
         feed.next()
     feed.close()
 
@@ -293,9 +295,9 @@ def test_closing_ends_the_worker(tmp_path: Path, feeds: list[Feed]) -> None:
 CLIENT = """
 import sys, time
 from harness.worker import seekable_layer as seekable
-from harness.prefetch.feed import Feed
+from harness.prefetch.client import PrefetchClient
 from harness.schemas.stream import Stream
-feed = Feed(Stream.from_json(sys.argv[1]))
+feed = PrefetchClient(Stream.from_json(sys.argv[1]))
 feed.next()
 print(feed.pid, flush=True)
 time.sleep(100)

@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.caffe_files.lmdb_file import open_records
 from harness.caffe_files.messages import pb
-from harness.prefetch.feed import Feed
+from harness.prefetch.client import PrefetchClient
 from harness.schemas.stream import generator
 from harness.supervisor.resume import Start, point_of, streams_of
 from harness.supervisor.training_spec import TrainingSpec, read_training_spec
@@ -66,7 +66,7 @@ def seek(spec: TrainingSpec, iteration: int) -> Seek:
     times.append(time.perf_counter())
     (stream,) = streams_of(spec, point_of(spec, Start(iteration), 1, records, exact=True), records)
     times.append(time.perf_counter())
-    feed = Feed(replace(stream, seed=1))
+    feed = PrefetchClient(replace(stream, seed=1))
     try:
         _, labels = feed.next()
         times.append(time.perf_counter())

@@ -1,0 +1,94 @@
+"""Make the batches of a data layer's stream, as Caffe would, from any record on."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import lmdb
+import numpy as np
+from google.protobuf import text_format
+
+from harness.caffe_files.image_list import parse_lines
+from harness.caffe_files.messages import pb
+from harness.caffe_files.shapes import format_shape
+from harness.prefetch.epochs import Epochs
+from harness.prefetch.images import Image, Transformer, decode, printable, read_file
+from harness.prefetch.shared_batch import BatchShape, SharedBatch
+from harness.schemas.stream import Files, Stream, draws_per_image, generator
+
+
+def fill_batches(stream: Stream, free: Iterator[SharedBatch]) -> Iterator[BatchShape]:
+    """Fill one free batch after the other, and yield the shape of each when it is full.
+
+    See DataLayer::load_batch and ImageDataLayer::load_batch.
+
+    Raises:
+        ValueError: a record that Caffe could not use either.
+        OSError, lmdb.Error: the list or the LMDB cannot be read.
+    """
+    jump = stream.jump
+    before = free if jump is None else itertools.islice(free, jump.after)
+    yield from _fill_from(stream, stream.first_key, stream.draws, before)
+    if jump is not None:
+        yield from _fill_from(stream, jump.key, jump.draws, free)
+
+
+def _fill_from(stream: Stream, first_key: str | int, drawn: int, free: Iterator[SharedBatch]) -> Iterator[BatchShape]:
+    """Fill batches from the record `first_key` on, after `drawn` outputs of the transformer's generator."""
+    transform = text_format.Parse(stream.transform, pb.TransformationParameter())
+    transformer = Transformer(transform, stream.phase)
+    per_image = draws_per_image(transform, stream.phase)
+    random = generator(stream.seed or 0, drawn if per_image else 0)
+    draws = np.zeros((stream.batch_size, 0), np.uint64)
+    decoded = _images(stream, first_key, transform)
+    for batch in free:
+        if per_image:
+            draws = random.random_raw((stream.batch_size, per_image))
+        first = next(decoded)
+        shape = transformer.shape(first)
+        images, labels = batch.arrays((stream.batch_size, *shape))
+        for position in range(stream.batch_size):
+            image = next(decoded) if position else first
+            if transformer.shape(image) != shape:
+                raise ValueError(
+                    f"record {image.key}: {format_shape(transformer.shape(image))}, in a batch whose first record "
+                    f"{first.key} is {format_shape(shape)}"
+                )
+            transformer(image, draws[position], images[position])
+            labels[position] = image.label
+        yield (stream.batch_size, *shape)
+
+
+def _images(stream: Stream, first_key: str | int, transform: pb.TransformationParameter) -> Iterator[Image]:
+    """Yield the images of `stream` endlessly, from the record `first_key` on."""
+    if stream.files is not None:
+        assert isinstance(first_key, int)
+        yield from _listed_images(stream.source, stream.files, first_key)
+    else:
+        assert isinstance(first_key, str)
+        for key, value in _records(stream.source, first_key):
+            yield decode(key, value, transform)
+
+
+def _records(source: str, first_key: str) -> Iterator[tuple[bytes, bytes]]:
+    """Yield keys and values endlessly, from the first key (hex) on, in key order (Next in data_layer.cpp).
+
+    Locked, as Caffe opens it (db_lmdb.cpp): a writer must not reuse pages that are being read.
+    """
+    key = bytes.fromhex(first_key)
+    with lmdb.open(source, readonly=True, create=False) as environment, environment.begin() as transaction:
+        cursor = transaction.cursor()
+        if not cursor.set_key(key):
+            raise ValueError(f"{source} has no record {printable(key)}")
+        while True:
+            yield cursor.item()
+            if not cursor.next():
+                cursor.first()
+
+
+def _listed_images(source: str, files: Files, first: int) -> Iterator[Image]:
+    lines = list(parse_lines(Path(source).read_bytes()))
+    for number in Epochs(len(lines), files.seed if files.shuffled else None).lines_from(files.skipped + first):
+        yield read_file(*lines[number], files)
