@@ -1,4 +1,4 @@
-"""A file appears whole or not at all."""
+"""Write files that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Put `content` into `path`, so that a reader, or a crash, sees the old content or the new, never a part."""
+    """Write `content` to `path` so that a reader or a crash sees either the old content or the new, never a part."""
     fd, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(fd, "wb") as file:

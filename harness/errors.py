@@ -1,4 +1,4 @@
-"""The two ways in which this package says no."""
+"""Exceptions of this package. Their messages name the file, the field, the value and what to do."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 
 class BadInput(Exception):
-    """Something the user gave cannot be used; nothing was started (exit code 2).
+    """Input that cannot be used; nothing was started (exit code 2).
 
-    The message names the file, the field, the value, what is wrong with it and what to do.
+    The message names the file, the field, the value, the problem and the remedy.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class RecordingFailed(Exception):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`Did you mean …?` for the names in `known` that look like `word`, or the whole list when none does."""
+    """Suggest the names in `known` that look like `word` ("Did you mean …?"), or list all of them if none does."""
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=3, cutoff=0.6)
     if close:

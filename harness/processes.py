@@ -12,13 +12,13 @@ _GROUPS = Path("/sys/fs/cgroup")
 
 
 def child_environment(blas_threads: int) -> dict[str, str]:
-    """This process's environment for a child: it finds the harness wherever it is started, and BLAS has its threads."""
+    """Return the environment for a child process: it finds this package, and BLAS uses `blas_threads` threads."""
     paths = [str(Path(harness.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     return dict(os.environ) | {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": str(blas_threads)}
 
 
 def cores(groups: Path = _GROUPS) -> int:
-    """The cores of this process's affinity, or fewer where its container has a quota (`docker run --cpus 2`).
+    """Count the cores of this process's affinity, or fewer if its container has a quota (`docker run --cpus 2`).
 
     cpu.max of cgroup v2, cpu.cfs_quota_us of v1 (Linux, Documentation/admin-guide/cgroup-v2.rst and
     scheduler/sched-bwc.rst): microseconds of all cores together, in a period of so many.

@@ -1,4 +1,4 @@
-"""Go on from a run's last good snapshot, exactly, with other hyperparameters."""
+"""Continue a run from its last good snapshot, exactly, with other hyperparameters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.caffe_files.edits import set_fields, set_layer_fields
 from harness.caffe_files.solverstate import HISTORY_MODES, history_scale
-from harness.command_line import EXIT_CODES, add_options, options_of, train
 from harness.diagnosis.last_good import Choice, last_good
 from harness.diagnosis.live.limits import Limits, read_limits
 from harness.diagnosis.recorded.diagnose import diagnose
@@ -31,6 +30,7 @@ from harness.supervisor.options import Options
 from harness.supervisor.plan import Plan, make_plan
 from harness.supervisor.resume import Start, from_run
 from harness.supervisor.training_spec import TrainingSpec, recorded_training_spec
+from harness.training_command import EXIT_CODES, add_options, options_of, train
 
 _EXAMPLES = """
 Examples:

@@ -11,11 +11,11 @@ if __package__ in (None, ""):  # run as a file: put the repository, not harness/
 
 from rich_argparse import RawDescriptionRichHelpFormatter
 
-from harness.command_line import EXIT_CODES, add_options, options_of, train
 from harness.invocation import command_line, program
 from harness.supervisor.plan import make_plan
 from harness.supervisor.resume import from_solverstate, from_weights
 from harness.supervisor.training_spec import read_training_spec
+from harness.training_command import EXIT_CODES, add_options, options_of, train
 
 _EXAMPLES = """
 Examples:

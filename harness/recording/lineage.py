@@ -1,4 +1,4 @@
-"""A run and those it was restarted from, read as one."""
+"""Read a run and those that it was restarted from as one."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from harness.schemas.layout import STATS
 
 @dataclass(frozen=True)
 class Ancestry:
-    """A line of runs, oldest first, the run that was asked about last.
+    """A run and its ancestors, oldest first.
 
-    `begins[i]` is the iteration at which run i takes over from run i - 1 (0 for a run that began anew). `missing` is
-    the parent of the oldest run as its run.json names it, where that directory is not there any more.
+    `begins[i]` is the iteration at which run i takes over from run i - 1 (0 for a run without a parent). `missing` is
+    the parent of the oldest run as its run.json names it, if that directory is gone.
     """
 
     runs: tuple[Path, ...]
@@ -33,11 +33,11 @@ class Ancestry:
 
 
 def ancestry(run: Path) -> Ancestry:
-    """The run directory `run` and its parents.
+    """Find the ancestors of the run directory `run`.
 
     Raises:
         BadInput: a run.json cannot be read.
-        RecordingError: the line runs in a circle, or a parent is not told as a run does.
+        RecordingError: a run descends from itself.
     """
     runs, seen = [run], {run.resolve()}
     begins: list[int] = []
@@ -62,7 +62,7 @@ def ancestry(run: Path) -> Ancestry:
 
 
 def children(run: Path) -> tuple[Path, ...]:
-    """The run directories beside `run` whose run.json says that they were restarted from it, oldest first."""
+    """Find the run directories beside `run` that were restarted from it, oldest first."""
     found = []
     for other in sorted(run.resolve().parent.iterdir()):
         try:
@@ -78,11 +78,10 @@ def children(run: Path) -> tuple[Path, ...]:
 
 
 def joined(run: Path, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
-    """(T,) iterations and (T,) or (T, P) values of a series (`loss`, `lr`…) or a statistic (`gradient_l2`…) over the
-    whole line of `run`: each parent's rows up to where its child begins, then the child's.
+    """Join a series (`loss`, `lr`…) or a statistic (`gradient_l2`…) of `run` with those of its ancestors.
 
-    Rows of a parent that a child repeated are left out. Where a parent's directory is missing (see `ancestry`), the
-    line begins later.
+    Returns (T,) iterations and (T,) or (T, P) values: the rows of each parent up to where its child begins, then the
+    child's. If a parent's directory is missing (see `ancestry`), the series begins later.
 
     Raises:
         BadInput, RecordingError: as `ancestry`; or a recording cannot be read, or holds nothing of that name.
@@ -101,14 +100,14 @@ def joined(run: Path, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any
     shapes = {rows.shape[1:] for rows in values}
     if len(shapes) > 1:
         raise RecordingError(
-            f"{run}: {name} cannot be joined, for its parents' nets have other param blobs: "
+            f"{run}: {name} cannot be joined, because the parents' nets have other param blobs: "
             f"{', '.join(str(rows.shape[1]) for rows in reversed(values))} of them, oldest run first"
         )
     return np.concatenate(iterations[::-1]), np.concatenate(values[::-1])
 
 
 def _find(named: str, child: Path) -> Path | None:
-    """The directory of a parent: as named, or beside its child, where both were moved together."""
+    """Find the directory of a parent: as named, or beside its child if both were moved together."""
     path = Path(named)
     places = [path] if path.is_absolute() else [child / path, child.parent / path]
     places.append(child.resolve().parent / path.name)

@@ -1,4 +1,4 @@
-"""A run directory: recording.h5, run.json, solver.log, snapshots/."""
+"""Create, lock and describe a run directory: recording.h5, run.json, solver.log, snapshots/."""
 
 from __future__ import annotations
 

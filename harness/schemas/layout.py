@@ -1,7 +1,7 @@
-"""The format of a recording: its names, types and shapes. Both processes build on these, nothing else defines them.
+"""The format of a recording: its names, types and shapes, as worker and supervisor share them.
 
-Format 1. Axes are named T iterations, P learnable param blobs, A activations (net blobs), S iterations at which
-activations were taken, W window iterations.
+Format 1. Axes: T iterations, P learnable param blobs, A activations (net blobs), S iterations at which activations
+were recorded, W window iterations.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ ACTIVATION_STATS = {
     "zero_fraction": "share of the elements that are exactly 0",
     "nonfinite": "number of NaN or infinite elements",
 }
-# Most bytes of a window array in one message, where the ring allows, and in one chunk of the file: when they agree, a
-# message is written as the chunk that it is.
+# Largest part of a window array in one message, if the ring allows it, and in one chunk of the file: a message that is
+# exactly one chunk is written without copying.
 SLAB = 16 << 20
 CAPTURES = ("weight", "gradient", "update", "input")
 
@@ -60,7 +60,7 @@ class Param:
 
     @property
     def label(self) -> str:
-        """`layer/index`."""
+        """The label `layer/index`."""
         return f"{self.layer}/{self.index}"
 
 
@@ -74,7 +74,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Head:
-    """A loss of the train net, its weight in the total, and its number of classes (None where it has none)."""
+    """A loss of the train net, its weight in the total, and its number of classes (None if it has none)."""
 
     name: str
     weight: float
@@ -102,7 +102,7 @@ class Activation:
 
 @dataclass(frozen=True)
 class Array:
-    """What a window keeps of one blob at every iteration: `shape` float32 values, or byte strings for keys.
+    """One array that a window keeps at every iteration: `shape` float32 values, or byte strings for keys.
 
     `group` is weight, gradient, update, input or key; `name` a layer or a blob; `index` a param blob's.
     """
@@ -115,7 +115,7 @@ class Array:
 
     @property
     def label(self) -> str:
-        """`layer/index`, or the blob's name."""
+        """The label `layer/index`, or the blob's name."""
         return self.name if self.index is None else f"{self.name}/{self.index}"
 
     @property
@@ -124,7 +124,7 @@ class Array:
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     def slabs(self, largest: int) -> list[tuple[int, int]]:
-        """(start, stop) along the first axis, each part at most `largest` bytes where a single row allows."""
+        """Divide the first axis into (start, stop), each part at most `largest` bytes unless a single row is larger."""
         rows = self.shape[0] if self.shape else 1
         if not rows:
             return []
@@ -133,16 +133,16 @@ class Array:
 
 
 def slab_rows(rows: int, row: int, largest: int) -> int:
-    """How many of `rows`, each of `row` bytes, make one part of at most `largest` bytes where a row allows.
+    """Count the rows of a part of at most `largest` bytes (or one row), where each of `rows` has `row` bytes.
 
-    The parts are equal, for HDF5 stores the last one as if it were whole.
+    All parts are equal, because HDF5 allocates the last one in full.
     """
     parts = math.ceil(rows / max(1, largest // max(1, row)))
     return math.ceil(rows / max(1, parts))
 
 
 def runs(arrays: Sequence[Array], largest: int) -> list[tuple[int, int]]:
-    """(first, stop) of neighbours that together have at most `largest` bytes; an array that has more is alone."""
+    """Group neighbours that together have at most `largest` bytes, as (first, stop); a larger array is alone."""
     found: list[tuple[int, int]] = []
     size = 0
     for position, array in enumerate(arrays):
@@ -157,7 +157,7 @@ def runs(arrays: Sequence[Array], largest: int) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Layout:
-    """All that a recording's structure depends on; the solver process knows it once the nets are built."""
+    """Everything that a recording's structure depends on; the worker knows it once the nets are built."""
 
     params: tuple[Param, ...]
     outputs: tuple[Output, ...]
@@ -177,13 +177,13 @@ class Layout:
 
     @property
     def output_columns(self) -> dict[str, int]:
-        """Where each output's first value stands in a frame's `output`."""
+        """The column of each output's first value in a frame's `output`."""
         sizes = itertools.accumulate((output.size for output in self.outputs), initial=0)
         return {output.name: start for output, start in zip(self.outputs, sizes, strict=False)}  # one start more
 
     @property
     def frame_dtype(self) -> np.dtype[np.void]:
-        """One iteration, as it travels in the ring."""
+        """The dtype of one iteration in the ring buffer."""
         return np.dtype(
             [
                 ("iteration", "<i8"),
@@ -207,22 +207,22 @@ class Layout:
 
 
 def frames_of(payloads: Sequence[memoryview], layout: Layout) -> npt.NDArray[np.void]:
-    """FRAME payloads as one structured array, copied out of the ring."""
+    """Copy FRAME payloads out of the ring, as one structured array."""
     return np.frombuffer(b"".join(payloads), layout.frame_dtype)
 
 
 def all_finite(frame: npt.NDArray[np.void] | np.void) -> bool:
-    """Is everything in this frame finite: the loss, the weights, the gradients, the updates?"""
-    # at every iteration: one sum is quicker than looking at each, and the norms of a blob with a NaN are none
+    """Check that everything in a frame is finite: loss, weights, gradients and updates."""
+    # called at every iteration: one sum is faster than a test of each, and the norms of a blob with a NaN are NaN
     return math.isfinite(float(frame["loss"]) + float(frame["stat"].sum()))
 
 
 def link_names(names: Iterable[str]) -> dict[str, str]:
-    """Each Caffe name's path below an HDF5 group.
+    """Map each Caffe name to its path below an HDF5 group.
 
-    A name with slashes (`loss1/loss1`) becomes nested groups, so that the path is the name. Only where that cannot
-    be (another name, `loss1`, is itself a dataset there; a part is empty or a dot) are its slashes percent-encoded,
-    and so that this stays unambiguous, `%` always is.
+    A name with slashes (`loss1/loss1`) becomes nested groups, so that the path is the name. Its slashes are
+    percent-encoded only if that is impossible (another name, `loss1`, is itself a dataset there; a part is empty or a
+    dot); `%` always is, so that the mapping stays unambiguous.
     """
     known = set(names)
     return {name: _link_name(name, known) for name in known}

@@ -18,7 +18,7 @@ class Exit(IntEnum):
     RECORDING_FAILED = 1
     BAD_INPUT = 2
     DIVERGED = 3
-    SOLVER_DIED = 4
+    WORKER_DIED = 4
     INTERRUPTED = 130
 
 

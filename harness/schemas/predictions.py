@@ -1,4 +1,4 @@
-"""What the heads of a net say of every image of one batch, before and after the update that was made of it."""
+"""Predictions of a net for every image of one batch, before and after the update computed from it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from harness.errors import RecordingError
 
 
 class NoPredictions(RecordingError):
-    """They cannot be had of this recording; the message says why."""
+    """Predictions cannot be computed from this recording; the message says why."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What one head says of each image, in the order of the batch, with one set of weights.
+    """Predictions of one head for each image, in the order of the batch, with one set of weights.
 
     Attributes:
-        loss: (N,) float64, in nats, at most 87.3 as Caffe's own; NaN where the label is ignored or none of the classes.
-        predicted: (N,) int64, the most probable class; -1 where the net gives NaN.
-        probability: (N,) float64, of the predicted class; NaN where the net gives NaN.
-        label_probability: (N,) float64; NaN where the loss is.
+        loss: (N,) float64, in nats, at most 87.3 as Caffe's own; NaN if the label is ignored or not one of the classes.
+        predicted: (N,) int64, the most probable class; -1 if the net outputs NaN.
+        probability: (N,) float64, of the predicted class; NaN if the net outputs NaN.
+        label_probability: (N,) float64; NaN if the loss is.
     """
 
     loss: npt.NDArray[np.float64]
@@ -34,7 +34,7 @@ class Predictions:
 @dataclass(frozen=True)
 class HeadPredictions:
     """One SoftmaxWithLoss head: `name` and `weight` as in `Recording.heads`, and its predictions with W_t (`before`)
-    and with W_{t+1} (`after`). `labels` (N,) int64 are those that the head was given.
+    and with W_{t+1} (`after`). `labels` (N,) int64 are the labels that the head read.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Windows: the iterations `A:B` (half open, as a slice) whose weights, gradients, updates and inputs are kept."""
+"""Windows: iterations `A:B` (half open, as a slice) whose weights, gradients, updates and inputs are kept."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Window:
 
 
 def parse_watch(text: str, option: str = "--watch") -> Window:
-    """The window that `--watch A:B` names, or another `option` of that form.
+    """Parse the argument of `--watch A:B`, or of another `option` of that form.
 
     Raises:
         BadInput: not of the form A:B, negative, or empty.
@@ -45,7 +45,7 @@ def parse_watch(text: str, option: str = "--watch") -> Window:
 
 
 def merge(windows: Iterable[Window]) -> tuple[Window, ...]:
-    """The same iterations as disjoint windows in ascending order, none of which touches the next."""
+    """Merge windows that overlap or touch, and sort them."""
     merged: list[Window] = []
     for window in sorted(windows):
         if merged and window.start <= merged[-1].stop:
@@ -56,6 +56,6 @@ def merge(windows: Iterable[Window]) -> tuple[Window, ...]:
 
 
 def clip(windows: Iterable[Window], start: int, stop: int) -> tuple[Window, ...]:
-    """The parts of `windows` that lie in the iterations `start` … `stop - 1`."""
+    """Cut `windows` to the iterations `start` … `stop - 1`."""
     parts = (Window(max(w.start, start), min(w.stop, stop)) for w in windows)
     return tuple(part for part in parts if part.start < part.stop)

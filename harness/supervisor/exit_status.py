@@ -59,7 +59,7 @@ def outcome_of(run: Circumstances) -> Outcome:
     if run.end is None:
         code = run.returncode
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return Outcome(Exit.SOLVER_DIED, f"The solver process died ({how}); {upto}", run.last_words, run.divergence)
+        return Outcome(Exit.WORKER_DIED, f"The worker died ({how}); {upto}", run.last_words, run.divergence)
     return Outcome(Exit.DONE, f"Done: iteration {at}; {upto}", divergence=run.divergence)
 
 

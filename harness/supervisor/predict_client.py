@@ -1,4 +1,4 @@
-"""What the net says of every image of an iteration's batch, before and after its update, computed by the real Caffe."""
+"""Predict every image of an iteration's batch, before and after its update, with the real Caffe in a worker."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _SMALLEST = float(np.finfo(np.float32).tiny)  # FLT_MIN
 
 
 def predictions(recording: Recording, iteration: int) -> tuple[HeadPredictions, ...]:
-    """The predictions of each SoftmaxWithLoss head of the train net, in its order, for the inputs of `iteration` (t).
+    """Predict the inputs of `iteration` (t) with each SoftmaxWithLoss head of the train net, in the net's order.
 
     N is batch × iter_size, in the order of `Recording.keys`. The net is in TEST phase: Dropout is off and BatchNorm
-    uses its running averages, so this is what the net believes, not the noise of one training pass; the mean of the
-    losses is the recorded loss of iteration t only where the net has neither. W_{t+1} is what was recorded, or at the
-    end of a window W_t less the update; BatchNorm's running averages are then still those of W_t, for Caffe's forward
-    pass writes them, and no update. Heads that predict one class a pixel or a time step are left out.
+    uses its running averages, so the predictions are free of the noise of a training pass; the mean of the losses
+    is the recorded loss of iteration t only if the net has neither layer. W_{t+1} is what was recorded, or at the
+    end of a window W_t less the update; BatchNorm's running averages are then still those of W_t, because Caffe writes
+    them in the forward pass, not in the update. Heads that predict one class per pixel or time step are left out.
 
     Caffe runs in a process of its own, with one BLAS thread, in the directory from which the run was started.
 
     Raises:
-        NoPredictions: the net has no such head, or that process died; with what Caffe said.
+        NoPredictions: the net has no such head, or that process died; with what Caffe printed.
         RecordingError: `iteration` is in no window, or its weights, updates or inputs were not captured.
     """
     first = recording.params[0] if recording.params else None
     if first is not None:
-        recording.weight(iteration, first.layer, first.index)  # what is not there is said before Caffe is started
+        recording.weight(iteration, first.layer, first.index)  # raises for what is missing before Caffe is started
     started_from = Path(str(recording.attributes["directory"]))
     with tempfile.TemporaryDirectory() as name:
         done = subprocess.run(
@@ -83,7 +83,7 @@ def _head(
 
 
 def softmax(logits: npt.NDArray[Any], labels: npt.NDArray[np.int64], ignore_label: int | None = None) -> Predictions:
-    """What a softmax of `logits` (N, classes) says of N images with `labels` (N,).
+    """Compute the predictions of a softmax of `logits` (N, classes) for N images with `labels` (N,).
 
     The loss is that of SoftmaxWithLossLayer::Forward_cpu (softmax_loss_layer.cpp), in double precision.
     """

@@ -1,8 +1,8 @@
-"""solver.log: all that Caffe printed, as `caffe train` would have printed it.
+"""Write solver.log: everything that Caffe printed, as `caffe train` would have printed it.
 
-Under step(1) Caffe displays the loss of one iteration where `caffe train` displays the smoothed one, and a wrong speed
-(Solver::Step starts both anew at every call). Those lines are rewritten here, once the iteration's frame has come with
-the right numbers; until then they, and all that follows, are held back.
+Under step(1) Caffe displays the loss of one iteration where `caffe train` displays the smoothed loss, and a wrong speed
+(Solver::Step restarts both at every call). These lines are rewritten once the iteration's frame has arrived with the
+right numbers; until then, they and all lines after them are held back.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from harness.errors import RecordingFailed
 from harness.recording.snapshots import final_name
 
 _LOSS = re.compile(r"(?P<head>^.*\] )Iteration (?P<n>\d+)(?: \(.* iter/s, .*s/(?P<every>\d+) iters\))?, loss = \S+$")
-# Solver::Solve says these when it is called, which for us is at the end; the host has said them at the start.
+# Solver::Solve prints these when it is called, which here is at the end; the worker has printed them at the start.
 _SOLVE = re.compile(r"solver\.cpp:\d+\] (Solving |Learning Rate Policy: )")
 
 
@@ -27,7 +27,7 @@ class SolverLog:
     """Takes Caffe's output in pieces and writes it, line by line, to `path`.
 
     Raises:
-        RecordingFailed: the disk gave out.
+        RecordingFailed: the disk is full.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,13 +45,13 @@ class SolverLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(OSError):  # a full disk, which was said already
-            self._shown_or_not()
+        with suppress(OSError):  # a full disk, which was reported already
+            self._write_held()
         with suppress(OSError):
             self._file.close()
 
     def feed(self, data: bytes) -> None:
-        """More of Caffe's output."""
+        """Add more of Caffe's output."""
         *lines, self._part = (self._part + data).split(b"\n")
         for line in lines:
             text = line.decode(errors="replace").rstrip("\r")
@@ -61,7 +61,7 @@ class SolverLog:
         self._write()
 
     def loss(self, iteration: int, smoothed: float, lapse: float = 0) -> None:
-        """What `caffe train` displays for `iteration`; `lapse` seconds have passed since the display before."""
+        """Set what `caffe train` displays for `iteration`; `lapse` seconds have passed since the previous display."""
         self._shown[iteration] = (smoothed, lapse)
         self._write()
 
@@ -90,8 +90,8 @@ class SolverLog:
             self._last_shown = iteration
         return f"{match['head']}Iteration {iteration}{speed}, loss = {_as_printed(smoothed)}"
 
-    def _shown_or_not(self) -> None:
-        # the solver died before it could say the right number: Caffe's own line is better than none
+    def _write_held(self) -> None:
+        # the worker died before it could send the right number: Caffe's own line is better than none
         self._file.writelines(line + "\n" for line in self._held)
         if self._part:
             self._file.write(self._part.decode(errors="replace") + "\n")
@@ -104,5 +104,5 @@ class SolverLog:
 
 
 def _as_printed(value: float) -> str:
-    """`value` as a C++ stream prints a float: six digits, and a NaN with its sign."""
+    """Format `value` as a C++ stream prints a float: six digits, and a NaN with its sign."""
     return "-nan" if math.isnan(value) and math.copysign(1, value) < 0 else f"{value:g}"

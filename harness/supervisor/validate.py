@@ -1,4 +1,4 @@
-"""Bad input, found before Caffe sees it. Caffe's own answer to most of this is an abort; to a wrong label, none."""
+"""Find bad input before Caffe sees it: Caffe aborts on most of it, and does not notice a wrong label at all."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SOURCES = ("image_data_param", "hdf5_data_param", "window_data_param")
 
 
 def check_solver(solver: Any, kind: str, path: Path) -> None:
-    """Fields for whose values Caffe would abort, at the start or at the first update."""
+    """Check the fields for whose values Caffe would abort, at the start or at the first update."""
     if not solver.HasField("lr_policy"):
         raise BadInput("not given", file=path, field="lr_policy", remedy=f"One of {', '.join(LR_POLICIES)}")
     if solver.lr_policy not in LR_POLICIES:
@@ -80,7 +80,7 @@ def check_solver(solver: Any, kind: str, path: Path) -> None:
 
 
 def check_layers(net: NetFile, phase: str) -> None:
-    """The net has layers in its phase, and every bottom is the top of a layer before it."""
+    """Check that the net has layers in its phase, and that every bottom is the top of an earlier layer."""
     made = set(net.param.input)  # nets before Input layers
     if not net.layers:
         raise BadInput(
@@ -107,7 +107,7 @@ def check_layers(net: NetFile, phase: str) -> None:
 
 
 def check_snapshot_names(solver: Any, net: NetFile, path: Path) -> None:
-    """In HDF5 a layer's name becomes a path, which Caffe does not create: its first snapshot would abort."""
+    """Check for names with a slash, which become paths in HDF5 that Caffe does not create: it aborts."""
     if solver.snapshot_format != pb.SolverParameter.HDF5:
         return
     readers = Counter(bottom for layer in net.layers for bottom in layer.bottom)
@@ -124,7 +124,7 @@ def check_snapshot_names(solver: Any, net: NetFile, path: Path) -> None:
 
 
 def check_sources(net: NetFile) -> None:
-    """Every file that a layer of `net` reads exists, and its Data layers are on LMDB."""
+    """Check that every file that a layer of `net` reads exists, and that its Data layers are on LMDB."""
     for layer in net.layers:
         where = f"{net.source}: layer {layer.name}"
         for field in _SOURCES:
@@ -158,7 +158,7 @@ def check_sources(net: NetFile) -> None:
 
 
 def read_sources(nets: Iterable[NetFile], progress: Progress) -> dict[str, Records]:
-    """The LMDBs and lists of all data layers, by their `source` as written there."""
+    """Read the LMDBs and lists of all data layers, by `source` as it is written in the net."""
     records: dict[str, Records] = {}
     for net in nets:
         for layer in data_layers(net):
@@ -174,7 +174,7 @@ def read_sources(nets: Iterable[NetFile], progress: Progress) -> dict[str, Recor
 
 
 def check_labels(net: NetFile, records: Mapping[str, Records]) -> None:
-    """Every label lies within the classes of the layers that read it; elsewhere Caffe reads out of bounds."""
+    """Check that every label lies within the classes of its readers; otherwise Caffe reads out of bounds."""
     for layer in data_layers(net):
         if len(layer.top) < 2:
             continue

@@ -48,7 +48,7 @@ from harness.worker.probes.memory import HostMemory
 from harness.worker.smoothed_loss import SmoothedLoss
 from harness.worker.snapshots import Snapshots
 
-_SUPERVISOR_DIED = "the harness process died"
+_SUPERVISOR_DIED = "the supervisor died"
 _POLL = 0.005  # seconds between two looks at what the supervisor asks for
 
 

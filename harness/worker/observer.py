@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from harness.caffe_files.lr_policy import learning_rate, next_step
 from harness.caffe_files.messages import pb
-from harness.caffe_files.net import relus
 from harness.recording.ring import Kind, Part, Ring
 from harness.recording.ring import Payload as Bytes
 from harness.schemas.events import Note, OtherLabels, OtherShape
@@ -107,7 +106,7 @@ class Observer:
             test_outputs=tuple(test.probe.outputs for test in self._tests),
             heads=payload.heads,
             activations=self._activations.activations,
-            relus=relus(net.layer),
+            relus=payload.info.relus,
             windows=windows,
             arrays=self._window_arrays(capture),
         )

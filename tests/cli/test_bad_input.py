@@ -1,6 +1,6 @@
 """Bad input is found before anything is started: exit 2, no run directory, one error that says where, what, what to do.
 
-`main` runs in this process (the harness process never loads Caffe), with real files; where the point is that the
+`main` runs in this process (the supervisor never loads Caffe), with real files; where the point is that the
 process must survive something, it is started as a user starts it.
 """
 

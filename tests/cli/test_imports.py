@@ -36,7 +36,7 @@ def test_a_command_that_draws_nothing_imports_nothing_to_draw_with(arguments: tu
     assert not names & HEAVY
 
 
-def test_the_solver_process_imports_caffe_io_when_it_is_used() -> None:
+def test_the_worker_imports_caffe_io_when_it_is_used() -> None:
     program = """
 import sys
 import harness.worker.main, caffe

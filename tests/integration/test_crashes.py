@@ -38,7 +38,7 @@ PATIENCE = 300.0  # seconds: far beyond what anything here takes, so reaching it
 
 @dataclass
 class Running:
-    """A harness process that was started, its run directory, and what it has said so far."""
+    """A supervisor that was started, its run directory, and its output so far."""
 
     process: subprocess.Popen[bytes]
     out: Path
@@ -69,7 +69,7 @@ class Running:
             time.sleep(0.005)
 
     def solver(self) -> psutil.Process:
-        """The solver process, as soon as it runs its own program."""
+        """The worker, as soon as it runs its own program."""
         found: list[psutil.Process] = []
 
         def look() -> bool:
@@ -83,7 +83,7 @@ class Running:
         return found[0]
 
     def computing(self, solver: psutil.Process, seconds: float) -> None:
-        """Wait until the solver process has computed for `seconds` more: a moment that no clock decides."""
+        """Wait until the worker has computed for `seconds` more: a moment that no clock decides."""
         start = cpu_seconds(solver)
         self.until(lambda: cpu_seconds(solver) - start >= seconds)
 
@@ -213,11 +213,11 @@ def await_moment(run: Running, when: str, seed: int) -> psutil.Process:
     return solver
 
 
-# -- the solver process dies -----------------------------------------------------------------------------------------
+# -- the worker dies -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("when", "seed"), MOMENTS)
-def test_a_killed_solver_process_costs_nothing_that_was_recorded(
+def test_a_killed_worker_costs_nothing_that_was_recorded(
     tmp_path: Path, long_run: list[object], whole: dict[str, np.ndarray], when: str, seed: int
 ) -> None:
     with started(tmp_path / "run", *long_run) as run:
@@ -374,11 +374,11 @@ def test_a_process_that_the_solver_leaves_behind_holds_nobody_up(tmp_path: Path,
     assert len(arrays_of(run.recording)["iteration"]) == 12
 
 
-# -- the harness process dies ----------------------------------------------------------------------------------------
+# -- the supervisor dies ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("when", "seed"), MOMENTS)
-def test_the_solver_process_survives_the_harness_process_and_completes_the_recording(
+def test_the_worker_survives_the_supervisor_and_completes_the_recording(
     tmp_path: Path, long_run: list[object], whole: dict[str, np.ndarray], when: str, seed: int
 ) -> None:
     with started(tmp_path / "run", *long_run) as run:
@@ -390,11 +390,11 @@ def test_the_solver_process_survives_the_harness_process_and_completes_the_recor
     assert "Traceback" not in (run.out / "solver.log").read_text()
     assert not list(run.out.glob(".*"))
     if when == "building" and not run.recording.exists():
-        assert "the harness process died" in str(run.ended["how"])
+        assert "the supervisor died" in str(run.ended["how"])
         return
     done = check_prefix(run.recording, whole)  # it opens at once
     assert seen <= done < ENOUGH
-    assert run.ended["how"] == "the harness process died"
+    assert run.ended["how"] == "the supervisor died"
     if when != "building":
         assert run.ended["iteration"] == done
         check_snapshot(run, done, whole)
@@ -439,7 +439,7 @@ def test_a_recording_that_both_processes_left_is_mended_by_its_next_reader(
     assert run.facts["ended"] is None
 
 
-def test_a_harness_process_killed_before_it_could_read_the_end_loses_nothing(
+def test_a_supervisor_killed_before_it_could_read_the_end_loses_nothing(
     tmp_path: Path, long_run: list[object], whole: dict[str, np.ndarray]
 ) -> None:
     with started(tmp_path / "run", *long_run, "--until", ITERATIONS) as run:

@@ -242,7 +242,7 @@ def test_a_restarted_run_begins_at_its_first_iteration(board: Board, home: Path)
 
 def test_all_that_was_recorded_before_the_solver_was_killed_is_there(board: Board, home: Path) -> None:
     run = home / "killed"
-    assert "The solver process died (killed by SIGKILL)" in board.outcome(run)
+    assert "The worker died (killed by SIGKILL)" in board.outcome(run)
     with Recording(run) as recording:
         assert len(recording.iterations) >= 100
         check_series(board, run, recording)

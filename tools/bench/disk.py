@@ -1,7 +1,7 @@
 """How fast a window of bvlc_googlenet gets onto the disk when the solver is not what limits it, against `dd`.
 
 A process in the solver's place puts frames of the real shape (three times all 128 blobs, and the images) into the ring
-as fast as there is room; this process empties it as the harness process does. The time runs until the file is closed
+as fast as there is room; this process empties it as the supervisor does. The time runs until the file is closed
 and on the disk (fdatasync). `dd` writes as many zeros beside it, with conv=fdatasync, in blocks as large as the slabs.
 """
 

@@ -17,7 +17,7 @@ from tools.bench.turns import lane
 
 @dataclass(frozen=True)
 class Memory:
-    """Resident bytes after so many iterations, of the solver process and of the harness process: (n,) each.
+    """Resident bytes after so many iterations, of the worker and of the supervisor: (n,) each.
 
     `ring` is the most shared memory that either of them had.
     """

@@ -1,7 +1,7 @@
 """Lanes side by side: the same training with and without the harness, a few iterations each in turn.
 
 Two whole runs one after the other would compare two moments of the machine. Here both live at the same time and only
-one moves: while one makes its turn the other's solver waits on a socket, and its harness process is stopped (SIGSTOP),
+one moves: while one makes its turn the other's solver waits on a socket, and its supervisor is stopped (SIGSTOP),
 so that what a turn leaves to be written is paid for by the next turn of the same lane. The order is AB BA AB BA….
 """
 
@@ -30,7 +30,7 @@ class LaneDied(Exception):
 
 
 class Lane:
-    """A running lane: a bare solver, or harness/run.py with its solver process.
+    """A running lane: a bare solver, or harness/run.py with its worker.
 
     `still`: a bare solver of which nothing moves between turns, neither threads nor processes that read ahead.
     """

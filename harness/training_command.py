@@ -1,4 +1,4 @@
-"""The command line of the commands that train: their common options, and the way from a plan to an exit code."""
+"""Common parts of the commands that train: their options, and the steps from a plan to an exit code."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from harness.supervisor.session import Session
 
 EXIT_CODES = """
 Exit codes: 0 done, 1 the recording could not be written any further, 2 bad input (nothing was started),
-3 diverged and stopped (--on-alarm stop), 4 the solver process died, 130 interrupted.
+3 diverged and stopped (--on-alarm stop), 4 the worker, which runs Caffe, died, 130 interrupted.
 """
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of every run, however it starts."""
+    """Add the options of every run, however it starts."""
     how = parser.add_argument_group("how to run")
     device = how.add_mutually_exclusive_group()
     device.add_argument("--cpu", action="store_true", help="run on the CPU whatever the solver says")
@@ -91,7 +91,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def options_of(args: argparse.Namespace, command: Sequence[str]) -> Options:
-    """What was given for `add_options`."""
+    """Return the values of the options that `add_options` added."""
     return Options(
         watch=tuple(args.watch),
         out=args.out,
@@ -112,10 +112,13 @@ def options_of(args: argparse.Namespace, command: Sequence[str]) -> Options:
 def train(
     make: Callable[[Callable[[int, int], None], Callable[[str], None]], Plan], rules: Path | None, tensorboard: bool
 ) -> int:
-    """Make a plan and carry it out, watched by the rules with the limits in the file `rules`; the exit code.
+    """Plan a run and carry it out. Returns the exit code.
 
-    `make` is told whom to tell how many of how many labels were read, and whom to tell what the user should hear.
-    `tensorboard`: the run is written down for TensorBoard, too.
+    Args:
+        make: makes the plan; it is given a function that receives how many of how many labels were read, and one that
+            receives sentences for the user.
+        rules: a file with limits for the alarms.
+        tensorboard: write event files for TensorBoard as well.
     """
     console = Console(stderr=True)
     terminal = Terminal(console)
@@ -141,7 +144,7 @@ def train(
         finally:
             listener.close()
     except (BadInput, RecordingError) as error:
-        console.print(Text(f"error: {error}", style="bold red"), soft_wrap=True)  # in Text, :100: is no emoji
+        console.print(Text(f"error: {error}", style="bold red"), soft_wrap=True)  # in a Text, :100: is not an emoji
         return Exit.BAD_INPUT
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
