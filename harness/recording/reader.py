@@ -85,17 +85,17 @@ class Recording:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """Attributes of the file's root: run.json as it was when the recording began, nested values as JSON text."""
+        """Attributes of the file's root, which are run.json at the start of the recording; nested values are JSON text."""
         return dict(self._file.attrs)
 
     @property
     def params(self) -> tuple[Param, ...]:
-        """The P learnable param blobs in update order: the columns of `stat`."""
+        """The P learnable param blobs in update order, which are the columns of `stat`."""
         return read_params(self._file)
 
     @property
     def blobs(self) -> tuple[Activation, ...]:
-        """The A blobs of the train net: the columns of `activation`."""
+        """The A blobs of the train net, which are the columns of `activation`."""
         return read_blobs(self._file)
 
     @property
