@@ -85,7 +85,7 @@ class Recording:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """Attributes of the file's root, which are run.json at the start of the recording; nested values are JSON text."""
+        """Attributes of the file's root, which are run.json when the recording began; nested values are JSON text."""
         return dict(self._file.attrs)
 
     @property

@@ -50,7 +50,7 @@ class RemoteArray(Protocol):
 
 
 Part = npt.NDArray[np.generic] | RemoteArray
-Payload = bytes | npt.NDArray[np.generic] | Sequence[Part]
+MessagePayload = bytes | npt.NDArray[np.generic] | Sequence[Part]
 
 
 class Kind(IntEnum):
@@ -185,7 +185,7 @@ class Ring:
     def put(
         self,
         kind: Kind,
-        payload: Payload,
+        payload: MessagePayload,
         *,
         iteration: int = 0,
         index: int = 0,
