@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import caffe
 from google.protobuf import text_format
@@ -27,21 +26,24 @@ from harness.worker.fast_forward import advance, draw_seeds, replay_initializati
 from harness.worker.payload import Payload, Resume
 from harness.worker.probes.blobs import ParamProbe
 from harness.worker.probes.memory import HostMemory
+from harness.worker.pycaffe import Net, Solver
 from harness.worker.seekable_nets import replace_data_layers
 
 Send = Callable[[Note], None]
 
 
-def nets_of(payload: Payload) -> list[Any]:
+def nets_of(payload: Payload) -> list[pb.NetParameter]:
     """Parse the NetParameters of the train net and of the test nets, with the user's own layers."""
     return _parsed(payload.nets)
 
 
-def _parsed(texts: Sequence[str]) -> list[Any]:
+def _parsed(texts: Sequence[str]) -> list[pb.NetParameter]:
     return [text_format.Parse(text, pb.NetParameter()) for text in texts]
 
 
-def build(payload: Payload, param: Any, nets: Sequence[Any], send: Send) -> tuple[Any, TrainingPosition]:
+def build(
+    payload: Payload, param: pb.SolverParameter, nets: Sequence[pb.NetParameter], send: Send
+) -> tuple[Solver, TrainingPosition]:
     """Build the native solver, with the user's weights or state in it. Returns it and its position.
 
     `send` receives what was copied, and how long the random numbers took.
@@ -58,7 +60,7 @@ def build(payload: Payload, param: Any, nets: Sequence[Any], send: Send) -> tupl
     point = _with_seeds(payload, param, native) if payload.replay else payload.point
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        solver = getattr(caffe, f"{payload.solver_type}Solver")(
+        solver: Solver = getattr(caffe, f"{payload.solver_type}Solver")(
             str(_solver_file(directory, payload, param, nets, point))
         )
         if payload.streams and payload.resume is None:
@@ -79,7 +81,13 @@ def build(payload: Payload, param: Any, nets: Sequence[Any], send: Send) -> tupl
     return solver, point
 
 
-def _solver_file(directory: Path, payload: Payload, param: Any, nets: Sequence[Any], point: TrainingPosition) -> Path:
+def _solver_file(
+    directory: Path,
+    payload: Payload,
+    param: pb.SolverParameter,
+    nets: Sequence[pb.NetParameter],
+    point: TrainingPosition,
+) -> Path:
     if payload.as_written:
         path = directory / "solver.prototxt"
         path.write_text(text_format.MessageToString(param))
@@ -93,12 +101,12 @@ def _solver_file(directory: Path, payload: Payload, param: Any, nets: Sequence[A
     return write_solver(directory, param, inside)
 
 
-def _with_seeds(payload: Payload, param: Any, nets: Sequence[Any]) -> TrainingPosition:
+def _with_seeds(payload: Payload, param: pb.SolverParameter, nets: Sequence[pb.NetParameter]) -> TrainingPosition:
     places = tuple(place if place.known else draw_seeds(param, nets, place) for place in payload.point.places)
     return replace(payload.point, places=places)
 
 
-def _copy(net: Any, model: Path) -> None:
+def _copy(net: Net, model: Path) -> None:
     """Copy a caffemodel's weights by layer name.
 
     Caffe's own CopyTrainedLayersFrom (net.cpp) takes an HDF5 file for a binary one, finds no layer in it, and reports
@@ -110,15 +118,15 @@ def _copy(net: Any, model: Path) -> None:
         net.copy_from(str(model))
 
 
-def _copy_fillers(solver: Any, param: Any, nets: Sequence[Any], directory: Path) -> None:
+def _copy_fillers(solver: Solver, param: pb.SolverParameter, nets: Sequence[pb.NetParameter], directory: Path) -> None:
     """Copy the weights that the native nets begin with: Caffe's own data layers draw their seeds before the fillers."""
     model = directory / "fillers.caffemodel"
-    native = caffe.get_solver(str(write_solver(directory, param, nets)))
+    native: Solver = caffe.get_solver(str(write_solver(directory, param, nets)))
     native.net.save(str(model))
     solver.net.copy_from(str(model))
 
 
-def _restore(solver: Any, resume: Resume, kind: str, net: Any, directory: Path) -> None:
+def _restore(solver: Solver, resume: Resume, kind: str, net: pb.NetParameter, directory: Path) -> None:
     assert resume.state is not None
     assert resume.model is not None
     path, model = Path(resume.state), Path(resume.model)
@@ -140,7 +148,7 @@ def _restore(solver: Any, resume: Resume, kind: str, net: Any, directory: Path) 
         )
 
 
-def _restore_window(solver: Any, resume: Resume, net: Any, directory: Path) -> None:
+def _restore_window(solver: Solver, resume: Resume, net: pb.NetParameter, directory: Path) -> None:
     """Restore an iteration whose weights, and the updates before it, are in a window: SGD's history is its update."""
     assert resume.window is not None
     probe = ParamProbe(solver.net, net, HostMemory())
@@ -163,7 +171,12 @@ def _restore_window(solver: Any, resume: Resume, net: Any, directory: Path) -> N
 
 
 def _replay(
-    solver: Any, param: Any, nets: Sequence[Any], native: Sequence[Any], point: TrainingPosition, send: Send
+    solver: Solver,
+    param: pb.SolverParameter,
+    nets: Sequence[pb.NetParameter],
+    native: Sequence[pb.NetParameter],
+    point: TrainingPosition,
+    send: Send,
 ) -> None:
     """Bring the main generator to its position."""
     started = time.perf_counter()
@@ -178,7 +191,7 @@ def _replay(
     send(Replayed(Replay(at.at, point.iteration - at.at, time.perf_counter() - started)))
 
 
-def _shapes(net: Any) -> dict[str, tuple[tuple[int, ...], ...]]:
+def _shapes(net: Net) -> dict[str, tuple[tuple[int, ...], ...]]:
     return {
         name: tuple(tuple(blob.shape) for blob in layer.blobs)
         for name, layer in zip(net._layer_names, net.layers, strict=True)

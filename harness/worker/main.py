@@ -14,7 +14,6 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -23,6 +22,7 @@ import harness.worker.lazy_caffe_io  # noqa: F401  # before caffe
 # isort: split
 import caffe
 import numpy as np
+import numpy.typing as npt
 from google.protobuf import text_format
 
 from harness.caffe_files.lmdb_file import check_reader_lock
@@ -30,8 +30,7 @@ from harness.caffe_files.messages import pb
 from harness.errors import BadInput, RecordingFailed
 from harness.recording import run_directory
 from harness.recording.consumer import Consumer
-from harness.recording.ring import Kind, Request, Ring
-from harness.recording.ring import Payload as Bytes
+from harness.recording.ring import Kind, MessagePayload, Request, Ring
 from harness.recording.snapshots import prefix
 from harness.recording.writer import Writer
 from harness.schemas.data_position import GeneratorState, TrainingPosition
@@ -45,6 +44,7 @@ from harness.worker.observer import Observer
 from harness.worker.payload import Payload
 from harness.worker.probes.gpu import Cuda, GpuMemory
 from harness.worker.probes.memory import HostMemory
+from harness.worker.pycaffe import Solver
 from harness.worker.smoothed_loss import SmoothedLoss
 from harness.worker.snapshots import Snapshots
 
@@ -76,11 +76,11 @@ class Channel:
         """What the supervisor asks for now."""
         return self.ring.request
 
-    def put(self, kind: Kind, payload: Bytes, **where: Any) -> None:
+    def put(self, kind: Kind, payload: MessagePayload, *, iteration: int = 0, index: int = 0, start: int = 0) -> None:
         """Put a message into the ring; if the supervisor is dead, empty the ring into the recording first."""
-        if not self.ring.put(kind, payload, alive=self.alive, **where):
+        if not self.ring.put(kind, payload, iteration=iteration, index=index, start=start, alive=self.alive):
             self._take_over()
-            self.ring.put(kind, payload, **where)
+            self.ring.put(kind, payload, iteration=iteration, index=index, start=start)
 
     def send(self, note: Note) -> None:
         """Send a note to the supervisor."""
@@ -149,9 +149,9 @@ class Training:
     """
 
     payload: Payload
-    param: Any  # SolverParameter
+    param: pb.SolverParameter
     net_name: str
-    solver: Any
+    solver: Solver
     start: TrainingPosition
     reads_generator: bool
     observer: Observer
@@ -185,7 +185,7 @@ class Training:
             elif self.param.snapshot and solver.iter % self.param.snapshot == 0:  # as Solver::Step decides
                 self._publish(self._point())
 
-    def _step(self, iteration: int) -> np.ndarray[Any, np.dtype[np.void]]:
+    def _step(self, iteration: int) -> npt.NDArray[np.void]:
         self.observer.before(iteration)
         self.solver.step(1)
         frame = self.observer.after(iteration)

@@ -19,8 +19,7 @@ import numpy.typing as npt
 
 from harness.caffe_files.lr_policy import learning_rate, next_step
 from harness.caffe_files.messages import pb
-from harness.recording.ring import Kind, Part, Ring
-from harness.recording.ring import Payload as Bytes
+from harness.recording.ring import Kind, MessagePayload, Part, Ring
 from harness.schemas.events import Note, OtherLabels, OtherShape
 from harness.schemas.layout import CAPTURES, SLAB, Array, Layout, all_finite, runs
 from harness.schemas.window import clip
@@ -36,7 +35,9 @@ class Channel(Protocol):
 
     ring: Ring
 
-    def put(self, kind: Kind, payload: Bytes, *, iteration: int = 0, index: int = 0, start: int = 0) -> None: ...
+    def put(
+        self, kind: Kind, payload: MessagePayload, *, iteration: int = 0, index: int = 0, start: int = 0
+    ) -> None: ...
 
     def send(self, note: Note) -> None: ...
 

@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from harness.caffe_files.solverstate import set_learned_net
 from harness.recording.metadata import write_metadata
@@ -18,12 +17,13 @@ from harness.recording.snapshots import UNFINISHED
 from harness.schemas.data_position import TrainingPosition
 from harness.schemas.events import SnapshotTaken
 from harness.schemas.run_info import SnapshotInfo, TrainingSetup
+from harness.worker.pycaffe import Solver
 
 
 class Snapshots:
     """Publishes the snapshots of `solver` in the run directory `run`; `setup` goes into the JSON beside each."""
 
-    def __init__(self, solver: Any, run: Path, setup: TrainingSetup) -> None:
+    def __init__(self, solver: Solver, run: Path, setup: TrainingSetup) -> None:
         self._solver = solver
         self._setup = {name: getattr(setup, name) for name in TrainingSetup.__struct_fields__}
         self._directory = run / "snapshots"
