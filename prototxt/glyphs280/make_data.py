@@ -1,14 +1,14 @@
-"""Render the data of the small run: 280 glyph classes, 27,800 train and 2,800 test images, as Caffe LMDBs.
+"""Render the data of the small run: 280 glyph classes, 27,800 training and 2,800 test images, as Caffe LMDBs.
 
-    python prototxt/glyphs280/make_data.py            # data/train_lmdb, data/test_lmdb: what train_val.prototxt reads
+    python prototxt/glyphs280/make_data.py            # data/train_lmdb, data/test_lmdb, which train_val.prototxt reads
     python prototxt/glyphs280/make_data.py --base     # base_data/: 280 other glyphs, for the base caffemodel
 
-The records are in shuffled order, as `convert_imageset --shuffle` leaves them. Sixteen train images are 12-bit scans,
-dark on white paper, and were stored as they were read: as `float_data` from 0 to 4095, which is what
+The records are in shuffled order, as `convert_imageset --shuffle` writes them. Sixteen training images are 12-bit
+scans, dark on white paper, and were stored as they were read: as `float_data` from 0 to 4095, which is what
 `caffe.io.array_to_datum` makes of anything but uint8. Every other image is uint8, from 0 to 255, light on dark. Caffe
-reads both without a word.
+reads both without a warning.
 
-The same seed gives the same records (LMDB leaves the unused bytes between them as they come, so not the same file).
+The same seed gives the same records, but not the same file: LMDB does not clear unused bytes.
 """
 
 import argparse
@@ -39,24 +39,24 @@ from harness.caffe_files.messages import pb  # noqa: E402  (caffe_pb2 without th
 
 CLASSES = 280
 SIDE = 32  # of an image, pixels
-MASTER = 48  # of a master, the drawing that a face's images are made from, pixels
-GLYPH = 36  # longer side of the ink in a master, pixels
+MASTER = 48  # of a master, the drawing of a glyph in one face from which images are made, pixels
+GLYPH = 36  # longer side of the glyph in a master, pixels
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the bytes of a data set, written beside it as recipe.json."""
+    """All settings that determine the bytes of a data set, written next to it as recipe.json."""
 
     base: bool = False
     seed: int = 280
     classes: int = CLASSES
     train: int = 27_800
     test: int = 2_800
-    scans: int = 16  # so many train records in a row are 12-bit scans…
-    scans_at: int = 841 * 32 + 8  # …from this one on: all in iteration 841 at batch 32
+    scans: int = 16  # consecutive training records that are 12-bit scans
+    scans_at: int = 841 * 32 + 8  # the first of them: all are in iteration 841 at batch 32
 
     def fingerprint(self) -> dict[str, object]:
-        """The recipe with this script's hash and the versions whose change may move a pixel."""
+        """Return the settings, the hash of this script, and the versions of libraries that affect the pixels."""
         return {
             **self.__dict__,
             "script": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
@@ -70,13 +70,13 @@ class Recipe:
 
 
 def faces() -> list[Path]:
-    """The 12 DejaVu faces that matplotlib ships (Sans, Sans Mono, Serif; four styles each)."""
+    """List the 12 DejaVu faces that matplotlib ships (Sans, Sans Mono, Serif; four styles each)."""
     fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     return [path for path in sorted(fonts.glob("DejaVu*.ttf")) if "Display" not in path.stem]
 
 
 def shared_glyphs() -> list[str]:
-    """Letters, digits and symbols which every face has, without accented letters and box drawing: too alike."""
+    """List the letters, digits and symbols that every face has, without accented letters and box drawing."""
     shared = set.intersection(*(set(FT2Font(str(face)).get_charmap()) for face in faces()))
     return [
         char
@@ -94,7 +94,7 @@ def font(face: Path, size: int) -> ImageFont.FreeTypeFont:
 
 
 def master(face: Path, char: str) -> Image.Image:
-    """The glyph in white on black, its ink centred and fitted to GLYPH pixels: (MASTER, MASTER) uint8."""
+    """Draw a glyph in white on black, centred and scaled to GLYPH pixels: (MASTER, MASTER) uint8."""
     left, top, right, bottom = font(face, 100).getbbox(char)
     size = max(8, round(100 * GLYPH / max(right - left, bottom - top, 1)))
     left, top, right, bottom = font(face, size).getbbox(char)
@@ -105,7 +105,7 @@ def master(face: Path, char: str) -> Image.Image:
 
 
 def distinct(glyphs: list[str], count: int) -> list[str]:
-    """`count` glyphs that look least alike: start from the first, then always take the one farthest from all taken."""
+    """Select `count` dissimilar glyphs: the first, then repeatedly the one farthest from all selected ones."""
     looks = np.stack([look(char) for char in glyphs])
     taken = [0]
     nearest = np.full(len(glyphs), np.inf, np.float32)
@@ -117,7 +117,7 @@ def distinct(glyphs: list[str], count: int) -> list[str]:
 
 @cache
 def look(char: str) -> np.ndarray:
-    """How a glyph looks, over all faces: its masters at a quarter of the size, averaged, as a unit vector (144,)."""
+    """Describe a glyph by the average of its masters in all faces, at a quarter of the size: a unit vector (144,)."""
     small = [np.asarray(master(face, char).reduce(4), np.float32) for face in faces()]
     mean = np.mean(small, axis=0).ravel()
     unit: np.ndarray = mean / np.linalg.norm(mean)
@@ -125,7 +125,7 @@ def look(char: str) -> np.ndarray:
 
 
 def alphabet(base: bool, classes: int) -> list[str]:
-    """One character a class. The base's glyphs and the run's own are every second of the most distinct ones."""
+    """List one character per class. The base and the run itself each get every second of the most distinct glyphs."""
     return distinct(shared_glyphs(), 2 * CLASSES)[base::2][:classes]
 
 
@@ -133,14 +133,15 @@ def alphabet(base: bool, classes: int) -> list[str]:
 
 
 def drawings(masters: list[Image.Image], labels: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """One (SIDE, SIDE) uint8 image a label: a random face, turned, sized, shifted, on a random ground with noise.
+    """Draw a (SIDE, SIDE) uint8 image for each label: a random face, rotated, scaled, shifted, on a noisy background.
 
-    `masters` holds every class's faces in a row.
+    Args:
+        masters: all faces of the first class, then all of the next one.
     """
     count = len(labels)
     face = labels * len(faces()) + rng.integers(len(faces()), size=count)
     angle = np.deg2rad(rng.uniform(-15, 15, count))
-    scale = MASTER / rng.uniform(24, 34, count)  # master pixels an image pixel
+    scale = MASTER / rng.uniform(24, 34, count)  # master pixels per image pixel
     shift = rng.uniform(-2.5, 2.5, (count, 2))
     ground = rng.uniform(10, 80, count)
     ink = ground + rng.uniform(50, 170, count)
@@ -156,13 +157,13 @@ def drawings(masters: list[Image.Image], labels: np.ndarray, rng: np.random.Gene
 
 
 def with_scans(images: Iterator[np.ndarray], scans: range) -> Iterator[np.ndarray]:
-    """The images, those whose number is in `scans` as a 12-bit scanner sees them on paper: uint16, 0 to 4095."""
+    """Yield the images; those whose number is in `scans` as a 12-bit scan from paper: uint16, 0 to 4095."""
     for number, image in enumerate(images):
         yield np.rint((255.0 - image) * (4095 / 255)).astype(np.uint16) if number in scans else image
 
 
 def shuffled_labels(count: int, classes: int, rng: np.random.Generator) -> np.ndarray:
-    """`count` labels, as many of each class as can be, in shuffled order."""
+    """Return `count` labels in shuffled order, evenly distributed over the classes."""
     return rng.permutation(np.arange(count) % classes)
 
 
@@ -170,14 +171,14 @@ def shuffled_labels(count: int, classes: int, rng: np.random.Generator) -> np.nd
 
 
 def datum(image: np.ndarray, label: int) -> bytes:
-    """A serialised Datum of one channel: `data` for uint8 pixels, else `float_data`, as caffe.io.array_to_datum."""
+    """Serialize a Datum of one channel: `data` for uint8 pixels, else `float_data`, as caffe.io.array_to_datum does."""
     pixels = {"data": image.tobytes()} if image.dtype == np.uint8 else {"float_data": image.ravel()}
     message = pb.Datum(channels=1, height=SIDE, width=SIDE, label=label, **pixels)
     return bytes(message.SerializeToString(deterministic=True))
 
 
 def write_lmdb(path: Path, names: list[str], labels: np.ndarray, images: Iterable[np.ndarray]) -> None:
-    """One record an image, in order, its key `%08d_<file>` as convert_imageset makes it."""
+    """Write a record for each image, in order, with the key `%08d_<file>` as convert_imageset does."""
     path.mkdir()
     with lmdb.open(str(path), map_size=1 << 30) as database, database.begin(write=True) as transaction:
         for index, (label, image) in enumerate(zip(labels.tolist(), images, strict=True)):
@@ -208,7 +209,7 @@ def build(directory: Path, recipe: Recipe, progress: Progress) -> None:
 
 
 def made(out: Path, recipe: Recipe) -> bool:
-    """Whether `out` already holds what `recipe` would make."""
+    """Check whether `out` already holds the data of `recipe`."""
     try:
         return bool(json.loads((out / "recipe.json").read_text()) == recipe.fingerprint())
     except (FileNotFoundError, ValueError):
@@ -216,7 +217,7 @@ def made(out: Path, recipe: Recipe) -> bool:
 
 
 def make(out: Path, recipe: Recipe, progress: Progress) -> None:
-    """Make `out`, whole or not at all: built beside it, then moved into its place."""
+    """Create `out` as a whole or not at all: it is built next to it, then renamed."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
         fresh, old = Path(scratch, "fresh"), Path(scratch, "old")
@@ -229,17 +230,17 @@ def make(out: Path, recipe: Recipe, progress: Progress) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Render the glyph images and write them as Caffe LMDBs.")
-    parser.add_argument("--base", action="store_true", help="the other 280 glyphs, which the base caffemodel learns")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="default: data, or base_data, beside this script")
+    parser.add_argument("--base", action="store_true", help="render the other 280 glyphs, for the base caffemodel")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: data, or base_data, next to this script")
     parser.add_argument("--seed", type=int, default=Recipe.seed, help="default: %(default)s")
     options = parser.parse_args()
     recipe = Recipe(base=options.base, seed=options.seed, scans=0 if options.base else Recipe.scans)
     out = (options.out or HERE / ("base_data" if options.base else "data")).resolve()
     if out.exists() and not (out / "recipe.json").exists():
-        print(f"{out} exists and was not made by this script: choose another --out", file=sys.stderr)
+        print(f"{out} exists and was not written by this script: choose another --out", file=sys.stderr)
         return 2
     if made(out, recipe):
-        print(f"{out}: already made", file=sys.stderr)
+        print(f"{out}: up to date", file=sys.stderr)
         return 0
     columns = (TextColumn("{task.description:8}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
@@ -247,7 +248,7 @@ def main() -> int:
             make(out, recipe, progress)
     except KeyboardInterrupt:
         return 130
-    print(f"{out}: {recipe.train} train, {recipe.test} test images, {recipe.classes} classes", file=sys.stderr)
+    print(f"{out}: {recipe.train} training and {recipe.test} test images, {recipe.classes} classes", file=sys.stderr)
     return 0
 
 

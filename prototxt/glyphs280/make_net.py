@@ -1,13 +1,14 @@
-"""Write the nets of the small run: GoogLeNet in small, with bvlc_googlenet's layer names.
+"""Write the nets of the small run: a small GoogLeNet with bvlc_googlenet's layer names.
 
     python prototxt/glyphs280/make_net.py [--out DIR]
 
-base_train_val.prototxt learns the base's 280 glyphs from scratch and has bvlc_googlenet's names throughout.
-train_val.prototxt fine-tunes from it: its three classifiers are renamed, so that `--weights` leaves them new, and
-learn ten times as fast as the layers that were copied.
+base_train_val.prototxt learns the base's 280 glyphs from scratch; all its layers have bvlc_googlenet's names.
+train_val.prototxt fine-tunes from it: its three classifiers are renamed, so that `--weights` does not copy them, and
+learn ten times as fast as the layers that are copied.
 """
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,35 +20,24 @@ from caffe.proto.caffe_pb2 import NetParameter
 from google.protobuf import text_format
 
 HERE = Path(__file__).resolve().parent
-FOLDER = "prototxt/glyphs280"  # as the nets name it: relative to the repo, where `caffe train` is started
-CLASSES = 280
-BATCH = 32
-CROP = 28
+sys.path.insert(0, str(HERE.parent))
 
-COPIED = [{"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mult": 0}]  # weight, bias: as in bvlc_googlenet
-NEW = [{"lr_mult": 10, "decay_mult": 1}, {"lr_mult": 20, "decay_mult": 0}]  # a classifier to be learned afresh
+from net_parts import CLASSES, COPIED, NEW, Widths, data_layer, train_val  # noqa: E402
+
+FOLDER = "prototxt/glyphs280"  # relative to the repository, where `caffe train` is started
+TRANSFORM = {"crop_size": 28, "mean_value": 64, "scale": 1 / 64}
+
 MSRA = {"type": "msra"}
 
 
 class Recipe(NamedTuple):
-    """What the base net and the fine-tuned net do not share."""
+    """The differences between the base net and the fine-tuned net."""
 
     name: str
     data: str
     classifier: str
     param: list[dict[str, int]]
     filler: dict[str, Any]
-
-
-class Widths(NamedTuple):
-    """Channels of an inception module, the columns of table 1 of Szegedy et al., arXiv:1409.4842."""
-
-    one: int
-    reduce3: int
-    three: int
-    reduce5: int
-    five: int
-    pool: int
 
 
 NETS = {
@@ -61,7 +51,7 @@ def fillers(weight: dict[str, Any]) -> dict[str, Any]:
 
 
 def convolution(net: NetSpec, name: str, bottom: Top, channels: int, kernel: int, relu: str) -> Top:
-    """A convolution that keeps the height and width, and its ReLU, which is named as bvlc_googlenet names it."""
+    """Add a convolution that keeps the height and width, and its ReLU, with the name that bvlc_googlenet gives it."""
     shape = {"num_output": channels, "kernel_size": kernel, "pad": kernel // 2}
     net[name] = L.Convolution(bottom, param=COPIED, **shape, **fillers(MSRA))
     net[relu] = L.ReLU(net[name], in_place=True)
@@ -74,7 +64,7 @@ def pool(net: NetSpec, name: str, bottom: Top, method: int, kernel: int, stride:
 
 
 def inception(net: NetSpec, stage: str, bottom: Top, width: Widths) -> Top:
-    """inception_<stage>: four branches side by side, concatenated along the channels."""
+    """Add inception_<stage>: four parallel branches, concatenated along the channels."""
     prefix = f"inception_{stage}"
 
     def branch(name: str, source: Top, channels: int, kernel: int) -> Top:
@@ -89,7 +79,7 @@ def inception(net: NetSpec, stage: str, bottom: Top, width: Widths) -> Top:
 
 
 def head(net: NetSpec, prefix: str, features: Top, loss: str, top: str, weight: float, recipe: Recipe) -> None:
-    """A classifier with its loss (layer `loss`, blob `top`) and, in TEST, its top-1 and top-5 accuracy."""
+    """Add a classifier with its loss (layer `loss`, blob `top`) and, in TEST, its top-1 and top-5 accuracy."""
     scores = net[f"{prefix}/{recipe.classifier}"] = L.InnerProduct(
         features, num_output=CLASSES, param=recipe.param, **fillers(recipe.filler)
     )
@@ -99,24 +89,13 @@ def head(net: NetSpec, prefix: str, features: Top, loss: str, top: str, weight: 
 
 
 def auxiliary(net: NetSpec, prefix: str, bottom: Top, recipe: Recipe) -> None:
-    """An auxiliary head: pooling, 1x1 convolution, a hidden layer, dropout, a classifier."""
+    """Add an auxiliary head: pooling, 1x1 convolution, a hidden layer, dropout, a classifier."""
     pooled = pool(net, f"{prefix}/ave_pool", bottom, P.Pooling.AVE, 5, 3)
     conv = convolution(net, f"{prefix}/conv", pooled, 32, 1, f"{prefix}/relu_conv")
     hidden = net[f"{prefix}/fc"] = L.InnerProduct(conv, num_output=96, param=COPIED, **fillers(MSRA))
     net[f"{prefix}/relu_fc"] = L.ReLU(hidden, in_place=True)
     net[f"{prefix}/drop_fc"] = L.Dropout(hidden, in_place=True, dropout_ratio=0.3)
     head(net, prefix, hidden, "loss", "loss1", 0.3, recipe)
-
-
-def images(net: NetSpec, phase: int, recipe: Recipe) -> NetSpec:
-    source = f"{FOLDER}/{recipe.data}/{'train' if phase == caffe.TRAIN else 'test'}_lmdb"
-    net.data, net.label = L.Data(
-        ntop=2,
-        include={"phase": phase},
-        transform_param={"crop_size": CROP, "mean_value": 64, "scale": 1 / 64},
-        data_param={"source": source, "batch_size": BATCH, "backend": P.Data.LMDB},
-    )
-    return net
 
 
 def trunk_and_heads(net: NetSpec, recipe: Recipe) -> None:
@@ -131,21 +110,19 @@ def trunk_and_heads(net: NetSpec, recipe: Recipe) -> None:
     head(net, "loss3", features, "loss3", "loss3", 1, recipe)
 
 
-def train_val(recipe: Recipe) -> NetParameter:
-    net = images(NetSpec(), caffe.TRAIN, recipe)
+def glyph_net(recipe: Recipe) -> NetParameter:
+    folder = f"{FOLDER}/{recipe.data}"
+    net = data_layer(caffe.TRAIN, folder, TRANSFORM)
     trunk_and_heads(net, recipe)
-    proto = net.to_proto()
-    proto.name = recipe.name
-    proto.layer.insert(1, images(NetSpec(), caffe.TEST, recipe).to_proto().layer[0])
-    return proto
+    return train_val(recipe.name, net, data_layer(caffe.TEST, folder, TRANSFORM))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write train_val.prototxt and base_train_val.prototxt.")
-    parser.add_argument("--out", type=Path, default=HERE, metavar="DIR", help="default: beside this script")
+    parser.add_argument("--out", type=Path, default=HERE, metavar="DIR", help="default: next to this script")
     out = parser.parse_args().out
     for name, recipe in NETS.items():
-        (out / name).write_text(text_format.MessageToString(train_val(recipe)))
+        (out / name).write_text(text_format.MessageToString(glyph_net(recipe)))
 
 
 if __name__ == "__main__":

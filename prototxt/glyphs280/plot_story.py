@@ -1,4 +1,4 @@
-"""Draw the README's pictures from two recordings: the run that breaks and its healthy twin.
+"""Draw the README's pictures from two recordings: the run that breaks and the healthy one.
 
 Usage: plot_story.py runs/quick runs/healthy [--out DIR]
 
@@ -24,13 +24,13 @@ from harness.recording import Recording  # noqa: E402
 
 BREAK = 841
 NEAR = slice(BREAK - 6, BREAK + 30)  # the iterations of shock.png
-FEATURES = "pool5/3x3_s1"  # what the last classifier sees
+FEATURES = "pool5/3x3_s1"  # the input of the last classifier
 UNIFORM = 1.6 * math.log(280)
 HEALTHY, BROKEN, GUIDE = "#1f6f8b", "#c1272d", "#777777"
 
 
 def story(axes: Axes, runs: dict[str, Recording]) -> None:
-    """The loss of both runs as `caffe train` displays it."""
+    """Plot the loss of both runs as `caffe train` displays it."""
     for colour, run in runs.items():
         shown = run.iterations % 40 == 0
         label = f"base_lr {run.series('lr')[0]:g}"
@@ -44,7 +44,7 @@ def story(axes: Axes, runs: dict[str, Recording]) -> None:
 
 
 def shock(axes: list[Axes], runs: dict[str, Recording]) -> None:
-    """Loss, gradient and dead features at every iteration around the break."""
+    """Plot loss, gradient and dead features at every iteration around the break."""
     loss, gradient, dead = axes
     for colour, run in runs.items():
         loss.semilogy(run.iterations[NEAR], run.series("loss")[NEAR], color=colour, marker=".")
@@ -67,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Draw story.png and shock.png.")
     parser.add_argument("quick", type=Path, help="run directory of quick_solver.prototxt")
     parser.add_argument("healthy", type=Path, help="run directory of healthy_solver.prototxt")
-    parser.add_argument("--out", type=Path, default=HERE, metavar="DIR", help="default: beside this script")
+    parser.add_argument("--out", type=Path, default=HERE, metavar="DIR", help="default: next to this script")
     options = parser.parse_args()
     plt.rcParams |= {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "axes.titlesize": 9}
     with Recording(options.quick) as quick, Recording(options.healthy) as healthy:

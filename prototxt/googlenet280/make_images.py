@@ -1,10 +1,11 @@
-"""Draw images to try the full-size nets on: 280 classes, 256×256, colour, as LMDBs of JPEGs.
+"""Draw images with which to try the full-size nets: 280 classes, 256×256, colour, as LMDBs of JPEGs.
 
     python prototxt/googlenet280/make_images.py [--train N] [--test N] [--out DIR]
 
-They fill data/train_lmdb and data/test_lmdb, where train_val.prototxt looks for a user's own images. Each shows one of
-the glyphs of prototxt/glyphs280 in some colour on a ground of another, and is stored as `convert_imageset --encoded
---shuffle` does: the bytes of the JPEG and a label, the key `%08d_<file>`. The same options give the same records.
+They are written to data/train_lmdb and data/test_lmdb, from which train_val.prototxt reads a user's own images. Each
+shows one of the glyphs of prototxt/glyphs280 in a random colour on a background of other colours, and is stored as by
+`convert_imageset --encoded --shuffle`: the bytes of the JPEG and a label, with the key `%08d_<file>`. The same options
+give the same records.
 """
 
 import argparse
@@ -13,7 +14,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import lmdb
@@ -34,7 +34,7 @@ SEED = 280
 
 
 def glyph(char: str, face: Path, ink: int, angle: float, shift: NDArray[np.float64]) -> NDArray[np.float32]:
-    """How far each pixel is covered by the glyph, 0 to 1: (SIDE, SIDE). The longer side of its ink has `ink` pixels."""
+    """Return the coverage of each pixel by the glyph, 0 to 1: (SIDE, SIDE). Its longer side has `ink` pixels."""
     left, top, right, bottom = font(face, 100).getbbox(char)
     drawn = font(face, max(8, round(100 * ink / max(right - left, bottom - top, 1))))
     left, top, right, bottom = drawn.getbbox(char)
@@ -45,7 +45,7 @@ def glyph(char: str, face: Path, ink: int, angle: float, shift: NDArray[np.float
 
 
 def drawing(char: str, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A glyph in one colour on a ground that fades from one colour to another, with noise: BGR (SIDE, SIDE, 3)."""
+    """Draw a glyph in one colour on a gradient of two others, with noise: BGR (SIDE, SIDE, 3)."""
     face = faces()[rng.integers(len(faces()))]
     cover = glyph(char, face, int(rng.integers(120, 190)), rng.uniform(-15, 15), rng.uniform(-20, 20, 2))[..., None]
     ink, above, below = rng.uniform(0, 255, (3, 3)).astype(np.float32)
@@ -55,28 +55,28 @@ def drawing(char: str, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def records(count: int, rng: np.random.Generator) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and serialised Datums, the classes shuffled."""
+    """Yield keys and serialized Datums, with the classes in shuffled order."""
     chars = alphabet(False, CLASSES)
     for number, label in enumerate(shuffled_labels(count, CLASSES, rng).tolist()):
         jpeg = cv2.imencode(".jpg", drawing(chars[label], rng), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
-        datum: Any = pb.Datum(data=jpeg, label=label, encoded=True)
+        datum = pb.Datum(data=jpeg, label=label, encoded=True)
         yield f"{number:08d}_U+{ord(chars[label]):04X}/{number:05d}.jpg".encode(), datum.SerializeToString()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Draw 280 classes of colour images into two LMDBs of JPEGs.")
-    parser.add_argument("--train", type=int, default=560, metavar="N", help="train images (default: %(default)s)")
+    parser.add_argument("--train", type=int, default=560, metavar="N", help="training images (default: %(default)s)")
     parser.add_argument("--test", type=int, default=280, metavar="N", help="test images (default: %(default)s)")
     parser.add_argument(
-        "--out", type=Path, default=HERE / "data", metavar="DIR", help="default: data beside this script"
+        "--out", type=Path, default=HERE / "data", metavar="DIR", help="default: data next to this script"
     )
     options = parser.parse_args()
     out = options.out.resolve()
     if out.exists():  # it may be the user's own
-        print(f"{out} is there already: delete it, or choose another --out", file=sys.stderr)
+        print(f"{out} exists: delete it, or choose another --out", file=sys.stderr)
         return 2
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:  # whole or not there at all
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:  # as a whole or not at all
         fresh = Path(scratch, "fresh")
         for number, (split, count) in enumerate((("train", options.train), ("test", options.test))):
             home = fresh / f"{split}_lmdb"
@@ -85,7 +85,7 @@ def main() -> int:
                 for key, value in records(count, np.random.default_rng([SEED, number])):
                     transaction.put(key, value, append=True)
         os.replace(fresh, out)
-    print(f"{out}: {options.train} train, {options.test} test images of {CLASSES} classes", file=sys.stderr)
+    print(f"{out}: {options.train} training and {options.test} test images of {CLASSES} classes", file=sys.stderr)
     return 0
 
 

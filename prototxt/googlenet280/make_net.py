@@ -1,15 +1,16 @@
-"""Write the net of the asker's run: bvlc_googlenet with its three classifiers renamed, for 280 classes.
+"""Write the full-size net of the question: bvlc_googlenet with its three classifiers renamed, for 280 classes.
 
     python prototxt/googlenet280/make_net.py [--out DIR]
 
 Layers, shapes, names and fillers are those of `models/bvlc_googlenet/train_val.prototxt` in Caffe's source, so that the
 public bvlc_googlenet.caffemodel is copied by name; the net is that of Szegedy et al., arXiv:1409.4842. The classifiers
-have other names, so that `--weights` leaves them new, and learn ten times as fast as the layers that were copied.
+have other names, so that `--weights` does not copy them, and learn ten times as fast as the layers that are copied.
 """
 
 import argparse
+import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import caffe
 from caffe import layers as L
@@ -19,27 +20,13 @@ from caffe.proto.caffe_pb2 import NetParameter
 from google.protobuf import text_format
 
 HERE = Path(__file__).resolve().parent
-DATA = "prototxt/googlenet280/data"  # as the net names it: relative to the repo, where training is started
-CLASSES = 280
+sys.path.insert(0, str(HERE.parent))
+
+from net_parts import CLASSES, COPIED, NEW, Widths, data_layer, train_val  # noqa: E402
+
+DATA = "prototxt/googlenet280/data"  # relative to the repository, where training is started
 CLASSIFIER = "classifier_280"  # bvlc_googlenet's are called `classifier`
-BATCH = 32
-CROP = 224
 MEAN = [104, 117, 123]  # of ImageNet's blue, green, red
-
-COPIED = [{"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mult": 0}]  # weight, bias
-NEW = [{"lr_mult": 10, "decay_mult": 1}, {"lr_mult": 20, "decay_mult": 0}]
-
-
-class Widths(NamedTuple):
-    """Channels of an inception module: the columns of table 1 of the paper."""
-
-    one: int
-    reduce3: int
-    three: int
-    reduce5: int
-    five: int
-    pool: int
-
 
 INCEPTION = {
     "3a": Widths(64, 96, 128, 16, 32, 32),
@@ -59,7 +46,7 @@ def fillers(bias: float) -> dict[str, Any]:
 
 
 def convolution(net: NetSpec, name: str, bottom: Top, channels: int, kernel: int, stride: int = 1) -> Top:
-    """A convolution and its ReLU, `stage/relu_NAME`; at stride 1 it keeps the height and width."""
+    """Add a convolution and its ReLU, `stage/relu_NAME`; at stride 1 it keeps the height and width."""
     shape: dict[str, int] = {"num_output": channels, "kernel_size": kernel}
     if kernel > 1:
         shape["pad"] = kernel // 2
@@ -82,7 +69,7 @@ def normalised(net: NetSpec, name: str, bottom: Top) -> Top:
 
 
 def inception(net: NetSpec, stage: str, bottom: Top) -> Top:
-    """inception_<stage>: four branches side by side, concatenated along the channels."""
+    """Add inception_<stage>: four parallel branches, concatenated along the channels."""
     prefix, width = f"inception_{stage}", INCEPTION[stage]
     one = convolution(net, f"{prefix}/1x1", bottom, width.one, 1)
     reduced = convolution(net, f"{prefix}/3x3_reduce", bottom, width.reduce3, 1)
@@ -96,7 +83,7 @@ def inception(net: NetSpec, stage: str, bottom: Top) -> Top:
 
 
 def head(net: NetSpec, prefix: str, features: Top, loss: str, top: str, weight: float) -> None:
-    """A classifier with its loss (layer `loss`, blob `top`) and, in TEST, its top-1 and top-5 accuracy."""
+    """Add a classifier with its loss (layer `loss`, blob `top`) and, in TEST, its top-1 and top-5 accuracy."""
     scores = net[f"{prefix}/{CLASSIFIER}"] = L.InnerProduct(features, param=NEW, num_output=CLASSES, **fillers(0))
     net[f"{prefix}/{top}"] = L.SoftmaxWithLoss(scores, net.label, name=f"{prefix}/{loss}", loss_weight=weight)
     net[f"{prefix}/top-1"] = L.Accuracy(scores, net.label, include={"phase": caffe.TEST})
@@ -104,30 +91,19 @@ def head(net: NetSpec, prefix: str, features: Top, loss: str, top: str, weight: 
 
 
 def auxiliary(net: NetSpec, prefix: str, bottom: Top) -> None:
-    """An auxiliary head, as at the end of section 5 of the paper: 30 % of the loss on top."""
+    """Add an auxiliary head, as at the end of section 5 of the paper; its loss has weight 0.3."""
     pooled = pool(net, f"{prefix}/ave_pool", bottom, P.Pooling.AVE, 5, 3)
     features = convolution(net, f"{prefix}/conv", pooled, 128, 1)
     hidden = net[f"{prefix}/fc"] = L.InnerProduct(features, param=COPIED, num_output=1024, **fillers(0.2))
     net[f"{prefix}/relu_fc"] = L.ReLU(hidden, in_place=True)
     net[f"{prefix}/drop_fc"] = L.Dropout(hidden, in_place=True, dropout_ratio=0.7)
-    # the asker's log has loss2/loss1; in Caffe 1.0's net it is loss2/loss2
+    # the log of the question has loss2/loss1; in Caffe 1.0's net it is loss2/loss2
     head(net, prefix, hidden, "loss", "loss1", 0.3)
 
 
 def images(phase: int) -> NetSpec:
-    """The data layer of a phase, and nothing else."""
-    net, training = NetSpec(), phase == caffe.TRAIN
-    net.data, net.label = L.Data(
-        ntop=2,
-        include={"phase": phase},
-        transform_param={"mirror": training, "crop_size": CROP, "mean_value": MEAN},
-        data_param={
-            "source": f"{DATA}/{'train' if training else 'test'}_lmdb",
-            "batch_size": BATCH,
-            "backend": P.Data.LMDB,
-        },
-    )
-    return net
+    transform = {"mirror": phase == caffe.TRAIN, "crop_size": 224, "mean_value": MEAN}
+    return data_layer(phase, DATA, transform)
 
 
 def trunk_and_heads(net: NetSpec) -> None:
@@ -151,19 +127,16 @@ def trunk_and_heads(net: NetSpec) -> None:
     head(net, "loss3", features, "loss3", "loss3", 1)
 
 
-def train_val() -> NetParameter:
+def googlenet() -> NetParameter:
     net = images(caffe.TRAIN)
     trunk_and_heads(net)
-    proto = net.to_proto()
-    proto.name = "GoogleNet280"
-    proto.layer.insert(1, images(caffe.TEST).to_proto().layer[0])
-    return proto
+    return train_val("GoogleNet280", net, images(caffe.TEST))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write train_val.prototxt.")
-    parser.add_argument("--out", type=Path, default=HERE, metavar="DIR", help="default: beside this script")
-    (parser.parse_args().out / "train_val.prototxt").write_text(text_format.MessageToString(train_val()))
+    parser.add_argument("--out", type=Path, default=HERE, metavar="DIR", help="default: next to this script")
+    (parser.parse_args().out / "train_val.prototxt").write_text(text_format.MessageToString(googlenet()))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""Write the net of the asker's control: VGG-16 for 280 classes, on the LMDBs of prototxt/googlenet280.
+"""Write the control net of the question: VGG-16 for 280 classes, on the LMDBs of prototxt/googlenet280.
 
     python prototxt/vgg16_280/make_net.py [--out DIR]
 
 Configuration D of Simonyan and Zisserman, arXiv:1409.1556, table 1: 13 convolutions of 3×3 and three fully connected
 layers. The layers have the names of the public VGG_ILSVRC_16_layers.caffemodel, so that it is copied by name; the
-classifier has another name, so that `--weights` leaves it new, and learns ten times as fast.
+classifier has another name, so that `--weights` does not copy it, and learns ten times as fast.
 """
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +20,28 @@ from caffe.proto.caffe_pb2 import NetParameter
 from google.protobuf import text_format
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from net_parts import CLASSES, COPIED, NEW, data_layer, train_val  # noqa: E402
+
 DATA = "prototxt/googlenet280/data"  # the control learns from the same records, in the same order
-CLASSES = 280
 CLASSIFIER = "fc8_280"  # the public one is called `fc8`
-BATCH = 32
-CROP = 224
-MEAN = [103.939, 116.779, 123.68]  # of blue, green, red: what the public weights were learned with, says their page
+MEAN = [
+    103.939,
+    116.779,
+    123.68,
+]  # of blue, green, red: what the public weights were trained with
 
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))  # channels between two poolings
 
-COPIED = [{"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mult": 0}]  # weight, bias
-NEW = [{"lr_mult": 10, "decay_mult": 1}, {"lr_mult": 20, "decay_mult": 0}]
-
 
 def fillers() -> dict[str, Any]:
-    """Glorot and Bengio's: with them, section 3.1 of the paper says, no shallower net has to be trained first."""
+    """Return the fillers of Glorot and Bengio, with which no shallower net has to be trained first (section 3.1)."""
     return {"weight_filler": {"type": "xavier"}, "bias_filler": {"type": "constant", "value": 0}}
 
 
 def convolutions(net: NetSpec, stage: int, bottom: Top, widths: tuple[int, ...]) -> Top:
-    """Convolutions that keep the height and width, each with its ReLU, and a pooling that halves both."""
+    """Add convolutions that keep the height and width, each with its ReLU, and a pooling that halves both."""
     for number, channels in enumerate(widths, 1):
         name = f"{stage}_{number}"
         net[f"conv{name}"] = L.Convolution(bottom, param=COPIED, num_output=channels, kernel_size=3, pad=1, **fillers())
@@ -49,7 +52,7 @@ def convolutions(net: NetSpec, stage: int, bottom: Top, widths: tuple[int, ...])
 
 
 def hidden(net: NetSpec, number: int, bottom: Top) -> Top:
-    """A fully connected layer with its ReLU and dropout (section 3.1 of the paper: a half)."""
+    """Add a fully connected layer with its ReLU and dropout (0.5, as in section 3.1 of the paper)."""
     top = net[f"fc{number}"] = L.InnerProduct(bottom, param=COPIED, num_output=4096, **fillers())
     net[f"relu{number}"] = L.ReLU(top, in_place=True)
     net[f"drop{number}"] = L.Dropout(top, in_place=True, dropout_ratio=0.5)
@@ -57,22 +60,11 @@ def hidden(net: NetSpec, number: int, bottom: Top) -> Top:
 
 
 def images(phase: int) -> NetSpec:
-    """The data layer of a phase, and nothing else."""
-    net, training = NetSpec(), phase == caffe.TRAIN
-    net.data, net.label = L.Data(
-        ntop=2,
-        include={"phase": phase},
-        transform_param={"mirror": training, "crop_size": CROP, "mean_value": MEAN},
-        data_param={
-            "source": f"{DATA}/{'train' if training else 'test'}_lmdb",
-            "batch_size": BATCH,
-            "backend": P.Data.LMDB,
-        },
-    )
-    return net
+    transform = {"mirror": phase == caffe.TRAIN, "crop_size": 224, "mean_value": MEAN}
+    return data_layer(phase, DATA, transform)
 
 
-def train_val() -> NetParameter:
+def vgg16() -> NetParameter:
     net = images(caffe.TRAIN)
     top = net.data
     for stage, widths in enumerate(STAGES, 1):
@@ -82,16 +74,13 @@ def train_val() -> NetParameter:
     net["loss"] = L.SoftmaxWithLoss(scores, net.label)
     net["top-1"] = L.Accuracy(scores, net.label, include={"phase": caffe.TEST})
     net["top-5"] = L.Accuracy(scores, net.label, include={"phase": caffe.TEST}, top_k=5)
-    proto = net.to_proto()
-    proto.name = "VGG16_280"
-    proto.layer.insert(1, images(caffe.TEST).to_proto().layer[0])
-    return proto
+    return train_val("VGG16_280", net, images(caffe.TEST))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write train_val.prototxt.")
-    parser.add_argument("--out", type=Path, default=HERE, metavar="DIR", help="default: beside this script")
-    (parser.parse_args().out / "train_val.prototxt").write_text(text_format.MessageToString(train_val()))
+    parser.add_argument("--out", type=Path, default=HERE, metavar="DIR", help="default: next to this script")
+    (parser.parse_args().out / "train_val.prototxt").write_text(text_format.MessageToString(vgg16()))
 
 
 if __name__ == "__main__":
