@@ -311,7 +311,7 @@ cp {tmp_path}/disk/run/recording.h5 {tmp_path}/disk/run/run.json {tmp_path}/scar
                 assert len(recording.window_iterations) == 20
     with Recording(tmp_path / "scarce") as recording:
         assert len(recording.iterations) == 800
-    scarce = r"the disk has 1[0-2] MiB free, and the recording needs them"
+    scarce = r"the disk has 1[0-2] MiB free, which the recording needs"
     for out, why in {"full": "No space left on device", "file": "File exists", "scarce": scarce}.items():
         said = (tmp_path / f"{out}.said").read_text()
         assert len(re.findall(rf"tensorboard cannot be written \({why}\); the run continues without it", said)) == 1, (
