@@ -179,9 +179,9 @@ def test_following_from_the_first_line_on(tmp_path: Path) -> None:
     with following(log) as follower:
         time.sleep(1)
         log.write_text(BEGUN)
-        assert follower.until("run 1")[0] == "run 1, begun: unknown, loss -\n"
+        assert follower.until("run 1")[0] == "run 1, started: unknown, loss -\n"
         rest = follower.interrupted()
-    assert "A run begins here, and displayed nothing yet." in rest
+    assert "A run starts here and has not displayed anything yet." in rest
 
 
 def test_a_packed_log_cannot_be_followed(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_the_askers_run_in_words() -> None:
     assert done.code == 0, done.stderr
     for words in (
         "loss jumped from 2.703 at the display of iteration 119,040",
-        "loss1/loss1, loss2/loss1 and loss3/loss3 sit at ln 280 = 5.635",
+        "loss1/loss1, loss2/loss1 and loss3/loss3 are at ln 280 = 5.635",
         "each of about 280 classes, whatever the input (classes inferred from the plateau)",
         "0.3·5.635 + 0.3·5.635 + 1·5.635 = 9.016",
         "119,001 … 119,040, most likely near 119,006",
@@ -216,7 +216,7 @@ def test_the_askers_run_in_words() -> None:
         "poly with base_lr 0.001, power 0.5 and max_iter 800,000",
         "194,032 to 195,311",
         "epoch 13.7",
-        "13 earlier epochs passed the same records unharmed, so a bad record alone does not explain it",
+        "13 earlier epochs read the same records without such a break, so a bad record alone does not explain it",
         "python harness/run.py --solver SOLVER.prototxt --watch 118900:119100",
     ):
         assert words in done.stdout

@@ -26,7 +26,7 @@ from harness.diagnosis.logged.dating import records_of, watch_window
 from harness.diagnosis.logged.findings import OnsetEstimate
 from harness.diagnosis.logged.schedule import read_schedule
 from harness.readlog import main
-from harness.reports.text.log_summary.summary import sentences
+from harness.reports.text.log_summary.summary import summarise
 from harness.schemas.layout import Head
 from harness.schemas.window import Window
 from tests.helpers.made_up_logs import as_json, examined, falling, jump_of, log_text, steady, then
@@ -80,7 +80,7 @@ def test_what_the_log_does_not_say_can_be_given(tmp_path: Path, capsys: pytest.C
     solver.write_text(solver.read_text().replace("power: 0.5", "power: 1"))
     found = as_json(CASE, "--solver", solver, capsys=capsys)
     assert found["schedule"]["agrees_with_solver"] is False
-    assert any("where the solver's policy (poly) gives" in sentence for sentence in found["findings"])
+    assert any("but the solver's policy (poly) gives" in sentence for sentence in found["findings"])
 
 
 # -- logs that caffe train writes here -------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ def test_the_first_epoch_and_a_resume_are_told_apart(tmp_path: Path, capsys: pyt
     found = as_json(tmp_path / "log", "--images", 100_000, "--batch", 10, capsys=capsys)
     assert found["jump_iteration"] == 1400
     assert found["data"]["first_record"] == 3810
-    assert any("begins anew with record 0 when it resumes" in s for s in found["findings"])
+    assert any("starts again at record 0 when it resumes" in s for s in found["findings"])
 
 
 # -- verdicts --------------------------------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ def test_whatever_is_displayed_there_is_a_verdict(
 ) -> None:
     for column in (0, 1):
         found = examined(log_text(np.array([d[column] for d in drawn]), weights), LogHeader(classes=classes))
-        assert sentences(found)
+        assert summarise(found)
         assert found.onset is None or found.onset.low <= found.onset.estimate <= found.onset.high
 
 
@@ -325,13 +325,10 @@ def test_one_nan_poisons_the_displayed_mean_but_not_the_run() -> None:
 
 def test_spikes_and_a_return_from_87_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "log").write_text(log_text(spiked(), display=20))
-    assert any(
-        "transient spike that recovered at iteration 2,000" in s
-        for s in as_json(tmp_path / "log", capsys=capsys)["findings"]
-    )
+    assert any("transient spike at iteration 2,000" in s for s in as_json(tmp_path / "log", capsys=capsys)["findings"])
     (tmp_path / "log").write_text(log_text(VERDICTS["back from 87"][0], display=20))
     assert any(
-        "was saturated (87.3365) between iterations 0 and 280" in s
+        "was saturated (87.3365) from iteration 0 to 280 and recovered" in s
         for s in as_json(tmp_path / "log", capsys=capsys)["findings"]
     )
 
@@ -414,7 +411,7 @@ def test_the_loss_at_the_end_is_that_after_the_jump(tmp_path: Path, capsys: pyte
     (tmp_path / "log").write_text(log_text(then(falling(5001, 2.3, 0.3), 4985, steady(99, 2.3)), display=20))
     found_now = as_json(tmp_path / "log", capsys=capsys)
     assert found_now["verdict"] == "healthy"
-    assert any("far above the others, and too new to judge" in s for s in found_now["findings"])
+    assert any("far above the others, but too recent to judge" in s for s in found_now["findings"])
 
 
 @pytest.mark.parametrize("displays", [4, 10, 150])
@@ -429,7 +426,7 @@ def test_a_level_that_was_left_again_is_told(displays: int, level: float, classe
     ]
     assert found.deviations.excursions[0].level == pytest.approx(level, rel=1e-4)
     assert not found.deviations.spikes
-    assert any(f"The loss was at {level:.4g}" in s and "came back" in s for s in sentences(found))
+    assert any(f"The loss was at {level:.4g}" in s and "returned to" in s for s in summarise(found))
 
 
 @pytest.mark.parametrize("noise", [0.1, 0.3, 0.7])
@@ -450,10 +447,10 @@ def test_a_resumed_run_that_knows_nothing() -> None:
     resume = "I0515 08:44:41.838122  1279 caffe.cpp:241] Resuming from x_iter_5000.solverstate\n"
     found = examined(resume + log_text(steady(3001, math.log(280), 0.003), display=20, first=5000))
     assert (found.verdict, found.why, found.lifecycle.resumed_at) == ("uniform-softmax", "never learned", 5000)
-    assert any("was so when it was resumed at iteration 5,000" in s for s in sentences(found))
+    assert any("was at chance level when it was resumed at iteration 5,000" in s for s in summarise(found))
     found = examined(resume + log_text(steady(3001, 1.2, 0.1), display=20, first=5000))
     assert found.verdict == "healthy"
-    assert any("does not tell what it would be for a net that knows nothing" in s for s in sentences(found))
+    assert any("does not show its chance level" in s for s in summarise(found))
 
 
 def test_warm_restarts_are_the_schedules() -> None:
@@ -485,9 +482,9 @@ def of_passes(passes: dict[int, dict[str, float]]) -> str:
 @pytest.mark.parametrize(
     ("passes", "verdict", "words"),
     [
-        ({9: {"a/loss": 1.84, "b/loss": 6.90962, "c/loss": 6.90966}}, "uniform-softmax", "b/loss and c/loss sit at ln"),
+        ({9: {"a/loss": 1.84, "b/loss": 6.90962, "c/loss": 6.90966}}, "uniform-softmax", "b/loss and c/loss are at ln"),
         ({0: {"top": 0.001, "loss": 6.95}, 9: {"top": 0.001, "loss": 6.9078}}, "uniform-softmax", "ln 1000 = 6.908"),
-        ({0: {"top": 0.1, "loss": 2.3}, 9: {"top": 0.1, "loss": math.nan}}, "nan", "loss is no number"),
+        ({0: {"top": 0.1, "loss": 2.3}, 9: {"top": 0.1, "loss": math.nan}}, "nan", "loss is not finite"),
         ({0: {"top": 0.1, "loss": 2.3}, 9: {"top": 0.1, "loss": SATURATED}}, "saturated-softmax", "is saturated"),
         ({9: {"top": 0.25, "loss": 3.62}}, "unknown", "Test output top: 0.25 at iteration 9."),
         ({0: {"top": 0.1, "loss": 1.8}, 9: {"top": 0.1, "loss": 38}}, "unknown", "rose from 1.8 to 38"),
@@ -496,7 +493,7 @@ def of_passes(passes: dict[int, dict[str, float]]) -> str:
 def test_where_only_tests_tell(passes: dict[int, dict[str, float]], verdict: str, words: str) -> None:
     found = examined(of_passes(passes))
     assert found.verdict == verdict
-    said = " ".join(sentences(found))
+    said = " ".join(summarise(found))
     assert words in said
     assert "display: 0" not in said
 
@@ -505,39 +502,39 @@ def test_a_run_that_died_before_its_first_display() -> None:
     solving = "I0515 08:44:41.838122  1279 solver.cpp:279] Solving net\n"
     found = examined(solving + "F0515 08:44:42.838122  1279 syncedmem.cpp:56] Check failed: error (2 vs. 0)\n")
     assert (found.verdict, found.coverage.displays) == ("unknown", 0)
-    assert any("The process died: Check failed" in s for s in sentences(found))
+    assert any("The process died: Check failed" in s for s in summarise(found))
 
 
 # -- words -----------------------------------------------------------------------------------------------------------
 
 
 def said_of(losses: np.ndarray, weights: Sequence[float] = (1.0,), facts: LogHeader = LogHeader(), **how: Any) -> str:  # noqa: B008
-    return " ".join(sentences(examined(log_text(losses, weights, **how), facts)))
+    return " ".join(summarise(examined(log_text(losses, weights, **how), facts)))
 
 
 def test_heads_that_never_learned_are_named_and_those_that_did() -> None:
     losses = falling(6001, 6.9, 1.9, heads=3)
     losses[:, 1:] = steady(6001, math.log(1000), 0.001, heads=2)
     said = said_of(losses, (0.3, 0.3, 1.0), average_loss=40, display=40)
-    assert "loss2/loss and loss3/loss never left what a net costs that knows nothing" in said
-    assert "loss1/loss learned" in said
-    assert "the net still knows nothing" not in said
+    assert "loss2/loss and loss3/loss stayed at chance level" in said
+    assert "while loss1/loss learned" in said
+    assert "the net never learned" not in said
 
 
 def test_a_head_that_still_sees_is_told() -> None:
     losses = falling(4001, 5.6, 1.5, heads=2)
     losses[3000:, 1] = steady(1001, math.log(280))[:, 0]
     said = said_of(losses, (0.3, 1.0), display=20)
-    assert "What loss2/loss sees no longer depends on the image" in said
-    assert "of no use" not in said
+    assert "The output of loss2/loss no longer depends on the image" in said
+    assert "unlikely to help" not in said
 
 
 def test_nan_in_one_head_only() -> None:
     losses = falling(4001, 2.3, 0.4, heads=2)
     losses[3000:, 0] = np.nan
     said = said_of(losses, (0.3, 1.0), display=20)
-    assert "NaN: loss1/loss. Still a number: loss2/loss (" in said
-    assert "nothing sound comes after" not in said
+    assert "Not finite: loss1/loss. Still finite: loss2/loss (" in said
+    assert "no loss is finite after that" not in said
 
 
 def test_a_total_that_is_nan_while_the_losses_are_level() -> None:
@@ -546,7 +543,7 @@ def test_a_total_that_is_nan_while_the_losses_are_level() -> None:
     found = examined(text)
     assert found.nans is not None
     assert (found.verdict, found.nans.poisoned) == ("nan", True)
-    assert "one NaN stays in Caffe's running mean for good" in " ".join(sentences(found))
+    assert "one NaN never leaves Caffe's running mean" in " ".join(summarise(found))
 
 
 def test_classes_that_do_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
@@ -560,11 +557,11 @@ def test_classes_that_do_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (falling(4001, 2.3, 0.4, 0.05) - np.linspace(0, 0.3, 4001)[:, None], "is still falling", "stays there"),
         (falling(4001, 2.3, 0.4), "stays there", "still falling"),
-        (steady(4001, 0.25, 0.05), "does not tell what it would be", "lower than"),
+        (steady(4001, 0.25, 0.05), "does not show its chance level", "below chance level"),
         (falling(41, 2.0, 1.9, 0.02), "3 displays are too few", "1 displays"),
         (falling(11, 2.0, 1.9, 0.02), "1 display is too little", "1 displays"),
         (then(falling(4001, 2.3, 0.4), 3000, np.full((4001, 1), 1e9)), "jumped", "neither ln(classes)"),
-        (then(falling(4001, 2.3, 0.4), 3000, steady(4001, 5.1, 0.3)), "neither ln(classes)", "of no use"),
+        (then(falling(4001, 2.3, 0.4), 3000, steady(4001, 5.1, 0.3)), "neither ln(classes)", "unlikely to help"),
     ],
 )
 def test_words(losses: np.ndarray, words: str, never: str) -> None:
@@ -575,8 +572,8 @@ def test_words(losses: np.ndarray, words: str, never: str) -> None:
 
 def test_one_display_that_is_no_number() -> None:
     text = log_text(falling(4001, 2.3, 0.4), display=20)
-    said = " ".join(sentences(examined(re.sub("Iteration 2000, loss = .*", "Iteration 2000, loss = nan", text))))
-    assert "One display was not finite, at iteration 2,000; the loss came back." in said
+    said = " ".join(summarise(examined(re.sub("Iteration 2000, loss = .*", "Iteration 2000, loss = nan", text))))
+    assert "One display was not finite, at iteration 2,000; the loss recovered." in said
 
 
 def test_the_display_that_tells_is_named() -> None:
@@ -585,8 +582,8 @@ def test_the_display_that_tells_is_named() -> None:
     onset = OnsetEstimate(2993, 2981, 3000, 200, 27.0, assumed=False, at=3020, likely=True)
     assert found.jump is not None
     later, at_jump = replace(found.jump, onset=onset), replace(found.jump, onset=replace(onset, at=3000))
-    assert "its value at iteration 3,020 says that about 27" in " ".join(sentences(replace(found, jump=later)))
-    assert "its value at the jump says" in " ".join(sentences(replace(found, jump=at_jump)))
+    assert "its value at iteration 3,020 shows that about 27" in " ".join(summarise(replace(found, jump=later)))
+    assert "its value at the jump shows" in " ".join(summarise(replace(found, jump=at_jump)))
 
 
 @pytest.mark.parametrize("displays", [25, 60])
@@ -605,7 +602,7 @@ def test_a_window_estimated_from_the_noise_is_not_called_the_display_interval() 
     found = examined(log_text(losses, display=20, average_loss=400))
     assert found.onset is not None
     assert found.onset.low <= 9013 <= found.onset.high
-    said = " ".join(sentences(found))
+    said = " ".join(summarise(found))
     assert "assumed: the display interval" not in said
     assert "estimated from the noise" in said
 

@@ -41,9 +41,9 @@ def test_one_bad_log_does_not_spoil_the_others(tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("end", "said"),
     [
-        ("", "A run begins here, and displayed nothing yet."),
-        (FATAL, "A run begins here, and died before it displayed anything."),
-        (f"{STAMP} solver.cpp:326] Optimization Done.\n", "A run begins here, and ended without displaying anything"),
+        ("", "A run starts here and has not displayed anything yet."),
+        (FATAL, "A run starts here and died before it displayed anything."),
+        (f"{STAMP} solver.cpp:326] Optimization Done.\n", "A run starts here and ended without displaying anything"),
     ],
 )
 def test_a_run_without_a_display(end: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,7 +83,8 @@ def test_what_is_known_of_where_and_when(tmp_path: Path, capsys: pytest.CaptureF
     assert found["lines"] == [2, 1 + len(text.splitlines())]
     assert (found["started"], found["last"]) == ("0515 08:44:41.838122", "0515 08:44:41.838122")
     assert found["last_good_snapshot"] == {"iteration": 2900, "file": "x_iter_2900.caffemodel"}
-    assert "The newest snapshot from before it is of iteration 2,900: x_iter_2900.caffemodel" in found["findings"]
+    snapshot = "The newest snapshot from before the onset is of iteration 2,900: x_iter_2900.caffemodel"
+    assert snapshot in found["findings"]
     assert found["findings"][-1].startswith("To see what every layer did there")
 
 
@@ -98,8 +99,8 @@ def test_what_was_left_out_is_told(tmp_path: Path, capsys: pytest.CaptureFixture
     found = as_json(tmp_path / "log", capsys=capsys)
     assert (found["displays"], found["other_solvers"]) == (100, 2)
     said = " ".join(found["findings"])
-    assert "2 outputs belong to a display that the log does not show." in said
-    assert "2 more solvers (GPUs, ranks) of this run printed as well" in said
+    assert "2 outputs belong to a display that is not in the log." in said
+    assert "2 more solvers (GPUs, ranks) of this run printed to the log as well" in said
     assert "damaged" not in said
 
 

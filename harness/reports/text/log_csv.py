@@ -13,7 +13,7 @@ from harness.reports.log_result import LogResult
 
 
 def write_csv(runs: Sequence[LogResult], out: TextIO) -> None:
-    """One row a display: log and run, iteration, loss, lr, and each output of the train net as Caffe printed it."""
+    """Write one row per display: log, run, iteration, loss, lr, and each output of the train net as Caffe prints it."""
     names = list(dict.fromkeys(label for run in runs for label in _labels(run.run)))
     table = csv.writer(out, lineterminator="\n")
     table.writerow(["log", "run", "iteration", "loss", "lr", *names])
@@ -34,7 +34,7 @@ def write_csv(runs: Sequence[LogResult], out: TextIO) -> None:
 
 
 def _labels(run: LogRun) -> list[str]:
-    """A column's name for each output; those of outputs with several values end in a number."""
+    """Name the column of each output. Those of outputs with several values end in a number."""
     names = [o.name for o in run.outputs]
     return [
         f"{n}#{o.number}" if names.count(n) > 1 or n in ("loss", "lr") else n

@@ -26,41 +26,46 @@ _STYLES: dict[Verdict, str] = {
     "unknown": "default",
 }
 
-_FOLDED = 16  # columns that a name has at least
-_ROOMY = 80
+_FOLDED = 16  # characters of a folded column
+_WIDE = 80  # characters of a terminal with more space between columns
 
 
 @dataclass(frozen=True)
 class _Column:
-    """`goes`: it is left out where the terminal is too narrow, those with the lowest number first; 0 stays."""
+    """A column of a table.
+
+    Attributes:
+        rank: on a narrow terminal, columns are left out in the order of their ranks; those with rank 0 always stay.
+        folds: it may be folded.
+    """
 
     title: str
     cells: tuple[str | Text, ...]
-    goes: int = 0
+    rank: int = 0
     right: bool = False
     folds: bool = False
 
     @property
     def width(self) -> int:
-        """That it needs."""
+        """The width that it needs, in characters."""
         width = max(cell_len(str(cell)) for cell in (self.title, *self.cells))
         return min(width, _FOLDED) if self.folds else width
 
 
 def show(runs: Sequence[LogResult], console: Console) -> None:
-    """Print a table of the runs, and what is to be said of each."""
+    """Print a table of the runs, and the findings on each."""
     several = len({run.name for run in runs}) > 1
     found = [run.findings for run in runs]
     columns = [
         *([_Column("log", tuple(run.name for run in runs), folds=True)] if several else []),
-        _Column("run", tuple(str(run.number) for run in runs), goes=3 * (len(runs) == 1)),
+        _Column("run", tuple(str(run.number) for run in runs), rank=3 * (len(runs) == 1)),
         _Column(
-            "iterations", tuple("–" if r.extent is None else "{:,} … {:,}".format(*r.extent) for r in runs), goes=5
+            "iterations", tuple("–" if r.extent is None else "{:,} … {:,}".format(*r.extent) for r in runs), rank=5
         ),
-        _Column("displays", tuple(f"{f.coverage.displays:,}" for f in found), goes=1, right=True),
+        _Column("displays", tuple(f"{f.coverage.displays:,}" for f in found), rank=1, right=True),
         _Column("verdict", tuple(Text(f.verdict, style=_STYLES[f.verdict]) for f in found)),
-        _Column("jump", tuple("–" if f.jump is None else f"{f.jump.iteration:,}" for f in found), goes=4, right=True),
-        _Column("final loss", tuple(_plain(f.trend.end) for f in found), goes=2, right=True),
+        _Column("jump", tuple("–" if f.jump is None else f"{f.jump.iteration:,}" for f in found), rank=4, right=True),
+        _Column("final loss", tuple(_plain(f.trend.end) for f in found), rank=2, right=True),
     ]
     console.print(_table(columns, console, header=True), soft_wrap=not console.is_terminal)
     for run in runs:
@@ -75,11 +80,11 @@ def show(runs: Sequence[LogResult], console: Console) -> None:
 
 
 def _table(columns: Sequence[_Column], console: Console, *, header: bool) -> Table:
-    """What fits of the columns; of the rest, those that fold are folded."""
-    space = 3 if console.width >= _ROOMY else 2
+    """Lay out the columns that fit; if the rest is too wide, fold the columns that may be folded."""
+    space = 3 if console.width >= _WIDE else 2
     kept = list(columns)
-    while sum(c.width + space for c in kept) - space > console.width and any(c.goes for c in kept):
-        kept.remove(min((c for c in kept if c.goes), key=lambda c: c.goes))
+    while sum(c.width + space for c in kept) - space > console.width and any(c.rank for c in kept):
+        kept.remove(min((c for c in kept if c.rank), key=lambda c: c.rank))
     table = Table(box=None, pad_edge=False, padding=(0, space, 0, 0), header_style="dim", show_header=header)
     for column in kept:
         justify: Literal["left", "right"] = "right" if column.right else "left"
@@ -93,24 +98,24 @@ def _heads(found: RunFindings, console: Console) -> Table:
     heads = found.heads
     classes = [f"{'about ' if h.approximate else ''}{h.classes} classes" if h.classes else "" for h in heads]
     columns = [
-        _Column("", ("",) * len(heads), goes=1),
+        _Column("", ("",) * len(heads), rank=1),
         _Column("", tuple(head.name for head in heads), folds=True),
-        _Column("", tuple(f"weight {head.weight:g}" for head in heads), goes=3),
+        _Column("", tuple(f"weight {head.weight:g}" for head in heads), rank=3),
         _Column("", tuple(_plain(head.loss) for head in heads), right=True),
         _Column("", tuple(Text(head.state) for head in heads)),
-        _Column("", tuple(Text(text, style="dim") for text in classes), goes=2),
+        _Column("", tuple(Text(text, style="dim") for text in classes), rank=2),
     ]
     return _table(columns, console, header=False)
 
 
 def one_line(run: LogResult) -> str:
-    """The state of a run that is still going on."""
+    """Summarise a run in progress in one line."""
     found = run.findings
     jump = f", jump at {found.jump.iteration:,}" if found.jump is not None else ""
-    at = "begun" if run.extent is None else f"iteration {found.coverage.last:,}"
+    at = "started" if run.extent is None else f"iteration {found.coverage.last:,}"
     return f"run {run.number}, {at}: {found.verdict}{jump}, loss {_plain(found.trend.end)}"
 
 
 def _plain(value: float) -> str:
-    """`-`: there is none, or it is no number."""
+    """Format a loss; `-` if there is none, or if it is NaN."""
     return "-" if math.isnan(value) else f"{value:.6g}"

@@ -1,4 +1,4 @@
-"""What happened in a run, and to which of its heads, in sentences."""
+"""Sentences about the outcome of a run, and about its heads."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 
 from harness.diagnosis.conditions import MAX_LOSS
-from harness.diagnosis.logged.findings import HeadFinding, RunFindings
+from harness.diagnosis.logged.findings import HeadFinding, Nans, RunFindings
 from harness.diagnosis.logged.tracks import TOTAL
 from harness.reports.text.grammar import count, list_names
 
-_NEAR = 0.05  # to the share of images that one class leaves wrong
-_ENDS = 0.05  # of the loss: ends that lie farther apart have moved
-_SOFTMAX = math.log(2) / 2, MAX_LOSS  # between which a plateau may be that of a softmax
+_NEAR = 0.05  # to the share of images that a net with one answer gets wrong
+_MOVED = 0.05  # of the loss: if start and end differ by more, it has moved
+_SOFTMAX = math.log(2) / 2, MAX_LOSS  # range in which a plateau may be that of a softmax
 _SOURCES = {
     "net": "classes from the net in the log",
     "given": "classes as given by --classes",
@@ -20,39 +20,40 @@ _SOURCES = {
 }
 
 
-def what(run: RunFindings) -> Iterator[str]:
-    """What became of the loss."""
+def outcome(run: RunFindings) -> Iterator[str]:
+    """Describe the course of the loss and its end."""
     trend = run.trend
     match run.verdict, run.why:
         case "healthy", "fallen" if trend.falling:
-            yield f"The loss has fallen from {trend.start:.4g} to {trend.end:.4g} and is still falling."
+            yield f"The loss fell from {trend.start:.4g} to {trend.end:.4g} and is still falling."
         case "healthy", "fallen":
-            yield f"The loss has fallen from {trend.start:.4g} to {trend.end:.4g} and stays there."
+            yield f"The loss fell from {trend.start:.4g} to {trend.end:.4g} and stays there."
         case "healthy", _:
             yield _level(run)
         case (("uniform-softmax" | "saturated-softmax" | "nan"), "tests"):
-            yield f"The log shows {count(run.coverage.displays, 'display')} of the training loss: the tests tell."
-            yield from _of_the_tests(run)
+            shown = count(run.coverage.displays, "display")
+            yield f"The log shows {shown} of the training loss; the verdict is based on the tests."
+            yield from _last_test_pass(run)
         case "uniform-softmax", "never learned":
             yield from _never_learned(run)
         case "nan", _:
-            yield from _nan(run)
+            yield from _not_finite(run)
         case "saturated-softmax", _:
             yield from _jumped(run)
             yield (
                 f"A softmax loss of {MAX_LOSS:.4f} is -ln(FLT_MIN): the true class has probability 0. The outputs of "
-                "the net have become so large that only one class has any probability, or (on a GPU, where the loss "
-                "layer turns NaN into that same number) they are NaN. The net gets no useful gradient from there."
+                "the net have become so large that a single class has all probability, or they are NaN (on a GPU the "
+                "loss layer turns NaN into this number)."
             )
         case "drift/oscillation", "oscillation":
             yield (
-                f"The loss goes up and down by half and more again and again, and ends at {trend.end:.4g}; its best "
-                f"level was {trend.best:.4g}. A learning rate that is too high does that."
+                f"The loss repeatedly rises and falls by half or more and ends at {trend.end:.4g}; its best level was "
+                f"{trend.best:.4g}. A learning rate that is too high can have this effect."
             )
         case "drift/oscillation", "slow rise":
             yield (
-                f"The loss rises slowly and for good, from {trend.best:.4g} at its best to {trend.end:.4g}, without "
-                "one jump: the learning rate is too high for where the net has come to, or the data change."
+                f"The loss rises slowly and does not recover, from {trend.best:.4g} at its best to {trend.end:.4g}, "
+                "without a single jump. The learning rate may be too high at this stage, or the data may change."
             )
         case "unknown", _:
             yield _unknown(run)
@@ -60,84 +61,112 @@ def what(run: RunFindings) -> Iterator[str]:
             yield from _jumped(run)
             if run.verdict == "drift/oscillation" and _SOFTMAX[0] < trend.end < _SOFTMAX[1]:
                 yield (
-                    "The new level is neither ln(classes) nor that of a saturated softmax. A net whose answer no "
-                    "longer depends on its input, but whose biases have learned how frequent each class is, also sits "
-                    "below ln(classes)."
+                    "The new level is neither ln(classes) nor that of a saturated softmax. A net whose output no "
+                    "longer depends on its input, but whose biases have learned the class frequencies, is also below "
+                    "ln(classes)."
                 )
     if trend.cycles:
-        yield f"It goes up and down with the learning rate, which rises {trend.cycles} times: that is the schedule's."
+        yield f"The loss goes up and down with the learning rate, whose schedule raises it {trend.cycles} times."
     if run.deviations.last_far is not None:
         at, value = run.deviations.last_far
-        yield f"The last display ({value:.4g} at iteration {at:,}) is far above the others, and too new to judge."
+        yield f"The last display ({value:.4g} at iteration {at:,}) is far above the others, but too recent to judge."
+
+
+def head_states(run: RunFindings) -> Iterator[str]:
+    """Describe which heads are at chance level or saturated, and what level of the total that explains."""
+    yield from _saturated(run)
+    uniform = [h for h in run.heads if h.state == "uniform" and h.classes]
+    broken = [h for h in uniform if not h.never_learned]
+    if run.plateau.doubted and uniform:
+        yield f"--classes {run.plateau.doubted} does not fit: the plateau is not at ln {run.plateau.doubted}."
+    if not uniform or (run.verdict == "healthy" and not broken):
+        never = [h for h in uniform if h.never_learned]
+        if never:
+            yield f"{names(never)} never learned: still at ln(classes), unlike the other heads."
+        return
+    sources = _SOURCES | ({"inferred": "classes inferred from the tests"} if run.why == "tests" else {})
+    for classes in dict.fromkeys(h.classes for h in uniform):
+        heads = [h for h in uniform if h.classes == classes]
+        about = "about " if any(h.approximate for h in heads) else ""
+        subject = "The total is" if heads[0].name == TOTAL else f"{names(heads)} {'are' if len(heads) > 1 else 'is'}"
+        yield (
+            f"{subject} at ln {classes} = {math.log(classes or 1):.3f}: the same probability for each of "
+            f"{about}{classes} classes, whatever the input ({sources[heads[0].source or 'net']})."
+        )
+    others = [h for h in run.heads if h.state != "uniform"]
+    if others:
+        yield f"Not at chance level: {_with_losses(others)}."
+    if run.plateau.explained is not None and len(run.heads) > 1:
+        parts = " + ".join(f"{h.weight:g}·{_cost(h):.3f}" for h in run.heads)
+        yield f"The plateau of the total is their weighted sum: {parts} = {run.plateau.explained:.3f}."
+    if broken and run.verdict == "uniform-softmax" and not others:
+        yield (
+            "The outputs of the classifiers no longer depend on the image, typically because the ReLUs before them are "
+            "dead. No gradient passes a dead ReLU, so training on from here is unlikely to help."
+        )
+    elif broken and run.verdict == "uniform-softmax":
+        yield f"The output of {names(broken)} no longer depends on the image; that of the other heads still does."
+
+
+def names(heads: Sequence[HeadFinding]) -> str:
+    """Join the names of `heads`."""
+    return list_names([head.name for head in heads])
 
 
 def _level(run: RunFindings) -> str:
     known = [h for h in run.heads if h.classes and h.state == "learning"]
     if not known:
-        return (
-            f"The loss stays level at {run.trend.end:.4g}; the log does not tell what it would be for a net that knows "
-            "nothing."
-        )
-    of = ", ".join(f"{h.name} {h.loss:.4g} (ln {h.classes} = {math.log(h.classes or 1):.3f})" for h in known[:3])
-    return f"The loss stays level at {run.trend.end:.4g}, lower than that of a net that knows nothing: {of}."
+        return f"The loss stays at {run.trend.end:.4g}; the log does not show its chance level."
+    parts = ", ".join(f"{h.name} {h.loss:.4g} (ln {h.classes} = {math.log(h.classes or 1):.3f})" for h in known[:3])
+    return f"The loss stays at {run.trend.end:.4g}, below chance level: {parts}."
 
 
 def _unknown(run: RunFindings) -> str:
-    if not run.coverage.displays:
-        off = " (`display: 0`)" if run.coverage.interval == 0 else ""
-        return f"The log shows no training loss{off}: only the tests tell." if run.tests else "The log shows no loss."
-    end = run.trend.end if math.isfinite(run.trend.end) else run.trend.start
+    shown, start = run.coverage, run.trend.start
+    if not shown.displays:
+        off = " (`display: 0`)" if shown.interval == 0 else ""
+        return f"The log shows no training loss{off}, only tests." if run.tests else "The log shows no loss."
+    end = run.trend.end if math.isfinite(run.trend.end) else start
+    few = "are too few" if shown.displays > 1 else "is too little"
     if run.why == "too few":
-        few = "are too few" if run.coverage.displays > 1 else "is too little"
-        return (
-            f"{count(run.coverage.displays, 'display')} {few} to tell what becomes of the loss ({end:.4g} at the end)."
-        )
-    moved = abs(run.trend.start - end) > _ENDS * max(abs(run.trend.start), abs(end))
+        return f"{count(shown.displays, 'display')} {few} for a verdict (loss {end:.4g} at the end)."
     if run.why == "still at the start":
-        shown = run.coverage
-        span = f"{count(shown.displays, 'display')} over {shown.last - shown.first:,} iterations are too few to tell."
-        if moved:
-            return f"The loss was {run.trend.start:.4g} at the start and is {end:.4g} at the end: {span}"
-        return f"The loss is still at the {end:.4g} with which the log begins: {span}"
-    ends = f"The loss has not fallen: {run.trend.start:.4g} at the start, {end:.4g} at the end."
+        reason = f"{count(shown.displays, 'display')} over {shown.last - shown.first:,} iterations {few} for a verdict."
+        if abs(start - end) > _MOVED * max(abs(start), abs(end)):
+            return f"The loss was {start:.4g} at the start and is {end:.4g} at the end: {reason}"
+        return f"The loss is still at its initial level of {end:.4g}: {reason}"
+    ends = f"The loss has not fallen: {start:.4g} at the start, {end:.4g} at the end."
     uniform = [h for h in run.heads if h.state == "uniform"]
     if uniform:
-        return f"{ends} What its losses would be for a net that knows nothing is known of {names(uniform)} only."
+        return f"{ends} Of the heads, only the chance level of {names(uniform)} is known."
     if any(h.classes for h in run.heads):
         return ends
-    hint = "" if run.plateau.doubted else "; --classes K does, for a softmax"
-    return f"{ends} The log does not tell what it would be for a net that knows nothing{hint}."
+    hint = "" if run.plateau.doubted else "; for softmax losses, give the number of classes with --classes K"
+    return f"{ends} The log does not show its chance level{hint}."
 
 
 def _never_learned(run: RunFindings) -> Iterator[str]:
-    never, others = _apart(run)
-    learned = [h for h in others if h.state == "learning"]
-    since = "has never learned, rather than lost something"
-    if run.lifecycle.resumed_at is not None:
-        since = f"was so when it was resumed at iteration {run.lifecycle.resumed_at:,}"
-    look = "look at the learning rate and lr_mult, the labels, the scale of the inputs and the weight fillers."
+    never = [h for h in run.heads if h.never_learned]
+    learned = [h for h in run.heads if not h.never_learned and h.state == "learning"]
     if learned:
         yield (
-            f"{names(never)} never left what a net costs that knows nothing, in {run.coverage.last:,} iterations; "
-            f"{names(learned)} learned. Look at what lies between them."
+            f"{names(never)} stayed at chance level for {run.coverage.last:,} iterations, while {names(learned)} "
+            "learned. Look at the layers between them."
         )
-    else:
-        yield (
-            f"The loss never left {run.trend.end:.4g}: after {run.coverage.last:,} iterations the net still knows "
-            f"nothing. It {since}: {look}"
-        )
+        return
+    resumed = run.lifecycle.resumed_at
+    since = "never learned" if resumed is None else f"was at chance level when it was resumed at iteration {resumed:,}"
+    yield (
+        f"The loss stayed at chance level ({run.trend.end:.4g}) up to iteration {run.coverage.last:,}: the net "
+        f"{since}. Look at the learning rate and lr_mult, the labels, the scale of the inputs and the weight fillers."
+    )
 
 
-def _apart(run: RunFindings) -> tuple[list[HeadFinding], list[HeadFinding]]:
-    never = [h for h in run.heads if h.never_learned]
-    return never, [h for h in run.heads if not h.never_learned]
-
-
-def _of_the_tests(run: RunFindings) -> Iterator[str]:
-    for state, is_what in (("nan", "no number"), ("saturated", f"saturated ({MAX_LOSS:.4f} is -ln(FLT_MIN))")):
-        of = [h for h in run.heads if h.state == state]
-        if of:
-            yield f"In the last test pass {names(of)} {'are' if len(of) > 1 else 'is'} {is_what}."
+def _last_test_pass(run: RunFindings) -> Iterator[str]:
+    for state, text in (("nan", "not finite"), ("saturated", f"saturated ({MAX_LOSS:.4f} is -ln(FLT_MIN))")):
+        heads = [h for h in run.heads if h.state == state]
+        if heads:
+            yield f"In the last test pass {names(heads)} {'are' if len(heads) > 1 else 'is'} {text}."
 
 
 def _jumped(run: RunFindings) -> Iterator[str]:
@@ -147,91 +176,57 @@ def _jumped(run: RunFindings) -> Iterator[str]:
     before = f"from {run.jump.before:.4g} " if run.jump.before is not None else ""
     last = f" (iteration {run.coverage.last:,})" if run.coverage.last != run.jump.iteration else ""
     yield (
-        f"The loss jumped {before}at the display of iteration {run.jump.iteration:,}, and did not come back: "
+        f"The loss jumped {before}at the display of iteration {run.jump.iteration:,} and did not recover: "
         f"{run.trend.end:.4g} at the end{last}."
     )
 
 
-def _nan(run: RunFindings) -> Iterator[str]:
+def _not_finite(run: RunFindings) -> Iterator[str]:
     nans = run.nans
     bad = [h for h in run.heads if h.state == "nan" and h.name != TOTAL]
-    sound = [h for h in run.heads if h.state != "nan" and math.isfinite(h.loss) and h.name != TOTAL]
+    finite = [h for h in run.heads if h.state != "nan" and math.isfinite(h.loss) and h.name != TOTAL]
     if nans is None:
-        end = "end" if len(bad) > 1 else "ends"
-        yield f"{names(bad)} {end} in NaN, while the total that is displayed is a number."
+        yield f"{names(bad)} {'end' if len(bad) > 1 else 'ends'} in NaN, although the displayed total is finite."
         return
     if nans.poisoned:
-        of = "" if nans.first == run.coverage.first else f" from the display of iteration {nans.first:,}"
-        losses = ", ".join(f"{h.name} {h.loss:.4g}" for h in sound)
+        at = (
+            "at every display"
+            if nans.first == run.coverage.first
+            else f"from the display of iteration {nans.first:,} on"
+        )
         yield (
-            f"The displayed total is NaN{of or ' at every display'}, and will stay so: one NaN stays in Caffe's "
-            f"running mean for good. The losses themselves are numbers ({losses})."
+            f"The displayed total is NaN {at} and stays so: one NaN never leaves Caffe's running mean. The losses "
+            f"themselves are finite ({_with_losses(finite)})."
         )
         if run.jump is not None:
             yield from _jumped(run)
         return
-    if nans.first == run.coverage.first:
-        yield (
-            "The loss is not finite from the first display on: look at the inputs (a mean file that does not fit, "
-            "unscaled values), at the weights that it starts from, and at the learning rate."
-        )
-    else:
-        best = f" (best level before: {run.trend.best:.4g})" if math.isfinite(run.trend.best) else ""
-        after = ": nothing sound comes after" if not sound else ""
-        yield f"The loss is not finite from the display of iteration {nans.first:,} on{best}{after}."
-        if run.jump is not None and run.jump.iteration < nans.first:
-            rose = f" of {run.jump.before:.4g}" if run.jump.before is not None else ""
-            yield f"It had left its usual range{rose} at the display of iteration {run.jump.iteration:,} already."
-    if bad and sound and not any(h.state == "saturated" for h in sound):
-        of = ", ".join(f"{h.name} ({h.loss:.4g})" for h in sound)
-        yield f"NaN: {names(bad)}. Still {'numbers' if len(sound) > 1 else 'a number'}: {of}."
+    yield from _first_not_finite(run, nans, finite)
     saturated = [h for h in run.heads if h.state == "saturated"]
+    if bad and finite and not any(h in saturated for h in finite):
+        yield f"Not finite: {names(bad)}. Still finite: {_with_losses(finite)}."
     if saturated:
         yield (
             f"{names(saturated)} {'show' if len(saturated) > 1 else 'shows'} {MAX_LOSS:.4f}, which is -ln(FLT_MIN): "
-            "on a GPU the loss layer makes that of NaN."
+            "on a GPU the loss layer turns NaN into this number."
         )
     elif nans.saturated:
-        yield f"Just before, a softmax was saturated ({MAX_LOSS:.4f} is -ln(FLT_MIN)): the net's outputs had exploded."
+        yield f"Just before, a softmax was saturated ({MAX_LOSS:.4f} is -ln(FLT_MIN)): its inputs were very large."
 
 
-def of_the_heads(run: RunFindings) -> Iterator[str]:
-    """Which heads know nothing, and what that explains."""
-    yield from _saturated(run)
-    uniform = [h for h in run.heads if h.state == "uniform" and h.classes]
-    broken = [h for h in uniform if not h.never_learned]
-    if run.plateau.doubted and uniform:
-        yield f"--classes {run.plateau.doubted} does not fit: the plateau is not at ln {run.plateau.doubted}."
-    if not uniform or (run.verdict == "healthy" and not broken):
-        late = [h for h in uniform if h.never_learned]
-        if late:
-            yield f"{names(late)} never learned: still at ln(classes), unlike the other heads."
+def _first_not_finite(run: RunFindings, nans: Nans, finite: Sequence[HeadFinding]) -> Iterator[str]:
+    if nans.first == run.coverage.first:
+        yield (
+            "The loss is not finite from the first display on. Look at the inputs (a mean file that does not match, "
+            "unscaled values), the initial weights and the learning rate."
+        )
         return
-    sources = _SOURCES | ({"inferred": "classes inferred from the tests"} if run.why == "tests" else {})
-    for classes in dict.fromkeys(h.classes for h in uniform):
-        of = [h for h in uniform if h.classes == classes]
-        about = "about " if any(h.approximate for h in of) else ""
-        named = "The total" if of[0].name == TOTAL else names(of)
-        yield (
-            f"{named} {'sit' if len(of) > 1 else 'sits'} at ln {classes} = {math.log(classes or 1):.3f}: the same "
-            f"probability for each of {about}{classes} classes, whatever the input ({sources[of[0].source or 'net']})."
-        )
-    others = [h for h in run.heads if h.state not in ("uniform",)]
-    if others:
-        yield f"Not so {names(others)}: {', '.join(f'{h.loss:.4g}' for h in others)}."
-    if run.plateau.explained is not None and len(run.heads) > 1:
-        parts = " + ".join(f"{h.weight:g}·{_cost(h):.3f}" for h in run.heads)
-        yield f"The plateau of the total is their weighted sum: {parts} = {run.plateau.explained:.3f}."
-    if broken and run.verdict == "uniform-softmax" and not others:
-        yield (
-            "What the classifiers see no longer depends on the image (dead ReLUs, typically), so no gradient that "
-            "could mend it comes back: training on from here is of no use."
-        )
-    elif broken and run.verdict == "uniform-softmax":
-        yield (
-            f"What {names(broken)} {'see' if len(broken) > 1 else 'sees'} no longer depends on the image; what the "
-            "other heads see still does."
-        )
+    best = f" (best level before: {run.trend.best:.4g})" if math.isfinite(run.trend.best) else ""
+    after = "" if finite else "; no loss is finite after that"
+    yield f"The loss is not finite from the display of iteration {nans.first:,} on{best}{after}."
+    if run.jump is not None and run.jump.iteration < nans.first:
+        level = f" of {run.jump.before:.4g}" if run.jump.before is not None else ""
+        yield f"It had left its level{level} by the display of iteration {run.jump.iteration:,}."
 
 
 def _saturated(run: RunFindings) -> Iterator[str]:
@@ -240,14 +235,13 @@ def _saturated(run: RunFindings) -> Iterator[str]:
     for head in (h for h in run.heads if h.state == "saturated" and h.name != TOTAL and math.isfinite(h.loss)):
         share = head.loss / MAX_LOSS
         one_class = head.classes is not None and abs(share * head.classes / (head.classes - 1) - 1) < _NEAR
-        like = f", as of a net that says one of {head.classes} classes whatever the input" if one_class else ""
-        yield f"{head.name} is at {head.loss:.4g}: saturated for {100 * share:.3g} % of the images{like}."
+        like = f", as for a net that predicts one of {head.classes} classes whatever the input" if one_class else ""
+        yield f"{head.name} is at {head.loss:.4g}: saturated for {100 * share:.3g}% of the images{like}."
+
+
+def _with_losses(heads: Sequence[HeadFinding]) -> str:
+    return ", ".join(f"{head.name} ({head.loss:.4g})" for head in heads)
 
 
 def _cost(head: HeadFinding) -> float:
     return MAX_LOSS if head.state == "saturated" else math.log(head.classes or 1)
-
-
-def names(heads: Sequence[HeadFinding]) -> str:
-    """Join the names of `heads`."""
-    return list_names([head.name for head in heads])

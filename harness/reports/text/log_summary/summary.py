@@ -1,4 +1,4 @@
-"""What was found out about a run, in sentences that a user can act on."""
+"""Summarise the findings on a run of a log in sentences that a user can act on."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from pathlib import Path
 
 from harness.caffe_log.model import Log
 from harness.diagnosis.logged.findings import RunFindings
-from harness.reports.text.log_summary.context import besides, data, rate, tests, when
-from harness.reports.text.log_summary.outcome import of_the_heads, what
+from harness.reports.text.log_summary.context import deviations, learning_rate, onset, records, tests
+from harness.reports.text.log_summary.outcome import head_states, outcome
 
 
-def sentences(run: RunFindings, log: Log | None = None, solver: Path | None = None) -> list[str]:
-    """The findings, the most important one first, with what is to be said of the whole `log`, and the command to type
-    next, with the file `solver` in it."""
-    parts = (what, of_the_heads, when, rate, data, besides, tests)
-    said = [sentence for part in parts for sentence in part(run)]
-    return [*said, *_of_log(run, log), *_next(run, solver)]
+def summarise(run: RunFindings, log: Log | None = None, solver: Path | None = None) -> list[str]:
+    """Summarise a run, the most important finding first.
+
+    Args:
+        log: for remarks about the whole log; None to leave them out.
+        solver: the solver file for the suggested command, which comes last.
+    """
+    parts = (outcome, head_states, onset, learning_rate, records, deviations, tests)
+    sentences = [sentence for part in parts for sentence in part(run)]
+    return [*sentences, *_ending(run, log), *_next_command(run, solver)]
 
 
-def _of_log(run: RunFindings, log: Log | None) -> Iterator[str]:
+def _ending(run: RunFindings, log: Log | None) -> Iterator[str]:
     if run.lifecycle.fatal:
         yield f"The process died: {run.lifecycle.fatal}"
     if log is None:
@@ -28,14 +32,14 @@ def _of_log(run: RunFindings, log: Log | None) -> Iterator[str]:
         first = f", the first of them line {log.examples[0][0]:,}" if log.examples else ""
         yield f"{log.damaged:,} damaged line{'s' if log.damaged > 1 else ''} could not be used{first}."
     if log.thinned:
-        yield "The log has more displays than are kept: they were thinned out evenly, and dates are that much coarser."
+        yield "The log has more displays than are kept: they were thinned evenly, which makes dates coarser."
     if log.left_out:
         yield f"{log.left_out:,} older runs in the log were left out."
 
 
-def _next(run: RunFindings, solver: Path | None) -> Iterator[str]:
+def _next_command(run: RunFindings, solver: Path | None) -> Iterator[str]:
     if run.jump is not None:
         yield (
-            "To see what every layer did there, run it again and keep those iterations whole: "
+            "To see what every layer did there, run it again with a window around the jump: "
             f"python harness/run.py --solver {solver or 'SOLVER.prototxt'} --watch {run.jump.watch}"
         )
