@@ -90,7 +90,6 @@ def rescues(tmp_path_factory: pytest.TempPathFactory, demo: Path) -> dict[str, P
     def make(change: str) -> Callable[[Path], None]:
         def make_restart(run: Path) -> None:
             done = restart(demo, "--set", change, "--until", RESCUED, "--out", run)
-            assert done.code == 0, done.stderr
             run.with_name(f"{run.name}.said").write_text(done.stderr)
 
         return make_restart

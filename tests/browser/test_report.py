@@ -1,17 +1,17 @@
-"""The report in a real browser: what it says is what the analysis found, it works, and nothing leaves the page."""
+"""The report in a real browser: it states what the diagnosis found, its controls work, and it loads nothing else."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -25,10 +25,10 @@ from harness.diagnosis.recorded.propagation import propagation
 from harness.recording import Recording
 from harness.report import main
 from harness.supervisor.predict_client import predictions
-from tests.helpers.commands import run_harness
+from tests.helpers.commands import RUN, train
 from tests.helpers.nets import small_net, solver_text
 from tests.helpers.paths import ROOT
-from tests.helpers.processes import Finished, command
+from tests.helpers.processes import PATIENCE, Finished, command, started, wait_for
 from tools.bench.report import BREAK, ITERATIONS, long_run
 
 CHROMIUM = "/usr/bin/chromium"
@@ -50,22 +50,23 @@ def browser() -> Iterator[Browser]:
 
 @dataclass
 class Opened:
-    """A page in the browser, and what it should not have done."""
+    """A page in the browser, its errors and its requests."""
 
     page: Page
-    complaints: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
     def text(self, selector: str) -> str:
         return self.page.locator(selector).inner_text()
 
-    def trace(self, chart: str, number: int = 0) -> dict:
-        """x, y and name of a line that the chart shows."""
-        return self.page.evaluate(
+    def trace(self, chart: str, number: int = 0) -> dict[str, Any]:
+        """The x, y and name of a line that the chart shows."""
+        trace: dict[str, Any] = self.page.evaluate(
             "([id, n]) => { const t = document.getElementById(id).data[n];"
             " return { x: Array.from(t.x), y: Array.from(t.y), name: t.name }; }",
             [chart, number],
         )
+        return trace
 
     def zoom(self, first: int, last: int) -> None:
         self.page.fill("#loss-from", str(first))
@@ -76,16 +77,21 @@ class Opened:
         self.page.wait_for_timeout(100)
 
 
-@pytest.fixture
-def opened(browser: Browser) -> Iterator:
-    """Opens a page file; in the end, nothing may have been said on the console, nor been asked of anybody."""
-    pages = []
+class OpenPage(Protocol):
+    def __call__(self, path: Path, width: int = 1280, drawn: bool = True, **context: Any) -> Opened:
+        """Open a file in a window of that width; `drawn`: wait until its charts are drawn."""
 
-    def open_file(path: Path, width: int = 1280, drawn: bool = True, **context: object) -> Opened:
+
+@pytest.fixture
+def opened(browser: Browser) -> Iterator[OpenPage]:
+    """Open pages; in the end, none may have printed to the console or asked anybody for anything."""
+    pages: list[tuple[Opened, str]] = []
+
+    def open_file(path: Path, width: int = 1280, drawn: bool = True, **context: Any) -> Opened:
         page = browser.new_context(viewport={"width": width, "height": 900}, **context).new_page()
         one = Opened(page)
-        page.on("console", lambda message: one.complaints.append(message.text))
-        page.on("pageerror", lambda error: one.complaints.append(str(error)))
+        page.on("console", lambda message: one.errors.append(message.text))
+        page.on("pageerror", lambda error: one.errors.append(str(error)))
         page.on("request", lambda request: one.requests.append(request.url))
         page.goto(path.resolve().as_uri())
         if drawn:
@@ -95,17 +101,17 @@ def opened(browser: Browser) -> Iterator:
 
     yield open_file
     for one, address in pages:
-        assert one.complaints == []
+        assert one.errors == []
         assert [url for url in one.requests if not url.startswith(("data:", "blob:"))] == [address]
         one.page.context.close()
 
 
 def fits(page: Page) -> bool:
-    """Is nothing wider than the window?"""
-    return page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    """Check that nothing is wider than the window."""
+    return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
 
 
-# -- the collapse ----------------------------------------------------------------------------------------------------
+# -- the collapse -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +123,7 @@ def demo_page(demo: Path, rescues: dict[str, Path], tmp_path_factory: pytest.Tem
     return page
 
 
-def test_the_collapse(demo: Path, demo_page: Path, opened) -> None:  # type: ignore[no-untyped-def]
+def test_the_collapse_of_the_demo(demo: Path, demo_page: Path, opened: OpenPage) -> None:
     with Recording(demo) as recording:
         found = diagnose(recording, 40, read_limits())
         travelled = propagation(recording, BREAKS)
@@ -157,7 +163,7 @@ def test_the_collapse(demo: Path, demo_page: Path, opened) -> None:  # type: ign
     assert fits(page)
 
 
-def test_layers_window_and_batch(demo: Path, demo_page: Path, opened) -> None:  # type: ignore[no-untyped-def]
+def test_clicks_and_keys_show_layers_a_window_and_the_batch(demo: Path, demo_page: Path, opened: OpenPage) -> None:
     with Recording(demo) as recording:
         gradients = recording.stat("gradient_l2")
         (head,) = [head for head in predictions(recording, BREAKS) if head.weight == 1]
@@ -220,7 +226,7 @@ def test_layers_window_and_batch(demo: Path, demo_page: Path, opened) -> None:  
     assert page.evaluate("[...document.images].filter(i => i.offsetParent).every(i => i.naturalWidth > 0)")
 
 
-def test_narrow_dark_scriptless_and_on_paper(demo_page: Path, opened) -> None:  # type: ignore[no-untyped-def]
+def test_it_works_on_narrow_dark_and_scriptless_screens_and_on_paper(demo_page: Path, opened: OpenPage) -> None:
     narrow = opened(demo_page, 400, color_scheme="dark")
     assert fits(narrow.page)
     background = narrow.page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -248,13 +254,16 @@ def test_narrow_dark_scriptless_and_on_paper(demo_page: Path, opened) -> None:  
     assert all(b <= a + 1 for a, b in itertools.pairwise(levels))
 
 
-def test_figures_alone_and_several_runs(demo: Path, rescues: dict[str, Path], tmp_path: Path, opened) -> None:  # type: ignore[no-untyped-def]
+def test_figures_alone_and_a_page_of_several_runs(
+    demo: Path, rescues: dict[str, Path], tmp_path: Path, opened: OpenPage
+) -> None:
     done = report(demo, "--format", "png", "--out", tmp_path / "demo.png")
     assert done.code == 0, done.stderr
     names = ["overview", "losses", "layers", "distances", "spectra", "batch", "labels", "restarts"]
     assert done.stdout.split() == [str(tmp_path / f"demo-{name}.png") for name in names]
     for name in names:
         picture = cv2.imread(str(tmp_path / f"demo-{name}.png"))
+        assert picture is not None
         assert picture.shape[1] >= 1000
         assert picture.std() > 5, name
     children = list(rescues.values())
@@ -272,11 +281,11 @@ def test_figures_alone_and_several_runs(demo: Path, rescues: dict[str, Path], tm
     assert one.trace("loss", 1)["x"][0] == 800
 
 
-# -- other runs ------------------------------------------------------------------------------------------------------
+# -- other runs -------------------------------------------------------------------------------------------------------
 
 
-def test_a_healthy_run_without_a_window(small: Path, opened) -> None:  # type: ignore[no-untyped-def]
-    run_harness("--solver", small / "solver.prototxt", "--out", small / "run")
+def test_a_healthy_run_without_a_window(small: Path, opened: OpenPage) -> None:
+    train(small / "solver.prototxt", small / "run")
     done = report(small / "run")
     assert done.code == 0, done.stderr
     one = opened(small / "run/report.html")
@@ -290,23 +299,20 @@ def test_a_healthy_run_without_a_window(small: Path, opened) -> None:  # type: i
     assert one.page.evaluate("document.getElementById('layers').dataset.row") == "conv1/3x3"
 
 
-def test_a_run_that_died(small: Path, opened) -> None:  # type: ignore[no-untyped-def]
-    """Killed while it trains; with the help of its snapshot it can go on."""
+def test_a_run_that_died(small: Path, opened: OpenPage) -> None:
+    """It is killed while it trains, after a snapshot from which it can go on."""
     (small / "solver.prototxt").write_text(
         solver_text(small / "net.prototxt", small / "x", lr_policy='"fixed"', max_iter=100_000)
     )
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "harness/run.py"), "--solver", str(small / "solver.prototxt"),
-         "--out", str(small / "run"), "--watch", "0:3"],
-        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=ROOT,
-    )  # fmt: skip
-    assert process.stderr is not None
-    said = next(line for line in process.stderr if "Snapshot of iteration" in line)
-    assert "Snapshot of iteration 25:" in said
-    solver = next(p for p in psutil.Process(process.pid).children() if "harness.worker.main" in p.cmdline())
-    solver.kill()
-    process.stderr.read()
-    assert process.wait() == 4
+    arguments = ("--solver", small / "solver.prototxt", "--out", small / "run", "--watch", "0:3")
+    with started(sys.executable, RUN, *arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        printed = next(line for line in process.stderr if "Snapshot of iteration" in line)
+        assert "Snapshot of iteration 25:" in printed
+        worker = next(p for p in psutil.Process(process.pid).children() if "harness.worker.main" in p.cmdline())
+        worker.kill()
+        process.stderr.read()
+        assert process.wait(PATIENCE) == 4
     done = report(small / "run")
     assert done.code == 0, done.stderr
     one = opened(small / "run/report.html")
@@ -318,12 +324,11 @@ def test_a_run_that_died(small: Path, opened) -> None:  # type: ignore[no-untype
     assert one.page.locator("#window-controls select option").count() == 10
 
 
-def test_a_divergence_without_a_window(small: Path, digit_data: Path, opened) -> None:  # type: ignore[no-untyped-def]
+def test_a_divergence_without_a_window(small: Path, digit_data: Path, opened: OpenPage) -> None:
     (small / "solver.prototxt").write_text(
         solver_text(small / "net.prototxt", small / "x", base_lr=1e6, lr_policy='"step"', gamma=1, stepsize=1000)
     )
-    done = run_harness("--solver", small / "solver.prototxt", "--out", small / "run", "--on-alarm", "stop")
-    assert done.code == 3, done.stderr
+    train(small / "solver.prototxt", small / "run", "--on-alarm", "stop", code=3)
     assert report(small / "run").code == 0
     one = opened(small / "run/report.html")
     with Recording(small / "run") as recording:
@@ -345,12 +350,14 @@ HOSTILE = [
 ]
 
 
-def test_two_hundred_layers_with_hostile_names(tmp_path: Path, digit_data: Path, opened) -> None:  # type: ignore[no-untyped-def]
+def test_two_hundred_layers_with_hostile_names_are_shown_as_text(
+    tmp_path: Path, digit_data: Path, opened: OpenPage
+) -> None:
     names = HOSTILE + [f"block_{n // 10}/layer_{n}" for n in range(200 - len(HOSTILE))]
-    head, tail = small_net(digit_data).split('layer { name: "conv1/3x3"', 1)
+    head = small_net(digit_data).split('layer { name: "conv1/3x3"', 1)[0]
     layers, bottom = [], "data"
     for name in names:
-        # a shallow way for each, so that the gradient comes through
+        # each leads to the sum, so that the gradient reaches it on a short way
         layers.append(
             f'layer {{ name: "{name}" type: "InnerProduct" bottom: "{bottom}" top: "{name}" '
             f'inner_product_param {{ num_output: 5 weight_filler {{ type: "gaussian" std: 0.01 }} }} }}'
@@ -358,13 +365,11 @@ def test_two_hundred_layers_with_hostile_names(tmp_path: Path, digit_data: Path,
     sum_of = "".join(f' bottom: "{name}"' for name in names)
     layers.append(f'layer {{ name: "sum" type: "Eltwise"{sum_of} top: "sum" }}')
     layers.append('layer { name: "_$a$b" type: "SoftmaxWithLoss" bottom: "sum" bottom: "label" top: "_$a$b" }')
-    del tail
     (tmp_path / "net.prototxt").write_text(head + "\n".join(layers))
     (tmp_path / "solver.prototxt").write_text(
         solver_text(tmp_path / "net.prototxt", tmp_path / "x", max_iter=12, display=4)
     )
-    done = run_harness("--solver", tmp_path / "solver.prototxt", "--out", tmp_path / "run", "--watch", "4:7")
-    assert done.code == 0, done.stderr
+    train(tmp_path / "solver.prototxt", tmp_path / "run", "--watch", "4:7")
     done = report(tmp_path / "run", "--out", tmp_path / "page.html")
     assert done.code == 0, done.stderr
     assert "Warning" not in done.stderr
@@ -382,14 +387,13 @@ def test_two_hundred_layers_with_hostile_names(tmp_path: Path, digit_data: Path,
     assert fits(opened(tmp_path / "page.html", 400).page)
 
 
-def test_part_of_a_window_away_from_the_onset(small: Path, opened) -> None:  # type: ignore[no-untyped-def]
-    """What is not there is not spoken of."""
+def test_a_partial_window_away_from_the_onset(small: Path, opened: OpenPage) -> None:
+    """The page has no text about what was not captured."""
     (small / "solver.prototxt").write_text(
         solver_text(small / "net.prototxt", small / "x", base_lr=1e6, lr_policy='"fixed"', max_iter=12)
     )
-    arguments = ("--solver", small / "solver.prototxt", "--watch", "8:11", "--out")
-    assert run_harness(*arguments, small / "run").code == 0
-    assert run_harness(*arguments, small / "inputs", "--capture", "input").code == 0
+    train(small / "solver.prototxt", small / "run", "--watch", "8:11")
+    train(small / "solver.prototxt", small / "inputs", "--watch", "8:11", "--capture", "input")
     for run in ("run", "inputs"):
         assert report(small / run).code == 0
     whole, inputs = opened(small / "run/report.html"), opened(small / "inputs/report.html")
@@ -397,21 +401,29 @@ def test_part_of_a_window_away_from_the_onset(small: Path, opened) -> None:  # t
     assert "None of them is the onset" in whole.text("#window-contents")
     assert "8 inputs of iteration 8 (no window holds the onset)" in whole.text("main")
     assert "its loss on them is no number" in whole.text("main")
-    assert whole.page.locator("input[name=distance]").is_disabled()  # nothing was usual before
+    assert whole.page.locator("input[name=distance]").is_disabled()  # there is no baseline before it
     assert inputs.text("#window-contents").startswith("Inputs of iterations 8:11 were kept whole.")
     assert inputs.page.locator("#window-controls, #elements").count() == 0
     assert "weights were" not in inputs.text("main")
 
 
-# -- long and live runs ----------------------------------------------------------------------------------------------
+# -- long and live runs -----------------------------------------------------------------------------------------------
 
 
-def test_120_000_iterations(tmp_path: Path, opened) -> None:  # type: ignore[no-untyped-def]
+# runs a command and prints the largest resident size, in KiB, that it had
+MEASURED = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def test_a_run_of_120_000_iterations_is_drawn_in_little_memory(tmp_path: Path, opened: OpenPage) -> None:
     run = long_run(tmp_path / "long")
-    process = subprocess.Popen([sys.executable, str(ROOT / "harness/report.py"), str(run)], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    assert status == 0
-    assert usage.ru_maxrss < 1 << 20  # KiB
+    done = command(sys.executable, "-c", MEASURED, sys.executable, ROOT / "harness/report.py", run)
+    assert done.code == 0, done.stderr
+    assert int(done.stderr.split()[-1]) < 1 << 20  # KiB
     assert (run / "report.html").stat().st_size < 6e6
     with Recording(run) as recording:
         losses = recording.series("loss")
@@ -433,35 +445,29 @@ def test_120_000_iterations(tmp_path: Path, opened) -> None:  # type: ignore[no-
     assert len(losses) == ITERATIONS
 
 
-def test_following_a_run(small: Path, opened) -> None:  # type: ignore[no-untyped-def]
-    """The page appears while the run goes on and is written anew; the run's weights are those of an unobserved run."""
+def test_the_report_follows_a_run_in_progress(small: Path, opened: OpenPage) -> None:
+    """The page is written again and again while the run goes on; the run has the weights of one without a follower."""
     (small / "solver.prototxt").write_text(
         solver_text(small / "net.prototxt", small / "x", lr_policy='"fixed"', max_iter=10**6, snapshot=None)
     )
-    arguments = ["--solver", small / "solver.prototxt"]
-    assert run_harness(*arguments, "--until", 300, "--out", small / "alone").code == 0
-    run = subprocess.Popen(
-        [sys.executable, str(ROOT / "harness/run.py"), *map(str, arguments), "--out", str(small / "run")],
-        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    solver = small / "solver.prototxt"
+    train(solver, small / "alone", "--until", 300)
     page = small / "run/report.html"
-    while not (small / "run/recording.h5").exists():
-        time.sleep(0.05)
-    follower = subprocess.Popen(
-        [sys.executable, str(ROOT / "harness/report.py"), str(small / "run"), "--follow"], cwd=ROOT,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    while not page.exists():
-        assert follower.poll() is None
-        time.sleep(0.05)
-    first = page.read_text()
-    run.terminate()
-    assert run.wait() == 130
-    assert 'http-equiv="refresh"' in first
-    assert "The run still goes on" in first
-    out, err = follower.communicate(timeout=120)
-    assert follower.returncode == 0, err
-    assert out.strip() == str(page)
+    with ExitStack() as stack:
+        training = (sys.executable, RUN, "--solver", solver, "--out", small / "run")
+        run = stack.enter_context(started(*training, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        wait_for((small / "run/recording.h5").exists, run, pause=0.05)
+        follow = (sys.executable, ROOT / "harness/report.py", small / "run", "--follow")
+        follower = stack.enter_context(started(*follow, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        wait_for(page.exists, follower, pause=0.05)
+        first = page.read_text()
+        run.terminate()
+        assert run.wait(PATIENCE) == 130
+        assert 'http-equiv="refresh"' in first
+        assert "The run still goes on" in first
+        out, err = follower.communicate(timeout=120)
+        assert follower.returncode == 0, err
+        assert out.strip() == str(page)
     one = opened(page)
     assert "refresh" not in page.read_text()[:1000]
     with Recording(small / "alone") as alone, Recording(small / "run") as followed:
@@ -469,7 +475,7 @@ def test_following_a_run(small: Path, opened) -> None:  # type: ignore[no-untype
         assert np.array_equal(alone.series("digest"), followed.series("digest")[:300])
 
 
-def test_what_cannot_be_reported(tmp_path: Path, demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_clear_error(tmp_path: Path, demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, said in (
         ([tmp_path / "nowhere"], "no such recording"),
         ([tmp_path], "no such recording"),

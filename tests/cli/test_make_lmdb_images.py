@@ -24,7 +24,7 @@ from harness.imageset.options import parse
 from harness.imageset.workers import Workers
 from harness.make_lmdb import main
 from harness.recording import Recording
-from tests.helpers.commands import run_harness
+from tests.helpers.commands import train
 from tests.helpers.imagesets import MAKE_LMDB, convert_imageset, photo, records, report_of, write_photos
 from tests.helpers.nets import solver_text
 from tests.helpers.processes import command
@@ -371,9 +371,8 @@ def test_the_harness_trains_on_what_it_makes(tmp_path: Path) -> None:
     fields = {"test_iter": None, "test_interval": None, "base_lr": 0.0001}
     (tmp_path / "solver.prototxt").write_text(solver_text(tmp_path / "net.prototxt", tmp_path / "tiny", **fields))
     run = tmp_path / "run"
-    arguments = ("--until", 5, "--watch", "0:5", "--out", run)
-    trained = run_harness("--solver", tmp_path / "solver.prototxt", *arguments, OPENBLAS_NUM_THREADS="1")
-    assert trained.code == 0, trained.stderr
+    options = ("--until", 5, "--watch", "0:5")
+    train(tmp_path / "solver.prototxt", run, *options, env={"OPENBLAS_NUM_THREADS": "1"})
 
     told = json.loads((run / "run.json").read_text())["data"]
     assert told == {str(made / "train_lmdb"): {"fingerprint": fingerprint, "records": 15}}

@@ -2,8 +2,8 @@
 
 import sys
 
-from tests.helpers.commands import command
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import command
 
 
 def test_stub_is_what_the_pinned_caffe_proto_gives() -> None:

@@ -15,9 +15,9 @@ import pytest
 
 import harness
 from harness.__main__ import COMMANDS
-from tests.helpers.commands import run_harness
+from tests.helpers.commands import train
 from tests.helpers.paths import BIN, LOGS, ROOT
-from tests.helpers.processes import Finished, command
+from tests.helpers.processes import PATIENCE, Finished, command
 
 SITE = Path(sysconfig.get_path("platlib"))
 COMPILED = {"harness/worker/probes/_moments.so", "harness/prefetch/_shuffle.so"}
@@ -40,7 +40,7 @@ class Environment:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """An environment into which `pip install .` has put the harness, without looking at an index."""
     home = tmp_path_factory.mktemp("environment") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True, timeout=PATIENCE)
     # In a directory that a .pth file names, .pth files have no effect: neither has that of the editable harness.
     (home / f"lib/python3.{sys.version_info.minor}/site-packages/dependencies.pth").write_text(f"{SITE}\n")
     pip = [sys.executable, "-m", "pip", "--python", home / "bin/python"]
@@ -75,16 +75,10 @@ def test_an_installed_harness_trains_compares_and_reports(
     installed: Environment, small: Path, tmp_path: Path, one_blas_thread: None
 ) -> None:
     """And to the same bits as `python harness/run.py` in the checkout."""
-    options = ("--solver", small / "solver.prototxt", "--until", 20, "--out")
-    done = run_harness(*options, tmp_path / "checkout")
-    assert done.code == 0, done.stderr
-    done = command(
-        installed.home / "bin/caffe-harness",
-        "run",
-        *options,
-        "copy",
-        cwd=tmp_path,
-    )
+    solver = small / "solver.prototxt"
+    train(solver, tmp_path / "checkout", "--until", 20)
+    options = ("--solver", solver, "--until", 20, "--out", "copy")
+    done = command(installed.home / "bin/caffe-harness", "run", *options, cwd=tmp_path)
     assert done.code == 0, done.stderr
     done = installed.harness("compare", "checkout", "copy", cwd=tmp_path)
     assert done.stdout.startswith("identical"), done.stdout + done.stderr
@@ -164,7 +158,7 @@ try caffe-harness run --so
 try caffe-harness run --solver qu
 try caffe-harness run --data ""
 """
-    done = command("bash", "-c", script, cwd=tmp_path, PATH=f"{BIN}:/usr/bin:/bin")
+    done = command("bash", "-c", script, cwd=tmp_path, env={"PATH": f"{BIN}:/usr/bin:/bin"})
     assert "_shtab_caffe_harness caffe-harness" in done.stderr
     assert done.stdout.splitlines() == ["restart readlog report", "--solver", "quick_solver.prototxt", "exact caffe"]
 

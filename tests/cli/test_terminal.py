@@ -13,7 +13,7 @@ from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.recorded.post_mortem import post_mortem
 from harness.recording import Recording
 from harness.reports.figures import overview
-from tests.helpers.commands import run_harness
+from tests.helpers.commands import train
 from tests.helpers.nets import solver_text
 from tests.helpers.paths import ROOT
 
@@ -56,7 +56,7 @@ def test_the_panel_shows_the_run(small: Path) -> None:
 
 
 def test_elsewhere_there_are_plain_lines_and_the_result_on_stdout(small: Path) -> None:
-    done = run_harness("--solver", small / "solver.prototxt", "--out", small / "run")
+    done = train(small / "solver.prototxt", small / "run")
     assert "\x1b" not in done.stderr
     assert re.search(r"iteration 60/60  loss \S+  loss1/loss1 \S+ loss3/loss3 \S+  lr \S+  gradient", done.stderr)
     assert "net #0: loss1/loss1" in done.stderr
@@ -64,7 +64,7 @@ def test_elsewhere_there_are_plain_lines_and_the_result_on_stdout(small: Path) -
 
 
 def test_the_overview_draws_every_head_and_layer(small: Path) -> None:
-    run_harness("--solver", small / "solver.prototxt", "--out", small / "run")
+    train(small / "solver.prototxt", small / "run")
     with Recording(small / "run") as recording:
         figure = overview(recording, post_mortem(recording, 7, [], read_limits()))
         figure.savefig(small / "overview.png")

@@ -3,24 +3,51 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.helpers.paths import BIN, ROOT
-from tests.helpers.processes import Finished, command
+from tests.helpers.processes import PATIENCE, Finished, command
+
+RUN = ROOT / "harness/run.py"
+RESTART = ROOT / "harness/restart.py"
 
 
-def run_harness(*arguments: object, cwd: Path = ROOT, timeout: float = 300, **environment: str) -> Finished:
-    """`python harness/run.py` with `arguments`."""
-    return command(sys.executable, ROOT / "harness/run.py", *arguments, cwd=cwd, timeout=timeout, **environment)
+@dataclass(frozen=True)
+class Trained:
+    """A run of the harness that has ended: its directory, and what it printed."""
+
+    run: Path
+    code: int
+    stdout: str
+    stderr: str
 
 
-def restart(*arguments: object, cwd: Path = ROOT, timeout: float = 300) -> Finished:
-    """`python harness/restart.py` with `arguments`."""
-    return command(sys.executable, ROOT / "harness/restart.py", *arguments, cwd=cwd, timeout=timeout)
+def train(
+    solver: Path,
+    run: Path,
+    *options: object,
+    code: int | None = 0,
+    cwd: Path = ROOT,
+    timeout: float = PATIENCE,
+    env: Mapping[str, str] | None = None,
+) -> Trained:
+    """Run `python harness/run.py --solver SOLVER --out RUN OPTIONS`, which must exit with `code` (None: with any)."""
+    done = command(sys.executable, RUN, "--solver", solver, "--out", run, *options, cwd=cwd, timeout=timeout, env=env)
+    assert code is None or done.code == code, done.stderr[-3000:]
+    return Trained(run, done.code, done.stdout, done.stderr)
 
 
-def caffe_train(solver: Path, *arguments: object, cwd: Path = ROOT) -> str:
-    """The log of a plain `caffe train` that must succeed."""
-    done = command(BIN / "caffe", "train", f"--solver={solver}", *arguments, cwd=cwd)
+def restart(run: Path, *options: object, code: int | None = 0, cwd: Path = ROOT) -> Finished:
+    """Run `python harness/restart.py RUN OPTIONS`, which must exit with `code` (None: with any)."""
+    done = command(sys.executable, RESTART, run, *options, cwd=cwd)
+    assert code is None or done.code == code, done.stderr[-3000:]
+    return done
+
+
+def caffe_train(solver: Path, *options: object, cwd: Path = ROOT) -> str:
+    """Run a plain `caffe train`, which must succeed, and return its log."""
+    done = command(BIN / "caffe", "train", f"--solver={solver}", *options, cwd=cwd)
     assert done.code == 0, done.stderr[-2000:]
     return done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import lmdb
@@ -17,10 +18,11 @@ MAKE_LMDB = (sys.executable, str(ROOT / "harness/make_lmdb.py"))
 
 
 def photo(random: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Something smooth with noise in it, BGR."""
+    """A smooth BGR image with noise: uint8 (height, width, 3)."""
     coarse = random.integers(0, 256, (5, 6, 3)).astype(np.uint8)
     smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.clip(smooth + random.normal(0, 6, smooth.shape), 0, 255).astype(np.uint8)
+    noisy: np.ndarray = np.clip(smooth + random.normal(0, 6, smooth.shape), 0, 255).astype(np.uint8)
+    return noisy
 
 
 def write_photos(home: Path, names: list[str], seed: int = 1, size: int | None = None) -> None:
@@ -38,11 +40,12 @@ def records(path: Path) -> dict[bytes, bytes]:
 
 
 def convert_imageset(root: Path, listed: Path, out: Path, *options: str) -> dict[bytes, bytes]:
-    """What Caffe's own tool makes of it."""
+    """Run Caffe's own tool and return the records that it writes."""
     done = command(BIN / "convert_imageset", *options, f"{root}/", listed, out)
     assert done.code == 0, done.stderr
     return records(out)
 
 
-def report_of(out: Path) -> dict[str, object]:
-    return json.loads((out / "report.json").read_text())
+def report_of(out: Path) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((out / "report.json").read_text())
+    return report

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from harness.caffe_log.model import Log
+from harness.caffe_log.model import Log, Series
 from harness.caffe_log.reader import LogReader, read_log
 
 
@@ -15,14 +15,14 @@ def read(content: str | bytes) -> Log:
     return read_log(io.BytesIO(content.encode() if isinstance(content, str) else content), "x.log")
 
 
-def pairs(series) -> list[tuple[int, float]]:
+def pairs(series: Series) -> list[tuple[int, float]]:
     return list(zip(series.iterations.tolist(), series.values.tolist(), strict=True))
 
 
 def everything(log: Log) -> object:
-    """All that a Log says, comparable; NaN equals NaN."""
+    """All that a log says, in a form that can be compared: NaN equals NaN."""
 
-    def plain(value):
+    def plain(value: object) -> object:
         if isinstance(value, np.ndarray):
             return (value.dtype.str, value.tobytes())
         if isinstance(value, dict):

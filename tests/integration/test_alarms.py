@@ -19,11 +19,11 @@ from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.recorded.diagnose import diagnose
 from harness.recording import Recording
 from harness.schemas.layout import Alarm
-from tests.helpers.commands import caffe_train, restart, run_harness
+from tests.helpers.commands import caffe_train, restart, train
 from tests.helpers.lmdbs import CLASSES
 from tests.helpers.nets import solver_text
 from tests.helpers.paths import ROOT
-from tests.helpers.processes import Finished, command
+from tests.helpers.processes import command
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
@@ -81,7 +81,7 @@ class Plant:
         usual = {"base_lr": 0.01, "lr_policy": '"fixed"', "power": None, "max_iter": 500, "display": DISPLAY}
         usual |= {"average_loss": DISPLAY, "test_iter": None, "test_interval": None, "snapshot": 0}
         self.solver.write_text(solver_text(net, home / "native", **usual | fields))
-        self.done: Finished = run_harness("--solver", self.solver, "--out", self.run, *arguments)
+        self.done = train(self.solver, self.run, *arguments, code=None)
         with Recording(self.run) as recording:
             self.alarms = recording.alarms
             self.losses = recording.series("loss")
@@ -137,7 +137,7 @@ def wild(planted: Planted, wild_data: Path) -> Plant:
     return planted("wild", source=wild_data, snapshot=200)
 
 
-# -- planted faults --------------------------------------------------------------------------------------------------
+# -- planted faults ---------------------------------------------------------------------------------------------------
 
 
 def test_a_record_with_wild_values(wild: Plant) -> None:
@@ -243,7 +243,7 @@ def test_weight_decay_with_the_wrong_sign(planted: Planted) -> None:
     assert plant.log()["verdict"] == "saturated-softmax"
 
 
-# -- healthy twins ---------------------------------------------------------------------------------------------------
+# -- healthy twins ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_twenty_thousand_healthy_iterations_raise_no_alarm(planted: Planted) -> 
     assert plant.ended["onset"] is None
 
 
-# -- what is done about it -------------------------------------------------------------------------------------------
+# -- what is done about it --------------------------------------------------------------------------------------------
 
 
 def test_stop_takes_a_snapshot_and_exits_with_3(planted: Planted, wild_data: Path, wild: Plant) -> None:
@@ -291,11 +291,9 @@ def test_stop_takes_a_snapshot_and_exits_with_3(planted: Planted, wild_data: Pat
 
 def test_a_restart_knows_what_was_usual_before(wild: Plant, home: Path) -> None:
     """It begins ten iterations before the break, too few to tell by themselves what was usual."""
-    watched = restart(wild.run, "--watch", f"{FAULT - 11}:{FAULT + 3}", "--from", 200, "--out", home / "watched")
-    assert watched.code == 0, watched.stderr
+    restart(wild.run, "--watch", f"{FAULT - 11}:{FAULT + 3}", "--from", 200, "--out", home / "watched")
     child = home / "late"
-    done = restart(home / "watched", "--from", FAULT - 10, "--on-alarm", "stop", "--out", child)
-    assert done.code == 3, done.stderr
+    restart(home / "watched", "--from", FAULT - 10, "--on-alarm", "stop", "--out", child, code=3)
     with Recording(child) as recording:
         assert recording.iterations[0] == FAULT - 10
         assert recording.alarms[0] == wild.first("loss_jump")
@@ -304,14 +302,12 @@ def test_a_restart_knows_what_was_usual_before(wild: Plant, home: Path) -> None:
 def test_a_restart_from_after_the_break_is_told_at_once(planted: Planted, wild_data: Path, home: Path) -> None:
     broken = planted("broken", source=wild_data, snapshot=150, max_iter=700)
     child = home / "after"
-    done = restart(broken.run, "--from", 450, "--on-alarm", "stop", "--out", child)
-    assert done.code == 3, done.stderr
+    done = restart(broken.run, "--from", 450, "--on-alarm", "stop", "--out", child, code=3)
     with Recording(child) as recording:
         assert [(a.iteration, a.rule) for a in recording.alarms if a.rule == "loss_jump"] == [(450, "loss_jump")]
         assert set(diagnose(recording, DISPLAY, read_limits()).alarms) == set(recording.alarms)
     assert "This run has no snapshot from before the onset" in done.stderr
-    again = restart(child)
-    assert again.code == 2
+    again = restart(child, code=2)
     assert "nothing good to restart from" in again.stderr
 
 
@@ -323,10 +319,7 @@ def test_a_resume_just_before_the_break(planted: Planted, wild_data: Path, home:
     if native:
         caffe_train(before.solver)
         state = home / f"until-{native}/native_iter_{until}.solverstate"
-    done = run_harness(
-        "--solver", before.solver, "--resume", state, "--on-alarm", "stop", "--out", home / f"resumed-{native}"
-    )
-    assert done.code == 3, done.stderr
+    train(before.solver, home / f"resumed-{native}", "--resume", state, "--on-alarm", "stop", code=3)
     with Recording(home / f"resumed-{native}") as recording:
         jump = next(alarm for alarm in recording.alarms if alarm.rule == "loss_jump")
         assert FAULT < jump.iteration <= FAULT + 3
@@ -367,8 +360,7 @@ def test_the_sum_of_a_batch_has_no_classes(home: Path, healthy_data: Path) -> No
     fields = {"base_lr": 0.0005, "lr_policy": '"fixed"', "power": None, "max_iter": 400, "display": DISPLAY}
     fields |= {"test_iter": None, "test_interval": None, "snapshot": 0}
     (home / "sum_solver.prototxt").write_text(solver_text(home / "sum.prototxt", home / "sum", **fields))
-    done = run_harness("--solver", home / "sum_solver.prototxt", "--on-alarm", "stop", "--out", home / "sum_run")
-    assert done.code == 0, done.stderr
+    train(home / "sum_solver.prototxt", home / "sum_run", "--on-alarm", "stop")
     with Recording(home / "sum_run") as recording:
         assert recording.heads[0].classes is None
         assert recording.series("loss")[0] > 70
@@ -392,7 +384,7 @@ def test_alarms_change_nothing(wild: Plant, home: Path) -> None:
     ]
 
 
-# -- limits ----------------------------------------------------------------------------------------------------------
+# -- limits -----------------------------------------------------------------------------------------------------------
 
 
 def test_limits_from_a_file(planted: Planted, home: Path, wild_data: Path) -> None:
@@ -419,7 +411,6 @@ def test_limits_from_a_file(planted: Planted, home: Path, wild_data: Path) -> No
 def test_limits_that_cannot_be_used(tmp_path: Path, wild: Plant, text: str, said: list[str]) -> None:
     rules = tmp_path / "mine.toml"
     rules.write_text(text)
-    done = run_harness("--solver", wild.solver, "--rules", rules, "--out", tmp_path / "run")
-    assert done.code == 2
+    done = train(wild.solver, tmp_path / "run", "--rules", rules, code=2)
     assert all(part in done.stderr for part in [str(rules), *said]), done.stderr
     assert not (tmp_path / "run").exists()

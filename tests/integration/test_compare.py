@@ -16,7 +16,7 @@ from harness.diagnosis.settings import Setting, differing_settings
 from harness.recording import Recording, Window
 from harness.recording.run_directory import read_info
 from harness.supervisor.training_spec import recorded_fields
-from tests.helpers.commands import run_harness
+from tests.helpers.commands import train
 from tests.helpers.lmdbs import RECORDS, digits, write_lmdb
 from tests.helpers.nets import small_net, solver_text
 from tests.helpers.paths import BIN, ROOT
@@ -41,8 +41,7 @@ class Runs:
             quiet = {"max_iter": ITERATIONS, "lr_policy": '"fixed"', "power": None, "snapshot": 8}
             text = solver_text(self.home / f"{name}.net", self.home / "s", **(quiet | _QUIET | fields))
             (self.home / f"{name}.solver").write_text(text)
-            done = run_harness("--solver", self.home / f"{name}.solver", "--out", out, *options)
-            assert done.code == 0, done.stderr
+            train(self.home / f"{name}.solver", out, *options)
         return out
 
     def base(self) -> Path:
@@ -285,9 +284,8 @@ def test_bad_input_is_one_clear_line(runs: Runs, tmp_path: Path) -> None:
 
 
 def test_it_works_as_a_module_from_anywhere(runs: Runs, tmp_path: Path) -> None:
-    done = command(
-        BIN / "python", "-m", "harness.compare", runs.base(), runs.base(), PYTHONPATH=str(ROOT), cwd=tmp_path
-    )
+    arguments = ("-m", "harness.compare", runs.base(), runs.base())
+    done = command(BIN / "python", *arguments, env={"PYTHONPATH": str(ROOT)}, cwd=tmp_path)
     assert done.code == 0
     assert done.stdout.startswith("identical: ")
     assert "Exit codes: 0 compared" in compare_command("--help").stdout

@@ -1,6 +1,6 @@
-"""Nothing that was recorded is lost: whichever process dies, whenever, and when the disk gives out.
+"""Whichever process dies, at whatever moment, and when the disk is full: nothing that was recorded is lost.
 
-The oracle is the same run undisturbed: a run that was cut short must hold its first iterations, bit for bit.
+The oracle is the same run undisturbed: a run that was cut short must contain its first iterations, bit for bit.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -24,25 +25,26 @@ import psutil
 import pytest
 
 from harness.recording import Recording
-from tests.helpers.commands import run_harness
+from tests.helpers.commands import RUN, train
 from tests.helpers.lmdbs import digits, write_lmdb
+from tests.helpers.mounts import run_on_disk
 from tests.helpers.nets import data_layer, small_net, solver_text
-from tests.helpers.paths import ROOT
+from tests.helpers.processes import PATIENCE, Finished, started, wait_for
 
 ITERATIONS, WINDOW, ENOUGH = 800, (60, 460), 8000
-PATIENCE = 300.0  # seconds: far beyond what anything here takes, so reaching it is a hang
+WATCH = ("--watch", "{}:{}".format(*WINDOW))
 
 
-# -- a run as a user starts it, and watching it from outside ---------------------------------------------------------
+# -- a run in progress, watched from outside --------------------------------------------------------------------------
 
 
-@dataclass
+@dataclass(frozen=True)
 class Running:
-    """A supervisor that was started, its run directory, and its output so far."""
+    """A run of the harness in progress: its supervisor, its directory, and what it has printed so far."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[str]
     out: Path
-    said: Path
+    printed: Path
 
     @property
     def recording(self) -> Path:
@@ -50,92 +52,83 @@ class Running:
 
     @property
     def stderr(self) -> str:
-        return self.said.read_text()
+        return self.printed.read_text()
 
     @property
-    def facts(self) -> dict[str, object]:
-        return json.loads((self.out / "run.json").read_text())
+    def info(self) -> dict[str, Any]:
+        """The content of run.json."""
+        info: dict[str, Any] = json.loads((self.out / "run.json").read_text())
+        return info
 
     @property
-    def ended(self) -> dict[str, object]:
-        return self.facts["ended"]  # type: ignore[return-value]
+    def ended(self) -> dict[str, Any]:
+        """How the run ended, as run.json has it."""
+        ended: dict[str, Any] = self.info["ended"]
+        return ended
 
     def until(self, condition: Callable[[], object]) -> None:
-        """Wait until `condition` holds; the harness must not end before that."""
-        give_up = time.monotonic() + PATIENCE
-        while not condition():
-            assert self.process.poll() is None, f"ended too early: {self.stderr[-3000:]}"
-            assert time.monotonic() < give_up, f"waited too long: {self.stderr[-3000:]}"
-            time.sleep(0.005)
+        """Wait until `condition` holds; the supervisor must not end before that."""
+        wait_for(condition, self.process)
 
-    def solver(self) -> psutil.Process:
+    def worker(self) -> psutil.Process:
         """The worker, as soon as it runs its own program."""
-        found: list[psutil.Process] = []
 
-        def look() -> bool:
+        def look() -> psutil.Process | None:
             for child in psutil.Process(self.process.pid).children():
                 with suppress(psutil.Error):  # it has ended meanwhile
                     if "harness.worker.main" in child.cmdline():
-                        found.append(child)
-            return bool(found)
+                        return child
+            return None
 
-        self.until(look)
-        return found[0]
+        return wait_for(look, self.process)
 
-    def computing(self, solver: psutil.Process, seconds: float) -> None:
-        """Wait until the worker has computed for `seconds` more: a moment that no clock decides."""
-        start = cpu_seconds(solver)
-        self.until(lambda: cpu_seconds(solver) - start >= seconds)
+    def computing(self, process: psutil.Process, seconds: float) -> None:
+        """Wait until a process has computed for `seconds` more: a moment that no clock decides."""
+        start = cpu_seconds(process)
+        self.until(lambda: cpu_seconds(process) - start >= seconds)
 
     def rows(self, name: str = "iteration") -> int:
-        """How many rows a reader sees now, of a run in progress."""
+        """The number of rows that a reader sees now, of a run in progress."""
         if not self.recording.exists():
             return 0
         with Recording(self.out) as recording:
             return len(recording.iterations if name == "iteration" else recording.window_iterations)
 
     def end(self) -> int:
-        """The exit code, once it has come to its end."""
+        """Wait for the end of the run and return its exit code."""
         return self.process.wait(PATIENCE)
+
+    def kill(self, worker: psutil.Process) -> None:
+        """Kill the supervisor, and wait until its worker has ended by itself."""
+        self.process.kill()
+        self.process.wait(PATIENCE)
+        worker.wait(PATIENCE)
 
 
 def cpu_seconds(process: psutil.Process) -> float:
     times = process.cpu_times()
-    return times.user + times.system
-
-
-def ended(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    return float(times.user + times.system)
 
 
 @contextmanager
-def started(out: Path, *arguments: object, **environment: str) -> Iterator[Running]:
-    """`python harness/run.py --out OUT`, killed at the end of the block if it still runs, and its solver with it."""
-    said = out.with_name(out.name + ".stderr")
-    with said.open("wb") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, ROOT / "harness/run.py", "--out", out, *map(str, arguments)],
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            env=dict(os.environ) | environment,
-        )
-    try:
-        yield Running(process, out, said)
-    finally:
-        if process.poll() is None:
-            for child in psutil.Process(process.pid).children(recursive=True):
-                child.kill()
-            process.kill()
-            process.wait()
+def running(solver: Path, out: Path, *options: object, env: Mapping[str, str] | None = None) -> Iterator[Running]:
+    """Start run.py with `solver`; kill it and its worker at the end of the block."""
+    arguments = [sys.executable, RUN, "--solver", solver, "--out", out, *options]
+    printed = out.with_name(out.name + ".stderr")
+    with (
+        printed.open("w") as stderr,
+        started(*arguments, stdout=subprocess.DEVNULL, stderr=stderr, env=env) as process,
+    ):
+        yield Running(process, out, printed)
 
 
-# -- what a recording must be ----------------------------------------------------------------------------------------
+# -- what a recording must be -----------------------------------------------------------------------------------------
 
 
 def arrays_of(path: Path) -> dict[str, np.ndarray]:
-    """Everything that grows in the recording `path`, by its HDF5 path, read by plain h5py.
+    """Read everything that grows in the recording `path`, by its HDF5 path, with plain h5py.
 
-    Rows that belong together are all there: every group's datasets are equally long, and count iterations upwards.
+    Check that rows are complete: the datasets of a group are equally long, and their iterations increase.
     """
     found: dict[str, np.ndarray] = {}
 
@@ -158,7 +151,7 @@ def arrays_of(path: Path) -> dict[str, np.ndarray]:
 
 
 def check_prefix(path: Path, whole: dict[str, np.ndarray]) -> int:
-    """The recording `path` begins as the undisturbed one does; how many iterations does it hold?"""
+    """Check that the recording `path` begins as the undisturbed one does, and return its number of iterations."""
     part = arrays_of(path)
     assert set(part) == set(whole)
     np.testing.assert_array_equal(part["iteration"], np.arange(len(part["iteration"])))
@@ -176,21 +169,20 @@ pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
 
 @pytest.fixture(scope="module")
-def long_run(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> list[object]:
-    """Arguments of a run that goes on until it is stopped; its first ITERATIONS are known."""
+def long_solver(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Path:
+    """A solver that trains until it is stopped; its first ITERATIONS are known."""
     home = tmp_path_factory.mktemp("long")
     (home / "net.prototxt").write_text(small_net(digit_data, batch=16))
     fields = {"max_iter": ENOUGH, "display": 10, "test_interval": 100, "snapshot": 400}
     (home / "solver.prototxt").write_text(solver_text(home / "net.prototxt", home / "native", **fields))
-    return ["--solver", home / "solver.prototxt", "--watch", "{}:{}".format(*WINDOW)]
+    return home / "solver.prototxt"
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, long_run: list[object]) -> dict[str, np.ndarray]:
+def whole(tmp_path_factory: pytest.TempPathFactory, long_solver: Path) -> dict[str, np.ndarray]:
     """The first ITERATIONS of the undisturbed run."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    done = run_harness(*long_run, "--until", ITERATIONS, "--out", out)
-    assert done.code == 0, done.stderr[-3000:]
+    train(long_solver, out, *WATCH, "--until", ITERATIONS)
     arrays = arrays_of(out / "recording.h5")
     assert len(arrays["iteration"]) == ITERATIONS
     assert len(arrays["window/iteration"]) == WINDOW[1] - WINDOW[0]
@@ -203,24 +195,24 @@ MOMENTS = [("building", 1), ("building", 2), ("window", 1), ("window", 2), ("tra
 
 def await_moment(run: Running, when: str, seed: int) -> psutil.Process:
     """Wait for a random moment while the net is built, while a window is written, or at any time of the training."""
-    solver = run.solver()
+    worker = run.worker()
     chance = random.Random(f"{when} {seed}")
     if when == "building":
-        run.computing(solver, chance.uniform(0, 0.5))
+        run.computing(worker, chance.uniform(0, 0.5))
     else:
         run.until(run.recording.exists if when == "training" else lambda: run.rows("window") > 0)
-        run.computing(solver, chance.uniform(0, 0.5))
-    return solver
+        run.computing(worker, chance.uniform(0, 0.5))
+    return worker
 
 
-# -- the worker dies -----------------------------------------------------------------------------------------
+# -- the worker dies --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("when", "seed"), MOMENTS)
-def test_a_killed_worker_costs_nothing_that_was_recorded(
-    tmp_path: Path, long_run: list[object], whole: dict[str, np.ndarray], when: str, seed: int
+def test_nothing_recorded_is_lost_when_the_worker_is_killed(
+    tmp_path: Path, long_solver: Path, whole: dict[str, np.ndarray], when: str, seed: int
 ) -> None:
-    with started(tmp_path / "run", *long_run) as run:
+    with running(long_solver, tmp_path / "run", *WATCH) as run:
         await_moment(run, when, seed).kill()
         assert run.end() == 4
     assert "SIGKILL" in run.stderr
@@ -237,7 +229,7 @@ def test_a_killed_worker_costs_nothing_that_was_recorded(
 
 
 def hdf5_net(tmp_path: Path, labels: tuple[int, ...]) -> Path:
-    """A net on HDF5 files of 40 images each, of which file k names `labels[k]` labels."""
+    """Write a net on HDF5 files of 40 images each; file k has `labels[k]` labels."""
     images, classes = digits(40, 3)
     names = []
     for number, count in enumerate(labels):
@@ -260,14 +252,13 @@ layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
   inner_product_param { num_output: 5 weight_filler { type: "xavier" } } }
 layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
 """
-NO_TEST = {"test_iter": None, "test_interval": None}
+NO_TEST: dict[str, object] = {"test_iter": None, "test_interval": None}
 
 
-def test_a_failed_check_of_caffe_is_passed_on_in_its_own_words(tmp_path: Path) -> None:
+def test_the_message_of_a_failed_check_of_caffe_is_shown(tmp_path: Path) -> None:
     net = hdf5_net(tmp_path, (40, 40, 39))
     (tmp_path / "solver.prototxt").write_text(solver_text(net, tmp_path / "native", **NO_TEST))
-    done = run_harness("--solver", tmp_path / "solver.prototxt", "--watch", "0:60", "--out", tmp_path / "run")
-    assert done.code == 4
+    done = train(tmp_path / "solver.prototxt", tmp_path / "run", "--watch", "0:60", code=4)
     fatal = [line for line in done.stderr.splitlines() if "Check failed: hdf_blobs_[i]->shape(0) == num" in line]
     assert fatal, done.stderr
     assert "SIGABRT" in done.stderr
@@ -287,11 +278,11 @@ def test_a_failed_check_of_caffe_is_passed_on_in_its_own_words(tmp_path: Path) -
 PYTHON_LAYER = '''
 import caffe, ctypes, os, subprocess, sys, time
 
-class Misfortune(Exception):
+class OwnError(Exception):
     pass
 
-class Fate(caffe.Layer):
-    """Hands its input on, until its 12th forward pass."""
+class Failing(caffe.Layer):
+    """Copies its input, and fails in its 13th forward pass."""
 
     def setup(self, bottom, top):
         self.passes = 0
@@ -309,10 +300,10 @@ class Fate(caffe.Layer):
         bottom[0].diff[...] = top[0].diff
 
     def raises(self):
-        raise ValueError("no luck at pass 12")
+        raise ValueError("an error at pass 12")
 
     def raises_its_own(self):
-        raise Misfortune("strange luck at pass 12")
+        raise OwnError("its own error at pass 12")
 
     def segfaults(self):
         ctypes.string_at(0)
@@ -331,33 +322,32 @@ class Fate(caffe.Layer):
 '''
 
 
-def fate(tmp_path: Path, data: Path, what: str) -> tuple[list[object], dict[str, str]]:
-    """A run of a net with a Python layer that does `what` in iteration 12: its arguments and its environment."""
-    (tmp_path / "fates.py").write_text(PYTHON_LAYER)
+def failing(tmp_path: Path, data: Path, what: str) -> tuple[Path, dict[str, str]]:
+    """Write a net with a Python layer that does `what` in iteration 12; return its solver and the environment."""
+    (tmp_path / "failing.py").write_text(PYTHON_LAYER)
     (tmp_path / "net.prototxt").write_text(f"""
 {data_layer(data / "train", "TRAIN", 8, "")}
-layer {{ name: "fate" type: "Python" bottom: "data" top: "fate"
-  python_param {{ module: "fates" layer: "Fate" param_str: "{what}" }} }}
-{HEAD.replace('"data"', '"fate"')}""")
+layer {{ name: "failing" type: "Python" bottom: "data" top: "failing"
+  python_param {{ module: "failing" layer: "Failing" param_str: "{what}" }} }}
+{HEAD.replace('"data"', '"failing"')}""")
     fields = NO_TEST | {"snapshot": 0}
     (tmp_path / "solver.prototxt").write_text(solver_text(tmp_path / "net.prototxt", tmp_path / "native", **fields))
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return ["--solver", tmp_path / "solver.prototxt", "--watch", "10:20"], {"PYTHONPATH": path}
+    return tmp_path / "solver.prototxt", {"PYTHONPATH": path}
 
 
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ("raises", "ValueError: no luck at pass 12"),
-        ("raises_its_own", "fates.Misfortune: strange luck at pass 12"),
+        ("raises", "ValueError: an error at pass 12"),
+        ("raises_its_own", "failing.OwnError: its own error at pass 12"),
         ("segfaults", "SIGSEGV"),
         ("leaves", "exit code 7"),
     ],
 )
 def test_a_python_layer_that_fails_is_named(tmp_path: Path, digit_data: Path, what: str, said: str) -> None:
-    arguments, environment = fate(tmp_path, digit_data, what)
-    done = run_harness(*arguments, "--out", tmp_path / "run", **environment)
-    assert done.code == 4
+    solver, env = failing(tmp_path, digit_data, what)
+    done = train(solver, tmp_path / "run", "--watch", "10:20", env=env, code=4)
     assert said in done.stderr
     assert "up to 11" in done.stderr
     rows = arrays_of(tmp_path / "run/recording.h5")
@@ -365,28 +355,26 @@ def test_a_python_layer_that_fails_is_named(tmp_path: Path, digit_data: Path, wh
     np.testing.assert_array_equal(rows["window/iteration"], [10, 11])
 
 
-def test_a_process_that_the_solver_leaves_behind_holds_nobody_up(tmp_path: Path, digit_data: Path) -> None:
-    arguments, environment = fate(tmp_path, digit_data, "leaves_a_child")
-    with started(tmp_path / "run", *arguments, **environment) as run:
+def test_a_process_left_behind_by_the_worker_does_not_delay_the_end(tmp_path: Path, digit_data: Path) -> None:
+    solver, env = failing(tmp_path, digit_data, "leaves_a_child")
+    with running(solver, tmp_path / "run", "--watch", "10:20", env=env) as run:
         assert run.end() == 4
         child = (run.out / "solver.log").read_text().split("child ")[1].split()[0]
         os.kill(int(child), signal.SIGKILL)
     assert len(arrays_of(run.recording)["iteration"]) == 12
 
 
-# -- the supervisor dies ----------------------------------------------------------------------------------------
+# -- the supervisor dies ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("when", "seed"), MOMENTS)
-def test_the_worker_survives_the_supervisor_and_completes_the_recording(
-    tmp_path: Path, long_run: list[object], whole: dict[str, np.ndarray], when: str, seed: int
+def test_the_worker_completes_the_recording_when_the_supervisor_is_killed(
+    tmp_path: Path, long_solver: Path, whole: dict[str, np.ndarray], when: str, seed: int
 ) -> None:
-    with started(tmp_path / "run", *long_run) as run:
-        solver = await_moment(run, when, seed)
+    with running(long_solver, tmp_path / "run", *WATCH) as run:
+        worker = await_moment(run, when, seed)
         seen = run.rows()
-        run.process.kill()
-        run.process.wait()
-        solver.wait(PATIENCE)
+        run.kill(worker)
     assert "Traceback" not in (run.out / "solver.log").read_text()
     assert not list(run.out.glob(".*"))
     if when == "building" and not run.recording.exists():
@@ -416,52 +404,50 @@ def check_snapshot(run: Running, iteration: int, whole: dict[str, np.ndarray]) -
 
 
 @pytest.mark.parametrize(("when", "seed"), [("window", 3), ("training", 2)])
-def test_a_recording_that_both_processes_left_is_mended_by_its_next_reader(
-    tmp_path: Path, long_run: list[object], whole: dict[str, np.ndarray], when: str, seed: int
+def test_the_next_reader_repairs_a_recording_of_two_killed_processes(
+    tmp_path: Path, long_solver: Path, whole: dict[str, np.ndarray], when: str, seed: int
 ) -> None:
-    with started(tmp_path / "run", *long_run) as run:
-        solver = await_moment(run, when, seed)
+    with running(long_solver, tmp_path / "run", *WATCH) as run:
+        worker = await_moment(run, when, seed)
         seen = run.rows()
-        for pid in (run.process.pid, solver.pid):
+        for pid in (run.process.pid, worker.pid):
             os.kill(pid, signal.SIGKILL)
-        run.process.wait()
-        solver.wait(PATIENCE)
+        run.process.wait(PATIENCE)
+        worker.wait(PATIENCE)
     # several readers at once, as a notebook and a report may be
     code = "import sys; from harness.recording import Recording; print(len(Recording(sys.argv[1]).iterations))"
-    readers = [
-        subprocess.Popen([sys.executable, "-c", code, run.out], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        for _ in range(4)
-    ]
-    counts = {reader.communicate(timeout=PATIENCE)[0] for reader in readers}
+    with ExitStack() as stack:
+        readers = [
+            stack.enter_context(started(sys.executable, "-c", code, run.out, stdout=subprocess.PIPE)) for _ in range(4)
+        ]
+        counts = {reader.communicate(timeout=PATIENCE)[0] for reader in readers}
     done = check_prefix(run.recording, whole)
     assert counts == {f"{done}\n"}
     assert done >= seen
-    assert run.facts["ended"] is None
+    assert run.info["ended"] is None
 
 
-def test_a_supervisor_killed_before_it_could_read_the_end_loses_nothing(
-    tmp_path: Path, long_run: list[object], whole: dict[str, np.ndarray]
+def test_nothing_is_lost_when_the_supervisor_is_killed_before_it_read_the_end(
+    tmp_path: Path, long_solver: Path, whole: dict[str, np.ndarray]
 ) -> None:
-    with started(tmp_path / "run", *long_run, "--until", ITERATIONS) as run:
-        solver = run.solver()
+    with running(long_solver, tmp_path / "run", *WATCH, "--until", ITERATIONS) as run:
+        worker = run.worker()
         run.until((run.out / "snapshots/native_iter_400.json").exists)
         run.process.send_signal(signal.SIGSTOP)  # from here on everything stays in the ring
         run.until((run.out / f"snapshots/native_iter_{ITERATIONS}.json").exists)
-        run.process.kill()
-        run.process.wait()
-        solver.wait(PATIENCE)
+        run.kill(worker)
     assert check_prefix(run.recording, whole) == ITERATIONS
     assert run.ended["iteration"] == ITERATIONS
 
 
-# -- Ctrl-C ----------------------------------------------------------------------------------------------------------
+# -- Ctrl-C -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_finishes_the_iteration_and_takes_a_snapshot(
-    tmp_path: Path, long_run: list[object], whole: dict[str, np.ndarray], number: signal.Signals
+    tmp_path: Path, long_solver: Path, whole: dict[str, np.ndarray], number: signal.Signals
 ) -> None:
-    with started(tmp_path / "run", *long_run) as run:
+    with running(long_solver, tmp_path / "run", *WATCH) as run:
         run.until(lambda: run.rows("window") > 0)
         run.process.send_signal(number)
         assert run.end() == 130
@@ -475,22 +461,18 @@ def test_an_interrupt_finishes_the_iteration_and_takes_a_snapshot(
         assert file.attrs["closed"]
 
 
-def test_nohup_is_respected(tmp_path: Path, small: Path) -> None:
+def test_a_run_under_nohup_ignores_sighup(tmp_path: Path, small: Path) -> None:
     out = tmp_path / "run"
-    process = subprocess.Popen(
-        ["nohup", sys.executable, ROOT / "harness/run.py", "--solver", small / "solver.prototxt", "--out", out],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    run = Running(process, out, Path(os.devnull))
-    run.until(run.recording.exists)
-    process.send_signal(signal.SIGHUP)
-    assert run.end() == 0
+    arguments = ["nohup", sys.executable, RUN, "--solver", small / "solver.prototxt", "--out", out]
+    with started(*arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        wait_for((out / "recording.h5").exists, process)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(PATIENCE) == 0
 
 
 def test_a_second_interrupt_stops_an_iteration_that_hangs(tmp_path: Path, digit_data: Path) -> None:
-    arguments, environment = fate(tmp_path, digit_data, "hangs")
-    with started(tmp_path / "run", *arguments, **environment) as run:
+    solver, env = failing(tmp_path, digit_data, "hangs")
+    with running(solver, tmp_path / "run", "--watch", "10:20", env=env) as run:
         run.until(lambda: run.rows() == 12)
         run.process.send_signal(signal.SIGINT)
         run.until(lambda: "Interrupted" in run.stderr)
@@ -503,9 +485,9 @@ def test_a_second_interrupt_stops_an_iteration_that_hangs(tmp_path: Path, digit_
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_an_interrupt_while_the_net_is_built(tmp_path: Path, long_run: list[object], seed: int) -> None:
-    with started(tmp_path / "run", *long_run) as run:
-        run.computing(run.solver(), random.Random(seed).uniform(0, 0.5))
+def test_an_interrupt_while_the_net_is_built_ends_the_run(tmp_path: Path, long_solver: Path, seed: int) -> None:
+    with running(long_solver, tmp_path / "run", *WATCH) as run:
+        run.computing(run.worker(), random.Random(seed).uniform(0, 0.5))
         run.process.send_signal(signal.SIGINT)
         assert run.end() == 130
     assert "Traceback" not in run.stderr
@@ -514,63 +496,56 @@ def test_an_interrupt_while_the_net_is_built(tmp_path: Path, long_run: list[obje
         arrays_of(run.recording)
 
 
-def test_an_interrupt_at_any_time_of_the_start_is_no_traceback(tmp_path: Path, long_run: list[object]) -> None:
+def has_mapped(process: psutil.Process, library: str) -> bool:
+    return any(library in mapped.path for mapped in process.memory_maps())
+
+
+def test_an_interrupt_during_the_start_prints_no_traceback(tmp_path: Path, long_solver: Path) -> None:
     chance = random.Random(5)
     for number in range(3):
-        with started(tmp_path / f"run{number}", *long_run) as run:
-            harness = psutil.Process(run.process.pid)
+        with running(long_solver, tmp_path / f"run{number}", *WATCH) as run:
+            supervisor = psutil.Process(run.process.pid)
             # once Python has installed its own handler: before that, any Python program dies of the signal
-            run.until(lambda harness=harness: "lmdb" in "".join(m.path for m in harness.memory_maps()))
-            run.computing(harness, chance.uniform(0, 0.1))
+            wait_for(partial(has_mapped, supervisor, "lmdb"), run.process)
+            run.computing(supervisor, chance.uniform(0, 0.1))
             run.process.send_signal(signal.SIGINT)
             assert run.end() == 130
         assert "Traceback" not in run.stderr
 
 
-def test_a_solver_that_is_killed_after_an_interrupt_did_die(tmp_path: Path, digit_data: Path) -> None:
-    arguments, environment = fate(tmp_path, digit_data, "hangs")
-    with started(tmp_path / "run", *arguments, **environment) as run:
-        solver = run.solver()
+def test_a_worker_killed_after_an_interrupt_is_reported_as_dead(tmp_path: Path, digit_data: Path) -> None:
+    solver, env = failing(tmp_path, digit_data, "hangs")
+    with running(solver, tmp_path / "run", "--watch", "10:20", env=env) as run:
+        worker = run.worker()
         run.until(lambda: run.rows() == 12)
         run.process.send_signal(signal.SIGINT)
         run.until(lambda: "Interrupted" in run.stderr)
-        solver.kill()
+        worker.kill()
         assert run.end() == 4
     assert "SIGKILL" in run.stderr
 
 
-# -- the disk and the ring -------------------------------------------------------------------------------------------
+# -- the disk and the ring --------------------------------------------------------------------------------------------
 
 
-def on_a_disk_of(mib: int, tmp_path: Path, script: str) -> subprocess.CompletedProcess[str]:
+def on_a_disk_of(mib: int, tmp_path: Path, script: str) -> Finished:
     """Run the shell `script` where $DISK is a disk of `mib` MiB of its own; $KEEP, a plain folder, outlives it."""
-    disk, keep = tmp_path / "disk", tmp_path / "keep"
-    disk.mkdir()
+    keep = tmp_path / "keep"
     keep.mkdir()
-    rootless = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    script = f'mount -t tmpfs -o size={mib}m none "$DISK" || exit 99\n{script}'
-    return subprocess.run(
-        ["unshare", *rootless, "--mount", "sh", "-c", script],
-        env=dict(os.environ) | {"DISK": str(disk), "KEEP": str(keep), "RUN": f"{sys.executable} {ROOT}/harness/run.py"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    return run_on_disk(f"{mib}m", tmp_path / "disk", script, {"KEEP": str(keep), "RUN": f"{sys.executable} {RUN}"})
 
 
 FILL = 'head -c $(( $(df --output=avail -B1 "$DISK" | tail -1) - $1 )) /dev/zero > "$DISK/filler"'
 
 
 @pytest.mark.parametrize("left_mib", [0, 5, 9])
-def test_a_disk_that_fills_up_ends_the_run_and_spoils_nothing(
-    tmp_path: Path, long_run: list[object], whole: dict[str, np.ndarray], left_mib: int
+def test_a_disk_that_fills_up_ends_the_run_and_damages_nothing(
+    tmp_path: Path, long_solver: Path, whole: dict[str, np.ndarray], left_mib: int
 ) -> None:
     """Something else takes the disk's space, all of it or all but a little, while the window is written."""
     script = f"""
 fill() {{ {FILL}; }}
-$RUN {" ".join(map(str, long_run))} --until {ITERATIONS} --out "$DISK/run" 2> "$KEEP/stderr" & run=$!
+$RUN --solver {long_solver} {" ".join(WATCH)} --until {ITERATIONS} --out "$DISK/run" 2> "$KEEP/stderr" & run=$!
 until grep -q 'Iteration 0,' "$DISK/run/solver.log"; do kill -0 $run || exit 98; done 2> /dev/null
 fill {left_mib << 20}
 wait $run; code=$?
@@ -580,7 +555,7 @@ exit $code
 """
     done = on_a_disk_of(80, tmp_path, script)
     stderr = (tmp_path / "keep/stderr").read_text()
-    assert done.returncode == 1, (done.stderr, stderr[-3000:])
+    assert done.code == 1, (done.stderr, stderr[-3000:])
     assert "Traceback" not in stderr
     assert "the disk is full" in stderr or "No space left on device" in stderr
     assert "free some space" in stderr
@@ -593,10 +568,10 @@ exit $code
 
 
 @pytest.mark.parametrize("mib", [6, 12, 24])
-def test_a_disk_too_small_for_the_window_is_bad_input(tmp_path: Path, long_run: list[object], mib: int) -> None:
-    script = f'$RUN {" ".join(map(str, long_run))} --out "$DISK/run"; code=$?; ls "$DISK"; exit $code'
+def test_a_disk_too_small_for_the_window_is_bad_input(tmp_path: Path, long_solver: Path, mib: int) -> None:
+    script = f'$RUN --solver {long_solver} {" ".join(WATCH)} --out "$DISK/run"; code=$?; ls "$DISK"; exit $code'
     done = on_a_disk_of(mib, tmp_path, script)
-    assert done.returncode == 2, done.stderr[-3000:]
+    assert done.code == 2, done.stderr[-3000:]
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
     assert "the recording needs" in done.stderr
@@ -605,23 +580,22 @@ def test_a_disk_too_small_for_the_window_is_bad_input(tmp_path: Path, long_run: 
 
 
 @pytest.mark.parametrize("mib", [1, 4, 12])
-def test_a_disk_that_is_full_from_the_start_is_bad_input(tmp_path: Path, long_run: list[object], mib: int) -> None:
+def test_a_disk_that_is_full_from_the_start_is_bad_input(tmp_path: Path, long_solver: Path, mib: int) -> None:
     script = f"""
 fill() {{ {FILL}; }}
 fill 0
-$RUN {" ".join(map(str, long_run))} --out "$DISK/run"; code=$?; ls "$DISK"; exit $code"""
+$RUN --solver {long_solver} {" ".join(WATCH)} --out "$DISK/run"; code=$?; ls "$DISK"; exit $code"""
     done = on_a_disk_of(mib, tmp_path, script)
-    assert done.returncode == 2, done.stderr[-3000:]
+    assert done.code == 2, done.stderr[-3000:]
     assert done.stdout == "filler\n"
     assert "Traceback" not in done.stderr
     assert "the disk is full" in done.stderr
 
 
-def test_a_full_ring_makes_the_solver_wait_and_drops_nothing(
-    tmp_path: Path, long_run: list[object], whole: dict[str, np.ndarray]
+def test_a_full_ring_makes_the_worker_wait_and_drops_nothing(
+    tmp_path: Path, long_solver: Path, whole: dict[str, np.ndarray]
 ) -> None:
-    done = run_harness(*long_run, "--ring-mib", 1, "--until", 300, "--out", tmp_path / "run")
-    assert done.code == 0, done.stderr[-3000:]
+    train(long_solver, tmp_path / "run", *WATCH, "--ring-mib", 1, "--until", 300)
     assert check_prefix(tmp_path / "run/recording.h5", whole) == 300
 
 
@@ -630,37 +604,36 @@ def test_a_ring_too_small_for_one_row_is_bad_input(tmp_path: Path) -> None:
     write_lmdb(tmp_path / "wide", random_.integers(0, 255, (4, 1, 400, 500)).astype(np.uint8), np.arange(4))
     (tmp_path / "net.prototxt").write_text(data_layer(tmp_path / "wide", "TRAIN", 2, "") + HEAD)
     (tmp_path / "solver.prototxt").write_text(solver_text(tmp_path / "net.prototxt", tmp_path / "native", **NO_TEST))
-    arguments = ["--solver", tmp_path / "solver.prototxt", "--watch", "0:3", "--until", 3]
-    done = run_harness(*arguments, "--ring-mib", 1, "--out", tmp_path / "run")
-    assert done.code == 2, done.stderr[-3000:]
+    options = ["--watch", "0:3", "--until", 3, "--ring-mib"]
+    done = train(tmp_path / "solver.prototxt", tmp_path / "run", *options, 1, code=2)
     assert "--ring-mib" in done.stderr
     assert not (tmp_path / "run").exists()
-    done = run_harness(*arguments, "--ring-mib", 2, "--out", tmp_path / "run")
-    assert done.code == 0, done.stderr[-3000:]
+    train(tmp_path / "solver.prototxt", tmp_path / "run", *options, 2)
     assert len(arrays_of(tmp_path / "run/recording.h5")["window/input/data"]) == 3
 
 
-# -- company ---------------------------------------------------------------------------------------------------------
+# -- two runs, and readers --------------------------------------------------------------------------------------------
 
 
-def test_of_two_runs_into_one_directory_one_is_refused(tmp_path: Path, small: Path) -> None:
+def test_of_two_runs_in_one_directory_one_is_refused(tmp_path: Path, small: Path) -> None:
     for number in range(2):
         out = tmp_path / f"run{number}"
-        arguments = [sys.executable, ROOT / "harness/run.py", "--solver", small / "solver.prototxt", "--out", out]
-        both = [subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in "ab"]
-        said = [process.communicate(timeout=PATIENCE)[1] for process in both]
-        codes = [process.returncode for process in both]
-        assert sorted(codes) == [0, 2], said
-        refused = said[codes.index(2)]
+        arguments = [sys.executable, RUN, "--solver", small / "solver.prototxt", "--out", out]
+        start = partial(started, *arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        with start() as one, start() as other:
+            printed = [process.communicate(timeout=PATIENCE)[1] for process in (one, other)]
+        codes = [one.returncode, other.returncode]
+        assert sorted(codes) == [0, 2], printed
+        refused = printed[codes.index(2)]
         assert "Traceback" not in refused
         assert "--out" in refused
         assert len(arrays_of(out / "recording.h5")["iteration"]) == 60
 
 
-def test_readers_of_a_run_in_progress_see_it_grow_and_never_disturb_it(
-    tmp_path: Path, long_run: list[object], whole: dict[str, np.ndarray]
+def test_readers_see_a_run_in_progress_grow_and_do_not_disturb_it(
+    tmp_path: Path, long_solver: Path, whole: dict[str, np.ndarray]
 ) -> None:
-    with started(tmp_path / "run", *long_run, "--until", 3 * ITERATIONS) as run:
+    with running(long_solver, tmp_path / "run", *WATCH, "--until", 3 * ITERATIONS) as run:
         run.until(run.recording.exists)
         seen = []
         with Recording(run.out) as following:

@@ -25,7 +25,7 @@ from google.protobuf import text_format
 from harness.caffe_files.field_values import flatten
 from harness.caffe_files.messages import pb
 from harness.recording import Recording, Window
-from tests.helpers.commands import run_harness
+from tests.helpers.commands import train
 from tests.helpers.paths import CACHE, ROOT
 from tests.helpers.processes import command
 from tools.caffe_build import caffe_source
@@ -362,17 +362,13 @@ def googlenet(home: Path, bvlc_googlenet: Any) -> Trained:
     done = command(sys.executable, "-c", _PUBLISH, home / "public.prototxt", public)
     assert done.code == 0, done.stderr
 
-    solver, native = "prototxt/googlenet280/quick_solver.prototxt", home / "native.npz"
+    solver, native = Path("prototxt/googlenet280/quick_solver.prototxt"), home / "native.npz"
     done = command(sys.executable, "-c", _TRAIN, solver, public, LAST, native, cwd=home)
     assert done.code == 0, done.stderr
-    common = ("--solver", solver, "--until", LAST)
-    first = run_harness(
-        *(*common, "--weights", public, "--watch", "0:2", "--snapshot-every", 1, "--out", home / "whole"), cwd=home
-    )
-    assert first.code == 0, first.stderr
+    options = ("--until", LAST, "--weights", public, "--watch", "0:2", "--snapshot-every", 1)
+    first = train(solver, home / "whole", *options, cwd=home)
     state = home / "whole/snapshots/googlenet280_quick_iter_1.solverstate"
-    again = run_harness(*common, "--resume", state, "--watch", "1:3", "--out", home / "resumed", cwd=home)
-    assert again.code == 0, again.stderr
+    again = train(solver, home / "resumed", "--until", LAST, "--resume", state, "--watch", "1:3", cwd=home)
     assert "Resuming at iteration 1 exactly" in again.stderr
     return Trained(first.stderr, home / "whole", home / "resumed", native, public)
 
@@ -451,9 +447,8 @@ def test_full_size_vgg16_trains_from_an_old_caffemodel(home: Path) -> None:
         path.write_text(path.read_text().replace("batch_size: 2", "batch_size: 1") + last)
     shapes = {"conv1_2": (64, 64, 3, 3), "fc8": (1, 1, 1000, 4096)}  # all of it would be 553 MB
     model = old_caffemodel(folder / "VGG_ILSVRC_16_layers.caffemodel", shapes)
-    common = ("--solver", "prototxt/vgg16_280/solver.prototxt", "--weights", model)
-    done = run_harness(*common, "--until", 1, "--out", home / "vgg16", cwd=home)
-    assert done.code == 0, done.stderr
+    solver = Path("prototxt/vgg16_280/solver.prototxt")
+    done = train(solver, home / "vgg16", "--weights", model, "--until", 1, cwd=home)
     assert "copied 1 (conv1_2); new, left as initialised: 15 (conv1_1, " in done.stderr
     assert "fc8_280); in the file only: 1 (fc8)" in done.stderr
     run = Recording(home / "vgg16")

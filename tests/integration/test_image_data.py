@@ -27,7 +27,7 @@ from harness.worker import seekable_layer as seekable
 from harness.worker.seekable_nets import replace_data_layers
 from tests.helpers.batches import SEED, forwards, take
 from tests.helpers.caffe_output import said_from, weights_of
-from tests.helpers.commands import caffe_train, restart, run_harness
+from tests.helpers.commands import caffe_train, restart, train
 from tests.helpers.lmdbs import CLASSES, digits
 from tests.helpers.nets import small_net, solver_text
 
@@ -197,8 +197,7 @@ def test_a_snapshot_of_caffe_train_resumes_exactly(tmp_path: Path, images: Path,
     for iteration in case.get("from", (17,)):
         out = tmp_path / f"from{iteration}"
         state = tmp_path / f"native_iter_{iteration}.solverstate"
-        done = run_harness("--solver", solver, "--resume", state, "--out", out)
-        assert done.code == 0, done.stderr
+        done = train(solver, out, "--resume", state)
         assert f"Resuming at iteration {iteration} exactly" in done.stderr.replace("\n", " ")
         name = f"native_iter_{LAST}.caffemodel"
         assert weights_of(out / "snapshots" / name) == weights_of(tmp_path / name)
@@ -212,8 +211,7 @@ def test_resumes_of_resumes_repeat_the_run_and_know_its_images(tmp_path: Path, i
     state = tmp_path / "native_iter_7.solverstate"
     for until in (15, LAST):
         out = tmp_path / f"until{until}"
-        done = run_harness("--solver", solver, "--resume", state, "--until", until, "--out", out, *window)
-        assert done.code == 0, done.stderr
+        train(solver, out, "--resume", state, "--until", until, *window)
         state = out / f"snapshots/native_iter_{until}.solverstate"
     name = f"native_iter_{LAST}.caffemodel"
     assert weights_of(out / "snapshots" / name) == weights_of(tmp_path / name)
@@ -233,15 +231,15 @@ def test_left_out_iterations_and_a_changed_list(tmp_path: Path, images: Path) ->
     solver = write_case(tmp_path, images, CASES["shuffled, mirror, crop"], snapshot=10)
     net = tmp_path / "net.prototxt"
     net.write_text(net.read_text().replace(str(images / "train.txt"), str(own)))
-    assert run_harness("--solver", solver, "--watch", "17:18", "--out", tmp_path / "run").code == 0
+    train(solver, tmp_path / "run", "--watch", "17:18")
     done = restart(tmp_path / "run", "--from", 10, "--skip", "12:15", "--watch", "14:15", "--out", tmp_path / "skipped")
-    assert done.code == 0, done.stderr
     with Recording(tmp_path / "run") as run, Recording(tmp_path / "skipped") as skipped:
         assert run.keys(17) == skipped.keys(14)
         assert np.array_equal(run.input(17, "data"), skipped.input(14, "data"))
     own.write_bytes(own.read_bytes().replace(b" 3", b" 4", 1))
-    done = run_harness("--solver", solver, "--resume", tmp_path / "run/snapshots/native_iter_10.solverstate")
-    assert done.code == 2
+    done = train(
+        solver, tmp_path / "refused", "--resume", tmp_path / "run/snapshots/native_iter_10.solverstate", code=2
+    )
     assert "the list has changed" in done.stderr.replace("\n", " ")
 
 
@@ -260,6 +258,5 @@ def test_bad_input_is_found_beforehand(tmp_path: Path, images: Path, bad: tuple[
     (tmp_path / "list.txt").write_text(text)
     net = tmp_path / "net.prototxt"
     net.write_text(net.read_text().replace(str(images / "train.txt"), str(tmp_path / "list.txt")))
-    done = run_harness("--solver", solver, "--out", tmp_path / "run")
-    assert done.code == 2
+    done = train(solver, tmp_path / "run", code=2)
     assert message in " ".join(done.stderr.split())

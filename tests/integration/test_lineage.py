@@ -13,7 +13,7 @@ import xarray
 
 from harness.recording import BadInput, Recording, RecordingError
 from harness.recording.lineage import ancestry, children, joined
-from tests.helpers.commands import run_harness
+from tests.helpers.commands import train
 from tests.helpers.nets import small_net, solver_text
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
@@ -35,13 +35,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, digit_data: Path, one_blas_th
     (home / "two.prototxt").write_text(
         solver_text(home / "net.prototxt", home / "s", max_iter=45, base_lr=0.001, **quiet)
     )
-    done = run_harness("--solver", home / "one.prototxt", "--out", home / "first")
-    assert done.code == 0, done.stderr
-    done = run_harness(
-        *("--solver", home / "two.prototxt", "--out", home / "second"),
-        *("--resume", home / "first/snapshots/s_iter_25.solverstate"),
-    )
-    assert done.code == 0, done.stderr
+    train(home / "one.prototxt", home / "first")
+    train(home / "two.prototxt", home / "second", "--resume", home / "first/snapshots/s_iter_25.solverstate")
     adopt(home / "second", {"run": str(home / "first"), "iteration": 25})
     return home
 

@@ -66,6 +66,7 @@ layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: 
     fields = {"max_iter": LAST, "snapshot": 1, "iter_size": 3, "test_iter": None, "test_interval": None}
     (tmp_path / "solver.prototxt").write_text(solver_text(tmp_path / "net.prototxt", tmp_path / "native", **fields))
     caffe_train(tmp_path / "solver.prototxt")
-    done = command(sys.executable, "-c", _SCRIPT, tmp_path, LAST, 100, OPENBLAS_NUM_THREADS="1", GLOG_minloglevel="2")
+    env = {"OPENBLAS_NUM_THREADS": "1", "GLOG_minloglevel": "2"}
+    done = command(sys.executable, "-c", _SCRIPT, tmp_path, LAST, 100, env=env)
     assert done.code == 0, done.stderr[-3000:]
     assert done.stdout.strip() == "100"

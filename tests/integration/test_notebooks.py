@@ -14,7 +14,7 @@ import nbformat
 import papermill
 import pytest
 
-from tests.helpers.commands import run_harness
+from tests.helpers.commands import train
 from tests.helpers.demo_runs import RESCUED
 from tests.helpers.nets import small_net, solver_text
 from tests.helpers.notebooks import NOTEBOOKS, Shown, shown
@@ -137,7 +137,7 @@ def others(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> dict[s
         solver = home / f"{name}.prototxt"
         solver.write_text(solver_text(net, home / name, base_lr=rate))
         found[name] = home / "runs" / name
-        run_harness("--solver", solver, "--out", found[name], *options)
+        train(solver, found[name], *options, code=None)
         assert (found[name] / "recording.h5").is_file()
     return found
 

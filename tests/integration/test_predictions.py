@@ -15,7 +15,7 @@ import pytest
 from harness.recording import Recording, RecordingError
 from harness.schemas.predictions import NoPredictions, Predictions
 from harness.supervisor.predict_client import predictions
-from tests.helpers.commands import run_harness
+from tests.helpers.commands import train
 from tests.helpers.lmdbs import CLASSES, RECORDS, digits
 from tests.helpers.nets import data_layer, small_net, solver_text
 from tests.helpers.processes import command
@@ -42,11 +42,7 @@ def run(home: Path, net: str, *arguments: object, environment: dict[str, str] | 
     (home / "net.prototxt").write_text(net)
     few = {"max_iter": 7, "snapshot": 1, "test_iter": None, "test_interval": None} | fields
     (home / "solver.prototxt").write_text(solver_text(home / "net.prototxt", home / "x", **few))
-    done = run_harness(
-        *("--solver", home / "solver.prototxt", "--out", home / "run", "--watch", "3:6", *arguments),
-        **(environment or {}),
-    )
-    assert done.code == 0, done.stderr
+    train(home / "solver.prototxt", home / "run", "--watch", "3:6", *arguments, env=environment or {})
     return home / "run"
 
 

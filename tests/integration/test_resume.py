@@ -19,7 +19,7 @@ import pytest
 from harness.caffe_files.messages import pb
 from harness.recording import Recording
 from tests.helpers.caffe_output import said_from, weights_of
-from tests.helpers.commands import caffe_train, run_harness
+from tests.helpers.commands import caffe_train, train
 from tests.helpers.nets import data_layer, small_net, solver_text
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
@@ -111,8 +111,7 @@ def test_a_snapshot_of_caffe_train_resumes_exactly(
     for iteration in (LAST // 3, LAST - 1):
         out = tmp_path / f"from{iteration}"
         state = tmp_path / f"native_iter_{iteration}.solverstate"
-        done = run_harness("--solver", solver, "--resume", state, "--out", out)
-        assert done.code == 0, done.stderr
+        done = train(solver, out, "--resume", state)
         assert "Resuming at iteration" in done.stderr
         assert weights_of(out / f"snapshots/native_iter_{LAST}.caffemodel") == expected
         assert said_from((out / "solver.log").read_text(), iteration) == said_from(native, iteration)
@@ -121,12 +120,11 @@ def test_a_snapshot_of_caffe_train_resumes_exactly(
 def test_resumes_of_resumes_repeat_the_run(tmp_path: Path, digit_data: Path) -> None:
     """Snapshots of the harness's own: their JSON says where they stand, whatever came before."""
     solver = write_case(tmp_path, digit_data, CASES["mirror, iter_size"], snapshot=7, max_iter=40)
-    assert run_harness("--solver", solver, "--out", tmp_path / "whole").code == 0
+    train(solver, tmp_path / "whole")
     at = 0
     for number, until in enumerate((7, 16, 17, 31, 40)):
         start = ("--resume", tmp_path / f"part{number - 1}/snapshots/native_iter_{at}.solverstate") if number else ()
-        done = run_harness("--solver", solver, *start, "--until", until, "--out", tmp_path / f"part{number}")
-        assert done.code == 0, done.stderr
+        train(solver, tmp_path / f"part{number}", *start, "--until", until)
         at = until
     with Recording(tmp_path / "whole") as whole:
         digests, losses = whole.series("digest"), whole.series("loss")
@@ -149,23 +147,19 @@ def test_an_hdf5_snapshot_resumes_exactly(tmp_path: Path, digit_data: Path) -> N
     solver = write_case(tmp_path, digit_data, {}, snapshot=10, snapshot_format="HDF5")
     net = tmp_path / "net.prototxt"
     net.write_text(re.sub(r"(conv\d|loss\d)/", r"\1", net.read_text()))
-    assert run_harness("--solver", solver, "--out", tmp_path / "run").code == 0
+    train(solver, tmp_path / "run")
     state = tmp_path / "run/snapshots/native_iter_10.solverstate.h5"
-    done = run_harness("--solver", solver, "--resume", state, "--out", tmp_path / "again")
-    assert done.code == 0, done.stderr
+    train(solver, tmp_path / "again", "--resume", state)
     with Recording(tmp_path / "run") as run, Recording(tmp_path / "again") as again:
         assert np.array_equal(run.series("digest")[10:], again.series("digest"))
 
 
 def test_a_swapped_caffemodel_is_refused(tmp_path: Path, digit_data: Path) -> None:
     solver = write_case(tmp_path, digit_data, {}, snapshot=10)
-    assert run_harness("--solver", solver, "--out", tmp_path / "run").code == 0
+    train(solver, tmp_path / "run")
     snapshots = tmp_path / "run/snapshots"
     shutil.copy(snapshots / "native_iter_10.caffemodel", snapshots / "native_iter_20.caffemodel")
-    done = run_harness(
-        "--solver", solver, "--resume", snapshots / "native_iter_20.solverstate", "--out", tmp_path / "b"
-    )
-    assert done.code == 2
+    done = train(solver, tmp_path / "b", "--resume", snapshots / "native_iter_20.solverstate", code=2)
     assert "weight_digest" in done.stderr
 
 
@@ -178,12 +172,11 @@ def test_a_moved_lmdb_and_a_phase_written_in_the_layer(tmp_path: Path, digit_dat
             'top: "label" include { phase: TRAIN }', 'top: "label" phase: TEST include { phase: TRAIN }'
         )
     )
-    assert run_harness("--solver", solver, "--out", tmp_path / "run").code == 0
+    train(solver, tmp_path / "run")
     shutil.copytree(digit_data / "train", tmp_path / "elsewhere")
     net.write_text(net.read_text().replace(str(digit_data / "train"), str(tmp_path / "elsewhere")))
     state = tmp_path / "run/snapshots/native_iter_10.solverstate"
-    done = run_harness("--solver", solver, "--resume", state, "--out", tmp_path / "again")
-    assert done.code == 0, done.stderr
+    done = train(solver, tmp_path / "again", "--resume", state)
     assert "Not exact" not in done.stderr
     with Recording(tmp_path / "run") as run, Recording(tmp_path / "again") as again:
         assert np.array_equal(run.series("digest")[10:], again.series("digest"))
@@ -191,40 +184,36 @@ def test_a_moved_lmdb_and_a_phase_written_in_the_layer(tmp_path: Path, digit_dat
 
 def test_what_is_not_exact_is_named(tmp_path: Path, digit_data: Path) -> None:
     solver = write_case(tmp_path, digit_data, {}, snapshot=10)
-    assert run_harness("--solver", solver, "--out", tmp_path / "run").code == 0
+    train(solver, tmp_path / "run")
     about = tmp_path / "run/snapshots/native_iter_10.json"
     state = about.with_suffix(".solverstate")
     for seed, named in ((7, "seed 7 instead of 11"), (11, None)):
-        done = run_harness("--solver", solver, "--resume", state, "--seed", seed, "--out", tmp_path / f"seed{seed}")
-        assert done.code == 0, done.stderr
+        done = train(solver, tmp_path / f"seed{seed}", "--resume", state, "--seed", seed)
         assert (named in done.stderr) if named else ("Not exact" not in done.stderr)
     facts = json.loads(about.read_text())
     about.write_text(json.dumps(facts | {"caffe": {"version": "other"}}))
-    done = run_harness("--solver", solver, "--resume", state, "--until", 11, "--out", tmp_path / "build")
+    done = train(solver, tmp_path / "build", "--resume", state, "--until", 11)
     assert "Not exact: another build of Caffe" in done.stderr
     about.write_text("{")
-    done = run_harness("--solver", solver, "--resume", state, "--out", tmp_path / "damaged")
-    assert done.code == 2
+    done = train(solver, tmp_path / "damaged", "--resume", state, code=2)
     assert str(about) in done.stderr
 
 
 def test_a_moved_run_directory_resumes(tmp_path: Path, digit_data: Path) -> None:
     solver = write_case(tmp_path, digit_data, {}, snapshot=10)
-    assert run_harness("--solver", solver, "--out", tmp_path / "run").code == 0
+    train(solver, tmp_path / "run")
     shutil.move(tmp_path / "run", tmp_path / "moved")
     state = tmp_path / "moved/snapshots/native_iter_10.solverstate"
-    done = run_harness("--solver", solver, "--resume", state, "--out", tmp_path / "again")
-    assert done.code == 0, done.stderr
+    train(solver, tmp_path / "again", "--resume", state)
     name = f"snapshots/native_iter_{LAST}.caffemodel"
     assert weights_of(tmp_path / "again" / name) == weights_of(tmp_path / "moved" / name)
 
 
 def test_the_keys_of_a_resumed_window_are_those_of_the_native_one(tmp_path: Path, digit_data: Path) -> None:
     solver = write_case(tmp_path, digit_data, CASES["batch that wraps, iter_size, Nesterov"], snapshot=10)
-    assert run_harness("--solver", solver, "--watch", "12:15", "--out", tmp_path / "one").code == 0
+    train(solver, tmp_path / "one", "--watch", "12:15")
     state = tmp_path / "one/snapshots/native_iter_10.solverstate"
-    done = run_harness("--solver", solver, "--resume", state, "--watch", "12:15", "--out", tmp_path / "two")
-    assert done.code == 0, done.stderr
+    train(solver, tmp_path / "two", "--resume", state, "--watch", "12:15")
     with Recording(tmp_path / "one") as one, Recording(tmp_path / "two") as two:
         for t in (12, 13, 14):
             assert one.keys(t) == two.keys(t)
@@ -236,8 +225,7 @@ def test_without_a_seed_the_images_are_exact_and_it_says_what_is_not(tmp_path: P
     solver = write_case(tmp_path, digit_data, {}, random_seed=None)
     caffe_train(solver)
     state = tmp_path / "native_iter_8.solverstate"
-    done = run_harness("--solver", solver, "--resume", state, "--watch", "9:11", "--out", tmp_path / "run")
-    assert done.code == 0, done.stderr
+    done = train(solver, tmp_path / "run", "--resume", state, "--watch", "9:11")
     assert "Not exact: the solver has no random_seed" in done.stderr
     facts = json.loads((tmp_path / "run/run.json").read_text())
     assert len(facts["not_exact"]) == 1
@@ -251,12 +239,10 @@ def test_data_caffe_goes_on_as_caffe_does_and_can_itself_be_resumed(tmp_path: Pa
     solver = write_case(tmp_path, digit_data, {}, snapshot=6)
     caffe_train(solver)
     state = tmp_path / "native_iter_6.solverstate"
-    first = ("--solver", solver, "--resume", state, "--data", "caffe")
-    done = run_harness(*first, "--out", tmp_path / "caffes")
-    assert done.code == 0, done.stderr
+    done = train(solver, tmp_path / "caffes", "--resume", state, "--data", "caffe")
     assert "position in the data" in done.stderr.replace("\n", " ")
     state = tmp_path / "caffes/snapshots/native_iter_18.solverstate"
-    assert run_harness("--solver", solver, "--resume", state, "--out", tmp_path / "exact").code == 0
+    train(solver, tmp_path / "exact", "--resume", state)
     name = f"snapshots/native_iter_{LAST}.caffemodel"
     assert weights_of(tmp_path / "exact" / name) == weights_of(tmp_path / "caffes" / name)
     assert weights_of(tmp_path / "exact" / name) != weights_of(tmp_path / f"native_iter_{LAST}.caffemodel")

@@ -13,7 +13,7 @@ import xxhash
 
 from harness.recording import Recording
 from tests.helpers.caffe_output import spoken, weights_of
-from tests.helpers.commands import caffe_train, run_harness
+from tests.helpers.commands import caffe_train, train
 from tests.helpers.nets import small_net, solver_text
 from tests.helpers.paths import ROOT
 
@@ -60,8 +60,7 @@ def test_weights_and_log_are_those_of_caffe_train(small: Path, fields: dict[str,
         net.write_text(re.sub(r"(conv\d|loss\d)/", r"\1", net.read_text()))
     (small / "solver.prototxt").write_text(solver_text(small / "net.prototxt", small / "native", **fields))
     native = caffe_train(small / "solver.prototxt")
-    done = run_harness("--solver", small / "solver.prototxt", "--watch", "10:14", "--out", small / "run")
-    assert done.code == 0, done.stderr
+    train(small / "solver.prototxt", small / "run", "--watch", "10:14")
     ours, theirs = spoken((small / "run/solver.log").read_text()), spoken(native)
     (our_words, our_sums), (their_words, their_sums) = without_sums(ours), without_sums(theirs)
     assert our_words == their_words
@@ -84,8 +83,7 @@ def test_weights_and_log_are_those_of_caffe_train(small: Path, fields: dict[str,
 
 
 def test_the_recorded_numbers_are_those_that_caffe_printed(small: Path) -> None:
-    done = run_harness("--solver", small / "solver.prototxt", "--out", small / "run")
-    assert done.code == 0, done.stderr
+    train(small / "solver.prototxt", small / "run")
     log = (small / "run/solver.log").read_text()
     with Recording(small / "run") as recording:
         smoothed, lr = recording.series("smoothed_loss"), recording.series("lr")
@@ -109,7 +107,7 @@ def test_the_recorded_numbers_are_those_that_caffe_printed(small: Path) -> None:
 
 
 def test_the_digest_is_that_of_the_snapshot(small: Path) -> None:
-    assert run_harness("--solver", small / "solver.prototxt", "--out", small / "run").code == 0
+    train(small / "solver.prototxt", small / "run")
     about = json.loads((small / "run/snapshots/native_iter_25.json").read_text())
     weights = weights_of(small / "run/snapshots/native_iter_25.caffemodel")
     digest = xxhash.xxh3_64()
@@ -128,10 +126,7 @@ def test_resuming_with_data_caffe_is_caffes_own(small: Path) -> None:
     straight = weights_of(small / "native_iter_60.caffemodel")
     state = small / "native_iter_25.solverstate"
     native = caffe_train(small / "solver.prototxt", f"--snapshot={state}")
-    done = run_harness(
-        "--solver", small / "solver.prototxt", "--resume", state, "--data", "caffe", "--out", small / "run"
-    )
-    assert done.code == 0, done.stderr
+    done = train(small / "solver.prototxt", small / "run", "--resume", state, "--data", "caffe")
     assert "position in the data" in done.stderr.replace("\n", " ")
     assert spoken((small / "run/solver.log").read_text()) == spoken(native)
     resumed = weights_of(small / "run/snapshots/native_iter_60.caffemodel")
@@ -147,8 +142,7 @@ def test_fine_tuning_copies_by_name_and_lists_it(small: Path, digit_data: Path) 
     (small / "net.prototxt").write_text(small_net(digit_data).replace("loss3/classifier", "loss3/classifier280"))
     (small / "solver.prototxt").write_text(solver_text(small / "net.prototxt", small / "tuned", max_iter=20))
     native = caffe_train(small / "solver.prototxt", f"--weights={model}")
-    done = run_harness("--solver", small / "solver.prototxt", "--weights", model, "--out", small / "run")
-    assert done.code == 0, done.stderr
+    done = train(small / "solver.prototxt", small / "run", "--weights", model)
     assert "copied 5 (conv1/3x3, frozen, conv2/a, conv2/b, loss1/classifier)" in done.stderr
     assert "left as initialised: 1 (loss3/classifier280)" in done.stderr
     assert "in the file only: 1 (loss3/classifier)" in done.stderr
@@ -164,7 +158,7 @@ def test_several_test_nets_and_inline_nets(small: Path, digit_data: Path) -> Non
     solver += f'test_net: "{small / "net.prototxt"}"\ntest_iter: 2\ntest_iter: 4\n'
     (small / "solver.prototxt").write_text(solver)
     native = caffe_train(small / "solver.prototxt")
-    assert run_harness("--solver", small / "solver.prototxt", "--out", small / "run").code == 0
+    train(small / "solver.prototxt", small / "run")
     log = (small / "run/solver.log").read_text()
     assert spoken(log) == spoken(native)
     blocks = re.split(r"Testing net \(#(\d)\)", log)
@@ -190,11 +184,7 @@ def test_glyphs280(tmp_path: Path, glyph_data: Path) -> None:
     text = re.sub(r'snapshot_prefix: ".*"', f'snapshot_prefix: "{tmp_path}/native"', text)
     (tmp_path / "solver.prototxt").write_text(text)
     native = caffe_train(tmp_path / "solver.prototxt", f"--weights={weights}")
-    done = run_harness(
-        *("--solver", tmp_path / "solver.prototxt", "--weights", weights),
-        *("--watch", "37:40", "--out", tmp_path / "run"),
-    )
-    assert done.code == 0, done.stderr
+    train(tmp_path / "solver.prototxt", tmp_path / "run", "--weights", weights, "--watch", "37:40")
     assert spoken((tmp_path / "run/solver.log").read_text()) == spoken(native)
     name = "native_iter_40.caffemodel"
     assert weights_of(tmp_path / "run/snapshots" / name) == weights_of(tmp_path / name)
@@ -211,11 +201,10 @@ def test_a_snapshot_of_ours_can_be_resumed_by_both(small: Path, suffix: str, ext
     form = "HDF5" if suffix.endswith("h5") else "BINARYPROTO"
     solver.write_text(solver_text(net, small / "native", snapshot_format=form, max_iter=30))
     out = small / f"run{'x' * extra}"
-    assert run_harness("--solver", solver, "--until", 25, "--out", out).code == 0
+    train(solver, out, "--until", 25)
     state = out / f"snapshots/native_iter_25{suffix}"
     caffe_train(solver, f"--snapshot={state}")
-    done = run_harness("--solver", solver, "--resume", state, "--data", "caffe", "--out", small / "again")
-    assert done.code == 0, done.stderr
+    train(solver, small / "again", "--resume", state, "--data", "caffe")
     about = json.loads((small / "again/snapshots/native_iter_30.json").read_text())
     assert about["iteration"] == 30
     if form == "BINARYPROTO":
@@ -226,10 +215,10 @@ def test_a_snapshot_of_ours_can_be_resumed_by_both(small: Path, suffix: str, ext
 def test_a_seed_that_was_drawn_is_written_down_and_repeats_the_run(small: Path) -> None:
     solver = small / "solver.prototxt"
     solver.write_text(solver_text(small / "net.prototxt", small / "native", random_seed=None, max_iter=8))
-    assert "was drawn" in run_harness("--solver", solver, "--out", small / "one").stderr
+    assert "was drawn" in train(solver, small / "one").stderr
     seed = json.loads((small / "one/run.json").read_text())["random_seed"]
-    assert run_harness("--solver", solver, "--out", small / "two", "--seed", seed).code == 0
-    assert run_harness("--solver", solver, "--out", small / "other", "--seed", seed + 1).code == 0
+    train(solver, small / "two", "--seed", seed)
+    train(solver, small / "other", "--seed", seed + 1)
     digests = [Recording(small / run).series("digest") for run in ("one", "two", "other")]
     assert np.array_equal(digests[0], digests[1])
     assert not np.array_equal(digests[0], digests[2])
@@ -238,12 +227,12 @@ def test_a_seed_that_was_drawn_is_written_down_and_repeats_the_run(small: Path) 
 def test_the_last_snapshot_counts_the_passes_before_it_and_the_last_loss_is_caffes(small: Path) -> None:
     solver = small / "solver.prototxt"
     solver.write_text(solver_text(small / "net.prototxt", small / "native", snapshot=None, display=20))
-    assert run_harness("--solver", solver, "--out", small / "run", "--snapshot-every", 40).code == 0
+    train(solver, small / "run", "--snapshot-every", 40)
     points = {t: json.loads((small / f"run/snapshots/native_iter_{t}.json").read_text())["point"] for t in (40, 60)}
     records = {t: [place["records"] for place in point["places"]] for t, point in points.items()}
     assert records == {40: [40 * 8, 2 * 3 * 7], 60: [60 * 8, 3 * 3 * 7]}
     ended = json.loads((small / "run/run.json").read_text())["ended"]
     assert f"Iteration 60, loss = {ended['last_loss']:g}" in (small / "run/solver.log").read_text()
     solver.write_text(solver_text(small / "net.prototxt", small / "native", snapshot=None))  # 7 does not divide 60
-    assert run_harness("--solver", solver, "--out", small / "odd").code == 0
+    train(solver, small / "odd")
     assert "last_loss" not in json.loads((small / "odd/run.json").read_text())["ended"]

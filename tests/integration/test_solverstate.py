@@ -16,7 +16,7 @@ from harness.caffe_files.messages import pb, read_binary, read_text
 from harness.caffe_files.solverstate import copy_solverstate, set_learned_net, write_window_state
 from harness.errors import BadInput
 from harness.recording import Recording
-from tests.helpers.commands import caffe_train, run_harness
+from tests.helpers.commands import caffe_train, train
 from tests.helpers.nets import small_net, solver_text
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
@@ -230,8 +230,7 @@ def watched(digit_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Nativ
     """A native run with all that stands between a gradient and its update, and the same run under the harness."""
     fields = {"lr_policy": '"multistep"', "gamma": 0.5, "stepvalue": [7, 15], "iter_size": 2, "clip_gradients": 0.8}
     native = Native(tmp_path_factory.mktemp("watched") / "home", digit_data, **fields)
-    done = run_harness("--solver", native.solver, "--watch", "18:22", "--out", native.home / "run")
-    assert done.code == 0, done.stderr[-2000:]
+    train(native.solver, native.home / "run", "--watch", "18:22")
     log = caffe_train(native.write("again", "again"))
     assert log.count("Gradient clipping") > 5
     return native

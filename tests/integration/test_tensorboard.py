@@ -1,16 +1,15 @@
-"""What `--tensorboard` writes, as a real TensorBoard serves it. The oracle is the recording of the same run."""
+"""The files that `--tensorboard` writes, as a real TensorBoard serves them; the oracle is the recording."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,12 @@ import psutil
 import pytest
 
 from harness.recording import Recording
-from tests.helpers.commands import restart, run_harness
+from tests.helpers.commands import RUN, Trained, restart, train
+from tests.helpers.mounts import run_with_mounts
 from tests.helpers.nets import small_net, solver_text
 from tests.helpers.paths import BIN, ROOT
-from tests.helpers.processes import Finished
+from tests.helpers.processes import PATIENCE, Finished, started, wait_for
 
-PATIENCE = 60.0  # seconds: far beyond what anything here takes
 ITERATIONS, WINDOW = 45, (20, 23)
 # 720 kB of weights: more than a message in a ring of 1 MiB can hold. It learns nothing but decays.
 WIDE = """
@@ -37,28 +36,12 @@ pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
 
 class Board:
-    """A TensorBoard that serves all runs below `logdir`."""
+    """A TensorBoard that serves all runs in a directory."""
 
-    def __init__(self, logdir: Path) -> None:
-        self._log = logdir / "tensorboard.log"
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(BIN / "tensorboard", "--logdir", logdir, "--host", "127.0.0.1", "--port", "0"),
-                    *("--samples_per_plugin", "scalars=1000000,histograms=1000"),  # no choice of them
-                ],
-                stdout=log,
-                stderr=log,
-            )
-        self.address = self._wait(lambda: re.search(r"http://127\.0\.0\.1:\d+", self._log.read_text()))[0]
-
-    def _wait(self, look: Any) -> Any:
-        give_up = time.monotonic() + PATIENCE
-        while not (found := look()):
-            assert self.process.poll() is None, self._log.read_text()
-            assert time.monotonic() < give_up, self._log.read_text()
-            time.sleep(0.05)
-        return found
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        self.process = process
+        address = wait_for(lambda: re.search(r"http://127\.0\.0\.1:\d+", log.read_text()), process, pause=0.05)
+        self.address = address[0]
 
     def ask(self, what: str, **query: str) -> Any:
         url = f"{self.address}/data/plugin/{what}?{urllib.parse.urlencode(query)}"
@@ -69,8 +52,8 @@ class Board:
         return set(self.ask(f"{plugin}/tags").get(f"{run.name}/tensorboard", ()))
 
     def outcome(self, run: Path) -> str:
-        """The last thing written of `run`: when it is there, so is all the rest."""
-        self._wait(lambda: "outcome/text_summary" in self.tags("text", run))
+        """Wait for the last text that is written of `run`, after which everything is there, and return it."""
+        wait_for(lambda: "outcome/text_summary" in self.tags("text", run), self.process, pause=0.05)
         return self.texts(run, "outcome")[-1][1]
 
     def texts(self, run: Path, tag: str) -> list[tuple[int, str]]:
@@ -78,27 +61,22 @@ class Board:
         return [(one["step"], one["text"]) for one in found]
 
     def scalars(self, run: Path, tag: str) -> tuple[list[int], np.ndarray]:
-        """Iterations, and float32 values."""
+        """Iterations and float32 values."""
         found = self.ask("scalars/scalars", run=f"{run.name}/tensorboard", tag=tag)
         return [int(step) for _, step, _ in found], np.array([float(value) for *_, value in found], np.float32)
 
     def histograms(self, run: Path, tag: str) -> dict[int, np.ndarray]:
-        """(n, 3) left end, right end and count of every bin, by iteration."""
+        """The bins (n, 3), each its left end, right end and count, by iteration."""
         found = self.ask("histograms/histograms", run=f"{run.name}/tensorboard", tag=tag)
         return {int(step): np.array(bins) for _, step, bins in found}
 
 
-def until_rows(out: Path, count: int, process: subprocess.Popen[bytes]) -> None:
-    """Wait until the recording in `out` has `count` iterations."""
-    give_up = time.monotonic() + PATIENCE
-    while True:
-        assert process.poll() is None
-        assert time.monotonic() < give_up
-        if (out / "recording.h5").exists():
-            with Recording(out) as recording:
-                if len(recording.iterations) >= count:
-                    return
-        time.sleep(0.02)
+def has_rows(out: Path, count: int) -> bool:
+    """Check whether the recording in `out` has `count` iterations."""
+    if not (out / "recording.h5").exists():
+        return False
+    with Recording(out) as recording:
+        return len(recording.iterations) >= count
 
 
 @pytest.fixture(scope="module")
@@ -113,34 +91,23 @@ def home(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Path:
     }.items():
         (home / f"{name}.prototxt").write_text(solver_text(home / "net.prototxt", home / "native", **fields))
     common = ("--watch", "{}:{}".format(*WINDOW), "--ring-mib", 1)
-    one = ("--solver", home / "solver.prototxt", *common)
-    done(run_harness(*one, "--out", home / "plain"))
-    done(run_harness(*one, "--tensorboard", "--out", home / "shown"))
-    again = restart(home / "shown", "--from", 25, "--tensorboard", "--watch", "30:31", "--out", home / "again")
-    done(again)
-
-    wild = ("--solver", home / "wild.prototxt", "--watch", "0:30", "--tensorboard", "--out", home / "diverged")
-    done(run_harness(*wild, PYTHONWARNINGS="error::RuntimeWarning"))
+    check_quiet(train(home / "solver.prototxt", home / "plain", *common))
+    check_quiet(train(home / "solver.prototxt", home / "shown", *common, "--tensorboard"))
+    later = ("--from", 25, "--watch", "30:31", "--out", home / "again")
+    check_quiet(restart(home / "shown", *later, "--tensorboard"))
+    env = {"PYTHONWARNINGS": "error::RuntimeWarning"}
+    check_quiet(train(home / "wild.prototxt", home / "diverged", "--watch", "0:30", "--tensorboard", env=env))
 
     killed = ("--solver", home / "long.prototxt", *common, "--tensorboard", "--out", home / "killed")
-    process = subprocess.Popen(
-        [sys.executable, ROOT / "harness/run.py", *map(str, killed)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ),
-    )  # fmt: skip
-    try:
-        until_rows(home / "killed", 100, process)
-        (solver,) = (c for c in psutil.Process(process.pid).children() if "harness.worker.main" in c.cmdline())
-        solver.kill()
+    with started(sys.executable, RUN, *killed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        wait_for(partial(has_rows, home / "killed", 100), process, pause=0.02)
+        (worker,) = (c for c in psutil.Process(process.pid).children() if "harness.worker.main" in c.cmdline())
+        worker.kill()
         assert process.wait(PATIENCE) == 4
-    finally:
-        for child in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else ():
-            child.kill()
-        process.kill()
-        process.wait()
     return home
 
 
-def done(finished: Finished) -> None:
+def check_quiet(finished: Trained | Finished) -> None:
     assert finished.code == 0, finished.stderr[-3000:]
     assert "Traceback" not in finished.stderr
     assert "Warning" not in finished.stderr
@@ -149,16 +116,15 @@ def done(finished: Finished) -> None:
 
 @pytest.fixture(scope="module")
 def board(home: Path) -> Iterator[Board]:
-    board = Board(home)
-    try:
-        yield board
-    finally:
-        board.process.terminate()
-        board.process.wait(PATIENCE)
+    arguments = ("--logdir", home, "--host", "127.0.0.1", "--port", "0")
+    every = ("--samples_per_plugin", "scalars=1000000,histograms=1000")  # TensorBoard drops none of them
+    log = home / "tensorboard.log"
+    with log.open("w") as out, started(BIN / "tensorboard", *arguments, *every, stdout=out, stderr=out) as process:
+        yield Board(process, log)
 
 
 def check_series(board: Board, run: Path, recording: Recording) -> None:
-    """Every number that comes with every iteration is the recorded one, at its iteration."""
+    """Check that every number that is written at each iteration is the recorded one."""
     norms = {kind: np.linalg.norm(recording.stat(f"{kind}_l2").values, axis=1) for kind in KINDS}
     expected = {
         "loss/total": recording.series("loss"),
@@ -177,7 +143,7 @@ def check_series(board: Board, run: Path, recording: Recording) -> None:
 
 
 def check_histogram(bins: np.ndarray, values: np.ndarray) -> None:
-    """They count every element once, from the least to the greatest; in between, numpy's histogram is the oracle."""
+    """Check that every element is counted once, from the least to the greatest; numpy's histogram is the oracle."""
     left, right, counts = bins.T
     assert counts.sum() == pytest.approx(values.size, rel=1e-12)
     assert (left[0], right[-1]) == (values.min(), values.max())
@@ -224,14 +190,14 @@ def test_histograms_count_every_element_of_a_window(board: Board, home: Path) ->
                     check_histogram(bins, getattr(recording, kind)(iteration, param.layer, param.index))
 
 
-def test_it_changes_nothing(home: Path) -> None:
+def test_tensorboard_does_not_change_the_run(home: Path) -> None:
     with Recording(home / "plain") as plain, Recording(home / "shown") as shown:
         assert np.array_equal(plain.series("digest"), shown.series("digest"))
         assert np.array_equal(plain.series("loss"), shown.series("loss"))
     assert not (home / "plain/tensorboard").exists()
 
 
-def test_a_restarted_run_begins_at_its_first_iteration(board: Board, home: Path) -> None:
+def test_a_restarted_run_starts_at_its_first_iteration(board: Board, home: Path) -> None:
     run = home / "again"
     board.outcome(run)
     with Recording(run) as recording:
@@ -240,7 +206,7 @@ def test_a_restarted_run_begins_at_its_first_iteration(board: Board, home: Path)
     assert list(board.histograms(run, "gradient/conv1/3x3/0")) == [30]
 
 
-def test_all_that_was_recorded_before_the_solver_was_killed_is_there(board: Board, home: Path) -> None:
+def test_everything_recorded_before_the_worker_was_killed_is_there(board: Board, home: Path) -> None:
     run = home / "killed"
     assert "The worker died (killed by SIGKILL)" in board.outcome(run)
     with Recording(run) as recording:
@@ -249,16 +215,16 @@ def test_all_that_was_recorded_before_the_solver_was_killed_is_there(board: Boar
     assert list(board.histograms(run, "weight/conv1/3x3/0")) == list(range(*WINDOW))
 
 
-def test_numbers_that_are_not_finite_are_shown_and_alarms_are_texts(board: Board, home: Path) -> None:
+def test_non_finite_numbers_are_shown_and_alarms_are_texts(board: Board, home: Path) -> None:
     run = home / "diverged"
     board.outcome(run)
     with Recording(run) as recording:
         steps, shown = board.scalars(run, "norm/weight")
         assert steps == list(recording.iterations)
-        finite = np.isfinite(recording.stat("weight_l2").values).all(axis=1)
+        finite: np.ndarray = np.isfinite(recording.stat("weight_l2").values).all(axis=1)
         assert not finite[-1]
         assert np.array_equal(np.isfinite(shown), finite)
-        # of the last weights nothing is finite, and no histogram can be drawn
+        # the last weights are all not finite, and have no histogram
         values = {t: recording.weight(t, "conv1/3x3") for t in range(30)}
         found = board.histograms(run, "weight/conv1/3x3/0")
         assert list(found) == [t for t, kept in values.items() if np.isfinite(kept).any()]
@@ -274,11 +240,8 @@ def test_numbers_that_are_not_finite_are_shown_and_alarms_are_texts(board: Board
         assert f"Onset: iteration {step}" in text
 
 
-def test_without_a_place_to_write_the_run_goes_on(home: Path, tmp_path: Path) -> None:
-    """64 KiB are all there is; there is a file in its place; another fills the disk, and the recording needs the rest.
-
-    Each is said once, and everything is recorded.
-    """
+def test_a_run_that_cannot_write_for_tensorboard_goes_on(home: Path, tmp_path: Path) -> None:
+    """On a disk of 64 KiB, with a file in the way, and on a full disk: the reason is printed once, all is recorded."""
     script = f"""
 RUN="{sys.executable} {ROOT}/harness/run.py --tensorboard --solver"
 $RUN {home}/solver.prototxt --watch 20:40 --out {tmp_path}/full 2> {tmp_path}/full.said & full=$!
@@ -299,11 +262,8 @@ wait $run || exit
 mkdir {tmp_path}/scarce
 cp {tmp_path}/disk/run/recording.h5 {tmp_path}/disk/run/run.json {tmp_path}/scarce
 """
-    rootless = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    finished = subprocess.run(
-        ["unshare", *rootless, "--mount", "sh", "-c", script], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert finished.returncode == 0, (finished.stderr, *(p.read_text() for p in tmp_path.glob("*.said")))
+    finished = run_with_mounts(script)
+    assert finished.code == 0, (finished.stderr, *(p.read_text() for p in tmp_path.glob("*.said")))
     with Recording(home / "plain") as plain:
         for out in ("full", "file"):
             with Recording(tmp_path / out) as recording:

@@ -12,7 +12,7 @@ import pytest
 
 from harness.caffe_files.messages import pb
 from harness.recording import Recording, RecordingError, Window
-from tests.helpers.commands import run_harness
+from tests.helpers.commands import train
 from tests.helpers.nets import data_layer, small_net, solver_text
 
 WINDOW = range(30, 36)
@@ -29,10 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Path:
             home / "net.prototxt", home / "native", iter_size=2, clip_gradients=0.2, type='"Nesterov"', max_iter=40
         )
     )
-    done = run_harness(
-        *("--solver", home / "solver.prototxt", "--out", home / "run"), "--watch", "30:36", "--watch", "38:39"
-    )
-    assert done.code == 0, done.stderr
+    train(home / "solver.prototxt", home / "run", "--watch", "30:36", "--watch", "38:39")
     return home / "run"
 
 
@@ -61,7 +58,7 @@ def test_gradients_are_those_of_plain_pycaffe_at_the_recorded_weights_and_inputs
     (small / "net.prototxt").write_text(net_text)  # a dropout mask is not recorded, so there is none here
     solver = solver_text(small / "net.prototxt", small / "x", iter_size=2, clip_gradients=0.1, max_iter=9)
     (small / "solver.prototxt").write_text(solver)
-    assert run_harness("--solver", small / "solver.prototxt", "--out", small / "run", "--watch", "4:9").code == 0
+    train(small / "solver.prototxt", small / "run", "--watch", "4:9")
     recording = Recording(small / "run")
 
     count, *shape = recording.input(4, "data").shape[1:]
@@ -173,8 +170,7 @@ def test_a_window_may_reach_the_last_iteration(small: Path, passes: int) -> None
     """Caffe makes one more forward pass after it, to display the last loss."""
     fields = {"max_iter": 14, "iter_size": passes}
     (small / "solver.prototxt").write_text(solver_text(small / "net.prototxt", small / "native", **fields))
-    done = run_harness("--solver", small / "solver.prototxt", "--out", small / "run", "--watch", "10:14")
-    assert done.code == 0, done.stderr
+    train(small / "solver.prototxt", small / "run", "--watch", "10:14")
     with Recording(small / "run") as recording:
         assert recording.windows == (Window(10, 14),)
         assert np.abs(recording.input(13, "data")).max() > 0
@@ -205,10 +201,7 @@ layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
 layer { name: "sum" type: "Reduction" bottom: "conv" top: "sum" loss_weight: 1 }""")
     fields = {"max_iter": 12, "test_iter": None, "test_interval": None}
     (small / "solver.prototxt").write_text(solver_text(small / "net.prototxt", small / "x", **fields))
-    done = run_harness(
-        *("--solver", small / "solver.prototxt", "--out", small / "run", "--watch", "2:12"), PYTHONPATH=str(small)
-    )
-    assert done.code == 0, done.stderr
+    done = train(small / "solver.prototxt", small / "run", "--watch", "2:12", env={"PYTHONPATH": str(small)})
     assert "the input data has changed its shape" in done.stderr
     with Recording(small / "run") as recording:
         assert recording.input(2, "data").min() == 1
@@ -221,11 +214,20 @@ layer { name: "sum" type: "Reduction" bottom: "conv" top: "sum" loss_weight: 1 }
     [("gradient", ["gradient"], ["weight", "update", "input"]), ("input,weight", ["input", "weight"], ["gradient"])],
 )
 def test_capture_keeps_what_was_asked_for(small: Path, capture: str, kept: list[str], missing: list[str]) -> None:
-    done = run_harness(
-        *("--solver", small / "solver.prototxt", "--out", small / "run", "--until", 5),
-        *("--watch", "3:4", "--watch", "50:60", "--watch", "4:9", "--capture", capture),
+    done = train(
+        small / "solver.prototxt",
+        small / "run",
+        "--until",
+        5,
+        "--watch",
+        "3:4",
+        "--watch",
+        "50:60",
+        "--watch",
+        "4:9",
+        "--capture",
+        capture,
     )
-    assert done.code == 0, done.stderr
     assert "50:60 lies outside this run's iterations 0:5" in done.stderr
     assert "3:9 reaches beyond this run's iterations 0:5" in done.stderr
     with Recording(small / "run") as recording:
@@ -250,8 +252,7 @@ layer {{ name: "loss" type: "EuclideanLoss" bottom: "far" bottom: "huge" top: "l
     (tmp_path / "net.prototxt").write_text(net)
     solver = solver_text(tmp_path / "net.prototxt", tmp_path / "x", max_iter=3, test_iter=None, test_interval=None)
     (tmp_path / "solver.prototxt").write_text(solver)
-    done = run_harness("--solver", tmp_path / "solver.prototxt", "--out", tmp_path / "run", "--watch", "0:3")
-    assert done.code == 0, done.stderr
+    train(tmp_path / "solver.prototxt", tmp_path / "run", "--watch", "0:3")
     with Recording(tmp_path / "run") as recording:
         norms = recording.stat("weight_l2")["huge/0"]
         assert np.allclose(norms, np.float64(np.float32(1e30)) * np.sqrt(5 * 144), rtol=1e-6)
