@@ -13,10 +13,11 @@ from google.protobuf import text_format
 from harness.caffe_files.image_list import parse_lines
 from harness.caffe_files.messages import pb
 from harness.caffe_files.shapes import format_shape
+from harness.caffe_files.transformer_rng import draws_per_image, mt19937
 from harness.prefetch.epochs import Epochs
 from harness.prefetch.images import Image, Transformer, decode, printable, read_file
 from harness.prefetch.shared_batch import BatchShape, SharedBatch
-from harness.schemas.stream import Files, Stream, draws_per_image, generator
+from harness.schemas.stream import Files, Stream
 
 
 def fill_batches(stream: Stream, free: Iterator[SharedBatch]) -> Iterator[BatchShape]:
@@ -40,7 +41,7 @@ def _fill_from(stream: Stream, first_key: str | int, drawn: int, free: Iterator[
     transform = text_format.Parse(stream.transform, pb.TransformationParameter())
     transformer = Transformer(transform, stream.phase)
     per_image = draws_per_image(transform, stream.phase)
-    random = generator(stream.seed or 0, drawn if per_image else 0)
+    random = mt19937(stream.seed or 0, drawn if per_image else 0)
     draws = np.zeros((stream.batch_size, 0), np.uint64)
     decoded = _images(stream, first_key, transform)
     for batch in free:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from harness.schemas.stream import generator
+from harness.caffe_files.transformer_rng import mt19937
 
 
 class Epochs:
@@ -26,7 +26,7 @@ class Epochs:
         self._seed = seed
         if seed is not None:
             self._function = ctypes.CDLL(str(Path(__file__).with_name("_shuffle.so"))).shuffle
-            self._generator = generator(seed, 0)
+            self._generator = mt19937(seed, 0)
             self._shuffle()
 
     def lines_from(self, position: int) -> Iterator[int]:

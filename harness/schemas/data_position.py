@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -113,19 +112,3 @@ class TrainingPosition:
     def after(self, passes: Sequence[int]) -> tuple[StreamPosition, ...]:
         """Return the positions after `passes` more batches of the train net and of each test net."""
         return tuple(place.after(passes[place.net]) for place in self.places)
-
-
-def passes_between(solver: Any, first: int, last: int) -> tuple[int, ...]:
-    """Count the batches that the train net and each test net take in iterations `first` … `last`-1 (Solver::Step)."""
-    tests = sum(tests_at(solver, t) for t in _multiples(solver.test_interval, first, last))
-    return ((last - first) * solver.iter_size, *(tests * n for n in solver.test_iter))
-
-
-def tests_at(solver: Any, iteration: int) -> bool:
-    """Check whether Caffe tests before `iteration` (Solver::Step)."""
-    due = solver.test_interval > 0 and iteration % solver.test_interval == 0
-    return bool(due and (iteration > 0 or solver.test_initialization))
-
-
-def _multiples(interval: int, first: int, last: int) -> range:
-    return range(-(-first // interval) * interval, last, interval) if interval > 0 else range(0)

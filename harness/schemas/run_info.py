@@ -5,8 +5,6 @@ Both repeat what a training computes with (`TrainingSetup`), so that a restart n
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from harness.schemas.data_position import TrainingPosition
@@ -127,7 +125,7 @@ class TrainingSetup(msgspec.Struct, frozen=True, kw_only=True):
     test_nets: tuple[str, ...]
     random_seed: int
     blas_threads: int
-    caffe: dict[str, Any]
+    caffe: dict[str, object]
     mode: str
     gpu: Gpu | None = None
     data: dict[str, DataSource]

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import msgspec
-import numpy as np
-
-_PIECE = 1 << 22  # outputs skipped at once: 15 ms, between which a signal is seen
 
 
 @dataclass(frozen=True)
@@ -76,24 +72,3 @@ class Stream:
     @classmethod
     def from_json(cls, text: str) -> Stream:
         return msgspec.json.decode(text, type=cls)
-
-
-def draws_per_image(transform: Any, phase: str) -> int:
-    """Count the outputs of the generator that one image takes (data_transformer.cpp: Transform, InitRand).
-
-    One for `mirror`, in both phases; two for the offsets of a crop, which in phase TEST is centred.
-    """
-    return int(transform.mirror) + 2 * int(transform.crop_size > 0 and phase == "TRAIN")
-
-
-def generator(seed: int, draws: int) -> np.random.MT19937:
-    """Return Caffe's generator, seeded with `seed` (32 bits), after `draws` outputs; `random_raw` gives the next ones.
-
-    boost's mt19937 is seeded like numpy's legacy generator.
-    """
-    twister = np.random.MT19937()
-    twister._legacy_seeding(seed)
-    while draws > 0:
-        twister.random_raw(min(draws, _PIECE), output=False)
-        draws -= _PIECE
-    return twister

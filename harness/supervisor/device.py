@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -20,7 +19,7 @@ from harness.schemas.run_info import Gpu
 _PREFETCHING = ("Data", "ImageData", "WindowData")
 
 
-def caffe_build() -> dict[str, Any]:
+def caffe_build() -> dict[str, object]:
     """Describe the Caffe that will run: its path, and its build.json if tools/setup built it."""
     directory = caffe_directory()
     build = directory / "build.json"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from harness.caffe_files.messages import pb
 from harness.schemas.run_info import Gpu, TrainingSetup
 
 # Layers whose position in data or random numbers cannot be set from outside.
@@ -16,7 +16,7 @@ _OWN_PLACE = {
 }
 
 
-def layers_without_place(nets: Sequence[Any]) -> list[str]:
+def layers_without_place(nets: Sequence[pb.NetParameter]) -> list[str]:
     """Say for each layer of `nets` (NetParameters) that cannot be positioned why it will not repeat."""
     found = {
         f"layer {layer.name} ({layer.type}) {_OWN_PLACE[layer.type]}": None

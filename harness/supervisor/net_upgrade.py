@@ -6,13 +6,12 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from harness.caffe_files.messages import pb, read_text
 from harness.errors import BadInput
 
 
-def upgrade_net(path: Path) -> Any:
+def upgrade_net(path: Path) -> pb.NetParameter:
     """Return the net in the file `path` (`layers { … }`) as a NetParameter with `layer { … }`.
 
     Raises:

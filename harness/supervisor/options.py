@@ -6,7 +6,6 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.caffe_files.messages import pb
 from harness.errors import BadInput
@@ -77,7 +76,7 @@ def _check_range(field: str, value: int | None, low: int, high: int) -> None:
         raise BadInput(f"must be at least {low}", field=field, value=value, remedy=f"Give a number up to {high}")
 
 
-def until_of(options: Options, solver: Any, first: int) -> int:
+def until_of(options: Options, solver: pb.SolverParameter, first: int) -> int:
     """Return the iteration before which the run ends; it starts at iteration `first`.
 
     Raises:
@@ -101,7 +100,7 @@ def until_of(options: Options, solver: Any, first: int) -> int:
     return int(until)
 
 
-def gpu_of(options: Options, solver: Any) -> int | None:
+def gpu_of(options: Options, solver: pb.SolverParameter) -> int | None:
     """Return the GPU to use, or None for the CPU. As for `caffe train`, GPU mode must be asked for.
 
     Raises:
@@ -117,7 +116,7 @@ def gpu_of(options: Options, solver: Any) -> int | None:
     return int(solver.device_id) if asks else None
 
 
-def seed_of(options: Options, solver: Any, resumed: TrainingSetup | None) -> tuple[int, bool]:
+def seed_of(options: Options, solver: pb.SolverParameter, resumed: TrainingSetup | None) -> tuple[int, bool]:
     """Return the random seed, and whether it was drawn here. A `resumed` training keeps its seed."""
     if options.seed is not None:
         return options.seed, False

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from google.protobuf import text_format
@@ -46,7 +45,7 @@ class Plan:
     options: Options
     out: Path
     title: str
-    solver: Any
+    solver: pb.SolverParameter
     payload: Payload
     keys: WindowKeys | None
     remarks: tuple[str, ...]
@@ -172,7 +171,7 @@ def _resolve(spec: TrainingSpec, start: Start, options: Options, progress: Calla
     )
 
 
-def _effective_solver(spec: TrainingSpec, options: Options, resolved: _Resolved) -> Any:
+def _effective_solver(spec: TrainingSpec, options: Options, resolved: _Resolved) -> pb.SolverParameter:
     """Return the solver as it will be trained with, apart from its snapshot_prefix, which the worker sets."""
     solver = pb.SolverParameter()
     solver.CopyFrom(spec.solver)
@@ -187,7 +186,12 @@ def _effective_solver(spec: TrainingSpec, options: Options, resolved: _Resolved)
 
 
 def _record(
-    spec: TrainingSpec, start: Start, options: Options, parent: Parent | None, resolved: _Resolved, solver: Any
+    spec: TrainingSpec,
+    start: Start,
+    options: Options,
+    parent: Parent | None,
+    resolved: _Resolved,
+    solver: pb.SolverParameter,
 ) -> RunInfo:
     """Write down what run.json will say."""
     info = RunInfo(

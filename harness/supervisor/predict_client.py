@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from harness.caffe_files.deploy import SoftmaxHead
 from harness.caffe_log.death import death_message, without_header
 from harness.processes import child_environment
 from harness.recording import Recording
@@ -62,19 +62,22 @@ def predictions(recording: Recording, iteration: int) -> tuple[HeadPredictions, 
                 f"({how}): {without_header(said[-1]) if said else 'it printed nothing'}"
             )
         with np.load(Path(name) / "logits.npz") as file:
-            heads = json.loads(str(file["heads"]))
+            heads = msgspec.json.decode(str(file["heads"]), type=list[SoftmaxHead])
             return tuple(_head(head, *(file[f"{what}_{n}"] for what in ("labels", "before", "after")))
                          for n, head in enumerate(heads))  # fmt: skip
 
 
 def _head(
-    head: dict[str, Any], given: npt.NDArray[Any], before: npt.NDArray[Any], after: npt.NDArray[Any]
+    head: SoftmaxHead,
+    given: npt.NDArray[np.float32],
+    before: npt.NDArray[np.float32],
+    after: npt.NDArray[np.float32],
 ) -> HeadPredictions:
     labels = given.astype(np.int64)
-    ignored = head["ignore_label"]
+    ignored = head.ignore_label
     return HeadPredictions(
-        name=head["name"],
-        weight=head["weight"],
+        name=head.name,
+        weight=head.weight,
         classes=before.shape[1],
         labels=labels,
         before=softmax(before, labels, ignored),
@@ -82,7 +85,9 @@ def _head(
     )
 
 
-def softmax(logits: npt.NDArray[Any], labels: npt.NDArray[np.int64], ignore_label: int | None = None) -> Predictions:
+def softmax(
+    logits: npt.NDArray[np.floating], labels: npt.NDArray[np.int64], ignore_label: int | None = None
+) -> Predictions:
     """Compute the predictions of a softmax of `logits` (N, classes) for N images with `labels` (N,).
 
     The loss is that of SoftmaxWithLossLayer::Forward_cpu (softmax_loss_layer.cpp), in double precision.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.caffe_files.lmdb_file import Records
+from harness.caffe_files.transformer_rng import mt19937
 from harness.prefetch.epochs import Epochs
 from harness.schemas.data_position import TrainingPosition
-from harness.schemas.stream import generator
 from harness.schemas.window import Window
 from harness.supervisor.training_spec import TrainingSpec
 
@@ -20,9 +20,9 @@ from harness.supervisor.training_spec import TrainingSpec
 class WindowKeys:
     """The records that the windows will see: `iteration` (W,), `key` and `label` (W, batch × iter_size)."""
 
-    iteration: np.ndarray[Any, Any]
-    key: np.ndarray[Any, Any]
-    label: np.ndarray[Any, Any]
+    iteration: npt.NDArray[np.int64]
+    key: npt.NDArray[np.bytes_]
+    label: npt.NDArray[np.int32]
     label_blob: str | None
 
 
@@ -39,7 +39,7 @@ def window_keys(
     layer = next(layer for layer in spec.train.layers if layer.name == place.layer)
     data = records[place.source]
     if not place.known and spec.train.layers[0].name == place.layer:
-        random = generator(point.seed, 0)
+        random = mt19937(point.seed, 0)
         place = place.seeded(lambda: int(random.random_raw()))
     if (place.shuffle and place.list_seed is None) or (place.rand_skip and place.skipped is None):
         return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import xxhash
 from google.protobuf import text_format
@@ -16,12 +15,14 @@ from harness.caffe_files.lr_policy import next_step
 from harness.caffe_files.messages import parse_text, pb
 from harness.caffe_files.net import data_layers, data_param_of, net_phase, phase_of
 from harness.caffe_files.solver import solver_type
+from harness.caffe_files.test_schedule import passes_between
+from harness.caffe_files.transformer_rng import draws_per_image
 from harness.errors import BadInput
 from harness.recording import Recording
 from harness.recording.snapshots import iterations_of, read_snapshot
-from harness.schemas.data_position import GeneratorState, StreamPosition, TrainingPosition, passes_between
+from harness.schemas.data_position import GeneratorState, StreamPosition, TrainingPosition
 from harness.schemas.run_info import RunInfo, SnapshotInfo, TrainingSetup
-from harness.schemas.stream import Files, Jump, Stream, draws_per_image
+from harness.schemas.stream import Files, Jump, Stream
 from harness.schemas.window import Window, merge
 from harness.supervisor.training_spec import TrainingSpec
 
@@ -49,7 +50,7 @@ class Start:
     skip: tuple[int, int] | None = None
 
 
-def from_weights(given: str | None, solver: Any) -> Start:
+def from_weights(given: str | None, solver: pb.SolverParameter) -> Start:
     """Start at iteration 0, from the caffemodels `given`, else from those that the solver names, as `caffe train`.
 
     Raises:
@@ -196,7 +197,7 @@ def _places(spec: TrainingSpec, records: Mapping[str, Records]) -> list[StreamPo
     ]
 
 
-def _fingerprint(layer: Any, records: Mapping[str, Records]) -> str:
+def _fingerprint(layer: pb.LayerParameter, records: Mapping[str, Records]) -> str:
     """Hash the records that a layer reads and, if it has one, its mean_file."""
     fingerprint, mean = records[data_param_of(layer).source].fingerprint, layer.transform_param.mean_file
     return xxhash.xxh3_128(fingerprint.encode() + Path(mean).read_bytes()).hexdigest() if mean else fingerprint
@@ -262,13 +263,13 @@ def streams_of(spec: TrainingSpec, point: TrainingPosition, records: Mapping[str
     return tuple(streams)
 
 
-def _key(layer: Any, place: StreamPosition, records: Mapping[str, Records]) -> str | int:
+def _key(layer: pb.LayerParameter, place: StreamPosition, records: Mapping[str, Records]) -> str | int:
     if layer.type == "ImageData":
         return place.records
     keys = records[place.source].keys
     return bytes(keys[place.records % len(keys)]).hex()
 
 
-def _files(layer: Any) -> Files:
+def _files(layer: pb.LayerParameter) -> Files:
     param = layer.image_data_param
     return Files(param.root_folder, param.is_color, param.new_height, param.new_width, param.shuffle)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -27,7 +26,7 @@ class TrainingSpec:
     """
 
     path: Path
-    solver: Any  # SolverParameter
+    solver: pb.SolverParameter
     train: NetFile
     tests: tuple[NetFile, ...]
     as_written: bool

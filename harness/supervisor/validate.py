@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,7 @@ _SOLVERS = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
 _SOURCES = ("image_data_param", "hdf5_data_param", "window_data_param")
 
 
-def check_solver(solver: Any, kind: str, path: Path) -> None:
+def check_solver(solver: pb.SolverParameter, kind: str, path: Path) -> None:
     """Check the fields for whose values Caffe would abort, at the start or at the first update."""
     if not solver.HasField("lr_policy"):
         raise BadInput("not given", file=path, field="lr_policy", remedy=f"One of {', '.join(LR_POLICIES)}")
@@ -106,7 +105,7 @@ def check_layers(net: NetFile, phase: str) -> None:
                            value=f"{layer.dropout_param.dropout_ratio:g}", remedy="Leave it out for 0.5")  # fmt: skip
 
 
-def check_snapshot_names(solver: Any, net: NetFile, path: Path) -> None:
+def check_snapshot_names(solver: pb.SolverParameter, net: NetFile, path: Path) -> None:
     """Check for names with a slash, which become paths in HDF5 that Caffe does not create: it aborts."""
     if solver.snapshot_format != pb.SolverParameter.HDF5:
         return

@@ -6,16 +6,15 @@ once. It runs on the CPU, also for runs on a GPU.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import harness.worker.lazy_caffe_io  # noqa: F401  # before caffe
 
 # isort: split
 import caffe
+import msgspec
 import numpy as np
 from google.protobuf import text_format
 
@@ -62,7 +61,7 @@ def predict(recording: Recording, iteration: int, directory: Path) -> dict[str, 
     file.write_text(text_format.MessageToString(deploy.param))
     net: Net = caffe.Net(str(file), caffe.TEST)
     heads = _heads_of_images(recording, net, deploy, {v.shape[1] for v in inputs.values()})
-    result: dict[str, Floats | str] = {"heads": json.dumps([asdict(head) for head in heads])}
+    result: dict[str, Floats | str] = {"heads": msgspec.json.encode(heads).decode()}
     for when, read in (("before", _weights(recording, iteration)), ("after", _next_weights(recording, iteration))):
         _fill(net, deploy, read)
         logits, labels = _forward(net, heads, inputs, passes)

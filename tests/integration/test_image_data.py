@@ -18,11 +18,12 @@ import pytest
 from google.protobuf import text_format
 
 from harness.caffe_files.messages import pb
+from harness.caffe_files.transformer_rng import draws_per_image, mt19937
 from harness.prefetch.client import PrefetchClient
 from harness.prefetch.epochs import Epochs
 from harness.recording import Recording
 from harness.schemas.data_position import StreamPosition
-from harness.schemas.stream import Files, Jump, Stream, draws_per_image, generator
+from harness.schemas.stream import Files, Jump, Stream
 from harness.worker import seekable_layer as seekable
 from harness.worker.seekable_nets import replace_data_layers
 from tests.helpers.batches import SEED, forwards, take
@@ -82,7 +83,7 @@ def stream_of(text: str, phase: str, start: int) -> Stream:
     layer = text_format.Parse(text, pb.NetParameter()).layer[0]
     param = layer.image_data_param
     per_image = draws_per_image(layer.transform_param, phase)
-    random = generator(SEED, 0)
+    random = mt19937(SEED, 0)
     place = StreamPosition(0, "data", param.source, "", param.batch_size, per_image,
                   shuffle=param.shuffle, rand_skip=param.rand_skip)  # fmt: skip
     place = place.seeded(lambda: int(random.random_raw())).after(start)
@@ -138,7 +139,7 @@ def test_the_shuffle_of_a_long_list(tmp_path: Path, images: Path) -> None:
     net.write_text(text)
     caffe.set_random_seed(SEED)
     native = np.concatenate([labels for _, labels in forwards(net, "TRAIN", 4)])
-    list_seed = int(generator(SEED, 0).random_raw())  # the first output: without mirror and crop no other is drawn
+    list_seed = int(mt19937(SEED, 0).random_raw())  # the first output: without mirror and crop no other is drawn
     assert np.array_equal(native, Epochs(200_000, list_seed).lines(np.arange(len(native))))
 
 

@@ -21,8 +21,9 @@ import pytest
 from google.protobuf import text_format
 
 from harness.caffe_files.messages import pb
+from harness.caffe_files.transformer_rng import draws_per_image, mt19937
 from harness.prefetch.client import PrefetchClient
-from harness.schemas.stream import Jump, Stream, draws_per_image, generator
+from harness.schemas.stream import Jump, Stream
 from harness.worker import seekable_layer as seekable
 from harness.worker.seekable_nets import replace_data_layers
 from tests.helpers.batches import SEED, forwards, take
@@ -77,7 +78,7 @@ def stream_of(source: Path, transform: str, batch: int, phase: str, records: int
         batch_size=batch,
         phase=phase,
         transform=transform,
-        seed=int(generator(SEED, 1).random_raw()) if per_image else None,  # the second output: that of the prefetcher
+        seed=int(mt19937(SEED, 1).random_raw()) if per_image else None,  # the second output: that of the prefetcher
         draws=start * batch * per_image,
         labels=True,
         prefetch=3,

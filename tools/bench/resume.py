@@ -13,7 +13,7 @@ from google.protobuf import text_format
 
 from harness.caffe_files.lmdb_file import open_records
 from harness.caffe_files.solver import with_net_files
-from harness.schemas.stream import generator
+from harness.caffe_files.transformer_rng import mt19937
 from harness.supervisor.resume import Start, point_of, streams_of
 from harness.supervisor.training_spec import read_training_spec
 from harness.worker.seekable_nets import replace_data_layers
@@ -74,7 +74,7 @@ def _with_seekable(made: Problem) -> Path:
     source = spec.train.layers[0].data_param.source
     records = {source: open_records(Path(source))}
     (stream,) = streams_of(spec, point_of(spec, Start(), seed, records, exact=True), records)
-    stream = replace(stream, seed=int(generator(seed, 1).random_raw()))  # as Caffe seeds it in a net's first layer
+    stream = replace(stream, seed=int(mt19937(seed, 1).random_raw()))  # as Caffe seeds it in a net's first layer
     home = made.solver.parent
     net, solver = home / "seekable.prototxt", home / "seekable_solver.prototxt"
     net.write_text(text_format.MessageToString(replace_data_layers(spec.train.param, "TRAIN", {stream.layer: stream})))

@@ -11,8 +11,8 @@ import numpy as np
 
 from harness.caffe_files.lmdb_file import open_records
 from harness.caffe_files.messages import pb
+from harness.caffe_files.transformer_rng import mt19937
 from harness.prefetch.client import PrefetchClient
-from harness.schemas.stream import generator
 from harness.supervisor.resume import Start, point_of, streams_of
 from harness.supervisor.training_spec import TrainingSpec, read_training_spec
 from tools.bench.nets import write_lmdb
@@ -81,5 +81,5 @@ def seek(spec: TrainingSpec, iteration: int) -> Seek:
 def drawing(iteration: int) -> float:
     """Seconds that skipping the transformer's outputs takes by itself."""
     started = time.perf_counter()
-    generator(1, iteration * BATCH * DRAWS)
+    mt19937(1, iteration * BATCH * DRAWS)
     return time.perf_counter() - started
