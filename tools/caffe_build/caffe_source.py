@@ -1,4 +1,4 @@
-"""Where the source of Caffe comes from: the pinned sdist, verified before it is opened, or somebody's checkout."""
+"""The source of Caffe: the pinned sdist, verified before it is opened, or a checkout of the user's."""
 
 import base64
 import fnmatch
@@ -23,18 +23,19 @@ SDIST = "brocolli-caffe-3.0.0.tar.gz"
 SHA256 = "ad7ba487552f4343df25044a9fa14812a96add48ea2ff993b53bf2dafe8248e2"
 COMMIT = "9b89154"
 
-# What the build reads of a source tree. The rest (models, data, somebody's own build) is neither hashed nor copied.
+# The parts of a source tree that the build reads. The rest (models, data, a build of the user's) is neither hashed nor
+# copied.
 PARTS = ("CMakeLists.txt", "LICENSE", "cmake", "docs/CMakeLists.txt", "include", "matlab", "python", "src", "tools")
 GENERATED = ("*.pyc", "*_pb2.py", "*.pb.h", "*.pb.cc", "*.so")
 
-# The last OpenCV that had these names is 3.
+# OpenCV 4 removed these names.
 EDITED = ("src/caffe/util/io.cpp", "src/caffe/layers/window_data_layer.cpp")
 EDITS = (
     ("CV_LOAD_IMAGE_COLOR", "cv::IMREAD_COLOR"),
     ("CV_LOAD_IMAGE_GRAYSCALE", "cv::IMREAD_GRAYSCALE"),
     ("#include <opencv2/highgui/highgui_c.h>\n", ""),
 )
-# The last CUDA that had these fields of cudaDeviceProp is 12; Caffe only prints them (Caffe::DeviceQuery).
+# CUDA 13 removed these fields of cudaDeviceProp, which Caffe only prints (Caffe::DeviceQuery).
 CUDA_EDITED = ("src/caffe/common.cpp",)
 CUDA_EDITS = (
     ('  LOG(INFO) << "Clock rate:                    " << prop.clockRate;\n', ""),
@@ -47,17 +48,17 @@ CUDA_EDITS = (
 
 
 class CannotBuild(Exception):
-    """Something that the build needs cannot be had, or is not what was pinned; the message says what to do."""
+    """A requirement of the build is missing, or is not the pinned one; the message names the remedy."""
 
 
 def tree_sha256(tree: Path) -> str:
-    """One hash of the names and contents of all files the build reads."""
+    """Hash the names and contents of all files that the build reads."""
     lines = (f"{hashlib.sha256((tree / name).read_bytes()).hexdigest()}  {name}\n" for name in _source_files(tree))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def copy_tree(tree: Path, target: Path) -> None:
-    """Copy what the build reads of `tree` into the new directory `target`."""
+    """Copy the files of `tree` that the build reads into the new directory `target`."""
     for name in _source_files(tree):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(tree / name, target / name)
@@ -72,7 +73,7 @@ def _source_files(tree: Path) -> Iterator[str]:
 
 
 def edit(tree: Path, cuda: bool = False) -> None:
-    """Make a tree of Caffe 1.0 compile with OpenCV 4 (and CUDA 13), and without the examples: the sdist has none."""
+    """Make a tree of Caffe 1.0 compile with OpenCV 4 (and CUDA 13), and without examples, which the sdist lacks."""
     _replace(tree, EDITED, EDITS)
     if cuda:
         _replace(tree, CUDA_EDITED, CUDA_EDITS)
@@ -90,16 +91,16 @@ def _replace(tree: Path, names: Iterable[str], edits: Iterable[tuple[str, str]])
 
 
 def unpack_pinned(cache: Path, target: Path) -> None:
-    """Unpack the pinned sdist into the new directory `target`, downloading it into `cache` if it is not there.
+    """Unpack the pinned sdist into the new directory `target`; download it into `cache` first if it is not there.
 
-    Nothing of the package is ever run: pip would call its setup.py, even to download it.
+    No code of the package is run. pip would run its setup.py, even to download it.
     """
     sdist = cache / SDIST
     if not sdist.exists():
         download(sdist)
-    _verify(sdist.read_bytes(), f"{sdist} was not opened, delete it and run again")
+    _verify(sdist.read_bytes(), f"{sdist} was not opened; delete it and run again")
     with tempfile.TemporaryDirectory(dir=target.parent) as unpacked, tarfile.open(sdist) as archive:
-        archive.extractall(unpacked)  # its hash is known, so no path in it is hostile
+        archive.extractall(unpacked)  # safe: its hash is known
         copy_tree(Path(unpacked) / SDIST.removesuffix(".tar.gz"), target)
 
 
@@ -110,11 +111,11 @@ def download(sdist: Path) -> None:
         page = _get(page_url).decode()
         found = re.search(rf'href="([^"]*/)?({re.escape(SDIST)}[^"]*)"', page)
         if not found:
-            raise CannotBuild(f"{SDIST} is not listed at pip's package index")
+            raise CannotBuild(f"{SDIST} is not listed by pip's package index")
         content = _get(urllib.parse.urljoin(page_url, html.unescape((found[1] or "") + found[2])))
     except (OSError, ValueError) as error:
         raise CannotBuild(f"{SDIST} cannot be downloaded from pip's package index: {error}") from error
-    _verify(content, f"{SDIST} from pip's package index was thrown away")
+    _verify(content, f"{SDIST} from pip's package index was discarded")
     with tempfile.TemporaryDirectory(dir=sdist.parent) as directory:
         (Path(directory) / SDIST).write_bytes(content)
         os.replace(Path(directory) / SDIST, sdist)
@@ -129,17 +130,17 @@ def _verify(content: bytes, refusal: str) -> None:
 def _index_url() -> str:
     return (
         os.environ.get("PIP_INDEX_URL")
-        or _said("-m", "pip", "config", "get", "global.index-url")
-        or _said("-c", "from pip._internal.models.index import PyPI; print(PyPI.simple_url)")  # pip's own default
+        or _output("-m", "pip", "config", "get", "global.index-url")
+        or _output("-c", "from pip._internal.models.index import PyPI; print(PyPI.simple_url)")  # pip's own default
     )
 
 
-def _said(*arguments: str) -> str:
+def _output(*arguments: str) -> str:
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _get(url: str) -> bytes:
-    """What is at `url`; user and password in it become a header, and pip's certificates are used."""
+    """Fetch `url` with pip's certificates; a user and password in it are sent as a header."""
     parts = urllib.parse.urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
     request = urllib.request.Request(parts._replace(netloc=host, fragment="").geturl())

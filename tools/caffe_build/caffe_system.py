@@ -1,4 +1,4 @@
-"""Compiler and libraries that Caffe is built with: Debian's, or those of a conda environment."""
+"""The compiler and the libraries that Caffe is built with: Debian's, or those of a conda environment."""
 
 import os
 import subprocess
@@ -12,9 +12,10 @@ from tools.caffe_build.caffe_source import CannotBuild
 
 @dataclass(frozen=True)
 class System:
-    """`environment` is all that the build's programs see; `libraries` are versions by name; `options` go to CMake.
+    """A compiler, libraries, and what the build needs to use them.
 
-    `directories` hold shared libraries that the system's loader does not know.
+    `environment` is the whole environment of the build's programs; `libraries` are versions by name; `options` are
+    CMake's. `directories` hold shared libraries that the system's loader does not find.
     """
 
     environment: Mapping[str, str]
@@ -29,8 +30,8 @@ def _output(environment: Mapping[str, str], *command: str) -> str:
 
 
 def debian() -> System:
-    """The packages of debian-packages.txt."""
-    # An environment of its own: no conda or pyenv on the PATH and no LIBRARY_PATH can lend the build other libraries.
+    """Return the system of the packages in debian-packages.txt."""
+    # An environment without conda or pyenv on the PATH, and without LIBRARY_PATH: the build finds no other libraries.
     environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
     packages = Path(__file__).parents[1].joinpath("debian-packages.txt").read_text().split("\n")
     names = [name for name in packages if name.startswith("lib")]
@@ -40,10 +41,10 @@ def debian() -> System:
 
 
 def conda() -> System:
-    """The active conda environment, made from environment.yml.
+    """Return the system of the active conda environment, made from environment.yml.
 
     Raises:
-        CannotBuild: none is active, or it has no compilers.
+        CannotBuild: no environment is active, or it has no compilers.
     """
     prefix = Path(os.environ.get("CONDA_PREFIX", ""))
     packages = sorted(path.stem for path in prefix.glob("conda-meta/*.json")) if prefix.is_absolute() else []
@@ -55,7 +56,7 @@ def conda() -> System:
     environment = {
         "PATH": f"{prefix}/bin:/usr/bin:/bin",
         "LC_ALL": "C.UTF-8",
-        # A linker with a sysroot, as conda's, looks only there for what a library needs: for libcaffe's libpython.
+        # conda's linker looks only in its sysroot for the libraries that a library needs, such as libcaffe's libpython.
         "LDFLAGS": f"-Wl,-rpath-link,{prefix}/lib",
         **compilers,
     }
@@ -67,12 +68,12 @@ def conda() -> System:
         environment,
         _output(environment, compilers["CXX"], "--version").splitlines()[0],
         versions,
-        # What the environment lacks is an error, not taken from the machine: its libraries do not fit the compilers.
+        # A library that the environment lacks is an error: those of the machine do not fit its compilers.
         options=(
             f"-DCMAKE_PREFIX_PATH={prefix}",
             "-DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF",
             "-DCMAKE_FIND_USE_SYSTEM_ENVIRONMENT_PATH=OFF",
-            # Caffe's FindOpenBLAS names places of its own.
+            # Caffe's FindOpenBLAS searches a fixed list of directories.
             f"-DOpenBLAS_INCLUDE_DIR={prefix}/include",
             f"-DOpenBLAS_LIB={prefix}/lib/libopenblas.so",
         ),
@@ -81,6 +82,6 @@ def conda() -> System:
 
 
 def python_library() -> str:
-    """The shared library of this Python. conda's says that it was linked with an archive, and has both."""
+    """Return the shared library of this Python. conda's configuration names an archive, but both exist."""
     directory, name = Path(str(sysconfig.get_config_var("LIBDIR"))), str(sysconfig.get_config_var("LDLIBRARY"))
     return str(directory / name.replace(".a", ".so"))

