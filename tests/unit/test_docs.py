@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import pytest
 
+from harness.schemas.run_info import Ended, RunInfo, SnapshotInfo
 from tests.helpers.paths import FIXTURES, ROOT
 
 sys.path.insert(0, str(ROOT / "docs/_extensions"))
@@ -127,12 +128,14 @@ def test_every_dataset_is_documented(run: Path) -> None:
 
 def test_every_field_of_run_json_is_documented(run: Path) -> None:
     facts = json.loads((run / "run.json").read_text())
-    assert set(facts) | set(facts["ended"]) <= documented("run.json")
+    written = {*RunInfo.__struct_fields__, *Ended.__struct_fields__}
+    assert set(facts) | set(facts["ended"]) <= written
+    assert written <= documented("run.json")
 
 
 def test_every_field_of_a_snapshot_is_documented(run: Path) -> None:
     for path in (run / "snapshots").glob("*.json"):
         facts = json.loads(path.read_text())
-        assert set(facts) <= documented("Snapshot JSON")
+        assert set(facts) <= set(SnapshotInfo.__struct_fields__) <= documented("Snapshot JSON")
         point = documented("Position in data and random numbers")
         assert set(facts["point"]) | set(facts["point"]["places"][0]) <= point
