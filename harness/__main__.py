@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import shtab
 from rich_argparse import RawDescriptionRichHelpFormatter
 
 import harness
+from harness.dispatch import module_of, start
 from harness.errors import BadInput
 from harness.schemas.outcome import Exit
 
@@ -34,28 +32,16 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that `arguments` (default: the command line's) begin with, and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        if given and given[0] in COMMANDS:
-            code: int = _module(given[0]).main(given[1:])
-        else:
-            code = _main(given)
-    except BadInput as error:  # as it was imported: Caffe is not installed, for one
-        print(f"error: {error}", file=sys.stderr)
-        return Exit.BAD_INPUT
-    except KeyboardInterrupt:
-        code = Exit.INTERRUPTED
-    if code == Exit.INTERRUPTED:
-        # The interpreter's own end may wait forever for an executor whose shutdown was interrupted.
-        sys.stdout.flush()
-        os._exit(code)
-    return code
+    if given and given[0] in COMMANDS:
+        return start(given[0], given[1:])
+    return _main(given)
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of `caffe-harness` with those of all its commands. This imports everything they use."""
     top, commands = _parser()
     for name, summary in COMMANDS.items():
-        command = _module(name).parser()
+        command = module_of(name).parser()
         _complete_files(command)
         commands.add_parser(
             name,
@@ -108,10 +94,6 @@ def _parser() -> tuple[argparse.ArgumentParser, _SubParsersAction[argparse.Argum
         title="commands", metavar="COMMAND", description="`caffe-harness COMMAND --help` describes its options."
     )
     return top, commands
-
-
-def _module(command: str) -> ModuleType:
-    return importlib.import_module(f"harness.{command.replace('-', '_')}")
 
 
 def _versions() -> str:

@@ -6,8 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-if __package__ in (None, ""):  # run as a file: put the repository, not harness/, on the path
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+if __name__ == "__main__" and not __package__:  # run as a file: start as `caffe-harness compare` does
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, not harness/
+    from harness.dispatch import start
+
+    sys.exit(start("compare", sys.argv[1:]))
 
 from rich.console import Console
 from rich.text import Text

@@ -12,8 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-if __package__ in (None, ""):  # run as a file: put the repository, not harness/, on the path
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+if __name__ == "__main__" and not __package__:  # run as a file: start as `caffe-harness report` does
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, not harness/
+    from harness.dispatch import start
+
+    sys.exit(start("report", sys.argv[1:]))
 
 import numpy as np
 import numpy.typing as npt

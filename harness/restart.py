@@ -10,8 +10,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-if __package__ in (None, ""):  # run as a file: put the repository, not harness/, on the path
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+if __name__ == "__main__" and not __package__:  # run as a file: start as `caffe-harness restart` does
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, not harness/
+    from harness.dispatch import start
+
+    sys.exit(start("restart", sys.argv[1:]))
 
 from rich_argparse import RawDescriptionRichHelpFormatter
 

@@ -87,6 +87,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         code: the exit code; None when the worker wrote this in place of a supervisor that had died.
+        onset: of a divergence that lasts; None for a healthy run, unset if the rules were not applied to the end.
         iteration: the next iteration; None when the worker died.
         weight_digest: of the weights after the last iteration, as hex.
         last_loss: what Caffe displays after the last iteration, if that is a display.
@@ -96,7 +97,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     code: int | None = None
     how: str
     at: str | None = None
-    onset: Onset | None = None
+    onset: Onset | msgspec.UnsetType | None = msgspec.UNSET
     last_words: tuple[str, ...] = ()
     iteration: int | None = None
     weight_digest: str | None = None
@@ -105,7 +106,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def has_alarms(self) -> bool:
         """The supervisor applied the rules to every iteration, so that the recording holds all alarms."""
-        return self.code is not None
+        return self.onset is not msgspec.UNSET
 
 
 class TrainingSetup(msgspec.Struct, frozen=True, kw_only=True):

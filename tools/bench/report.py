@@ -160,5 +160,5 @@ def _info(run: Path, layout: Layout, iterations: int, window: Window) -> RunInfo
         capture=CAPTURES,
         on_alarm="continue",
         not_exact=(),
-        ended=Ended(code=0, how=f"Done: iteration {iterations}"),
+        ended=Ended(code=0, how=f"Done: iteration {iterations}", onset=None),
     )

@@ -1,0 +1,33 @@
+"""Import and run a command by its name."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from harness.errors import BadInput
+from harness.schemas.outcome import Exit
+
+
+def start(command: str, arguments: Sequence[str]) -> int:
+    """Import `command` and run it. Returns its exit code; Ctrl-C during the import prints no traceback."""
+    try:
+        code: int = module_of(command).main(list(arguments))
+    except BadInput as error:  # raised by an import: Caffe is not installed, for example
+        print(f"error: {error}", file=sys.stderr)
+        return Exit.BAD_INPUT
+    except KeyboardInterrupt:
+        code = Exit.INTERRUPTED
+    if code == Exit.INTERRUPTED:
+        # The interpreter's own end may wait forever for an executor whose shutdown was interrupted.
+        sys.stdout.flush()
+        os._exit(code)
+    return code
+
+
+def module_of(command: str) -> ModuleType:
+    """Import the module of `command`, as in `caffe-harness COMMAND`."""
+    return importlib.import_module(f"harness.{command.replace('-', '_')}")
