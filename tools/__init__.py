@@ -1,1 +1,1 @@
-"""Tools for the development of the harness; tools/setup and tools/demo are for its users too."""
+"""Tools to develop the harness; tools/setup and tools/demo are for its users as well."""

@@ -1,9 +1,9 @@
-"""Train two healthy nets for long, and say which alarms were raised: none of them should be a divergence.
+"""Train two healthy nets for long, and count the alarms; none of them should be a divergence.
 
     .venv/bin/python -m tools.false_alarms [--iterations N] [--out DIR]
 
-prototxt/glyphs280's healthy twin, whose sixteen bad records come back in every epoch, and LeNet as in Caffe's
-examples/mnist on rendered digits, one label in a hundred wrong. 20,000 iterations of both take about 20 minutes.
+They are the healthy variant of prototxt/glyphs280, whose sixteen outlier records come in every epoch, and LeNet as in
+Caffe's examples/mnist on rendered digits, one label in a hundred wrong. 20,000 iterations of both take 20 minutes.
 """
 
 import argparse
@@ -24,7 +24,7 @@ _FONTS = (0, 2, 3, 4, 6, 7)
 
 
 def digit(random: np.random.Generator, label: int) -> np.ndarray:
-    """A 28×28 digit in some font, place, size and slant, with noise."""
+    """Draw a 28×28 digit in a random font, position, size and slant, with noise."""
     image = np.zeros((28, 28), np.uint8)
     place = (int(random.integers(4, 9)), int(random.integers(20, 25)))
     font, size = _FONTS[random.integers(len(_FONTS))], float(random.uniform(0.6, 0.9))
@@ -36,20 +36,20 @@ def digit(random: np.random.Generator, label: int) -> np.ndarray:
 
 
 def digits(path: Path, count: int = 20_000) -> Path:
-    """An LMDB of digits, one in a hundred of them wrongly labelled."""
+    """Write an LMDB of digits, one in a hundred with a wrong label."""
     random = np.random.default_rng(1)
 
     def datum() -> bytes:
         label = int(random.integers(10))
         image = digit(random, label)
-        told = int(random.integers(10)) if random.random() < 0.01 else label
-        return bytes(pb.Datum(channels=1, height=28, width=28, data=image.tobytes(), label=told).SerializeToString())
+        noisy = int(random.integers(10)) if random.random() < 0.01 else label
+        return bytes(pb.Datum(channels=1, height=28, width=28, data=image.tobytes(), label=noisy).SerializeToString())
 
     return write_lmdb(path, ((f"{number:08d}".encode(), datum()) for number in range(count)))
 
 
 def glyphs_solver(home: Path, iterations: int) -> tuple[Path, list[str]]:
-    """The healthy twin, longer; and what it starts from."""
+    """Write the solver of the healthy variant for more iterations; return it and the options for its weights."""
     solver = read_text(GLYPHS / "healthy_solver.prototxt", pb.SolverParameter, "solver")
     solver.max_iter, solver.snapshot = iterations, 0
     (home / "glyphs280.prototxt").write_text(str(solver))
@@ -57,7 +57,7 @@ def glyphs_solver(home: Path, iterations: int) -> tuple[Path, list[str]]:
 
 
 def lenet_solver(home: Path, iterations: int) -> tuple[Path, list[str]]:
-    """LeNet with the solver of examples/mnist."""
+    """Write LeNet with the solver of examples/mnist."""
     problem = lenet(home, digits(home / "digits"))
     solver = read_text(problem.solver, pb.SolverParameter, "solver")
     solver.MergeFrom(
@@ -70,7 +70,9 @@ def lenet_solver(home: Path, iterations: int) -> tuple[Path, list[str]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--iterations", type=int, default=20_000, metavar="N", help="of each (default: %(default)s)")
+    parser.add_argument(
+        "--iterations", type=int, default=20_000, metavar="N", help="iterations of each (default: %(default)s)"
+    )
     parser.add_argument(
         "--out", type=Path, default=ROOT / "runs/false-alarms", metavar="DIR", help="default: %(default)s"
     )
@@ -86,10 +88,10 @@ def main() -> int:
         with Recording(run) as recording:
             rules = Counter(alarm.rule for alarm in recording.alarms)
             made = len(recording.iterations)
-        grave = sum(count for rule, count in rules.items() if limits.stops(rule))
-        divergences += grave
-        told = ", ".join(f"{count} {rule}" for rule, count in rules.items()) or "no alarm"
-        print(f"{name}: {made:,} iterations, {grave} divergences; {told}")
+        stopping = sum(count for rule, count in rules.items() if limits.stops(rule))
+        divergences += stopping
+        counts = ", ".join(f"{count} {rule}" for rule, count in rules.items()) or "no alarm"
+        print(f"{name}: {made:,} iterations, {stopping} divergences; {counts}")
     return 1 if divergences else 0
 
 

@@ -1,9 +1,9 @@
-"""Execute the notebooks on the demo's run and its restarts, and write them back with all that they show.
+"""Execute the notebooks on the demo's run and its restarts, and write them back with their outputs.
 
     .venv/bin/python -m tools.notebooks [FILE…]     (default: all of notebooks/)
 
-What changes from one execution to the next (time stamps, durations) is left out, so that a commit shows what the
-notebooks show differently. A warning is an error. They want runs/demo, which tools/demo makes, and the restarts that
+Time stamps and durations, which change with every execution, are left out, so that a commit shows only differences of
+the results. A warning is an error. The notebooks need runs/demo, which tools/demo makes, and the restarts that
 notebooks/restart_study.ipynb names.
 """
 
@@ -22,12 +22,12 @@ from PIL import Image
 from harness.atomic_write import write_whole
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
-# ipykernel itself does what will be deprecated when it shuts down
+# ipykernel itself raises one when it shuts down
 WARNINGS = "error,ignore::PendingDeprecationWarning"
 
 
 def executed(path: Path) -> nbformat.NotebookNode:
-    """The notebook at `path` after a run through all its cells, in a kernel of this very Python."""
+    """Execute all cells of the notebook at `path` in a kernel of this Python, and return it."""
     os.environ |= {"PYTHONWARNINGS": WARNINGS, "JUPYTER_PREFER_ENV_PATH": "1"}
     with tempfile.TemporaryDirectory() as home:
         target = Path(home) / path.name
@@ -37,7 +37,7 @@ def executed(path: Path) -> nbformat.NotebookNode:
 
 
 def strip(notebook: nbformat.NotebookNode) -> None:
-    """Leave what a reader sees, and what tells that the cells are those that were executed."""
+    """Keep what a reader sees, and a digest of the cells that were executed."""
     notebook.metadata = {
         "executed": digest(notebook),
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -51,13 +51,13 @@ def strip(notebook: nbformat.NotebookNode) -> None:
 
 
 def digest(notebook: nbformat.NotebookNode) -> str:
-    """Of the sources of all code cells."""
+    """Hash the sources of all code cells."""
     sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     return hashlib.sha256("\0".join(sources).encode()).hexdigest()[:16]
 
 
 def smaller(picture: str) -> str:
-    """The PNG in 256 colours: half the size, and nothing that the eye would miss."""
+    """Reduce a PNG to 256 colours: half the size, without a visible difference."""
     image = Image.open(BytesIO(base64.b64decode(picture))).convert("RGB")
     file = BytesIO()
     image.quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)

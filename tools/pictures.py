@@ -1,8 +1,8 @@
-"""Make the pictures in docs/images/ anew, from the demo's run and its restarts (see notebooks/restart_study.ipynb).
+"""Make the pictures in docs/images/ from the demo's run and its restarts (see notebooks/restart_study.ipynb).
 
     .venv/bin/python -m tools.pictures
 
-The pages are looked at with Debian's Chromium (tools/setup --tests).
+Pages are opened in Debian's Chromium (tools/setup --tests).
 """
 
 import shutil
@@ -17,12 +17,12 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES, RUNS = ROOT / "docs/images", ROOT / "runs"
 RESTARTS = ("demo-slower", "demo-clipped", "demo-skipped")
-WIDTHS = (1280, 400)  # pixels: a desk, a phone
-HEAD = 1730  # pixels: what happened and when
+WIDTHS = (1280, 400)  # pixels: a desktop, a phone
+HEAD = 1730  # pixels: the sections about what happened and when
 
 
 def harness(command: str, *arguments: object) -> None:
-    """One of its commands, from the top of the repository, as they are shown."""
+    """Run a command from the top of the repository, silently."""
     line = [sys.executable, f"harness/{command}", *map(str, arguments)]
     subprocess.run(line, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 

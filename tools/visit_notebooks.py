@@ -1,4 +1,4 @@
-"""Start the notebook server that the arguments name; visit it without its token, with a wrong one, and with the right.
+"""Start the notebook server that the arguments name; visit it without a token, with a wrong one and the right one.
 
 python tools/visit_notebooks.py jupyter lab --no-browser --ip=127.0.0.1
 """
@@ -18,7 +18,7 @@ PAGE = "/api/contents/notebooks/post_mortem.ipynb"
 
 
 def visit(token: str | None) -> tuple[int, bytes]:
-    """What the server answers, and with what code."""
+    """Return the status code and the body of the server's answer."""
     connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=60)
     connection.request("GET", PAGE, headers={"Authorization": f"token {token}"} if token else {})
     response = connection.getresponse()
@@ -30,7 +30,7 @@ def wait_for(server: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + PATIENCE
     while server.poll() is None:
         if time.monotonic() > deadline:
-            sys.exit(f"the server does not answer in {PATIENCE} s")
+            sys.exit(f"the server did not answer within {PATIENCE} s")
         try:
             visit(None)
         except OSError:
@@ -41,7 +41,11 @@ def wait_for(server: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> None:
-    command = [*sys.argv[1:], f"--ServerApp.port={PORT}", "--ServerApp.port_retries=0"]  # or somebody else's is visited
+    command = [
+        *sys.argv[1:],
+        f"--ServerApp.port={PORT}",
+        "--ServerApp.port_retries=0",
+    ]  # another server must not be visited
     server = subprocess.Popen(command, env=os.environ | {"JUPYTER_TOKEN": TOKEN})
     try:
         wait_for(server)
@@ -51,7 +55,7 @@ def main() -> None:
         server.wait()
     print(f"without a token {stranger}, with a wrong one {guess}, with the right one {code}")
     if (stranger, guess, code) != (403, 403, 200) or not json.loads(body)["content"]["cells"]:
-        sys.exit("that is not what a server with a token answers")
+        sys.exit("a server with a token answers 403, 403, 200, with a notebook")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def test_quick(tmp_path) -> None:
     assert disk["value"] > 0
     assert report["machine"]["blas"]["threads"] >= 1
     assert list(tmp_path.iterdir()) == [out]
-    assert "what recording costs" in done.stdout.lower()
+    assert "what recording and an exact resume cost" in done.stdout.lower()
 
 
 def test_quick_resume(tmp_path) -> None:

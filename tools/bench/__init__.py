@@ -1,1 +1,1 @@
-"""Benchmarks: what recording, an exact resume, reports and logs cost. `python -m tools.bench --help` lists them."""
+"""Benchmarks of recording, exact resume, reports, logs and data; see `python -m tools.bench --help`."""

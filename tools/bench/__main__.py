@@ -1,16 +1,16 @@
-"""What recording costs, and an exact resume: with the harness against without it, on this machine, now.
+"""Measure the cost of recording and of an exact resume, and the speed of reports, logs and data, on this machine.
 
-The first rows train the same solver in two lanes, `solver.step(1)` alone and `harness/run.py` (with its live panel), a
-few iterations each in turn, and say the median ratio of neighbouring turns. Two more on recording: how fast a window
-gets onto the disk, against dd; and whether both processes stay as small as they were.
+Recording: the same solver is trained in two lanes, `solver.step(1)` alone and `harness/run.py` (with its live panel), a
+few iterations each in turn; the result is the median ratio of neighbouring turns. Also the speed at which a window is
+written to the disk, compared with dd, and the growth of both processes.
 
-On resuming: how long it takes to find the place in an LMDB of ten million records (which need 1.3 GB of disk and as
-much memory again); what reading with the seekable layer costs against Caffe's own, again in turns; what `restart.py`
-takes against a plain start; and what repeating the random numbers takes where a snapshot does not hold them.
+Resume: the time to find the position in an LMDB of ten million records (which needs 1.3 GB of disk and as much memory);
+the cost of the seekable layer compared with Caffe's own, again in turns; the time of `restart.py` compared with a plain
+start; and the time to repeat the random numbers that a snapshot does not contain.
 
-On reports: what one of a long run takes. On data: how fast make_lmdb is, against convert_imageset.
+Reports: the time and memory for a long run. Data: the speed of make_lmdb compared with convert_imageset.
 
-On logs: how fast one is read, against Caffe's own parse_log.py on the same file, and whether memory stays flat.
+Logs: the speed of reading one compared with Caffe's own parse_log.py on the same file, and the growth of memory.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ ROWS: dict[str, Callable[[str, Path, Effort], Iterator[Row]]] = {
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on, and what disturbs them."""
+    """Describe the machine and its load, on which the figures depend."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return {
         "cpu": next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown"),
@@ -67,7 +67,7 @@ def machine() -> dict[str, Any]:
 
 
 def software(home: Path) -> dict[str, Any]:
-    """BLAS threads and core, versions: as a run that was measured wrote them down."""
+    """Return the BLAS threads and core and the versions in the run.json of a measured run."""
     for path in home.glob("*/run/run.json"):
         facts = json.loads(path.read_text())
         names = ("blas_threads", "blas", "versions", "caffe", "harness")
@@ -76,7 +76,7 @@ def software(home: Path) -> dict[str, Any]:
 
 
 def draw(console: Console, rows: Sequence[Row], facts: dict[str, Any]) -> None:
-    table = Table(title="What recording costs, and an exact resume", title_justify="left", show_lines=False)
+    table = Table(title="What recording and an exact resume cost", title_justify="left", show_lines=False)
     for column in ("", "what", "median", "95 %", "bound", "holds", "how measured"):
         table.add_column(column, justify="right" if column in ("median", "bound") else "left")
     for row in rows:
@@ -107,12 +107,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--pairs",
         type=int,
         metavar="N",
-        help="pairs of turns a row (default: 20; googlenet 8, seekable 8, seek 10, restart 5, log 5, disk 3)",
+        help="pairs of turns per row (default: 20; googlenet 8, seekable 8, seek 10, restart 5, log 5, disk 3)",
     )
     add("--quick", action="store_true", help="a fifth of everything: shows that it works, not how fast it is")
     add("--out", type=Path, metavar="FILE", help="where the JSON goes (default: runs/bench-DATE.json)")
     add("--priority", type=int, default=0, metavar="NICE",
-        help="as root, on a machine that others use: nice value of what is measured, say -19")  # fmt: skip
+        help="as root, on a shared machine: nice value of the measured processes, such as -19")  # fmt: skip
     args = parser.parse_args(arguments)
     effort = Effort(args.pairs, args.quick, args.priority)
     out = args.out or ROOT / "runs" / f"bench-{time.strftime('%Y%m%d-%H%M%S')}.json"
@@ -120,10 +120,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     progress = Console(stderr=True)
     console = Console(width=None if sys.stdout.isatty() else 190)
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # not without ending the lanes: some of them are stopped
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the lanes are ended: some of them are stopped
     started, facts, rows = time.perf_counter(), machine(), []
-    home = Path(tempfile.mkdtemp(prefix="bench-", dir=out.parent)).resolve()  # on the disk that the runs are on
-    os.environ["XDG_CACHE_HOME"] = str(home / ".cache")  # nobody will need the labels of these LMDBs again
+    home = Path(tempfile.mkdtemp(prefix="bench-", dir=out.parent)).resolve()  # on the disk of the runs
+    os.environ["XDG_CACHE_HOME"] = str(home / ".cache")  # the labels of these LMDBs are not needed again
     try:
         for name in args.only:
             with progress.status(f"{name}…"):
@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             progress.print(f"{name}: {rows[-1].value:.3f} {rows[-1].unit}", highlight=False)
         facts |= software(home)
     except LaneDied as death:
-        progress.print(f"[bold red]{name}: a lane died[/]\n", str(death), highlight=False, markup=False)
+        progress.print(f"[bold red]{name}: a lane ended unexpectedly[/]\n", str(death), highlight=False, markup=False)
         return 1
     finally:
         shutil.rmtree(home)
@@ -140,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     draw(console, rows, facts)
     report = {"machine": facts, "rows": [asdict(row) | {"holds": row.holds} for row in rows]}
     out.write_text(json.dumps(report, indent=1) + "\n")
-    console.print(f"kept as {out}", highlight=False)
+    console.print(f"saved as {out}", highlight=False)
     return 0 if all(row.holds for row in rows) else 1
 
 

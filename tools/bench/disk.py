@@ -1,8 +1,8 @@
-"""How fast a window of bvlc_googlenet gets onto the disk when the solver is not what limits it, against `dd`.
+"""The speed at which a window of bvlc_googlenet gets to the disk when the solver is not the limit, compared with dd.
 
-A process in the solver's place puts frames of the real shape (three times all 128 blobs, and the images) into the ring
-as fast as there is room; this process empties it as the supervisor does. The time runs until the file is closed
-and on the disk (fdatasync). `dd` writes as many zeros beside it, with conv=fdatasync, in blocks as large as the slabs.
+A process in place of the worker puts frames of the real shape (three times all 128 blobs, and the images) into the ring
+as fast as there is room; this process empties it as the supervisor does. The time includes closing the file and
+fdatasync. `dd` writes as many zeros to the same disk, with conv=fdatasync, in blocks of the size of the slabs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BATCH = 32
 
 
 def rows(name: str, home: Path, effort: Effort) -> Iterator[Row]:
-    """How fast windows get onto the disk, as a share of dd's speed."""
+    """Compare the speed of windows with that of dd."""
     solver = PROBLEMS["googlenet_shapes"](home).solver
     ours, theirs = [], []
     for _ in range(effort.of(3)):
@@ -43,11 +43,11 @@ def rows(name: str, home: Path, effort: Effort) -> Iterator[Row]:
     speeds = f"{np.median(ours) / 1e6:,.0f} MB/s, dd {np.median(theirs) / 1e6:,.0f} MB/s"
     detail = f"{speeds}, {len(ours)} times {size / 1e6:,.0f} MB, both with fdatasync"
     raw = {"ours": ours, "dd": theirs}
-    yield Row(name, "googlenet windows onto the disk", value, "× dd", 0.5, False, low, high, detail, raw)
+    yield Row(name, "googlenet windows, written to the disk", value, "× dd", 0.5, False, low, high, detail, raw)
 
 
 def produce(ring: Ring, solver: Path, iterations: int) -> None:
-    """In the solver's place: shapes from the real net, values from a random generator."""
+    """Take the worker's place: shapes of the real net, values of a random generator."""
     import caffe
 
     from harness.worker.probes.blobs import ParamProbe
@@ -79,7 +79,7 @@ def produce(ring: Ring, solver: Path, iterations: int) -> None:
 
 
 def record(home: Path, solver: Path, iterations: int, ring_mib: int = 128) -> tuple[int, float]:
-    """Bytes of a recording of `iterations` frames, and the seconds until it was on the disk."""
+    """Return the bytes of a recording of `iterations` frames, and the seconds until it was on the disk."""
     path = home / "disk.h5"
     ring = Ring.create(ring_mib << 20)
     consumer = Consumer(ring, lambda layout: Writer.create(path, layout, {}))
@@ -91,13 +91,13 @@ def record(home: Path, solver: Path, iterations: int, ring_mib: int = 128) -> tu
     ) as process:
         while not consumer.drain():
             if process.poll() is not None:
-                raise RuntimeError("the process in the solver's place ended before it said what it has")
+                raise RuntimeError("the process in the worker's place ended before it sent its layout")
             time.sleep(0.01)
         started = time.perf_counter()
         ring.request = Request.GO
         while not any(isinstance(event, End) for event in consumer.drain()):
             if process.poll() not in (None, 0):
-                raise RuntimeError("the process in the solver's place died")
+                raise RuntimeError("the process in the worker's place died")
             time.sleep(0.001)
     assert consumer.writer is not None
     consumer.writer.close()
@@ -109,7 +109,7 @@ def record(home: Path, solver: Path, iterations: int, ring_mib: int = 128) -> tu
 
 
 def dd(home: Path, size: int) -> float:
-    """Bytes per second with which dd writes about `size` bytes to the disk."""
+    """Return the bytes per second at which dd writes about `size` bytes to the disk."""
     path = home / "dd"
     blocks = max(1, size // SLAB)
     command = ["dd", "if=/dev/zero", f"of={path}", f"bs={SLAB}", f"count={blocks}", "conv=fdatasync"]

@@ -1,13 +1,13 @@
-"""One lane of a comparison: a solver that trains a few iterations whenever it is its turn.
+"""One lane of a comparison: a solver that trains a few iterations at each of its turns.
 
     python -m tools.bench.lane bare SOCKET SOLVER
     python -m tools.bench.lane harness SOCKET RUN.PY'S ARGUMENTS…
 
-`bare` is pycaffe and nothing else. `harness` is harness/run.py as a user starts it, but for one thing: its solver
-process (this file again, as `host`) waits for its turn after a frame has gone into the ring.
+`bare` is plain pycaffe. `harness` is harness/run.py as a user starts it, except that its worker (this module again, as
+`worker`) waits for its turn after it has put a frame into the ring.
 
-SOCKET is an inherited file descriptor. A lane that has made its iterations sends its process id; what comes back is how
-many it may make next.
+SOCKET is an inherited file descriptor. A lane that has made its iterations sends its process id, and receives the
+number of iterations of its next turn.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Turns:
 
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
-        self._left = 1  # the first iteration is made at once: until then nothing is warm
+        self._left = 1  # the first iteration, which warms up, is made immediately
 
     def iteration_made(self) -> bool:
-        """Waits here when it is the other lane's turn. False: there will be no more turns."""
+        """Wait during the other lane's turns. Return False if there are no more turns."""
         self._left -= 1
         if not self._left:
             self._socket.send(str(os.getpid()).encode())

@@ -1,8 +1,8 @@
-"""How fast a log is read: MB/s on one core, the memory it takes, and Caffe's own parser on the same file.
+"""The speed of reading a log (MB/s on one core) and the memory it takes, compared with Caffe's own parser.
 
     python -m tools.bench.log [--megabytes N]
 
-The log is made up: displays of a net with three heads as Caffe 1.0 prints them, a test pass every hundred.
+The log is synthetic: displays of a net with three heads as Caffe 1.0 prints them, a test pass after every hundred.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tools.bench.rows import Effort, Row, median
 from tools.caffe_build.caffe_source import SDIST, download
 
 MEGABYTES = 200
-CACHE = Path.home() / ".cache/caffe-harness"  # where tools/caffe_build keeps the pinned sdist
+CACHE = Path.home() / ".cache/caffe-harness"  # where tools/caffe_build stores the pinned sdist
 PARSER = ("tools/extra/parse_log.py", "tools/extra/extract_seconds.py")
 
 _READ = """
@@ -41,7 +41,7 @@ CAFFES = _READ.format(setup="import parse_log", read="len(parse_log.parse_log(sy
 
 
 def write_log(path: Path, megabytes: float) -> int:
-    """A log of about that size at `path`; its bytes."""
+    """Write a log of about that size, and return its bytes."""
     size = megabytes * 1e6
     with path.open("w") as file:
         file.write(f"Log file created at: 2016/05/15 08:44:35\n{_stamp(0)} solver.cpp:288] Solving GoogleNet\n")
@@ -89,7 +89,7 @@ def _test(iteration: int, loss: float) -> str:
 
 
 def caffes_parser(home: Path) -> Path:
-    """A directory with Caffe's own parser, in today's Python; nothing else of it is changed."""
+    """Put Caffe's own parser into `home`, with its print statements as Python 3 has them and no other change."""
     if not (CACHE / SDIST).exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         download(CACHE / SDIST)
@@ -103,7 +103,7 @@ def caffes_parser(home: Path) -> Path:
 
 
 def measure(script: str, log: Path, home: Path) -> tuple[float, int, int]:
-    """Seconds of CPU time, displays, peak resident bytes of reading `log` in a process of its own."""
+    """Read `log` in a process of its own; return its CPU seconds, the displays, and its peak resident bytes."""
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", script, str(log)], cwd=home, check=True,
                           capture_output=True, text=True, env={"PYTHONPATH": f"{home}:{ROOT}"})  # fmt: skip
     seconds, displays, peak = json.loads(done.stdout)
@@ -125,16 +125,16 @@ def rows(name: str, home: Path, effort: Effort, megabytes: float | None = None) 
     ratios = [theirs[0] / seconds for seconds, _, _ in ours]
     low, ratio, high = median(ratios)
     detail = f"parse_log.py {sizes[1] / 1e6 / theirs[0]:.1f} MB/s, {theirs[2] / 2**20:,.0f} MiB; the same file"
-    yield Row("parse_log", "as fast as Caffe's own parser", ratio, "×", 1, False, low, high, detail)
+    yield Row("parse_log", "speed compared with Caffe's own parser", ratio, "×", 1, False, low, high, detail)
     detail = f"peak {peaks[0] / 2**20:.0f} MiB of {sizes[0] / 1e6:,.0f} MB, {peaks[1] / 2**20:.0f} MiB of the whole"
     growth = (peaks[1] - peaks[0]) / 2**20
-    yield Row("log memory", "more memory for four times the log", growth, "MiB", 32, detail=detail)
+    yield Row("log memory", "additional memory for four times the log", growth, "MiB", 32, detail=detail)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=float, default=MEGABYTES, metavar="N", help="default: %(default)s")
-    parser.add_argument("--pairs", type=int, metavar="N", help="how often it is read (default: 5)")
+    parser.add_argument("--pairs", type=int, metavar="N", help="number of times it is read (default: 5)")
     args = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="bench-log-") as home:
         for row in rows("log", Path(home), Effort(args.pairs), args.megabytes):

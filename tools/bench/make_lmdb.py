@@ -1,10 +1,10 @@
-"""How fast make_lmdb is, against Caffe's own convert_imageset: the same images, the same records.
+"""The speed of make_lmdb compared with Caffe's own convert_imageset, for the same images and records.
 
     python -m tools.bench.make_lmdb [--share X] [--pairs N]
 
-The images are made up, with noise in them: JPEGs of 500×375, as ImageNet's are, resized to 256×256; JPEGs of 256×256,
-stored as pixels and as they are; and PNGs of 32×32, where starting takes longer than an image. make_lmdb also looks for
-copies, sums up the mean, reads the LMDB back for its fingerprint and writes its report.
+The images are synthetic, with noise: JPEGs of 500×375, as in ImageNet, resized to 256×256; JPEGs of 256×256, stored as
+pixels and as they are; and PNGs of 32×32, whose overhead is largest. make_lmdb also finds copies, computes the mean,
+reads the LMDB back for its fingerprint and writes its report.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CLASSES = 20
 
 @dataclass(frozen=True)
 class Case:
-    """`images` of a kind, and what is made of them."""
+    """`images` of a kind, and the options of their conversion."""
 
     name: str
     what: str
@@ -58,7 +58,7 @@ CASES = (
 
 
 def write_images(home: Path, case: Case, count: int) -> Path:
-    """A list of `count` images, all different, in a folder for each class."""
+    """Write `count` different images, in a folder for each class, and return their list."""
     random = np.random.default_rng(1)
     for label in range(CLASSES):
         (home / f"photos/{label}").mkdir(parents=True)
@@ -75,7 +75,7 @@ def write_images(home: Path, case: Case, count: int) -> Path:
 
 
 def took(command: list[object], home: Path) -> tuple[float, float]:
-    """Seconds until it is done, and of CPU time."""
+    """Run `command`; return its seconds and its CPU seconds."""
     started, used = time.perf_counter(), _used()
     subprocess.run(
         list(map(str, command)),
@@ -95,7 +95,7 @@ def _used() -> float:
 def pair(
     home: Path, listed: Path, options: tuple[str, ...], ours_first: bool
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """What make_lmdb took and what convert_imageset, one after the other, for the same records."""
+    """Return the seconds and CPU seconds of make_lmdb and of convert_imageset, run in turn for the same records."""
     ours, theirs = home / "ours", home / "theirs"
     photos = f"{home / 'photos'}/"
     commands: dict[Path, list[object]] = {
@@ -132,7 +132,7 @@ def rows(name: str, home: Path, effort: Effort, share: float = 1) -> Iterator[Ro
         place = home / case.name
         place.mkdir()
         listed = write_images(place, case, count)
-        pair(place, listed, case.options, True)  # both find the images in the page cache
+        pair(place, listed, case.options, True)  # warms the page cache for both
         pairs = [pair(place, listed, case.options, bool(n % 2)) for n in range(effort.of(5))]
         shutil.rmtree(place)
         low, ratio, high = median([theirs / ours for (ours, _), (theirs, _) in pairs])
@@ -142,14 +142,14 @@ def rows(name: str, home: Path, effort: Effort, share: float = 1) -> Iterator[Ro
             f"{cores()} workers; CPU time ×{my_cpu / its_cpu:.2f}"
         )
         raw = {"images": count, "pairs": pairs}
-        what = f"{case.name}: as fast as convert_imageset"
+        what = f"{case.name}: speed compared with convert_imageset"
         yield Row(name, what, ratio, "×", 1, False, low, high, detail, raw)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--share", type=float, default=1, metavar="X", help="of the images (default: all)")
-    parser.add_argument("--pairs", type=int, metavar="N", help="how often both are run (default: 5)")
+    parser.add_argument("--share", type=float, default=1, metavar="X", help="share of the images (default: all)")
+    parser.add_argument("--pairs", type=int, metavar="N", help="number of times both are run (default: 5)")
     args = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="bench-make-lmdb-") as home:
         for row in rows("make_lmdb", Path(home), Effort(args.pairs), args.share):

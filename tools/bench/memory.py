@@ -1,4 +1,4 @@
-"""Does a long run stay as small as it was? Resident size of both processes over many iterations of a tiny net."""
+"""The growth of both processes of a run: their resident size over many iterations of a tiny net."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tools.bench.turns import lane
 
 @dataclass(frozen=True)
 class Memory:
-    """Resident bytes after so many iterations, of the worker and of the supervisor: (n,) each.
+    """Resident bytes of the worker and of the supervisor after each number of iterations: (n,) each.
 
-    `ring` is the most shared memory that either of them had.
+    `ring` is the maximum of shared memory that either of them had.
     """
 
     iterations: npt.NDArray[np.int64]
@@ -28,7 +28,7 @@ class Memory:
     ring: int
 
     def growth(self, sizes: npt.NDArray[np.int64]) -> float:
-        """Bytes per 1000 iterations: the slope of a line through the second half; the first is warm-up."""
+        """Return bytes per 1000 iterations: the slope of a line through the second half; the first half is warm-up."""
         late = self.iterations >= self.iterations[-1] / 2
         return 1000 * float(np.polyfit(self.iterations[late], sizes[late], 1)[0])
 
@@ -38,7 +38,7 @@ class Memory:
 
 
 def rows(name: str, home: Path, effort: Effort) -> Iterator[Row]:
-    """By how much each process grows, and how large the ring is."""
+    """Measure the growth of each process, and the size of the ring."""
     made = PROBLEMS["tiny"](home)
     ring = 1
     seen = measure(home, made.solver, made.turn, 4000 if effort.quick else 20_000, ring)
@@ -53,7 +53,7 @@ def rows(name: str, home: Path, effort: Effort) -> Iterator[Row]:
 
 
 def measure(home: Path, solver: Path, turn: int, iterations: int, ring_mib: int) -> Memory:
-    """Train `iterations` under the harness and look at both processes after every `turn`."""
+    """Train `iterations` with the harness, and measure both processes after every `turn`."""
     arguments = ["--solver", str(solver), "--out", str(home / "run"), "--ring-mib", str(ring_mib)]
     arguments += ["--until", str(1 + iterations)]
     seen: list[tuple[int, int, int]] = []

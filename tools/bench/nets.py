@@ -1,4 +1,4 @@
-"""What the bench trains: nets and random data, written as files that any Caffe program can use."""
+"""The nets and random data of the benchmarks, written as files that any Caffe program can use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.caffe_files.messages import pb, read_text
 
 ROOT = Path(__file__).resolve().parents[2]
 GLYPHS = ROOT / "prototxt" / "glyphs280"
-FOREVER = 10_000_000  # max_iter: how far a run really goes is its --until
+FOREVER = 10_000_000  # max_iter; --until ends a run
 
 # Channels of bvlc_googlenet's inception modules: 1x1, 3x3_reduce, 3x3, 5x5_reduce, 5x5, pool_proj.
 _INCEPTION = {
@@ -38,14 +38,14 @@ _GOOGLENET_TRANSFORM = "mirror: true crop_size: 224 mean_value: 104 mean_value: 
 
 @dataclass(frozen=True)
 class Problem:
-    """A solver file, and how many iterations one turn on it takes (about two seconds, where that is possible)."""
+    """A solver file, and the iterations of one turn (about two seconds, if possible)."""
 
     solver: Path
     turn: int
 
 
 def random_lmdb(path: Path, count: int, shape: tuple[int, int, int], classes: int) -> Path:
-    """An LMDB of `count` images of noise, uint8 (channels, height, width), with labels below `classes`."""
+    """Write an LMDB of `count` images of noise, uint8 (channels, height, width), with labels below `classes`."""
     random = np.random.default_rng(1)
     channels, height, width = shape
 
@@ -58,8 +58,8 @@ def random_lmdb(path: Path, count: int, shape: tuple[int, int, int], classes: in
 
 
 def jpeg_lmdb(path: Path, count: int, side: int, classes: int) -> Path:
-    """An LMDB of `count` colour JPEGs, encoded as a photograph in ImageNet is: smooth, with a little noise."""
-    import cv2  # not in a process that has Caffe, whose OpenCV is another one
+    """Write an LMDB of `count` colour JPEGs that resemble ImageNet's photographs: smooth, with a little noise."""
+    import cv2  # not in a process that loads Caffe, which has another OpenCV
 
     random = np.random.default_rng(1)
 
@@ -76,14 +76,14 @@ def jpeg_lmdb(path: Path, count: int, side: int, classes: int) -> Path:
 
 
 def write_lmdb(path: Path, records: Iterable[tuple[bytes, bytes]]) -> Path:
-    """An LMDB of `records`, which come in the order of their keys."""
+    """Write an LMDB of `records`, which are in the order of their keys."""
     with lmdb.open(str(path), map_size=1 << 33) as environment, environment.begin(write=True) as transaction:
         transaction.cursor().putmulti(records, append=True)
     return path
 
 
 def glyphs280(home: Path) -> Problem:
-    """The small run of this repository, without its test passes and snapshots."""
+    """Write the solver of prototxt/glyphs280 without test passes and snapshots."""
     if not (GLYPHS / "data" / "train_lmdb" / "data.mdb").is_file():
         subprocess.run([sys.executable, str(GLYPHS / "make_data.py")], check=True, cwd=ROOT)
     solver = read_text(GLYPHS / "quick_solver.prototxt", pb.SolverParameter, "solver")
@@ -92,7 +92,7 @@ def glyphs280(home: Path) -> Problem:
 
 
 def lenet(home: Path, source: Path | None = None) -> Problem:
-    """LeNet as in Caffe's examples/mnist, at batch 28, on images of noise or in `source`."""
+    """Write LeNet as in Caffe's examples/mnist, with batches of 28, on images of noise or on `source`."""
     source = source or random_lmdb(home / "lmdb", 4096, (1, 28, 28), 10)
     text = f"""name: "LeNet"
 {_data(source, 28, "scale: 0.00390625")}
@@ -111,7 +111,7 @@ layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "ip2" bottom: "label" top:
 
 
 def googlenet(home: Path, batch: int = 32, source: Path | None = None) -> Problem:
-    """bvlc_googlenet for 280 classes: its layers, shapes, fillers and transforms, on images of noise or in `source`."""
+    """Write bvlc_googlenet for 280 classes: its layers, shapes, fillers and transforms, on noise or on `source`."""
     source = source or random_lmdb(home / "lmdb", 96, (3, 256, 256), 280)
     parts = [
         'name: "GoogleNet"',
@@ -144,7 +144,7 @@ def googlenet(home: Path, batch: int = 32, source: Path | None = None) -> Proble
 
 
 def reading(home: Path, source: Path, batch: int = 32) -> Problem:
-    """The input of bvlc_googlenet and nothing that computes with it."""
+    """Write a net that has only the input of bvlc_googlenet."""
     text = f"""name: "reading"
 {_data(source, batch, _GOOGLENET_TRANSFORM)}
 layer {{ name: "ignored" type: "Silence" bottom: "data" bottom: "label" }}
@@ -153,7 +153,7 @@ layer {{ name: "ignored" type: "Silence" bottom: "data" bottom: "label" }}
 
 
 def tiny(home: Path) -> Problem:
-    """A net of one layer, some 0.1 ms an iteration: for counting bytes over many iterations."""
+    """Write a net of one layer, about 0.1 ms per iteration, to count bytes over many iterations."""
     source = random_lmdb(home / "lmdb", 64, (1, 4, 4), 3)
     text = f"""name: "tiny"
 {_data(source, 2, "scale: 0.00390625")}
@@ -164,7 +164,7 @@ layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: 
 
 
 def googlenet_shapes(home: Path) -> Problem:
-    """The blobs of googlenet in a net that is built in no time: one image a batch."""
+    """Write googlenet with one image per batch: the same blobs in a net that is built quickly."""
     return googlenet(home, 1)
 
 
@@ -185,7 +185,7 @@ def _write(home: Path, net: str, **fields: Any) -> Path:
 
 
 def _write_solver(home: Path, solver: Any) -> Path:
-    """A solver that only trains: without test passes and snapshots, which cost the same with and without harness."""
+    """Write a solver without test passes and snapshots, which cost the same with and without the harness."""
     for field in ("test_iter", "test_interval", "test_initialization", "snapshot"):
         solver.ClearField(field)
     solver.snapshot_after_train = False

@@ -1,7 +1,7 @@
-"""What a report of a long run takes: its time, its memory, its size.
+"""The time and memory that a report of a long run takes, and its size.
 
-The run is made up, as long and as wide as the question's: 120,000 iterations, 128 param blobs, three heads, a window of
-200 iterations (of small blobs: the arrays of a full GoogLeNet would be 27 GB).
+The run is synthetic, with the length and width of the question's: 120,000 iterations, 128 param blobs, three heads, a
+window of 200 iterations (of small blobs: the arrays of a full GoogLeNet would be 27 GB).
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ _HEADS = (("loss1/loss1", 0.3), ("loss2/loss1", 0.3), ("loss3/loss3", 1.0))
 
 
 def rows(name: str, home: Path, effort: Effort) -> Iterator[Row]:
-    """Seconds, MiB and MB of one page."""
+    """Measure the seconds, MiB and MB of one page."""
     run = long_run(home / "long", 12_000 if effort.quick else ITERATIONS)
     took, memory = _make(run)
     yield Row(name, "a page of 120,000 iterations, 128 param blobs", took, "s", 15)
     yield Row(name, "its memory", memory, "MiB", 1024)
     yield Row(name, "its size", (run / "report.html").stat().st_size / 1e6, "MB", 6)
     took, _ = _make(run, "--rules", DEFAULTS)
-    yield Row(name, "the same, every rule applied anew", took, "s", 30)
+    yield Row(name, "the same, with all rules applied again", took, "s", 30)
 
 
 def _make(run: Path, *options: object) -> tuple[float, float]:
-    """Seconds, and MiB at the most."""
+    """Write the page; return the seconds and the peak MiB."""
     begun = time.monotonic()
     command = [sys.executable, ROOT / "harness/report.py", run, *options]
     process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
@@ -56,7 +56,7 @@ def _make(run: Path, *options: object) -> tuple[float, float]:
 
 
 def long_run(run: Path, iterations: int = ITERATIONS, layers: int = _LAYERS) -> Path:
-    """A run directory with a made-up recording that collapses 994 iterations before its end."""
+    """Write a run directory with a synthetic recording that collapses 994 iterations before its end."""
     onset = iterations - (ITERATIONS - BREAK)
     window = Window(onset - 106, onset + 94)
     layout = _layout(window, layers)
@@ -116,10 +116,10 @@ def _frames(
     level = 0.9 + 4.5 * np.exp(-times / 15_000)
     noise = random.lognormal(0, 0.15, (count, len(_HEADS)))
     frames["output"] = np.where(broken[:, None], math.log(CLASSES), level[:, None] * noise)
-    frames["output"][times == iterations // 2] = 30  # one that comes back
+    frames["output"][times == iterations // 2] = 30  # a spike that recovers
     frames["loss"] = frames["output"] @ [weight for _, weight in _HEADS]
     frames["smoothed_loss"] = np.convolve(np.pad(frames["loss"], (39, 0), "edge"), np.ones(40) / 40, "valid")
-    frames["loss"][times == iterations // 2 + 3] = np.nan  # and one that was no number
+    frames["loss"][times == iterations // 2 + 3] = np.nan  # and a NaN
     frames["seconds"] = 0.17
     frames["digest"] = times
     frames["stat"] = random.lognormal(0, 0.3, (count, len(STATS), len(layout.params)))

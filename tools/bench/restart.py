@@ -1,4 +1,4 @@
-"""How long it takes until a training goes on: restart.py against a plain start; random numbers repeated."""
+"""The time until a training continues: restart.py compared with a plain start, and the repetition of random numbers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tools.bench.turns import ROOT, LaneDied
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds of whole commands that make one iteration each: from scratch, and from iteration `at` of a run; and the
-    CPU seconds of all of them together."""
+    """Seconds of whole commands that train one iteration each, from scratch and from iteration `at` of a run, and the
+    total CPU seconds of each kind."""
 
     at: int
     anew: tuple[float, ...]
@@ -34,9 +34,9 @@ class Latency:
 
 @dataclass(frozen=True)
 class Replay:
-    """Seconds of an iteration, and of repeating the random numbers of `iterations` before a plain snapshot.
+    """Seconds of an iteration, and of repeating the random numbers of the `iterations` before a plain snapshot.
 
-    `built` are those that go into building the nets once more, however many iterations follow.
+    `built` seconds of the latter build the nets again, whatever the number of iterations.
     """
 
     iterations: int
@@ -46,17 +46,17 @@ class Replay:
 
     @property
     def share(self) -> float:
-        """Of the time that the training itself took."""
+        """The repetition's share of the time that the training itself took."""
         return self.seconds / (self.iterations * self.iteration)
 
     @property
     def each(self) -> float:
-        """Seconds by which one iteration more makes it longer."""
+        """Seconds that one more iteration adds."""
         return (self.seconds - self.built) / self.iterations
 
 
 def latency(home: Path, solver: Path, at: int, rounds: int, warm_rounds: int = 1) -> Latency:
-    """Both commands in turn, as a user starts them, after `warm_rounds` that do not count; order AB BA AB…."""
+    """Run both commands in turn as a user does, after `warm_rounds` that do not count; the order is AB BA AB…."""
     fresh = ["harness/run.py", "--solver", str(solver)]
     _timed([*fresh, "--out", str(home / "run"), "--until", str(at), "--snapshot-every", str(at)], home)
     commands = {
@@ -76,16 +76,16 @@ def latency(home: Path, solver: Path, at: int, rounds: int, warm_rounds: int = 1
 
 
 def replay(home: Path, solver: Path, iterations: int, trained: int) -> Replay:
-    """Resume exactly from a snapshot of plain Caffe, which does not hold the state of the main generator.
+    """Resume exactly from a snapshot of plain Caffe, which does not contain the state of the main generator.
 
-    Caffe trains `trained` iterations and takes it; then it is written into it that it was taken after `iterations`.
+    Caffe trains `trained` iterations and takes the snapshot; then its iteration is changed to `iterations`.
     """
     done = _run([sys.executable, "-m", "tools.bench.restart", str(solver), str(trained)], home)
     iteration = float(np.median(json.loads(done)[1:]))
     state = solver.parent / f"native_iter_{trained}.solverstate"
     seconds = {}
     for claimed in (trained, iterations):
-        with state.open("ab") as file:  # of a field that comes twice, protobuf keeps the last
+        with state.open("ab") as file:  # protobuf uses the last value of a repeated field
             file.write(pb.SolverState(iter=claimed).SerializePartialToString())
         out = home / f"resumed{claimed}"
         command = ["harness/run.py", "--solver", str(solver), "--resume", str(state), "--data", "exact"]
@@ -96,7 +96,7 @@ def replay(home: Path, solver: Path, iterations: int, trained: int) -> Replay:
 
 
 def _cpu() -> float:
-    """CPU seconds of all processes that this one has started and that ended, and of those that they started."""
+    """Return the CPU seconds of all ended child processes and of their children."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -117,7 +117,7 @@ def _run(command: list[str], home: Path) -> str:
 
 
 def train(path: str, iterations: int) -> None:
-    """Plain pycaffe: seconds of each iteration as JSON, and a snapshot."""
+    """Train with plain pycaffe, print the seconds of each iteration as JSON, and take a snapshot."""
     import caffe
 
     caffe.init_log(0, True)

@@ -1,4 +1,4 @@
-"""The rows of the bench that say what an exact resume costs."""
+"""The rows about an exact resume."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def seek(name: str, home: Path, effort: Effort) -> Iterator[Row]:
     last = typical[places[-1]]
     detail = (
         f"in all {', '.join(f'{typical[t][3]:.2f} s at {t:,}' for t in places)}; the last: {last[0]:.2f} s keys "
-        f"from the cache, {last[1] * 1e3:.1f} ms place, {last[2]:.2f} s until a first batch, of which "
-        f"{seeks.drawing(places[-1]):.2f} s random numbers; {len(rounds)} rounds. Once before: LMDB made in "
-        f"{built:.0f} s, its keys and labels read in {scanned:.1f} s"
+        f"from the cache, {last[1] * 1e3:.1f} ms place, {last[2]:.2f} s until the first batch, of which "
+        f"{seeks.drawing(places[-1]):.2f} s random numbers; {len(rounds)} rounds. Before that: LMDB written in "
+        f"{built:.0f} s, keys and labels read in {scanned:.1f} s"
     )
     raw = {"built": built, "scanned": scanned, "seconds": [{t: asdict(s) for t, s in done.items()} for done in rounds]}
     what = f"seeking iteration {places[-1]:,} in {count:,} records, against iteration 0"
@@ -55,7 +55,7 @@ def seekable(name: str, home: Path, effort: Effort) -> Iterator[Row]:
     whole, alone = googlenet(home / "full", batch, source), reading(home / "reading", source, batch)
     for row, what, made, bound, pairs in (
         (name, "googlenet, JPEG records read by the seekable layer", whole, 1.05, 8),
-        ("reading", "the same input and nothing that computes with it", alone, None, 20),
+        ("reading", "the same input in a net without other layers", alone, None, 20),
     ):
         home = made.solver.parent
         compared = compare_solvers(
@@ -68,13 +68,13 @@ def seekable(name: str, home: Path, effort: Effort) -> Iterator[Row]:
 
 
 def _with_seekable(made: Problem) -> Path:
-    """The same solver, whose Data layer is replaced by a seekable one that makes the same batches."""
+    """Write the same solver with a seekable layer instead of its Data layer; the batches are equal."""
     spec = read_training_spec(made.solver)
     seed = int(spec.solver.random_seed)
     source = spec.train.layers[0].data_param.source
     records = {source: open_records(Path(source))}
     (stream,) = streams_of(spec, point_of(spec, Start(), seed, records, exact=True), records)
-    stream = replace(stream, seed=int(mt19937(seed, 1).random_raw()))  # as Caffe seeds it in a net's first layer
+    stream = replace(stream, seed=int(mt19937(seed, 1).random_raw()))  # as Caffe seeds it for the first layer of a net
     home = made.solver.parent
     net, solver = home / "seekable.prototxt", home / "seekable_solver.prototxt"
     net.write_text(text_format.MessageToString(replace_data_layers(spec.train.param, "TRAIN", {stream.layer: stream})))
@@ -89,7 +89,7 @@ def restart(name: str, home: Path, effort: Effort) -> Iterator[Row]:
     low, value, high = median(took.ratios)
     anew, again = (float(np.median(seconds)) for seconds in (took.anew, took.again))
     detail = (
-        f"{again:.2f} s, a plain start {anew:.2f} s: whole commands that make one iteration; {len(took.anew)} pairs; "
+        f"{again:.2f} s, a plain start {anew:.2f} s: whole commands that train one iteration; {len(took.anew)} pairs; "
         f"CPU time {took.again_cpu / len(took.again):.2f} s, ×{took.again_cpu / took.anew_cpu:.3f}"
     )
     what = f"{small}, restart.py until its first iteration"
@@ -102,7 +102,7 @@ def restart(name: str, home: Path, effort: Effort) -> Iterator[Row]:
         seen = restarts.replay(home / problem, solver, iterations, trained)
         detail = (
             f"{seen.seconds:.2f} s, `replayed` after {iterations:,} iterations of {seen.iteration:.3f} s; of it "
-            f"{seen.built:.2f} s build the nets once more, the rest is {1e3 * seen.each:.3f} ms an iteration"
+            f"{seen.built:.2f} s build the nets again, the rest is {1e3 * seen.each:.3f} ms an iteration"
         )
-        what = f"{problem}, random numbers repeated from a snapshot of Caffe's own"
+        what = f"{problem}, random numbers repeated for a snapshot of plain Caffe"
         yield Row("generator", what, 100 * seen.share, "% of training", bound, detail=detail, raw=asdict(seen))

@@ -1,4 +1,4 @@
-"""What the bench says: rows, how much to measure for one, and the figures in it."""
+"""The rows of the results, the effort spent on one, and its figures."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from tools.bench.turns import Comparison
 
 @dataclass(frozen=True)
 class Row:
-    """One figure and what its issue demands of it; without `bound` nothing. `low` and `high` enclose the true median
-    (95 %)."""
+    """One figure and its bound, if it has one. `low` and `high` enclose the true median (95 %)."""
 
     name: str
     what: str
@@ -35,7 +34,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """`NO` where the pairs show it, `NO?` where they scatter so much that the bound may hold."""
+        """`NO` if the pairs show it, `NO?` if their scatter leaves the bound open."""
         if self.bound is None:
             return ""
         best = self.low if self.at_most else self.high
@@ -45,26 +44,26 @@ class Row:
 
 @dataclass(frozen=True)
 class Effort:
-    """How much to measure."""
+    """The effort to spend: pairs per row, or a fifth of the default (`quick`)."""
 
     pairs: int | None = None
     quick: bool = False
     priority: int = 0
 
     def of(self, pairs: int) -> int:
-        """So many pairs where `pairs` is right and nothing else was asked for."""
+        """Return the number of pairs of a row whose default is `pairs`."""
         return self.pairs or (max(2, pairs // 5) if self.quick else pairs)
 
 
 def median(values: Sequence[float]) -> tuple[float, float, float]:
-    """Low, median, high: the median, and the order statistics that enclose the true one 19 times out of 20."""
+    """Return low, median and high: the order statistics low and high enclose the true median 19 times out of 20."""
     ordered = sorted(values)
     skip = max(0, int(len(ordered) / 2 - 0.98 * len(ordered) ** 0.5))
     return ordered[skip], float(np.median(ordered)), ordered[-1 - skip]
 
 
 def ratio_row(name: str, what: str, bound: float | None, compared: Comparison, bare: str = "bare") -> Row:
-    """`bare` is what that lane is called."""
+    """Make a row of the ratios of a comparison; `bare` is the name of its first lane."""
     ratios = compared.ratios
     low, value, high = median(ratios)
     each = 1000 * float(np.median(compared.bare)) / compared.turn

@@ -1,4 +1,4 @@
-"""How long it takes to ask an LMDB of millions of records for the place of a stream far into a training."""
+"""The time to find the position of a stream far into a training in an LMDB of millions of records."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from harness.supervisor.training_spec import TrainingSpec, read_training_spec
 from tools.bench.nets import write_lmdb
 
 BATCH = 32
-DRAWS = 3  # of an image: mirror, and two offsets of a crop
-LABELS = 997  # prime: the label of a record that is wrongly reached is another one
+DRAWS = 3  # per image: mirror, and two offsets of a crop
+LABELS = 997  # prime, so that a wrong record has another label
 
 
 @dataclass(frozen=True)
 class Seek:
     """Seconds: `opened` until the LMDB was checked and its keys were read (from the cache of keys); `found` until the
-    place in them was found; `fed` until a process was started, went there and had the first batch ready."""
+    position in them was found; `fed` until a prefetch process was started and had the first batch ready."""
 
     opened: float
     found: float
@@ -37,7 +37,7 @@ class Seek:
 
 
 def make_spec(home: Path, count: int) -> TrainingSpec:
-    """A net that reads an LMDB of `count` records of 1×2×2 pixels, with keys as long as those of ImageNet."""
+    """Write a net that reads an LMDB of `count` records of 1×2×2 pixels, with keys as long as those of ImageNet."""
     values = [
         pb.Datum(channels=1, height=2, width=2, data=bytes(4), label=n).SerializeToString() for n in range(LABELS)
     ]
@@ -59,7 +59,7 @@ layer {{ name: "ignored" type: "Silence" bottom: "data" bottom: "label" }}
 
 
 def seek(spec: TrainingSpec, iteration: int) -> Seek:
-    """Go where `spec` stands before `iteration`, and check that it is there."""
+    """Go to the position of `spec` before `iteration`, and check its batch."""
     times = [time.perf_counter()]
     source = spec.train.layers[0].data_param.source
     records = {source: open_records(Path(source))}
@@ -79,7 +79,7 @@ def seek(spec: TrainingSpec, iteration: int) -> Seek:
 
 
 def drawing(iteration: int) -> float:
-    """Seconds that skipping the transformer's outputs takes by itself."""
+    """Return the seconds of skipping the outputs of the transformer's generator."""
     started = time.perf_counter()
     mt19937(1, iteration * BATCH * DRAWS)
     return time.perf_counter() - started

@@ -1,8 +1,8 @@
-"""Lanes side by side: the same training with and without the harness, a few iterations each in turn.
+"""Two lanes: the same training with and without the harness, a few iterations each in turn.
 
-Two whole runs one after the other would compare two moments of the machine. Here both live at the same time and only
-one moves: while one makes its turn the other's solver waits on a socket, and its supervisor is stopped (SIGSTOP),
-so that what a turn leaves to be written is paid for by the next turn of the same lane. The order is AB BA AB BA….
+Two whole runs one after the other would compare two moments of the machine. Here both exist at the same time and one of
+them runs: during a turn, the solver of the other lane waits on a socket and its supervisor is stopped (SIGSTOP), so
+that data which a turn leaves to be written counts in the next turn of the same lane. The order is AB BA AB BA….
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class LaneDied(Exception):
-    """A lane ended before its time; the message has the end of its log."""
+    """A lane ended too early; the message contains the end of its log."""
 
 
 class Lane:
     """A running lane: a bare solver, or harness/run.py with its worker.
 
-    `still`: a bare solver of which nothing moves between turns, neither threads nor processes that read ahead.
+    `still`: a bare solver whose threads and prefetch processes are stopped between turns.
     """
 
     def __init__(self, role: str, arguments: list[str], log: Path, priority: int = 0, still: bool = False) -> None:
@@ -47,7 +47,7 @@ class Lane:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                # the live panel is drawn as on a terminal: drawing it costs something too
+                # the live panel is drawn as on a terminal, which has its cost too
                 env=dict(os.environ) | {"FORCE_COLOR": "1", "TTY_INTERACTIVE": "1", "TERM": "xterm"},
                 start_new_session=True,
             )
@@ -69,7 +69,7 @@ class Lane:
         return int(said)
 
     def turn(self, iterations: int) -> float:
-        """Seconds that `iterations` took."""
+        """Train `iterations`, and return the seconds."""
         self._signal(signal.SIGCONT)
         started = time.perf_counter()
         self._ours.send(str(iterations).encode())
@@ -87,11 +87,11 @@ class Lane:
         return [self.solver, *filter(None, [self.harness]), *self._readers]
 
     def cpu_seconds(self) -> float:
-        """CPU time that all processes of the lane have used so far."""
+        """Return the CPU time that all processes of the lane have used so far."""
         return float(sum(t.user + t.system for t in (p.cpu_times() for p in self.processes)))
 
     def end(self) -> int:
-        """Let it come to its end, which must be near; its exit code."""
+        """Let it end, which must be near, and return its exit code."""
         self._signal(signal.SIGCONT)
         self._ours.close()
         return self.process.wait(timeout=120)
@@ -106,7 +106,7 @@ class Lane:
 
 @contextmanager
 def lane(role: str, arguments: list[str], log: Path, priority: int = 0, still: bool = False) -> Iterator[Lane]:
-    """A lane that does not outlive the block. `priority`: the nice value of its sessions among others (sched(7))."""
+    """Run a lane until the end of the block. `priority` is the nice value of its session among others (sched(7))."""
     one = Lane(role, arguments, log, priority, still)
     try:
         yield one
@@ -116,7 +116,7 @@ def lane(role: str, arguments: list[str], log: Path, priority: int = 0, still: b
 
 @dataclass(frozen=True)
 class Comparison:
-    """Seconds of each turn, bare and with the harness (or a part of it), and the CPU seconds of all turns together."""
+    """Seconds of each turn, bare and with the harness (or a part of it), and the CPU seconds of all turns."""
 
     turn: int
     bare: tuple[float, ...]
@@ -130,7 +130,7 @@ class Comparison:
 
     @property
     def noise(self) -> float:
-        """Typical difference of two turns that should be equal: median of |b' / b − 1| over neighbouring bare turns."""
+        """Typical difference of two equal turns: the median of |b' / b − 1| over neighbouring bare turns."""
         bare = np.array(self.bare)
         return float(np.median(np.abs(bare[1:] / bare[:-1] - 1))) if len(bare) > 1 else float("nan")
 
@@ -155,7 +155,7 @@ def compare(
 def compare_solvers(
     home: Path, native: Path, other: Path, turn: int, pairs: int, *, warm_turns: int = 2, priority: int = 0
 ) -> Comparison:
-    """Train two solver files with bare pycaffe, as `compare`; what reads ahead for one stands still meanwhile."""
+    """Compare two solver files in bare pycaffe; the prefetch of the waiting one is stopped."""
     with (
         lane("bare", [str(native)], home / "native.log", priority, still=True) as bare,
         lane("bare", [str(other)], home / "other.log", priority, still=True) as changed,
@@ -190,9 +190,9 @@ def _end(one: Lane) -> None:
 
 
 class _Disk:
-    """Has the disk write what the harness lane's turn before left in the page cache, during that lane's own turns.
+    """Writes the page cache that a turn of the harness lane left to the disk, during that lane's next turn.
 
-    The kernel would do so whenever it pleases, for all one knows in the bare lane's turn.
+    The kernel could choose a turn of the bare lane for it.
     """
 
     def __init__(self, path: Path) -> None:
