@@ -45,8 +45,8 @@ class Condition(Enum):
 
 
 # 87.3365, the largest loss that Caffe counts for a record: SoftmaxWithLossLayer::Forward_cpu takes the logarithm of
-# max(probability, FLT_MIN) (softmax_loss_layer.cpp).
-MAX_LOSS = -math.log(float(np.finfo(np.float32).tiny))
+# max(probability, FLT_MIN), in float32 (softmax_loss_layer.cpp).
+MAX_LOSS = -float(np.log(np.finfo(np.float32).tiny))
 
 
 class WeightedHead(Protocol):

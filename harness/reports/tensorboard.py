@@ -25,8 +25,8 @@ from tensorboardX.summary import text as text_summary
 
 from harness.diagnosis.live.messages import MEANING, sentence
 from harness.diagnosis.live.rows import names_of
-from harness.diagnosis.recorded.evidence_text import norm
 from harness.diagnosis.recorded.histogram import Histogram, histogram, merged
+from harness.diagnosis.robust_stats import total_norm
 from harness.recording.writer import SPARE_SPACE
 from harness.reports.text.alarms import divergence_lines
 from harness.schemas.events import Event, Frames, Kept, TestPass
@@ -141,7 +141,7 @@ class TensorBoard:
     def _frames(self, frames: Frames, layout: Layout) -> None:
         rows = frames.rows
         norms = rows["stat"][:, list(_NORMS.values())]  # (T, 3, P)
-        weight, gradient, update = norm(norms).T
+        weight, gradient, update = total_norm(norms).T
         with np.errstate(all="ignore"):
             ratio = np.where(weight > 0, update / weight, 0.0)
         series = {

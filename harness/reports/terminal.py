@@ -167,14 +167,14 @@ class Terminal:
 def _head_bar(head: HeadNow) -> Text:
     """A loss on the way from ln(classes), where nothing is known, to 0."""
     text = Text(f"{head.loss:<8.4g}")
-    if head.uniform is None:
+    if head.chance is None:
         return text
     width = 24
-    filled = min(width, max(0, round(width * head.loss / head.uniform))) if head.loss == head.loss else width
-    lost = head.loss >= 0.98 * head.uniform or head.loss != head.loss
+    filled = min(width, max(0, round(width * head.loss / head.chance))) if head.loss == head.loss else width
+    lost = head.loss >= 0.98 * head.chance or head.loss != head.loss
     text.append("━" * filled, style="red" if lost else "cyan")
     text.append("━" * (width - filled), style="grey30")
-    text.append(f" ln(classes) = {head.uniform:.4g}, weight {head.weight:g}", style="dim")
+    text.append(f" ln(classes) = {head.chance:.4g}, weight {head.weight:g}", style="dim")
     return text
 
 

@@ -159,7 +159,7 @@ def test_what_is_printed(wild: Plant) -> None:
     assert wild.done.code == 0
     alarm = next(line for line in said.splitlines() if line.startswith("ALARM loss_jump"))
     assert f"at iteration {wild.first('loss_jump').iteration}: the loss stays at" in alarm
-    assert "(a net that knows nothing has 1.609)" in alarm
+    assert "(chance level: 1.609)" in alarm
     assert "has damaged the weights" in alarm
     assert f"Onset: iteration {FAULT}: loss" in said
     assert f"python harness/restart.py {wild.run} --watch {FAULT - 5}:{FAULT + 40}" in said

@@ -1,1 +1,1 @@
-"""Rules on the numbers of a run: arrays in, alarms out. The same for a live run and for its recording."""
+"""Rules on the numbers of a run, the same for a live run and for its recording: arrays in, alarms out."""

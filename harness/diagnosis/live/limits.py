@@ -1,4 +1,4 @@
-"""The rules' limits: read from one commented file, `diagnosis/thresholds.toml`, and from a user's copy of it."""
+"""Read the limits of the rules from `diagnosis/thresholds.toml`, and from a user's copy of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEFAULTS = Path(__file__).parents[1] / "thresholds.toml"
 
 @dataclass(frozen=True)
 class Rule:
-    """What every rule has: whether it is looked at, and whether what it finds is a divergence."""
+    """The limits of every rule: whether it is applied, and whether what it finds is a divergence."""
 
     enabled: bool
     stops: bool
@@ -76,7 +76,7 @@ class LrJump(Rule):
 
 @dataclass(frozen=True)
 class Limits:
-    """One field a rule; `thresholds.toml` says what each limit means and where it comes from."""
+    """The limits of each rule; `thresholds.toml` explains them and says where they come from."""
 
     loss_jump: LossJump
     loss_spike: Rule
@@ -105,10 +105,10 @@ _KINDS: dict[str, type[Rule]] = get_type_hints(Limits)
 
 
 def read_limits(path: Path | None = None) -> Limits:
-    """The limits in `thresholds.toml`, changed by what the file `path` says.
+    """Read the limits in `thresholds.toml`, with the changes in the file `path`.
 
     Raises:
-        BadInput: it cannot be read; an unknown rule or field; a value of another type, or one that is not positive.
+        BadInput: the file cannot be read; a rule or a field is unknown; a value has another type, or is not positive.
     """
     rules = {name: _KINDS[name](**table) for name, table in _tables(DEFAULTS).items()}
     for name, table in (_tables(path) if path else {}).items():
@@ -127,18 +127,21 @@ def _tables(path: Path) -> dict[str, Any]:
         raise BadInput(f"cannot be read ({error})", file=path, remedy=f"Start from a copy of {DEFAULTS}") from error
 
 
-def _check(path: Path | None, rule: str, field: str, value: Any, old: Rule) -> None:
+def _check(path: Path | None, rule: str, field: str, value: object, old: Rule) -> None:
+    """Check that a limit exists, and that a value has its type and is positive."""
     names = [f.name for f in fields(old)]
     where = f"{rule}.{field}"
     if field not in names:
         raise BadInput("no such limit", file=path, field=where, remedy=nearest(field, names))
     was = getattr(old, field)
+    number = not isinstance(value, bool) and (
+        (isinstance(value, int) and value > 0) or (isinstance(value, float) and math.isfinite(value) and value > 0)
+    )
     if isinstance(was, bool):
         fits, wanted = isinstance(value, bool), "true or false"
     elif isinstance(was, int):
-        fits, wanted = isinstance(value, int) and not isinstance(value, bool) and value > 0, "a whole number above 0"
+        fits, wanted = number and isinstance(value, int), "a whole number above 0"
     else:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        fits, wanted = number and math.isfinite(value) and value > 0, "a number above 0"
+        fits, wanted = number, "a number above 0"
     if not fits:
         raise BadInput("does not fit", file=path, field=where, value=value, remedy=f"Give {wanted}")

@@ -1,55 +1,52 @@
-"""What an alarm says, and what it means."""
+"""Describe alarms, and explain what they mean."""
 
 from __future__ import annotations
 
-from harness.diagnosis.live.heads import SATURATED
+from harness.diagnosis.conditions import MAX_LOSS
 from harness.diagnosis.live.rows import Names
 from harness.schemas.layout import Alarm
 
 MEANING = {
-    "loss_jump": "A bad batch alone passes in one iteration. This stays: an update before it has damaged the weights.",
-    "loss_spike": "A batch that does not fit (bad records?), or an update that was almost too large.",
-    "uniform_collapse": "The head gives every class the same probability: its output no longer depends on the image.",
-    "saturated_softmax": "The scores have exploded: one class is certain for every image, the others impossible.",
-    "non_finite": "Nothing sound comes after it: from here on Caffe spreads it to every weight.",
-    "gradient_explosion": "The updates grow with it; a smaller learning rate or clip_gradients bounds them.",
-    "vanishing_gradient": "The blob no longer learns: what lies behind it is saturated, dead, or cut off.",
-    "dead_relu": "No gradient comes back through it, so what lies before it no longer learns from what lies behind.",
-    "weight_update_ratio": "Such a step leaves little of what the blob had learned: the learning rate is too high.",
-    "loss_not_decreasing": "The net has learned nothing: look at the labels, the learning rate, the initial weights.",
-    "lr_jump": "The schedule itself did that; Caffe's momentum goes on at the old scale.",
+    "loss_jump": "A bad batch alone lasts one iteration. This lasts: an update before it has damaged the weights.",
+    "loss_spike": "The batch differs from the others (bad records?), or an update was almost too large.",
+    "uniform_collapse": "The head gives every class the same probability: its output no longer depends on its input.",
+    "saturated_softmax": "The scores have exploded: the net is certain of one class for every record.",
+    "non_finite": "Caffe spreads it to every weight: training cannot recover.",
+    "gradient_explosion": "The updates grow with it; a smaller learning rate or clip_gradients limits them.",
+    "vanishing_gradient": "The blob no longer learns: a layer after it is saturated, dead, or disconnected.",
+    "dead_relu": "No gradient passes back through it, so the layers before it no longer learn from those after it.",
+    "weight_update_ratio": "Such a step overwrites most of what the blob had learned: the learning rate is too high.",
+    "loss_not_decreasing": "The net has learned nothing: check the labels, the learning rate, the initial weights.",
+    "lr_jump": "The learning rate schedule did this; Caffe's momentum is still at the old scale.",
 }
 
 
 def sentence(alarm: Alarm, names: Names) -> str:
-    """What the rule saw, with its numbers."""
+    """Describe what a rule observed, with its numbers, as a clause."""
     value, limit, subject = f"{alarm.value:.4g}", f"{alarm.limit:.4g}", alarm.subject
-    known = names.chance_loss
-    worth = f" (a net that knows nothing has {known:.4g})" if known is not None else ""
+    chance = f" (chance level: {names.chance_loss:.4g})" if names.chance_loss is not None else ""
     match alarm.rule:
         case "loss_jump":
-            return f"the loss stays at {value} or more, above {limit}{worth}"
+            return f"the loss stays at {value} or more, above {limit}{chance}"
         case "loss_spike":
-            return f"the loss went up to {value}, above {limit}, and came back{worth}"
+            return f"the loss rose to {value}, above {limit}, and recovered{chance}"
         case "uniform_collapse":
             return f"the loss of {subject} is {value}: {_uniform(subject, names)}"
         case "saturated_softmax":
-            return f"the loss of {subject} is {value}; {SATURATED:.6g} is the most that Caffe counts for an image"
+            return f"the loss of {subject} is {value}; {MAX_LOSS:.6g} is the largest that Caffe counts for a record"
         case "non_finite":
-            many = f" ({alarm.value:,.0f} elements)" if subject.startswith(("gradient ", "activation ")) else ""
-            return f"{subject} is not finite{many}"
-        case "gradient_explosion":
-            return f"the gradient of {subject} is {value} long; the limit, from its own past, is {limit}"
-        case "vanishing_gradient":
-            return f"the gradient of {subject} is {value} long; the limit, from its own past, is {limit}"
+            counted = subject.startswith(("gradient ", "activation "))
+            return f"{subject} is not finite{f' ({alarm.value:,.0f} elements)' if counted else ''}"
+        case "gradient_explosion" | "vanishing_gradient":
+            return f"the gradient norm of {subject} is {value}; the limit, from its baseline, is {limit}"
         case "dead_relu":
-            return f"{alarm.value:.1%} of what the ReLU at {subject} gave for a whole batch is 0"
+            return f"the ReLU at {subject} gave 0 for {alarm.value:.1%} of its outputs over a whole batch"
         case "weight_update_ratio":
-            return f"the update of {subject} is {value} times as long as its weights (limit {limit})"
+            return f"the update norm of {subject} is {value} times its weight norm (limit {limit})"
         case "loss_not_decreasing":
-            return f"the loss was never lower than {value}{worth}"
+            return f"the loss was never below {value}{chance}"
         case "lr_jump":
-            return f"the learning rate went up to {value} in one iteration (limit {limit})"
+            return f"the learning rate rose to {value} in one iteration (limit {limit})"
     return f"{subject}: {value} (limit {limit})"
 
 
@@ -60,4 +57,4 @@ def _uniform(subject: str, names: Names) -> str:
     if names.chance_loss is None or len(heads) < 2:
         return text
     parts = " + ".join(f"{head.weight:g} · ln {head.classes}" for head in heads)
-    return f"{text}; when all heads do, the total is {parts} = {names.chance_loss:.4g}"
+    return f"{text}; with all heads at chance level the total is {parts} = {names.chance_loss:.4g}"

@@ -1,27 +1,68 @@
-"""What the rules look at: the same numbers, whether they come from a live run or out of a recording."""
+"""The numbers that the rules examine, from a live run or from its recording."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from harness.diagnosis.conditions import total_chance_loss
+from harness.diagnosis.robust_stats import Floats, Ints
 from harness.recording import Recording, RecordingError
 from harness.schemas.layout import STATS, Head, Layout
 
-Floats = npt.NDArray[np.float64]
-_EARLIER = 2000  # iterations of the run before that are looked at
+_EARLIER = 2000  # iterations of the preceding run that make a baseline
 _STAT = {name: row for row, name in enumerate(STATS)}
 
 
 @dataclass(frozen=True)
-class Rows:
-    """n iterations one after the other."""
+class Names:
+    """The names behind the columns of Rows, and of the statistics of activations.
 
-    iteration: npt.NDArray[np.int64]  # (n,)
+    Attributes:
+        heads: (H) the losses of the train net.
+        params: (P) labels of the param blobs.
+        matrices: (P) whether a param blob has more than one axis.
+        blobs: (A) the net's blobs.
+        relus: those of the blobs that a ReLU wrote.
+    """
+
+    heads: tuple[Head, ...]
+    params: tuple[str, ...]
+    matrices: tuple[bool, ...]
+    blobs: tuple[str, ...]
+    relus: tuple[str, ...]
+
+    @cached_property
+    def chance_loss(self) -> float | None:
+        """The chance level of the total loss; None where the classes of a head are not known."""
+        return total_chance_loss(self.heads)
+
+    @cached_property
+    def classes(self) -> Floats:
+        """(H,) the number of classes of each head; NaN for a loss without classes."""
+        return np.array([head.classes or np.nan for head in self.heads], np.float64)
+
+    @cached_property
+    def quantities(self) -> tuple[str, ...]:
+        """(4 P + H + 1) the quantities of an iteration in the order in which it computes them (but activations)."""
+        return (
+            *(f"weight {param}" for param in self.params),
+            *(f"loss {head.name}" for head in self.heads),
+            "loss",
+            *(f"gradient {param}" for param in self.params),
+            *(f"update {param}" for param in self.params),
+        )
+
+
+@dataclass(frozen=True)
+class Rows:
+    """n consecutive iterations."""
+
+    iteration: Ints  # (n,)
     lr: Floats  # (n,)
     loss: Floats  # (n,) weighted totals of single iterations
     heads: Floats  # (n, H) the losses in it
@@ -34,41 +75,31 @@ class Rows:
         return len(self.iteration)
 
     def fits(self, names: Names) -> bool:
-        """Are these the columns?"""
+        """Check whether the columns are those of `names`, by their number."""
         return (self.heads.shape[1], self.gradient_l2.shape[1]) == (len(names.heads), len(names.params))
 
     def __getitem__(self, rows: slice) -> Rows:
-        return Rows(*(getattr(self, field.name)[rows] for field in fields(self)))
+        return Rows(*(getattr(self, name)[rows] for name in _FIELDS))
 
     def __add__(self, later: Rows) -> Rows:
-        return Rows(*(np.concatenate([getattr(self, f.name), getattr(later, f.name)]) for f in fields(self)))
+        return Rows(*(np.concatenate([getattr(self, name), getattr(later, name)]) for name in _FIELDS))
 
 
-@dataclass(frozen=True)
-class Names:
-    """What the columns of Rows and of the activations stand for."""
-
-    heads: tuple[Head, ...]
-    params: tuple[str, ...]
-    matrices: tuple[bool, ...]  # which of them are more than a vector
-    blobs: tuple[str, ...]
-    relus: tuple[str, ...]  # those of the blobs that a ReLU wrote
-
-    @property
-    def chance_loss(self) -> float | None:
-        """The loss of a net to which all classes are the same: Σ weight · ln(classes); None without classes."""
-        parts = [head.weight * math.log(head.classes) for head in self.heads if head.classes]
-        return sum(parts) if parts and len(parts) == len(self.heads) else None
+_FIELDS = tuple(field.name for field in fields(Rows))
+_NORMS = _FIELDS[4:]
 
 
 def no_rows(names: Names) -> Rows:
-    """Nothing yet."""
+    """Return zero iterations with the columns of `names`."""
     heads, params = np.empty((0, len(names.heads))), np.empty((0, len(names.params)))
     return Rows(np.empty(0, np.int64), np.empty(0), np.empty(0), heads, params, params, params, params)
 
 
+# -- a live run ------------------------------------------------------------------------------------------------------
+
+
 def names_of(layout: Layout) -> Names:
-    """The names behind `rows_of(frames, layout)`."""
+    """Return the names of a run with this layout."""
     return Names(
         heads=tuple(head for head in layout.heads if head.name in layout.output_columns),
         params=tuple(p.label for p in layout.params),
@@ -78,49 +109,61 @@ def names_of(layout: Layout) -> Names:
     )
 
 
-def rows_of(frames: npt.NDArray[np.void], layout: Layout) -> Rows:
-    """Records of Layout.frame_dtype, as the rules look at them."""
-    columns = [layout.output_columns[head.name] for head in names_of(layout).heads]
-    stat = frames["stat"]
-    return Rows(
-        frames["iteration"],
-        frames["lr"],
-        frames["loss"],
-        frames["output"][:, columns].astype(np.float64),
-        *(stat[:, _STAT[f.name]] for f in fields(Rows)[4:]),
-    )
+class FrameReader:
+    """Reads the frames of one run."""
+
+    def __init__(self, layout: Layout) -> None:
+        columns = layout.output_columns
+        self.names = names_of(layout)
+        self._heads = [columns[head.name] for head in self.names.heads]
+
+    def rows(self, frames: npt.NDArray[np.void]) -> Rows:
+        """Return frames (a structured array of Layout.frame_dtype) as the rules examine them."""
+        stat = frames["stat"]
+        return Rows(
+            frames["iteration"],
+            frames["lr"],
+            frames["loss"],
+            frames["output"][:, self._heads].astype(np.float64),
+            *(stat[:, _STAT[name]] for name in _NORMS),
+        )
+
+
+# -- a recording -----------------------------------------------------------------------------------------------------
 
 
 def names_in(recording: Recording) -> Names:
-    """The names behind `recorded_rows(recording)`."""
+    """Return the names of a recorded run."""
     outputs = recording.outputs
+    params = recording.params
     return Names(
         heads=tuple(head for head in recording.heads if head.name in outputs),
-        params=tuple(p.label for p in recording.params),
-        matrices=tuple(len(p.shape) > 1 for p in recording.params),
+        params=tuple(p.label for p in params),
+        matrices=tuple(len(p.shape) > 1 for p in params),
         blobs=tuple(blob.name for blob in recording.blobs),
         relus=recording.relus,
     )
 
 
-def recorded_rows(recording: Recording, rows: slice = slice(None)) -> Rows:
-    """The iterations of a recording, all or those in `rows`."""
-    heads = [recording.output(head.name, rows)[:, 0] for head in names_in(recording).heads]
+def recorded_rows(recording: Recording, names: Names, rows: slice = slice(None)) -> Rows:
+    """Return the iterations of a recording, all or those in `rows`; `names` are those of the recording."""
+    heads = [recording.output(head.name, rows)[:, 0] for head in names.heads]
     iterations = recording.series("iteration", rows)
     return Rows(
         iterations,
         recording.series("lr", rows),
         recording.series("loss", rows),
         np.array(heads, np.float64).reshape(len(heads), len(iterations)).T,
-        *(recording.stat(f.name, rows).values for f in fields(Rows)[4:]),
+        *(recording.stat(name, rows).values for name in _NORMS),
     )
 
 
 def rows_before(run: Path, first: int) -> Rows | None:
-    """The last iterations before `first` that the run in the directory `run` recorded; None if it did not."""
+    """Return the last iterations before `first` that the run in the directory `run` recorded; None if it has none."""
     try:
         with Recording(run) as recording:
             stop = int(np.searchsorted(recording.iterations, first))
-            return recorded_rows(recording, slice(max(0, stop - _EARLIER), stop)) if stop else None
+            rows = slice(max(0, stop - _EARLIER), stop)
+            return recorded_rows(recording, names_in(recording), rows) if stop else None
     except RecordingError:
         return None

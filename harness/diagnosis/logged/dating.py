@@ -16,8 +16,9 @@ import numpy as np
 
 from harness.caffe_files.log_header import LogHeader
 from harness.diagnosis.logged.findings import OnsetEstimate, RecordRange
-from harness.diagnosis.logged.levels import Floats, Ints, lag_of, noise_of
+from harness.diagnosis.logged.levels import lag_of, noise_of
 from harness.diagnosis.logged.rises import Rise, before, foot
+from harness.diagnosis.robust_stats import Floats, Ints
 from harness.schemas.window import Window
 
 _AFTER = 20  # displays that show the spread of a plateau

@@ -8,15 +8,8 @@ import numpy as np
 
 from harness.diagnosis.conditions import chance_loss
 from harness.diagnosis.logged.findings import Excursion, Spike
-from harness.diagnosis.logged.levels import (
-    FLOOR,
-    KNOWN,
-    Floats,
-    Ints,
-    noise_of,
-    relative_noise,
-    running_median,
-)
+from harness.diagnosis.logged.levels import FLOOR, KNOWN, noise_of, relative_noise, running_median
+from harness.diagnosis.robust_stats import Floats, Ints
 
 _AROUND = 5  # displays on either side that make the baseline
 _FAR = 8.0  # standard deviations

@@ -11,10 +11,11 @@ import numpy as np
 from harness.diagnosis.conditions import Condition, HeadState, chance_loss
 from harness.diagnosis.live.limits import Limits
 from harness.diagnosis.logged.findings import HeadFinding
-from harness.diagnosis.logged.levels import FEWEST, Floats, block_medians
+from harness.diagnosis.logged.levels import FEWEST, block_medians
 from harness.diagnosis.logged.plateaus import LATER, TIGHT, Level, is_flat, level_of, printed_as, with_classes
 from harness.diagnosis.logged.rises import Rise, find_rise
 from harness.diagnosis.logged.tracks import Track
+from harness.diagnosis.robust_stats import Floats
 
 _OVERSHOOT = (
     10  # times `within`: ln K is the lowest loss of a constant answer, and biases that learn fast make it worse

@@ -5,12 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
-from harness.diagnosis.recorded.robust_stats import SIGMA
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from harness.diagnosis.robust_stats import SIGMA, Floats, Ints
 
 FEWEST = 3  # displays: one or two do not make a level
 KNOWN = 10  # displays from which noise is known: the median of 8 deviations is right to about a third

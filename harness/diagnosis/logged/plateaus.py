@@ -10,9 +10,10 @@ import numpy as np
 
 from harness.diagnosis.conditions import chance_loss
 from harness.diagnosis.live.limits import Limits
-from harness.diagnosis.logged.levels import Floats, noise_of
+from harness.diagnosis.logged.levels import noise_of
 from harness.diagnosis.logged.rises import Rise
 from harness.diagnosis.logged.tracks import Track
+from harness.diagnosis.robust_stats import Floats
 
 TIGHT = 0.02  # relative noise: a constant answer has (nearly) the same loss for every batch
 _MOST_CLASSES = 1_000_000

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.diagnosis.logged.levels import FLOOR, Floats, Ints, lag_of, noise_of, relative_noise, running_median
+from harness.diagnosis.logged.levels import FLOOR, lag_of, noise_of, relative_noise, running_median
+from harness.diagnosis.robust_stats import Floats, Ints
 
 # Of all that a total has fallen: a smaller rise is none. What a net gains on easy data for a while, it loses with them.
 FALLEN = 0.1

@@ -12,7 +12,7 @@ import numpy as np
 from harness.caffe_files.log_header import LogHeader
 from harness.caffe_log.model import Series
 from harness.diagnosis.logged.findings import Schedule
-from harness.diagnosis.logged.levels import Floats, Ints
+from harness.diagnosis.robust_stats import Floats, Ints
 
 _POINTS = 2000  # displays that are examined
 _ENOUGH = 20  # rates from which on the roundest of several laws that fit is chosen

@@ -12,7 +12,7 @@ from harness.caffe_log.model import LoggedOutput, LogRun, Series
 from harness.diagnosis.conditions import MAX_LOSS, chance_loss, total_chance_loss
 from harness.diagnosis.logged.dating import AverageSpan, Displays, display_interval
 from harness.diagnosis.logged.findings import Source
-from harness.diagnosis.logged.levels import Floats, Ints
+from harness.diagnosis.robust_stats import Floats, Ints
 
 TOTAL = "(total)"  # the name of a track that stands for all heads, where a log shows only the total
 

@@ -13,8 +13,9 @@ from harness.diagnosis.logged.dating import AverageSpan, Displays
 from harness.diagnosis.logged.excursions import swings
 from harness.diagnosis.logged.findings import HeadFinding, Nans, Why
 from harness.diagnosis.logged.heads import LOW, Judged
-from harness.diagnosis.logged.levels import FEWEST, FLOOR, Floats, block_medians, lag_of, noise_of, relative_noise
+from harness.diagnosis.logged.levels import FEWEST, FLOOR, block_medians, lag_of, noise_of, relative_noise
 from harness.diagnosis.logged.rises import FALLEN, Rise, apart
+from harness.diagnosis.robust_stats import Floats
 
 RISE = 1 / 3  # of the best level: the least rise of a total that counts where no head shows what happened
 _FALL, _FALL_KNOWN = 0.05, 0.98  # a total that has fallen; a head that has not, as a share of ln(classes)

@@ -1,1 +1,1 @@
-"""Post-mortem of a recorded run: onset, where in the net it broke, and on which data."""
+"""Post-mortem of a recorded run: the onset, where in the net it began, and on which data."""

@@ -1,4 +1,4 @@
-"""The images of one iteration: what they were, what the net said of them, and what is odd about them."""
+"""Examine the inputs of one iteration: outliers, labels, and the records with the largest loss."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.recorded.robust_stats import SIGMA, Floats
+from harness.diagnosis.robust_stats import SIGMA, Bools, Floats
 from harness.recording import Recording, RecordingError
 from harness.schemas.predictions import Predictions
 
-_WILD = 6.0  # standard deviations of the range of the other images
+_OUTLIER = 6.0  # standard deviations of the range of the other records
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The inputs of one iteration, n images (with iter_size > 1 those of all passes).
+    """The inputs of one iteration: n records, with iter_size > 1 those of all passes.
 
-    `pixels` (n, channels, height, width) is what the net saw: cropped, mirrored, scaled, mean subtracted; None where
-    the input is no image. `wild` are those whose values reach far beyond what the batch is used to. `keys` are empty
-    where they were not recorded.
+    Attributes:
+        keys: empty where they were not recorded.
+        lowest, highest: extreme values of each record.
+        wild: whether the values of a record reach far beyond those of the others.
+        pixels: (n, channels, height, width) as the net saw them: cropped, mirrored, scaled, mean subtracted; None where
+            the inputs are no images.
     """
 
     iteration: int
@@ -29,7 +32,7 @@ class Batch:
     labels: npt.NDArray[np.int64] | None  # (n,)
     lowest: Floats  # (n,)
     highest: Floats  # (n,)
-    wild: npt.NDArray[np.bool_]  # (n,)
+    wild: Bools  # (n,)
     pixels: npt.NDArray[np.float32] | None
 
     def __len__(self) -> int:
@@ -38,7 +41,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class LabelShare:
-    """How often a label is in a batch, and how often it would be by its share of the data set (None: not known)."""
+    """How often a label occurs in a batch, and would be expected to by its share of the data set (None: not known)."""
 
     label: int
     count: int
@@ -46,7 +49,7 @@ class LabelShare:
 
 
 def batch_of(recording: Recording, iteration: int) -> Batch | None:
-    """What was captured of the inputs of `iteration`; None where that was not, or where the inputs are no batch."""
+    """Return the captured inputs of `iteration`; None where they were not captured, or are no batch."""
     inputs = {}
     for blob in recording.blobs:
         try:
@@ -72,13 +75,13 @@ def batch_of(recording: Recording, iteration: int) -> Batch | None:
         labels=None if labels is None else labels.astype(np.int64),
         lowest=lowest,
         highest=highest,
-        wild=_wild(np.maximum(np.abs(lowest), np.abs(highest))),
+        wild=_outliers(np.maximum(np.abs(lowest), np.abs(highest))),
         pixels=values if values.ndim == 4 and min(values.shape[2:]) > 1 else None,
     )
 
 
 def shown_range(batch: Batch, image: int) -> tuple[float, float]:
-    """The values that are shown as black and as white: those of the ordinary images, or a wild one's own."""
+    """Return the values to show as black and as white: of the ordinary images, or of an outlier itself."""
     chosen = np.arange(len(batch)) == image if batch.wild[image] else ~batch.wild
     low, high = batch.lowest[chosen], batch.highest[chosen]
     low, high = low[np.isfinite(low)], high[np.isfinite(high)]
@@ -88,8 +91,10 @@ def shown_range(batch: Batch, image: int) -> tuple[float, float]:
 
 
 def worst_first(batch: Batch, said: Predictions | None) -> list[int]:
-    """The images by their loss, ties (Caffe caps losses) by the probability of the label; without predictions the
-    wildest first."""
+    """Sort the images by their loss, ties (Caffe caps losses) by the probability of the label.
+
+    Without predictions the outliers with the largest values come first.
+    """
     if said is None:
         return [int(i) for i in np.lexsort((-batch.highest, ~batch.wild))]
     loss, probability = np.nan_to_num(said.loss, nan=-1.0), np.nan_to_num(said.label_probability)
@@ -97,8 +102,10 @@ def worst_first(batch: Batch, said: Predictions | None) -> list[int]:
 
 
 def label_shares(labels: npt.NDArray[np.int64], all_labels: npt.NDArray[np.int32] | None) -> tuple[LabelShare, ...]:
-    """The labels of a batch, most frequent first, beside what the data set has; and those that are missing in it though
-    one image at least was to be expected."""
+    """Count the labels of a batch, most frequent first, and compare with the data set.
+
+    Labels that are missing are included if at least one image was to be expected.
+    """
     values, counts = np.unique(labels, return_counts=True)
     if all_labels is None or not len(all_labels):
         found = [LabelShare(int(value), int(count), None) for value, count in zip(values, counts, strict=True)]
@@ -112,24 +119,25 @@ def label_shares(labels: npt.NDArray[np.int64], all_labels: npt.NDArray[np.int32
 
 
 def _one_pass(values: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """With iter_size > 1 an input has an axis more: (iter_size, n, …) becomes (iter_size × n, …)."""
+    """Merge the first two axes of an input with iter_size > 1: (iter_size, n, …) becomes (iter_size × n, …)."""
     if values.ndim == len(shape) + 1 and values.ndim > 1:
         return values.reshape(-1, *values.shape[2:])
     return values
 
 
 def _whole(values: npt.NDArray[np.float32]) -> bool:
+    """Check whether all values are whole numbers, as labels are."""
     return bool(np.all(np.isfinite(values)) and np.all(values == np.round(values)))
 
 
-def _wild(size: Floats) -> npt.NDArray[np.bool_]:
-    """Which of the largest magnitudes are not finite, or far above those of the other images and twice their median."""
+def _outliers(size: Floats) -> Bools:
+    """Check which largest magnitudes are not finite, or far above those of the other records and twice their median."""
     finite = np.where(np.isfinite(size), size, np.inf)
     known = size[np.isfinite(size)]
     if not len(known):
         return np.ones(len(size), bool)
-    # most of a batch may be wild: the lower half says what is ordinary
+    # most of a batch may be outliers: the lower half is taken to be ordinary
     lower = np.sort(known)[: max(1, len(known) // 2)]
     centre = float(np.median(lower))
     spread = SIGMA * float(np.median(np.abs(lower - centre)))
-    return np.asarray(finite > max(2 * centre, centre + _WILD * spread))
+    return np.asarray(finite > max(2 * centre, centre + _OUTLIER * spread))

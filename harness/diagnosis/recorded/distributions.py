@@ -1,4 +1,4 @@
-"""What is in a blob: distributions and largest elements of weights, gradients and updates kept in a window."""
+"""Compute the distributions and the largest elements of weights, gradients and updates kept in a window."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.recorded.robust_stats import Floats
+from harness.diagnosis.robust_stats import Floats
 from harness.recording import Recording, RecordingError
 from harness.schemas.layout import Param
 
 Kind = Literal["weight", "gradient"]
 KINDS: tuple[Kind, ...] = ("weight", "gradient")
-SORTED_BY = ("gradient", "weight", "update")  # elements are, by the first of these that was kept
+SORTED_BY = ("gradient", "weight", "update")  # elements are sorted by the first of these that was kept
 _LEAST_DECADES = 2
 _BINS_A_DECADE, _MOST_BINS = 8, 120
-_SMALL = 0.002  # of the elements that are not 0: as many may be in the lowest bin
+_SMALL = 0.002  # share of the elements other than 0 that may fall into the lowest bin
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Element:
-    """One element of a param blob at one iteration; None: that was not kept."""
+    """One element of a param blob at one iteration; None for what was not kept."""
 
     index: tuple[int, ...]
     weight: float | None
@@ -56,8 +56,10 @@ class Element:
 
 
 def moments_of(recording: Recording, onset: int | None) -> tuple[int, ...]:
-    """The iterations of a window to compare: before the onset, at it, after it, and the window's last; of a window
-    without an onset its first, middle and last."""
+    """Choose the iterations of a window to compare: before the onset, at it, after it, and the last.
+
+    In a window without an onset these are the first, the middle and the last iteration.
+    """
     kept = recording.window_iterations
     if not len(kept):
         return ()
@@ -69,19 +71,19 @@ def moments_of(recording: Recording, onset: int | None) -> tuple[int, ...]:
 
 
 def distribution(recording: Recording, param: Param, kind: Kind, moments: Sequence[int]) -> Distribution | None:
-    """What the param blob holds at `moments`; None where `kind` was left out of --capture."""
+    """Compute the distribution of a param blob at `moments`; None where `kind` was left out of --capture."""
     try:
         arrays = [getattr(recording, kind)(t, param.layer, param.index).ravel() for t in moments]
     except RecordingError:
         return None
-    sizes = [_sizes(array) for array in arrays]
-    edges = _edges(sizes)
-    spectra = (_spectrum(*of, edges) for of in zip(moments, arrays, sizes, strict=True))
+    magnitudes = [_magnitudes(array) for array in arrays]
+    edges = _edges(magnitudes)
+    spectra = (_spectrum(*of, edges) for of in zip(moments, arrays, magnitudes, strict=True))
     return Distribution(param.label, kind, edges, tuple(spectra))
 
 
 def largest_elements(recording: Recording, param: Param, iteration: int, count: int) -> tuple[Element, ...]:
-    """The elements with the largest gradient (of the largest weight, where no gradient was kept), largest first."""
+    """Return the elements with the largest gradient (or weight, where no gradient was kept), largest first."""
     arrays = {}
     for kind in ("weight", "gradient", "update"):
         try:
@@ -96,22 +98,22 @@ def largest_elements(recording: Recording, param: Param, iteration: int, count: 
     return tuple(Element(place, *(None if a is None else float(a[place]) for a in arrays.values())) for place in places)
 
 
-def _sizes(array: npt.NDArray[np.float32]) -> Floats:
-    """Decimal logarithms of the elements that are finite and not 0."""
+def _magnitudes(array: npt.NDArray[np.float32]) -> Floats:
+    """Return the decimal logarithms of the elements that are finite and not 0."""
     return np.asarray(np.log10(np.abs(array[np.isfinite(array) & (array != 0)]).astype(np.float64)))
 
 
-def _edges(sizes: Sequence[Floats]) -> Floats:
-    known = [size for size in sizes if len(size)]
-    high = int(np.floor(max((float(size.max()) for size in known), default=-1.0))) + 1
-    low = int(np.floor(min((float(np.quantile(size, _SMALL)) for size in known), default=high)))
+def _edges(magnitudes: Sequence[Floats]) -> Floats:
+    known = [magnitude for magnitude in magnitudes if len(magnitude)]
+    high = int(np.floor(max((float(magnitude.max()) for magnitude in known), default=-1.0))) + 1
+    low = int(np.floor(min((float(np.quantile(magnitude, _SMALL)) for magnitude in known), default=high)))
     decades = max(high - low, _LEAST_DECADES)
     return np.linspace(high - decades, high, min(decades * _BINS_A_DECADE, _MOST_BINS) + 1)
 
 
-def _spectrum(iteration: int, array: npt.NDArray[np.float32], sizes: Floats, edges: Floats) -> Spectrum:
-    counts, _ = np.histogram(np.clip(sizes, edges[0], np.nextafter(edges[-1], -np.inf)), edges)
+def _spectrum(iteration: int, array: npt.NDArray[np.float32], magnitudes: Floats, edges: Floats) -> Spectrum:
+    counts, _ = np.histogram(np.clip(magnitudes, edges[0], np.nextafter(edges[-1], -np.inf)), edges)
     total = max(1, array.size)
     zero, bad = int((array == 0).sum()), int((~np.isfinite(array)).sum())
-    largest = 10.0 ** float(sizes.max()) if len(sizes) else 0.0
+    largest = 10.0 ** float(magnitudes.max()) if len(magnitudes) else 0.0
     return Spectrum(iteration, counts / total, zero / total, bad / total, largest)

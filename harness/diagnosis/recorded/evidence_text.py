@@ -1,4 +1,4 @@
-"""Why an onset is where it is: sentences with numbers."""
+"""Describe the evidence for an onset, in clauses with numbers."""
 
 from __future__ import annotations
 
@@ -7,66 +7,58 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from harness.diagnosis.robust_stats import Bools, Floats, total_norm
 
-SHORTEST = 16  # iterations in a block, at least: enough for a median
-AS_USUAL = 5  # blocks that say what was usual before
-
-
-def norm(parts: Floats) -> Floats:
-    """(T,) the length of the whole gradient from (T, P) of its blobs; of (P,) the one length."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(np.sqrt(np.sum(np.square(parts), axis=-1)))
+MIN_BLOCK = 16  # iterations in a block, at least: enough for a median
+BASELINE_BLOCKS = 5  # blocks before an onset that make its baseline
 
 
-def loss_sentence(loss: Floats, row: int, width: int) -> str:
+def loss_evidence(loss: Floats, row: int, width: int) -> str:
+    """Describe how the loss (T,) left its level at `row`; levels are over `width` iterations."""
     rest = np.where(np.isfinite(loss[row:]), loss[row:], np.inf)
     before = f"loss {np.median(loss[max(0, row - width) : row]):.4g}" if row else "loss"
     level = float(np.median(rest[len(rest) // 2 :]))
     if not np.isfinite(level):
-        return f"{before} → {np.max(rest[np.isfinite(rest)], initial=loss[row]):.4g} at the most while it is finite"
+        return f"{before} → at most {np.max(rest[np.isfinite(rest)], initial=loss[row]):.4g} while finite"
     start = float(np.median(loss[max(0, row - width) : row])) if row else float(loss[0])
     for stop in range(width, len(rest) + width, width):
         if np.median(rest[stop - width : stop]) >= start + 0.8 * (level - start):
             break
-    return f"{before} → {level:.4g} within {min(stop, len(rest))} iterations, and has not come back"
+    return f"{before} → {level:.4g} within {min(stop, len(rest))} iterations, without recovery"
 
 
-def gradient_sentence(
+def gradient_evidence(
     iterations: npt.NDArray[np.integer],
     gradient_l2: Floats | None,
     row: int,
     width: int,
     labels: Sequence[str] | None,
 ) -> list[str]:
-    if gradient_l2 is None or not gradient_l2.size or row < SHORTEST:
+    """Describe how the gradient (T, P) left its baseline at `row`; nothing where it did not, or is not known."""
+    if gradient_l2 is None or not gradient_l2.size or row < MIN_BLOCK:
         return []
-    before = gradient_l2[max(0, row - AS_USUAL * width) : row]
-    usual, now = float(np.median(norm(before))), float(norm(gradient_l2[row : row + 1])[0])
-    if not now > 2 * usual > 0:
+    before = gradient_l2[max(0, row - BASELINE_BLOCKS * width) : row]
+    baseline, now = float(np.median(total_norm(before))), float(total_norm(gradient_l2[row : row + 1])[0])
+    if not now > 2 * baseline > 0:
         return []
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.nan_to_num(gradient_l2[row] / np.median(before, axis=0), nan=0.0, posinf=0.0)
     most = int(np.argmax(ratio))
     where = f", most in {labels[most]} (×{ratio[most]:.3g})" if labels is not None and ratio[most] > 0 else ""
-    return [f"gradient {now:.4g} at iteration {iterations[row]}, {now / usual:.3g} times its usual {usual:.3g}{where}"]
+    times = f"{now / baseline:.3g} times its baseline of {baseline:.3g}"
+    return [f"gradient norm {now:.4g} at iteration {iterations[row]}, {times}{where}"]
 
 
-def broken_sentence(
-    iterations: npt.NDArray[np.integer],
-    loss: Floats,
-    gradient_l2: Floats | None,
-    nonfinite: npt.NDArray[np.generic] | None,
-    row: int,
-    labels: Sequence[str] | None,
+def nonfinite_evidence(
+    iterations: npt.NDArray[np.integer], loss: Floats, nonfinite: Bools, row: int, labels: Sequence[str] | None
 ) -> str:
-    if nonfinite is not None:
-        bad = np.asarray(nonfinite[row]).astype(bool)
-    else:
-        bad = ~np.isfinite(gradient_l2[row]) if gradient_l2 is not None else np.zeros(0, bool)
-    if bad.any():
-        blobs = np.flatnonzero(bad)
+    """Describe which gradients are not finite at `row`, or that the loss is not finite from there on.
+
+    `nonfinite` (P,): which param blobs have a gradient at `row` that is not finite.
+    """
+    if nonfinite.any():
+        blobs = np.flatnonzero(nonfinite)
         more = f" and {len(blobs) - 1} more" if len(blobs) > 1 else ""
-        whose = f" of {labels[int(blobs[0])]}{more}" if labels is not None else ""
-        return f"gradient{whose} not finite at iteration {iterations[row]}"
-    return f"loss {loss[row]} at iteration {iterations[row]}, and not finite from there on"
+        of = f" of {labels[int(blobs[0])]}{more}" if labels is not None else ""
+        return f"gradient{of} not finite at iteration {iterations[row]}"
+    return f"loss {loss[row]} at iteration {iterations[row]}, not finite from there on"

@@ -1,4 +1,4 @@
-"""Layers × time: one number of every layer, so that the eye sees where a change starts and how it travels."""
+"""Compute heat maps of layers × time: one number of every layer, to see where a change starts and how it travels."""
 
 from __future__ import annotations
 
@@ -9,41 +9,40 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.recorded.evidence_text import norm
-from harness.diagnosis.recorded.localize import BLOB_ROWS, LEAST_ROWS, PARAM_ROWS
-from harness.diagnosis.recorded.robust_stats import LEAST, Floats, distance, logarithm
+from harness.diagnosis.recorded.localize import BLOB_ROWS, MIN_ROWS, PARAM_ROWS
 from harness.diagnosis.recorded.thinning import largest, shares
+from harness.diagnosis.robust_stats import LEAST_SPREAD, Floats, Ints, distance, logarithm, total_norm
 from harness.recording import Recording
 
 Quantity = Literal["gradient", "weight", "ratio", "zeros"]
 QUANTITIES: tuple[Quantity, ...] = ("gradient", "weight", "ratio", "zeros")
-_WEIGHT_LEAST = 0.005  # in logarithms: a weight's norm moves that little in many iterations
-_ZEROS_LEAST = 0.02  # of all elements
+_LEAST_SPREAD_OF_WEIGHTS = 0.005  # in logarithms: a weight's norm moves that little in many iterations
+_LEAST_SPREAD_OF_ZEROS = 0.02  # of all elements
 _CHUNK = 4096  # iterations read at a time
 
 
 @dataclass(frozen=True)
 class Heatmap:
-    """`values[r, c]` is the largest that `rows[r]` had in the iterations start[c] … stop[c] - 1.
+    """`values[r, c]` is the largest value of `rows[r]` in the iterations start[c] … stop[c] - 1.
 
     The quantities are the l2 norms of a layer's raw gradient and of its weights (all its param blobs together),
     ‖update‖ / ‖weight‖ (rows: layers that learn, in update order), and the share of zeros in a net blob (rows: blobs in
     forward order). NaN: not taken then; infinite: not finite. `distance` is in standard deviations from the row's own
-    past, NaN where there is none.
+    baseline, NaN where there is none.
     """
 
     quantity: Quantity
     rows: tuple[str, ...]
-    start: npt.NDArray[np.int64]  # (C,)
-    stop: npt.NDArray[np.int64]  # (C,)
+    start: Ints  # (C,)
+    stop: Ints  # (C,)
     values: Floats  # (R, C)
     distance: Floats  # (R, C)
 
 
 def heatmap(recording: Recording, quantity: Quantity, rows: slice, onset: int | None, columns: int) -> Heatmap:
-    """`quantity` over the recorded `rows`, in at most `columns` columns.
+    """Compute the heat map of `quantity` over the recorded `rows`, in at most `columns` columns.
 
-    The past is that before the iteration `onset`, or, where there is none, the last of the run.
+    The baseline is made of the iterations before `onset`, or where there is none, of the last of the run.
     """
     iterations = recording.iterations
     end = len(iterations) if onset is None else int(np.searchsorted(iterations, onset))
@@ -52,20 +51,21 @@ def heatmap(recording: Recording, quantity: Quantity, rows: slice, onset: int | 
     stops = np.append(starts[1:], stop) if len(starts) else starts
     begin, end_of = iterations[starts], iterations[stops - 1] + 1
     if quantity == "zeros":
-        labels, usual, values = _zeros(recording, begin, end_of, int(iterations[end - 1]) if end else -1)
-        far = _distance(usual, values, _ZEROS_LEAST)
+        before = int(iterations[end - 1]) if end else -1
+        labels, baseline, values = _zeros(recording, begin, end_of, before)
+        far = _distance(baseline, values, _LEAST_SPREAD_OF_ZEROS)
     else:
         layers = layers_of(recording)
         labels = tuple(layers)
-        usual = _norms(recording, quantity, slice(max(0, end - PARAM_ROWS), end), layers)
+        baseline = _norms(recording, quantity, slice(max(0, end - PARAM_ROWS), end), layers)
         values = _largest_norms(recording, quantity, starts, stops, layers)
-        least = _WEIGHT_LEAST if quantity == "weight" else LEAST
-        far = _distance(logarithm(usual), logarithm(values), least)
+        least = _LEAST_SPREAD_OF_WEIGHTS if quantity == "weight" else LEAST_SPREAD
+        far = _distance(logarithm(baseline), logarithm(values), least)
     return Heatmap(quantity, labels, begin, end_of, values.T, far.T)
 
 
 def layers_of(recording: Recording) -> dict[str, tuple[int, ...]]:
-    """The layers that learn, in update order, and the columns of their param blobs."""
+    """Return the layers that learn, in update order, and the columns of their param blobs."""
     groups = groupby(enumerate(recording.params), key=lambda pair: pair[1].layer)
     return {layer: tuple(column for column, _ in group) for layer, group in groups}
 
@@ -77,7 +77,7 @@ def _largest_norms(
     stops: npt.NDArray[np.intp],
     layers: dict[str, tuple[int, ...]],
 ) -> Floats:
-    """(C, L), read so that a long run is never in memory whole."""
+    """Return (C, L) the largest norm of each layer in each column, without reading a long run as a whole."""
     found = [np.empty((0, len(layers)))]
     first = 0
     while first < len(starts):
@@ -89,11 +89,11 @@ def _largest_norms(
 
 
 def _norms(recording: Recording, quantity: Quantity, rows: slice, layers: dict[str, tuple[int, ...]]) -> Floats:
-    """(n, L)"""
+    """Return (n, L) the norm of each layer in the iterations `rows`."""
 
     def of(stat: str) -> Floats:
         values = recording.stat(stat, rows).values
-        return np.stack([norm(values[:, list(columns)]) for columns in layers.values()], axis=1)
+        return np.stack([total_norm(values[:, list(columns)]) for columns in layers.values()], axis=1)
 
     if not layers:
         return np.empty((len(recording.series("iteration", rows)), 0))
@@ -103,10 +103,11 @@ def _norms(recording: Recording, quantity: Quantity, rows: slice, layers: dict[s
         return np.nan_to_num(of("update_l2") / of("weight_l2"), nan=0.0, posinf=np.inf)  # 0 / 0: nothing moved
 
 
-def _zeros(
-    recording: Recording, begin: npt.NDArray[np.int64], end: npt.NDArray[np.int64], before: int
-) -> tuple[tuple[str, ...], Floats, Floats]:
-    """The blobs, (n, A) what they had up to the iteration `before`, and (C, A), NaN where nothing was taken."""
+def _zeros(recording: Recording, begin: Ints, end: Ints, before: int) -> tuple[tuple[str, ...], Floats, Floats]:
+    """Return the blobs, (n, A) their shares up to the iteration `before`, and (C, A) the largest in each column.
+
+    NaN where none was taken.
+    """
     taken = recording.activation("zero_fraction")
     values = np.full((len(begin), len(taken.labels)), np.nan)
     column = np.searchsorted(begin, taken.iterations, side="right") - 1
@@ -115,8 +116,8 @@ def _zeros(
     return taken.labels, taken.values[taken.iterations <= before][-BLOB_ROWS:], values
 
 
-def _distance(usual: Floats, values: Floats, least: float) -> Floats:
-    usual = usual[np.isfinite(usual).all(axis=1)]
-    if len(usual) < LEAST_ROWS:
+def _distance(baseline: Floats, values: Floats, least: float) -> Floats:
+    baseline = baseline[np.isfinite(baseline).all(axis=1)]
+    if len(baseline) < MIN_ROWS:
         return np.full(values.shape, np.nan)
-    return distance(usual, values, least)
+    return distance(baseline, values, least)

@@ -1,4 +1,4 @@
-"""How the elements of an array are spread; of a large one, part by part."""
+"""Compute histograms of arrays; of a large one, part by part."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 BINS = 30  # as many as TensorBoard draws
-_BLOCK = 1 << 16  # elements that are looked at together: what comes of them stays in the processor's cache
+_BLOCK = 1 << 16  # elements that are counted at a time, so that intermediate results stay in the processor's cache
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """`counts` (n,) of the finite elements in n equally wide bins from `low`, the least of them, to `high`.
+    """The `counts` (n,) of the finite elements in n equally wide bins from `low`, the smallest element, to `high`.
 
-    Counts are whole, but for those of a merged histogram, whose sum is.
+    Counts are whole numbers, except in a merged histogram, where only their sum is.
     """
 
     low: float
@@ -26,12 +26,12 @@ class Histogram:
 
     @property
     def limits(self) -> npt.NDArray[np.float64]:
-        """(n,) the upper end of every bin."""
+        """(n,) the upper end of each bin."""
         return _edges(self.low, self.high, len(self.counts))[1:]
 
 
 def histogram(values: npt.NDArray[np.float32], bins: int = BINS) -> Histogram | None:
-    """Of `values` (N,), one bin if all are equal; None if none is finite."""
+    """Compute the histogram of `values` (N,), with one bin if all are equal; None if none is finite."""
     if not values.size:
         return None
     low, high = float(values.min()), float(values.max())
@@ -50,7 +50,7 @@ def histogram(values: npt.NDArray[np.float32], bins: int = BINS) -> Histogram | 
 
 
 def merged(parts: Sequence[Histogram], bins: int = BINS) -> Histogram | None:
-    """One histogram of all that `parts` count, as if what is in one bin were spread evenly in it; None of none."""
+    """Merge histograms, as if the elements of a bin were spread evenly in it; None if there are none."""
     if len(parts) < 2:
         return parts[0] if parts else None
     low, high = min(part.low for part in parts), max(part.high for part in parts)

@@ -1,4 +1,4 @@
-"""Where the damage begins: the first iteration whose update makes a run worse for good."""
+"""Find the onset: the first iteration whose update makes a run worse for good."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.diagnosis.recorded.evidence_text import (
-    AS_USUAL,
-    SHORTEST,
-    broken_sentence,
-    gradient_sentence,
-    loss_sentence,
-    norm,
+    BASELINE_BLOCKS,
+    MIN_BLOCK,
+    gradient_evidence,
+    loss_evidence,
+    nonfinite_evidence,
 )
-from harness.diagnosis.recorded.robust_stats import SIGMA
+from harness.diagnosis.robust_stats import SIGMA, Bools, Floats, total_norm
 from harness.schemas.layout import Alarm
 from harness.schemas.onset import Onset
 
-Floats = npt.NDArray[np.float64]
-
-_LONGEST = 200  # iterations in a block, at most: few enough to place a jump
-_HISTORY = 30  # blocks that say how much the level jitters
+_MAX_BLOCK = 200  # iterations in a block, at most: few enough to locate a jump
+_HISTORY = 30  # blocks that show how much the level jitters
 _GAP = 5  # iterations: excursions as close as this belong together…
-_BROKEN_GAP = 2  # …and those that lead up to a NaN are closer: it is reached in a run of ever larger steps
-_OUTLIER = 5.0  # standard deviations beyond which a value has left its usual range
+_NONFINITE_GAP = 2  # …and those that lead up to a NaN are closer: it is reached by a run of ever larger steps
+_OUTLIER = 5.0  # standard deviations beyond which a value has left its baseline
+
+Iterations = npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True)
 class _Levels:
-    """Medians of the loss over blocks of iterations: block k is rows start[k] … stop[k] - 1, and the last block is the
-    last rows whatever the raster."""
+    """Medians of the loss over blocks of iterations.
+
+    Block k is rows start[k] … stop[k] - 1; the last block always ends with the last row.
+    """
 
     start: npt.NDArray[np.intp]
     stop: npt.NDArray[np.intp]
@@ -41,12 +42,12 @@ class _Levels:
 
 
 def span_of(display: int) -> int:
-    """The iterations over which a level is taken: the solver's display interval, or 40 where it displays nothing."""
+    """Return the iterations over which a level is taken: the display interval, or 40 where nothing is displayed."""
     return display if display > 0 else 40
 
 
 def find_onset(
-    iterations: npt.NDArray[np.integer],
+    iterations: Iterations,
     loss: Floats,
     gradient_l2: Floats | None,
     nonfinite: npt.NDArray[np.generic] | None,
@@ -54,80 +55,83 @@ def find_onset(
     labels: Sequence[str] | None = None,
     active: Sequence[Alarm] = (),
 ) -> Onset | None:
-    """The onset of a divergence, or None for a run that is healthy so far.
+    """Find the onset of a divergence; None for a run that is healthy so far.
 
     A run is damaged where a gradient is not finite, where the loss is not finite and stays so, or where the level of
     the loss (its median over a block of about `span` iterations) rises and never comes back: every later level lies
     above the best level before by a third, by more than two MADs of the noise of single iterations, by more than the
     level has wandered before, and by 2 % of all that the loss has fallen since the first block. From there the onset
-    is traced back to the iteration at which the loss or the gradient's norm first left its usual range. A spike that
+    is traced back to the iteration at which the loss or the gradient norm first left its baseline. A spike that
     recovers is no damage; one from which the run has not recovered yet is.
 
-    Quick enough (15 ms for 120,000 iterations and 128 blobs) to be asked again every few seconds of a run.
+    It takes 15 ms for 120,000 iterations and 128 blobs, so that it can be repeated every few seconds of a run.
 
     Args:
         iterations: (T,) ascending.
         loss: (T,) of single iterations, not smoothed.
         gradient_l2: (T, P) norms of each param blob's gradient.
-        nonfinite: (T, P) NaN or infinite elements of each param blob's gradient.
+        nonfinite: (T, P) numbers of NaN or infinite elements of each param blob's gradient, or whether there are any.
         span: iterations over which a level is taken: the solver's display interval (0: 40).
         labels: (P,) names of the param blobs.
         active: alarms of divergences whose damage is still there; no onset comes after the first of them.
     """
+    loss = np.asarray(loss, np.float64)
     onset = _lasting_damage(iterations, loss, gradient_l2, nonfinite, span, labels)
     if active:
-        young = len(loss) and iterations[-1] - active[0].iteration < SHORTEST
+        young = len(loss) and iterations[-1] - active[0].iteration < MIN_BLOCK
         if onset is None or onset.iteration > active[0].iteration or (young and np.isfinite(loss[-1])):
             return _onset_before(iterations, loss, active[0], span)
     return onset
 
 
 def _lasting_damage(
-    iterations: npt.NDArray[np.integer],
+    iterations: Iterations,
     loss: Floats,
     gradient_l2: Floats | None,
     nonfinite: npt.NDArray[np.generic] | None,
     span: int,
     labels: Sequence[str] | None,
 ) -> Onset | None:
-    loss = np.asarray(loss, np.float64)
-    span = span_of(span)
-    width = max(min(span, _LONGEST, len(loss) // 4), SHORTEST)
-    broken = _first_broken(loss, gradient_l2, nonfinite)
+    width = _block_width(loss, span)
+    broken = _first_nonfinite(loss, gradient_l2, nonfinite)
     rise = _sustained_rise(_levels(loss, width), loss)
     if rise is None and broken is None:
         return None
     # with NaN at the end, the rise before it may be too short to be a level
     anchor = min(row for row in (rise, broken) if row is not None)
-    row = _first_excursion(loss, gradient_l2, anchor, width, _GAP if rise == anchor else _BROKEN_GAP)
-    parts = []
+    row = _first_excursion(loss, gradient_l2, anchor, width, _GAP if rise == anchor else _NONFINITE_GAP)
+    evidence = []
     if broken is None or row < broken:
-        parts.append(loss_sentence(loss, row, width))
-        parts += gradient_sentence(iterations, gradient_l2, row, width, labels)
+        evidence.append(loss_evidence(loss, row, width))
+        evidence += gradient_evidence(iterations, gradient_l2, row, width, labels)
     if broken is not None:
-        parts.append(broken_sentence(iterations, loss, gradient_l2, nonfinite, broken, labels))
-    return Onset(int(iterations[row]), "; ".join(parts))
+        bad = _nonfinite_gradients(gradient_l2, nonfinite, broken)
+        evidence.append(nonfinite_evidence(iterations, loss, bad, broken, labels))
+    return Onset(int(iterations[row]), "; ".join(evidence))
 
 
-def _onset_before(iterations: npt.NDArray[np.integer], loss: Floats, alarm: Alarm, span: int) -> Onset:
-    """The onset behind an alarm on the loss whose rise is too small, or too young, to be seen as lasting."""
-    row = int(np.searchsorted(iterations, alarm.iteration))
-    width = max(min(span_of(span), _LONGEST, len(loss) // 4), SHORTEST)
-    first = max(0, row - _LONGEST)
-    limit = (
-        float(np.median(loss[first : max(first + 1, row - width)])) + float(np.median(loss[row : row + width]))
-    ) / 2
-    row = _first_excursion(loss, None, min(row, first + _parting(loss[first : row + 1], limit)), width, _BROKEN_GAP)
-    return Onset(
-        int(iterations[row]), f"{loss_sentence(loss, row, width)}; {alarm.rule} at iteration {alarm.iteration}"
-    )
+def _onset_before(iterations: Iterations, loss: Floats, alarm: Alarm, span: int) -> Onset:
+    """Find the onset behind an alarm on the loss whose rise is too small, or too young, to show as lasting."""
+    row, width = int(np.searchsorted(iterations, alarm.iteration)), _block_width(loss, span)
+    first = max(0, row - _MAX_BLOCK)
+    before = float(np.median(loss[first : max(first + 1, row - width)]))
+    limit = (before + float(np.median(loss[row : row + width]))) / 2
+    start = min(row, first + _split(loss[first : row + 1], limit))
+    row = _first_excursion(loss, None, start, width, _NONFINITE_GAP)
+    evidence = f"{loss_evidence(loss, row, width)}; {alarm.rule} at iteration {alarm.iteration}"
+    return Onset(int(iterations[row]), evidence)
 
 
-# -- what is wrong ---------------------------------------------------------------------------------------------------
+def _block_width(loss: Floats, span: int) -> int:
+    """Return the iterations in a block."""
+    return max(min(span_of(span), _MAX_BLOCK, len(loss) // 4), MIN_BLOCK)
 
 
-def _first_broken(loss: Floats, gradient_l2: Floats | None, nonfinite: npt.NDArray[np.generic] | None) -> int | None:
-    """The first row with a gradient that is not finite, or from which on no loss is."""
+# -- the damage ------------------------------------------------------------------------------------------------------
+
+
+def _first_nonfinite(loss: Floats, gradient_l2: Floats | None, nonfinite: npt.NDArray[np.generic] | None) -> int | None:
+    """Find the first row with a gradient that is not finite, or from which on no loss is finite."""
     rows = []
     finite = np.flatnonzero(np.isfinite(loss))
     after = int(finite[-1]) + 1 if len(finite) else 0
@@ -142,8 +146,15 @@ def _first_broken(loss: Floats, gradient_l2: Floats | None, nonfinite: npt.NDArr
     return min(rows, default=None)
 
 
+def _nonfinite_gradients(gradient_l2: Floats | None, nonfinite: npt.NDArray[np.generic] | None, row: int) -> Bools:
+    """(P,) Return which gradients are not finite at `row`."""
+    if nonfinite is not None:
+        return np.asarray(nonfinite[row]).astype(bool)
+    return np.asarray(~np.isfinite(gradient_l2[row])) if gradient_l2 is not None else np.zeros(0, bool)
+
+
 def _levels(loss: Floats, width: int) -> _Levels:
-    """The loss in blocks of `width`; a loss that is not finite counts as infinite."""
+    """Return the loss in blocks of `width`; a loss that is not finite counts as infinite."""
     whole = len(loss) // width
     start = np.arange(whole) * width
     if whole and len(loss) % width:
@@ -156,45 +167,45 @@ def _levels(loss: Floats, width: int) -> _Levels:
 
 
 def _sustained_rise(levels: _Levels, loss: Floats) -> int | None:
-    """The row at which the loss changes to levels that never come back, to within a block."""
+    """Find the row at which the loss changes to levels that never recover, to within a block."""
     count = len(levels.median)
     if not count:
         return None
     width = int(levels.stop[0] - levels.start[0])
     lowest_after = np.minimum.accumulate(levels.median[::-1])[::-1]
-    usual = _running_median(levels.median, 3)  # three levels, so that one lucky block is not the yardstick
+    smooth = _running_median(levels.median, 3)  # of three levels, so that one lucky block is not the reference
     finite_mad = np.where(np.isfinite(levels.mad), levels.mad, 0.0)
-    best, of = _running_minimum(usual)
+    best, at = _running_minimum(smooth)
     # the standard error of a block's median is 1.25 sigma / sqrt(width)
-    spread = _running_median(finite_mad, AS_USUAL)[of] * max(2.0, 12 / np.sqrt(width))
+    spread = _running_median(finite_mad, BASELINE_BLOCKS)[at] * max(2.0, 12 / np.sqrt(width))
     with np.errstate(invalid="ignore"):
-        fallen = np.nan_to_num(usual[0] - best, nan=0.0)
+        fallen = np.nan_to_num(smooth[0] - best, nan=0.0)
     margin = np.maximum(np.maximum(np.abs(best) / 3, spread), np.maximum(0.02 * fallen, 1e-12))
     with np.errstate(invalid="ignore"):  # a run that begins with NaN has nothing to rise from
         rise = (lowest_after[1:] - best[:-1]) / margin[:-1]
     if np.any(rise > 1):
         # where the level has always wandered up and down, wandering is no damage
-        at = int(of[int(np.argmax(rise > 1))])
-        margin = np.maximum(margin, _wander(levels.median[: at + 1], best[: at + 1]))
+        stop = int(at[int(np.argmax(rise > 1))]) + 1
+        margin = np.maximum(margin, _wander(levels.median[:stop], best[:stop]))
         with np.errstate(invalid="ignore"):
             rise = (lowest_after[1:] - best[:-1]) / margin[:-1]
     if np.any(rise > 1):
-        k = int(np.argmax(rise > 0.5)) + 1  # where it is sure may be later than where it is plain
+        k = int(np.argmax(rise > 0.5)) + 1  # it may be certain only later than it is plain
         after = float(lowest_after[min(k + 1, len(lowest_after) - 1)])  # block k itself may be half and half
         return _change(loss, levels, k, float(best[k - 1]), after, float(margin[k - 1]))
     return _rise_from_the_start(loss, lowest_after, float(np.median(finite_mad)))
 
 
 def _wander(level: Floats, best: Floats) -> float:
-    """How far a healthy level has been seen to rise: by what it lay above the best before, and by its jitter."""
+    """Return how far a healthy level has risen: by how far it was above the best before, and by its jitter."""
     with np.errstate(invalid="ignore"):
         risen = np.quantile(level - best, 0.75)
-        jitter = np.median(np.abs(np.diff(level[-_HISTORY:], 2))) if len(level) > AS_USUAL else 0.0
+        jitter = np.median(np.abs(np.diff(level[-_HISTORY:], 2))) if len(level) > BASELINE_BLOCKS else 0.0
     return float(np.nan_to_num(max(2 * risen, 3 * jitter), nan=0.0, posinf=0.0))
 
 
 def _running_median(values: Floats, count: int) -> Floats:
-    """The median of each value and the `count` - 1 before it, or as many as there are."""
+    """Return the median of each value and the `count` - 1 before it, or as many as there are."""
     head = [np.median(values[: k + 1]) for k in range(min(count - 1, len(values)))]
     if len(values) < count:
         return np.array(head)
@@ -202,47 +213,47 @@ def _running_median(values: Floats, count: int) -> Floats:
 
 
 def _running_minimum(values: Floats) -> tuple[Floats, npt.NDArray[np.intp]]:
-    """The smallest value so far, and where it was."""
+    """Return the smallest value so far, and its position."""
     best = np.minimum.accumulate(values)
     new = np.append(True, best[1:] < best[:-1])
     return best, np.maximum.accumulate(np.where(new, np.arange(len(values)), 0))
 
 
 def _change(loss: Floats, levels: _Levels, k: int, before: float, after: float, margin: float) -> int:
-    """The row in or before block `k` that best parts the usual level from the new one."""
-    limit = (before + after) / 2 if np.isfinite(after) else before + 4 * margin  # what leads to a NaN is no noise
+    """Return the row in or before block `k` that best separates the old level from the new one."""
+    limit = (before + after) / 2 if np.isfinite(after) else before + 4 * margin  # what leads up to a NaN is no noise
     first, stop = int(levels.start[max(0, k - 1)]), int(levels.stop[min(k + 1, len(levels.stop) - 1)])
-    return min(first + _parting(loss[first:stop], limit), len(loss) - 1)
+    return min(first + _split(loss[first:stop], limit), len(loss) - 1)
 
 
-def _parting(loss: Floats, limit: float) -> int:
-    """The row with as few highs before it and lows behind it as can be."""
+def _split(loss: Floats, limit: float) -> int:
+    """Return the row with the fewest highs before it and lows after it."""
     high = ~(loss <= limit)
     balance = np.append(0, np.cumsum(np.where(high, 1, -1)))
     return int(np.flatnonzero(balance == balance.min())[-1])
 
 
 def _rise_from_the_start(loss: Floats, lowest_after: Floats, noise: float) -> int | None:
-    """A run that goes wrong within its first block, as one restarted at too high a rate."""
+    """Find the rise of a run that breaks within its first block, as one restarted at too high a rate."""
     head = loss[:5]
     level = float(np.median(head))
     if not np.isfinite(level) or not lowest_after[0] > level + max(level, 15 / np.sqrt(len(head)) * noise):
         return None
     finite = np.where(np.isfinite(loss), loss, np.inf)
     limit = level + min(float(lowest_after[0]) - level, 2 * level) / 2
-    below = np.flatnonzero(finite[: _LONGEST + 1] <= limit)
+    below = np.flatnonzero(finite[: _MAX_BLOCK + 1] <= limit)
     return int(below[-1]) + 1
 
 
-# -- where it began --------------------------------------------------------------------------------------------------
+# -- its beginning ---------------------------------------------------------------------------------------------------
 
 
 def _first_excursion(loss: Floats, gradient_l2: Floats | None, anchor: int, width: int, gap: int) -> int:
-    """Back from row `anchor` to the first of the excursions that lead up to it, at most a block before it."""
-    first, from_ = max(0, anchor - width), max(0, anchor - (AS_USUAL + 1) * width)
+    """Trace back from row `anchor` to the first of the excursions that lead up to it, at most a block before it."""
+    first, from_ = max(0, anchor - width), max(0, anchor - (BASELINE_BLOCKS + 1) * width)
     far = _far(loss, from_, first, anchor)
     if gradient_l2 is not None and gradient_l2.size:
-        length = norm(gradient_l2[from_ : anchor + 1])
+        length = total_norm(gradient_l2[from_ : anchor + 1])
         far |= _far(np.log(np.maximum(length, 1e-30)), 0, first - from_, anchor - from_)
     row = anchor
     for candidate in range(anchor, first - 1, -1):
@@ -253,16 +264,16 @@ def _first_excursion(loss: Floats, gradient_l2: Floats | None, anchor: int, widt
     return row
 
 
-def _far(values: Floats, from_: int, first: int, anchor: int) -> npt.NDArray[np.bool_]:
-    """Which of the rows first … anchor lie far above what was usual in the rows from_ … first - 1."""
-    usual = values[from_:first]
-    usual = usual[np.isfinite(usual)]
+def _far(values: Floats, from_: int, first: int, anchor: int) -> Bools:
+    """Check which of the rows first … anchor lie far above the baseline, the rows from_ … first - 1."""
+    baseline = values[from_:first]
+    baseline = baseline[np.isfinite(baseline)]
     tail = values[first : anchor + 1]
-    if len(usual) < SHORTEST:
-        # too near the beginning: all that is not finite is far
+    if len(baseline) < MIN_BLOCK:
+        # too near the beginning: only what is not finite is far
         return ~np.isfinite(tail)
-    centre = np.median(usual)
-    sigma = SIGMA * float(np.median(np.abs(usual - centre)))
-    # noise has tails: what was seen often enough is usual too
-    limit = max(centre + _OUTLIER * sigma, float(np.quantile(usual, 0.99)))
+    centre = np.median(baseline)
+    sigma = SIGMA * float(np.median(np.abs(baseline - centre)))
+    # noise has tails: values that occur often enough belong to the baseline
+    limit = max(centre + _OUTLIER * sigma, float(np.quantile(baseline, 0.99)))
     return ~(tail <= limit)

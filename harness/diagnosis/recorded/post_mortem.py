@@ -1,4 +1,4 @@
-"""All that is found out about a recorded run, for a report, a notebook or a picture to draw."""
+"""Examine a recorded run after it broke: the results that reports, notebooks and figures show."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.diagnosis.last_good import Choice, last_good
 from harness.diagnosis.live.limits import Limits
-from harness.diagnosis.live.rows import Names, names_in
+from harness.diagnosis.live.rows import Names
 from harness.diagnosis.recorded.diagnose import Diagnosis, diagnose
 from harness.diagnosis.recorded.distributions import moments_of
 from harness.diagnosis.recorded.onset import span_of
@@ -17,15 +17,19 @@ from harness.recording import Recording
 from harness.schemas.layout import Alarm, Param
 from harness.schemas.onset import Onset
 
-_BEFORE, _AFTER = 60, 100  # iterations around an onset that are looked at one by one
+_BEFORE, _AFTER = 60, 100  # iterations around an onset that are shown one by one
 
 
 @dataclass(frozen=True)
 class PostMortem:
-    """What became of a run and where it began.
+    """The results for one run.
 
-    `span` is the interval in iterations over which levels are taken; `around` the rows of the recording that are looked
-    at one by one; `offender` the param blob to look into first; `moments` the iterations of a window to compare.
+    Attributes:
+        span: iterations over which levels are taken.
+        last_good: the last good snapshot; None where there is none.
+        around: rows of the recording around the onset, to show one by one.
+        offender: the param blob to look into first.
+        moments: iterations of a window to compare.
     """
 
     names: Names
@@ -41,20 +45,22 @@ class PostMortem:
 
     @property
     def onset(self) -> Onset | None:
+        """The onset of the divergence; None for a run that did not diverge."""
         return self.diagnosis.onset
 
     def is_good(self, snapshot: int) -> bool:
-        """Is a snapshot of that iteration from before the onset? (It holds the weights that the update comes after.)"""
+        """Check whether a snapshot of that iteration is from before the onset, whose update comes after its weights."""
         return self.onset is None or snapshot <= self.onset.iteration
 
     @property
     def moment(self) -> int | None:
-        """The iteration of a window to look into: the onset, or where no window has that, the first of `moments`."""
+        """The iteration of a window to look into: the onset, or the first of `moments` where no window has that."""
         at = self.onset.iteration if self.onset else None
         return at if at in self.moments else next(iter(self.moments), None)
 
     @property
     def alarms(self) -> tuple[Alarm, ...]:
+        """The alarms of the run."""
         return self.diagnosis.alarms
 
 
@@ -65,8 +71,8 @@ def post_mortem(
     limits: Limits,
     raised: Sequence[Alarm] | None = None,
 ) -> PostMortem:
-    """Look into a recording. `display` is the solver's display interval; `snapshots` are iterations; `raised` as in
-    `diagnose`."""
+    """Examine a recording. `display` is the solver's display interval, `snapshots` are iterations, `raised` the alarms
+    where they are known (see `diagnose`)."""
     diagnosis = diagnose(recording, display, limits, raised)
     onset = diagnosis.onset
     at = onset.iteration if onset else None
@@ -75,7 +81,7 @@ def post_mortem(
     moments = moments_of(recording, at)
     row = len(iterations) if at is None else int(iterations.searchsorted(at)) + _AFTER
     return PostMortem(
-        names=names_in(recording),
+        names=diagnosis.names,
         span=span_of(display),
         diagnosis=diagnosis,
         status=run_status(recording, diagnosis, display),

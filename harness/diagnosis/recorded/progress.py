@@ -1,14 +1,14 @@
-"""Where a run stands: numbers for a display, from the frames that came last."""
+"""Summarise the state of a run in progress, from its last frame."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.recorded.evidence_text import norm
+from harness.diagnosis.conditions import chance_loss
+from harness.diagnosis.robust_stats import total_norm
 from harness.schemas.layout import STATS, Layout
 
 _ROW = {name: row for row, name in enumerate(STATS)}
@@ -16,17 +16,17 @@ _ROW = {name: row for row, name in enumerate(STATS)}
 
 @dataclass(frozen=True)
 class HeadNow:
-    """A loss now, beside ln(classes): what it is worth to know nothing (None where it has no classes)."""
+    """A loss, with its chance level (None where it has no classes)."""
 
     name: str
     loss: float
     weight: float
-    uniform: float | None
+    chance: float | None
 
 
 @dataclass(frozen=True)
 class Moving:
-    """A param blob and how much of it the last update changed: ‖update‖ / ‖weight‖."""
+    """A param blob and the share of it that the last update changed: ‖update‖ / ‖weight‖."""
 
     label: str
     ratio: float
@@ -48,7 +48,7 @@ class Progress:
 
 
 def progress(frame: np.void, layout: Layout, fastest: int = 3) -> Progress:
-    """What `frame` (one record of layout.frame_dtype) says, with the `fastest` blobs by update / weight."""
+    """Summarise a frame (one element of layout.frame_dtype), with the `fastest` blobs by ‖update‖ / ‖weight‖."""
     stat = frame["stat"]
     weight, update = stat[_ROW["weight_l2"]], stat[_ROW["update_l2"]]
     with np.errstate(all="ignore"):
@@ -60,8 +60,8 @@ def progress(frame: np.void, layout: Layout, fastest: int = 3) -> Progress:
         loss=float(frame["loss"]),
         smoothed_loss=float(frame["smoothed_loss"]),
         heads=_heads(frame["output"], layout),
-        gradient_l2=float(norm(stat[_ROW["gradient_l2"]])),
-        weight_l2=float(norm(weight)),
+        gradient_l2=float(total_norm(stat[_ROW["gradient_l2"]])),
+        weight_l2=float(total_norm(weight)),
         nonfinite=int(stat[_ROW["gradient_nonfinite"]].sum()),
         fastest=tuple(Moving(layout.params[i].label, float(ratio[i])) for i in order),
     )
@@ -70,7 +70,7 @@ def progress(frame: np.void, layout: Layout, fastest: int = 3) -> Progress:
 def _heads(outputs: npt.NDArray[np.float32], layout: Layout) -> tuple[HeadNow, ...]:
     columns = layout.output_columns
     return tuple(
-        HeadNow(h.name, float(outputs[columns[h.name]]), h.weight, math.log(h.classes) if h.classes else None)
+        HeadNow(h.name, float(outputs[columns[h.name]]), h.weight, chance_loss(h.classes) if h.classes else None)
         for h in layout.heads
         if h.name in columns
     )

@@ -1,4 +1,4 @@
-"""Fewer points than were recorded, and still every spike."""
+"""Reduce series to fewer points without losing a spike."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ Rows = npt.NDArray[np.intp]
 
 
 def shares(count: int, most: int) -> Rows:
-    """Where each of at most `most` equal shares of `count` rows begins."""
+    """Return the first row of each of at most `most` equal shares of `count` rows."""
     return np.unique(np.linspace(0, count, min(count, most), endpoint=False).astype(np.intp))
 
 
 def extremes(values: npt.NDArray[np.float64], most: int) -> Rows:
-    """Rows of a (T,) series to draw instead of all: of each of `most` / 2 shares those of its smallest, its largest and
-    its first value that is not finite, in order, and the first and last of all.
+    """Choose the rows of a (T,) series to draw instead of all.
+
+    Of each of `most` / 2 shares these are the rows of its smallest, its largest and its first value that is not finite,
+    in order; and the first and last row of all.
     """
     count = len(values)
     if count <= most:
@@ -34,7 +36,7 @@ def extremes(values: npt.NDArray[np.float64], most: int) -> Rows:
 
 
 def largest(values: npt.NDArray[np.float64], starts: Rows) -> npt.NDArray[np.float64]:
-    """(C, P): the largest of each share of a (T, P) array, column by column; NaN counts as infinite."""
+    """Return (C, P) the largest value of each share of a (T, P) array, column by column; NaN counts as infinite."""
     if not len(values):
         return np.empty((0, values.shape[1]))
     return np.asarray(np.maximum.reduceat(np.where(np.isnan(values), np.inf, values), starts, axis=0))

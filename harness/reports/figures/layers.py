@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from harness.diagnosis.recorded.heatmap import Heatmap, Quantity
-from harness.diagnosis.recorded.robust_stats import Floats
+from harness.diagnosis.robust_stats import Floats
 from harness.reports.figures.style import label_iterations, shortened, styled
 from harness.reports.palette import BROKEN, DISTANCES, NOT_FINITE, VALUES
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from harness.caffe_log.model import LoggedOutput, LogRun, Series
 from harness.diagnosis.conditions import MAX_LOSS
 from harness.diagnosis.logged.findings import RunFindings
-from harness.diagnosis.logged.levels import Floats
+from harness.diagnosis.robust_stats import Floats
 from harness.reports.figures.style import label_iterations, label_levels, styled
 from harness.reports.levels import chance_levels
 from harness.reports.log_result import LogResult

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.diagnosis.recorded.distributions import SORTED_BY
-from harness.diagnosis.recorded.evidence_text import SHORTEST, norm
+from harness.diagnosis.recorded.evidence_text import MIN_BLOCK
 from harness.diagnosis.recorded.localize import PARAM_ROWS
+from harness.diagnosis.robust_stats import total_norm
 from harness.reports.html.subject import Subject
 from harness.reports.suggestions import BrokenRun, Suggestion, after_divergence, from_repository
 from harness.reports.text.alarms import NEEDS_PARENT, first_out
@@ -34,7 +35,7 @@ def verdict(subject: Subject) -> str:
             return (
                 f"It has not learned: over {span} the loss went from {status.before:.4g} to {status.after:.4g}{worth}."
             )
-        if len(iterations) < SHORTEST:
+        if len(iterations) < MIN_BLOCK:
             return (
                 f"No divergence was found over {span}, which are too few to tell more; the loss is {status.after:.4g}."
             )
@@ -120,7 +121,7 @@ def gradient_baseline(subject: Subject) -> float | None:
     iterations = subject.recording.iterations
     row = int(np.searchsorted(iterations, subject.onset or 0))
     before = subject.recording.stat("gradient_l2", slice(max(0, row - PARAM_ROWS), row)).values
-    length = norm(before)
+    length = total_norm(before)
     length = length[np.isfinite(length)]
     return float(np.median(length)) if len(length) and np.median(length) > 0 else None
 
