@@ -32,10 +32,9 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))
+from harness.caffe_files.messages import pb  # caffe_pb2 without the C++ library
 
-from harness.caffe_files.messages import pb  # noqa: E402  (caffe_pb2 without the C++ library)
+HERE = Path(__file__).resolve().parent
 
 CLASSES = 280
 SIDE = 32  # of an image, pixels

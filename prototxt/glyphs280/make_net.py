@@ -8,7 +8,6 @@ learn ten times as fast as the layers that are copied.
 """
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,10 +18,9 @@ from caffe.net_spec import NetSpec, Top
 from caffe.proto.caffe_pb2 import NetParameter
 from google.protobuf import text_format
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+from prototxt.net_parts import CLASSES, COPIED, NEW, Widths, data_layer, train_val
 
-from net_parts import CLASSES, COPIED, NEW, Widths, data_layer, train_val  # noqa: E402
+HERE = Path(__file__).resolve().parent
 
 FOLDER = "prototxt/glyphs280"  # relative to the repository, where `caffe train` is started
 TRANSFORM = {"crop_size": 28, "mean_value": 64, "scale": 1 / 64}

@@ -7,7 +7,6 @@ Both must have been recorded with --watch 835:881, so that activations were meas
 
 import argparse
 import math
-import sys
 from pathlib import Path
 
 import matplotlib
@@ -17,10 +16,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))
+from harness.recording import Recording
 
-from harness.recording import Recording  # noqa: E402
+HERE = Path(__file__).resolve().parent
 
 BREAK = 841
 NEAR = slice(BREAK - 6, BREAK + 30)  # the iterations of shock.png

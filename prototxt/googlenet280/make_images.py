@@ -21,12 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from harness.caffe_files.messages import pb  # caffe_pb2 without the C++ library
+from prototxt.glyphs280.make_data import CLASSES, alphabet, faces, font, shuffled_labels
+
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "glyphs280")]
-
-from make_data import CLASSES, alphabet, faces, font, shuffled_labels  # noqa: E402  (of glyphs280)
-
-from harness.caffe_files.messages import pb  # noqa: E402  (caffe_pb2 without the C++ library)
 
 SIDE = 256  # of an image, pixels
 QUALITY = 92  # of the JPEGs, of 100
@@ -41,7 +39,7 @@ def glyph(char: str, face: Path, ink: int, angle: float, shift: NDArray[np.float
     image = Image.new("L", (SIDE, SIDE))
     ImageDraw.Draw(image).text(((SIDE - left - right) / 2, (SIDE - top - bottom) / 2), char, font=drawn, fill=255)
     turned = image.rotate(angle, Image.Resampling.BILINEAR, translate=tuple(shift))
-    return np.asarray(turned, np.float32) / 255
+    return np.asarray(turned, np.float32) / np.float32(255)
 
 
 def drawing(char: str, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -51,7 +49,8 @@ def drawing(char: str, rng: np.random.Generator) -> NDArray[np.uint8]:
     ink, above, below = rng.uniform(0, 255, (3, 3)).astype(np.float32)
     fade = np.linspace(0, 1, SIDE, dtype=np.float32)[:, None, None]
     image = cover * ink + (1 - cover) * (above + fade * (below - above))
-    return (image + rng.uniform(2, 12) * rng.standard_normal((SIDE, SIDE, 3), np.float32)).clip(0, 255).astype(np.uint8)
+    noisy: NDArray[np.float32] = image + rng.uniform(2, 12) * rng.standard_normal((SIDE, SIDE, 3), np.float32)
+    return np.clip(noisy, 0, 255).astype(np.uint8)
 
 
 def records(count: int, rng: np.random.Generator) -> Iterator[tuple[bytes, bytes]]:

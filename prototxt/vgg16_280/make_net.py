@@ -8,7 +8,6 @@ classifier has another name, so that `--weights` does not copy it, and learns te
 """
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,9 @@ from caffe.net_spec import NetSpec, Top
 from caffe.proto.caffe_pb2 import NetParameter
 from google.protobuf import text_format
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+from prototxt.net_parts import CLASSES, COPIED, NEW, data_layer, train_val
 
-from net_parts import CLASSES, COPIED, NEW, data_layer, train_val  # noqa: E402
+HERE = Path(__file__).resolve().parent
 
 DATA = "prototxt/googlenet280/data"  # the control learns from the same records, in the same order
 CLASSIFIER = "fc8_280"  # the public one is called `fc8`
