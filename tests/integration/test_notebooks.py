@@ -66,9 +66,11 @@ def test_post_mortem_of_the_demo(execute: Execute, demo: Path) -> None:
     seen = execute("post_mortem", run=str(demo))
     assert seen.pictures == ["curves", "front", "spectra", "batch"]
     assert "uniform" in seen.text["fate"]
-    assert "iteration **841**: loss 1.48" in seen.text["onset"]
+    onset = re.search(r"iteration \*\*841\*\*: loss ([\d.]+) ", seen.text["onset"])
+    assert onset is not None
+    assert float(onset[1]) == pytest.approx(1.47, abs=0.02)  # 1.48 or 1.46, by the BLAS kernels of the processor
     row = next(line for line in seen.text["around"].splitlines() if line.startswith("| **841** |"))
-    assert float(row.split("|")[5]) == pytest.approx(984, rel=0.01)  # the gradient
+    assert float(row.split("|")[5]) == pytest.approx(966, rel=0.03)  # the gradient
     assert seen.text["forward"].splitlines()[2].startswith("| `data` |")
     assert "conv1/3x3_s1/0" in seen.text["elements"]
     assert "16 of the 32 images" in seen.text["oddities"]
