@@ -46,7 +46,7 @@ def check_gpu(gpu: int, path: Path | None) -> Gpu:
         what = "this build of Caffe is CPU-only"
         remedy = f"{cpu}, or use a CUDA build of Caffe (tools/setup --cuda) where there is a GPU"
     elif "No module named 'cupy'" in done.stderr:
-        what = "CuPy, which reads what a GPU holds, is not installed for this Python"
+        what = "CuPy is not installed for this Python, and the probes need it on a GPU"
         remedy = "Run tools/setup --cuda (for a toolkit in CUDA_HOME: install the CuPy of its version into .venv)"
     elif "FILE_NOT_FOUND" in done.stderr:  # CuPy, of _moments.ptx
         what = "the kernel that reads what a GPU holds is not compiled"
