@@ -57,7 +57,10 @@ class HealthMonitor:
 
     def divergence(self, alarm: Alarm | None) -> Divergence | None:
         """Return the divergence that lasts, or that `alarm` stopped the run for."""
-        return self._health.divergence(list(self._snapshots), alarm) if self._layout is not None else None
+        if self._layout is None:
+            return None
+        # one that arrived with the iterations that diverged is not judged yet
+        return self._health.divergence([*self._snapshots, *self._new_snapshots], alarm)
 
     def judge_snapshots(self, message: Callable[[str], None]) -> None:
         """Write beside the new snapshots how healthy the run is, and remove old ones; `message` receives failures."""

@@ -11,7 +11,8 @@ import lmdb
 import numpy as np
 import pytest
 
-from harness.diagnosis.compare import Comparison, Part, Span, compare
+from harness.diagnosis.compare import compare
+from harness.diagnosis.comparison import Comparison, Extent, Part
 from harness.diagnosis.settings import Setting, differing_settings
 from harness.recording import Recording, Window
 from harness.recording.run_directory import read_info
@@ -91,8 +92,8 @@ def test_the_same_run_twice_is_identical(runs: Runs) -> None:
 def test_a_shorter_run_is_compared_as_far_as_it_goes(runs: Runs) -> None:
     found = compared(runs.base(), runs.make("short", "--until", 5))
     assert found.identical
-    assert found.common == Span(0, 4, 5)
-    assert found.a == Span(0, ITERATIONS - 1, ITERATIONS)
+    assert found.common == Extent(0, 4, 5)
+    assert found.a == Extent(0, ITERATIONS - 1, ITERATIONS)
 
 
 def test_the_same_nan_is_the_same(runs: Runs) -> None:
@@ -215,7 +216,7 @@ def test_a_resumed_run_is_compared_from_where_it_begins(runs: Runs) -> None:
     resume = ("--resume", runs.base() / "snapshots/s_iter_8.solverstate")
     found = compared(runs.base(), runs.make("child", *resume))
     assert found.identical
-    assert found.common == Span(8, ITERATIONS - 1, ITERATIONS - 8)
+    assert found.common == Extent(8, ITERATIONS - 1, ITERATIONS - 8)
     # Caffe itself restores the weights, but begins again at the first record (BVLC/caffe#1059)
     as_caffe = runs.make("child as caffe", *resume, "--data", "caffe", "--watch", "8:10")
     found = compared(runs.make("watched", "--watch", "8:10"), as_caffe)

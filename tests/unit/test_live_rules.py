@@ -16,6 +16,7 @@ from harness.diagnosis.live.messages import MEANING, sentence
 from harness.diagnosis.live.monitor import Monitor
 from harness.diagnosis.live.rows import Names, Rows
 from harness.schemas.layout import Alarm, Head
+from tests.helpers.paths import FIXTURES
 
 LIMITS = read_limits()
 HEADS = (Head("loss1/loss1", 0.3, 280), Head("loss2/loss1", 0.3, 280), Head("loss3/loss3", 1.0, 280))
@@ -327,6 +328,10 @@ def test_a_rule_that_is_switched_off_is_silent() -> None:
     heads[500:] = LN
     off = replace(LIMITS, loss_jump=replace(LIMITS.loss_jump, enabled=False))
     assert {alarm.rule for alarm in alarms_of(with_heads(rows, heads), limits=off)} == {"uniform_collapse"}
+
+
+def test_a_copy_of_the_rules_of_0_1_0_is_accepted() -> None:
+    assert read_limits(FIXTURES / "rules-0.1.0.toml") == LIMITS
 
 
 def test_every_rule_is_documented_and_explained() -> None:

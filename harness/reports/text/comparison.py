@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.diagnosis.compare import ArrayDifference, Cause, Comparison, KeyDifference, Part, Span
+from harness.diagnosis.comparison import ArrayDifference, Cause, Comparison, Extent, KeyDifference, Part
 
 _MOST_SETTINGS = 40
 _CAUSES: dict[Cause, str] = {
@@ -55,7 +55,7 @@ def _headline(found: Comparison) -> str:
     return f"different from iteration {found.moment}: {extent}"
 
 
-def _iterations(span: Span | None) -> str:
+def _iterations(span: Extent | None) -> str:
     return f"{span.first}…{span.last}" if span else "none"
 
 
