@@ -14,8 +14,8 @@ from harness.caffe_files.lmdb_file import Records
 from harness.caffe_files.lr_policy import next_step
 from harness.caffe_files.messages import parse_text, pb
 from harness.caffe_files.net import data_layers, data_param_of, net_phase, phase_of
+from harness.caffe_files.passes import passes_between
 from harness.caffe_files.solver import solver_type
-from harness.caffe_files.test_schedule import passes_between
 from harness.caffe_files.transformer_rng import draws_per_image
 from harness.errors import BadInput
 from harness.recording import Recording

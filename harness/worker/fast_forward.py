@@ -16,8 +16,8 @@ from google.protobuf import text_format
 
 from harness.caffe_files.messages import pb
 from harness.caffe_files.net import net_phase, phase_of
+from harness.caffe_files.passes import tests_at
 from harness.caffe_files.solver import with_net_files
-from harness.caffe_files.test_schedule import tests_at
 from harness.schemas.data_position import StreamPosition
 from harness.worker import rng as generator
 from harness.worker.pycaffe import Net, Solver

@@ -1,4 +1,4 @@
-"""When a solver tests, and how many batches its nets take (Solver::Step, solver.cpp)."""
+"""Forward passes of a solver: when it tests, and how many batches its nets take (Solver::Step, solver.cpp)."""
 
 from __future__ import annotations
 
