@@ -6,6 +6,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.invocation import next_command
+
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _BEFORE, _AFTER = 5, 40  # iterations around an onset that are worth a window
 _HEADROOM = 3  # times the baseline of the gradient norm: a bound that ordinary iterations do not reach
@@ -52,7 +54,7 @@ class BrokenRun:
     def restart(self) -> str:
         """The restart command without any change."""
         start = "" if self.last_good is not None else " --from 0"
-        return f"python harness/restart.py {shlex.quote(str(self.run))}{start}"
+        return f"{next_command('restart')} {shlex.quote(str(self.run))}{start}"
 
 
 def from_repository(run: Path) -> Path:
@@ -63,7 +65,7 @@ def from_repository(run: Path) -> Path:
 
 def report_command(run: Path) -> Suggestion:
     """Suggest the report of a run."""
-    command = f"python harness/report.py {shlex.quote(str(run))}"
+    command = f"{next_command('report')} {shlex.quote(str(run))}"
     return Suggestion(command, "show on one page what broke, where and on which data")
 
 

@@ -84,6 +84,8 @@ def test_an_installed_harness_trains_compares_and_reports(
     assert done.stdout.startswith("identical"), done.stdout + done.stderr
     done = installed.harness("report", "copy", cwd=tmp_path)
     assert done.stdout == "copy/report.html\n", done.stderr
+    done = installed.harness("readlog", LOGS / "case.log", cwd=tmp_path)
+    assert "caffe-harness run --solver SOLVER.prototxt --watch 118900:119100" in done.stdout
     done = installed.harness("readlog", LOGS / "case.log", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["verdict"] == "uniform-softmax"
 
@@ -174,8 +176,8 @@ def test_a_checkout_runs_its_own_modules_whatever_is_installed(tmp_path: Path) -
     """Not those of the editable harness of this environment; nor does it need one."""
     tree = tmp_path / "checkout/harness"
     shutil.copytree(ROOT / "harness", tree, ignore=shutil.ignore_patterns("__pycache__"))
-    text = (tree / "command_line.py").read_text()
-    (tree / "command_line.py").write_text(text.replace("Exit codes: 0 done", "Exit codes of this checkout: 0 done"))
+    text = (tree / "invocation.py").read_text()
+    (tree / "invocation.py").write_text(text.replace('f"harness/{file}"', 'f"this-checkout/{file}"'))
     done = command(sys.executable, tree / "run.py", "--help", cwd=tmp_path)
-    assert "Exit codes of this checkout" in done.stdout, done.stderr
-    assert "Exit codes of this checkout" not in command(BIN / "caffe-harness", "run", "--help", cwd=tmp_path).stdout
+    assert done.stdout.startswith("Usage: this-checkout/run.py "), done.stderr
+    assert "this-checkout" not in command(sys.executable, ROOT / "harness/run.py", "--help", cwd=tmp_path).stdout

@@ -11,6 +11,7 @@ from harness.diagnosis.recorded.distributions import SORTED_BY
 from harness.diagnosis.recorded.evidence_text import MIN_BLOCK
 from harness.diagnosis.recorded.localize import PARAM_ROWS
 from harness.diagnosis.robust_stats import total_norm
+from harness.invocation import next_command
 from harness.reports.html.subject import Subject
 from harness.reports.suggestions import BrokenRun, Suggestion, after_divergence, from_repository
 from harness.reports.text.alarms import NEEDS_PARENT, first_out
@@ -92,7 +93,7 @@ def suggestions(subject: Subject) -> list[Suggestion]:
         if subject.recording.live or through or not found.snapshots:
             return []
         back = f"continue exactly from the last snapshot, iteration {found.snapshots[-1]:,}"
-        return [Suggestion(f"python harness/restart.py {shlex.quote(str(run))}", back)]
+        return [Suggestion(f"{next_command('restart')} {shlex.quote(str(run))}", back)]
     broken = BrokenRun(
         run=run,
         first=first,
@@ -105,7 +106,7 @@ def suggestions(subject: Subject) -> list[Suggestion]:
     )
     if broken.needs_parent:
         parent = subject.info.parent
-        command = f"python harness/restart.py {shlex.quote(parent.run)}" if parent else ""
+        command = f"{next_command('restart')} {shlex.quote(parent.run)}" if parent else ""
         return [Suggestion(command, NEEDS_PARENT)]
     return after_divergence(broken)
 
