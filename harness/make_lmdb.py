@@ -15,8 +15,8 @@ if __package__ in (None, ""):  # run as a file: put the repository, not harness/
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
-_INTERRUPTED = "interrupted: the same command goes on from here"
-_SHOW_CURSOR = "\033[?25h"  # which a progress bar hides
+_INTERRUPTED = "interrupted: run the same command to continue"
+_SHOW_CURSOR = "\033[?25h"  # a progress bar hides it
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,21 +28,21 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
-    # here, after the handler of a Ctrl-C: they take a while
+    # imported here because it takes a while, after the handler of Ctrl-C is installed
     from rich.console import Console
     from rich.text import Text
 
     from harness.errors import BadInput
     from harness.imageset import Stopped
-    from harness.imageset.making import make
     from harness.imageset.options import parse
+    from harness.imageset.pipeline import make_lmdbs
     from harness.schemas.outcome import Exit
 
     console = Console(stderr=True)
-    before = _on_interrupt(_end_in_order)
+    before = _on_interrupt(_stop_in_order)
     try:
         options = parse(sys.argv[1:] if arguments is None else arguments)
-        _tell(make(options, console))
+        _print_summary(make_lmdbs(options, console))
     except (BadInput, Stopped) as error:
         console.print(Text(f"error: {error}", style="bold red"), soft_wrap=True)
         return Exit.BAD_INPUT if isinstance(error, BadInput) else 1
@@ -54,35 +54,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return Exit.DONE
 
 
-def _tell(summary: str) -> None:
+def _print_summary(summary: str) -> None:
     try:
         print(summary, flush=True)
-    except BrokenPipeError:  # nobody reads it, and report.txt has it
+    except BrokenPipeError:  # nobody reads it; report.txt contains it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _on_interrupt(handler: Handler) -> Handler:
-    """Ctrl-C calls `handler`, unless whoever started this had it ignored; what it did before."""
+    """Have Ctrl-C call `handler`, unless the parent process ignores it; return the handler before."""
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, handler)
     return before
 
 
-def _end_in_order(*_: object) -> None:
-    _on_interrupt(_end_at_once)  # a second Ctrl-C does not wait for what the first one began
+def _stop_in_order(*_: object) -> None:
+    _on_interrupt(_stop_at_once)  # a second Ctrl-C does not wait for the clean-up that the first one began
     raise KeyboardInterrupt
 
 
-def _end_at_once(*_: object) -> None:
-    """What is done is safe at any moment, and workers die with their parent."""
+def _stop_at_once(*_: object) -> None:
+    """Exit immediately: finished work is saved at any moment, and workers die with their parent."""
     os.write(2, f"{_SHOW_CURSOR if os.isatty(2) else ''}{_INTERRUPTED}\n".encode())
     os._exit(130)
 
 
 if __name__ == "__main__":
-    _on_interrupt(_end_at_once)  # while it imports, when there is nothing to put in order
+    _on_interrupt(_stop_at_once)  # during imports, when there is nothing to clean up
     code = main()
-    if code == 130:  # an executor whose end was interrupted may wait for ever at the interpreter's
+    if code == 130:  # an executor whose shutdown was interrupted may block the interpreter's exit forever
         os._exit(code)
     sys.exit(code)

@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from harness.caffe_files.formatting import format_shape
 from harness.caffe_files.messages import pb, read_binary
-from harness.caffe_files.shapes import format_shape
 from harness.errors import BadInput
 
 Shapes = tuple[tuple[int, ...], ...]

@@ -2,7 +2,7 @@
 
 `import caffe.proto.caffe_pb2` would run `caffe/__init__.py` and load the C++ library. Here that one module is loaded by
 itself, so that every process but the worker stays free of Caffe. Its classes are created at run time, with their types
-in caffe_pb2.pyi, which tools/message_stubs generates.
+in caffe_pb2.pyi, which tools/message_stubs.py generates.
 """
 
 from __future__ import annotations

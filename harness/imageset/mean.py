@@ -1,4 +1,4 @@
-"""The mean of many images: of every pixel, and of every channel."""
+"""Compute the mean of many images: of every pixel, and of every channel."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ import numpy.typing as npt
 
 from harness.caffe_files.messages import pb
 
-LARGEST = 1 << 20  # pixels of a mean image: no net takes larger ones, whose sums would be written again and again
+LARGEST = 1 << 20  # pixels of a mean image: no net reads larger ones, and their sums are saved with every batch
 
 
 @dataclass
 class Sums:
-    """Sums over images. `image` (height, width) or (height, width, channels), whole numbers in float64, is None before
-    the first one, and for good (`imageless`) when images differ in size, or are too large for a mean image.
+    """Sums over images.
 
-    `channels` sums up each image's own mean: images count equally, whatever their sizes.
+    Attributes:
+        channels: sums of the images' own means: images count equally, whatever their sizes.
+        image: sum of all pixels, (height, width) or (height, width, channels), integers in float64; None before the
+            first image, and permanently (`imageless`) if images differ in size or are too large for a mean image.
     """
 
     count: int = 0
@@ -28,7 +30,7 @@ class Sums:
     imageless: bool = False
 
     def add(self, pixels: npt.NDArray[np.uint8], sign: int = 1) -> None:
-        """Add an image, or, with sign -1, take away one that was added."""
+        """Add an image or, with sign -1, subtract one that was added."""
         self.count += sign
         self.channels += sign * np.array(cv2.mean(pixels)[:3])
         if not self.imageless and self._fits(pixels.shape):
@@ -39,7 +41,7 @@ class Sums:
                 self.image -= pixels
 
     def packed(self) -> Sums:
-        """The same in a quarter of the memory, of no more than 257 images."""
+        """Return the same sums in a quarter of the memory; they must be of at most 257 images."""
         image = None if self.image is None else self.image.astype(np.uint16)
         return Sums(self.count, self.channels, image, self.imageless)
 
@@ -64,22 +66,24 @@ class Sums:
 
     @property
     def mean(self) -> npt.NDArray[np.float32] | None:
-        """The mean image, (channels, height, width). As compute_image_mean's as long as that one's float32 sums are
-        exact: up to 65,793 images."""
+        """The mean image (channels, height, width).
+
+        It equals that of compute_image_mean as long as its float32 sums are exact: up to 65,793 images.
+        """
         if self.image is None or not self.count:
             return None
         planes = self.image[np.newaxis] if self.image.ndim == 2 else self.image.transpose(2, 0, 1)
         return (planes / self.count).astype(np.float32)
 
     def values(self, gray: bool) -> list[float]:
-        """The mean of each channel (B, G, R, or grey), a `mean_value` each."""
+        """Return the mean of each channel (B, G, R, or grey), for `mean_value`."""
         mean = self.mean
         if mean is not None:
             return [float(value) for value in mean.mean(axis=(1, 2), dtype=np.float64)]
         return [float(value) for value in self.channels[: 1 if gray else 3] / max(1, self.count)]
 
     def to_bytes(self) -> bytes:
-        """All of it, for `from_bytes`."""
+        """Serialize the sums for `from_bytes`."""
         shape = () if self.image is None else self.image.shape
         head = np.array([self.count, self.imageless, len(shape), *shape], np.int64)
         image = b"" if self.image is None else self.image.tobytes()
@@ -96,8 +100,8 @@ class Sums:
 
 
 def mean_file(mean: npt.NDArray[np.float32]) -> bytes:
-    """The BlobProto that a `mean_file` is, of an image (channels, height, width)."""
+    """Serialize a mean image (channels, height, width) as the BlobProto of a `mean_file`."""
     channels, height, width = mean.shape
-    blob: Any = pb.BlobProto(num=1, channels=channels, height=height, width=width)
+    blob = pb.BlobProto(num=1, channels=channels, height=height, width=width)
     blob.data.extend(mean.ravel().tolist())
-    return bytes(blob.SerializeToString())
+    return blob.SerializeToString()

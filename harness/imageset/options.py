@@ -1,4 +1,4 @@
-"""What can be asked of make_lmdb, in argparse's spelling and in that of Caffe's gflags."""
+"""Parse the options of make-lmdb, spelled as for argparse or as for Caffe's gflags."""
 
 from __future__ import annotations
 
@@ -12,51 +12,53 @@ from pathlib import Path
 import cv2
 from rich_argparse import RawDescriptionRichHelpFormatter
 
+from harness.caffe_files.formatting import printable
 from harness.errors import BadInput
-from harness.imageset.decoding import DEAF_TO_ENCODED, UNKNOWN_TO_CAFFE
-from harness.imageset.record import Form, printable
+from harness.imageset.decoding import UNREADABLE_BY_CAFFE, UNREADABLE_FROM_LMDB
+from harness.imageset.image_format import ImageFormat
 from harness.invocation import command_line, program
 from harness.processes import cores
 
 DESCRIPTION = """
-Make the LMDBs that Caffe trains on, of a folder of images with a folder for each class:
+Make the LMDBs that Caffe trains on, from a folder of images with a folder for each class:
 
     {command} photos/ prototxt/googlenet280/data
 
-or of lists as convert_imageset reads them, a path and a label a line:
+or from lists as convert_imageset reads them, with a path and a label on each line:
 
     {command} --list train.txt --test-list val.txt --root photos/ prototxt/googlenet280/data
 
-OUT then holds train_lmdb and test_lmdb; train.txt and test.txt, their images in their order; classes.txt, label and
-name of each class; mean.binaryproto, of the train images; report.txt and report.json, with the settings, the
-fingerprints, and every image that is left out or looks odd, and why.
+OUT then holds train_lmdb and test_lmdb; train.txt and test.txt, which list their images in order; classes.txt, with the
+label and name of each class; mean.binaryproto, the mean of the training images; report.txt and report.json, with the
+settings, the fingerprints, and every image that is left out or unusual, with the reason.
 """
 
 EPILOG = """
-With equal options and the same list, records are those of convert_imageset, byte for byte: raw, resized, grey, encoded
-as they are, and encoded anew as jpg, png or bmp. It leaves in what is left out here: truncated JPEGs (it stores the
-half that can be decoded and grey below), encoded WebP (at which Caffe stops) and, but for --duplicates keep, copies.
+With the same options and the same list, the records equal those of convert_imageset, byte for byte: raw, resized, grey,
+encoded files stored as they are, and images encoded again as jpg, png or bmp. Unlike convert_imageset, make-lmdb leaves
+out truncated JPEGs (of which convert_imageset stores the part that can be decoded, and grey below it), encoded WebP (at
+which Caffe aborts) and, without --duplicates keep, copies.
 
-When it is interrupted, the same command goes on where it stopped; until all is done, OUT holds nothing of it (the work
-is in OUT.part, where what --strict refuses stays, too). There is no mean.binaryproto of images that differ in size or
-have more than a megapixel.
+After an interruption, the same command continues where it stopped. Until everything is done, OUT holds none of the
+results: the work is in OUT.part, also when --strict refuses it. mean.binaryproto is not written if images differ in
+size or have more than a megapixel.
 
-Exit codes: 0 done, 1 it could not go on (full disk, a killed worker), 2 bad input, 130 interrupted.
+Exit codes: 0 done, 1 stopped (full disk, a killed worker), 2 bad input, 130 interrupted.
 """
 
-_FLAGS = ("gray", "shuffle", "encoded", "check-size")  # true or false for gflags
+_FLAGS = ("gray", "shuffle", "encoded", "check-size")  # booleans in gflags
 
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for. Either `folder` is given or `train_list`; `root` ends in /, or is empty."""
+    """The options of one call. Either `folder` or `train_list` is given; `root` ends in /, or is empty."""
 
     folder: Path | None
     train_list: Path | None
     test_list: Path | None
     root: str
     out: Path
-    form: Form
+    image_format: ImageFormat
     shuffle: bool
     check_size: bool
     test_share: float
@@ -68,36 +70,37 @@ class Options:
 
 
 def parse(arguments: Sequence[str]) -> Options:
-    """The options in `arguments`; argparse ends the program (exit 2) where they cannot be parsed.
+    """Parse `arguments`; argparse ends the program (exit code 2) if they have syntax errors.
 
     Raises:
-        BadInput: they do not fit together.
+        BadInput: a value is invalid, or options exclude each other.
     """
     args = parser().parse_args(_as_argparse(arguments))
     if (args.folder is None) == (args.list is None):
         command = command_line("make-lmdb")
         raise BadInput(
-            "give a folder of images, or a list" if args.folder is None else "a folder of images and a list",
-            field="--list", value=args.list, remedy=f"{command} PHOTOS OUT, or {command} --list LIST OUT",
+            "give a folder of images, or a list" if args.folder is None else "excludes a folder of images",
+            field="--list", value=args.list, remedy=f"Run {command} PHOTOS OUT, or {command} --list LIST OUT",
         )  # fmt: skip
     for name in ("root", "test_list"):
         if args.folder is not None and getattr(args, name) is not None:
             raise BadInput(
-                "goes with --list only", field=f"--{name.replace('_', '-')}", value=getattr(args, name),
-                remedy="A folder's images are found in it, and its test images are taken out of it (--test-share)",
+                "only allowed with --list", field=f"--{name.replace('_', '-')}", value=getattr(args, name),
+                remedy="Omit it: the test images of a folder are held out from it (--test-share)",
             )  # fmt: skip
     _check_numbers(args)
     share = args.test_share if args.test_share is not None else 0.0 if args.test_list else 0.1
     if args.test_list and args.test_share:
         raise BadInput(
-            "nothing needs to be held out where the test images are listed",
-            field="--test-share", value=args.test_share, remedy="Give it or --test-list",
+            "excluded by --test-list, which lists the test images",
+            field="--test-share", value=args.test_share, remedy="Give only one of the two",
         )  # fmt: skip
     root = str(args.folder) if args.folder else args.root or ""
+    encode_type = args.encode_type.lower()
     return Options(
         folder=args.folder, train_list=args.list, test_list=args.test_list,
         root=root if not root or root.endswith("/") else f"{root}/", out=args.out,
-        form=Form(args.gray, args.resize_height, args.resize_width, args.encoded, args.encode_type.lower()),
+        image_format=ImageFormat(args.gray, args.resize_height, args.resize_width, args.encoded, encode_type),
         shuffle=args.folder is not None if args.shuffle is None else args.shuffle, check_size=args.check_size,
         test_share=share, seed=args.seed, keep_duplicates=args.duplicates == "keep", strict=args.strict,
         force=args.force, workers=args.workers,
@@ -107,12 +110,12 @@ def parse(arguments: Sequence[str]) -> Options:
 def _check_numbers(args: argparse.Namespace) -> None:
     if min(args.resize_height, args.resize_width) < 0 or (args.resize_height > 0) != (args.resize_width > 0):
         raise BadInput(
-            "convert_imageset resizes only where both sides are given", field="--resize-height, --resize-width",
-            value=f"{args.resize_height}, {args.resize_width}", remedy="Give both (pixels), or none",
+            "only one of them is given (convert_imageset would not resize)", field="--resize-height, --resize-width",
+            value=f"{args.resize_height}, {args.resize_width}", remedy="Give both, in pixels, or neither",
         )  # fmt: skip
     if args.test_share is not None and not 0 <= args.test_share < 1:
-        raise BadInput("not a share", field="--test-share", value=args.test_share, remedy="Give 0 (none) to 0.9")
-    if str(args.out) != printable(os.fsencode(args.out)):  # LMDB's module takes none
+        raise BadInput("out of range", field="--test-share", value=args.test_share, remedy="Give 0 (none) up to 0.9")
+    if str(args.out) != printable(os.fsencode(args.out)):  # the lmdb module accepts only UTF-8
         raise BadInput(
             "a path that is not UTF-8",
             field="OUT",
@@ -120,18 +123,18 @@ def _check_numbers(args: argparse.Namespace) -> None:
             remedy="Give another folder",
         )
     if args.workers < 1:
-        raise BadInput("no workers", field="--workers", value=args.workers, remedy="Give 1 or more")
+        raise BadInput("out of range", field="--workers", value=args.workers, remedy="Give 1 or more")
     if not 0 <= args.seed < 1 << 64:
-        raise BadInput("no seed", field="--seed", value=args.seed, remedy="Give a number from 0 to 2^64 - 1")
+        raise BadInput("out of range", field="--seed", value=args.seed, remedy="Give a number from 0 to 2^64 - 1")
     kind = args.encode_type.lower()
-    if kind and (kind in (*UNKNOWN_TO_CAFFE, *DEAF_TO_ENCODED) or not cv2.haveImageWriter(f"x.{kind}")):
+    if kind and (kind in (*UNREADABLE_BY_CAFFE, *UNREADABLE_FROM_LMDB) or not cv2.haveImageWriter(f"x.{kind}")):
         raise BadInput(
             "Caffe cannot decode such images", field="--encode-type", value=args.encode_type, remedy="Give jpg or png"
         )
 
 
 def _as_argparse(arguments: Sequence[str]) -> list[str]:
-    """gflags' spellings in argparse's: --resize_height, -gray, --shuffle=true, --nogray."""
+    """Translate gflags' spellings for argparse: --resize_height, -gray, --shuffle=true, --nogray."""
     found = []
     for argument in arguments:
         if match := re.fullmatch(r"--?([a-z]{2}[a-z_-]*)(=.*)?", argument, re.DOTALL):
@@ -149,38 +152,46 @@ def _as_argparse(arguments: Sequence[str]) -> list[str]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of the options, in argparse's spelling."""
+    """Return the parser of the options, as argparse spells them."""
     parser = argparse.ArgumentParser(
         prog=program("make-lmdb"), description=DESCRIPTION.format(command=command_line("make-lmdb")), epilog=EPILOG,
         formatter_class=RawDescriptionRichHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
     add = parser.add_argument
-    add("folder", type=Path, nargs="?", metavar="PHOTOS", help="folder with a folder of images for each class")
-    add("out", type=Path, metavar="OUT", help="folder to put train_lmdb, test_lmdb and the rest into")
+    add("folder", type=Path, nargs="?", metavar="PHOTOS", help="a folder with a folder of images for each class")
+    add("out", type=Path, metavar="OUT", help="the folder for train_lmdb, test_lmdb and the other results")
     add("--test-share", type=float, metavar="X", help="share of each class to hold out for test_lmdb (default: 0.1)")
-    add("--seed", type=int, default=1, metavar="N", help="of shuffling and holding out (default: %(default)s)")
-    copies = "what becomes of copies within a class, but for the first; listed in any case (default: %(default)s)"
+    add(
+        "--seed", type=int, default=1, metavar="N", help="seed for shuffling and for holding out (default: %(default)s)"
+    )
+    copies = "whether later copies within a class are left out; the report lists them anyway (default: %(default)s)"
     add("--duplicates", choices=("drop", "keep"), default="drop", help=copies)
-    add("--strict", action="store_true", help="images that are left out, or in two classes, are an error (exit 2)")
-    add("--force", action="store_true", help="replace what OUT holds of an earlier call")
+    add("--strict", action="store_true", help="fail (exit code 2) if images are left out, or are in two classes")
+    add("--force", action="store_true", help="replace the results of an earlier call in OUT")
     add("--workers", type=int, default=cores(), metavar="N",
-        help="processes that read images (default: one a core, %(default)s here)")  # fmt: skip
+        help="processes that read images (default: one per core, here %(default)s)")  # fmt: skip
     lists = parser.add_argument_group("lists instead of a folder")
-    lists.add_argument("--list", type=Path, metavar="FILE", help="train images: a path, a space, a label a line")
-    lists.add_argument("--test-list", type=Path, metavar="FILE", help="test images; without it, a share of the list")
-    lists.add_argument("--root", metavar="DIR", help="what the paths are relative to (default: this directory)")
+    lists.add_argument(
+        "--list", type=Path, metavar="FILE", help="training images, with a path, a space and a label on each line"
+    )
+    lists.add_argument(
+        "--test-list", type=Path, metavar="FILE", help="test images; without it, a share of the list is held out"
+    )
+    lists.add_argument(
+        "--root", metavar="DIR", help="the folder to which the paths are relative (default: the current one)"
+    )
     same = parser.add_argument_group(
-        "what becomes of an image",
-        "as convert_imageset has it; --resize_height=N and --encoded=true are understood, too",
+        "conversion of images",
+        "as in convert_imageset; its spellings (--resize_height=N, --encoded=true) are accepted, too",
     )
     add = same.add_argument
     yes_or_no = argparse.BooleanOptionalAction
-    add("--resize-height", type=int, default=0, metavar="N", help="pixels; with --resize-width")
-    add("--resize-width", type=int, default=0, metavar="N", help="pixels")
-    add("--gray", action=yes_or_no, default=False, help="one channel")
-    add("--encoded", action=yes_or_no, default=False, help="store files as they are, not pixels")
-    add("--encode-type", default="", metavar="TYPE", help="store encoded images of this type: jpg, png")
+    add("--resize-height", type=int, default=0, metavar="N", help="height in pixels; requires --resize-width")
+    add("--resize-width", type=int, default=0, metavar="N", help="width in pixels")
+    add("--gray", action=yes_or_no, default=False, help="store one channel")
+    add("--encoded", action=yes_or_no, default=False, help="store the files themselves, not pixels")
+    add("--encode-type", default="", metavar="TYPE", help="encode images in this type (jpg, png) and store that")
     add("--shuffle", action=yes_or_no, default=None,
-        help="default: a folder's images are shuffled, those of a list stay in its order")  # fmt: skip
-    add("--check-size", action=yes_or_no, default=False, help="images of different sizes are an error")
+        help="shuffle the images (default: yes for a folder, no for lists)")  # fmt: skip
+    add("--check-size", action=yes_or_no, default=False, help="fail if images have different sizes")
     return parser

@@ -10,12 +10,12 @@ import lmdb
 import numpy as np
 from google.protobuf import text_format
 
+from harness.caffe_files.formatting import format_shape, printable
 from harness.caffe_files.image_list import parse_lines
 from harness.caffe_files.messages import pb
-from harness.caffe_files.shapes import format_shape
 from harness.caffe_files.transformer_rng import draws_per_image, mt19937
 from harness.prefetch.epochs import Epochs
-from harness.prefetch.images import Image, Transformer, decode, printable, read_file
+from harness.prefetch.images import Image, Transformer, decode, read_file
 from harness.prefetch.shared_batch import BatchShape, SharedBatch
 from harness.schemas.stream import Files, Stream
 

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
+from harness.caffe_files.formatting import format_shape, printable
 from harness.caffe_files.messages import has_field, pb
-from harness.caffe_files.shapes import format_shape
 from harness.schemas.stream import Files
 
 Floats = npt.NDArray[np.float32]
@@ -30,11 +30,6 @@ class Image:
     key: str
     pixels: npt.NDArray[Any]
     label: int
-
-
-def printable(key: bytes) -> str:
-    """Decode a record's key for messages."""
-    return key.decode(errors="backslashreplace")
 
 
 def decode(key: bytes, value: bytes, transform: pb.TransformationParameter) -> Image:

@@ -21,15 +21,15 @@ import psutil
 import pytest
 from PIL import Image
 
-import harness.imageset.store
+import harness.imageset.work_directory
 from harness.caffe_files.lmdb_file import open_records
 from harness.caffe_files.messages import pb
 from harness.errors import BadInput
-from harness.imageset.listing import Images
+from harness.imageset.image_format import ImageFormat
+from harness.imageset.listing import ImageList
 from harness.imageset.mean import Sums
 from harness.imageset.options import parse
-from harness.imageset.order import divided
-from harness.imageset.record import Form
+from harness.imageset.ordering import split_train_test
 from harness.imageset.workers import Workers
 from harness.make_lmdb import main
 from tests.helpers.imagesets import MAKE_LMDB, convert_imageset, records, report_of, write_photos
@@ -86,9 +86,9 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_records_are_convert_imagesets(mixed: Path, tmp_path: Path, options: str) -> None:
     theirs = convert_imageset(mixed, mixed / "list.txt", tmp_path / "theirs", *options.split())
-    form = parse([*options.split(), "--list", "x", "out"]).form
+    image_format = parse([*options.split(), "--list", "x", "out"]).image_format
     lines = [line.rsplit(b" ", 1) for line in (mixed / "list.txt").read_bytes().split(b"\r\n")[:-1]]
-    with Workers(1, f"{mixed}/", form) as workers:
+    with Workers(1, f"{mixed}/", image_format) as workers:
         numbered = [(n, path, int(label)) for n, (path, label) in enumerate(lines)]
         ours = {image.key: image.record for images, _ in workers.convert(numbered, False) for image in images}
     assert ours == theirs
@@ -160,8 +160,8 @@ def test_bad_images_are_left_out_and_listed(photos: Path, tmp_path: Path) -> Non
     (photos / ".thumbnails").mkdir()
     (photos / "cat/linked").symlink_to(photos / "eel")
     wrong = {path: kind for path, (_, kind) in planted.items()} | {
-        "cat/5.gif": "not for Caffe",
-        "cat/5.webp": "not for Caffe",
+        "cat/5.gif": "unsupported",
+        "cat/5.webp": "unsupported",
         "cat/gone.jpg": "no such file",
         ".thumbnails": "no class",
         "cat/linked": "no class",
@@ -179,9 +179,7 @@ def test_bad_images_are_left_out_and_listed(photos: Path, tmp_path: Path) -> Non
     assert kept == {"mislabelled?", "damaged?"}
     text = (out / "report.txt").read_text()
     assert all(path in text for path in {problem["path"] for problem in report["problems"]})
-    assert (
-        "1 truncated, 1 damaged, 1 empty, 2 not an image, 2 not for Caffe, 1 no such file, 1 duplicate" in done.stdout
-    )
+    assert "1 truncated, 1 damaged, 1 empty, 2 not an image, 2 unsupported, 1 no such file, 1 duplicate" in done.stdout
     assert (out / "classes.txt").read_text() == "0 big dog\n1 cat\n2 eel\n"
 
     # all that convert_imageset makes of the same lists, but for what it should not have made
@@ -216,15 +214,15 @@ def test_each_class_has_its_share_in_the_test_set(photos: Path, tmp_path: Path) 
 
 def test_one_more_image_moves_no_other_across() -> None:
     paths = [b"c/%d.jpg" % number for number in range(100)]
-    few, many = (Images(paths[:n], np.zeros(n, np.int32)) for n in (91, 100))
-    held_out = [{images.paths[place] for place in divided(images, 0.1, 5)[1]} for images in (few, many)]
+    few, many = (ImageList(paths[:n], np.zeros(n, np.int32)) for n in (91, 100))
+    held_out = [{images.paths[place] for place in split_train_test(images, 0.1, 5)[1]} for images in (few, many)]
     assert [len(paths) for paths in held_out] == [9, 10]
     assert len(held_out[0] - held_out[1]) <= 9 - 7
 
 
 def test_a_path_that_is_listed_twice_is_on_one_side() -> None:
-    images = Images([b"a", b"b", b"c", b"d"] * 3, np.zeros(12, np.int32))
-    sides = [{images.paths[place] for place in side} for side in divided(images, 0.5, 1)]
+    images = ImageList([b"a", b"b", b"c", b"d"] * 3, np.zeros(12, np.int32))
+    sides = [{images.paths[place] for place in side} for side in split_train_test(images, 0.5, 1)]
     assert not sides[0] & sides[1]
     assert sides[0] | sides[1] == {b"a", b"b", b"c", b"d"}
 
@@ -233,7 +231,9 @@ def test_encoded_images_of_another_form_are_told(mixed: Path, tmp_path: Path) ->
     done = command(*MAKE_LMDB, *_list_of(mixed), "--encoded", tmp_path / "out")
     assert done.code == 0, done.stderr
     problems = {problem["path"]: problem["kind"] for problem in report_of(tmp_path / "out")["problems"]}
-    wanted = dict.fromkeys(("grey.jpg", "grey.png", "alpha.png", "deep.png"), "another form") | {"turned.jpg": "turned"}
+    wanted = dict.fromkeys(("grey.jpg", "grey.png", "alpha.png", "deep.png"), "different format") | {
+        "turned.jpg": "rotated"
+    }
     assert problems == wanted | {"really a png.jpg": "mislabelled?"}
     assert "5 images need transform_param { force_color: true }" in done.stdout
     assert "images differ in size: the net needs a crop_size of at most 3" in done.stdout
@@ -263,7 +263,7 @@ def test_test_images_that_are_train_images_are_left_out(tmp_path: Path) -> None:
     assert list(records(tmp_path / "out/train_lmdb")) == [b"%08d_%d.png" % (n, n) for n in range(4)]
     assert list(records(tmp_path / "out/test_lmdb")) == [b"00000001_4.png", b"00000002_5.png"]
     assert "no image has labels 2, 3, 4, 5, 6" in done.stdout
-    assert "no train image of class 7" in done.stdout
+    assert "no training image of class 7" in done.stdout
     assert "listed twice" in (tmp_path / "out/report.txt").read_text()
     done = command(*MAKE_LMDB, *arguments, "kept", "--duplicates=keep", "--no-shuffle", cwd=tmp_path)
     assert done.code == 0, done.stderr
@@ -275,7 +275,7 @@ def test_test_images_that_are_train_images_are_left_out(tmp_path: Path) -> None:
 def test_a_list_of_one_class_or_sorted_by_class_is_remarked_upon(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for classes, remark in ((["cat"], "one class only"), (["cat", "eel"], "sorted by class")):
+    for classes, remark in ((["cat"], "there is only one class"), (["cat", "eel"], "sorted by class")):
         lines = [f"{name}/im {n}.jpg {label}\n" for label, name in enumerate(classes) for n in range(10)]
         (tmp_path / "list.txt").write_text("".join(lines))
         out = tmp_path / classes[-1]
@@ -337,7 +337,7 @@ def test_the_same_command_goes_on(long_list: Path, tmp_path: Path, number: int) 
     done = interrupted(long_list, out, number)
     assert done.code == (130 if number == signal.SIGINT else -signal.SIGKILL)
     if number == signal.SIGINT:
-        assert "the same command goes on from here" in done.stderr
+        assert "run the same command to continue" in done.stderr
     made = len(records(tmp_path / "out.part/train_lmdb"))
     assert 1000 <= noted_down(tmp_path / "out.part") <= made < LISTED
     # as if it had been killed after the records were written, and before that was noted down
@@ -348,7 +348,7 @@ def test_the_same_command_goes_on(long_list: Path, tmp_path: Path, number: int) 
         transaction.put(b"%08d_half a record" % (made + 3), b"?")
     done = command(*MAKE_LMDB, *_list_of(long_list), *LONG, out)
     assert done.code == 0, done.stderr
-    assert re.search(r"Going on in \S+/out.part: [12],0[0-9]{2} of 2,600 images are done", done.stderr)
+    assert re.search(r"Continuing in \S+/out.part: [12],0[0-9]{2} of 2,600 images are done", done.stderr)
     options = LONG[:2]
     theirs = convert_imageset(long_list, long_list / "list.txt", tmp_path / "theirs", *options)
     assert list(records(out / "train_lmdb").items()) == list(theirs.items())
@@ -360,7 +360,7 @@ def test_a_full_disk_stops_it_until_there_is_room(long_list: Path, tmp_path: Pat
     out = tmp_path / "out"
     done = command("prlimit", f"--fsize={3 << 20}", *MAKE_LMDB, *_list_of(long_list), *LONG, out)
     assert done.code == 1
-    assert re.search(r"1,0\d\d images are done: run again to go on from there", done.stderr)
+    assert re.search(r"1,0\d\d images are done: run the same command to continue from there", done.stderr)
     assert not out.exists()
     done = command(*MAKE_LMDB, *_list_of(long_list), *LONG, out)
     assert done.code == 0, done.stderr
@@ -378,16 +378,18 @@ def test_a_killed_worker_is_told(long_list: Path, tmp_path: Path) -> None:
     stderr = done.communicate(timeout=60)[1]
     assert done.returncode == 1
     assert "a worker was killed" in stderr
-    assert "Run again to go on from there" in stderr
+    assert "Run the same command to continue from there" in stderr
 
 
 def test_other_options_start_anew(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr("harness.imageset.making._Making._finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            "harness.imageset.pipeline._Pipeline._finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         assert main([str(photos), str(out)]) == 130
     done = command(*MAKE_LMDB, photos, out, "--gray")
-    assert "begun with other options or images: starting anew" in done.stderr
+    assert "begun with other options or images: starting over" in done.stderr
     assert main([str(photos), str(tmp_path / "other"), "--gray"]) == 0
     assert records(out / "train_lmdb") == records(tmp_path / "other/train_lmdb")
 
@@ -403,7 +405,7 @@ def test_interrupted_while_it_is_moved(photos: Path, tmp_path: Path, monkeypatch
         replace(made, place)
 
     with monkeypatch.context() as patch:
-        patch.setattr("harness.imageset.store.os.replace", until_the_lmdbs)
+        patch.setattr("harness.imageset.work_directory.os.replace", until_the_lmdbs)
         assert main([str(photos), str(out), "--force"]) == 130
     assert main([str(photos), str(out), "--force"]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"photos", "out"}
@@ -411,13 +413,13 @@ def test_interrupted_while_it_is_moved(photos: Path, tmp_path: Path, monkeypatch
 
 
 def test_one_at_a_time(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with harness.imageset.store.Store(tmp_path / "out"):
+    with harness.imageset.work_directory.WorkDirectory(tmp_path / "out"):
         assert main([str(photos), str(tmp_path / "out")]) == 2
-    assert "another make_lmdb is at work there" in capsys.readouterr().err
+    assert "another make-lmdb is running in this folder" in capsys.readouterr().err
 
 
 def test_the_map_grows(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harness.imageset.store, "_DATA_MAP", 1 << 16)
+    monkeypatch.setattr(harness.imageset.work_directory, "_INITIAL_MAP_SIZE", 1 << 16)
     assert main([str(photos), str(tmp_path / "out")]) == 0
     assert len(records(tmp_path / "out/train_lmdb")) == 27
 
@@ -441,7 +443,7 @@ def test_sums_come_back_from_bytes() -> None:
 
 def test_gflags_spellings() -> None:
     first = parse(["-resize_height=3", "--resize_width", "4", "--encoded=true", "--gray=false", "-shuffle", "p", "o"])
-    assert first.form == Form(gray=False, height=3, width=4, encoded=True)
+    assert first.image_format == ImageFormat(gray=False, height=3, width=4, encoded=True)
     assert first.shuffle
     assert not parse(["--noshuffle", "--check_size", "p", "o"]).shuffle
     assert parse(["--list", "l", "--shuffle", "o"]).shuffle
@@ -451,15 +453,15 @@ def test_gflags_spellings() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("p o --list l", "--list l: a folder of images and a list"),
+        ("p o --list l", "--list l: excludes a folder of images"),
         ("o", "give a folder of images, or a list"),
-        ("p o --root r", "--root r: goes with --list only"),
-        ("p o --resize_height 5", "--resize-height, --resize-width 5, 0: convert_imageset resizes only where both"),
-        ("p o --test-share 1", "--test-share 1.0: not a share"),
-        ("p o --workers 0", "--workers 0: no workers"),
+        ("p o --root r", "--root r: only allowed with --list"),
+        ("p o --resize_height 5", "--resize-height, --resize-width 5, 0: only one of them is given"),
+        ("p o --test-share 1", "--test-share 1.0: out of range. Give 0 (none) up to 0.9"),
+        ("p o --workers 0", "--workers 0: out of range. Give 1 or more"),
         ("p o --encode_type gif", "--encode-type gif: Caffe cannot decode such images"),
         ("p o --encode_type webp", "--encode-type webp: Caffe cannot decode such images"),
-        ("o --list l --test-list m --test-share 0.2", "--test-share 0.2: nothing needs to be held out"),
+        ("o --list l --test-list m --test-share 0.2", "--test-share 0.2: excluded by --test-list"),
     ],
 )
 def test_options_that_do_not_fit(arguments: str, message: str) -> None:
@@ -471,14 +473,14 @@ def test_options_that_do_not_fit(arguments: str, message: str) -> None:
     ("content", "message"),
     [
         (b"", "an empty list of images"),
-        (b"a.jpg 1\r\nb.jpg\r\n", "list.txt:2: line = 'b.jpg': no label behind a path and a space"),
+        (b"a.jpg 1\r\nb.jpg\r\n", "list.txt:2: line = 'b.jpg': no label after a path and a space"),
         (b"a.jpg 1\na b.jpg\n", "list.txt:2: line = 'a b.jpg': no label"),
         (b"a.jpg 1\n\nb.jpg 2\n", "list.txt:2: line = '': an empty line. Remove it"),
         (b"a.jpg -1\n", "list.txt:1: line = 'a.jpg -1': a negative label"),
         (b"a.jpg 2147483648\n", "a label that does not fit in 32 bits"),
-        (b"a.jpg\t1\n", "a tab between path and label, where Caffe wants a space"),
+        (b"a.jpg\t1\n", "a tab between path and label; Caffe requires a space"),
         ("a.jpg 1\n".encode("utf-16"), "not a text in UTF-8"),
-        (b"gone.jpg 0\nb\\c.jpg 1\n", "none of 2 images tried can be used, this one, for one: no such file"),
+        (b"gone.jpg 0\nb\\c.jpg 1\n", "none of a sample of 2 images can be used, for example this one: no such file"),
         (None, "cannot be read (No such file or directory)"),
     ],
 )
@@ -497,35 +499,35 @@ def test_bad_folders(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 
     out = tmp_path.parent / f"{tmp_path.name}-out"
     assert "cannot be read (No such file or directory)" in says(tmp_path / "gone", out)
-    assert f"{photos / 'cat'}: no class folders in it" in says(photos / "cat", out)
-    assert "only one class (photos), of which there is nothing to learn. If the classes are in" in says(
-        photos.parent, out
-    )
-    assert "lies in" in says(photos, photos / "out")
+    assert f"{photos / 'cat'}: it has no class folders" in says(photos / "cat", out)
+    assert "only one class (photos), so there is nothing to learn. If the classes are in" in says(photos.parent, out)
+    assert f"inside {photos}, where it would be a class" in says(photos, photos / "out")
     (photos / "void").mkdir()
-    assert f"{photos / 'void'}: a class folder without a file" in says(photos, out)
+    assert f"{photos / 'void'}: a class folder without files" in says(photos, out)
     (photos / "void").rmdir()
     assert not list(tmp_path.parent.glob(f"{out.name}*"))
 
     out.mkdir()
     (out / "train_lmdb").mkdir()
-    assert "train_lmdb there already. Give another folder, or --force to replace them" in says(photos, out)
+    assert "already holds train_lmdb. Give another folder, or --force to replace them" in says(photos, out)
     (tmp_path / "file").touch()
     assert "not a folder" in says(photos, tmp_path / "file")
     (tmp_path / "new.part").mkdir()
     (tmp_path / "new.part/thesis.tex").touch()
-    assert "not of make_lmdb, which wants to work there. Move it away" in says(photos, tmp_path / "new")
+    assert "needed for the work in progress, but holds other files. Move it away" in says(photos, tmp_path / "new")
     assert (tmp_path / "new.part/thesis.tex").exists()
 
 
 def test_check_size(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(photos), str(tmp_path / "out"), "--check_size"]) == 2
-    assert re.search(r"--check-size: channels, height and width are 3×\d+×\d+, and of .* 3×", capsys.readouterr().err)
+    assert re.search(
+        r"--check-size: channels, height and width are 3×\d+×\d+, but those of .* are 3×", capsys.readouterr().err
+    )
     assert main([str(photos), str(tmp_path / "out"), "--check_size", "--resize_height=9", "--resize_width=9"]) == 0
 
 
 def test_a_disk_that_is_too_small(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr("harness.imageset.making.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("harness.imageset.output_directory.shutil.disk_usage", lambda _: usage)
     assert main([str(photos), str(tmp_path / "out")]) == 2
-    assert re.search(r"needs about \d+\.\d kB of disk, and \d\.\d kB are free", capsys.readouterr().err)
+    assert re.search(r"about \d+\.\d kB of disk space are needed, and \d\.\d kB are free", capsys.readouterr().err)

@@ -19,7 +19,7 @@ from PIL import Image
 
 from harness.caffe_files.lmdb_file import open_records
 from harness.caffe_files.messages import pb
-from harness.imageset.listing import of_list
+from harness.imageset.listing import read_list
 from harness.imageset.options import parse
 from harness.imageset.workers import Workers
 from harness.make_lmdb import main
@@ -102,8 +102,8 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def converted(odd: Path, options: str) -> tuple[dict[str, bytes | None], dict[str, tuple[str, bool, str]]]:
     """Records (None: left out) and what was remarked (kind, whether it is kept, why), by name."""
     names = list(odd_images())
-    form = parse([*options.split(), "--list", "x", "out"]).form
-    with Workers(1, f"{odd}/", form) as workers:
+    image_format = parse([*options.split(), "--list", "x", "out"]).image_format
+    with Workers(1, f"{odd}/", image_format) as workers:
         lines = [(n, name.encode(), 0) for n, name in enumerate(names)]
         images = [image for images, _ in workers.convert(lines, summed=False) for image in images]
     remarks = {p.path: (p.kind, p.kept, p.why) for image in images for p in image.problems}
@@ -131,7 +131,7 @@ def test_records_are_convert_imagesets_or_it_is_said_why_there_is_none(odd: Path
     left_out = {name: remark[0] for name, remark in remarks.items() if not remark[1]}
     wanted = dict.fromkeys(CUT_SHORT, "truncated") | {"float.tif": "damaged"}
     if "--gray" in options:
-        wanted["radiance.hdr"] = "not for Caffe"
+        wanted["radiance.hdr"] = "unsupported"
     assert left_out == wanted
     assert {name: record for name, record in ours.items() if record is not None} == {
         name: record for name, record in theirs.items() if name not in wanted
@@ -170,8 +170,8 @@ def test_encoded_images_that_caffe_cannot_decode_are_left_out(odd: Path, tmp_pat
     ours, remarks = converted(odd, "--encoded")
     left_out = {name: remark[0] for name, remark in remarks.items() if not remark[1]}
     assert left_out == dict.fromkeys((*CUT_SHORT, *WITHOUT_END), "truncated") | {
-        "float.tif": "damaged", "plain.webp": "not for Caffe", "alpha.webp": "not for Caffe",
-        "turned.webp": "not for Caffe",
+        "float.tif": "damaged", "plain.webp": "unsupported", "alpha.webp": "unsupported",
+        "turned.webp": "unsupported",
     }  # fmt: skip
     theirs = convert_imageset(odd, odd / "list.txt", tmp_path / "theirs", "--encoded")
     left = {key[9:].decode(): record for key, record in theirs.items() if key[9:].decode() not in left_out}
@@ -187,8 +187,8 @@ def test_encoded_images_that_caffe_cannot_decode_are_left_out(odd: Path, tmp_pat
 
 def test_turned_is_what_caffe_turns_with_force_color_only(odd: Path, tmp_path: Path) -> None:
     _, remarks = converted(odd, "--encoded")
-    assert {name for name, (kind, _, _) in remarks.items() if kind == "turned"} == set(TURNED)
-    assert remarks["turned.png"][2] == "EXIF orientation 6, which Caffe heeds with force_color only"
+    assert {name for name, (kind, _, _) in remarks.items() if kind == "rotated"} == set(TURNED)
+    assert remarks["turned.png"][2] == "EXIF orientation 6, which Caffe applies only with force_color"
     names = (*TURNED, "turned.tif")
     contents = [(odd / name).read_bytes() for name in names]
     seen = seen_by_caffe(tmp_path, *((c, force) for force in ("", "force_color: true") for c in contents))
@@ -203,8 +203,8 @@ def test_what_was_said_of_one_image_is_not_laid_to_the_next(tmp_path: Path) -> N
     spoiled[len(spoiled) // 2 : len(spoiled) // 2 + 40] = bytes(range(100, 140))
     (tmp_path / "spoiled.jpg").write_bytes(spoiled)
     for options in ("--encoded --gray", "--encode_type=jpg --resize_height=9 --resize_width=9", ""):
-        form = parse([*options.split(), "--list", "x", "out"]).form
-        with Workers(1, f"{tmp_path}/", form) as workers:
+        image_format = parse([*options.split(), "--list", "x", "out"]).image_format
+        with Workers(1, f"{tmp_path}/", image_format) as workers:
             lines = [(0, b"spoiled.jpg", 0), (1, b"good.jpg", 0)]
             images = [image for images, _ in workers.convert(lines, summed=False) for image in images]
         assert "damaged?" in {problem.kind for problem in images[0].problems}
@@ -217,7 +217,7 @@ def test_an_error_of_a_library_is_that_images(tmp_path: Path, capsys: pytest.Cap
     size = ("--resize-height", side, "--resize-width", side)
     assert main([str(tmp_path / "photos"), str(tmp_path / "out"), *size]) == 2
     said = capsys.readouterr().err
-    assert "none of 2 images tried can be used, this one, for one: damaged (error: " in said
+    assert "none of a sample of 2 images can be used, for example this one: damaged (error: " in said
     assert "photos/b/0.jpg" in said or "photos/a/0.jpg" in said
 
 
@@ -263,7 +263,7 @@ def test_unreadable_folders_are_told(tmp_path: Path) -> None:
         (photos / "a").chmod(0)
         done = as_anybody(photos, tmp_path / "none")
         assert done.returncode == 2
-        assert f"{photos}/a: cannot be read (Permission denied). No other file is in this class" in done.stderr
+        assert f"{photos}/a: cannot be read (Permission denied). The class has no other file" in done.stderr
     finally:
         for folder in ("a", "a/sub"):
             (photos / folder).chmod(0o755)
@@ -274,7 +274,7 @@ def test_hidden_folders_and_line_breaks_in_names(tmp_path: Path, capsys: pytest.
     write_photos(photos, ["a/0.jpg", "a/.thumbs/1.jpg", "a/sub/.git/deep/2.jpg", "b/0.jpg", "b/new\nline.jpg"])
     (photos / "b/0.jpg").rename(photos / "b/carriage\rreturn.jpg")
     assert main([str(photos), str(tmp_path / "out")]) == 2
-    assert "b: a class folder without a file but b/" in capsys.readouterr().err
+    assert "b: a class folder without files except b/" in capsys.readouterr().err
     write_photos(photos, ["b/0.jpg"], seed=2)
     assert main([str(photos), str(tmp_path / "out"), "--test-share", "0"]) == 0
     assert {p["path"]: (p["kind"], p["why"]) for p in report_of(tmp_path / "out")["problems"]} == {
@@ -286,7 +286,7 @@ def test_hidden_folders_and_line_breaks_in_names(tmp_path: Path, capsys: pytest.
     assert {key[9:] for key in records(tmp_path / "out/train_lmdb")} == {b"a/0.jpg", b"b/0.jpg"}
     write_photos(photos, ["c\nd/0.jpg"])
     assert main([str(photos), str(tmp_path / "none")]) == 2
-    assert "/'c\\nd': a class folder whose name has a line break" in capsys.readouterr().err
+    assert "/'c\\nd': the name of this class folder has a line break" in capsys.readouterr().err
 
 
 def test_the_longest_path(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_the_longest_path(tmp_path: Path) -> None:
     assert main([str(tmp_path / "photos"), str(tmp_path / "out"), "--test-share", "0"]) == 0
     (problem,) = report_of(tmp_path / "out")["problems"]
     assert (problem["path"], problem["kind"]) == (does_not, "path too long")
-    assert problem["why"] == "its key has 512 bytes, and LMDB's keys 511"
+    assert problem["why"] == "its key would have 512 bytes; LMDB allows 511"
     keys = list(records(tmp_path / "out/train_lmdb"))
     assert {len(key) for key in keys} == {511, 16}
 
@@ -307,15 +307,15 @@ def test_the_longest_path(tmp_path: Path) -> None:
 
 def test_a_byte_order_mark_is_no_part_of_the_first_path(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfa.jpg 0\r\n\xef\xbb\xbfb.jpg 1\r\n\r\n")
-    assert of_list(tmp_path / "list.txt").paths == [b"a.jpg", b"\xef\xbb\xbfb.jpg"]
+    assert read_list(tmp_path / "list.txt").paths == [b"a.jpg", b"\xef\xbb\xbfb.jpg"]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a.jpg 3 \nb.jpg 1\n", "list.txt:1: line = 'a.jpg 3 ': a space behind the label"),
-        ("a.jpg 3\nb.jpg 1 ", "list.txt:2: line = 'b.jpg 1 ': a space behind the label"),
-        ("a.jpg 3\nb.jpg 1 \t\r\n\r\n", "list.txt:2: line = 'b.jpg 1 \\t': a space behind the label"),
+        ("a.jpg 3 \nb.jpg 1\n", "list.txt:1: line = 'a.jpg 3 ': a space after the label"),
+        ("a.jpg 3\nb.jpg 1 ", "list.txt:2: line = 'b.jpg 1 ': a space after the label"),
+        ("a.jpg 3\nb.jpg 1 \t\r\n\r\n", "list.txt:2: line = 'b.jpg 1 \\t': a space after the label"),
         (f"a.jpg {'9' * 5000}\n", "a label that does not fit in 32 bits"),
     ],
 )
@@ -336,8 +336,8 @@ def test_convert_imageset_takes_a_space_behind_the_label_for_the_end_of_the_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["p", "o", "--seed", "-1"], "--seed -1: no seed"),
-        (["p", "o", "--seed", str(1 << 64)], "no seed. Give a number from 0 to"),
+        (["p", "o", "--seed", "-1"], "--seed -1: out of range"),
+        (["p", "o", "--seed", str(1 << 64)], "out of range. Give a number from 0 to"),
         (["p", os.fsdecode(b"\xf0\x9f\x98\x80\xff")], "OUT = \U0001f600\\xff: a path that is not UTF-8"),
     ],
 )

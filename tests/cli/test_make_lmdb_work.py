@@ -19,14 +19,14 @@ import numpy as np
 import psutil
 import pytest
 
-import harness.imageset.making
 import harness.imageset.workers
+from harness.imageset.batch import Batch
+from harness.imageset.counts import SetCounts
+from harness.imageset.image_format import ImageFormat
 from harness.imageset.mean import LARGEST, Sums
-from harness.imageset.place import sized
-from harness.imageset.record import Form
-from harness.imageset.report import remarks_of
-from harness.imageset.store import Store
-from harness.imageset.tally import Tally
+from harness.imageset.output_directory import format_bytes
+from harness.imageset.remarks import remarks_on
+from harness.imageset.work_state import WorkState
 from harness.imageset.workers import Workers
 from harness.make_lmdb import main
 from tests.helpers.imagesets import MAKE_LMDB, convert_imageset, records, report_of, write_photos
@@ -35,7 +35,7 @@ from tests.helpers.processes import command
 
 cv2.setNumThreads(1)  # its threads, once there, would not outlive the fork of workers that some tests make here
 
-INTERRUPTED = "interrupted: the same command goes on from here\n"
+INTERRUPTED = "interrupted: run the same command to continue\n"
 LISTED = 1500
 SMALL = ("--resize_height=24", "--resize_width=24", "--duplicates=keep", "--workers=2")
 
@@ -102,7 +102,7 @@ def test_a_replacement_that_is_interrupted_goes_on(
 
     again = [str(photos), str(out), "--force", "--test-share=0"]
     with monkeypatch.context() as patch:
-        patch.setattr("harness.imageset.store.os.replace", now_and_then)
+        patch.setattr("harness.imageset.work_directory.os.replace", now_and_then)
         assert main(again) == 130
     assert main(again) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"photos", "out", "elsewhere"}
@@ -152,7 +152,7 @@ exit $code
 """
     done = on_a_disk(tmp_path, "40m", script)
     assert done.returncode == 2, done.stderr
-    assert "a mount point: what is made beside it cannot be moved there. Give a folder in it" in done.stderr
+    assert "a mount point: results are made next to it, and cannot be moved there. Give a folder in it" in done.stderr
     assert "Traceback" not in done.stderr
     assert "/inner/report.txt" in done.stdout
     assert not list(tmp_path.glob("*.part"))
@@ -175,7 +175,7 @@ def test_odd_places(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "/: a mount point" in capsys.readouterr().err
     (tmp_path / "circle").symlink_to("circle")
     assert main([str(photos), str(tmp_path / "circle")]) == 2
-    assert "cannot be reached (symbolic links in a circle)" in capsys.readouterr().err
+    assert "cannot be resolved (a loop of symbolic links)" in capsys.readouterr().err
     (tmp_path / "file").touch()
     assert main([str(photos), str(tmp_path / "file/out")]) == 2
     assert "cannot be written (Not a directory)" in capsys.readouterr().err
@@ -194,7 +194,7 @@ def test_bad_input_leaves_no_folders_behind(tmp_path: Path) -> None:
 
 def test_the_summary_says_where_everything_is(photos: Path, tmp_path: Path) -> None:
     done = command(*MAKE_LMDB, photos, "out", cwd=tmp_path)
-    assert "made         out, with out/report.txt" in done.stdout
+    assert "written to   out; out/report.txt lists every problem" in done.stdout
 
 
 def test_nobody_reads_the_summary(photos: Path, tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_a_label_of_two_billion(tmp_path: Path) -> None:
 
 
 def test_labels_without_a_gap() -> None:
-    remarks = remarks_of({"train": Tally(), "test": Tally()}, {0: "a", 1: "b"}, (), False, False, False)
+    remarks = remarks_on({"train": SetCounts(), "test": SetCounts()}, {0: "a", 1: "b"}, (), ImageFormat(), False)
     assert not any("no image has" in remark for remark in remarks)
 
 
@@ -286,7 +286,7 @@ def test_check_size_where_the_first_image_is_none(tmp_path: Path) -> None:
     arguments = labelled(tmp_path, "list.txt", lines)
     done = command(*MAKE_LMDB, *arguments, "--test-share=0", "--check-size", "--duplicates=keep", tmp_path / "out")
     assert done.code == 2
-    assert "3×50×50, and of 40.png 3×40×40" in done.stderr
+    assert "3×50×50, but those of 40.png are 3×40×40" in done.stderr
 
 
 # Large and small images
@@ -300,7 +300,7 @@ def test_large_images_have_no_mean_image(tmp_path: Path) -> None:
     report = report_of(tmp_path / "large")
     assert not (tmp_path / "large/mean.binaryproto").exists()
     assert (
-        "images are larger than a megapixel (1025×1024): no mean.binaryproto is made, use mean_value"
+        "images have more than a megapixel (1025×1024): no mean.binaryproto is written, use mean_value"
         in report["remarks"]
     )
     assert report["mean_value"] == [10, 20, 97.5]
@@ -325,7 +325,7 @@ def test_a_chunk_is_as_many_images_as_fit(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(harness.imageset.workers, "AHEAD_BYTES", 1 << 22)
     names = 2000 * [b"tiny.png"] + 300 * [b"large.png"] + 2000 * [b"tiny.png"]
     lines = [(number, name, 0) for number, name in enumerate(names)]
-    with Workers(2, f"{tmp_path}/", Form()) as workers:
+    with Workers(2, f"{tmp_path}/", ImageFormat()) as workers:
         answers = [images for images, _ in workers.convert(lines, summed=True)]
     assert [image.number for images in answers for image in images] == list(range(4300))
     sizes = [sum(len(image.record or b"") for image in images) for images in answers]
@@ -374,8 +374,8 @@ def anonymous(pid: int) -> int:
 TRUSTING = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-import harness.imageset.making, harness.make_lmdb
-harness.imageset.making.free = lambda _: 1 << 60
+import harness.imageset.plan, harness.make_lmdb
+harness.imageset.plan.free_bytes = lambda _: 1 << 60
 sys.exit(harness.make_lmdb.main())
 """
 
@@ -396,7 +396,7 @@ exit $code
     done = on_a_disk(tmp_path, f"{kib}k", script)
     assert done.returncode == 1, (done.returncode, done.stderr)
     assert "out.part: the disk is full. " in done.stderr
-    assert "images are done: make room, and run again to go on from there" in done.stderr
+    assert "images are done: free some space, and run the same command to continue from there" in done.stderr
     assert "Traceback" not in done.stderr
     theirs = convert_imageset(many, many / "short.txt", tmp_path / "theirs", *SMALL[:2])
     assert list(records(tmp_path / "out/train_lmdb").items()) == list(theirs.items())
@@ -410,7 +410,7 @@ $MAKE_LMDB {arguments} "$HERE/out"
 """
     done = on_a_disk(tmp_path, "200k", script)
     assert done.returncode == 2
-    assert re.search(r"needs about \d{3}\.\d kB of disk, and 2\d\d\.\d kB are free", done.stderr)
+    assert re.search(r"about \d{3}\.\d kB of disk space are needed, and 2\d\d\.\d kB are free", done.stderr)
 
 
 def test_work_that_was_begun_otherwise_makes_room(many: Path, tmp_path: Path) -> None:
@@ -424,11 +424,11 @@ $MAKE_LMDB {arguments} --resize_width=18 "$DISK/out"
     done = on_a_disk(tmp_path, "3m", script)
     assert done.returncode == 0, done.stderr
     assert "the disk is full" in done.stderr
-    assert "starting anew" in done.stderr
+    assert "starting over" in done.stderr
 
 
 def test_sizes_to_read() -> None:
-    assert [sized(size) for size in (900, 54_321, 54_321_000, 54_321_000_000)] == [
+    assert [format_bytes(size) for size in (900, 54_321, 54_321_000, 54_321_000_000)] == [
         "0.9 kB",
         "54.3 kB",
         "54.3 MB",
@@ -446,12 +446,12 @@ def test_going_on_says_what_is_not_looked_at_again(photos: Path, tmp_path: Path,
     for out, count in ((tmp_path / "out", 2), (tmp_path / "good", 0)):
         with monkeypatch.context() as patch:
             interrupt = lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)  # noqa: E731
-            patch.setattr("harness.imageset.making._Making._finish", interrupt)
+            patch.setattr("harness.imageset.pipeline._Pipeline._finish", interrupt)
             assert main([str(photos), str(out)]) == 130
         assert main([str(photos), str(out)]) == 0
         said = capsys.readouterr().err
-        assert f"Going on in {out}.part: {30 + count} of {30 + count} images are done" in said
-        again = f". {count} of them are left out, and not looked at again: to have that, remove {out}.part\n"
+        assert f"Continuing in {out}.part: {30 + count} of {30 + count} images are done" in said
+        again = f". {count} of them are left out and will not be read again; to do so, remove {out}.part\n"
         assert (again in said) == bool(count)
         for name in "ab":
             (photos / name / "bad.png").unlink(missing_ok=True)
@@ -462,7 +462,7 @@ def test_what_strict_refused_is_not_lost(photos: Path, tmp_path: Path, monkeypat
     bad.write_bytes(b"")
     out = tmp_path / "out"
     assert main([str(photos), str(out), "--strict"]) == 2
-    assert "or leave out --strict, and the LMDBs are made of the rest" in capsys.readouterr().err
+    assert "or omit --strict to make the LMDBs from the other images" in capsys.readouterr().err
     assert "zero bytes" in (tmp_path / "out.part/report.txt").read_text()
     with monkeypatch.context() as patch:
         patch.setattr("harness.imageset.workers.convert", None)
@@ -474,15 +474,15 @@ def test_what_strict_refused_is_not_lost(photos: Path, tmp_path: Path, monkeypat
     assert main([str(photos), str(out), "--force", "--strict"]) == 2
     write_photos(photos, ["a/bad.png"], seed=9, size=40)
     assert main([str(photos), str(out), "--force", "--strict"]) == 0
-    assert "was found wanting (--strict): starting anew" in capsys.readouterr().err
+    assert "was refused by --strict: starting over" in capsys.readouterr().err
     assert report_of(out)["left_out"] == 0
 
 
 def test_commits_grow_with_what_is_done() -> None:
-    assert [harness.imageset.making._Batch.after(done).most for done in (0, 1000, 2000, 5000, 90_000)] == [
+    assert [Batch.after(done).most for done in (0, 1000, 2000, 5000, 90_000)] == [
         1000, 1000, 2000, 5000, 8000,
     ]  # fmt: skip
-    batch = harness.imageset.making._Batch.after(0)
+    batch = Batch.after(0)
     assert not batch.full
     batch.began -= 11
     assert batch.full
@@ -491,7 +491,7 @@ def test_commits_grow_with_what_is_done() -> None:
 def test_a_state_that_was_not_finished_is_none(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a kill leaves it between the making of the state and the first thing in it."""
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "_put_tallies", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(WorkState, "put_counts", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert main([str(photos), str(tmp_path / "out")]) == 130
     assert main([str(photos), str(tmp_path / "out")]) == 0
 

@@ -1,8 +1,7 @@
-#!/usr/bin/env python3
 """Write harness/caffe_files/caffe_pb2.pyi: the types of Caffe's protobuf messages, for mypy and editors.
 
-    .venv/bin/python tools/message_stubs            write the file
-    .venv/bin/python tools/message_stubs --check    exit with 1 if the file differs from what would be written
+    .venv/bin/python -m tools.message_stubs            write the file
+    .venv/bin/python -m tools.message_stubs --check    exit with 1 if the file differs from what would be written
 
 The messages are those of the caffe.proto that Caffe was built with. caffe_pb2.py, which its build generated, holds that
 file's descriptor; mypy-protobuf turns it into a stub.
@@ -16,13 +15,11 @@ from pathlib import Path
 from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest, CodeGeneratorResponse
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
+from harness.caffe_files.messages import pb
+
 ROOT = Path(__file__).resolve().parents[1]
 STUB = ROOT / "harness/caffe_files/caffe_pb2.pyi"
 PLUGIN = Path(sys.prefix) / "bin/protoc-gen-mypy"
-
-sys.path.insert(0, str(ROOT))
-
-from harness.caffe_files.messages import pb  # noqa: E402
 
 
 def stub_text() -> str:
@@ -42,7 +39,7 @@ def main() -> int:
     if not options.check:
         STUB.write_text(text)
     elif STUB.read_text() != text:
-        print(f"{STUB}: differs from the caffe.proto of this build. Run tools/message_stubs", file=sys.stderr)
+        print(f"{STUB}: differs from the caffe.proto of this build. Run python -m tools.message_stubs", file=sys.stderr)
         return 1
     return 0
 

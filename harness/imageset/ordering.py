@@ -1,6 +1,6 @@
-"""Which images are for training, which for testing, and in what order: the two lists that an LMDB each is made of.
+"""Divide images into a training and a test set, and order them.
 
-LMDB order is the order in which Caffe's Data layer reads, which never shuffles.
+The order of an LMDB is the order in which Caffe's Data layer reads, which never shuffles.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from harness.imageset.listing import Images
+from harness.imageset.listing import ImageList
 from harness.imageset.workers import Line
 
-Places = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Listed:
-    """The images at `places` of `images`, in that order."""
+class OrderedImages:
+    """The images at `indices` of `images`, in that order."""
 
-    images: Images
-    places: Places
+    images: ImageList
+    indices: Indices
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.indices)
 
     @property
     def labels(self) -> npt.NDArray[np.int32]:
-        return self.images.labels[self.places]
+        return self.images.labels[self.indices]
 
     def lines(self) -> Iterator[bytes]:
-        """As a list for convert_imageset."""
+        """Yield the lines of a list for convert_imageset."""
         paths, labels = self.images.paths, self.images.labels
-        return (b"%b %d\n" % (paths[place], labels[place]) for place in self.places)
+        return (b"%b %d\n" % (paths[index], labels[index]) for index in self.indices)
 
     def digest(self) -> str:
         digest = xxhash.xxh3_128()
@@ -46,11 +46,14 @@ class Listed:
         return str(digest.hexdigest())
 
 
-def divided(images: Images, share: float, seed: int) -> tuple[Places, Places]:
-    """The places of the train and of the test images: `share` of each class, at least one of two or more, is held out.
+def split_train_test(images: ImageList, share: float, seed: int) -> tuple[Indices, Indices]:
+    """Hold out `share` of each class for testing: at least one image of every class with two or more.
 
-    Which ones says a hash of their paths: one more image moves no other, or one, from one side to the other, and a path
-    that is listed twice is on one side.
+    A hash of the paths decides which ones: adding an image moves at most one other to the other set, and a path that is
+    listed twice is in one set.
+
+    Returns:
+        The indices of the training images, and of the test images.
     """
     everything = np.arange(len(images), dtype=np.int64)
     if not share:
@@ -65,18 +68,18 @@ def divided(images: Images, share: float, seed: int) -> tuple[Places, Places]:
     return everything[~test], everything[test]
 
 
-def shuffled(places: Places, seed: int) -> Places:
-    return np.random.default_rng(seed).permutation(places)
+def shuffle(indices: Indices, seed: int) -> Indices:
+    return np.random.default_rng(seed).permutation(indices)
 
 
-def sorted_by_class(labels: npt.NDArray[np.int32]) -> bool:
-    """Whether the classes come one after the other, as Caffe must not be given them."""
-    classes = len(np.unique(labels))  # with one image a class, every order looks like that
+def is_sorted_by_class(labels: npt.NDArray[np.int32]) -> bool:
+    """Check whether the images are grouped by class, an order unsuitable for training."""
+    classes = len(np.unique(labels))  # with one image per class, every order is grouped
     return len(labels) > classes > 1 and int(np.count_nonzero(np.diff(labels))) == classes - 1
 
 
 def read_lines(path: Path, first: int) -> Iterator[Line]:
-    """The lines of a list written by `Listed.lines`, from line `first` on."""
+    """Read the lines of a list that `OrderedImages.lines` wrote, from line number `first` on."""
     with path.open("rb") as file:
         for number, line in enumerate(itertools.islice(file, first, None), first):
             name, _, label = line[:-1].rpartition(b" ")
