@@ -15,6 +15,7 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
 THRESHOLDS = Path(__file__).parents[2] / "harness/diagnosis/thresholds.toml"
+_COMMON = re.compile(r"# (\w+) {2,}(.*)")
 _LIMIT = re.compile(r"(\w+) = ([^#]+?)\s*(?:# ?(.*))?")
 
 
@@ -43,11 +44,15 @@ def read_rules(text: str) -> list[Rule]:
         ValueError: the file holds a table or a limit that this reading missed.
     """
     rules: list[Rule] = []
+    common: dict[str, str] = {}  # the limits that the comment at the top of the file explains for all rules
     for line in text.splitlines():
         if line.startswith("["):
             rules.append(Rule(line.strip("[] ")))
         elif not rules:
-            continue  # the comment at the top of the file
+            if match := _COMMON.fullmatch(line):
+                common[match[1]] = match[2]
+            elif common and line.startswith("#   "):
+                common[list(common)[-1]] += f" {line.removeprefix('#').strip()}"
         elif match := _LIMIT.fullmatch(line):
             rules[-1].limits.append(Limit(match[1], match[2], match[3] or ""))
         elif line.lstrip().startswith("#"):
@@ -56,6 +61,8 @@ def read_rules(text: str) -> list[Rule]:
                 rules[-1].limits[-1].meaning += f" {comment}"
             else:
                 rules[-1].text.append(comment)
+    for limit in (limit for rule in rules for limit in rule.limits):
+        limit.meaning = limit.meaning or common.get(limit.name, "")
     found = {rule.name: [limit.name for limit in rule.limits] for rule in rules}
     if found != {name: list(table) for name, table in tomllib.loads(text).items()}:
         raise ValueError(f"a table or a limit was not understood; found {found}")
@@ -64,9 +71,13 @@ def read_rules(text: str) -> list[Rule]:
 
 def _markdown(rules: list[Rule]) -> Iterator[str]:
     for rule in rules:
-        yield from ("", f"## `{rule.name}`", "", _escaped(" ".join(rule.text)), "")
-        yield from ("| limit | default | |", "|---|---|---|")
-        for limit in rule.limits:
+        switches = {limit.name: limit.value == "true" for limit in rule.limits[:2]}
+        kind = "Divergence: stops a run with `--on-alarm stop`." if switches["stops"] else "Reported only."
+        yield from ("", f"### `{rule.name}`", "", _escaped(" ".join(rule.text)), "")
+        yield f"*{kind}{'' if switches['enabled'] else ' Off by default.'}*"
+        if rule.limits[2:]:
+            yield from ("", "| limit | default | meaning |", "|---|---|---|")
+        for limit in rule.limits[2:]:
             yield f"| `{limit.name}` | `{limit.value}` | {_escaped(limit.meaning)} |"
 
 
