@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import pytest
 
+from harness import readlog
 from harness.schemas.run_info import Ended, RunInfo, SnapshotInfo
 from tests.helpers.paths import FIXTURES, ROOT
 
@@ -69,6 +70,18 @@ def test_the_readme_is_short() -> None:
 def test_the_readmes_python_is_python() -> None:
     block = (ROOT / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
     compile(block, "README.md", "exec")
+
+
+def test_readlog_prints_the_example_of_its_page(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["harness/readlog.py"])
+    page = (ROOT / "docs/logs.md").read_text()
+    (shown,) = re.findall(r"^python harness/readlog.py (.*case.log.*)$", page, re.MULTILINE)
+    assert readlog.main(shown.split()) == 0
+    (example,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    assert example.split() == capsys.readouterr().out.split()  # but for line breaks
 
 
 # -- what is rendered from the code ----------------------------------------------------------------------------------
