@@ -73,7 +73,7 @@ class Channel:
 
     @property
     def request(self) -> Request:
-        """What the supervisor asks for now."""
+        """The supervisor's current request."""
         return self.ring.request
 
     def put(self, kind: Kind, payload: MessagePayload, *, iteration: int = 0, index: int = 0, start: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""What the supervisor starts a worker with."""
+"""Payload: everything that the supervisor passes to a worker at its start."""
 
 from __future__ import annotations
 
