@@ -23,6 +23,8 @@ class Rule:
 
 @dataclass(frozen=True)
 class LossJump(Rule):
+    """The limits of `loss_jump`."""
+
     window: int
     ignorance: float
     sigmas: float
@@ -33,6 +35,8 @@ class LossJump(Rule):
 
 @dataclass(frozen=True)
 class UniformCollapse(Rule):
+    """The limits of `uniform_collapse`."""
+
     within: float
     learned: float
     iterations: int
@@ -40,12 +44,16 @@ class UniformCollapse(Rule):
 
 @dataclass(frozen=True)
 class SaturatedSoftmax(Rule):
+    """The limits of `saturated_softmax`."""
+
     share: float
     iterations: int
 
 
 @dataclass(frozen=True)
 class FarGradient(Rule):
+    """The limits of `gradient_explosion` and `vanishing_gradient`."""
+
     window: int
     factor: float
     iterations: int
@@ -53,11 +61,15 @@ class FarGradient(Rule):
 
 @dataclass(frozen=True)
 class DeadRelu(Rule):
+    """The limits of `dead_relu`."""
+
     zeros: float
 
 
 @dataclass(frozen=True)
 class WeightUpdateRatio(Rule):
+    """The limits of `weight_update_ratio`."""
+
     largest: float
     after: int
     iterations: int
@@ -65,12 +77,16 @@ class WeightUpdateRatio(Rule):
 
 @dataclass(frozen=True)
 class LossNotDecreasing(Rule):
+    """The limits of `loss_not_decreasing`."""
+
     iterations: int
     fall: float
 
 
 @dataclass(frozen=True)
 class LrJump(Rule):
+    """The limits of `lr_jump`."""
+
     factor: float
 
 

@@ -10,99 +10,26 @@ alone.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from harness.caffe_files.log_header import LogHeader
+from harness.diagnosis.logged.displays import AverageSpan, Displays
 from harness.diagnosis.logged.findings import OnsetEstimate, RecordRange
-from harness.diagnosis.logged.levels import lag_of, noise_of
+from harness.diagnosis.logged.levels import noise_of
 from harness.diagnosis.logged.rises import Rise, before, foot
-from harness.diagnosis.robust_stats import Floats, Ints
+from harness.diagnosis.robust_stats import Floats
 from harness.schemas.window import Window
 
 _AFTER = 20  # displays that show the spread of a plateau
-_TWO_NOISES = 60  # displays from which the noise of means can be compared with that of single losses: each to a tenth
 _PARTLY = (0.04, 0.96)  # shares of bad losses between which a mean shows how many there are
 _FALLS = 0.01  # of its later rise: a mean that falls by more in two displays may hide bad losses
 _CLIMB = 40  # displays that a mean over an unknown number of losses may take to climb
 _GROWTH = 20.0, 4, 200  # the rate of a growth is fitted up to this factor, over at least and at most so many displays
 
 
-@dataclass(frozen=True)
-class Displays:
-    """The displays of the total loss.
-
-    Attributes:
-        values: as displayed.
-        single: the loss of each iteration alone, from the outputs; NaN where the log does not show them.
-        interval: iterations between displays.
-        start: the iteration that the run began with.
-    """
-
-    iterations: Ints
-    values: Floats
-    single: Floats
-    interval: int
-    start: int
-
-
-@dataclass(frozen=True)
-class AverageSpan:
-    """The number of losses that a displayed one is the mean of.
-
-    `assumed`: the log does not state it. Then it is the display interval, or was `estimated` from the noise.
-    """
-
-    size: int
-    assumed: bool
-    estimated: bool = False
-
-
 Dated = tuple[int, OnsetEstimate]  # the first displayed iteration with a bad loss in it, and the onset
-
-
-def display_interval(iterations: Ints, header: LogHeader) -> int:
-    """Return the iterations between two displays, which are at its multiples (Solver::Step)."""
-    if header.display:
-        return header.display
-    common = int(np.gcd.reduce(iterations)) if len(iterations) else 0
-    gaps = np.diff(iterations)
-    return max(common or int(gaps.min(initial=1)), 1)
-
-
-def average_span(displays: Displays, header: LogHeader) -> AverageSpan:
-    """Return the solver's average_loss, or infer it from the displays.
-
-    It is 1 if the total equals the weighted sum of the outputs at every display. Otherwise it is taken to be the
-    display interval, as in most solvers, unless the noise of the means shows another order of magnitude.
-    """
-    if header.average_loss is not None:
-        return AverageSpan(header.average_loss, False)
-    both = np.isfinite(displays.values) & np.isfinite(displays.single) & (displays.iterations > displays.start)
-    means, singles = displays.values[both], displays.single[both]
-    if len(means) >= 2 and np.allclose(means, singles, rtol=1e-4, atol=1e-6):
-        return AverageSpan(1, False)
-    if len(means) >= _TWO_NOISES:
-        size = _size_by_noise(displays.iterations[both], means, singles)
-        if size < displays.interval / 4 or size > displays.interval * 4:
-            return AverageSpan(max(round(size), 2), True, True)
-    return AverageSpan(max(displays.interval, 2 if len(means) else 1), True)
-
-
-def _size_by_noise(iterations: Ints, means: Floats, singles: Floats) -> float:
-    """Estimate the losses in a mean from how much less noisy it is than a single one; NaN where that is impossible."""
-    size = math.nan
-    lag = lag_of(iterations, 1)
-    while 4 * lag < len(means):
-        noise = noise_of(means, lag)
-        size = (noise_of(singles, lag) / noise) ** 2 if noise > 0 else math.nan
-        # means that share losses differ less than their number suggests
-        wanted = lag_of(iterations, round(size)) if math.isfinite(size) else lag
-        if wanted <= lag:
-            break
-        lag = wanted
-    return size
 
 
 def date_rise(displays: Displays, rise: Rise, span: AverageSpan) -> Dated:

@@ -13,27 +13,16 @@ from harness.caffe_log.model import LoggedOutput, LogRun, Series
 from harness.diagnosis.conditions import MAX_LOSS, Condition, Verdict, chance_loss
 from harness.diagnosis.last_good import newest_healthy
 from harness.diagnosis.live.limits import Limits
-from harness.diagnosis.logged.dating import (
-    AverageSpan,
-    Dated,
-    Displays,
-    average_span,
-    between,
-    date_nans,
-    date_rise,
-    records_of,
-    watch_window,
-)
-from harness.diagnosis.logged.excursions import far_at_the_end, find_excursions, find_spikes, swings
+from harness.diagnosis.logged.dating import Dated, between, date_nans, date_rise, records_of, watch_window
+from harness.diagnosis.logged.deviations import far_at_the_end, find_deviations, swings
+from harness.diagnosis.logged.displays import AverageSpan, Displays, average_span
 from harness.diagnosis.logged.findings import (
     Coverage,
-    Deviations,
     HeadFinding,
     Jump,
     Lifecycle,
     Nans,
     Plateau,
-    Recovery,
     RunFindings,
     Schedule,
     TestChange,
@@ -63,7 +52,7 @@ _COLLAPSED = (Condition.UNIFORM, Condition.SATURATED)
 
 
 def examine(run: LogRun, header: LogHeader, limits: Limits) -> RunFindings:
-    """Examine a run. `header` may be empty: what they leave open is inferred where that is safe."""
+    """Examine a run. What `header` leaves open is inferred where that is safe."""
     displays = displays_of(run, header)
     span = average_span(displays, header)
     tracks = tracks_of(run, displays, span, header)
@@ -101,7 +90,9 @@ def examine(run: LogRun, header: LogHeader, limits: Limits) -> RunFindings:
         plateau=Plateau(_explained(heads, ends.end), _doubted(heads, header)),
         jump=jump,
         # a loss that goes up and down all the time makes no excursions
-        deviations=_deviations(evidence, tracks, stop, excursions=why != "oscillation" and not cycles, far=far),
+        deviations=find_deviations(
+            evidence.total, lag, tracks, evidence.heads, stop, excursions=why != "oscillation" and not cycles, far=far
+        ),
         nans=evidence.nans,
         schedule=schedule,
         tests=_tests(run.tests, jump),
@@ -216,41 +207,6 @@ def _last_good(run: LogRun, verdict: Verdict, jump: Jump | None) -> tuple[int, s
 
 
 # -- levels, and what left them --------------------------------------------------------------------------------------
-
-
-def _deviations(evidence: Evidence, tracks: Sequence[Track], stop: int, *, excursions: bool, far: bool) -> Deviations:
-    """Find what left its level before row `stop` and recovered.
-
-    Args:
-        excursions: look for them.
-        far: the last display is far above the others.
-    """
-    total, lag = evidence.total, evidence.lag
-    away = find_excursions(total.iterations, total.values, stop, lag, _chance(tracks)) if excursions else ()
-    spikes = tuple(
-        spike
-        for spike in find_spikes(total.iterations, total.values, stop, lag)
-        if not any(e.first <= spike.last and spike.first <= e.last for e in away)
-    )
-    last = (int(total.iterations[-1]), float(total.values[-1])) if far else None
-    return Deviations(spikes, away, _recovery(tracks, evidence.heads), last)
-
-
-def _chance(tracks: Sequence[Track]) -> tuple[float, int] | None:
-    """Return the chance level of the total, and the number of classes, where that is the same for all heads."""
-    known = {t.classes for t in tracks}
-    classes = known.pop() if len(known) == 1 else None
-    return (sum(t.weight * (t.chance or 0) for t in tracks), classes) if classes else None
-
-
-def _recovery(tracks: Sequence[Track], heads: Sequence[HeadFinding]) -> Recovery | None:
-    for track, head in zip(tracks, heads, strict=True):
-        share = np.where(np.isfinite(track.values), track.values, 0.0) / track.saturated
-        # where it is not known to be a softmax, only the exact number counts
-        there = np.flatnonzero(np.abs(share - 1) < (1e-4 if track.chance is None else 0.05))
-        if len(there) and head.condition not in (Condition.SATURATED, Condition.NON_FINITE):
-            return Recovery(track.name, int(track.iterations[there[0]]), int(track.iterations[there[-1]]))
-    return None
 
 
 def _explained(heads: Sequence[HeadFinding], loss: float) -> float | None:

@@ -10,7 +10,7 @@ import numpy as np
 from harness.caffe_files.log_header import LogHeader
 from harness.caffe_log.model import LoggedOutput, LogRun, Series
 from harness.diagnosis.conditions import MAX_LOSS, chance_loss, total_chance_loss
-from harness.diagnosis.logged.dating import AverageSpan, Displays, display_interval
+from harness.diagnosis.logged.displays import AverageSpan, Displays, display_interval
 from harness.diagnosis.logged.findings import Source
 from harness.diagnosis.robust_stats import Floats, Ints
 

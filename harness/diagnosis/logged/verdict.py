@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.diagnosis.conditions import MAX_LOSS, Condition, Verdict, chance_loss
-from harness.diagnosis.logged.dating import AverageSpan, Displays
-from harness.diagnosis.logged.excursions import swings
+from harness.diagnosis.logged.deviations import swings
+from harness.diagnosis.logged.displays import AverageSpan, Displays
 from harness.diagnosis.logged.findings import HeadFinding, Nans, Why
 from harness.diagnosis.logged.heads import LOW, Judged
 from harness.diagnosis.logged.levels import FEWEST, FLOOR, block_medians, lag_of, noise_of, relative_noise

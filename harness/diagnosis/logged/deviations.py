@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
-from harness.diagnosis.conditions import chance_loss
-from harness.diagnosis.logged.findings import Excursion, Spike
+from harness.diagnosis.conditions import Condition, chance_loss
+from harness.diagnosis.logged.displays import Displays
+from harness.diagnosis.logged.findings import Deviations, Excursion, HeadFinding, Recovery, Spike
 from harness.diagnosis.logged.levels import FLOOR, KNOWN, noise_of, relative_noise, running_median
+from harness.diagnosis.logged.tracks import Track
 from harness.diagnosis.robust_stats import Floats, Ints
 
 _AROUND = 5  # displays on either side that make the baseline
@@ -21,6 +24,49 @@ _LN_MOST = math.log(1_000_000)
 _BLOCKS = 24  # of displays, whose medians show swings
 _SURE = 6.0  # standard errors of such a median
 _SWINGS = 4  # down and up, twice
+
+
+def find_deviations(
+    total: Displays,
+    lag: int,
+    tracks: Sequence[Track],
+    heads: Sequence[HeadFinding],
+    stop: int,
+    *,
+    excursions: bool,
+    far: bool,
+) -> Deviations:
+    """Find what left its level before row `stop` of the total and recovered.
+
+    Args:
+        excursions: look for them.
+        far: the last display is far above the others.
+    """
+    away = find_excursions(total.iterations, total.values, stop, lag, _chance(tracks)) if excursions else ()
+    spikes = tuple(
+        spike
+        for spike in find_spikes(total.iterations, total.values, stop, lag)
+        if not any(e.first <= spike.last and spike.first <= e.last for e in away)
+    )
+    last = (int(total.iterations[-1]), float(total.values[-1])) if far else None
+    return Deviations(spikes, away, _recovery(tracks, heads), last)
+
+
+def _chance(tracks: Sequence[Track]) -> tuple[float, int] | None:
+    """Return the chance level of the total, and the number of classes, where that is the same for all heads."""
+    known = {t.classes for t in tracks}
+    classes = known.pop() if len(known) == 1 else None
+    return (sum(t.weight * (t.chance or 0) for t in tracks), classes) if classes else None
+
+
+def _recovery(tracks: Sequence[Track], heads: Sequence[HeadFinding]) -> Recovery | None:
+    for track, head in zip(tracks, heads, strict=True):
+        share = np.where(np.isfinite(track.values), track.values, 0.0) / track.saturated
+        # where it is not known to be a softmax, only the exact number counts
+        there = np.flatnonzero(np.abs(share - 1) < (1e-4 if track.chance is None else 0.05))
+        if len(there) and head.condition not in (Condition.SATURATED, Condition.NON_FINITE):
+            return Recovery(track.name, int(track.iterations[there[0]]), int(track.iterations[there[-1]]))
+    return None
 
 
 def find_spikes(iterations: Ints, values: Floats, stop: int, lag: int) -> tuple[Spike, ...]:
