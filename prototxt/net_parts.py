@@ -1,6 +1,7 @@
 """Parts that the nets in these folders share: data layers, inception widths, learning rate multipliers."""
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import caffe
 from caffe import layers as L
@@ -27,7 +28,7 @@ class Widths(NamedTuple):
     pool: int
 
 
-def data_layer(phase: int, folder: str, transform: dict[str, Any]) -> NetSpec:
+def data_layer(phase: int, folder: str, transform: Mapping[str, object]) -> NetSpec:
     """Return a net with only the data layer of a phase.
 
     Args:

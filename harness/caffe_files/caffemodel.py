@@ -154,7 +154,7 @@ def check_fit(model: Mapping[str, Shapes], net: Mapping[str, Shapes], path: Path
                     file=path,
                     field="layer",
                     value=name,
-                    remedy="Rename the layer in the net to train it anew, or make the shapes equal",
+                    remedy="Rename the layer in the net to train it from scratch, or make the shapes equal",
                 )
         if len(source) != len(target):
             raise BadInput(
@@ -162,7 +162,7 @@ def check_fit(model: Mapping[str, Shapes], net: Mapping[str, Shapes], path: Path
                 file=path,
                 field="layer",
                 value=name,
-                remedy="Rename the layer in the net to train it anew",
+                remedy="Rename the layer in the net to train it from scratch",
             )
     trained = {name for name, shapes in model.items() if shapes}
     return CopiedLayers(

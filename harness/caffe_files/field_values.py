@@ -6,7 +6,6 @@ import io
 import math
 import re
 from collections import Counter
-from typing import Any
 
 import numpy as np
 from google.protobuf import text_format
@@ -107,7 +106,7 @@ def format_field(message: Message, field: Field, index: int | None = None) -> st
     return "(not set)" if field.message_type is not None else f"(default) {_text(field, value)}"
 
 
-def _text(field: Field, value: Any) -> str:
+def _text(field: Field, value: object) -> str:
     out = io.StringIO()
     text_format.PrintFieldValue(field, value, out, as_one_line=True)
     return out.getvalue().strip()

@@ -1,6 +1,6 @@
 """Read the solver and the net that Caffe prints at the head of its log.
 
-They may come from a fork with unknown fields, or be cut: what cannot be read is not known.
+They may come from a fork with unknown fields, or be cut off: whatever cannot be read is omitted.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _SOURCES = ("data_param", "image_data_param", "hdf5_data_param", "window_data_pa
 
 @dataclass(frozen=True)
 class LogHeader:
-    """What is known of a run besides what it displays: from the head of its log, or from the user. None: not known.
+    """Properties of a run from the head of its log, or from the user; None if not known.
 
     Attributes:
-        display: iterations between two displays; 0 where the solver displays nothing.
-        average_loss: the displayed loss is the mean over so many iterations (SmoothedLoss).
+        display: iterations between two displays; 0 if the solver displays nothing.
+        average_loss: number of iterations over which the displayed loss is averaged (SmoothedLoss).
         policy: lr_policy.
-        rate: the learning rate by the solver, as a function of the iteration.
-        heads: losses of the train net; empty where the net is not known.
+        rate: the solver's learning rate as a function of the iteration.
+        heads: losses of the train net; empty if the net is not known.
         batch: records that one forward pass reads.
-        classes: given by the user, of every head whose number of classes is not in the net.
-        images: records of the training data, given by the user.
+        classes: number of classes of every head for which the net does not give one, from the user.
+        images: number of records of the training data, from the user.
     """
 
     display: int | None = None
@@ -53,7 +53,7 @@ def read_header(
     solver: pb.SolverParameter | None = None,
     net: pb.NetParameter | None = None,
 ) -> LogHeader:
-    """Read the solver and the net in a log; `solver` and `net` stand in where the log does not hold them."""
+    """Read the solver and the net in a log; `solver` and `net` are used if the log does not hold them."""
     printed_solver, printed_net = _tolerant(solver_text, pb.SolverParameter), _tolerant(net_text, pb.NetParameter)
     solver = solver if printed_solver is None else printed_solver
     net = net if printed_net is None else printed_net
@@ -62,7 +62,7 @@ def read_header(
 
 
 def _tolerant(text: str | None, kind: type[MessageT]) -> MessageT | None:
-    """Parse a message without its unknown fields and values; None where the text cannot be read."""
+    """Parse a message, ignoring unknown fields and values; None if the text cannot be parsed."""
     lines = (text or "").splitlines()
     if not any(line.strip() for line in lines):
         return None
@@ -107,7 +107,7 @@ def _rate_of(solver: pb.SolverParameter) -> Callable[[int], float] | None:
         return None
     reached: list[int] = []
     for value in solver.stepvalue:
-        # Caffe advances at most one step an iteration (SGDSolver::GetLearningRate)
+        # Caffe advances at most one step per iteration (SGDSolver::GetLearningRate)
         reached.append(max(value, reached[-1] + 1) if reached else value)
 
     def rate(iteration: int) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -26,7 +25,7 @@ _FORMAT = 3  # version of the files in OUT.part
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be made.
+    """The inputs of the work, and its settings.
 
     Attributes:
         listed: the number of images in each set.
@@ -40,7 +39,7 @@ class Plan:
     names: dict[int, str]
     problems: tuple[Problem, ...]
     by_class: bool
-    recipe: dict[str, Any]
+    recipe: dict[str, object]
 
 
 def make_plan(options: Options) -> tuple[Plan, dict[str, OrderedImages]]:
@@ -72,7 +71,7 @@ def make_plan(options: Options) -> tuple[Plan, dict[str, OrderedImages]]:
     return plan, sets
 
 
-def _recipe(options: Options, sets: dict[str, OrderedImages]) -> dict[str, Any]:
+def _recipe(options: Options, sets: dict[str, OrderedImages]) -> dict[str, object]:
     return {
         "format": _FORMAT,
         "root": printable(os.fsencode(Path(options.root or ".").absolute())),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from harness.imageset.counts import SetCounts
 from harness.imageset.problems import KINDS, Problem
@@ -33,7 +32,7 @@ class Report:
         problems: in the order in which they were found.
     """
 
-    recipe: dict[str, Any]
+    recipe: dict[str, object]
     sets: tuple[FinishedSet, ...]
     names: dict[int, str]
     mean_value: tuple[float, ...]
@@ -44,7 +43,7 @@ class Report:
     def left_out(self) -> list[Problem]:
         return [problem for problem in self.problems if not problem.kept]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return the content of report.json."""
         sets = [
             {"name": s.name, "listed": s.listed, "tally": asdict(s.counts), "fingerprint": s.fingerprint}

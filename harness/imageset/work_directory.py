@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 import lmdb
 
@@ -72,14 +71,14 @@ class WorkDirectory:
         if self.part.exists() and [path.name for path in self.part.iterdir()] == ["lock"]:
             shutil.rmtree(self.part)
 
-    def read_recipe(self) -> dict[str, Any] | None:
+    def read_recipe(self) -> dict[str, object] | None:
         """Read the recipe of the work in progress; None if there is none.
 
         Raises:
             BadInput: the folder holds something else.
         """
         try:
-            recipe: dict[str, Any] = json.loads((self.part / "recipe.json").read_text())
+            recipe: dict[str, object] = json.loads((self.part / "recipe.json").read_text())
         except FileNotFoundError:
             names = {path.name for path in self.part.iterdir() if not path.name.startswith(".recipe.json.")}
             if names - {"lock", PROBE, *OUTPUTS}:
@@ -116,7 +115,7 @@ class WorkDirectory:
             if path.name not in ("lock", *keep):
                 _remove(path)
 
-    def begin(self, recipe: dict[str, Any], lists: dict[str, Iterator[bytes]], problems: Sequence[Problem]) -> None:
+    def begin(self, recipe: dict[str, object], lists: dict[str, Iterator[bytes]], problems: Sequence[Problem]) -> None:
         """Start over: write the lists, and the problems that are already known."""
         self.clear()
         write_whole(self.part / "recipe.json", json.dumps(recipe, indent=1) + "\n")

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from typing import Any
 
 import cv2
 
@@ -27,7 +26,7 @@ CHUNK = 256  # most images that a worker is given at once; no more than Sums.pac
 CHUNK_BYTES = 1 << 23  # approximate bytes of records in a chunk
 AHEAD_BYTES = 1 << 26  # bytes of records that may wait to be written: more than is converted during a commit
 
-Chunk = tuple[list[Line], Future[Any]]
+Chunk = tuple[list[Line], Future[tuple[list[ConvertedImage], Sums]]]
 
 _PR_SET_PDEATHSIG = 1  # sys/prctl.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h

@@ -15,7 +15,6 @@ import subprocess
 import sys
 from collections import deque
 from contextlib import suppress
-from typing import Any
 
 from harness.prefetch.shared_batch import BatchShape, Floats, SharedBatch
 from harness.processes import child_environment
@@ -87,7 +86,7 @@ class PrefetchClient:
             os.close(batch.fd)
         self._batches.clear()
 
-    def _send(self, message: dict[str, Any] | int) -> None:
+    def _send(self, message: object) -> None:
         assert self._process.stdin is not None
         with suppress(BrokenPipeError, ValueError):  # a dead process is noticed when its next batch does not arrive
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
@@ -97,7 +96,10 @@ class PrefetchClient:
         if self._failure is None:
             assert self._process.stdout is not None
             line = self._process.stdout.readline()
-            message: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {"error": self._cause_of_death()}
+            if not line.endswith(b"\n"):
+                self._failure = f"layer {self.stream.layer}: {self._cause_of_death()}"
+                raise RuntimeError(self._failure)
+            message = json.loads(line)
             if "error" not in message:
                 return message["batch"], tuple(message["shape"])
             self._failure = f"layer {self.stream.layer}: {message['error']}"

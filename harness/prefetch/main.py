@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO
 
 import cv2
 import lmdb
@@ -24,7 +24,7 @@ def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
         replies: the numbers and shapes of filled batches, or an error.
     """
 
-    def reply(message: dict[str, Any]) -> None:
+    def reply(message: dict[str, object]) -> None:
         replies.write(json.dumps(message).encode() + b"\n")
         replies.flush()
 

@@ -8,8 +8,9 @@ learn ten times as fast as the layers that are copied.
 """
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import caffe
 from caffe import layers as L
@@ -35,7 +36,7 @@ class Recipe(NamedTuple):
     data: str
     classifier: str
     param: list[dict[str, int]]
-    filler: dict[str, Any]
+    filler: Mapping[str, object]
 
 
 NETS = {
@@ -44,7 +45,7 @@ NETS = {
 }
 
 
-def fillers(weight: dict[str, Any]) -> dict[str, Any]:
+def fillers(weight: Mapping[str, object]) -> dict[str, object]:
     return {"weight_filler": weight, "bias_filler": {"type": "constant", "value": 0}}
 
 

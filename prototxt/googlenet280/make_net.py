@@ -9,7 +9,6 @@ have other names, so that `--weights` does not copy them, and learn ten times as
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import caffe
 from caffe import layers as L
@@ -39,7 +38,7 @@ INCEPTION = {
 }
 
 
-def fillers(bias: float) -> dict[str, Any]:
+def fillers(bias: float) -> dict[str, object]:
     return {"weight_filler": {"type": "xavier"}, "bias_filler": {"type": "constant", "value": bias}}
 
 

@@ -9,7 +9,6 @@ classifier has another name, so that `--weights` does not copy it, and learns te
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import caffe
 from caffe import layers as L
@@ -33,7 +32,7 @@ MEAN = [
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))  # channels between two poolings
 
 
-def fillers() -> dict[str, Any]:
+def fillers() -> dict[str, object]:
     """Return the fillers of Glorot and Bengio, with which no shallower net has to be trained first (section 3.1)."""
     return {"weight_filler": {"type": "xavier"}, "bias_filler": {"type": "constant", "value": 0}}
 
