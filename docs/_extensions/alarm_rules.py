@@ -96,7 +96,8 @@ class AlarmRules(SphinxDirective):
         lines = StringList(list(_markdown(read_rules(THRESHOLDS.read_text()))), source=str(THRESHOLDS))
         holder = nodes.Element()
         self.state.nested_parse(lines, 0, holder, match_titles=True)
-        return holder.children
+        children: list[nodes.Node] = holder.children
+        return children
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:

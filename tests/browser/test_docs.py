@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.helpers.paths import BIN, ROOT
+from tests.helpers.paths import BIN
+from tests.helpers.processes import command
 
 # An element that loads what an attribute names; an <a> does not.
 LOADS = {
@@ -37,13 +38,15 @@ class Resources(HTMLParser):
         self.found += [part.split()[0] for part in (values.get("srcset") or "").split(",") if part.strip()]
 
 
+Scheme = Literal["light", "dark"]
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pages as `tools/test` builds them."""
     target = tmp_path_factory.mktemp("docs")
-    command = [BIN / "sphinx-build", "-q", "-W", "--keep-going", "-b", "html", "docs", target]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
+    done = command(BIN / "sphinx-build", "-q", "-W", "--keep-going", "-b", "html", "docs", target)
+    assert done.code == 0, done.stderr
     return target
 
 
@@ -68,7 +71,7 @@ def test_no_page_names_a_resource_on_another_host(pages: Path) -> None:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
-def test_pages_load_nothing_and_fit(pages: Path, browser: Browser, width: int, scheme: str) -> None:
+def test_pages_load_nothing_and_fit(pages: Path, browser: Browser, width: int, scheme: Scheme) -> None:
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page = context.new_page()
     requested: list[str] = []

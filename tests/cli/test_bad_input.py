@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,10 +24,11 @@ import pytest
 
 from harness.caffe_files.messages import pb
 from harness.run import main
-from tests.helpers.commands import train
+from tests.helpers.commands import RUN, caffe_train, train
 from tests.helpers.lmdbs import CLASSES, digits, write_lmdb
+from tests.helpers.mounts import run_with_mounts
 from tests.helpers.nets import small_net, solver_text
-from tests.helpers.paths import ROOT
+from tests.helpers.processes import Finished, started, wait_for
 
 
 @dataclass
@@ -95,7 +96,7 @@ def case(small: Path, digit_data: Path, capsys: pytest.CaptureFixture[str]) -> C
     return Case(small, digit_data, capsys)
 
 
-# -- files and their text --------------------------------------------------------------------------------------------
+# -- files and their text ---------------------------------------------------------------------------------------------
 
 
 def test_no_such_solver(case: Case) -> None:
@@ -257,7 +258,7 @@ layer { name: "loss" type: "EuclideanLoss" bottom: "ip" bottom: "target" top: "l
     case.works("--watch", "0:2")
 
 
-# -- the solver's fields ---------------------------------------------------------------------------------------------
+# -- the solver's fields ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -315,7 +316,7 @@ def test_a_bottom_that_nothing_makes(case: Case) -> None:
     case.refused(str(case.net), "layer conv2/a", "bottom = frozn", "Did you mean frozen")
 
 
-# -- the data --------------------------------------------------------------------------------------------------------
+# -- the data ---------------------------------------------------------------------------------------------------------
 
 
 def own_data(case: Case) -> Path:
@@ -356,17 +357,23 @@ def test_an_lmdb_without_its_lock_file_works(case: Case) -> None:
     case.works()
 
 
+@contextlib.contextmanager
+def holding(code: str, path: Path) -> Iterator[None]:
+    """Run Python code that opens `path`, prints a line, and waits for one, which comes at the end of the block."""
+    pipe = subprocess.PIPE
+    with started(sys.executable, "-c", code, path, stdin=pipe, stdout=pipe) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        yield
+        process.communicate("\n", timeout=60)
+
+
 def test_an_lmdb_that_another_process_locks(case: Case) -> None:
     source = own_data(case)
     code = """import fcntl, sys
 file = open(sys.argv[1], "r+b"); fcntl.lockf(file, fcntl.LOCK_EX, 1, 0); print(1, flush=True); input()"""
-    held = subprocess.Popen(
-        [sys.executable, "-c", code, source / "lock.mdb"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert held.stdout is not None
-    held.stdout.readline()
-    case.refused(str(source), "locked by another process", "Wait for that process")
-    held.communicate(b"\n")
+    with holding(code, source / "lock.mdb"):
+        case.refused(str(source), "locked by another process", "Wait for that process")
     case.works()
 
 
@@ -382,12 +389,12 @@ if __name__ == "__main__":
     input()
     {look}(Path(sys.argv[1]), *[lambda *_: None] * ("{look}" == "scan_apart"))
 """
-    reader = subprocess.Popen(
-        [sys.executable, "-c", code, source], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    with (source / "lock.mdb").open("r+b") as file:
+    with (
+        started(sys.executable, "-c", code, source, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as reader,
+        (source / "lock.mdb").open("r+b") as file,
+    ):
         fcntl.lockf(file, fcntl.LOCK_EX, 1 << 20, reader.pid)  # and of the processes that it starts
-        _, stderr = reader.communicate("\n")
+        _, stderr = reader.communicate("\n", timeout=60)
     assert reader.returncode == 1
     assert f"{source}: a process in another container reads it" in stderr
     assert "read-only" in stderr
@@ -398,11 +405,8 @@ def test_an_lmdb_that_another_process_reads_or_writes_works(case: Case) -> None:
     code = """import lmdb, sys
 with lmdb.open(sys.argv[1], map_size=1 << 30) as environment, environment.begin(write=True) as transaction:
     print(1, flush=True); input()"""
-    held = subprocess.Popen([sys.executable, "-c", code, source], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert held.stdout is not None
-    held.stdout.readline()
-    case.works()
-    held.communicate(b"\n")
+    with holding(code, source):
+        case.works()
 
 
 def survives(case: Case) -> None:
@@ -461,16 +465,16 @@ def test_a_record_that_is_no_datum(case: Case) -> None:
 @pytest.mark.parametrize(
     "datum",
     [
-        {"channels": 1, "height": 12, "width": 12, "data": b"short", "label": 1},
-        {"channels": 1, "height": 12, "width": 12, "label": 1},
-        {"encoded": True, "data": b"not an image", "label": 1},
+        pb.Datum(channels=1, height=12, width=12, data=b"short", label=1),
+        pb.Datum(channels=1, height=12, width=12, label=1),
+        pb.Datum(encoded=True, data=b"not an image", label=1),
     ],
     ids=["short", "empty", "undecodable"],
 )
-def test_a_record_whose_image_is_broken(case: Case, datum: dict[str, object]) -> None:
+def test_a_record_whose_image_is_broken(case: Case, datum: pb.Datum) -> None:
     source = own_data(case)
     with lmdb.open(str(source), map_size=1 << 30) as environment, environment.begin(write=True) as transaction:
-        transaction.put(b"00000003_img3.png", pb.Datum(**datum).SerializeToString())
+        transaction.put(b"00000003_img3.png", datum.SerializeToString())
     survives(case)
 
 
@@ -532,18 +536,13 @@ def test_a_scan_that_is_interrupted_leaves_no_wreck(case: Case, tmp_path: Path) 
     source = write_lmdb(case.home / "own", np.zeros((60_000, 1, 12, 12), np.uint8), np.zeros(60_000, int))
     case.edit(case.net, str(case.data / "train"), str(source))
     home = tmp_path / "cache"
-    process = subprocess.Popen(
-        [sys.executable, ROOT / "harness/run.py", "--solver", case.solver, "--out", case.out],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=dict(os.environ) | {"XDG_CACHE_HOME": str(home)},
-        start_new_session=True,
-    )
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    while process.poll() is None and not any(_maps(pid, source / "data.mdb") for pid in children.read_text().split()):
-        pass
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal's Ctrl-C: it reaches the scanning process too
-    stderr = process.communicate(timeout=60)[1]
+    arguments = (sys.executable, RUN, "--solver", case.solver, "--out", case.out)
+    env = {"XDG_CACHE_HOME": str(home)}
+    with started(*arguments, stderr=subprocess.PIPE, env=env, new_session=True) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        wait_for(lambda: any(_maps(pid, source / "data.mdb") for pid in children.read_text().split()), process, pause=0)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal's Ctrl-C: it reaches the scanning process too
+        stderr = process.communicate(timeout=60)[1]
     assert process.returncode == 130, stderr[-2000:]
     assert "Traceback" not in stderr
     assert not case.out.exists()
@@ -575,7 +574,7 @@ layer { name: "loss" type: "EuclideanLoss" bottom: "data" bottom: "label" top: "
     case.refused(str(case.net), "layer data", "hdf5_data_param.source = gone.txt", str(Path.cwd()))
 
 
-# -- the command line ------------------------------------------------------------------------------------------------
+# -- the command line -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -675,24 +674,17 @@ def test_out_that_is_there_and_empty_is_used_and_stays_when_the_run_is_refused(c
     assert not list(case.out.iterdir())
 
 
-def read_only(case: Case, target: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """A run for which `target` lies on a disk that is mounted read-only."""
-    rootless = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+def read_only(case: Case, target: Path, *options: object) -> Finished:
+    """Run the harness where `target` lies on a disk that is mounted read-only."""
     script = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" || exit 99; exec "$@"'
-    command = [sys.executable, ROOT / "harness/run.py", "--solver", case.solver, *arguments]
-    return subprocess.run(
-        ["unshare", *rootless, "--mount", "sh", "-c", script, target, *map(str, command)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_with_mounts(script, target, sys.executable, RUN, "--solver", case.solver, *options)
 
 
 @pytest.mark.parametrize("name", [".", "run"])
 def test_out_on_a_read_only_disk(case: Case, name: str) -> None:
     (case.home / "frozen").mkdir()
     done = read_only(case, case.home / "frozen", "--out", case.home / "frozen" / name)
-    assert done.returncode == 2, done.stderr
+    assert done.code == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert "--out" in done.stderr
     assert "Read-only" in done.stderr or "cannot be written" in done.stderr
@@ -705,10 +697,10 @@ def test_an_lmdb_on_a_read_only_disk_works(case: Case, locked: bool) -> None:
     if not locked:
         (source / "lock.mdb").unlink()
     done = read_only(case, source, "--out", case.out, "--until", 3)
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.code == 0, done.stderr[-2000:]
 
 
-# -- weights and states ----------------------------------------------------------------------------------------------
+# -- weights and states -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -718,7 +710,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Path:
     (home / "net.prototxt").write_text(small_net(digit_data))
     flat = re.sub(r'"(\w+)/([\w-]+)"', r'"\1_\2"', small_net(digit_data))  # Caffe's HDF5 snapshots want no slashes
     (home / "flat.prototxt").write_text(flat)
-    kinds = {
+    kinds: dict[str, dict[str, object]] = {
         "native": {},
         "adam": {"type": '"Adam"'},
         "h5": {"snapshot_format": "HDF5", "net": f'"{home}/flat.prototxt"'},
@@ -727,8 +719,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Path:
         (home / f"{name}.prototxt").write_text(
             solver_text(home / "net.prototxt", home / name, **{"max_iter": 5} | fields)
         )
-        binary = Path(sys.executable).with_name("caffe")
-        subprocess.run([binary, "train", f"--solver={home}/{name}.prototxt"], check=True, capture_output=True)
+        caffe_train(home / f"{name}.prototxt")
     return home
 
 

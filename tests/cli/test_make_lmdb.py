@@ -34,7 +34,7 @@ from harness.imageset.workers import Workers
 from harness.make_lmdb import main
 from tests.helpers.imagesets import MAKE_LMDB, convert_imageset, records, report_of, write_photos
 from tests.helpers.paths import BIN
-from tests.helpers.processes import Finished, command
+from tests.helpers.processes import Finished, command, started, wait_for
 
 
 @pytest.fixture
@@ -55,6 +55,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = [f"a b/{n}.{kind}" for kind in kinds for n in range(3)]
     write_photos(home, names)
     grey = cv2.imread(str(home / "a b/0.jpg"), cv2.IMREAD_GRAYSCALE)
+    assert grey is not None
     for kind in ("jpg", "png"):
         cv2.imwrite(str(home / f"grey.{kind}"), grey)
     Image.open(home / "a b/1.png").convert("RGBA").save(home / "alpha.png")
@@ -135,7 +136,9 @@ def test_the_mean_is_compute_image_means(tmp_path: Path, options: str) -> None:
 
 def test_bad_images_are_left_out_and_listed(photos: Path, tmp_path: Path) -> None:
     jpeg = (photos / "cat/im 0.jpg").read_bytes()
-    png = cv2.imencode(".png", cv2.imread(str(photos / "cat/im 1.jpg")))[1].tobytes()
+    pixels = cv2.imread(str(photos / "cat/im 1.jpg"))
+    assert pixels is not None
+    png = cv2.imencode(".png", pixels)[1].tobytes()
     spoiled = bytearray(jpeg)
     spoiled[len(jpeg) // 2 : len(jpeg) // 2 + 40] = bytes(range(100, 140))
     planted = {
@@ -302,29 +305,30 @@ LONG = ("--resize_height=24", "--resize_width=24", "--duplicates=keep", "--worke
 
 
 def noted_down(part: Path) -> int:
-    """How many images of the train list are done."""
+    """The number of images of the train list that are done."""
     with (
         contextlib.suppress(lmdb.Error, KeyError),
         lmdb.open(str(part / "state"), readonly=True, lock=False, create=False) as state,
         state.begin() as transaction,
     ):
-        return json.loads(transaction.get(b"tallies", b"{}"))["train"]["lines"]
+        return int(json.loads(transaction.get(b"tallies", b"{}"))["train"]["lines"])
     return 0
 
 
 def interrupted(home: Path, out: Path, number: int) -> Finished:
-    """make_lmdb on the long list, sent a signal after the first commit."""
-    arguments = [*MAKE_LMDB, *_list_of(home), *LONG, str(out)]
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    """Run make_lmdb on the long list and send it a signal after the first commit."""
     part = out.with_name(f"{out.name}.part")
-    workers = []
-    while process.poll() is None:
-        workers = psutil.Process(process.pid).children() or workers
-        if noted_down(part):
-            process.send_signal(number)
-            break
-        time.sleep(0.002)
-    stdout, stderr = process.communicate(timeout=60)
+    workers: list[psutil.Process] = []
+    with started(
+        *MAKE_LMDB, *_list_of(home), *LONG, out, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60
+    ) as process:
+        while process.poll() is None:
+            workers = psutil.Process(process.pid).children() or workers
+            if noted_down(part):
+                process.send_signal(number)
+                break
+            time.sleep(0.002)
+        stdout, stderr = process.communicate(timeout=60)
     assert workers
     assert not psutil.wait_procs(workers, timeout=10)[1]
     assert not out.exists()
@@ -368,15 +372,12 @@ def test_a_full_disk_stops_it_until_there_is_room(long_list: Path, tmp_path: Pat
 
 
 def test_a_killed_worker_is_told(long_list: Path, tmp_path: Path) -> None:
-    done = subprocess.Popen(
-        [*MAKE_LMDB, *_list_of(long_list), *LONG, str(tmp_path / "out")], stderr=subprocess.PIPE, text=True
-    )
-    while not (tmp_path / "out.part/state").exists():
-        time.sleep(0.002)
-    for worker in psutil.Process(done.pid).children():
-        worker.kill()
-    stderr = done.communicate(timeout=60)[1]
-    assert done.returncode == 1
+    with started(*MAKE_LMDB, *_list_of(long_list), *LONG, tmp_path / "out", stderr=subprocess.PIPE) as process:
+        wait_for((tmp_path / "out.part/state").exists, process)
+        for worker in psutil.Process(process.pid).children():
+            worker.kill()
+        stderr = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
     assert "a worker was killed" in stderr
     assert "Run the same command to continue from there" in stderr
 
@@ -526,7 +527,9 @@ def test_check_size(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main([str(photos), str(tmp_path / "out"), "--check_size", "--resize_height=9", "--resize_width=9"]) == 0
 
 
-def test_a_disk_that_is_too_small(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_a_disk_that_is_too_small(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr("harness.imageset.output_directory.shutil.disk_usage", lambda _: usage)
     assert main([str(photos), str(tmp_path / "out")]) == 2

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from harness.recording import Recording
 from tests.helpers.commands import train
 from tests.helpers.imagesets import MAKE_LMDB, convert_imageset, photo, records, report_of, write_photos
 from tests.helpers.nets import solver_text
-from tests.helpers.processes import command
+from tests.helpers.processes import Finished, command
 
 HEIGHT, WIDTH = 60, 90
 SIDEWAYS = Image.Exif()
@@ -182,7 +181,7 @@ def test_encoded_images_that_caffe_cannot_decode_are_left_out(odd: Path, tmp_pat
     seen = seen_by_caffe(tmp_path / "seen", (cut, ""), (cut + END, ""))
     assert seen is not None
     assert np.array_equal(seen[0][:, :40], seen[1][:, :40])
-    assert not np.array_equal(*seen)
+    assert not np.array_equal(seen[0], seen[1])
 
 
 def test_turned_is_what_caffe_turns_with_force_color_only(odd: Path, tmp_path: Path) -> None:
@@ -238,12 +237,10 @@ def test_pipes_and_folders_are_no_images(tmp_path: Path) -> None:
 # Folders
 
 
-def as_anybody(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """make_lmdb without root's right to read everything."""
+def as_anybody(*arguments: object) -> Finished:
+    """Run make_lmdb without root's right to read everything."""
     root = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
-    return subprocess.run(
-        [*root, *MAKE_LMDB, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
-    )
+    return command(*root, *MAKE_LMDB, *arguments, timeout=60)
 
 
 def test_unreadable_folders_are_told(tmp_path: Path) -> None:
@@ -253,7 +250,7 @@ def test_unreadable_folders_are_told(tmp_path: Path) -> None:
     (photos / "a/sub").chmod(0)
     try:
         done = as_anybody(photos, tmp_path / "out", "--test-share", "0")
-        assert done.returncode == 0, done.stderr
+        assert done.code == 0, done.stderr
         found = {p["path"]: (p["kind"], p["why"]) for p in report_of(tmp_path / "out")["problems"]}
         assert found == {
             "a/sub": ("unreadable", "a folder: Permission denied"),
@@ -262,7 +259,7 @@ def test_unreadable_folders_are_told(tmp_path: Path) -> None:
         assert "a/sub: a folder: Permission denied" in (tmp_path / "out/report.txt").read_text()
         (photos / "a").chmod(0)
         done = as_anybody(photos, tmp_path / "none")
-        assert done.returncode == 2
+        assert done.code == 2
         assert f"{photos}/a: cannot be read (Permission denied). The class has no other file" in done.stderr
     finally:
         for folder in ("a", "a/sub"):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import cv2
@@ -30,8 +30,10 @@ from harness.imageset.work_state import WorkState
 from harness.imageset.workers import Workers
 from harness.make_lmdb import main
 from tests.helpers.imagesets import MAKE_LMDB, convert_imageset, records, report_of, write_photos
+from tests.helpers.mounts import run_on_disk
 from tests.helpers.paths import BIN, ROOT
-from tests.helpers.processes import command
+from tests.helpers.processes import Finished, command, started, wait_for
+from tests.helpers.terminals import run_on_terminal
 
 cv2.setNumThreads(1)  # its threads, once there, would not outlive the fork of workers that some tests make here
 
@@ -111,20 +113,10 @@ def test_a_replacement_that_is_interrupted_goes_on(
     assert len(records(tmp_path / "elsewhere")) == 27  # what a link led to is not ours
 
 
-def on_a_disk(tmp_path: Path, size: str, script: str) -> subprocess.CompletedProcess[str]:
+def on_a_disk(tmp_path: Path, size: str, script: str) -> Finished:
     """Run the shell `script` where $DISK is a disk of its own of `size`."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    rootless = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    script = f'mount -t tmpfs -o size={size} none "$DISK" || exit 99\n{script}'
-    return subprocess.run(
-        ["unshare", *rootless, "--mount", "sh", "-c", script],
-        env=dict(os.environ) | {"DISK": str(disk), "HERE": str(tmp_path), "MAKE_LMDB": " ".join(MAKE_LMDB)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    env = {"HERE": str(tmp_path), "MAKE_LMDB": " ".join(MAKE_LMDB)}
+    return run_on_disk(size, tmp_path / "disk", script, env)
 
 
 def test_out_is_a_link_to_another_disk(photos: Path, tmp_path: Path) -> None:
@@ -136,7 +128,7 @@ test -e "$HERE/out.part" && exit 3
 ls "$DISK" "$DISK/data"
 """
     done = on_a_disk(tmp_path, "40m", script)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
     assert "train_lmdb" in done.stdout
     assert "part" not in done.stdout
     assert (tmp_path / "out").is_symlink()
@@ -151,7 +143,7 @@ cat "$DISK/said"
 exit $code
 """
     done = on_a_disk(tmp_path, "40m", script)
-    assert done.returncode == 2, done.stderr
+    assert done.code == 2, done.stderr
     assert "a mount point: results are made next to it, and cannot be moved there. Give a folder in it" in done.stderr
     assert "Traceback" not in done.stderr
     assert "/inner/report.txt" in done.stdout
@@ -166,11 +158,13 @@ for out in out new a/b; do
 done
 """
     done = on_a_disk(tmp_path, "40m", script)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
     assert done.stderr.count("cannot be written (Read-only file system). Give a folder that you may write to") == 3
 
 
-def test_odd_places(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_odd_places(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([str(photos), "/"]) == 2
     assert "/: a mount point" in capsys.readouterr().err
     (tmp_path / "circle").symlink_to("circle")
@@ -200,16 +194,10 @@ def test_the_summary_says_where_everything_is(photos: Path, tmp_path: Path) -> N
 def test_nobody_reads_the_summary(photos: Path, tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run(
-        [*MAKE_LMDB, photos, tmp_path / "out"],
-        stdout=writer,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    os.close(writer)
-    assert (done.returncode, done.stderr.strip()) == (0, "")
+    with started(*MAKE_LMDB, photos, tmp_path / "out", stdout=writer, stderr=subprocess.PIPE) as process:
+        os.close(writer)
+        stderr = process.communicate(timeout=100)[1]
+    assert (process.returncode, stderr.strip()) == (0, "")
 
 
 # What is said of the images
@@ -344,14 +332,13 @@ def test_large_photographs_in_little_memory(tmp_path: Path) -> None:
     write_photos(tmp_path, [f"{n}.jpg" for n in range(4)], size=2450)
     lines = "".join(f"{n % 4}.jpg {n % 2}\n" for n in range(40))
     arguments = [*labelled(tmp_path, "list.txt", lines), "--test-share=0", "--duplicates=keep", "--workers=2"]
-    process = subprocess.Popen([*MAKE_LMDB, *arguments, tmp_path / "out"], stdout=subprocess.DEVNULL)
     most = 0
-    while process.poll() is None:
-        with suppress(psutil.Error):
-            most = max(
-                most, sum(map(anonymous, [process.pid, *(c.pid for c in psutil.Process(process.pid).children())]))
-            )
-        time.sleep(0.02)
+    with started(*MAKE_LMDB, *arguments, tmp_path / "out", stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:  # which its deadline ends
+            with suppress(psutil.Error):
+                pids = [process.pid, *(child.pid for child in psutil.Process(process.pid).children())]
+                most = max(most, sum(map(anonymous, pids)))
+            time.sleep(0.02)
     assert process.returncode == 0
     assert len(records(tmp_path / "out/train_lmdb")) == 40
     assert most < 1.5e9  # in chunks of 32 it was 2.2e9, of these, and three times that of larger ones
@@ -394,7 +381,7 @@ test -e "$DISK/out.part" && exit 97
 exit $code
 """
     done = on_a_disk(tmp_path, f"{kib}k", script)
-    assert done.returncode == 1, (done.returncode, done.stderr)
+    assert done.code == 1, (done.code, done.stderr)
     assert "out.part: the disk is full. " in done.stderr
     assert "images are done: free some space, and run the same command to continue from there" in done.stderr
     assert "Traceback" not in done.stderr
@@ -409,7 +396,7 @@ ln -s "$DISK/out" "$HERE/out"
 $MAKE_LMDB {arguments} "$HERE/out"
 """
     done = on_a_disk(tmp_path, "200k", script)
-    assert done.returncode == 2
+    assert done.code == 2
     assert re.search(r"about \d{3}\.\d kB of disk space are needed, and 2\d\d\.\d kB are free", done.stderr)
 
 
@@ -422,7 +409,7 @@ def test_work_that_was_begun_otherwise_makes_room(many: Path, tmp_path: Path) ->
 $MAKE_LMDB {arguments} --resize_width=18 "$DISK/out"
 """
     done = on_a_disk(tmp_path, "3m", script)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
     assert "the disk is full" in done.stderr
     assert "starting over" in done.stderr
 
@@ -439,7 +426,9 @@ def test_sizes_to_read() -> None:
 # Going on
 
 
-def test_going_on_says_what_is_not_looked_at_again(photos: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_going_on_says_what_is_not_looked_at_again(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (photos / "a/bad.png").write_bytes(b"")
     (photos / "b/bad.png").write_bytes(b"?")
     (photos / "readme.txt").touch()
@@ -457,7 +446,9 @@ def test_going_on_says_what_is_not_looked_at_again(photos: Path, tmp_path: Path,
             (photos / name / "bad.png").unlink(missing_ok=True)
 
 
-def test_what_strict_refused_is_not_lost(photos: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_what_strict_refused_is_not_lost(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     bad = photos / "a/bad.png"
     bad.write_bytes(b"")
     out = tmp_path / "out"
@@ -499,41 +490,40 @@ def test_a_state_that_was_not_finished_is_none(photos: Path, tmp_path: Path, mon
 # Ctrl-C
 
 
-def started(*arguments: object) -> subprocess.Popen[str]:
-    """In a process group of its own, as a terminal's jobs are."""
-    return subprocess.Popen(
-        list(map(str, arguments)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+def group_of(pid: int) -> int | None:
+    """The process group of a process; None if it has ended."""
+    with suppress(ProcessLookupError):
+        return os.getpgid(pid)
+    return None
+
+
+@contextmanager
+def making(*command_line: object) -> Iterator[subprocess.Popen[str]]:
+    """Start a command in a process group of its own, as a terminal's jobs are."""
+    pipe = subprocess.PIPE
+    with started(*command_line, stdout=pipe, stderr=pipe, new_session=True) as process:
+        yield process
 
 
 def ended(process: subprocess.Popen[str]) -> str:
-    """What it has said; nothing of it is left."""
-    try:
-        stderr = process.communicate(timeout=30)[1]
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        pytest.fail("it hangs")
-    deadline = time.monotonic() + 10
-    while any(os.getpgid(other.pid) == process.pid for other in psutil.process_iter() if other.is_running()):
-        assert time.monotonic() < deadline, "some of it is left"
-        time.sleep(0.05)
+    """Wait until nothing of the process group is left, and return what it printed to stderr."""
+    stderr = process.communicate(timeout=30)[1]
+    wait_for(lambda: not any(group_of(pid) == process.pid for pid in psutil.pids()), pause=0.05)
     return stderr
 
 
 @pytest.mark.parametrize("spacing", [None, 0.0, 0.001, 0.005, 0.02, 0.05, 0.1])
 def test_ctrl_c_twice(many: Path, tmp_path: Path, spacing: float | None) -> None:
     out = tmp_path / "out"
-    process = started(*MAKE_LMDB, *a_list(many), *SMALL, out)
-    while not (tmp_path / "out.part/train_lmdb").exists():
-        assert process.poll() is None
-        time.sleep(0.002)
-    time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    if spacing is not None:
-        time.sleep(spacing)
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGINT)
-    stderr = ended(process)
+    with making(*MAKE_LMDB, *a_list(many), *SMALL, out) as process:
+        wait_for((tmp_path / "out.part/train_lmdb").exists, process)
+        time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        if spacing is not None:
+            time.sleep(spacing)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGINT)
+        stderr = ended(process)
     assert process.returncode == 130, stderr
     assert INTERRUPTED in stderr
     assert "Traceback" not in stderr
@@ -544,73 +534,66 @@ def test_ctrl_c_twice(many: Path, tmp_path: Path, spacing: float | None) -> None
 
 def test_ctrl_c_twice_where_a_worker_is_stuck(many: Path, tmp_path: Path) -> None:
     """As in reading from a server that is gone: the first one waits, the second one ends it all."""
-    process = started(*MAKE_LMDB, *a_list(many), *SMALL, tmp_path / "out")
-    while not (tmp_path / "out.part/train_lmdb").exists():
-        time.sleep(0.002)
-    for worker in psutil.Process(process.pid).children():
-        worker.suspend()
-    os.killpg(process.pid, signal.SIGINT)
-    time.sleep(1)
-    assert process.poll() is None
-    os.killpg(process.pid, signal.SIGINT)
-    stderr = ended(process)
+    with making(*MAKE_LMDB, *a_list(many), *SMALL, tmp_path / "out") as process:
+        wait_for((tmp_path / "out.part/train_lmdb").exists, process)
+        for worker in psutil.Process(process.pid).children():
+            worker.suspend()
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(1)
+        assert process.poll() is None
+        os.killpg(process.pid, signal.SIGINT)
+        stderr = ended(process)
     assert process.returncode == 130
     assert stderr.lstrip() == INTERRUPTED
 
 
-@pytest.mark.parametrize("after", [0.06, 0.1, 0.15, 0.2, 0.3])
+@pytest.mark.parametrize("after", [0.0, 0.04, 0.09, 0.14, 0.24])
 def test_ctrl_c_while_it_imports(many: Path, tmp_path: Path, after: float) -> None:
-    process = started(*MAKE_LMDB, *a_list(many), *SMALL, tmp_path / "out")
-    child = psutil.Process(process.pid)
-    while "make_lmdb.py" not in " ".join(child.cmdline()):
-        time.sleep(0.001)
-    time.sleep(after)
-    os.killpg(process.pid, signal.SIGINT)
-    stderr = ended(process)
+    """From its first import after the handler's installation on; before that, any Python program prints a traceback."""
+    errors = tmp_path / "stderr"
+    arguments = (*MAKE_LMDB, *a_list(many), *SMALL, tmp_path / "out")
+    env = {"PYTHONPROFILEIMPORTTIME": "1"}
+    with (
+        errors.open("w") as stderr,
+        started(*arguments, stdout=subprocess.DEVNULL, stderr=stderr, env=env, new_session=True) as process,
+    ):
+        wait_for(lambda: re.search(r"\| +rich", errors.read_text()), process, pause=0.001)
+        time.sleep(after)
+        os.killpg(process.pid, signal.SIGINT)
+        ended(process)
     assert process.returncode == 130
-    assert stderr.lstrip() == INTERRUPTED
+    printed = [line for line in errors.read_text().splitlines(keepends=True) if not line.startswith("import time:")]
+    assert "".join(printed).lstrip() == INTERRUPTED
 
 
 def test_workers_do_not_hear_ctrl_c(many: Path, tmp_path: Path) -> None:
-    process = started(*MAKE_LMDB, *a_list(many), *SMALL, tmp_path / "out")
-    while not (tmp_path / "out.part/train_lmdb").exists():
-        time.sleep(0.002)
-    workers = psutil.Process(process.pid).children()
-    assert len(workers) == 2
-    for worker in workers:
-        worker.send_signal(signal.SIGINT)
-    stderr = ended(process)
+    with making(*MAKE_LMDB, *a_list(many), *SMALL, tmp_path / "out") as process:
+        wait_for((tmp_path / "out.part/train_lmdb").exists, process)
+        workers = psutil.Process(process.pid).children()
+        assert len(workers) == 2
+        for worker in workers:
+            worker.send_signal(signal.SIGINT)
+        stderr = ended(process)
     assert process.returncode == 0, stderr
     assert len(records(tmp_path / "out/train_lmdb")) == LISTED
 
 
 def test_ctrl_c_that_is_ignored_stays_ignored(many: Path, tmp_path: Path) -> None:
     """As in a job that a script has started with &."""
-    process = started("sh", "-c", "trap '' INT; exec \"$@\"", "sh", *MAKE_LMDB, *a_list(many), *SMALL, tmp_path / "out")
-    while not (tmp_path / "out.part/train_lmdb").exists():
-        time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGINT)
-    ended(process)
+    with making(
+        "sh", "-c", "trap '' INT; exec \"$@\"", "sh", *MAKE_LMDB, *a_list(many), *SMALL, tmp_path / "out"
+    ) as process:
+        wait_for((tmp_path / "out.part/train_lmdb").exists, process)
+        os.killpg(process.pid, signal.SIGINT)
+        ended(process)
     assert process.returncode == 0
 
 
 def test_the_bar_advances_on_a_terminal(many: Path, tmp_path: Path) -> None:
-    terminal, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [*MAKE_LMDB, *a_list(many), *SMALL, tmp_path / "out"], stdout=subprocess.DEVNULL, stderr=theirs,
-        env=dict(os.environ) | {"TERM": "xterm", "COLUMNS": "120"},
-    )  # fmt: skip
-    os.close(theirs)
-    said = b""
-    try:
-        while more := os.read(terminal, 1 << 16):
-            said += more
-    except OSError:  # EIO: nobody writes there any more
-        pass
-    os.close(terminal)
-    assert process.wait(30) == 0
-    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", said.decode())
-    counts = [int(count) for count in re.findall(rf"train_lmdb\W+(\d+)/{LISTED}", plain)]
+    arguments = (*MAKE_LMDB, *a_list(many), *SMALL, tmp_path / "out")
+    done = run_on_terminal(*arguments, columns=120, stdout=subprocess.DEVNULL)
+    assert done.code == 0
+    counts = [int(count) for count in re.findall(rf"train_lmdb\W+(\d+)/{LISTED}", done.stdout)]
     assert counts == sorted(counts)
     assert len(set(counts)) > 2
 

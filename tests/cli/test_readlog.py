@@ -6,8 +6,6 @@ import gzip
 import json
 import math
 import os
-import pty
-import re
 import signal
 import subprocess
 import sys
@@ -23,6 +21,7 @@ from tests.helpers.made_up_logs import falling, log_text, steady, then
 from tests.helpers.paths import CASE, READLOG
 from tests.helpers.processes import command
 from tests.helpers.short_logs import BEGUN, COLLAPSED, FATAL, learning, run_of
+from tests.helpers.terminals import run_on_terminal
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
@@ -32,28 +31,14 @@ def readlog(*arguments: object, **kwargs: Any) -> subprocess.CompletedProcess[st
     return subprocess.run(command, **({"capture_output": True, "text": True, "timeout": 60, "check": False} | kwargs))
 
 
-# -- where it is printed ---------------------------------------------------------------------------------------------
+# -- where it is printed ----------------------------------------------------------------------------------------------
 
 
 def in_terminal(columns: int, *arguments: object) -> list[str]:
     """The lines that a terminal of that width shows, without colours."""
-    outside, inside = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, str(READLOG), *map(str, arguments)],
-        stdin=inside,
-        stdout=inside,
-        env=os.environ | {"COLUMNS": str(columns), "TERM": "xterm"},
-    ) as process:
-        os.close(inside)
-        said = b""
-        while True:
-            try:
-                said += os.read(outside, 1 << 16)
-            except OSError:  # the other side is closed
-                break
-        assert process.wait() == 0
-    os.close(outside)
-    return re.sub(r"\x1b\[[\d;]*m", "", said.decode()).replace("\r", "").splitlines()
+    done = run_on_terminal(sys.executable, READLOG, *arguments, columns=columns)
+    assert done.code == 0
+    return done.stdout.replace("\r", "").splitlines()
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 200])
@@ -114,10 +99,10 @@ def test_other_encodings(tmp_path: Path) -> None:
     assert any("1,001 … 119,040" in said or "119,001 … 119,040" in said for said in found["findings"])
 
 
-# -- several logs ----------------------------------------------------------------------------------------------------
+# -- several logs -----------------------------------------------------------------------------------------------------
 
 
-# -- a log that grows ------------------------------------------------------------------------------------------------
+# -- a log that grows -------------------------------------------------------------------------------------------------
 
 
 class Following:
@@ -196,10 +181,10 @@ def test_a_packed_log_cannot_be_followed(tmp_path: Path) -> None:
         assert readlog("-", "--follow", stdin=packed).returncode == 2
 
 
-# -- what little a log may hold --------------------------------------------------------------------------------------
+# -- what little a log may hold ---------------------------------------------------------------------------------------
 
 
-# -- pictures --------------------------------------------------------------------------------------------------------
+# -- pictures ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_askers_run_in_words() -> None:
@@ -263,8 +248,7 @@ def test_following_a_log_that_grows(tmp_path: Path) -> None:
 
 
 def test_following_a_pipe_to_its_end() -> None:
-    arguments = [sys.executable, READLOG, "-", "--follow", "--json"]
-    done = subprocess.run(arguments, input=CASE.read_bytes(), capture_output=True, timeout=60, check=False)
+    done = readlog("-", "--follow", "--json", input=CASE.read_text())
     assert done.returncode == 0
     assert json.loads(done.stdout)["verdict"] == "uniform-softmax"
-    assert b"run 1, iteration 161,040: uniform-softmax, jump at 119,040" in done.stderr
+    assert "run 1, iteration 161,040: uniform-softmax, jump at 119,040" in done.stderr

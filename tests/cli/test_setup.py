@@ -15,16 +15,17 @@ import subprocess
 import sys
 import sysconfig
 import threading
-import time
 import tomllib
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.helpers.paths import CACHE, ROOT
+from tests.helpers.processes import PATIENCE, started, wait_for
 
 VENV = ROOT / ".venv"
 SITE = Path(sysconfig.get_path("platlib"))
@@ -36,7 +37,7 @@ SHA256 = "ad7ba487552f4343df25044a9fa14812a96add48ea2ff993b53bf2dafe8248e2"
 
 def run(*command: object, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(part) for part in command], cwd=cwd, env=env, capture_output=True, text=True, check=False
+        [str(part) for part in command], cwd=cwd, env=env, capture_output=True, text=True, timeout=600, check=False
     )
 
 
@@ -467,7 +468,7 @@ def test_a_toolkit_that_caffes_cmake_does_not_find_is_an_error(cuda_home: Path, 
 def test_a_cuda_build_that_cannot_be(arch: str, home: str, said: str, tmp_path: Path) -> None:
     # a Python without what tools/setup --cuda may have installed for others
     venv = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True, timeout=PATIENCE)
     env = environment(tmp_path, CUDA_HOME=home, PYTHONPATH=str(ROOT))
     done = run(venv / "bin/python", *BUILD, "--cuda", "--cuda-arch", arch, cwd=tmp_path, env=env)
     assert done.returncode == 1
@@ -483,12 +484,10 @@ def test_options_for_every_call_come_from_the_environment(tmp_path: Path) -> Non
 
 def test_two_builds_at_once_build_once(checkout: Path, tmp_path: Path) -> None:
     command = [sys.executable, *BUILD, "--source", checkout]
-    builds = [
-        subprocess.Popen(command, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    outputs = [build.communicate() for build in builds]
-    assert [build.returncode for build in builds] == [0, 0], outputs
+    start = partial(started, *command, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with start() as one, start() as other:
+        outputs = [build.communicate(timeout=PATIENCE) for build in (one, other)]
+    assert [one.returncode, other.returncode] == [0, 0], outputs
     assert outputs[0][0] == outputs[1][0]
     assert sum("building Caffe 1.0.0+local" in errors for _, errors in outputs) == 1
 
@@ -496,15 +495,11 @@ def test_two_builds_at_once_build_once(checkout: Path, tmp_path: Path) -> None:
 def test_a_killed_build_leaves_no_wheel_and_can_be_run_again(checkout: Path, tmp_path: Path) -> None:
     command = [sys.executable, *BUILD, "--source", checkout]
     (tmp_path / "hold").touch()
-    build = subprocess.Popen(command, env=environment(tmp_path), stderr=subprocess.DEVNULL, start_new_session=True)
     built = tmp_path / "caffe-harness/build/build/tools/caffe"
-    for _ in range(600):
-        if built.exists() or build.poll() is not None:
-            break
-        time.sleep(0.1)
-    assert built.exists()
-    os.killpg(build.pid, signal.SIGKILL)
-    build.wait()
+    with started(*command, env=environment(tmp_path), stderr=subprocess.DEVNULL, new_session=True) as build:
+        wait_for(built.exists, build, pause=0.1)
+        os.killpg(build.pid, signal.SIGKILL)
+        build.wait(PATIENCE)
     assert not list(tmp_path.rglob("*.whl"))
     (tmp_path / "hold").unlink()
     done = run(*command, cwd=tmp_path, env=environment(tmp_path))

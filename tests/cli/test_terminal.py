@@ -1,9 +1,7 @@
-"""What a person sees: the live panel on a real terminal, plain lines elsewhere, the figures."""
+"""What a run draws: the live panel on a real terminal, plain lines elsewhere, and the overview figure."""
 
 from __future__ import annotations
 
-import os
-import pty
 import re
 import subprocess
 import sys
@@ -13,38 +11,17 @@ from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.recorded.post_mortem import post_mortem
 from harness.recording import Recording
 from harness.reports.figures import overview
-from tests.helpers.commands import train
+from tests.helpers.commands import RUN, train
 from tests.helpers.nets import solver_text
-from tests.helpers.paths import ROOT
-
-
-def on_a_terminal(*arguments: object) -> tuple[int, str]:
-    """Run the harness on a pseudo-terminal of 110 columns; its exit code, and all that it drew."""
-    master, slave = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "harness/run.py"), *map(str, arguments)],
-        stdin=slave, stdout=subprocess.DEVNULL, stderr=slave,
-        env=dict(os.environ) | {"COLUMNS": "110", "LINES": "40", "TERM": "xterm-256color"},
-    )  # fmt: skip
-    os.close(slave)
-    drawn = b""
-    while True:
-        try:
-            part = os.read(master, 65536)
-        except OSError:  # the other end is closed
-            break
-        if not part:
-            break
-        drawn += part
-    os.close(master)
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn.decode(errors="replace"))
-    return process.wait(), " ".join(text.split())  # wherever its lines were broken
+from tests.helpers.terminals import run_on_terminal
 
 
 def test_the_panel_shows_the_run(small: Path) -> None:
     (small / "solver.prototxt").write_text(solver_text(small / "net.prototxt", small / "native", max_iter=3000))
-    code, screen = on_a_terminal("--solver", small / "solver.prototxt", "--out", small / "run", "--watch", "2500:2510")
-    assert code == 0
+    options = ("--solver", small / "solver.prototxt", "--out", small / "run", "--watch", "2500:2510")
+    done = run_on_terminal(sys.executable, RUN, *options, columns=110, stdout=subprocess.DEVNULL)
+    assert done.code == 0
+    screen = " ".join(done.stdout.split())  # wherever its lines were broken
     assert "3000/3000" in screen
     assert "loss3/loss3" in screen
     assert "ln(classes) = 1.609" in screen  # five classes
@@ -55,7 +32,7 @@ def test_the_panel_shows_the_run(small: Path) -> None:
     assert "Done: iteration 3000" in screen
 
 
-def test_elsewhere_there_are_plain_lines_and_the_result_on_stdout(small: Path) -> None:
+def test_without_a_terminal_there_are_plain_lines_and_the_result_on_stdout(small: Path) -> None:
     done = train(small / "solver.prototxt", small / "run")
     assert "\x1b" not in done.stderr
     assert re.search(r"iteration 60/60  loss \S+  loss1/loss1 \S+ loss3/loss3 \S+  lr \S+  gradient", done.stderr)
@@ -68,7 +45,9 @@ def test_the_overview_draws_every_head_and_layer(small: Path) -> None:
     with Recording(small / "run") as recording:
         figure = overview(recording, post_mortem(recording, 7, [], read_limits()))
         figure.savefig(small / "overview.png")
-        labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+        legend = figure.axes[0].get_legend()
+        assert legend is not None
+        labels = [text.get_text() for text in legend.get_texts()]
         assert labels == ["total, smoothed", "loss1/loss1, weight 0.3", "loss3/loss3, weight 1"]
         notes = [text.get_text() for text in figure.axes[0].texts]
         assert notes == ["ln 5 = 1.609", "all heads at chance: 2.092"]

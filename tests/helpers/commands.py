@@ -39,7 +39,7 @@ def train(
     return Trained(run, done.code, done.stdout, done.stderr)
 
 
-def restart(run: Path, *options: object, code: int | None = 0, cwd: Path = ROOT) -> Finished:
+def restart(run: Path | str, *options: object, code: int | None = 0, cwd: Path = ROOT) -> Finished:
     """Run `python harness/restart.py RUN OPTIONS`, which must exit with `code` (None: with any)."""
     done = command(sys.executable, RESTART, run, *options, cwd=cwd)
     assert code is None or done.code == code, done.stderr[-3000:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import nbformat
 
@@ -24,9 +25,15 @@ class Shown:
         return "\n".join(self.text.values())
 
 
+def read_notebook(path: Path) -> nbformat.NotebookNode:
+    notebook: nbformat.NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    return notebook
+
+
 def shown(notebook: nbformat.NotebookNode) -> Shown:
-    """Fails on what should not face a reader."""
-    text, pictures = {}, []
+    """Collect what a reader sees; fail on warnings, tracebacks and bare values."""
+    text: dict[str, str] = {}
+    pictures: list[str] = []
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             assert output.output_type in ("display_data", "execute_result"), f"{cell.id}: {output}"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import numpy as np
@@ -19,11 +20,11 @@ from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.recorded.diagnose import diagnose
 from harness.recording import Recording
 from harness.schemas.layout import Alarm
-from tests.helpers.commands import caffe_train, restart, train
+from tests.helpers.commands import RUN, caffe_train, restart, train
 from tests.helpers.lmdbs import CLASSES
 from tests.helpers.nets import solver_text
-from tests.helpers.paths import ROOT
-from tests.helpers.processes import command
+from tests.helpers.paths import READLOG
+from tests.helpers.processes import PATIENCE, command, started
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
@@ -74,7 +75,9 @@ layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "classifier" bottom: "labe
 class Plant:
     """A run of the harness, and what it found."""
 
-    def __init__(self, home: Path, source: Path, arguments: tuple[object, ...], bias: float, fields: dict) -> None:
+    def __init__(
+        self, home: Path, source: Path, arguments: tuple[object, ...], bias: float, fields: dict[str, object]
+    ) -> None:
         home.mkdir()
         net, self.solver, self.run = home / "net.prototxt", home / "solver.prototxt", home / "run"
         net.write_text(net_text(source, bias))
@@ -95,11 +98,12 @@ class Plant:
     def rules(self) -> set[str]:
         return {alarm.rule for alarm in self.alarms}
 
-    def log(self) -> dict:
-        """What readlog.py says of its log alone."""
-        done = command(sys.executable, ROOT / "harness/readlog.py", self.run / "solver.log", "--json")
+    def log(self) -> dict[str, Any]:
+        """The findings of readlog.py on its log alone."""
+        done = command(sys.executable, READLOG, self.run / "solver.log", "--json")
         assert done.code == 0, done.stderr
-        return json.loads(done.stdout)
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
 
 
 Planted = Callable[..., Plant]
@@ -142,7 +146,8 @@ def wild(planted: Planted, wild_data: Path) -> Plant:
 
 def test_a_record_with_wild_values(wild: Plant) -> None:
     jump = wild.first("loss_jump")
-    assert (jump.subject, jump.limit) == ("loss", pytest.approx(0.95 * math.log(CLASSES)))
+    assert jump.subject == "loss"
+    assert jump.limit == pytest.approx(0.95 * math.log(CLASSES))
     assert FAULT < jump.iteration <= FAULT + 3
     assert wild.losses[jump.iteration] > jump.limit
     assert wild.ended["onset"]["iteration"] == FAULT
@@ -170,7 +175,8 @@ def test_a_rate_that_the_schedule_raises_tenfold(planted: Planted) -> None:
     plant = planted("rate", base_lr=0.02, lr_policy='"multistep"', gamma=10, stepvalue=FAULT)
     jump = plant.first("lr_jump")
     assert (jump.iteration, jump.subject) == (FAULT, "lr")
-    assert (jump.value, jump.limit) == (pytest.approx(0.2), pytest.approx(0.03))
+    assert jump.value == pytest.approx(0.2)
+    assert jump.limit == pytest.approx(0.03)
     assert FAULT < plant.first("loss_jump").iteration <= FAULT + 15
     assert FAULT <= plant.ended["onset"]["iteration"] <= plant.first("loss_jump").iteration
     log = plant.log()
@@ -255,7 +261,7 @@ def test_weight_decay_with_the_wrong_sign(planted: Planted) -> None:
         ("twin_decay", 0.0, {"weight_decay": 0.001, "max_iter": 250}),
     ],
 )
-def test_healthy_twins_raise_no_alarm(planted: Planted, name: str, bias: float, fields: dict) -> None:
+def test_healthy_twins_raise_no_alarm(planted: Planted, name: str, bias: float, fields: dict[str, object]) -> None:
     plant = planted(name, bias=bias, **fields)
     assert plant.alarms == ()
     assert plant.ended["onset"] is None
@@ -338,17 +344,16 @@ def test_the_onset_of_a_run_that_stops_right_after_the_alarm(
 def test_interrupted_after_an_alarm(planted: Planted, wild_data: Path, wild: Plant, home: Path) -> None:
     """Ctrl-C is what people do when they read of a divergence: the onset is not lost with it."""
     solver, run = home / "forever.prototxt", home / "ctrl-c"
-    command_line = [sys.executable, ROOT / "harness/run.py", "--solver", solver, "--out", run]
     text = wild.solver.read_text().replace("max_iter: 500", "max_iter: 5000000")
     solver.write_text(text)
-    with subprocess.Popen(list(map(str, command_line)), stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    with started(sys.executable, RUN, "--solver", solver, "--out", run, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         said = []
         for line in process.stderr:
             said.append(line)
             if line.startswith("ALARM loss_jump"):
                 process.send_signal(signal.SIGINT)
-    assert process.returncode == 130
+        assert process.wait(PATIENCE) == 130
     assert json.loads((run / "run.json").read_text())["ended"]["onset"]["iteration"] == FAULT
     assert f"Onset: iteration {FAULT}" in "".join(said[-5:])
 

@@ -15,7 +15,7 @@ def simple(log: str, pattern: str) -> list[tuple[int, float]]:
     return [(int(n), float(value)) for n, value in re.findall(pattern, log)]
 
 
-def test_what_caffe_train_prints(small) -> None:
+def test_what_caffe_train_prints(small: Path) -> None:
     log = caffe_train(small / "solver.prototxt")
     found = read(log)
     (run,) = found.runs
@@ -46,6 +46,8 @@ def check_texts(run: LogRun, home: Path) -> None:
 
     from harness.caffe_files.messages import pb
 
+    assert run.solver_text is not None
+    assert run.net_text is not None
     solver = text_format.Parse(run.solver_text, pb.SolverParameter())
     asked = text_format.Parse((home / "solver.prototxt").read_text(), pb.SolverParameter())
     for name in ("display", "average_loss", "base_lr", "lr_policy", "max_iter", "snapshot", "random_seed"):
@@ -57,7 +59,7 @@ def check_texts(run: LogRun, home: Path) -> None:
     ] * 2
 
 
-def test_a_resumed_caffe_train_in_the_same_file(small) -> None:
+def test_a_resumed_caffe_train_in_the_same_file(small: Path) -> None:
     first = caffe_train(small / "solver.prototxt")
     second = caffe_train(small / "solver.prototxt", f"--snapshot={small / 'native_iter_25.solverstate'}")
     log = read(first + second)

@@ -75,7 +75,7 @@ def names(settings: tuple[Setting, ...]) -> set[str]:
     return {s.name for s in settings if not s.name.startswith("net.data.data_param.source")}
 
 
-# -- identical -------------------------------------------------------------------------------------------------------
+# -- identical --------------------------------------------------------------------------------------------------------
 
 
 def test_the_same_run_twice_is_identical(runs: Runs) -> None:
@@ -97,14 +97,13 @@ def test_a_shorter_run_is_compared_as_far_as_it_goes(runs: Runs) -> None:
 
 
 def test_the_same_nan_is_the_same(runs: Runs) -> None:
-    wild = {"base_lr": 1e30, "clip_gradients": None}
-    one, two = runs.make("nan", **wild), runs.make("nan again", **wild)
+    one, two = (runs.make(name, base_lr=1e30, clip_gradients=None) for name in ("nan", "nan again"))
     with Recording(one) as recording:
         assert np.isnan(recording.series("loss")[-1])
     assert compared(one, two).identical
 
 
-# -- one planted difference ------------------------------------------------------------------------------------------
+# -- one planted difference -------------------------------------------------------------------------------------------
 
 
 def test_another_learning_rate(runs: Runs) -> None:
@@ -257,10 +256,10 @@ def test_the_weights_at_the_end_are_compared_too(runs: Runs) -> None:
     assert "(the final weights)" in compare_command(runs.home / "one", runs.home / "one, other rate").stdout
 
 
-# -- settings --------------------------------------------------------------------------------------------------------
+# -- settings ---------------------------------------------------------------------------------------------------------
 
 
-# -- bad input -------------------------------------------------------------------------------------------------------
+# -- bad input --------------------------------------------------------------------------------------------------------
 
 
 def test_bad_input_is_one_clear_line(runs: Runs, tmp_path: Path) -> None:

@@ -355,8 +355,8 @@ def googlenet(home: Path, bvlc_googlenet: Any) -> Trained:
     net = pb.NetParameter()
     net.CopyFrom(bvlc_googlenet)
     del net.layer[:2]
-    shape = [{"dim": [1, 3, 224, 224]}, {"dim": [1]}]
-    net.layer.insert(0, pb.LayerParameter(type="Input", top=["data", "label"], input_param={"shape": shape}))
+    shape = pb.InputParameter(shape=[pb.BlobShape(dim=[1, 3, 224, 224]), pb.BlobShape(dim=[1])])
+    net.layer.insert(0, pb.LayerParameter(type="Input", top=["data", "label"], input_param=shape))
     (home / "public.prototxt").write_text(text_format.MessageToString(net))
     public = home / "prototxt/googlenet280/bvlc_googlenet.caffemodel"
     done = command(sys.executable, "-c", _PUBLISH, home / "public.prototxt", public)
@@ -427,7 +427,7 @@ def test_the_window_holds_the_crops_of_the_images_its_keys_name(googlenet: Train
     assert (data.max(axis=(0, 2, 3)) <= 255 - np.array([104, 117, 123])).all()
 
 
-def old_caffemodel(path: Path, blobs: dict[str, tuple[int, ...]]) -> Path:
+def old_caffemodel(path: Path, blobs: dict[str, tuple[int, int, int, int]]) -> Path:
     """A caffemodel as VGG's public one is: layers of Caffe's first format, weights and biases with four axes each."""
     net = pb.NetParameter(name="VGG_ILSVRC_16_layers")
     for name, shape in blobs.items():

@@ -207,8 +207,8 @@ for name, blobs in net.params.items():
 def test_the_base_gives_every_layer_but_the_classifiers_its_weights(tmp_path: Path) -> None:
     net = message("train_val.prototxt", pb.NetParameter)
     del net.layer[:2]
-    shape = [{"dim": [1, 1, 28, 28]}, {"dim": [1]}]
-    net.layer.insert(0, pb.LayerParameter(type="Input", top=["data", "label"], input_param={"shape": shape}))
+    shape = pb.InputParameter(shape=[pb.BlobShape(dim=[1, 1, 28, 28]), pb.BlobShape(dim=[1])])
+    net.layer.insert(0, pb.LayerParameter(type="Input", top=["data", "label"], input_param=shape))
     (tmp_path / "net.prototxt").write_text(text_format.MessageToString(net))
     done = command(sys.executable, "-c", LOADER, tmp_path / "net.prototxt", FOLDER / "base.caffemodel")
     assert done.code == 0, done.stderr

@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -31,6 +32,7 @@ from harness.worker.probes.gpu import GpuArray, GpuMemory
 from harness.worker.probes.moments import Moments
 from tests.helpers.host_device import HostDevice
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import command
 from tests.helpers.run_infos import run_info
 
 
@@ -38,18 +40,9 @@ from tests.helpers.run_infos import run_info
 def device(tmp_path_factory: pytest.TempPathFactory) -> HostDevice:
     library = tmp_path_factory.mktemp("kernel") / "partials.so"
     source = ROOT / "tests/helpers/partials_on_host.cpp"
-    command = [
-        "/usr/bin/c++",
-        "-std=c++20",
-        "-O2",
-        "-shared",
-        "-fPIC",
-        f"-I{ROOT}/harness/worker/probes",
-        source,
-        "-o",
-        library,
-    ]
-    subprocess.run(command, check=True)
+    options = ("-std=c++20", "-O2", "-shared", "-fPIC", f"-I{ROOT}/harness/worker/probes")
+    done = command("/usr/bin/c++", *options, source, "-o", library)
+    assert done.code == 0, done.stderr
     return HostDevice(library)
 
 
@@ -57,9 +50,12 @@ class Blob:
     """A blob of these values."""
 
     def __init__(self, data: npt.NDArray[np.float32]) -> None:
-        self.data = data
+        self.data = self.diff = data
         self.shape = data.shape
         self.count = data.size
+
+    def reshape(self, *shape: int) -> None:
+        raise NotImplementedError
 
 
 def blobs(*arrays: npt.ArrayLike) -> list[Blob]:
@@ -94,7 +90,9 @@ RANDOM = np.random.default_rng(3)
     ],
 )
 @pytest.mark.parametrize("what", ["norms", "activity"])
-def test_the_kernel_gives_what_the_cpu_gives(what: str, arrays: list[npt.ArrayLike], device: HostDevice) -> None:
+def test_the_kernel_gives_what_the_cpu_gives(
+    what: Literal["norms", "activity"], arrays: list[npt.ArrayLike], device: HostDevice
+) -> None:
     these = blobs(*arrays)
     got = GpuMemory(device).moments(what, these, "data").measure()
     expected = Moments(what, [blob.data.ravel() for blob in these]).measure()
@@ -158,8 +156,8 @@ def test_a_run_is_seen_as_on_the_cpu_without_a_copy(iter_size: int, small: Path,
     solver = small / "solver.prototxt"
     solver.write_text(solver.read_text().replace("display: 7", f"display: 5\niter_size: {iter_size}"))
     program = PROGRAM.format(root=str(ROOT), solver=str(solver), library=str(device.library))
-    done = subprocess.run([sys.executable, "-c", program], cwd=small, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = command(sys.executable, "-c", program, cwd=small)
+    assert done.code == 0, done.stderr[-3000:]
 
 
 # The trial at the start
@@ -192,8 +190,8 @@ gpu_selftest.check_probes(GpuMemory(Wrong(Path({library!r}))), [blob for blobs i
 )
 def test_the_trial_finds_what_is_seen_wrongly(fault: str, said: str, device: HostDevice) -> None:
     program = TRIAL.format(root=str(ROOT), library=str(device.library))
-    done = subprocess.run([sys.executable, "-c", program, fault], capture_output=True, text=True, check=False)
-    assert (done.returncode == 0) == (not fault), done.stderr
+    done = command(sys.executable, "-c", program, fault)
+    assert (done.code == 0) == (not fault), done.stderr
     assert said in done.stderr
 
 
@@ -232,8 +230,13 @@ def test_a_gpu_that_cannot_be_used(
 def test_the_gpu_of_a_run_is_that_of_its_restarts(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(small)
     card = msgspec.json.decode(CARD, type=Gpu)
-    asked = []
-    monkeypatch.setattr(devices, "check_gpu", lambda gpu, path: asked.append(gpu) or card)
+    asked: list[int] = []
+
+    def check_gpu(gpu: int, path: Path) -> Gpu:
+        asked.append(gpu)
+        return card
+
+    monkeypatch.setattr(devices, "check_gpu", check_gpu)
     solver = Path("solver.prototxt")
     spec = read_training_spec(solver)
     start = from_weights(None, spec.solver)

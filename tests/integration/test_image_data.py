@@ -221,7 +221,9 @@ def test_resumes_of_resumes_repeat_the_run_and_know_its_images(tmp_path: Path, i
     with Recording(out) as part:
         for t in (18, 19):
             for key, image in zip(part.keys(t), part.input(t, "data").reshape(-1, 3, 12, 12), strict=True):
-                pixels = cv2.imread(str(images / key.decode())).transpose(2, 0, 1) * np.float32(0.0078125)
+                colour = cv2.imread(str(images / key.decode()))
+                assert colour is not None
+                pixels = colour.transpose(2, 0, 1) * np.float32(0.0078125)
                 assert np.array_equal(image, pixels) or np.array_equal(image, pixels[:, :, ::-1])
 
 
@@ -233,14 +235,13 @@ def test_left_out_iterations_and_a_changed_list(tmp_path: Path, images: Path) ->
     net = tmp_path / "net.prototxt"
     net.write_text(net.read_text().replace(str(images / "train.txt"), str(own)))
     train(solver, tmp_path / "run", "--watch", "17:18")
-    done = restart(tmp_path / "run", "--from", 10, "--skip", "12:15", "--watch", "14:15", "--out", tmp_path / "skipped")
+    restart(tmp_path / "run", "--from", 10, "--skip", "12:15", "--watch", "14:15", "--out", tmp_path / "skipped")
     with Recording(tmp_path / "run") as run, Recording(tmp_path / "skipped") as skipped:
         assert run.keys(17) == skipped.keys(14)
         assert np.array_equal(run.input(17, "data"), skipped.input(14, "data"))
     own.write_bytes(own.read_bytes().replace(b" 3", b" 4", 1))
-    done = train(
-        solver, tmp_path / "refused", "--resume", tmp_path / "run/snapshots/native_iter_10.solverstate", code=2
-    )
+    state = tmp_path / "run/snapshots/native_iter_10.solverstate"
+    done = train(solver, tmp_path / "refused", "--resume", state, code=2)
     assert "the list has changed" in done.stderr.replace("\n", " ")
 
 

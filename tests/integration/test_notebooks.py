@@ -9,15 +9,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import jupyter_client
-import nbformat
 import papermill
 import pytest
+from jupyter_client.manager import KernelManager
 
 from tests.helpers.commands import train
 from tests.helpers.demo_runs import RESCUED
 from tests.helpers.nets import small_net, solver_text
-from tests.helpers.notebooks import NOTEBOOKS, Shown, shown
+from tests.helpers.notebooks import NOTEBOOKS, Shown, read_notebook, shown
 from tests.helpers.paths import ROOT
 
 # ipykernel itself does what will be deprecated when it shuts down
@@ -48,17 +47,17 @@ def execute(tmp_path: Path, _a_user_without_jupyter: None) -> Execute:
             papermill.execute_notebook(
                 NOTEBOOKS / f"{name}.ipynb", out, parameters, kernel_name="python3", cwd=cwd, progress_bar=False
             )
-        return shown(nbformat.read(out, as_version=4))
+        return shown(read_notebook(out))
 
     return of
 
 
 @pytest.mark.usefixtures("_a_user_without_jupyter")
 def test_the_kernel_is_this_python() -> None:
-    assert jupyter_client.KernelManager(kernel_name="python3").format_kernel_cmd()[0] == sys.executable
+    assert KernelManager(kernel_name="python3").format_kernel_cmd()[0] == sys.executable
 
 
-# -- the demo's run --------------------------------------------------------------------------------------------------
+# -- the demo's run ---------------------------------------------------------------------------------------------------
 
 
 def test_post_mortem_of_the_demo(execute: Execute, demo: Path) -> None:
@@ -120,7 +119,7 @@ def cells(table: str) -> dict[str, list[str]]:
     return {row[0].strip("`"): row for row in rows}
 
 
-# -- another net -----------------------------------------------------------------------------------------------------
+# -- another net ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +179,7 @@ def test_a_run_without_restarts(execute: Execute, others: dict[str, Path]) -> No
     assert "nothing to choose" in seen.text["go_on"]
 
 
-# -- the asker's log -------------------------------------------------------------------------------------------------
+# -- the asker's log --------------------------------------------------------------------------------------------------
 
 
 def test_the_case(execute: Execute) -> None:
@@ -203,4 +202,4 @@ def test_the_case_with_another_number_of_images(execute: Execute) -> None:
     assert "**14 times**" in execute("case_119040", images=260_000).text["earlier"]
 
 
-# -- as they are committed -------------------------------------------------------------------------------------------
+# -- as they are committed --------------------------------------------------------------------------------------------

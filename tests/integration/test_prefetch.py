@@ -239,7 +239,11 @@ def test_only_the_named_layers_of_the_phase_are_replaced(tmp_path: Path) -> None
     assert net.SerializeToString() == before
     assert [layer.type for layer in made.layer] == ["Python", "Data", "ReLU"]
     first = made.layer[0]
-    assert (first.name, list(first.top), list(first.include)) == ("data", ["data", "label"], [pb.NetStateRule(phase=0)])
+    assert (first.name, list(first.top), list(first.include)) == (
+        "data",
+        ["data", "label"],
+        [pb.NetStateRule(phase=pb.TRAIN)],
+    )
     assert not first.HasField("data_param")
     assert not first.HasField("transform_param")
     assert Stream.from_json(first.python_param.param_str) == stream

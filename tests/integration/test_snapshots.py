@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,9 +13,9 @@ import numpy as np
 import pytest
 
 from harness.recording import Recording
-from tests.helpers.commands import restart, train
+from tests.helpers.commands import RUN, restart, train
 from tests.helpers.nets import small_net, solver_text
-from tests.helpers.paths import ROOT
+from tests.helpers.processes import started, wait_for
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
@@ -94,28 +93,16 @@ def test_nothing_good_to_restart_from(tmp_path: Path, digit_data: Path) -> None:
 def test_a_snapshot_when_asked_for(tmp_path: Path, digit_data: Path) -> None:
     """SIGUSR1: one after the iteration that is being made; what it holds resumes exactly."""
     solver = write_solver(tmp_path, digit_data, max_iter=100000, snapshot=0, display=0)
-    arguments = [sys.executable, ROOT / "harness/run.py", "--solver", solver, "--out", tmp_path / "run"]
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ))
-    try:
-        _until(
-            lambda: (tmp_path / "run/solver.log").exists() and "Solving" in (tmp_path / "run/solver.log").read_text()
-        )
+    log, snapshots = tmp_path / "run/solver.log", tmp_path / "run/snapshots"
+    arguments = (sys.executable, RUN, "--solver", solver, "--out", tmp_path / "run")
+    with started(*arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        wait_for(lambda: log.exists() and "Solving" in log.read_text(), process, pause=0.02)
         process.send_signal(signal.SIGUSR1)
-        _until(lambda: len(list((tmp_path / "run/snapshots").glob("*.json"))) == 1)
+        wait_for(lambda: len(list(snapshots.glob("*.json"))) == 1, process, pause=0.02)
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
-    finally:
-        process.kill()
-        process.wait()
     first, last = kept(tmp_path / "run")
     restart(tmp_path / "run", "--from", first, "--until", last, "--out", tmp_path / "again")
     with Recording(tmp_path / "run") as run, Recording(tmp_path / "again") as again:
         assert np.array_equal(run.series("digest")[first:], again.series("digest"))
-
-
-def _until(condition: object, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < end
-        time.sleep(0.02)

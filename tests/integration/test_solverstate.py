@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -188,7 +189,7 @@ def test_a_history_of_doubles_is_scaled_as_caffe_reads_it(binary: Native, tmp_pa
     assert same_bits(binary.restored(target, "double"), expected)
 
 
-# -- files that are no solverstates ----------------------------------------------------------------------------------
+# -- files that are no solverstates -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scale", [None, 0.5])
@@ -219,16 +220,22 @@ def test_the_other_format(binary: Native, tmp_path: Path) -> None:
         copy_solverstate(binary.file(20, "solverstate"), tmp_path / "m", tmp_path / "new.solverstate.h5", None)
 
 
-# -- keep, rescale, reset --------------------------------------------------------------------------------------------
+# -- keep, rescale, reset ---------------------------------------------------------------------------------------------
 
 
-# -- from a window ---------------------------------------------------------------------------------------------------
+# -- from a window ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def watched(digit_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Native:
     """A native run with all that stands between a gradient and its update, and the same run under the harness."""
-    fields = {"lr_policy": '"multistep"', "gamma": 0.5, "stepvalue": [7, 15], "iter_size": 2, "clip_gradients": 0.8}
+    fields: dict[str, Any] = {
+        "lr_policy": '"multistep"',
+        "gamma": 0.5,
+        "stepvalue": [7, 15],
+        "iter_size": 2,
+        "clip_gradients": 0.8,
+    }
     native = Native(tmp_path_factory.mktemp("watched") / "home", digit_data, **fields)
     train(native.solver, native.home / "run", "--watch", "18:22")
     log = caffe_train(native.write("again", "again"))

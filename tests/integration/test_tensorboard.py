@@ -84,11 +84,12 @@ def home(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Path:
     """The solver, and the runs: plain, shown (with --tensorboard), again (restarted), killed, diverged."""
     home = tmp_path_factory.mktemp("tensorboard")
     (home / "net.prototxt").write_text(small_net(digit_data, extra=WIDE))
-    for name, fields in {
+    solvers: dict[str, dict[str, object]] = {
         "solver": {"max_iter": ITERATIONS},
         "long": {"max_iter": 100_000, "test_interval": 100},
         "wild": {"max_iter": 30, "base_lr": 1e4},
-    }.items():
+    }
+    for name, fields in solvers.items():
         (home / f"{name}.prototxt").write_text(solver_text(home / "net.prototxt", home / "native", **fields))
     common = ("--watch", "{}:{}".format(*WINDOW), "--ring-mib", 1)
     check_quiet(train(home / "solver.prototxt", home / "plain", *common))
@@ -221,7 +222,7 @@ def test_non_finite_numbers_are_shown_and_alarms_are_texts(board: Board, home: P
     with Recording(run) as recording:
         steps, shown = board.scalars(run, "norm/weight")
         assert steps == list(recording.iterations)
-        finite: np.ndarray = np.isfinite(recording.stat("weight_l2").values).all(axis=1)
+        finite = np.all(np.isfinite(recording.stat("weight_l2").values), axis=1)
         assert not finite[-1]
         assert np.array_equal(np.isfinite(shown), finite)
         # the last weights are all not finite, and have no histogram

@@ -109,7 +109,9 @@ def test_keys_are_those_of_the_images(recording: Recording, digit_data: Path) ->
             images = recording.input(t, "data").reshape(16, 10, 10)
             labels = recording.input(t, "label").ravel()
             for key, image, label in zip(keys, images, labels, strict=True):
-                datum = pb.Datum.FromString(transaction.get(key))
+                record = transaction.get(key)
+                assert record is not None
+                datum = pb.Datum.FromString(record)
                 assert datum.label == label
                 whole = np.frombuffer(datum.data, np.uint8).reshape(12, 12).astype(np.float32) * np.float32(0.0078125)
                 crops = [whole[y : y + 10, x : x + 10] for y in range(3) for x in range(3)]
@@ -140,7 +142,7 @@ def test_every_axis_has_a_scale_and_plain_h5py_reads_it(run: Path) -> None:
         assert file["output/loss1/loss1"].shape == (40, 1)
         assert file["stat/gradient_l2"].shape == (40, len(file["param"]))
         assert file["window/key"].shape == (7, 16)
-        bare = []
+        bare: list[str] = []
 
         def look(name: str, node: h5py.HLObject) -> None:
             if isinstance(node, h5py.Dataset) and not node.is_scale and name != "alarm":

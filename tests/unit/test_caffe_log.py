@@ -10,6 +10,7 @@ import random
 import re
 import textwrap
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def shown(iteration: int, loss: str = "1.5", *, header: str = "I0515 08:44:41.83
     )
 
 
-# -- the log that all this is about ------------------------------------------------------------------------------------
+# -- the log that all this is about -----------------------------------------------------------------------------------
 
 
 def check_case(run: LogRun) -> None:
@@ -108,7 +109,7 @@ def test_a_log_joined_to_the_end_of_a_question() -> None:
     assert [run.first_line for run in log.runs] == [16, 51]
 
 
-# -- ages and forks ----------------------------------------------------------------------------------------------------
+# -- ages and forks ---------------------------------------------------------------------------------------------------
 
 
 def test_caffe_of_2014_prints_lr_before_the_loss_and_scores() -> None:
@@ -272,7 +273,7 @@ def test_test_nets() -> None:
     assert run.loss.iterations.tolist() == [0, 100, 200]
 
 
-# -- headers, resumes, several runs ------------------------------------------------------------------------------------
+# -- headers, resumes, several runs -----------------------------------------------------------------------------------
 
 # Caffe leaves a blank behind these colons
 STARTING = """Log file created at: 2016/05/15 08:44:35
@@ -438,7 +439,7 @@ def test_another_process_that_goes_on_where_the_first_ended_is_another_run() -> 
     assert [run.loss.iterations.tolist() for run in log.runs] == [[0, 100], [100, 200, 300]]
 
 
-def test_the_number_of_runs_is_bounded(monkeypatch) -> None:
+def test_the_number_of_runs_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_tracker, "RUNS_KEPT", 10)
     log = read("".join(BEGUN + shown(n) for n in range(25)))
     assert [run.loss.iterations.tolist() for run in log.runs[-3:]] == [[22], [23], [24]]
@@ -446,7 +447,7 @@ def test_the_number_of_runs_is_bounded(monkeypatch) -> None:
     assert log.left_out == 14
 
 
-# -- pasted and damaged text -------------------------------------------------------------------------------------------
+# -- pasted and damaged text ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stars", ["(* 0.3", "( 0.3", "(\\* 0.3", "(_ 0.3", "(*0.3", "(0.3"])
@@ -642,7 +643,7 @@ def test_no_log_at_all(content: str) -> None:
     assert read(content).runs == ()
 
 
-# -- pasted solver -----------------------------------------------------------------------------------------------------
+# -- pasted solver ----------------------------------------------------------------------------------------------------
 
 
 def test_a_solver_pasted_on_one_line_and_with_comments() -> None:
@@ -651,7 +652,9 @@ def test_a_solver_pasted_on_one_line_and_with_comments() -> None:
 
 
 def test_a_printed_solver_comes_before_a_pasted_one() -> None:
-    assert only("display: 40\n" + STARTING + BEGUN + shown(40)).solver_text.startswith("base_lr: 0.01\n")
+    text = only("display: 40\n" + STARTING + BEGUN + shown(40)).solver_text
+    assert text is not None
+    assert text.startswith("base_lr: 0.01\n")
 
 
 def test_a_solver_that_was_left_out() -> None:
@@ -660,10 +663,10 @@ def test_a_solver_that_was_left_out() -> None:
     assert only(begun + BEGUN + shown(40)).solver_text is None
 
 
-# -- files -------------------------------------------------------------------------------------------------------------
+# -- files ------------------------------------------------------------------------------------------------------------
 
 
-def test_compressed(tmp_path) -> None:
+def test_compressed(tmp_path: Path) -> None:
     path = tmp_path / "caffe.log"
     packed = gzip.compress(CASE[:1000]) + gzip.compress(CASE[1000:])
     path.write_bytes(packed)
@@ -674,18 +677,18 @@ def test_compressed(tmp_path) -> None:
     check_case(read_path(str(path)).runs[0])
 
 
-def test_no_such_file(tmp_path) -> None:
+def test_no_such_file(tmp_path: Path) -> None:
     for path in (tmp_path / "none.log", tmp_path):
         with pytest.raises(BadInput, match="cannot be read"):
             read_path(str(path))
 
 
-def test_standard_input(monkeypatch) -> None:
+def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(CASE)))
     check_case(read_path("-").runs[0])
 
 
-# -- growing files, pieces, and many lines at once ---------------------------------------------------------------------
+# -- growing files, pieces, and many lines at once --------------------------------------------------------------------
 
 
 def long_log(displays: int = 400) -> bytes:
@@ -711,6 +714,16 @@ def test_pieces_do_not_matter() -> None:
     assert everything(in_pieces(head, list(range(1, len(head))))) == everything(read(head))
     sixteen = head.decode().encode("utf-16")
     assert everything(in_pieces(sixteen, list(range(1, len(sixteen))))) == everything(read(head))
+
+
+class CountingReader(LogReader):
+    """A reader that counts the lines that it reads one by one."""
+
+    alone = 0
+
+    def _read_line(self, line: bytes, cut: bool = False) -> None:
+        self.alone += 1
+        super()._read_line(line, cut)
 
 
 def test_most_of_a_long_log_is_read_many_lines_at_once() -> None:
@@ -745,13 +758,10 @@ def test_most_of_a_long_log_is_read_many_lines_at_once() -> None:
             rb"(?m)^(.* #1: .*\n)", rb"\1I0515 08:44:41.8 1279 data_layer.cpp:73] Restarting it\n", with_test_passes
         ),
     ):
-        growing = LogReader("x.log")
-        alone = []
-        line = growing._read_line
-        growing._read_line = lambda text, cut=False, line=line, alone=alone: (alone.append(text), line(text, cut))[1]
+        growing = CountingReader("x.log")
         growing.feed(content)
         growing.close()
-        assert len(alone) < content.count(b"\n") / 4
+        assert growing.alone < content.count(b"\n") / 4
         assert everything(growing.log()) == everything(in_pieces(content, [], line_by_line=True))
         assert growing.log().damaged == 0
 
@@ -769,7 +779,7 @@ def test_a_growing_log_is_known_up_to_its_last_line() -> None:
     assert [n for n, _ in pairs(growing.log().runs[0].lr)] == [0, 100, 200]
 
 
-# -- length ------------------------------------------------------------------------------------------------------------
+# -- length -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_trace_keeps_the_newest_and_thins_the_old_evenly() -> None:
@@ -790,7 +800,7 @@ def test_a_trace_keeps_the_newest_and_thins_the_old_evenly() -> None:
     assert (one.series().values == kept / 2).all()
 
 
-def test_a_long_run_is_thinned(monkeypatch) -> None:
+def test_a_long_run_is_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.caffe_log.runs.KEPT", 128)
     monkeypatch.setattr(GrowingSeries.__init__, "__defaults__", (128,))
     content = long_log(2000)
@@ -802,7 +812,7 @@ def test_a_long_run_is_thinned(monkeypatch) -> None:
     assert everything(log) == everything(in_pieces(content, [], line_by_line=True))
 
 
-def test_memory_does_not_grow_with_garbage(monkeypatch) -> None:
+def test_memory_does_not_grow_with_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode, "LONGEST_LINE", 1 << 16)
     monkeypatch.setattr(embedded_prototxt, "_LONGEST", 1 << 15)
     size = 1 << 18
@@ -830,7 +840,7 @@ def test_memory_does_not_grow_with_garbage(monkeypatch) -> None:
         assert grown < size // 2, name
 
 
-def test_a_line_that_is_too_long_is_left_out(monkeypatch) -> None:
+def test_a_line_that_is_too_long_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode, "LONGEST_LINE", 1000)
     display = shown(0).encode()
     content = (
@@ -872,10 +882,10 @@ def test_no_line_takes_long(piece: bytes) -> None:
         read(before + piece * (400_000 // len(piece)) + b"\n")
 
 
-# -- real logs ---------------------------------------------------------------------------------------------------------
+# -- real logs --------------------------------------------------------------------------------------------------------
 
 
-# -- whatever comes ----------------------------------------------------------------------------------------------------
+# -- whatever comes ---------------------------------------------------------------------------------------------------
 
 WORDS = st.sampled_from(
     [b"Iteration ", b"40", b", loss = ", b", lr = ", b"9.7", b"nan", b"Train net output #", b"Test net output #",
@@ -901,7 +911,7 @@ def check_sane(content: bytes, cuts: list[int]) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(WORDS | st.binary(max_size=5), max_size=60).map(b"".join), st.data())
-def test_anything_is_read(content: bytes, data) -> None:
+def test_anything_is_read(content: bytes, data: st.DataObject) -> None:
     assume(not content.startswith(decode.GZIP))  # which pieces are not unpacked
     cuts = sorted(data.draw(st.lists(st.integers(0, len(content)), max_size=6)))
     check_sane(content, cuts)
@@ -980,7 +990,7 @@ def test_a_shape_is_never_made_of_what_cannot_be_one() -> None:
         assert pattern_source(others) is None
 
 
-def test_the_log_of_the_bench(tmp_path) -> None:
+def test_the_log_of_the_bench(tmp_path: Path) -> None:
     size = write_log(tmp_path / "made.log", 0.3)
     assert size > 300_000
     found = read_path(str(tmp_path / "made.log"))

@@ -10,14 +10,12 @@ from pathlib import Path
 
 import h5py
 import pytest
+from alarm_rules import THRESHOLDS, read_rules
+from module_table import HARNESS, modules, summary
 
 from harness import readlog
 from harness.schemas.run_info import Ended, RunInfo, SnapshotInfo
 from tests.helpers.paths import FIXTURES, ROOT
-
-sys.path.insert(0, str(ROOT / "docs/_extensions"))
-from alarm_rules import THRESHOLDS, read_rules
-from module_table import HARNESS, modules, summary
 
 PAGES = sorted(
     [*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("prototxt/*/README.md")],
@@ -109,7 +107,7 @@ def test_every_module_has_a_line_of_its_own() -> None:
     assert all(summary(path).endswith((".", ":", "?")) for path in found)
 
 
-# -- the file format -------------------------------------------------------------------------------------------------
+# -- the file format --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ from google.protobuf.descriptor import FieldDescriptor as Field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.caffe_files.assignments import Change
 from harness.caffe_files.edits import set_fields, set_layer_fields
 from harness.caffe_files.layer_types import blob_count, parameters
 from harness.caffe_files.messages import pb
 from harness.errors import BadInput
+from harness.schemas.run_info import Change
 from tests.helpers.nets import small_net
 from tests.helpers.paths import ROOT
 
@@ -26,11 +26,12 @@ FIELDS = {field.name: field for field in pb.SolverParameter.DESCRIPTOR.fields}
 SCALARS = {name: field for name, field in FIELDS.items() if field.message_type is None}
 
 
-def solver(**fields: Any) -> Any:
-    return pb.SolverParameter(**{"net": "net.prototxt", "base_lr": 0.01, "lr_policy": "fixed"} | fields)
+def solver(**fields: Any) -> pb.SolverParameter:
+    values: dict[str, Any] = {"net": "net.prototxt", "base_lr": 0.01, "lr_policy": "fixed"}
+    return pb.SolverParameter(**values | fields)
 
 
-def net(text: str) -> Any:
+def net(text: str) -> pb.NetParameter:
     return text_format.Parse(text, pb.NetParameter())
 
 
@@ -45,7 +46,7 @@ def refused(*said: str, changes: Any) -> None:
         assert part in str(error.value)
 
 
-# -- the solver ------------------------------------------------------------------------------------------------------
+# -- the solver -------------------------------------------------------------------------------------------------------
 
 
 def example(field: Any) -> tuple[str, str]:
@@ -194,7 +195,7 @@ def test_whatever_is_typed_is_an_edit_or_a_refusal(text: str) -> None:
         assert parsed(pb.SolverParameter, text_format.MessageToString(edited)) == edited
 
 
-# -- layers ----------------------------------------------------------------------------------------------------------
+# -- layers -----------------------------------------------------------------------------------------------------------
 
 NET = """
 layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TRAIN }

@@ -11,7 +11,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from tests.helpers.notebooks import NOTEBOOKS, shown
+from tests.helpers.notebooks import NOTEBOOKS, read_notebook, shown
 
 # cells that show nothing: parameters, imports, definitions
 SILENT = {
@@ -28,7 +28,7 @@ MACHINE = re.compile(r"(?<![\w.…~-])/(?:work|home|root|tmp|usr|var|opt|mnt|med
 def test_committed(name: str) -> None:
     path = NOTEBOOKS / f"{name}.ipynb"
     assert path.stat().st_size < BIGGEST
-    notebook = nbformat.read(path, as_version=4)
+    notebook = read_notebook(path)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == [*range(1, len(code) + 1)]

@@ -36,10 +36,10 @@ pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
 SATURATED = 87.3365
 
-# -- logs as Caffe prints them ---------------------------------------------------------------------------------------
+# -- logs as Caffe prints them ----------------------------------------------------------------------------------------
 
 
-# -- the asker's log -------------------------------------------------------------------------------------------------
+# -- the asker's log --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("log", ["case.log", "question.zh.txt"])
@@ -83,10 +83,10 @@ def test_what_the_log_does_not_say_can_be_given(tmp_path: Path, capsys: pytest.C
     assert any("but the solver's policy (poly) gives" in sentence for sentence in found["findings"])
 
 
-# -- logs that caffe train writes here -------------------------------------------------------------------------------
+# -- logs that caffe train writes here --------------------------------------------------------------------------------
 
 
-# -- when ------------------------------------------------------------------------------------------------------------
+# -- when -------------------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=120, deadline=None, derandomize=True)
@@ -178,7 +178,7 @@ def test_the_first_epoch_and_a_resume_are_told_apart(tmp_path: Path, capsys: pyt
     assert any("starts again at record 0 when it resumes" in s for s in found["findings"])
 
 
-# -- verdicts --------------------------------------------------------------------------------------------------------
+# -- verdicts ---------------------------------------------------------------------------------------------------------
 
 
 def spiked() -> np.ndarray:
@@ -343,7 +343,7 @@ def test_a_jump_before_the_nan_is_where_it_began() -> None:
     assert (found.nans.first, found.nans.saturated) == (3060, True)
 
 
-# -- short, noisy, growing, resumed ----------------------------------------------------------------------------------
+# -- short, noisy, growing, resumed -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [3, 4, 6, 8, 9, 12, 20])
@@ -505,7 +505,7 @@ def test_a_run_that_died_before_its_first_display() -> None:
     assert any("The process died: Check failed" in s for s in summarise(found))
 
 
-# -- words -----------------------------------------------------------------------------------------------------------
+# -- words ------------------------------------------------------------------------------------------------------------
 
 
 def said_of(losses: np.ndarray, weights: Sequence[float] = (1.0,), facts: LogHeader = LogHeader(), **how: Any) -> str:  # noqa: B008
@@ -614,9 +614,9 @@ def test_when_the_range_is_all_records(images: int, *, all_of_them: bool) -> Non
     assert ("all 1,000 records" in said) == all_of_them
 
 
-# -- the learning rate -----------------------------------------------------------------------------------------------
+# -- the learning rate ------------------------------------------------------------------------------------------------
 
-POLICIES: dict[str, dict[str, object]] = {
+POLICIES: dict[str, dict[str, Any]] = {
     "fixed": {},
     "step": {"gamma": 0.1, "stepsize": 900},
     "multistep": {"gamma": 0.5, "stepvalue": [700, 1500]},
@@ -630,7 +630,7 @@ POLICIES: dict[str, dict[str, object]] = {
 }
 
 
-def rates(name: str, base: float = 0.01) -> tuple[Any, Series]:
+def rates(name: str, base: float = 0.01) -> tuple[pb.SolverParameter, Series]:
     """A solver, and its rates as Caffe prints them."""
     solver = pb.SolverParameter(base_lr=base, lr_policy=name.split()[0], **POLICIES[name])
     iterations = np.arange(0, 2400, 20)
@@ -695,7 +695,7 @@ def test_a_warm_up_is_one_rise() -> None:
     assert found.rises == ((10, 0.001, 0.01),)
 
 
-# -- the prototxt in the log -----------------------------------------------------------------------------------------
+# -- the prototxt in the log ------------------------------------------------------------------------------------------
 
 
 def test_the_header_of_a_fork_and_a_cut_one() -> None:
@@ -712,7 +712,7 @@ layer { name: "s" type: "SoftmaxWithLoss" bottom: "ip" bottom: "l" top: "s" fanc
     assert read_header(None, "not a net {").heads == ()
 
 
-# -- the command -----------------------------------------------------------------------------------------------------
+# -- the command ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

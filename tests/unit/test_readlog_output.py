@@ -83,8 +83,8 @@ def test_what_is_known_of_where_and_when(tmp_path: Path, capsys: pytest.CaptureF
     assert found["lines"] == [2, 1 + len(text.splitlines())]
     assert (found["started"], found["last"]) == ("0515 08:44:41.838122", "0515 08:44:41.838122")
     assert found["last_good_snapshot"] == {"iteration": 2900, "file": "x_iter_2900.caffemodel"}
-    snapshot = "The newest snapshot from before the onset is of iteration 2,900: x_iter_2900.caffemodel"
-    assert snapshot in found["findings"]
+    newest = "The newest snapshot from before the onset is of iteration 2,900: x_iter_2900.caffemodel"
+    assert newest in found["findings"]
     assert found["findings"][-1].startswith("To see what every layer did there")
 
 
@@ -130,7 +130,9 @@ def test_earlier_runs_are_in_the_picture(tmp_path: Path) -> None:
         values = np.asarray(line.get_ydata())
         assert loss.get_ylim()[0] <= values.min()
         assert values.max() < loss.get_ylim()[1]
-    assert [t.get_text() for t in loss.get_legend().get_texts()] == ["run 1", "run 2, total, as displayed"]
+    legend = loss.get_legend()
+    assert legend is not None
+    assert [t.get_text() for t in legend.get_texts()] == ["run 1", "run 2, total, as displayed"]
     assert len(rate.lines) == 2
 
 

@@ -18,8 +18,9 @@ def test_a_missing_solverstate(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def _solver(**fields: Any) -> Any:
-    return pb.SolverParameter(**{"base_lr": 0.01, "lr_policy": "fixed", "max_iter": 100} | fields)
+def _solver(**fields: Any) -> pb.SolverParameter:
+    values: dict[str, Any] = {"base_lr": 0.01, "lr_policy": "fixed", "max_iter": 100}
+    return pb.SolverParameter(**values | fields)
 
 
 def test_what_history_is_multiplied_with() -> None:
