@@ -1,4 +1,4 @@
-"""Say what became of a recorded run: one page that opens offline in any browser."""
+"""Write a page about a recorded run that opens offline in any browser."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ from harness.recording.snapshots import iterations_of
 from harness.reports.figures import smoothed_losses
 from harness.reports.figures.files import write_pdf, write_pngs
 from harness.reports.html.figures import figures_of
-from harness.reports.html.messages import changes_of
 from harness.reports.html.page import Compared, comparison, report
 from harness.reports.html.subject import Subject
+from harness.reports.text.changes import describe_changes
 from harness.schemas.outcome import Exit
 from harness.schemas.predictions import HeadPredictions
 from harness.schemas.run_info import RunInfo
@@ -50,8 +50,8 @@ from harness.supervisor.predict_client import predictions
 from harness.supervisor.training_spec import recorded_fields
 
 _EXAMPLES = """
-What happened, when, where in the net it started, what the data were, and what to try next. The page is one file: no
-server, no network. Restarts that lie beside RUN are drawn over its loss.
+The page shows what happened, when and where in the net it started, on which data, and what to try next. It is a single
+file and needs no server and no network. Restarts of RUN in the same directory are drawn over its loss.
 
 Examples:
   {command} runs/quick
@@ -62,9 +62,9 @@ Examples:
 Exit codes: 0 written, 1 the page could not be written, 2 bad input, 130 interrupted.
 """
 _FORMATS = ("html", "pdf", "png")
-_EVERY = 5.0  # seconds between two pages of a run that goes on, at least…
-_REST = 4  # …and that many times what making one took
-_NICE = 10  # the run comes first
+_MIN_PAUSE = 5.0  # seconds between two pages of a run in progress, at least
+_PAUSE = 4  # times the time that it takes to make a page
+_NICE = 10  # added to the niceness, so that the run has priority
 
 
 def parser() -> argparse.ArgumentParser:
@@ -77,20 +77,32 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
     parser.add_argument(
-        "--compare", type=Path, nargs="+", default=[], metavar="RUN", help="one page of several runs, side by side"
+        "--compare",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="RUN",
+        help="write one page that compares RUN with these runs",
     )
     parser.add_argument(
-        "--format", choices=_FORMATS, default="html", help="the page, or its figures alone (default: %(default)s)"
+        "--format", choices=_FORMATS, default="html", help="a page, or only its figures (default: %(default)s)"
     )
     parser.add_argument(
         "--out",
         type=Path,
         metavar="FILE",
-        help="default: RUN/report.html (comparison.html, report.pdf); of FILE.png one picture a figure is made, "
+        help="default: RUN/report.html (comparison.html, report.pdf); with --format png one file per figure, "
         "FILE-losses.png and so on",
     )
-    parser.add_argument("--follow", action="store_true", help="write the page anew as the run goes on, until its end")
-    parser.add_argument("--rules", type=Path, metavar="FILE", help="limits other than those of thresholds.toml")
+    parser.add_argument(
+        "--follow", action="store_true", help="rewrite the page while the run is in progress, until it ends"
+    )
+    parser.add_argument(
+        "--rules",
+        type=Path,
+        metavar="FILE",
+        help="limits of the alarm rules (default: harness/diagnosis/thresholds.toml)",
+    )
     return parser
 
 
@@ -100,10 +112,10 @@ def main(arguments: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a name in a script that the font lacks
     try:
         if args.follow and (args.compare or args.format != "html"):
-            raise BadInput("writes one run's page", field="--follow", remedy="Leave --compare and --format out")
+            raise BadInput("writes the HTML page of one run", field="--follow", remedy="Omit --compare and --format")
         read_limits(args.rules)  # before anything is read
         if len({run.resolve() for run in (args.run, *args.compare)}) < 1 + len(args.compare):
-            raise BadInput("the same run twice", field="--compare", remedy="Name each run once")
+            raise BadInput("contains the same run twice", field="--compare", remedy="Give each run once")
         written = _follow(args) if args.follow else _write(args)
     except (BadInput, RecordingError) as error:
         _complain(error)
@@ -154,7 +166,7 @@ def _comparison(names: Sequence[str], first: Subject, others: Sequence[Subject])
 
 
 def _names(runs: Sequence[Path]) -> list[str]:
-    """The directories' names, or their paths where two have the same."""
+    """Name runs by their directories, or by their paths if two directories have the same name."""
     names = [run.resolve().name for run in runs]
     return names if len(set(names)) == len(names) else [str(run) for run in runs]
 
@@ -163,29 +175,29 @@ def _follow(args: argparse.Namespace) -> Sequence[Path]:
     target = args.out or args.run / "report.html"
     os.nice(_NICE)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job has it ignored
-    said, pause = False, _EVERY
+    said, pause = False, _MIN_PAUSE
     while True:
         begun = time.monotonic()
         with _subject(args.run, args.rules) as subject:
             live = subject.recording.live
             write_whole(target, report(subject, refresh=round(pause) if live else None))
-        pause = max(_EVERY, _REST * (time.monotonic() - begun))
+        pause = max(_MIN_PAUSE, _PAUSE * (time.monotonic() - begun))
         if not live:
             return [target]
         if not said:
-            print(f"Following {args.run} in {target}", file=sys.stderr, flush=True)
+            print(f"Following {args.run}: see {target}", file=sys.stderr, flush=True)
             said = True
         _rest(args.run, pause)
 
 
 def _rest(run: Path, seconds: float) -> None:
-    """Until the next page, or until the run has ended."""
+    """Wait until the next page is due, or until the run has ended."""
     until = time.monotonic() + seconds
     while time.monotonic() < until and read_info(run).ended is None:
         time.sleep(0.5)
 
 
-# -- what a page is about --------------------------------------------------------------------------------------------
+# -- data of a page --------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -194,7 +206,7 @@ def _subject(run: Path, rules: Path | None) -> Iterator[Subject]:
         recording = stack.enter_context(Recording(run))
         info = read_info(run)
         solver = parse_text(info.solver, pb.SolverParameter, run / "run.json")
-        # of a run that ended in order, under the same limits, the alarms are in the recording
+        # the recording of a run that ended normally holds its alarms, unless other limits apply
         judged = rules is None and info.ended is not None and info.ended.has_alarms
         raised = recording.alarms if judged else None
         snapshots = list(iterations_of(run / "snapshots"))
@@ -204,7 +216,7 @@ def _subject(run: Path, rules: Path | None) -> Iterator[Subject]:
         heads: tuple[HeadPredictions, ...] = ()
         unpredicted = None
         if batch is not None and recording.live:
-            unpredicted = "it will be when the run is over."
+            unpredicted = "they will be computed after the run has ended."
         elif batch is not None:
             try:
                 heads = predictions(recording, batch.iteration)
@@ -225,7 +237,7 @@ def _subject(run: Path, rules: Path | None) -> Iterator[Subject]:
 
 
 def _children(run: Path, stack: ExitStack) -> Mapping[str, Recording]:
-    """The restarts of `run` that can be read, by what was changed."""
+    """Open the restarts of `run` that can be read, by name and changes."""
     found = {}
     for child in children(run):
         try:
@@ -233,12 +245,12 @@ def _children(run: Path, stack: ExitStack) -> Mapping[str, Recording]:
         except (BadInput, RecordingError):  # damaged
             continue
         if len(recording.iterations) and parent is not None:
-            found[f"{child.name}: {changes_of(parent)}"] = recording
+            found[f"{child.name}: {describe_changes(parent)}"] = recording
     return found
 
 
 def _labels(info: RunInfo) -> npt.NDArray[np.int32] | None:
-    """All labels of the training data, if they are still there and still the same."""
+    """Read all labels of the training data, if the data still exist unchanged."""
     place = next((place for place in info.point.places if place.net == 0), None)
     if place is None:
         return None

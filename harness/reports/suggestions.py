@@ -6,7 +6,16 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from harness.diagnosis.recorded.batch import Batch
+from harness.diagnosis.recorded.localize import PARAM_ROWS
+from harness.diagnosis.recorded.post_mortem import PostMortem
+from harness.diagnosis.robust_stats import total_norm
 from harness.invocation import next_command
+from harness.recording import Recording
+from harness.schemas.outcome import Exit
+from harness.schemas.run_info import RunInfo
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _BEFORE, _AFTER = 5, 40  # iterations around an onset that are worth a window
@@ -19,6 +28,9 @@ class Suggestion:
 
     command: str
     purpose: str
+
+
+NEEDS_PARENT = "This run has no snapshot from before the onset. Restart the run that it continues."
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,38 @@ class BrokenRun:
         return f"{next_command('restart')} {shlex.quote(str(self.run))}{start}"
 
 
+def next_commands(
+    recording: Recording, info: RunInfo, found: PostMortem, base_lr: float, batch: Batch | None
+) -> list[Suggestion]:
+    """Suggest the next commands for a run: restarts after a break, or the continuation of a run that did not finish.
+
+    Args:
+        base_lr: the solver's.
+        batch: the batch of the onset, as far as it was recorded.
+    """
+    run, iterations = from_repository(recording.path.parent), recording.iterations
+    if found.onset is None:
+        finished = info.ended is not None and info.ended.code == Exit.DONE
+        if recording.live or finished or not found.snapshots:
+            return []
+        purpose = f"continue exactly from the last snapshot, iteration {found.snapshots[-1]:,}"
+        return [Suggestion(f"{next_command('restart')} {shlex.quote(str(run))}", purpose)]
+    broken = BrokenRun(
+        run=run,
+        first=int(iterations[0]) if len(iterations) else 0,
+        onset=found.onset.iteration,
+        last_good=found.last_good.iteration if found.last_good else None,
+        in_window=found.onset.iteration in recording.window_iterations,
+        base_lr=base_lr,
+        gradient_baseline=_gradient_baseline(recording, found.onset.iteration),
+        has_outliers=batch is not None and bool(batch.wild.any()),
+    )
+    if broken.needs_parent:
+        command = f"{next_command('restart')} {shlex.quote(info.parent.run)}" if info.parent else ""
+        return [Suggestion(command, NEEDS_PARENT)]
+    return after_divergence(broken)
+
+
 def from_repository(run: Path) -> Path:
     """Name a run directory relative to the repository, from which the commands are given; absolute if outside."""
     absolute = run.resolve()
@@ -87,3 +131,11 @@ def after_divergence(broken: BrokenRun) -> list[Suggestion]:
         skip = f"{broken.restart} --skip {broken.onset}:{broken.onset + 1}"
         found.append(Suggestion(skip, "without the data of the onset"))
     return found
+
+
+def _gradient_baseline(recording: Recording, onset: int) -> float | None:
+    """Compute the median norm of the whole gradient before the onset."""
+    row = int(np.searchsorted(recording.iterations, onset))
+    norms = total_norm(recording.stat("gradient_l2", slice(max(0, row - PARAM_ROWS), row)).values)
+    norms = norms[np.isfinite(norms)]
+    return float(np.median(norms)) if len(norms) and np.median(norms) > 0 else None

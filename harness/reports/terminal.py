@@ -1,4 +1,4 @@
-"""A run on the screen (stderr): a live panel on a terminal, a plain line now and then elsewhere."""
+"""Show a run on standard error: a live panel on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ class Terminal:
         self._explained: set[str] = set()  # rules
         self._diverged = False
         self._bytes = 0
-        self._said = 0.0  # when the last plain line was said, and of which iteration
-        self._said_of = -1
+        self._printed = 0.0  # time of the last plain line
+        self._printed_iteration = -1
 
-    # -- what a session tells ---------------------------------------------------------------------------------------
+    # -- the listener's methods --------------------------------------------------------------------------------------
 
     def message(self, text: str) -> None:
-        """A sentence that stays on the screen."""
+        """Print a sentence that stays on the screen."""
         self._print(Text(text))
 
     def start(self, opening: Opening) -> None:
@@ -92,14 +92,14 @@ class Terminal:
         elif isinstance(event, TestPass) and self._opening is not None:
             self._test = _test_line(event, self._opening.layout)
             if self._live is None:
-                self.message(f"Test of {self._test}")
+                self.message(f"Test pass at {self._test}")
         else:
             text = _note_line(event)
             if text:
                 self.message(text)
 
     def alarms(self, alarms: Sequence[Alarm], divergences: Sequence[Alarm], divergence: Divergence | None) -> None:
-        """After a divergence, what follows from it would fill the screen: of other rules only the first is shown."""
+        """Print alarms. After a divergence, which would raise many, print only the first alarm of each other rule."""
         assert self._opening is not None
         new = [alarm for alarm in alarms if alarm in divergences or alarm.rule not in self._explained]
         for line in alarm_lines(new if self._diverged else alarms, divergences, self._opening, self._explained):
@@ -113,19 +113,19 @@ class Terminal:
     def tick(self, recorded_bytes: int) -> None:
         self._bytes = recorded_bytes
         now = time.monotonic()
-        new = self._now is not None and self._now.iteration != self._said_of
-        if self._live is None and self._now is not None and new and now - self._said >= _PLAIN_EVERY:
-            self._said, self._said_of = now, self._now.iteration
+        new = self._now is not None and self._now.iteration != self._printed_iteration
+        if self._live is None and self._now is not None and new and now - self._printed >= _PLAIN_EVERY:
+            self._printed, self._printed_iteration = now, self._now.iteration
             self.message(_plain_line(self._now, self._opening, recorded_bytes))
 
     def close(self) -> None:
-        """Give the terminal back, however the run ended."""
+        """Stop the live panel."""
         if self._live is not None:
             self._live.stop()
 
     def finish(self, outcome: Outcome) -> None:
         self.close()
-        if self._live is None and self._now is not None and self._now.iteration != self._said_of:
+        if self._live is None and self._now is not None and self._now.iteration != self._printed_iteration:
             self.message(_plain_line(self._now, self._opening, self._bytes))
         for line in outcome.last_words:
             self.message(f"Caffe said: {line}")
@@ -136,7 +136,7 @@ class Terminal:
         self._print(Text(outcome.sentence, style=style))
 
     def _print(self, text: Text) -> None:
-        # a log file is searched by line, a terminal is read by people
+        # do not wrap lines in a log file, which is searched by line
         self._console.print(text, soft_wrap=not self._console.is_terminal)
 
     # -- the panel --------------------------------------------------------------------------------------------------
@@ -145,15 +145,15 @@ class Terminal:
         if self._opening is None or self._bar is None:
             return Text("")
         if self._now is None:
-            return Group(self._bar, Text("first iteration…", style="dim"))
+            return Group(self._bar, Text("waiting for the first iteration…", style="dim"))
         now = self._now
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="dim")
         grid.add_column()
-        grid.add_row("loss", f"{now.smoothed_loss:.4g} smoothed, {now.loss:.4g} this iteration · lr {now.lr:.4g}")
+        grid.add_row("loss", f"{now.smoothed_loss:.4g} smoothed, {now.loss:.4g} in this iteration · lr {now.lr:.4g}")
         for head in now.heads:
             grid.add_row(f"  {head.name}", _head_bar(head))
-        bad = f" · {now.nonfinite:,} NaN or infinite" if now.nonfinite else ""
+        bad = f" · {now.nonfinite:,} gradient elements not finite" if now.nonfinite else ""
         grid.add_row("norms", f"gradient {now.gradient_l2:.4g} · weights {now.weight_l2:.4g}{bad}")
         fastest = ", ".join(f"{m.label} {m.ratio:.2g}" for m in now.fastest)
         grid.add_row("fastest", Text(f"{fastest} (‖update‖ / ‖weight‖)", overflow="ellipsis", no_wrap=True))
@@ -165,7 +165,7 @@ class Terminal:
 
 
 def _head_bar(head: HeadNow) -> Text:
-    """A loss on the way from ln(classes), where nothing is known, to 0."""
+    """Draw a loss as a bar: full at the chance level ln(classes), empty at 0."""
     text = Text(f"{head.loss:<8.4g}")
     if head.chance is None:
         return text
@@ -180,22 +180,22 @@ def _head_bar(head: HeadNow) -> Text:
 
 def _window_state(opening: Opening, iteration: int) -> str:
     if not opening.windows:
-        return "none (--watch A:B keeps all weights, gradients, updates and inputs of iterations A…B-1)"
+        return "none (--watch A:B records all weights, gradients, updates and inputs of iterations A … B-1)"
     for window in opening.windows:
         if iteration < window.start:
             return f"{window} opens in {window.start - iteration:,} iterations"
         if iteration in window:
-            return f"{window} open: {iteration - window.start + 1} of {len(window)} iterations kept"
+            return f"{window} open: {iteration - window.start + 1} of {len(window)} iterations recorded"
     return f"{', '.join(map(str, opening.windows))} complete"
 
 
 def _sizes(opening: Opening) -> str:
     rows = f"{_size(opening.row_bytes)} for {opening.until - opening.first:,} iterations"
     if not opening.windows:
-        return f"Size: {rows}; no window"
-    kept = sum(len(w) for w in opening.windows)
-    windows = ", ".join(map(str, opening.windows))
-    return f"Size: {rows}, {_size(opening.window_bytes)} for {kept:,} iterations in the window {windows}"
+        return f"Expected size: {rows}; no window"
+    count = sum(len(w) for w in opening.windows)
+    windows = f"window{'s' if len(opening.windows) > 1 else ''} {', '.join(map(str, opening.windows))}"
+    return f"Expected size: {rows}, {_size(opening.window_bytes)} for {count:,} iterations in the {windows}"
 
 
 def _plain_line(now: Progress, opening: Opening | None, recorded: int) -> str:
@@ -222,15 +222,15 @@ def _note_line(note: Event) -> str | None:
             return f"Not exact: {reason}"
         case Replayed(replay) if replay.seconds >= 0.05:
             return (
-                f"Random state brought to its position in {replay.seconds:.2g} s (the draws of {replay.iterations:,} "
-                "iterations)"
+                f"Restored the random state in {replay.seconds:.2g} s by repeating the draws of {replay.iterations:,} "
+                "iterations"
             )
         case Replaying(iteration) if iteration:
-            return f"Drawing the random numbers of earlier iterations: {iteration:,}"
+            return f"Repeating the random draws of earlier iterations: {iteration:,} done"
         case OtherLabels(iteration):
             return (
-                f"Iteration {iteration}: the labels in the net are not those of the records it should have read; "
-                "its keys are left empty"
+                f"Iteration {iteration}: the labels in the net differ from those of the records it should have read; "
+                "its record keys are left empty"
             )
         case OtherShape(iteration, blob):
             return f"Iteration {iteration}: the input {blob} has changed its shape; it is recorded as zeros"

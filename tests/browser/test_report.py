@@ -223,7 +223,7 @@ def test_clicks_and_keys_show_layers_a_window_and_the_batch(demo: Path, demo_pag
     for lines in shown:
         image = keys.index(lines[0])
         assert lines[1] == f"label {head.labels[image]}"
-        assert lines[2].startswith(f"says {head.before.predicted[image]} ")
+        assert lines[2].startswith(f"predicted {head.before.predicted[image]} ")
         assert f" → {head.after.predicted[image]} " in lines[2]
         assert lines[3] == f"loss {head.before.loss[image]:.3g} → {head.after.loss[image]:.3g}"
     assert page.evaluate("[...document.images].filter(i => i.offsetParent).every(i => i.naturalWidth > 0)")
@@ -294,7 +294,7 @@ def test_a_healthy_run_without_a_window(small: Path, opened: OpenPage) -> None:
     one = opened(small / "run/report.html")
     with Recording(small / "run") as recording:
         assert diagnose(recording, 7, read_limits()).onset is None
-    assert one.text("#verdict").startswith("Healthy: over iterations 0 to 59 no divergence was found")
+    assert one.text("#verdict").startswith("Healthy: no divergence was found in iterations 0 to 59")
     assert one.page.locator("#verdict").get_attribute("class") == "good"
     assert one.page.locator("#onset, #first-param, .suggestions").count() == 0
     assert "--watch A:B" in one.text("#no-window")
@@ -400,12 +400,14 @@ def test_a_partial_window_away_from_the_onset(small: Path, opened: OpenPage) -> 
     for run in ("run", "inputs"):
         assert report(small / run).code == 0
     whole, inputs = opened(small / "run/report.html"), opened(small / "inputs/report.html")
-    assert "Weights, gradients, updates and inputs of iterations 8:11 were kept whole" in whole.text("#window-contents")
+    assert "Weights, gradients, updates and inputs of iterations 8:11 were recorded in full" in whole.text(
+        "#window-contents"
+    )
     assert "None of them is the onset" in whole.text("#window-contents")
     assert "8 inputs of iteration 8 (no window holds the onset)" in whole.text("main")
-    assert "its loss on them is no number" in whole.text("main")
+    assert "its loss on them is not finite" in whole.text("main")
     assert whole.page.locator("input[name=distance]").is_disabled()  # there is no baseline before it
-    assert inputs.text("#window-contents").startswith("Inputs of iterations 8:11 were kept whole.")
+    assert inputs.text("#window-contents").startswith("Inputs of iterations 8:11 were recorded in full.")
     assert inputs.page.locator("#window-controls, #elements").count() == 0
     assert "weights were" not in inputs.text("main")
 
@@ -467,7 +469,7 @@ def test_the_report_follows_a_run_in_progress(small: Path, opened: OpenPage) -> 
         run.terminate()
         assert run.wait(PATIENCE) == 130
         assert 'http-equiv="refresh"' in first
-        assert "The run still goes on" in first
+        assert "The run is still in progress" in first
         out, err = follower.communicate(timeout=120)
         assert follower.returncode == 0, err
         assert out.strip() == str(page)

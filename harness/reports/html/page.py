@@ -17,6 +17,7 @@ from harness.diagnosis.settings import Setting
 from harness.reports import figures
 from harness.reports.figures.window import moment_name
 from harness.reports.html import charts, messages
+from harness.reports.html.details import run_details
 from harness.reports.html.figures import MOST_IMAGES, batch_images, static_images, svg
 from harness.reports.html.packing import Arrays, plotly_js
 from harness.reports.html.subject import Subject
@@ -52,6 +53,7 @@ def report(subject: Subject, refresh: int | None = None) -> str:
         found=found,
         refresh=refresh,
         messages=messages,
+        details=run_details(subject),
         sentence=sentence,
         meaning=MEANING,
         stills=static_images(subject),

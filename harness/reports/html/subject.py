@@ -1,4 +1,4 @@
-"""What a report is about: all that the page shows, and nothing that it draws."""
+"""The data of a report, without its presentation."""
 
 from __future__ import annotations
 
@@ -14,17 +14,22 @@ from harness.diagnosis.recorded.batch import Batch, LabelShare, label_shares
 from harness.diagnosis.recorded.heatmap import QUANTITIES, Heatmap, heatmap
 from harness.diagnosis.recorded.post_mortem import PostMortem
 from harness.recording import Recording
+from harness.reports.suggestions import Suggestion, next_commands
 from harness.schemas.predictions import HeadPredictions
 from harness.schemas.run_info import RunInfo
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One run.
+    """One run, as its report shows it.
 
-    `info` is its run.json. `batch` are the images of the onset's iteration (of the window's first, in a run
-    without an onset), where they were kept, `predictions` what each head says of them, or `unpredicted` why that cannot
-    be told; `labels` all labels of the training data. `children` are restarts of this run, by name.
+    Attributes:
+        info: its run.json.
+        base_lr: the solver's.
+        batch: the inputs of the onset (without an onset, of the first iteration in a window); None if not recorded.
+        predictions: those of each head for the batch; if empty, `unpredicted` may give the reason.
+        labels: all labels of the training data; None if not available.
+        children: the restarts of this run, by name and changes.
     """
 
     run: Path
@@ -40,7 +45,7 @@ class Subject:
 
     @property
     def onset(self) -> int | None:
-        """The iteration where it began to diverge."""
+        """The iteration of the onset."""
         return self.found.onset.iteration if self.found.onset else None
 
     @cached_property
@@ -51,13 +56,18 @@ class Subject:
         return tuple(heatmap(self.recording, quantity, rows, self.onset, columns) for quantity in QUANTITIES)
 
     @property
+    def suggestions(self) -> list[Suggestion]:
+        """The commands that the page suggests."""
+        return next_commands(self.recording, self.info, self.found, self.base_lr, self.batch)
+
+    @property
     def label_shares(self) -> tuple[LabelShare, ...]:
-        """The labels of the batch, beside their share of the data set."""
+        """How often each label is in the batch, and how often it would be by its share of the data set."""
         if self.batch is None or self.batch.labels is None:
             return ()
         return label_shares(self.batch.labels, self.labels)
 
     @property
     def head(self) -> HeadPredictions | None:
-        """The head by which images are told: the one with the largest weight."""
+        """The main head: the one with the largest weight."""
         return max(self.predictions, key=lambda head: head.weight, default=None)

@@ -1,4 +1,4 @@
-"""Alarms, and the onset behind them, in words: what, what it means, and what to type next."""
+"""Describe alarms and the onset: the observation, its meaning, and the suggested commands."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from rich.text import Text
 
 from harness.diagnosis.live.messages import MEANING, sentence
 from harness.diagnosis.live.rows import names_of
-from harness.reports.suggestions import BrokenRun, after_divergence, report_command
+from harness.reports.suggestions import NEEDS_PARENT, BrokenRun, after_divergence, report_command
 from harness.reports.text.grammar import list_names
 from harness.schemas.layout import Alarm
 from harness.schemas.outcome import Divergence, Opening
-
-NEEDS_PARENT = "This run has no snapshot from before the onset. Restart the run that it continues."
 
 
 def alarm_lines(
     alarms: Sequence[Alarm], divergences: Collection[Alarm], opening: Opening, explained: Collection[str]
 ) -> list[Text]:
-    """One paragraph for alarms of the same rule that follow on each other. Rules in `explained` are not explained."""
+    """Describe alarms in one paragraph per rule, in the order of the alarms.
+
+    Args:
+        divergences: alarms that mean that training diverged.
+        explained: rules whose meaning is left out.
+    """
     names = names_of(opening.layout)
     lines = []
     for rule, group in groupby(alarms, key=lambda alarm: alarm.rule):
@@ -36,17 +39,17 @@ def alarm_lines(
     return lines
 
 
-def first_out(blob: str | None, param: str | None) -> str:
-    """Which blob and which param blob left their past first; nothing where neither is known."""
+def first_abnormal(blob: str | None, param: str | None) -> str:
+    """Name the blob and the param blob that left their baselines first; empty if neither is known."""
     named = [f"{kind} {name}" for kind, name in (("blob", blob), ("param blob", param)) if name]
-    return f"First out of the ordinary: {' and '.join(named)}" if named else ""
+    return f"First abnormal: {' and '.join(named)}" if named else ""
 
 
 def divergence_lines(divergence: Divergence, opening: Opening) -> list[Text]:
-    """Where it began, and the commands that go on from here."""
+    """Describe the onset, and suggest commands."""
     onset, layout = divergence.onset, opening.layout
     at = onset.iteration
-    where = first_out(onset.blob, onset.param)
+    where = first_abnormal(onset.blob, onset.param)
     text = Text.assemble((f"Onset: iteration {at:,}", "bold"), f": {onset.reason}")
     if where:
         text.append(f". {where}")

@@ -1,0 +1,63 @@
+"""Details of a run: the list of names and values at the head of a page."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.reports.html.subject import Subject
+from harness.reports.text.changes import describe_changes
+from harness.schemas.run_info import RunInfo
+
+
+def run_details(subject: Subject) -> list[tuple[str, str]]:
+    """Collect names and values."""
+    info, recording = subject.info, subject.recording
+    iterations = recording.iterations
+    span = f"{iterations[0]:,} to {iterations[-1]:,}" if len(iterations) else "none"
+    weights = sum(param.count for param in recording.params)
+    rows = [
+        ("Solver", info.solver_file),
+        ("Net", f"{_net_name(info)}, {len(recording.params)} param blobs, {weights:,} weights"),
+        ("Iterations", f"{span} of {info.until:,}"),
+        ("Training time", duration(float(np.nansum(recording.series("seconds"))))),
+        ("Started", info.started),
+        ("Caffe", f"{info.caffe.get('version', 'unknown')}, {info.mode}, {info.blas_threads} BLAS threads"),
+        ("Random seed", f"{info.random_seed}{' (drawn)' if info.random_seed_drawn else ''}"),
+        ("Data", "; ".join(f"{name}: {source.records:,} records" for name, source in info.data.items()) or "none"),
+        ("Initial weights", ", ".join(info.weights) or info.resume or "as initialised by the net"),
+        ("Windows", ", ".join(map(str, recording.windows)) or "none"),
+        ("Exactness", exactness(info)),
+    ]
+    if info.parent:
+        parent = info.parent
+        rows.append(("Restarted from", f"{parent.run} at {parent.iteration:,}: {describe_changes(parent)}"))
+    if subject.children:
+        rows.append(("Restarts", "; ".join(subject.children)))
+    return rows
+
+
+def exactness(info: RunInfo) -> str:
+    """State how exactly the run can be repeated."""
+    if info.not_exact:
+        return f"Not exact: {'; '.join(info.not_exact)}."
+    if info.mode != "CPU":
+        return "Exact repetition on a GPU is untested: a repetition may differ in the last bits."
+    return (
+        "A restart from a snapshot repeats the run bit for bit on the same Caffe build and kind of processor with "
+        f"{info.blas_threads} BLAS threads. It reports layers for which that is impossible."
+    )
+
+
+def duration(seconds: float) -> str:
+    """Format a duration: `1 h 2 min`, `2 min 3 s`, `3.5 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.3g} s"
+
+
+def _net_name(info: RunInfo) -> str:
+    """The name of the net, with which its text begins if it has one."""
+    first = info.net.partition("\n")[0]
+    return first.removeprefix("name: ").strip('"') if first.startswith("name: ") else "unnamed"
