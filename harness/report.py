@@ -29,13 +29,12 @@ from harness.caffe_files.lmdb_file import open_records
 from harness.caffe_files.messages import parse_text, pb
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.recorded.batch import batch_of
-from harness.diagnosis.recorded.post_mortem import post_mortem
+from harness.diagnosis.recorded.diagnose import diagnose
 from harness.diagnosis.settings import differing_settings
 from harness.invocation import command_line, program
 from harness.recording import BadInput, Recording, RecordingError
 from harness.recording.lineage import children
 from harness.recording.run_directory import read_info
-from harness.recording.snapshots import iterations_of
 from harness.reports.figures import smoothed_losses
 from harness.reports.figures.files import write_pdf, write_pngs
 from harness.reports.html.figures import figures_of
@@ -209,8 +208,7 @@ def _subject(run: Path, rules: Path | None) -> Iterator[Subject]:
         # the recording of a run that ended normally holds its alarms, unless other limits apply
         judged = rules is None and info.ended is not None and info.ended.has_alarms
         raised = recording.alarms if judged else None
-        snapshots = list(iterations_of(run / "snapshots"))
-        found = post_mortem(recording, solver.display, snapshots, read_limits(rules), raised)
+        found = diagnose(recording, solver.display, read_limits(rules), raised)
         at = found.moment
         batch = batch_of(recording, at) if at is not None else None
         heads: tuple[HeadPredictions, ...] = ()

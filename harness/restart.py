@@ -22,7 +22,7 @@ from harness.caffe_files.edits import set_fields, set_layer_fields
 from harness.caffe_files.solverstate import HISTORY_MODES, history_scale
 from harness.diagnosis.last_good import Choice, last_good
 from harness.diagnosis.live.limits import Limits, read_limits
-from harness.diagnosis.recorded.diagnose import diagnose
+from harness.diagnosis.recorded.detect import detect
 from harness.errors import BadInput
 from harness.invocation import command_line, program
 from harness.recording import Recording, run_directory
@@ -132,7 +132,7 @@ def _choice(run: Path, info: RunInfo, wanted: str, limits: Limits) -> Choice:
     with Recording(run) as recording:
         iterations = recording.iterations
         span = recorded_training_spec(run / "run.json", info).solver.display
-        onset = diagnose(recording, span, limits).onset
+        onset = detect(recording, span, limits).onset
     last = int(iterations[-1]) if len(iterations) else info.first - 1
     choice = last_good(snapshots, onset, span, info.first, last)
     if choice is None:

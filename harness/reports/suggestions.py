@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from harness.diagnosis.recorded.batch import Batch
+from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.diagnosis.recorded.localize import PARAM_ROWS
-from harness.diagnosis.recorded.post_mortem import PostMortem
 from harness.diagnosis.robust_stats import total_norm
 from harness.invocation import next_command
 from harness.recording import Recording
@@ -70,7 +70,7 @@ class BrokenRun:
 
 
 def next_commands(
-    recording: Recording, info: RunInfo, found: PostMortem, base_lr: float, batch: Batch | None
+    recording: Recording, info: RunInfo, found: Diagnosis, base_lr: float, batch: Batch | None
 ) -> list[Suggestion]:
     """Suggest the next commands for a run: restarts after a break, or the continuation of a run that did not finish.
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from harness.diagnosis.live.limits import read_limits
-from harness.diagnosis.recorded.post_mortem import post_mortem
+from harness.diagnosis.recorded.diagnose import diagnose
 from harness.recording import Recording
 from harness.reports.figures import overview
 from tests.helpers.commands import RUN, train
@@ -43,7 +43,7 @@ def test_without_a_terminal_there_are_plain_lines_and_the_result_on_stdout(small
 def test_the_overview_draws_every_head_and_layer(small: Path) -> None:
     train(small / "solver.prototxt", small / "run")
     with Recording(small / "run") as recording:
-        figure = overview(recording, post_mortem(recording, 7, [], read_limits()))
+        figure = overview(recording, diagnose(recording, 7, read_limits()))
         figure.savefig(small / "overview.png")
         legend = figure.axes[0].get_legend()
         assert legend is not None

@@ -1,37 +1,70 @@
-"""Diagnose a recorded run: the alarms that the rules raise on it, and the onset of its divergence."""
+"""Diagnose a recorded run: the results that reports, notebooks and figures show."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from harness.caffe_files.messages import parse_text, pb
-from harness.diagnosis.live.active_alarms import is_active
-from harness.diagnosis.live.limits import Limits, read_limits
-from harness.diagnosis.live.monitor import Monitor
-from harness.diagnosis.live.rows import Names, Rows, names_in, no_rows, recorded_rows, rows_before
-from harness.diagnosis.recorded.localize import localize
-from harness.diagnosis.recorded.onset import find_onset, span_of
-from harness.diagnosis.robust_stats import Bools, Floats, Ints
+from harness.diagnosis.last_good import Choice, last_good
+from harness.diagnosis.live.limits import Limits
+from harness.diagnosis.live.messages import sentence
+from harness.diagnosis.live.rows import Names
+from harness.diagnosis.recorded.detect import detect, display_interval
+from harness.diagnosis.recorded.distributions import moments_of
+from harness.diagnosis.recorded.onset import span_of
+from harness.diagnosis.recorded.propagation import Departure, propagation
+from harness.diagnosis.recorded.run_status import RunStatus, run_status
 from harness.recording import Recording
-from harness.schemas.layout import ACTIVATION_STATS, Alarm
+from harness.recording.snapshots import iterations_of
+from harness.schemas.layout import Alarm, Param
 from harness.schemas.onset import Onset
 
-_CHUNK = 4096  # iterations that are read at a time: those of a long run do not fit into memory
+_BEFORE, _AFTER = 60, 100  # iterations around an onset that are shown one by one
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The alarms that the rules raise on a recording, and the onset of its divergence (None: it did not diverge).
+    """The results for one run.
 
-    `names` are the names behind its columns, with which `harness.diagnosis.live.messages.sentence` describes an alarm.
+    Attributes:
+        alarms: the alarms of the run, in the order in which they were raised.
+        onset: the onset of the divergence; None for a run that did not diverge.
+        status: the state at the end, with the loss before the onset and at the end.
+        names: the names of the heads and blobs that alarms refer to.
+        span: iterations over which levels of the loss are taken.
+        snapshots: the iterations of the snapshots in the run directory.
+        last_good: the last good snapshot, and the reason; None where there is none.
+        propagation: the param blobs whose gradients left their baselines, in that order; empty without an onset.
+        around: rows of the recording around the onset (without one, the last rows), to show one by one.
+        offender: the param blob to look into first; without an onset, the first one.
+        moments: iterations in windows to compare: before the onset, at it, after it, and the last.
     """
 
     alarms: tuple[Alarm, ...]
     onset: Onset | None
+    status: RunStatus
     names: Names
+    span: int
+    snapshots: tuple[int, ...]
+    last_good: Choice | None
+    propagation: tuple[Departure, ...]
+    around: slice
+    offender: Param | None
+    moments: tuple[int, ...]
+
+    @property
+    def moment(self) -> int | None:
+        """The iteration of a window to look into: the onset, or the first of `moments` where no window has that."""
+        at = self.onset.iteration if self.onset else None
+        return at if at in self.moments else next(iter(self.moments), None)
+
+    def is_good(self, snapshot: int) -> bool:
+        """Check whether a snapshot of that iteration is from before the onset, whose update comes after its weights."""
+        return self.onset is None or snapshot <= self.onset.iteration
+
+    def describe(self, alarm: Alarm) -> str:
+        """Describe what an alarm saw, in one sentence."""
+        return sentence(alarm, self.names)
 
 
 def diagnose(
@@ -40,7 +73,7 @@ def diagnose(
     limits: Limits | None = None,
     raised: Sequence[Alarm] | None = None,
 ) -> Diagnosis:
-    """Diagnose a recording. The rules are applied as they were while it was recorded.
+    """Diagnose a recording.
 
     Args:
         span: the iterations over which a level is taken (0: 40); default: the solver's display interval.
@@ -51,72 +84,29 @@ def diagnose(
         BadInput: the recording holds no solver that can be read, and `span` is not given.
     """
     span = display_interval(recording) if span is None else span
-    limits = read_limits() if limits is None else limits
-    names, iterations = names_in(recording), recording.iterations
-    stats = [recording.activation(name) for name in ACTIVATION_STATS]
-    taken, values = stats[0].iterations, np.stack([stat.values for stat in stats], axis=-1)
-    earlier = _earlier(recording, iterations, names)
-    monitor = Monitor(names, limits)
-    monitor.remember(earlier)
-    series = _Series.of(earlier, iterations)
-    alarms = list(raised or ())
-    looked = 0
-    for start, rows in _chunks(recording, names, len(iterations)):
-        upto = int(np.searchsorted(taken, rows.iteration[-1], side="right"))
-        if raised is None:
-            alarms += monitor.take(rows, taken[looked:upto], values[looked:upto])
-        looked = upto
-        series.put(len(earlier) + start, rows)
-
-    last = recorded_rows(recording, names, slice(max(0, len(iterations) - span_of(span)), len(iterations)))
-    active = [alarm for alarm in alarms if limits.stops(alarm.rule) and is_active(alarm, last, names)]
-    onset = find_onset(series.iterations, series.loss, series.gradient_l2, series.nonfinite, span, names.params, active)
-    if onset is not None:
-        onset = localize(onset, series.iterations, series.gradient_l2, taken, values, names)
-    return Diagnosis(tuple(alarms), onset, names)
+    detected = detect(recording, span, limits, raised)
+    onset = detected.onset
+    at = onset.iteration if onset else None
+    iterations = recording.iterations
+    first, last = (int(iterations[0]), int(iterations[-1])) if len(iterations) else (0, -1)
+    snapshots = tuple(sorted(iterations_of(recording.path.parent / "snapshots")))
+    row = len(iterations) if at is None else int(iterations.searchsorted(at)) + _AFTER
+    return Diagnosis(
+        alarms=detected.alarms,
+        onset=onset,
+        status=run_status(recording, detected, span),
+        names=detected.names,
+        span=span_of(span),
+        snapshots=snapshots,
+        last_good=last_good(snapshots, onset, span, first, last),
+        propagation=propagation(recording, at) if at is not None else (),
+        around=slice(max(0, row - _BEFORE - _AFTER), min(row, len(iterations))),
+        offender=_offender(recording, onset),
+        moments=moments_of(recording, at),
+    )
 
 
-def display_interval(recording: Recording) -> int:
-    """Return the display interval of the solver in a recording; 0 where it displays nothing.
-
-    Raises:
-        BadInput: the recording holds no solver that can be read.
-    """
-    return parse_text(str(recording.attributes.get("solver", "")), pb.SolverParameter, recording.path).display
-
-
-@dataclass(frozen=True)
-class _Series:
-    """What an onset is found by, of all T iterations."""
-
-    iterations: Ints  # (T,)
-    loss: Floats  # (T,)
-    gradient_l2: Floats  # (T, P)
-    nonfinite: Bools  # (T, P)
-
-    @classmethod
-    def of(cls, earlier: Rows, iterations: Ints) -> _Series:
-        """Return the series with the values of the `earlier` iterations, those of `iterations` to be put in."""
-        known, shape = len(earlier), (len(earlier) + len(iterations), earlier.gradient_l2.shape[1])
-        loss, gradient, nonfinite = np.empty(shape[0]), np.empty(shape), np.empty(shape, bool)
-        loss[:known], gradient[:known] = earlier.loss, earlier.gradient_l2
-        nonfinite[:known] = earlier.gradient_nonfinite > 0
-        return cls(np.append(earlier.iteration, iterations), loss, gradient, nonfinite)
-
-    def put(self, start: int, rows: Rows) -> None:
-        """Put the values of `rows` in, from position `start` on."""
-        here = slice(start, start + len(rows))
-        self.loss[here], self.gradient_l2[here] = rows.loss, rows.gradient_l2
-        self.nonfinite[here] = rows.gradient_nonfinite > 0
-
-
-def _chunks(recording: Recording, names: Names, count: int) -> Iterator[tuple[int, Rows]]:
-    for start in range(0, count, _CHUNK):
-        yield start, recorded_rows(recording, names, slice(start, min(start + _CHUNK, count)))
-
-
-def _earlier(recording: Recording, iterations: Ints, names: Names) -> Rows:
-    """Return the last iterations of the run that this one continues, where they are there and their columns fit."""
-    run = recording.goes_on_from
-    earlier = rows_before(run, int(iterations[0])) if run is not None and len(iterations) else None
-    return earlier if earlier is not None and earlier.fits(names) else no_rows(names)
+def _offender(recording: Recording, onset: Onset | None) -> Param | None:
+    params = recording.params
+    named = next((p for p in params if onset is not None and p.label == onset.param), None)
+    return named or next(iter(params), None)

@@ -9,7 +9,7 @@ import numpy as np
 from harness.diagnosis.conditions import Condition, Status
 from harness.diagnosis.live.active_alarms import is_active
 from harness.diagnosis.live.rows import Names, recorded_rows
-from harness.diagnosis.recorded.diagnose import Diagnosis
+from harness.diagnosis.recorded.detect import Detection
 from harness.diagnosis.recorded.onset import span_of
 from harness.recording import Recording
 from harness.schemas.layout import Alarm
@@ -32,24 +32,24 @@ class RunStatus:
     after: float
 
 
-def run_status(recording: Recording, diagnosis: Diagnosis, span: int) -> RunStatus:
+def run_status(recording: Recording, detection: Detection, span: int) -> RunStatus:
     """Determine the state of a run; `span` is the solver's display interval in iterations (0: 40)."""
     count, span = len(recording.iterations), span_of(span)
     if not count:
         return RunStatus("nothing", (), None, np.nan)
-    last = recorded_rows(recording, diagnosis.names, slice(max(0, count - span), count))
-    after, onset = float(np.median(last.loss)), diagnosis.onset
+    last = recorded_rows(recording, detection.names, slice(max(0, count - span), count))
+    after, onset = float(np.median(last.loss)), detection.onset
     if onset is None:
         start = float(np.median(recording.series("loss", slice(0, span))))
-        still = any(alarm.rule == "loss_not_decreasing" and after > alarm.limit for alarm in diagnosis.alarms)
+        still = any(alarm.rule == "loss_not_decreasing" and after > alarm.limit for alarm in detection.alarms)
         return RunStatus("never learned" if still else "healthy", (), start, after)
     row = int(np.searchsorted(recording.iterations, onset.iteration))
     before = float(np.median(recording.series("loss", slice(max(0, row - span), row)))) if row else None
-    active = [alarm for alarm in diagnosis.alarms if is_active(alarm, last, diagnosis.names)]
+    active = [alarm for alarm in detection.alarms if is_active(alarm, last, detection.names)]
     if not np.isfinite(last.loss[-1]) or any(alarm.rule == Condition.NON_FINITE.rule for alarm in active):
         return RunStatus(Condition.NON_FINITE.status, (), before, float(last.loss[-1]))
     for condition in (Condition.SATURATED, Condition.UNIFORM):
-        heads = _heads_in(condition, active, diagnosis.names)
+        heads = _heads_in(condition, active, detection.names)
         if heads:
             return RunStatus(condition.status, heads, before, after)
     return RunStatus("diverged", (), before, after)

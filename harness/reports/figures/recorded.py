@@ -11,8 +11,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.diagnosis.recorded.heatmap import heatmap
-from harness.diagnosis.recorded.post_mortem import PostMortem
 from harness.diagnosis.recorded.thinning import extremes
 from harness.recording import Recording
 from harness.reports.figures.layers import draw_heatmap
@@ -26,7 +26,7 @@ _MOST_POINTS = 2000  # of a line: twice its width in points
 _COLUMNS = 1000  # of a heat map
 
 
-def overview(recording: Recording, found: PostMortem) -> Figure:
+def overview(recording: Recording, found: Diagnosis) -> Figure:
     """Draw the losses with their chance levels, the learning rate, and the gradient norm of every layer, over all
     iterations. Layers run from the data (top) to the losses (bottom)."""
     with styled():
@@ -44,7 +44,7 @@ def overview(recording: Recording, found: PostMortem) -> Figure:
     return figure
 
 
-def losses(recording: Recording, found: PostMortem) -> Figure:
+def losses(recording: Recording, found: Diagnosis) -> Figure:
     """Draw the losses with their chance levels, the learning rate and the test accuracies, and mark the onset, the
     windows and the snapshots."""
     accuracies = accuracies_of(recording)
@@ -151,7 +151,7 @@ def _mark_windows(panels: Sequence[Axes], recording: Recording) -> None:
             axes.axvspan(window.start - 0.5, window.stop - 0.5, color=WINDOW, alpha=0.35, lw=0, zorder=0)
 
 
-def _mark_snapshots(axes: Axes, found: PostMortem) -> None:
+def _mark_snapshots(axes: Axes, found: Diagnosis) -> None:
     """Mark snapshots at the bottom: filled and green before the onset, hollow after it."""
     for iteration in found.snapshots:
         good = found.is_good(iteration)

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.diagnosis.recorded.batch import Batch, LabelShare, label_shares
+from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.diagnosis.recorded.heatmap import QUANTITIES, Heatmap, heatmap
-from harness.diagnosis.recorded.post_mortem import PostMortem
 from harness.recording import Recording
 from harness.reports.suggestions import Suggestion, next_commands
 from harness.schemas.predictions import HeadPredictions
@@ -36,7 +36,7 @@ class Subject:
     recording: Recording
     info: RunInfo
     base_lr: float
-    found: PostMortem
+    found: Diagnosis
     batch: Batch | None
     predictions: tuple[HeadPredictions, ...]
     unpredicted: str | None
