@@ -1,3 +1,63 @@
-"""A flight recorder and time machine for training runs of the real BVLC Caffe."""
+"""Record, diagnose and restart training runs of BVLC Caffe.
+
+The names in `__all__` are the public API, together with the functions of `harness.reports.figures`. They are imported
+when they are first used, so that `import harness` itself loads nothing.
+
+Example:
+    >>> import harness
+    >>> run = harness.open_run("runs/demo")
+    >>> print(harness.diagnose(run).onset)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.api.logs import read_log
+    from harness.api.runs import diagnose, open_run, predict, restarts, suggest
+    from harness.diagnosis.recorded.diagnose import Diagnosis
+    from harness.errors import BadInput, RecordingError
+    from harness.recording.reader import Recording
+    from harness.reports.log_result import LogResult
 
 __version__ = "0.2.0"
+
+__all__ = [
+    "BadInput",
+    "Diagnosis",
+    "LogResult",
+    "Recording",
+    "RecordingError",
+    "diagnose",
+    "open_run",
+    "predict",
+    "read_log",
+    "restarts",
+    "suggest",
+]
+
+_MODULES = {
+    "BadInput": "harness.errors",
+    "Diagnosis": "harness.diagnosis.recorded.diagnose",
+    "LogResult": "harness.reports.log_result",
+    "Recording": "harness.recording.reader",
+    "RecordingError": "harness.errors",
+    "diagnose": "harness.api.runs",
+    "open_run": "harness.api.runs",
+    "predict": "harness.api.runs",
+    "read_log": "harness.api.logs",
+    "restarts": "harness.api.runs",
+    "suggest": "harness.api.runs",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

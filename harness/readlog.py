@@ -1,4 +1,4 @@
-"""Say what became of a training run, from its log alone."""
+"""Diagnose a training run from its log alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import TextIO
@@ -23,15 +22,13 @@ from rich.console import Console
 from rich.text import Text
 from rich_argparse import RawDescriptionRichHelpFormatter
 
+from harness.api.logs import diagnose_log, log_file
 from harness.atomic_write import write_whole
-from harness.caffe_files.log_header import read_header
-from harness.caffe_files.messages import pb, read_text
-from harness.caffe_files.net import train_net
+from harness.caffe_files.log_header import LogHeader
 from harness.caffe_log.follow import FollowedLog
 from harness.caffe_log.model import Log
 from harness.caffe_log.reader import LogReader, read_path
 from harness.diagnosis.live.limits import Limits, read_limits
-from harness.diagnosis.logged.examine import examine
 from harness.errors import BadInput
 from harness.invocation import command_line, program
 from harness.reports.log_result import LogResult
@@ -39,12 +36,11 @@ from harness.reports.text.log_csv import write_csv
 from harness.reports.text.log_json import write_json
 from harness.reports.text.log_report import one_line, show
 from harness.schemas.outcome import Exit
-from harness.supervisor.net_upgrade import upgrade_net
 
 _EXAMPLES = """
-Reads what `caffe train` printed (or the solver.log of a run directory), finds each training run in it, and says
-whether it learned, collapsed to equal or saturated outputs, went to NaN or drifted; when, to the iteration; and what
-the learning rate did.
+Reads what `caffe train` printed (or the solver.log of a run directory), finds each training run in it, and determines
+whether it learned, collapsed to equal or saturated outputs, went to NaN or drifted, at which iteration, and what the
+learning rate did.
 
 Examples:
   {command} train.log
@@ -53,7 +49,7 @@ Examples:
 
 Exit codes: 0 read (whatever the verdict), 1 the result could not be written, 2 bad input, 130 interrupted.
 """
-_NO_TERMINAL = 1000  # columns: nothing is folded for a file or a pipe
+_NO_TERMINAL = 1000  # columns: lines in a file or a pipe are not folded
 
 
 def parser() -> argparse.ArgumentParser:
@@ -65,17 +61,23 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=RawDescriptionRichHelpFormatter,
     )
     parser.add_argument("logs", nargs="+", metavar="LOG", help="a log, a run directory, or - for standard input")
-    know = parser.add_argument_group("what the log may not say")
-    know.add_argument("--classes", type=_positive, metavar="K", help="classes of the softmax losses")
-    know.add_argument("--solver", type=Path, metavar="FILE", help="solver prototxt of the run")
-    know.add_argument("--images", type=_positive, metavar="N", help="records of the training data: says where it broke")
-    know.add_argument("--batch", type=_positive, metavar="N", help="records of a batch (default: the net's in the log)")
-    know.add_argument("--rules", type=Path, metavar="FILE", help="limits other than those of thresholds.toml")
-    out = parser.add_argument_group("what to make of it")
+    known = parser.add_argument_group("what the log may not contain")
+    known.add_argument("--classes", type=_positive, metavar="K", help="number of classes of the softmax losses")
+    known.add_argument("--solver", type=Path, metavar="FILE", help="the solver prototxt of the run")
+    known.add_argument(
+        "--images", type=_positive, metavar="N", help="records of the training data, to name those read at the onset"
+    )
+    known.add_argument(
+        "--batch", type=_positive, metavar="N", help="records per batch (default: from the net in the log)"
+    )
+    known.add_argument("--rules", type=Path, metavar="FILE", help="limits (default: harness/diagnosis/thresholds.toml)")
+    out = parser.add_argument_group("output")
     out.add_argument("--json", action="store_true", help="print one JSON object instead")
     out.add_argument("--plot", type=Path, metavar="FILE", help="draw losses, learning rate and tests: .png or .svg")
-    out.add_argument("--csv", nargs="?", const="-", metavar="FILE", help="the displays as a table: to FILE, or printed")
-    out.add_argument("--follow", action="store_true", help="go on reading as the log grows, until Ctrl-C")
+    out.add_argument(
+        "--csv", nargs="?", const="-", metavar="FILE", help="write the displays as a table to FILE, or print them"
+    )
+    out.add_argument("--follow", action="store_true", help="keep reading as the log grows, until Ctrl-C")
     return parser
 
 
@@ -99,10 +101,10 @@ def main(arguments: list[str] | None = None) -> int:
         _complain(error)
         return Exit.BAD_INPUT
     except BrokenPipeError:
-        # whoever read has seen enough
+        # the reader of the pipe has closed it
         _silence()
         return Exit.DONE
-    except OSError as error:  # not of the logs or of the files to write: those are bad input
+    except OSError as error:  # errors of the logs and of the files to write are bad input
         _silence()
         _complain(f"standard output cannot be written ({error.strerror})")
         return Exit.RECORDING_FAILED
@@ -129,17 +131,17 @@ def _complain(error: object) -> None:
 
 
 def _silence() -> None:
-    """Let no flush at exit complain."""
+    """Redirect standard output, so that the flush at exit does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _read(args: argparse.Namespace, limits: Limits) -> tuple[list[LogResult], list[str]]:
-    """What was found in the logs, and what is wrong with those that cannot be used."""
+    """Diagnose the logs. Returns the results, and the errors of logs that cannot be used."""
     found: list[LogResult] = []
     errors: list[str] = []
     for name in args.logs:
         try:
-            found += _examine(read_path(_log_of(name)), args, limits)
+            found += _diagnose(read_path(log_file(name)), args, limits)
         except BadInput as error:
             errors.append(str(error))
     return found, list(dict.fromkeys(errors))
@@ -147,62 +149,34 @@ def _read(args: argparse.Namespace, limits: Limits) -> tuple[list[LogResult], li
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Not rich's way, which is to exit with 1."""
+        """Raise, instead of exiting with 1 as rich does."""
         raise BrokenPipeError
 
 
 def _check(args: argparse.Namespace) -> None:
-    """What can be said of the options before anything is read."""
-    if args.plot is not None:  # only then: Matplotlib takes longer to import than most logs to read
+    """Check the options before anything is read."""
+    if args.plot is not None:  # imported only here: Matplotlib takes longer to import than most logs to read
         from harness.reports.figures.files import check_suffix
 
         check_suffix(args.plot)
     if args.csv not in (None, "-") and Path(args.csv).suffix.lower() != ".csv":
         raise BadInput(
-            "not a table's name", field="--csv", value=args.csv, remedy="Name a file that ends in .csv; give LOG first"
+            "not the name of a table",
+            field="--csv",
+            value=args.csv,
+            remedy="Name a file that ends in .csv; give LOG first",
         )
     if args.json and args.csv == "-":
-        raise BadInput("prints another thing than --json", field="--csv", remedy="Give --csv FILE.csv, or one of them")
-    if args.follow and len(args.logs) > 1:
-        raise BadInput("follows one log", field="--follow", remedy="Start it once for each")
-
-
-def _log_of(name: str) -> str:
-    """A run directory stands for its solver.log."""
-    path = Path(name)
-    if name != "-" and path.is_dir():
-        if not (path / "solver.log").is_file():
-            raise BadInput("a directory without a solver.log", file=name, remedy="Name a log, or a run directory")
-        return str(path / "solver.log")
-    return name
-
-
-def _examine(log: Log, args: argparse.Namespace, limits: Limits) -> list[LogResult]:
-    if not log.runs:
         raise BadInput(
-            f"no training run in it, in {log.lines:,} lines",
-            file=log.name,
-            remedy="Give what `caffe train` printed to standard error: lines such as "
-            "`I0515 08:44:41.838122  1279 solver.cpp:228] Iteration 40, loss = 9.72169`",
+            "cannot be printed together with --json", field="--csv", remedy="Give --csv FILE.csv, or one of them"
         )
-    given = _given(args.solver)
-    found = []
-    for number, run in enumerate(log.runs, 1):
-        header = read_header(run.solver_text, run.net_text, *given)
-        header = replace(header, batch=args.batch or header.batch, classes=args.classes, images=args.images)
-        found.append(LogResult(log, number, number == len(log.runs), run, examine(run, header, limits), args.solver))
-    return found
+    if args.follow and len(args.logs) > 1:
+        raise BadInput("follows a single log", field="--follow", remedy="Start one process per log")
 
 
-def _given(solver_file: Path | None) -> tuple[pb.SolverParameter | None, pb.NetParameter | None]:
-    """The solver that the user names, and its train net; None for what is not given, or not here."""
-    if solver_file is None:
-        return None, None
-    solver = read_text(solver_file, pb.SolverParameter, "solver")
-    try:
-        return solver, train_net(solver, solver_file, upgrade_net).param
-    except BadInput:  # written on another machine: its net need not be here
-        return solver, None
+def _diagnose(log: Log, args: argparse.Namespace, limits: Limits) -> tuple[LogResult, ...]:
+    known = LogHeader(classes=args.classes, images=args.images, batch=args.batch)
+    return diagnose_log(log, limits, known, args.solver)
 
 
 def _draw(found: Sequence[LogResult], args: argparse.Namespace) -> None:
@@ -240,24 +214,24 @@ def _writing(option: str, path: object) -> Iterator[None]:
 
 
 def _follow(args: argparse.Namespace, limits: Limits) -> int:
-    """Say when the verdict changes or a finding appears, until Ctrl-C or the end of standard input."""
+    """Print a line when the verdict changes or a finding appears, until Ctrl-C or the end of standard input."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job has it ignored
     live = sys.stderr if args.json or args.csv == "-" else sys.stdout
-    followed = FollowedLog(_log_of(args.logs[0]))
-    said: object = None
+    followed = FollowedLog(log_file(args.logs[0]))
+    shown: object = None
     restarts = 0
     code = Exit.DONE
     try:
         for _ in followed.updates():
             if followed.restarts > restarts:
-                restarts, said = followed.restarts, None
-                print("The log was cut short or replaced: read anew from its beginning.", file=live, flush=True)
-            said = _say_changes(followed.reader, args, limits, said, live)
+                restarts, shown = followed.restarts, None
+                print("The log was truncated or replaced: reading it from its beginning.", file=live, flush=True)
+            shown = _print_changes(followed.reader, args, limits, shown, live)
     except KeyboardInterrupt:
         code = Exit.INTERRUPTED
     followed.reader.close()
     try:
-        _draw(_examine(followed.reader.log(), args, limits), args)
+        _draw(_diagnose(followed.reader.log(), args, limits), args)
     except BadInput as error:
         if code == Exit.DONE:
             raise
@@ -265,11 +239,11 @@ def _follow(args: argparse.Namespace, limits: Limits) -> int:
     return code
 
 
-def _say_changes(reader: LogReader, args: argparse.Namespace, limits: Limits, said: object, live: TextIO) -> object:
+def _print_changes(reader: LogReader, args: argparse.Namespace, limits: Limits, shown: object, live: TextIO) -> object:
     try:
-        last = _examine(reader.log(), args, limits)[-1]
+        last = _diagnose(reader.log(), args, limits)[-1]
     except BadInput:  # nothing has been displayed yet
-        return said
+        return shown
     found = last.findings
     findings = (
         found.jump and found.jump.iteration,
@@ -280,7 +254,7 @@ def _say_changes(reader: LogReader, args: argparse.Namespace, limits: Limits, sa
         found.lifecycle.fatal,
     )
     now = (last.number, found.verdict, findings)
-    if now != said:
+    if now != shown:
         print(one_line(last), file=live, flush=True)
     return now
 

@@ -24,12 +24,10 @@ from rich.console import Console
 from rich.text import Text
 from rich_argparse import RawDescriptionRichHelpFormatter
 
+from harness.api.runs import diagnose, predict
 from harness.atomic_write import write_whole
 from harness.caffe_files.lmdb_file import open_records
-from harness.caffe_files.messages import parse_text, pb
 from harness.diagnosis.live.limits import read_limits
-from harness.diagnosis.recorded.batch import batch_of
-from harness.diagnosis.recorded.diagnose import diagnose
 from harness.diagnosis.settings import differing_settings
 from harness.invocation import command_line, program
 from harness.recording import BadInput, Recording, RecordingError
@@ -45,7 +43,6 @@ from harness.schemas.outcome import Exit
 from harness.schemas.predictions import HeadPredictions
 from harness.schemas.run_info import RunInfo
 from harness.supervisor.lmdb_scan import scan_apart
-from harness.supervisor.predict_client import predictions
 from harness.supervisor.training_spec import recorded_fields
 
 _EXAMPLES = """
@@ -203,28 +200,23 @@ def _rest(run: Path, seconds: float) -> None:
 def _subject(run: Path, rules: Path | None) -> Iterator[Subject]:
     with ExitStack() as stack:
         recording = stack.enter_context(Recording(run))
-        info = read_info(run)
-        solver = parse_text(info.solver, pb.SolverParameter, run / "run.json")
-        # the recording of a run that ended normally holds its alarms, unless other limits apply
-        judged = rules is None and info.ended is not None and info.ended.has_alarms
-        raised = recording.alarms if judged else None
-        found = diagnose(recording, solver.display, read_limits(rules), raised)
-        at = found.moment
-        batch = batch_of(recording, at) if at is not None else None
+        found = diagnose(recording, rules=rules)
+        batch = found.batch()
         heads: tuple[HeadPredictions, ...] = ()
         unpredicted = None
         if batch is not None and recording.live:
             unpredicted = "they will be computed after the run has ended."
         elif batch is not None:
             try:
-                heads = predictions(recording, batch.iteration)
+                heads = predict(recording, batch.iteration)
             except RecordingError as error:
                 unpredicted = str(error)
+        info = found.info
         yield Subject(
             run=run,
             recording=recording,
             info=info,
-            base_lr=solver.base_lr,
+            base_lr=found.solver.base_lr,
             found=found,
             batch=batch,
             predictions=tuple(head for head in heads if len(head.labels) == len(batch or ())),

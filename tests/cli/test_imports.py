@@ -71,3 +71,19 @@ print("caffe" in sys.modules, "_caffe" in Path("/proc/self/maps").read_text())
     done = command(sys.executable, "-c", program)
     assert done.code == 0, done.stderr[-2000:]
     assert done.stdout.split() == [str(loads)] * 2
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    """The worker imports it, too. Its public names are imported when they are used, with what they need."""
+    program = """
+import sys
+import harness
+assert not {name for name in sys.modules if name.startswith("harness.")}, "imported at once"
+harness.read_log
+print(*({"caffe", "h5py", "matplotlib"} & set(sys.modules)))
+harness.diagnose
+print(*({"caffe", "h5py", "matplotlib"} & set(sys.modules)))
+"""
+    done = command(sys.executable, "-c", program)
+    assert done.code == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines() == ["", "h5py"]

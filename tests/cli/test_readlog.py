@@ -148,7 +148,7 @@ def test_following_a_log_that_begins_anew(how: str, tmp_path: Path) -> None:
             log.rename(tmp_path / "train.log.1")
             time.sleep(0.6)
         log.write_text(run_of(learning(100)))
-        assert follower.until("healthy")[0] == "The log was cut short or replaced: read anew from its beginning.\n"
+        assert follower.until("healthy")[0] == "The log was truncated or replaced: reading it from its beginning.\n"
         with log.open("a") as file:
             file.write(FATAL)
         follower.until("healthy")

@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from harness.caffe_files.messages import parse_text, pb
 from harness.diagnosis.last_good import Choice, last_good
 from harness.diagnosis.live.limits import Limits
 from harness.diagnosis.live.messages import sentence
 from harness.diagnosis.live.rows import Names
+from harness.diagnosis.recorded.batch import Batch, batch_of
 from harness.diagnosis.recorded.detect import detect, display_interval
-from harness.diagnosis.recorded.distributions import moments_of
+from harness.diagnosis.recorded.distributions import (
+    KINDS,
+    Distribution,
+    Element,
+    distribution,
+    largest_elements,
+    moments_of,
+)
+from harness.diagnosis.recorded.heatmap import Heatmap, Quantity, heatmap
 from harness.diagnosis.recorded.onset import span_of
 from harness.diagnosis.recorded.propagation import Departure, propagation
 from harness.diagnosis.recorded.run_status import RunStatus, run_status
+from harness.diagnosis.robust_stats import Floats, total_norm
 from harness.recording import Recording
+from harness.recording.run_directory import read_info
 from harness.recording.snapshots import iterations_of
 from harness.schemas.layout import Alarm, Param
 from harness.schemas.onset import Onset
+from harness.schemas.run_info import RunInfo
 
 _BEFORE, _AFTER = 60, 100  # iterations around an onset that are shown one by one
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The results for one run.
+    """The results for one run. Its recording must stay open while methods are used that read it.
 
     Attributes:
+        recording: the run.
         alarms: the alarms of the run, in the order in which they were raised.
         onset: the onset of the divergence; None for a run that did not diverge.
         status: the state at the end, with the loss before the onset and at the end.
@@ -40,6 +54,7 @@ class Diagnosis:
         moments: iterations in windows to compare: before the onset, at it, after it, and the last.
     """
 
+    recording: Recording = field(repr=False, compare=False)
     alarms: tuple[Alarm, ...]
     onset: Onset | None
     status: RunStatus
@@ -65,6 +80,56 @@ class Diagnosis:
     def describe(self, alarm: Alarm) -> str:
         """Describe what an alarm saw, in one sentence."""
         return sentence(alarm, self.names)
+
+    @property
+    def info(self) -> RunInfo:
+        """The run.json of the run: versions, seeds, data, parent, how it ended."""
+        return read_info(self.recording.path.parent)
+
+    @property
+    def solver(self) -> pb.SolverParameter:
+        """The solver of the run, as a message."""
+        return parse_text(str(self.recording.attributes["solver"]), pb.SolverParameter, self.recording.path)
+
+    def total_norm(self, statistic: str) -> Floats:
+        """Compute the (T,) norms of all param blobs together from `weight_l2`, `gradient_l2` or `update_l2`."""
+        return total_norm(self.recording.stat(statistic).values)
+
+    def heatmap(self, quantity: Quantity, rows: slice | None = None, columns: int | None = None) -> Heatmap:
+        """Compute a heat map of layers over iterations.
+
+        Args:
+            quantity: "gradient", "weight", "ratio" (update/weight) or "zeros" (zero fraction of the net's blobs).
+            rows: rows of the recording; default: those `around` the onset.
+            columns: of the heat map, at most; default: one per iteration.
+        """
+        rows = self.around if rows is None else rows
+        at = self.onset.iteration if self.onset else None
+        count = len(self.recording.iterations[rows])
+        return heatmap(self.recording, quantity, rows, at, max(1, count if columns is None else columns))
+
+    def distributions(self, param: Param | None = None) -> tuple[Distribution, ...]:
+        """Compute the distributions of a param blob's weights and gradients at `moments`, as far as they were recorded.
+
+        `param` is one of `Recording.params`; default: the offender.
+        """
+        param = self.offender if param is None else param
+        if param is None or not self.moments:
+            return ()
+        found = (distribution(self.recording, param, kind, self.moments) for kind in KINDS)
+        return tuple(part for part in found if part is not None)
+
+    def largest_elements(self, count: int = 8, param: Param | None = None) -> tuple[Element, ...]:
+        """Find the largest elements of a param blob (default: the offender) at `moment`."""
+        param = self.offender if param is None else param
+        return (
+            () if param is None or self.moment is None else largest_elements(self.recording, param, self.moment, count)
+        )
+
+    def batch(self, iteration: int | None = None) -> Batch | None:
+        """Read the inputs of an iteration (default: `moment`); None where they were not captured, or are no batch."""
+        iteration = self.moment if iteration is None else iteration
+        return None if iteration is None else batch_of(self.recording, iteration)
 
 
 def diagnose(
@@ -92,6 +157,7 @@ def diagnose(
     snapshots = tuple(sorted(iterations_of(recording.path.parent / "snapshots")))
     row = len(iterations) if at is None else int(iterations.searchsorted(at)) + _AFTER
     return Diagnosis(
+        recording=recording,
         alarms=detected.alarms,
         onset=onset,
         status=run_status(recording, detected, span),

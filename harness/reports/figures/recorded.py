@@ -47,7 +47,7 @@ def overview(recording: Recording, found: Diagnosis) -> Figure:
 def losses(recording: Recording, found: Diagnosis) -> Figure:
     """Draw the losses with their chance levels, the learning rate and the test accuracies, and mark the onset, the
     windows and the snapshots."""
-    accuracies = accuracies_of(recording)
+    accuracies = accuracy_series(recording)
     heights = [5, 1.2] + [1.8] * bool(accuracies)
     with styled():
         figure = Figure(figsize=(10, 1.2 + 0.75 * sum(heights)), layout="constrained")
@@ -96,7 +96,7 @@ def smoothed_losses(runs: Mapping[str, Recording]) -> Figure:
     return figure
 
 
-def accuracies_of(recording: Recording) -> dict[str, tuple[Series, Series]]:
+def accuracy_series(recording: Recording) -> dict[str, tuple[Series, Series]]:
     """Collect the test accuracies: iterations and values of each output of a test net that is not a loss and lies
     between 0 and 1, by name."""
     found = {}

@@ -10,10 +10,11 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.diagnosis.recorded.batch import Batch, LabelShare, shown_range
+from harness.diagnosis.recorded.batch import Batch, LabelShare, shown_range, worst_first
 from harness.diagnosis.recorded.distributions import Distribution
 from harness.reports.figures.style import plain, shortened, styled
 from harness.reports.palette import BROKEN, LINES, TOTAL
+from harness.schemas.predictions import Predictions
 
 _COLOURS = (LINES[3], BROKEN, LINES[0], TOTAL)  # before, at, after the onset, end of the window
 _DASHES = ("-", "-", "--", ":")
@@ -33,12 +34,13 @@ def spectra(parts: Sequence[Distribution], onset: int | None) -> Figure:
     return figure
 
 
-def contact_sheet(batch: Batch, order: Sequence[int], captions: Mapping[int, str]) -> Figure:
-    """Draw the images of a batch in `order`, each with its caption below it.
+def contact_sheet(batch: Batch, captions: Mapping[int, str], predictions: Predictions | None = None) -> Figure:
+    """Draw the images of a batch, each with its caption below it.
 
+    The image with the largest loss comes first if there are `predictions`, else that with the most unusual values.
     Images whose values lie far beyond those of the others are framed.
     """
-    shown = list(order)[:_MOST_IMAGES]
+    shown = worst_first(batch, predictions)[:_MOST_IMAGES]
     across = min(8, max(1, len(shown)))
     down = math.ceil(len(shown) / across)
     with styled():

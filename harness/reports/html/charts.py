@@ -17,7 +17,7 @@ from harness.diagnosis.recorded.heatmap import QUANTITIES, Heatmap, heatmap
 from harness.diagnosis.recorded.thinning import extremes
 from harness.recording import Recording
 from harness.reports.figures.layers import FARTHEST, TITLES
-from harness.reports.figures.recorded import accuracies_of
+from harness.reports.figures.recorded import accuracy_series
 from harness.reports.html.packing import Arrays
 from harness.reports.html.subject import Subject
 from harness.reports.levels import chance_levels
@@ -54,7 +54,7 @@ def losses(subject: Subject, arrays: Arrays) -> Json:
         "lr": _series(recording, "learning rate", recording.series("lr"), "ink", arrays),
         "accuracies": [
             {"name": name, "x": times.tolist(), "y": values.tolist(), "colour": colour}
-            for (name, (times, values)), colour in zip(accuracies_of(recording).items(), cycle(LINES))
+            for (name, (times, values)), colour in zip(accuracy_series(recording).items(), cycle(LINES))
         ],
         "levels": [{"value": value, "text": text} for value, text in chance_levels(recording.heads)],
         "windows": [[window.start, window.stop] for window in recording.windows],

@@ -15,12 +15,12 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from harness.diagnosis.recorded.batch import worst_first
-from harness.diagnosis.recorded.distributions import KINDS, distribution
 from harness.diagnosis.recorded.heatmap import QUANTITIES
 from harness.reports import figures
 from harness.reports.figures.window import picture
 from harness.reports.html import messages
 from harness.reports.html.subject import Subject
+from harness.schemas.predictions import Predictions
 
 MOST_IMAGES = 96
 _THUMBNAIL = 96  # pixels of the longer side, at most
@@ -61,7 +61,7 @@ def batch_images(subject: Subject) -> list[BatchImage]:
         return []
     return [
         BatchImage(_encoded(picture(batch, image)), messages.caption(subject, image), bool(batch.wild[image]))
-        for image in _order(subject)[:MOST_IMAGES]
+        for image in worst_first(batch, _predictions(subject))[:MOST_IMAGES]
     ]
 
 
@@ -88,12 +88,11 @@ def _drawings(subject: Subject) -> dict[str, Callable[[], Figure]]:
     if np.isfinite(heatmaps[QUANTITIES.index("gradient")].distance).any():  # there is a baseline
         drawings["distances"] = lambda: figures.layers(heatmaps, onset, distances=True)
     if found.moments and found.offender is not None:
-        recorded = (distribution(recording, found.offender, kind, found.moments) for kind in KINDS)
-        parts = [part for part in recorded if part is not None]
+        parts = found.distributions()
         drawings["spectra"] = lambda: figures.spectra(parts, onset)
     if batch is not None and batch.pixels is not None:
         captions = {image: "\n".join(messages.caption(subject, image)) for image in range(len(batch))}
-        drawings["batch"] = lambda: figures.contact_sheet(batch, _order(subject), captions)
+        drawings["batch"] = lambda: figures.contact_sheet(batch, captions, _predictions(subject))
     if batch is not None and batch.labels is not None:
         drawings["labels"] = lambda: figures.labels(subject.label_shares, len(batch))
     if subject.children:
@@ -101,9 +100,8 @@ def _drawings(subject: Subject) -> dict[str, Callable[[], Figure]]:
     return drawings
 
 
-def _order(subject: Subject) -> list[int]:
-    assert subject.batch is not None
-    return worst_first(subject.batch, subject.head.before if subject.head else None)
+def _predictions(subject: Subject) -> Predictions | None:
+    return subject.head.before if subject.head else None
 
 
 def _encoded(pixels: npt.NDArray[np.uint8]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 
 from harness.diagnosis.live.messages import MEANING, sentence
-from harness.diagnosis.recorded.distributions import Element, largest_elements
+from harness.diagnosis.recorded.distributions import Element
 from harness.diagnosis.recorded.localize import BLOB_ROWS, PARAM_ROWS
 from harness.diagnosis.settings import Setting
 from harness.reports import figures
@@ -81,11 +81,7 @@ def comparison(name: str, first: Subject, others: Sequence[Compared]) -> str:
 
 
 def _elements(subject: Subject) -> Sequence[Element]:
-    found = subject.found
-    at = found.moment
-    if at is None or found.offender is None:
-        return ()
-    return largest_elements(subject.recording, found.offender, at, charts.ELEMENTS)
+    return subject.found.largest_elements(charts.ELEMENTS)
 
 
 def _text(name: str) -> str:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from harness.diagnosis.recorded.batch import Batch, LabelShare, label_shares
 from harness.diagnosis.recorded.diagnose import Diagnosis
-from harness.diagnosis.recorded.heatmap import QUANTITIES, Heatmap, heatmap
+from harness.diagnosis.recorded.heatmap import QUANTITIES, Heatmap
 from harness.recording import Recording
 from harness.reports.suggestions import Suggestion, next_commands
 from harness.schemas.predictions import HeadPredictions
@@ -51,9 +51,7 @@ class Subject:
     @cached_property
     def heatmaps(self) -> tuple[Heatmap, ...]:
         """The heat maps of the iterations around the onset, one column per iteration."""
-        rows = self.found.around
-        columns = max(1, len(self.recording.iterations[rows]))
-        return tuple(heatmap(self.recording, quantity, rows, self.onset, columns) for quantity in QUANTITIES)
+        return tuple(self.found.heatmap(quantity) for quantity in QUANTITIES)
 
     @property
     def suggestions(self) -> list[Suggestion]:

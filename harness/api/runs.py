@@ -1,0 +1,97 @@
+"""Open and diagnose recorded runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from harness.diagnosis.live.limits import read_limits
+from harness.diagnosis.recorded import diagnose as recorded
+from harness.diagnosis.recorded.diagnose import Diagnosis
+from harness.recording import Recording
+from harness.recording.lineage import children
+from harness.recording.run_directory import read_info
+from harness.reports.suggestions import Suggestion, next_commands
+from harness.schemas.predictions import HeadPredictions
+from harness.supervisor.predict_client import predictions
+
+RunPath = str | os.PathLike[str]
+
+
+def open_run(path: RunPath) -> Recording:
+    """Open the recording of a run: finished, in progress, or left behind by a process that was killed.
+
+    Args:
+        path: a run directory, or the `recording.h5` in it.
+
+    Raises:
+        RecordingError: there is no such file, it is not a recording, it was written by a newer version, or it is
+            truncated.
+
+    Example:
+        >>> with harness.open_run("runs/demo") as run:
+        ...     print(run.iterations[-1], run.series("loss")[-1])
+    """
+    return Recording(path)
+
+
+def diagnose(run: Recording, *, rules: RunPath | None = None) -> Diagnosis:
+    """Diagnose a run: its state, the onset of its divergence, alarms, the last good snapshot, and how the disturbance
+    spread.
+
+    Args:
+        run: as `open_run` returns it; it must stay open while the diagnosis is used.
+        rules: a file with limits for the alarm rules; default: those of `harness/diagnosis/thresholds.toml`, or for a
+            run that ended normally, the alarms in its recording.
+
+    Raises:
+        BadInput: run.json or the file `rules` cannot be read.
+
+    Example:
+        >>> found = harness.diagnose(harness.open_run("runs/demo"))
+        >>> print(found.status.kind, found.onset)
+    """
+    info = read_info(run.path.parent)
+    # the recording of a run that ended normally holds its alarms, unless other limits apply
+    known = rules is None and info.ended is not None and info.ended.has_alarms
+    limits = read_limits(Path(rules) if rules is not None else None)
+    return recorded.diagnose(run, limits=limits, raised=run.alarms if known else None)
+
+
+def predict(run: Recording, iteration: int) -> tuple[HeadPredictions, ...]:
+    """Compute the predictions of each softmax head for the batch of an iteration in a window, before and after its
+    update.
+
+    The real Caffe computes them in a process of its own, in TEST phase: without dropout, with BatchNorm's running
+    averages.
+
+    Raises:
+        NoPredictions: the net has no softmax head, or Caffe died; the message contains what it printed.
+        RecordingError: `iteration` is in no window, or its weights, updates or inputs were not captured.
+
+    Example:
+        >>> heads = harness.predict(run, 841)
+        >>> print(heads[-1].name, heads[-1].before.loss.mean(), heads[-1].after.loss.mean())
+    """
+    return predictions(run, iteration)
+
+
+def suggest(found: Diagnosis) -> list[Suggestion]:
+    """Suggest the next commands for a run: restarts after a break, or the continuation of an unfinished run.
+
+    Example:
+        >>> for suggestion in harness.suggest(found):
+        ...     print(suggestion.command, "#", suggestion.purpose)
+    """
+    moment = found.onset.iteration if found.onset else None
+    batch = found.batch(moment) if moment is not None else None
+    return next_commands(found.recording, found.info, found, found.solver.base_lr, batch)
+
+
+def restarts(run: Recording) -> tuple[Path, ...]:
+    """Find the restarts of a run: run directories beside it whose run.json names it, oldest first.
+
+    Example:
+        >>> [harness.diagnose(harness.open_run(path)).onset for path in harness.restarts(run)]
+    """
+    return children(run.path.parent)

@@ -1,0 +1,118 @@
+"""The public Python API: what `harness` exports, on a recorded run and on a log."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import harness
+from harness.reports import figures
+from tests.helpers.paths import CASE, FIXTURES
+
+EXPECTED: dict[str, Any] = json.loads((FIXTURES / "run-0.1.0.json").read_text())
+ONSET = EXPECTED["onset"]["iteration"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a run that diverged."""
+    home = tmp_path_factory.mktemp("api")
+    with tarfile.open(FIXTURES / "run-0.1.0.tar.xz") as archive:
+        archive.extractall(home)
+    return home / "runs/jump"
+
+
+def test_every_exported_name_is_there() -> None:
+    for name in harness.__all__:
+        assert getattr(harness, name).__doc__, name
+    assert set(harness.__all__) <= set(dir(harness))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        harness.nothing  # noqa: B018
+
+
+def test_a_run_is_opened_by_its_directory_or_its_recording(run: Path) -> None:
+    with harness.open_run(run) as one, harness.open_run(str(run / "recording.h5")) as other:
+        assert isinstance(one, harness.Recording)
+        assert np.array_equal(one.series("digest"), other.series("digest"))
+    with pytest.raises(harness.RecordingError, match="no such recording"):
+        harness.open_run(run / "nowhere")
+
+
+def test_a_diagnosis_holds_what_reports_show(run: Path, tmp_path: Path) -> None:
+    with harness.open_run(run) as recording:
+        found = harness.diagnose(recording)
+        assert found.onset is not None
+        assert (found.onset.iteration, found.onset.blob) == (ONSET, EXPECTED["onset"]["blob"])
+        assert found.last_good is not None
+        assert found.last_good.iteration == EXPECTED["last_good"]
+        assert [alarm.rule for alarm in found.alarms] == [alarm["rule"] for alarm in EXPECTED["alarms"]]
+        assert f"{found.alarms[0].value:.4g}" in found.describe(found.alarms[0])
+        assert found.info.random_seed == found.solver.random_seed
+        norms = recording.stat("gradient_l2").values
+        assert np.allclose(found.total_norm("gradient_l2")[:50], np.linalg.norm(norms[:50], axis=1))
+        # what was recorded around the onset
+        drawn = found.heatmap("gradient")
+        assert drawn.rows == tuple(dict.fromkeys(param.layer for param in recording.params))
+        assert len(drawn.start) == len(recording.iterations[found.around])
+        assert found.heatmap("zeros", columns=7).values.shape[1] == 7
+        assert [part.kind for part in found.distributions()] == ["weight", "gradient"]
+        assert found.offender is not None
+        weights = recording.weight(ONSET, found.offender.layer, found.offender.index)
+        (largest, *_) = found.largest_elements(3)
+        assert largest.weight == weights[largest.index]
+        batch = found.batch()
+        assert batch is not None
+        assert [key.encode() for key in batch.keys] == recording.keys(ONSET)
+        commands = [suggestion.command.split(" --set ")[-1] for suggestion in harness.suggest(found)]
+        assert commands == [f"base_lr={found.solver.base_lr / 10:g}", "clip_gradients=10"]
+        for name, figure in {
+            "losses": figures.losses(recording, found),
+            "overview": figures.overview(recording, found),
+            "layers": figures.layers([drawn], ONSET, distances=True),
+            "spectra": figures.spectra(found.distributions(), ONSET),
+        }.items():
+            figure.savefig(tmp_path / f"{name}.png")
+            assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+
+
+def test_predictions_come_from_caffe(run: Path) -> None:
+    with harness.open_run(run) as recording:
+        heads = harness.predict(recording, ONSET)
+        batch = harness.diagnose(recording).batch(ONSET)
+        assert batch is not None
+        assert [head.name for head in heads] == [head.name for head in recording.heads]
+        assert all(np.array_equal(head.labels, batch.labels) for head in heads)
+        assert figures.contact_sheet(batch, {}, heads[-1].before).axes
+        with pytest.raises(harness.RecordingError, match="iteration 0 is in no window"):
+            harness.predict(recording, 0)
+
+
+def test_restarts_are_found_beside_their_run(run: Path, tmp_path: Path) -> None:
+    child = run.with_name("child")
+    child.mkdir()
+    info = json.loads((run / "run.json").read_text())
+    info["parent"] = {"run": str(run), "iteration": 80, "reason": "", "changes": [], "history": "keep", "skip": None}
+    (child / "run.json").write_text(json.dumps(info))
+    (child / "recording.h5").write_bytes((run / "recording.h5").read_bytes())
+    with harness.open_run(run) as parent, harness.open_run(child) as restart:
+        assert harness.restarts(parent) == (child,)
+        assert harness.restarts(restart) == ()
+
+
+def test_a_log_is_read_with_what_is_known_besides(run: Path) -> None:
+    (result,) = harness.read_log(CASE, images=278_000, batch=32, average_loss=40)
+    assert isinstance(result, harness.LogResult)
+    assert result.findings.verdict == "uniform-softmax"
+    assert result.findings.onset is not None
+    assert (result.findings.onset.estimate, result.findings.onset.assumed) == (119_006, False)
+    assert any("194,032" in sentence for sentence in result.sentences)
+    assert len(figures.log_figure([result]).axes) == 3
+    (own,) = harness.read_log(run)
+    assert own.findings.verdict == EXPECTED["readlog"]["verdict"]
+    with pytest.raises(harness.BadInput, match=r"without a solver\.log"):
+        harness.read_log(run.parent)
