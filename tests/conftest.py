@@ -1,4 +1,4 @@
-"""What the tests share: small real data sets and nets, the real `caffe train`, the harness as a user starts it."""
+"""Fixtures of all tests: small data sets and solvers, and the run of the demo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad input is found before anything is started: exit 2, no run directory, one error that says where, what, what to do.
+"""Bad input is found before anything is started: exit code 2, no run directory, one error with place and remedy.
 
 `main` runs in this process (the supervisor never loads Caffe), with real files; where the point is that the
 process must survive something, it is started as a user starts it.
@@ -33,7 +33,7 @@ from tests.helpers.processes import Finished, started, wait_for
 
 @dataclass
 class Case:
-    """A folder in which `solver.prototxt` and `net.prototxt` are good, to be spoiled."""
+    """A folder with a valid `solver.prototxt` and `net.prototxt`, to be damaged."""
 
     home: Path
     data: Path
@@ -60,7 +60,7 @@ class Case:
         path.write_text(text.replace(old, new, 1))
 
     def run(self, *arguments: object, solver: Path | None = None, out: Path | None = None) -> tuple[int, str]:
-        """Exit code and standard error."""
+        """Run the command; return its exit code and standard error."""
         given = ["--solver", str(solver or self.solver), "--out", str(out or self.out), *map(str, arguments)]
         try:
             code = int(main(given))
@@ -72,7 +72,7 @@ class Case:
         return code, captured.err
 
     def refused(self, *said: str, arguments: tuple[object, ...] = (), **where: Path) -> str:
-        """It must exit 2 without a trace, and its one error must say all of `said`."""
+        """Check that it exits with 2, leaves nothing behind, and prints one error that contains all of `said`."""
         code, stderr = self.run(*arguments, **where)
         assert code == 2, stderr[-2000:]
         assert not self.out.exists() or "out" in where
@@ -149,7 +149,7 @@ def test_a_syntax_error_is_located(case: Case, name: str) -> None:
         ("net.prototxt", "convolution_param", "convolution_parameters", "convolution_param"),
     ],
 )
-def test_an_unknown_field_brings_the_nearest_name(case: Case, name: str, old: str, new: str, near: str) -> None:
+def test_an_unknown_field_suggests_the_nearest_name(case: Case, name: str, old: str, new: str, near: str) -> None:
     case.edit(case.home / name, old, new)
     said = case.refused(str(case.home / name), new.rstrip(":"), "has no field of that name", f"Did you mean {near}")
     assert re.search(rf"{re.escape(name)}:\d+:\d+", said)
@@ -164,7 +164,7 @@ def test_an_unknown_field_brings_the_nearest_name(case: Case, name: str, old: st
         ("momentum: 0.9", "momentum: '0.9'", "momentum"),
     ],
 )
-def test_a_value_of_the_wrong_kind(case: Case, old: str, new: str, said: str) -> None:
+def test_a_value_of_the_wrong_type(case: Case, old: str, new: str, said: str) -> None:
     case.edit(case.solver, old, new)
     case.refused(str(case.solver), said)
 
@@ -174,7 +174,7 @@ def test_no_such_net(case: Case) -> None:
     case.refused(str(case.net), str(case.solver), "`net`", str(Path.cwd()), "not from the solver's")
 
 
-def test_a_net_path_counts_from_the_current_directory(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_net_path_is_relative_to_the_current_directory(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     case.edit(case.solver, str(case.net), "net.prototxt")
     (case.home / "elsewhere").mkdir()
     monkeypatch.chdir(case.home / "elsewhere")
@@ -203,20 +203,20 @@ def test_an_empty_net(case: Case) -> None:
     ],
     ids=["crlf", "latin-1 comment", "utf-8 comment"],
 )
-def test_what_caffe_can_read_the_harness_can(case: Case, change: Callable[[bytes], bytes]) -> None:
+def test_the_harness_reads_what_caffe_reads(case: Case, change: Callable[[bytes], bytes]) -> None:
     for path in (case.net, case.solver):
         path.write_bytes(change(path.read_bytes()))
     case.works()
 
 
 @pytest.mark.parametrize("name", ["net.prototxt", "solver.prototxt"])
-def test_a_byte_order_mark_is_named(case: Case, name: str) -> None:
+def test_a_byte_order_mark_is_reported(case: Case, name: str) -> None:
     path = case.home / name
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     case.refused(str(path), "byte order mark", "without one")
 
 
-def test_weird_names(case: Case) -> None:
+def test_unusual_layer_names_work(case: Case) -> None:
     folder = case.home / "ein Ordner; $(x) [1] 'ü'"
     folder.mkdir()
     net, solver = folder / "net  [bold]{}.prototxt", folder / "sölver.prototxt"
@@ -288,7 +288,7 @@ layer { name: "loss" type: "EuclideanLoss" bottom: "ip" bottom: "target" top: "l
         ({"lr_policy": '"multistep"'}, ("stepvalue",)),
     ],
 )
-def test_a_field_of_the_solver(case: Case, fields: dict[str, object], said: tuple[str, ...]) -> None:
+def test_a_solver_field_that_caffe_would_reject(case: Case, fields: dict[str, object], said: tuple[str, ...]) -> None:
     case.solver_fields(**fields)
     if "multistep" in str(fields.get("lr_policy")):  # Caffe takes it, as a fixed rate
         case.works()
@@ -296,7 +296,7 @@ def test_a_field_of_the_solver(case: Case, fields: dict[str, object], said: tupl
         case.refused(str(case.solver) if "gone" not in str(fields) else "", *said)
 
 
-def test_both_a_net_and_its_text(case: Case) -> None:
+def test_a_net_given_twice(case: Case) -> None:
     case.solver.write_text(case.solver.read_text() + 'net_param { name: "x" }\n')
     case.refused(str(case.solver), "net, net_param", "exactly one")
 
@@ -311,7 +311,7 @@ def test_a_test_net_without_data(case: Case) -> None:
     case.refused(str(case.net), "layer conv1/3x3", "bottom = data", "TEST")
 
 
-def test_a_bottom_that_nothing_makes(case: Case) -> None:
+def test_a_bottom_that_no_layer_produces(case: Case) -> None:
     case.edit(case.net, 'bottom: "frozen" top: "conv2/a"', 'bottom: "frozn" top: "conv2/a"')
     case.refused(str(case.net), "layer conv2/a", "bottom = frozn", "Did you mean frozen")
 
@@ -320,7 +320,7 @@ def test_a_bottom_that_nothing_makes(case: Case) -> None:
 
 
 def own_data(case: Case) -> Path:
-    """A train LMDB that may be spoiled."""
+    """Make a train LMDB that may be damaged."""
     shutil.copytree(case.data / "train", case.home / "own")
     case.edit(case.net, str(case.data / "train"), str(case.home / "own"))
     return case.home / "own"
@@ -378,8 +378,8 @@ file = open(sys.argv[1], "r+b"); fcntl.lockf(file, fcntl.LOCK_EX, 1, 0); print(1
 
 
 @pytest.mark.parametrize("look", ["check_lmdb", "check_reader_lock", "scan_apart"])
-def test_an_lmdb_that_a_process_of_the_same_number_reads(case: Case, look: str) -> None:
-    """As in two containers, each of which counts its processes from 1."""
+def test_an_lmdb_that_a_process_with_the_same_id_reads(case: Case, look: str) -> None:
+    """This occurs in two containers, each of which numbers its processes from 1."""
     source = own_data(case)
     code = f"""import sys
 from pathlib import Path
@@ -410,7 +410,7 @@ with lmdb.open(sys.argv[1], map_size=1 << 30) as environment, environment.begin(
 
 
 def survives(case: Case) -> None:
-    """Exit 2, or a run that works; never a crash of the harness, nor a hang."""
+    """Check that it exits with 2 or trains, and neither crashes nor hangs."""
     done = train(case.solver, case.out, "--until", 2, timeout=60, code=None)
     assert done.code in (0, 2, 4), done.stderr[-2000:]
     assert "Traceback" not in done.stderr
@@ -471,7 +471,7 @@ def test_a_record_that_is_no_datum(case: Case) -> None:
     ],
     ids=["short", "empty", "undecodable"],
 )
-def test_a_record_whose_image_is_broken(case: Case, datum: pb.Datum) -> None:
+def test_a_record_with_a_damaged_image(case: Case, datum: pb.Datum) -> None:
     source = own_data(case)
     with lmdb.open(str(source), map_size=1 << 30) as environment, environment.begin(write=True) as transaction:
         transaction.put(b"00000003_img3.png", datum.SerializeToString())
@@ -496,8 +496,8 @@ def test_a_label_outside_the_classes(case: Case, wrong: int, said: str) -> None:
     case.works()
 
 
-def test_a_wrong_label_in_a_large_lmdb_made_anew(case: Case) -> None:
-    """What was read is known by a sample of its pages; a correction elsewhere must be seen all the same."""
+def test_a_wrong_label_in_a_large_lmdb_that_was_made_again_is_found(case: Case) -> None:
+    """A scan is cached by a sample of the pages; a correction of another page must be found nevertheless."""
     images, labels = digits(40, 3)
     images = np.repeat(np.tile(images, (50, 1, 1, 1)), 6, axis=1).repeat(4, axis=2)  # 2000 of 3.4 kB: 2000 pages
     labels = np.tile(labels, 50)
@@ -517,7 +517,7 @@ def test_a_wrong_label_in_a_large_lmdb_made_anew(case: Case) -> None:
     case.works()
 
 
-def test_a_label_that_is_ignored_may_lie_outside(case: Case) -> None:
+def test_an_ignored_label_may_lie_outside_the_classes(case: Case) -> None:
     images, labels = digits(40, 3)
     labels[17] = 255
     case.edit(case.net, str(case.data / "train"), str(write_lmdb(case.home / "own", images, labels)))
@@ -526,13 +526,13 @@ def test_a_label_that_is_ignored_may_lie_outside(case: Case) -> None:
     case.works()
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_not_needed(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     own_data(case)
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
     case.works()
 
 
-def test_a_scan_that_is_interrupted_leaves_no_wreck(case: Case, tmp_path: Path) -> None:
+def test_an_interrupted_scan_leaves_nothing_behind(case: Case, tmp_path: Path) -> None:
     source = write_lmdb(case.home / "own", np.zeros((60_000, 1, 12, 12), np.uint8), np.zeros(60_000, int))
     case.edit(case.net, str(case.data / "train"), str(source))
     home = tmp_path / "cache"
@@ -556,7 +556,7 @@ def _maps(pid: str, file: Path) -> bool:
 
 
 @pytest.mark.parametrize("backend", ["backend: LEVELDB", ""])
-def test_leveldb(case: Case, backend: str) -> None:
+def test_leveldb_is_refused(case: Case, backend: str) -> None:
     case.edit(case.net, "backend: LMDB", backend)
     case.refused(str(case.net), "layer data", "backend = LEVELDB", "LMDB only", "backend: LMDB")
 
@@ -581,7 +581,7 @@ layer { name: "loss" type: "EuclideanLoss" bottom: "data" bottom: "label" top: "
     "text",
     ["200:100", "-5:10", "x", "5:5", "1:2:3", "٣:٤", "", ":", "1:", ":2", "1.5:3", "0x1:5", "1 2:5", "1_0:20", "²:³"],
 )
-def test_a_window_that_is_none(case: Case, text: str) -> None:
+def test_a_window_that_cannot_be_parsed(case: Case, text: str) -> None:
     code, stderr = case.run(f"--watch={text}")
     assert code == 2
     assert not case.out.exists()
@@ -596,7 +596,7 @@ def test_a_window_that_is_none(case: Case, text: str) -> None:
         ("--watch", "0:" + "9" * 5000),
     ],
 )
-def test_a_window_of_absurd_size(case: Case, arguments: tuple[object, ...]) -> None:
+def test_a_window_that_is_too_large(case: Case, arguments: tuple[object, ...]) -> None:
     code, stderr = case.run("--until", 2, *arguments)
     assert code in (0, 2)
     assert "Traceback" not in stderr
@@ -633,11 +633,11 @@ def test_a_window_of_absurd_size(case: Case, arguments: tuple[object, ...]) -> N
         (("--weights", "gone.caffemodel.h5"), ("gone.caffemodel.h5",)),
     ],
 )
-def test_an_argument(case: Case, arguments: tuple[object, ...], said: tuple[str, ...]) -> None:
+def test_a_wrong_argument(case: Case, arguments: tuple[object, ...], said: tuple[str, ...]) -> None:
     case.refused(*said, arguments=arguments)
 
 
-def test_no_solver_at_all(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_solver_is_given(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main([])
     assert exit_.value.code == 2
@@ -658,14 +658,14 @@ def test_out_is_a_file(case: Case) -> None:
     assert case.net.is_file()
 
 
-def test_out_holds_something(case: Case) -> None:
+def test_out_is_not_empty(case: Case) -> None:
     case.out.mkdir()
     (case.out / "precious").write_text("x")
     case.refused("--out", str(case.out), "not empty", out=case.out)
     assert [p.name for p in case.out.iterdir()] == ["precious"]
 
 
-def test_out_that_is_there_and_empty_is_used_and_stays_when_the_run_is_refused(case: Case, trained: Path) -> None:
+def test_an_empty_out_is_kept_when_the_run_is_refused(case: Case, trained: Path) -> None:
     case.out.mkdir()
     case.edit(case.net, "num_output: 6 kernel_size: 3", "num_output: 7 kernel_size: 3")
     code, _ = case.run("--weights", trained / "native_iter_5.caffemodel")
@@ -692,7 +692,7 @@ def test_out_on_a_read_only_disk(case: Case, name: str) -> None:
 
 @pytest.mark.parametrize("locked", [True, False])
 def test_an_lmdb_on_a_read_only_disk_works(case: Case, locked: bool) -> None:
-    """LMDB reads without a lock there (mdb_env_setup_locks), and so does Caffe."""
+    """LMDB reads without a lock there (mdb_env_setup_locks), also for Caffe."""
     source = own_data(case)
     if not locked:
         (source / "lock.mdb").unlink()
@@ -705,7 +705,7 @@ def test_an_lmdb_on_a_read_only_disk_works(case: Case, locked: bool) -> None:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Path:
-    """Snapshots of iteration 5 of the small net, as plain Caffe writes them: SGD, Adam in `adam_…`, HDF5 in `h5_…`."""
+    """Snapshots by plain Caffe at iteration 5 of the small net: SGD, Adam in `adam_…`, HDF5 in `h5_…`."""
     home = tmp_path_factory.mktemp("trained")
     (home / "net.prototxt").write_text(small_net(digit_data))
     flat = re.sub(r'"(\w+)/([\w-]+)"', r'"\1_\2"', small_net(digit_data))  # Caffe's HDF5 snapshots want no slashes
@@ -750,14 +750,14 @@ def test_weights_of_a_layer_with_another_number_of_blobs(case: Case, trained: Pa
         (b"", "empty.caffemodel.h5"),
     ],
 )
-def test_weights_that_are_none(case: Case, content: bytes, name: str) -> None:
+def test_weights_that_are_no_caffemodel(case: Case, content: bytes, name: str) -> None:
     path = case.home / name
     path.write_bytes(content)
     case.refused(str(path), "caffemodel", arguments=("--weights", path))
 
 
 @pytest.mark.parametrize("kind", ["native_iter_5.{}", "h5_iter_5.{}.h5"])
-def test_a_solverstate_and_a_caffemodel_taken_for_each_other(case: Case, trained: Path, kind: str) -> None:
+def test_a_solverstate_and_a_caffemodel_that_are_exchanged(case: Case, trained: Path, kind: str) -> None:
     state, model = trained / kind.format("solverstate"), trained / kind.format("caffemodel")
     case.refused(str(state), "not a caffemodel", arguments=("--weights", state))
     case.refused(str(model), "not a solverstate", arguments=("--resume", model))
@@ -765,7 +765,7 @@ def test_a_solverstate_and_a_caffemodel_taken_for_each_other(case: Case, trained
 
 @pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
 @pytest.mark.parametrize("kind", ["caffemodel", "solverstate"])
-def test_a_snapshot_that_was_cut_short(case: Case, trained: Path, share: float, kind: str) -> None:
+def test_a_truncated_snapshot(case: Case, trained: Path, share: float, kind: str) -> None:
     data = (trained / f"native_iter_5.{kind}").read_bytes()
     path = case.home / f"short.{kind}"
     path.write_bytes(data[: int(share * len(data))])
@@ -802,7 +802,7 @@ def test_a_solverstate_of_another_solver_type(case: Case, trained: Path) -> None
 
 
 @pytest.mark.parametrize("kind", ["{}", "{}.h5"])
-def test_a_solverstate_whose_caffemodel_is_gone(case: Case, trained: Path, kind: str) -> None:
+def test_a_solverstate_whose_caffemodel_is_missing(case: Case, trained: Path, kind: str) -> None:
     name = "native_iter_5" if kind == "{}" else "h5_iter_5"
     home = case.home / "moved"
     shutil.copytree(trained, home)
@@ -823,7 +823,7 @@ def test_a_resume_with_nothing_left_to_do(case: Case, trained: Path) -> None:
     case.refused("max_iter", "starts at iteration 5", arguments=("--resume", state))
 
 
-def test_resume_says_whether_it_is_exact(case: Case, trained: Path) -> None:
+def test_a_resume_reports_whether_it_is_exact(case: Case, trained: Path) -> None:
     arguments = ("--resume", trained / "native_iter_5.solverstate", "--until", 8)
     code, stderr = case.run(*arguments)
     assert code == 0, stderr

@@ -1,4 +1,4 @@
-"""The bench: its arithmetic, and one run too short to say anything about speed."""
+"""The benchmarks: their arithmetic, and one short run."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def test_a_bound_is_from_above_or_from_below(value: float, at_most: bool, holds:
     assert Row("x", "", value, "", 1.05, at_most).holds is holds
 
 
-def test_what_has_no_bound_holds_it() -> None:
+def test_a_row_without_a_bound_holds() -> None:
     row = Row("x", "", 9.0, "s")
     assert row.holds
     assert row.verdict == ""
 
 
-def test_the_share_of_the_repetition_and_what_an_iteration_adds_to_it() -> None:
+def test_the_cost_of_a_replay_per_iteration() -> None:
     replay = Replay(iterations=100, iteration=0.5, seconds=3.0, built=1.0)
     assert replay.share == pytest.approx(0.06)
     assert replay.each == pytest.approx(0.02)
@@ -58,7 +58,7 @@ def test_growth_is_the_slope_after_the_first_half() -> None:
     assert memory.worst == pytest.approx(3000)
 
 
-def test_quick(tmp_path: Path) -> None:
+def test_the_quick_benchmark_of_recording(tmp_path: Path) -> None:
     out = tmp_path / "bench.json"
     done = command(*BENCH, "--quick", "--only", "lenet", "disk", "--pairs", "1", "--out", out)
     report = json.loads(out.read_text())
@@ -71,7 +71,7 @@ def test_quick(tmp_path: Path) -> None:
     assert "what recording and an exact resume cost" in done.stdout.lower()
 
 
-def test_quick_resume(tmp_path: Path) -> None:
+def test_the_quick_benchmark_of_resuming(tmp_path: Path) -> None:
     out = tmp_path / "bench.json"
     names = ("seek", "seekable", "restart")
     done = command(*BENCH, "--quick", "--only", *names, "--pairs", "1", "--out", out)

@@ -1,4 +1,4 @@
-"""What a command is started with: nothing that it does not use, because all of it is imported each time."""
+"""The imports of each command: it imports nothing that it does not use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEAVY = {"caffe", "cv2", "jinja2", "matplotlib", "plotly", "scipy", "skimage", "
 
 
 def imported(done: Finished) -> set[str]:
-    """Top-level names of the modules that a Python under `-X importtime` has imported."""
+    """Top-level names of the modules that were imported under `-X importtime`."""
     assert done.code == 0, done.stderr[-2000:]
     return {name.split(".")[0] for name in re.findall(r"^import time: .*\| +(\S+)$", done.stderr, re.MULTILINE)}
 
@@ -29,14 +29,14 @@ def imported(done: Finished) -> set[str]:
         ("harness/readlog.py", ROOT / "tests/logs/case.log"),
     ],
 )
-def test_a_command_that_draws_nothing_imports_nothing_to_draw_with(arguments: tuple[str, ...]) -> None:
+def test_commands_that_draw_nothing_import_no_plotting_library(arguments: tuple[str, ...]) -> None:
     done = command(sys.executable, "-X", "importtime", *arguments)
     names = imported(done)
     assert "rich" in names
     assert not names & HEAVY
 
 
-def test_the_worker_imports_caffe_io_when_it_is_used() -> None:
+def test_the_worker_imports_caffe_io_only_when_it_is_used() -> None:
     program = """
 import sys
 import harness.worker.main, caffe

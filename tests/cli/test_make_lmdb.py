@@ -1,5 +1,4 @@
-"""make_lmdb: the oracles are Caffe's own convert_imageset and compute_image_mean; images are real, and so are
-their faults, and the signals."""
+"""make_lmdb on real images, faults and signals; the oracles are Caffe's convert_imageset and compute_image_mean."""
 
 from __future__ import annotations
 
@@ -49,7 +48,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images of many kinds, and `list.txt` with Windows' line ends, spaces and labels in no order."""
+    """Images of many kinds, and `list.txt` with Windows line ends, spaces and unsorted labels."""
     home = tmp_path_factory.mktemp("mixed")
     kinds = ("jpg", "png", "bmp", "JPEG", "tif")
     names = [f"a b/{n}.{kind}" for kind in kinds for n in range(3)]
@@ -85,7 +84,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--encode_type=png --resize_height=32 --resize_width=32",
     ],
 )
-def test_records_are_convert_imagesets(mixed: Path, tmp_path: Path, options: str) -> None:
+def test_records_equal_those_of_convert_imageset(mixed: Path, tmp_path: Path, options: str) -> None:
     theirs = convert_imageset(mixed, mixed / "list.txt", tmp_path / "theirs", *options.split())
     image_format = parse([*options.split(), "--list", "x", "out"]).image_format
     lines = [line.rsplit(b" ", 1) for line in (mixed / "list.txt").read_bytes().split(b"\r\n")[:-1]]
@@ -113,14 +112,14 @@ def test_a_list_gives_the_same_lmdb(mixed: Path, tmp_path: Path, options: str) -
     assert not out.with_name("ours.part").exists()
 
 
-def test_the_first_run_needs_no_scan(photos: Path, tmp_path: Path) -> None:
+def test_the_first_training_needs_no_scan(photos: Path, tmp_path: Path) -> None:
     assert main([str(photos), str(tmp_path / "out")]) == 0
     made = open_records(tmp_path / "out/train_lmdb", scan=lambda path, progress: pytest.fail("read again"))
     assert len(made) == 27
 
 
 @pytest.mark.parametrize("options", ["--resize_height=40 --resize_width=60", "--gray", "--encode_type=jpg"])
-def test_the_mean_is_compute_image_means(tmp_path: Path, options: str) -> None:
+def test_the_mean_equals_that_of_compute_image_mean(tmp_path: Path, options: str) -> None:
     write_photos(tmp_path / "photos", [f"{name}/{n}.png" for name in "ab" for n in range(7)], size=33)
     shutil.copy(tmp_path / "photos/a/3.png", tmp_path / "photos/a/copy.png")  # left out, of the sums, too
     out = tmp_path / "out"
@@ -215,7 +214,7 @@ def test_each_class_has_its_share_in_the_test_set(photos: Path, tmp_path: Path) 
     assert records(tmp_path / "other/train_lmdb") != records(tmp_path / "out/train_lmdb")
 
 
-def test_one_more_image_moves_no_other_across() -> None:
+def test_an_added_image_moves_no_other_to_the_other_set() -> None:
     paths = [b"c/%d.jpg" % number for number in range(100)]
     few, many = (ImageList(paths[:n], np.zeros(n, np.int32)) for n in (91, 100))
     held_out = [{images.paths[place] for place in split_train_test(images, 0.1, 5)[1]} for images in (few, many)]
@@ -223,14 +222,14 @@ def test_one_more_image_moves_no_other_across() -> None:
     assert len(held_out[0] - held_out[1]) <= 9 - 7
 
 
-def test_a_path_that_is_listed_twice_is_on_one_side() -> None:
+def test_a_path_that_is_listed_twice_is_in_one_set() -> None:
     images = ImageList([b"a", b"b", b"c", b"d"] * 3, np.zeros(12, np.int32))
     sides = [{images.paths[place] for place in side} for side in split_train_test(images, 0.5, 1)]
     assert not sides[0] & sides[1]
     assert sides[0] | sides[1] == {b"a", b"b", b"c", b"d"}
 
 
-def test_encoded_images_of_another_form_are_told(mixed: Path, tmp_path: Path) -> None:
+def test_encoded_images_of_different_forms_are_reported(mixed: Path, tmp_path: Path) -> None:
     done = command(*MAKE_LMDB, *_list_of(mixed), "--encoded", tmp_path / "out")
     assert done.code == 0, done.stderr
     problems = {problem["path"]: problem["kind"] for problem in report_of(tmp_path / "out")["problems"]}
@@ -243,7 +242,7 @@ def test_encoded_images_of_another_form_are_told(mixed: Path, tmp_path: Path) ->
     assert not (tmp_path / "out/mean.binaryproto").exists()
 
 
-def test_strict(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_strict_refuses_bad_images(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (photos / "eel/bad.jpg").write_bytes(b"")
     out = tmp_path / "out"
     assert main([str(photos), str(out), "--strict"]) == 2
@@ -275,7 +274,7 @@ def test_test_images_that_are_train_images_are_left_out(tmp_path: Path) -> None:
     assert len(records(tmp_path / "kept/test_lmdb")) == 3
 
 
-def test_a_list_of_one_class_or_sorted_by_class_is_remarked_upon(
+def test_a_list_of_one_class_or_sorted_by_class_is_reported(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for classes, remark in ((["cat"], "there is only one class"), (["cat", "eel"], "sorted by class")):
@@ -294,7 +293,7 @@ LISTED = 2600
 
 @pytest.fixture(scope="module")
 def long_list(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixty images, listed again and again until they take a while; and what comes of them."""
+    """Sixty images, listed repeatedly so that they take a while."""
     home = tmp_path_factory.mktemp("long")
     write_photos(home, [f"{n}.jpg" for n in range(60)], size=200)
     (home / "list.txt").write_text("".join(f"{n * 13 % 60}.jpg {n % 7}\n" for n in range(LISTED)))
@@ -336,7 +335,7 @@ def interrupted(home: Path, out: Path, number: int) -> Finished:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_the_same_command_goes_on(long_list: Path, tmp_path: Path, number: int) -> None:
+def test_the_same_command_continues_after_an_interruption(long_list: Path, tmp_path: Path, number: int) -> None:
     out = tmp_path / "out"
     done = interrupted(long_list, out, number)
     assert done.code == (130 if number == signal.SIGINT else -signal.SIGKILL)
@@ -360,7 +359,7 @@ def test_the_same_command_goes_on(long_list: Path, tmp_path: Path, number: int) 
     assert (out / "mean.binaryproto").read_bytes() == (tmp_path / "mean").read_bytes()
 
 
-def test_a_full_disk_stops_it_until_there_is_room(long_list: Path, tmp_path: Path) -> None:
+def test_a_full_disk_stops_it_until_space_is_free(long_list: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = command("prlimit", f"--fsize={3 << 20}", *MAKE_LMDB, *_list_of(long_list), *LONG, out)
     assert done.code == 1
@@ -371,7 +370,7 @@ def test_a_full_disk_stops_it_until_there_is_room(long_list: Path, tmp_path: Pat
     assert len(records(out / "train_lmdb")) == LISTED
 
 
-def test_a_killed_worker_is_told(long_list: Path, tmp_path: Path) -> None:
+def test_a_killed_worker_is_reported(long_list: Path, tmp_path: Path) -> None:
     with started(*MAKE_LMDB, *_list_of(long_list), *LONG, tmp_path / "out", stderr=subprocess.PIPE) as process:
         wait_for((tmp_path / "out.part/state").exists, process)
         for worker in psutil.Process(process.pid).children():
@@ -382,7 +381,7 @@ def test_a_killed_worker_is_told(long_list: Path, tmp_path: Path) -> None:
     assert "Run the same command to continue from there" in stderr
 
 
-def test_other_options_start_anew(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_options_start_over(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -395,7 +394,7 @@ def test_other_options_start_anew(photos: Path, tmp_path: Path, monkeypatch: pyt
     assert records(out / "train_lmdb") == records(tmp_path / "other/train_lmdb")
 
 
-def test_interrupted_while_it_is_moved(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_while_results_are_moved(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     assert main([str(photos), str(out), "--gray"]) == 0
     replace = os.replace
@@ -413,19 +412,21 @@ def test_interrupted_while_it_is_moved(photos: Path, tmp_path: Path, monkeypatch
     assert pb.Datum.FromString(next(iter(records(out / "train_lmdb").values()))).channels == 3
 
 
-def test_one_at_a_time(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_process_on_the_same_output_is_refused(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with harness.imageset.work_directory.WorkDirectory(tmp_path / "out"):
         assert main([str(photos), str(tmp_path / "out")]) == 2
     assert "another make-lmdb is running in this folder" in capsys.readouterr().err
 
 
-def test_the_map_grows(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lmdb_map_grows_when_it_is_full(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(harness.imageset.work_directory, "_INITIAL_MAP_SIZE", 1 << 16)
     assert main([str(photos), str(tmp_path / "out")]) == 0
     assert len(records(tmp_path / "out/train_lmdb")) == 27
 
 
-def test_sums_come_back_from_bytes() -> None:
+def test_sums_survive_their_bytes() -> None:
     sums = Sums()
     for shape in ((4, 5, 3), (4, 5, 3)):
         sums.add(np.full(shape, 7, np.uint8))
@@ -442,7 +443,7 @@ def test_sums_come_back_from_bytes() -> None:
 # Options and bad input
 
 
-def test_gflags_spellings() -> None:
+def test_options_may_be_spelled_as_in_gflags() -> None:
     first = parse(["-resize_height=3", "--resize_width", "4", "--encoded=true", "--gray=false", "-shuffle", "p", "o"])
     assert first.image_format == ImageFormat(gray=False, height=3, width=4, encoded=True)
     assert first.shuffle
@@ -465,7 +466,7 @@ def test_gflags_spellings() -> None:
         ("o --list l --test-list m --test-share 0.2", "--test-share 0.2: excluded by --test-list"),
     ],
 )
-def test_options_that_do_not_fit(arguments: str, message: str) -> None:
+def test_contradictory_options_are_refused(arguments: str, message: str) -> None:
     with pytest.raises(BadInput, match=re.escape(message)):
         parse(arguments.split())
 
@@ -485,7 +486,9 @@ def test_options_that_do_not_fit(arguments: str, message: str) -> None:
         (None, "cannot be read (No such file or directory)"),
     ],
 )
-def test_bad_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, message: str) -> None:
+def test_bad_lists_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, message: str
+) -> None:
     if content is not None:
         (tmp_path / "list.txt").write_bytes(content)
     assert main(["--list", str(tmp_path / "list.txt"), "--workers=1", str(tmp_path / "out")]) == 2
@@ -493,7 +496,7 @@ def test_bad_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: 
     assert not (tmp_path / "out").exists()
 
 
-def test_bad_folders(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_folders_are_refused(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def says(*arguments: object) -> str:
         assert main([*map(str, arguments), "--workers=1"]) == 2
         return capsys.readouterr().err
@@ -519,7 +522,9 @@ def test_bad_folders(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert (tmp_path / "new.part/thesis.tex").exists()
 
 
-def test_check_size(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_size_refuses_images_of_different_sizes(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([str(photos), str(tmp_path / "out"), "--check_size"]) == 2
     assert re.search(
         r"--check-size: channels, height and width are 3×\d+×\d+, but those of .* are 3×", capsys.readouterr().err
@@ -527,7 +532,7 @@ def test_check_size(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main([str(photos), str(tmp_path / "out"), "--check_size", "--resize_height=9", "--resize_width=9"]) == 0
 
 
-def test_a_disk_that_is_too_small(
+def test_a_disk_that_is_too_small_is_refused(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)

@@ -1,4 +1,4 @@
-"""make_lmdb on odd images, folders and lists: the oracles are convert_imageset, and what Caffe itself decodes."""
+"""make_lmdb on unusual images, folders and lists; the oracles are convert_imageset and Caffe's own decoding."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def converted(odd: Path, options: str) -> tuple[dict[str, bytes | None], dict[str, tuple[str, bool, str]]]:
-    """Records (None: left out) and what was remarked (kind, whether it is kept, why), by name."""
+    """Convert; return records (None: left out) and remarks (kind, whether it is kept, reason), by name."""
     names = list(odd_images())
     image_format = parse([*options.split(), "--list", "x", "out"]).image_format
     with Workers(1, f"{odd}/", image_format) as workers:
@@ -121,7 +121,9 @@ def converted(odd: Path, options: str) -> tuple[dict[str, bytes | None], dict[st
         "--encode_type=bmp --gray",
     ],
 )
-def test_records_are_convert_imagesets_or_it_is_said_why_there_is_none(odd: Path, tmp_path: Path, options: str) -> None:
+def test_records_equal_those_of_convert_imageset_or_the_reason_is_given(
+    odd: Path, tmp_path: Path, options: str
+) -> None:
     theirs = {
         key[9:].decode(): record
         for key, record in convert_imageset(odd, odd / "list.txt", tmp_path / "theirs", *options.split()).items()
@@ -150,7 +152,7 @@ for home in sys.argv[1:]:
 
 
 def seen_by_caffe(home: Path, *images: tuple[bytes, str]) -> list[np.ndarray] | None:
-    """What a net gets of encoded images, each with a transform_param; None: Caffe stops at one."""
+    """The arrays that a net gets of encoded images, each with a transform_param; None if Caffe aborts at one."""
     homes = [home / str(n) for n in range(len(images))]
     for place, (image, transform) in zip(homes, images, strict=True):
         place.mkdir(parents=True)
@@ -184,7 +186,7 @@ def test_encoded_images_that_caffe_cannot_decode_are_left_out(odd: Path, tmp_pat
     assert not np.array_equal(seen[0], seen[1])
 
 
-def test_turned_is_what_caffe_turns_with_force_color_only(odd: Path, tmp_path: Path) -> None:
+def test_images_that_caffe_rotates_only_with_force_color_are_reported(odd: Path, tmp_path: Path) -> None:
     _, remarks = converted(odd, "--encoded")
     assert {name for name, (kind, _, _) in remarks.items() if kind == "rotated"} == set(TURNED)
     assert remarks["turned.png"][2] == "EXIF orientation 6, which Caffe applies only with force_color"
@@ -196,7 +198,7 @@ def test_turned_is_what_caffe_turns_with_force_color_only(odd: Path, tmp_path: P
     assert [image.shape for image in seen] == [upright] * len(TURNED) + [turned] * (1 + len(names))
 
 
-def test_what_was_said_of_one_image_is_not_laid_to_the_next(tmp_path: Path) -> None:
+def test_remarks_on_one_image_do_not_apply_to_the_next(tmp_path: Path) -> None:
     write_photos(tmp_path, ["spoiled.jpg", "good.jpg"])
     spoiled = bytearray((tmp_path / "spoiled.jpg").read_bytes())
     spoiled[len(spoiled) // 2 : len(spoiled) // 2 + 40] = bytes(range(100, 140))
@@ -210,7 +212,7 @@ def test_what_was_said_of_one_image_is_not_laid_to_the_next(tmp_path: Path) -> N
         assert "damaged?" not in {problem.kind for problem in images[1].problems}
 
 
-def test_an_error_of_a_library_is_that_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_of_a_library_concerns_one_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_photos(tmp_path / "photos", ["a/0.jpg", "b/0.jpg"])
     side = str((1 << 31) - 1)  # more bytes than any machine has
     size = ("--resize-height", side, "--resize-width", side)
@@ -243,7 +245,7 @@ def as_anybody(*arguments: object) -> Finished:
     return command(*root, *MAKE_LMDB, *arguments, timeout=60)
 
 
-def test_unreadable_folders_are_told(tmp_path: Path) -> None:
+def test_unreadable_folders_are_reported(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     write_photos(photos, ["a/0.jpg", "a/sub/1.jpg", "b/0.jpg", "b/1.jpg"])
     (photos / "b/1.jpg").chmod(0)
@@ -266,7 +268,9 @@ def test_unreadable_folders_are_told(tmp_path: Path) -> None:
             (photos / folder).chmod(0o755)
 
 
-def test_hidden_folders_and_line_breaks_in_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_hidden_folders_and_line_breaks_in_names_are_handled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     photos = tmp_path / "photos"
     write_photos(photos, ["a/0.jpg", "a/.thumbs/1.jpg", "a/sub/.git/deep/2.jpg", "b/0.jpg", "b/new\nline.jpg"])
     (photos / "b/0.jpg").rename(photos / "b/carriage\rreturn.jpg")
@@ -286,7 +290,7 @@ def test_hidden_folders_and_line_breaks_in_names(tmp_path: Path, capsys: pytest.
     assert "/'c\\nd': the name of this class folder has a line break" in capsys.readouterr().err
 
 
-def test_the_longest_path(tmp_path: Path) -> None:
+def test_paths_longer_than_a_key_are_left_out(tmp_path: Path) -> None:
     """A key has at most 511 bytes, of which 9 are the number; convert_imageset aborts at a longer one."""
     deep = "d" * 200 + "/" + "e" * 200 + "/"
     fits, does_not = (f"a/{deep}{'f' * (502 - 2 - len(deep) - 4 + more)}.jpg" for more in (0, 1))
@@ -316,13 +320,15 @@ def test_a_byte_order_mark_is_no_part_of_the_first_path(tmp_path: Path) -> None:
         (f"a.jpg {'9' * 5000}\n", "a label that does not fit in 32 bits"),
     ],
 )
-def test_lines_that_caffe_reads_otherwise(tmp_path: Path, capsys: Any, content: str, message: str) -> None:
+def test_lines_that_caffe_reads_differently_are_reported(
+    tmp_path: Path, capsys: Any, content: str, message: str
+) -> None:
     (tmp_path / "list.txt").write_bytes(content.encode())
     assert main(["--list", str(tmp_path / "list.txt"), str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_convert_imageset_takes_a_space_behind_the_label_for_the_end_of_the_path(tmp_path: Path) -> None:
+def test_convert_imageset_misreads_a_space_after_the_label(tmp_path: Path) -> None:
     write_photos(tmp_path, ["a.jpg", "a.jpg 3.jpg"])
     (tmp_path / "a.jpg 3.jpg").rename(tmp_path / "a.jpg 3")
     (tmp_path / "list.txt").write_text("a.jpg 3 \n")
@@ -338,7 +344,7 @@ def test_convert_imageset_takes_a_space_behind_the_label_for_the_end_of_the_path
         (["p", os.fsdecode(b"\xf0\x9f\x98\x80\xff")], "OUT = \U0001f600\\xff: a path that is not UTF-8"),
     ],
 )
-def test_options_that_cannot_be(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_impossible_options_are_refused(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
 
@@ -358,7 +364,7 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "classifier" bottom: "label
 """
 
 
-def test_the_harness_trains_on_what_it_makes(tmp_path: Path) -> None:
+def test_the_harness_trains_on_the_result(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", [f"{name}/{n}.jpg" for name in "abc" for n in range(5)])
     made = tmp_path / "made"
     done = command(*MAKE_LMDB, tmp_path / "photos", made, "--encoded", "--test-share", "0")

@@ -1,4 +1,4 @@
-"""What make_lmdb does with its place, its disk and its processes: real disks that fill up, real signals."""
+"""The output, disk space and processes of make_lmdb, with real disks that fill up and real signals."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Thirty images, listed again and again."""
+    """Thirty images, listed repeatedly."""
     home = tmp_path_factory.mktemp("many")
     write_photos(home, [f"{n}.jpg" for n in range(30)], size=200)
     (home / "list.txt").write_text("".join(f"{n * 7 % 30}.jpg {n % 7}\n" for n in range(LISTED)))
@@ -84,7 +84,7 @@ def test_force_leaves_nothing_of_an_earlier_call(photos: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("moved", range(14))
-def test_a_replacement_that_is_interrupted_goes_on(
+def test_an_interrupted_replacement_continues(
     photos: Path, tmp_path: Path, moved: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Eight files and folders are moved away, and six of them replaced."""
@@ -150,7 +150,7 @@ exit $code
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_out_that_cannot_be_written(photos: Path, tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_refused(photos: Path, tmp_path: Path) -> None:
     script = """
 mkdir "$DISK/out"; mount -o remount,ro "$DISK"
 for out in out new a/b; do
@@ -162,7 +162,7 @@ done
     assert done.stderr.count("cannot be written (Read-only file system). Give a folder that you may write to") == 3
 
 
-def test_odd_places(
+def test_impossible_outputs_are_refused(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(photos), "/"]) == 2
@@ -186,12 +186,12 @@ def test_bad_input_leaves_no_folders_behind(tmp_path: Path) -> None:
     assert not list((tmp_path / "there").iterdir())
 
 
-def test_the_summary_says_where_everything_is(photos: Path, tmp_path: Path) -> None:
+def test_the_summary_names_every_file(photos: Path, tmp_path: Path) -> None:
     done = command(*MAKE_LMDB, photos, "out", cwd=tmp_path)
     assert "written to   out; out/report.txt lists every problem" in done.stdout
 
 
-def test_nobody_reads_the_summary(photos: Path, tmp_path: Path) -> None:
+def test_a_closed_standard_output_is_no_error(photos: Path, tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with started(*MAKE_LMDB, photos, tmp_path / "out", stdout=writer, stderr=subprocess.PIPE) as process:
@@ -203,7 +203,7 @@ def test_nobody_reads_the_summary(photos: Path, tmp_path: Path) -> None:
 # What is said of the images
 
 
-def test_copies_within_a_class_are_found_behind_copies_in_another(tmp_path: Path) -> None:
+def test_duplicates_within_a_class_and_across_classes_are_found(tmp_path: Path) -> None:
     write_photos(tmp_path, ["a.png", "other.png", "last.png"])
     for name in "bcdef":
         shutil.copy(tmp_path / "a.png", tmp_path / f"{name}.png")
@@ -222,7 +222,7 @@ def test_copies_within_a_class_are_found_behind_copies_in_another(tmp_path: Path
     }
 
 
-def test_a_copy_that_is_left_out_is_left_out_of_the_mean(photos: Path, tmp_path: Path) -> None:
+def test_a_duplicate_that_is_left_out_is_not_in_the_mean(photos: Path, tmp_path: Path) -> None:
     shutil.copy(photos / "a/3.png", photos / "a/copy.png")
     out = tmp_path / "out"
     assert main([str(photos), str(out), "--test-share=0"]) == 0
@@ -250,7 +250,7 @@ def test_a_test_set_of_another_size_makes_the_mean_useless(tmp_path: Path) -> No
     assert (tmp_path / "alone/mean.binaryproto").exists()
 
 
-def test_a_label_of_two_billion(tmp_path: Path) -> None:
+def test_a_label_of_two_billion_works(tmp_path: Path) -> None:
     write_photos(tmp_path, ["a.png", "b.png", "c.png"])
     arguments = labelled(tmp_path, "list.txt", "a.png 0\nb.png 3\nc.png 2147483647\n")
     done = command(
@@ -260,12 +260,12 @@ def test_a_label_of_two_billion(tmp_path: Path) -> None:
     assert "no image has labels 1, 2, 4, 5, 6, 7, 8, 9, 10, 11 and 2,147,483,635 more" in done.stdout
 
 
-def test_labels_without_a_gap() -> None:
+def test_labels_without_a_gap_give_no_remark() -> None:
     remarks = remarks_on({"train": SetCounts(), "test": SetCounts()}, {0: "a", 1: "b"}, (), ImageFormat(), False)
     assert not any("no image has" in remark for remark in remarks)
 
 
-def test_check_size_where_the_first_image_is_none(tmp_path: Path) -> None:
+def test_check_size_works_without_the_first_image(tmp_path: Path) -> None:
     """Chunks of images that are alike within themselves are compared with each other."""
     (tmp_path / "bad.png").write_bytes(b"text")
     for size in (40, 50):
@@ -298,15 +298,15 @@ def test_large_images_have_no_mean_image(tmp_path: Path) -> None:
     assert not any("megapixel" in remark for remark in report_of(tmp_path / "small")["remarks"])
 
 
-def test_large_images_take_no_more_memory_than_a_few_of_them() -> None:
+def test_sums_of_large_images_take_little_memory() -> None:
     sums = Sums()
     sums.add(np.zeros((LARGEST + 1, 1, 3), np.uint8))
     assert sums.image is None
     assert len(sums.to_bytes()) < 1000
 
 
-def test_a_chunk_is_as_many_images_as_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tiny images, then large ones, as in a list that is sorted: no answer is much larger than CHUNK_BYTES."""
+def test_a_chunk_has_as_many_images_as_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiny images, then large ones, as in a sorted list: no answer is much larger than CHUNK_BYTES."""
     write_photos(tmp_path, ["tiny.png"], size=4)
     write_photos(tmp_path, ["large.png"], size=300)  # 270 kB
     monkeypatch.setattr(harness.imageset.workers, "CHUNK_BYTES", 1 << 20)
@@ -327,7 +327,7 @@ def test_a_chunk_is_as_many_images_as_fit(tmp_path: Path, monkeypatch: pytest.Mo
     assert counts[-2] == 256  # and small ones have large chunks again
 
 
-def test_large_photographs_in_little_memory(tmp_path: Path) -> None:
+def test_large_photographs_need_little_memory(tmp_path: Path) -> None:
     """Forty of 6 megapixels, 18 MB each as pixels."""
     write_photos(tmp_path, [f"{n}.jpg" for n in range(4)], size=2450)
     lines = "".join(f"{n % 4}.jpg {n % 2}\n" for n in range(40))
@@ -345,7 +345,7 @@ def test_large_photographs_in_little_memory(tmp_path: Path) -> None:
 
 
 def anonymous(pid: int) -> int:
-    """Bytes of memory that a process has to itself, without what it has mapped of files."""
+    """The anonymous memory of a process in bytes, without mapped files."""
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:  # it has ended
@@ -368,7 +368,7 @@ sys.exit(harness.make_lmdb.main())
 
 
 @pytest.mark.parametrize("kib", [4, 8, 12, 20, 28, 36, 44, 60, 100, 300, 500, 600, 660, 700, 740, 780])
-def test_a_full_disk_stops_it_until_there_is_room(many: Path, tmp_path: Path, kib: int) -> None:
+def test_a_full_disk_stops_it_until_space_is_free(many: Path, tmp_path: Path, kib: int) -> None:
     (tmp_path / "make.py").write_text(TRUSTING)
     arguments = " ".join([*a_list(many, "short.txt"), *SMALL])
     script = f"""
@@ -389,7 +389,7 @@ exit $code
     assert list(records(tmp_path / "out/train_lmdb").items()) == list(theirs.items())
 
 
-def test_the_disk_of_a_link_is_looked_at(many: Path, tmp_path: Path) -> None:
+def test_the_free_space_behind_a_link_counts(many: Path, tmp_path: Path) -> None:
     arguments = " ".join([*a_list(many, "short.txt"), *SMALL])
     script = f"""
 ln -s "$DISK/out" "$HERE/out"
@@ -400,8 +400,8 @@ $MAKE_LMDB {arguments} "$HERE/out"
     assert re.search(r"about \d{3}\.\d kB of disk space are needed, and 2\d\d\.\d kB are free", done.stderr)
 
 
-def test_work_that_was_begun_otherwise_makes_room(many: Path, tmp_path: Path) -> None:
-    """What the remedy for a full disk says, another form, must not fail for want of the room that the work takes."""
+def test_another_form_has_space_after_a_full_disk(many: Path, tmp_path: Path) -> None:
+    """Another form, the remedy for a full disk, must not fail because of the space that the earlier work takes."""
     (tmp_path / "make.py").write_text(TRUSTING)
     arguments = " ".join([*a_list(many, "short.txt"), "--duplicates=keep", "--resize_height=90"])
     script = f"""
@@ -414,7 +414,7 @@ $MAKE_LMDB {arguments} --resize_width=18 "$DISK/out"
     assert "starting over" in done.stderr
 
 
-def test_sizes_to_read() -> None:
+def test_sizes_are_written_with_units() -> None:
     assert [format_bytes(size) for size in (900, 54_321, 54_321_000, 54_321_000_000)] == [
         "0.9 kB",
         "54.3 kB",
@@ -426,7 +426,7 @@ def test_sizes_to_read() -> None:
 # Going on
 
 
-def test_going_on_says_what_is_not_looked_at_again(
+def test_continuing_reports_what_is_not_examined_again(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (photos / "a/bad.png").write_bytes(b"")
@@ -446,7 +446,7 @@ def test_going_on_says_what_is_not_looked_at_again(
             (photos / name / "bad.png").unlink(missing_ok=True)
 
 
-def test_what_strict_refused_is_not_lost(
+def test_work_that_strict_refused_is_not_lost(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = photos / "a/bad.png"
@@ -469,7 +469,7 @@ def test_what_strict_refused_is_not_lost(
     assert report_of(out)["left_out"] == 0
 
 
-def test_commits_grow_with_what_is_done() -> None:
+def test_commits_grow_with_the_number_of_records() -> None:
     assert [Batch.after(done).most for done in (0, 1000, 2000, 5000, 90_000)] == [
         1000, 1000, 2000, 5000, 8000,
     ]  # fmt: skip
@@ -479,8 +479,8 @@ def test_commits_grow_with_what_is_done() -> None:
     assert batch.full
 
 
-def test_a_state_that_was_not_finished_is_none(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a kill leaves it between the making of the state and the first thing in it."""
+def test_an_incomplete_state_is_ignored(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state that remains after a kill between its creation and its first entry."""
     with monkeypatch.context() as patch:
         patch.setattr(WorkState, "put_counts", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert main([str(photos), str(tmp_path / "out")]) == 130
@@ -499,7 +499,7 @@ def group_of(pid: int) -> int | None:
 
 @contextmanager
 def making(*command_line: object) -> Iterator[subprocess.Popen[str]]:
-    """Start a command in a process group of its own, as a terminal's jobs are."""
+    """Start a command in a process group of its own, as a terminal starts its jobs."""
     pipe = subprocess.PIPE
     with started(*command_line, stdout=pipe, stderr=pipe, new_session=True) as process:
         yield process
@@ -513,7 +513,7 @@ def ended(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.parametrize("spacing", [None, 0.0, 0.001, 0.005, 0.02, 0.05, 0.1])
-def test_ctrl_c_twice(many: Path, tmp_path: Path, spacing: float | None) -> None:
+def test_ctrl_c_once_or_twice_ends_in_order(many: Path, tmp_path: Path, spacing: float | None) -> None:
     out = tmp_path / "out"
     with making(*MAKE_LMDB, *a_list(many), *SMALL, out) as process:
         wait_for((tmp_path / "out.part/train_lmdb").exists, process)
@@ -532,8 +532,8 @@ def test_ctrl_c_twice(many: Path, tmp_path: Path, spacing: float | None) -> None
     assert len(records(out / "train_lmdb")) == LISTED
 
 
-def test_ctrl_c_twice_where_a_worker_is_stuck(many: Path, tmp_path: Path) -> None:
-    """As in reading from a server that is gone: the first one waits, the second one ends it all."""
+def test_a_second_ctrl_c_ends_a_stuck_worker(many: Path, tmp_path: Path) -> None:
+    """A read from an unreachable server is stuck: the first Ctrl-C waits, the second one ends everything."""
     with making(*MAKE_LMDB, *a_list(many), *SMALL, tmp_path / "out") as process:
         wait_for((tmp_path / "out.part/train_lmdb").exists, process)
         for worker in psutil.Process(process.pid).children():
@@ -548,7 +548,7 @@ def test_ctrl_c_twice_where_a_worker_is_stuck(many: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("after", [0.0, 0.04, 0.09, 0.14, 0.24])
-def test_ctrl_c_while_it_imports(many: Path, tmp_path: Path, after: float) -> None:
+def test_ctrl_c_during_the_imports_ends_in_order(many: Path, tmp_path: Path, after: float) -> None:
     """From its first import after the handler's installation on; before that, any Python program prints a traceback."""
     errors = tmp_path / "stderr"
     arguments = (*MAKE_LMDB, *a_list(many), *SMALL, tmp_path / "out")
@@ -566,7 +566,7 @@ def test_ctrl_c_while_it_imports(many: Path, tmp_path: Path, after: float) -> No
     assert "".join(printed).lstrip() == INTERRUPTED
 
 
-def test_workers_do_not_hear_ctrl_c(many: Path, tmp_path: Path) -> None:
+def test_workers_ignore_ctrl_c(many: Path, tmp_path: Path) -> None:
     with making(*MAKE_LMDB, *a_list(many), *SMALL, tmp_path / "out") as process:
         wait_for((tmp_path / "out.part/train_lmdb").exists, process)
         workers = psutil.Process(process.pid).children()
@@ -578,8 +578,8 @@ def test_workers_do_not_hear_ctrl_c(many: Path, tmp_path: Path) -> None:
     assert len(records(tmp_path / "out/train_lmdb")) == LISTED
 
 
-def test_ctrl_c_that_is_ignored_stays_ignored(many: Path, tmp_path: Path) -> None:
-    """As in a job that a script has started with &."""
+def test_an_ignored_ctrl_c_stays_ignored(many: Path, tmp_path: Path) -> None:
+    """This is so in a job that a script has started with &."""
     with making(
         "sh", "-c", "trap '' INT; exec \"$@\"", "sh", *MAKE_LMDB, *a_list(many), *SMALL, tmp_path / "out"
     ) as process:
@@ -598,7 +598,7 @@ def test_the_bar_advances_on_a_terminal(many: Path, tmp_path: Path) -> None:
     assert len(set(counts)) > 2
 
 
-def test_report_is_whole(photos: Path, tmp_path: Path) -> None:
-    """What is printed is in report.json, but for where it lies."""
+def test_the_report_contains_the_summary(photos: Path, tmp_path: Path) -> None:
+    """report.json has what is printed, except the paths."""
     done = command(*MAKE_LMDB, photos, tmp_path / "out")
     assert done.stdout.startswith(json.loads((tmp_path / "out/report.json").read_text())["summary"])

@@ -1,4 +1,4 @@
-"""readlog.py as it is used: narrow terminals, full disks, other encodings, logs that grow, rotate or hold little."""
+"""readlog.py as a command: narrow terminals, full disks, other encodings, pipes, logs that grow or are replaced."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def readlog(*arguments: object, **kwargs: Any) -> subprocess.CompletedProcess[st
 
 
 def in_terminal(columns: int, *arguments: object) -> list[str]:
-    """The lines that a terminal of that width shows, without colours."""
+    """Run readlog.py; return the lines that a terminal of that width shows, without colours."""
     done = run_on_terminal(sys.executable, READLOG, *arguments, columns=columns)
     assert done.code == 0
     return done.stdout.replace("\r", "").splitlines()
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 200])
-def test_any_terminal_is_wide_enough(columns: int, tmp_path: Path) -> None:
+def test_the_table_fits_any_terminal(columns: int, tmp_path: Path) -> None:
     other = tmp_path / "a_run_that_went_well.log"
     other.write_text(run_of(learning(200)))
     lines = in_terminal(columns, CASE, other)
@@ -55,7 +55,7 @@ def test_any_terminal_is_wide_enough(columns: int, tmp_path: Path) -> None:
     assert ("iterations" in lines[0]) == (columns > 40)
 
 
-def test_one_run_needs_less_room() -> None:
+def test_one_run_needs_fewer_columns() -> None:
     assert in_terminal(40, CASE)[:2] == [
         "iterations    verdict             jump",
         "40 … 161,040  uniform-softmax  119,040",
@@ -63,7 +63,7 @@ def test_one_run_needs_less_room() -> None:
 
 
 @pytest.mark.parametrize("option", [None, "--json", "--csv"])
-def test_a_disk_that_is_full(option: str | None) -> None:
+def test_a_full_disk_is_an_error(option: str | None) -> None:
     with Path("/dev/full").open("w") as full:
         done = readlog(CASE, *([option] if option else []), capture_output=False, stdout=full, stderr=subprocess.PIPE)
     assert (done.returncode, done.stderr) == (
@@ -71,7 +71,7 @@ def test_a_disk_that_is_full(option: str | None) -> None:
     )  # fmt: skip
 
 
-def test_closed_streams() -> None:
+def test_closed_streams_are_errors() -> None:
     for line, code, words in (
         (f"{READLOG} {CASE} >&-", 1, "standard output is closed"),
         (f"{READLOG} - <&-", 2, "-: cannot be read"),
@@ -83,7 +83,7 @@ def test_closed_streams() -> None:
         assert words in done.stderr
 
 
-def test_other_encodings(tmp_path: Path) -> None:
+def test_other_encodings_work(tmp_path: Path) -> None:
     log = tmp_path / "läuft.log"
     log.write_bytes(CASE.read_bytes())
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.log")
@@ -114,7 +114,7 @@ class Following:
         self.out = process.stdout
 
     def until(self, words: str) -> list[str]:
-        """The lines printed up to the first with `words` in it."""
+        """Read the lines printed up to the first that contains `words`."""
         lines = [self.out.readline()]
         while words not in lines[-1]:
             assert lines[-1], lines
@@ -139,7 +139,7 @@ def following(log: Path) -> Iterator[Following]:
 
 
 @pytest.mark.parametrize("how", ["cut short", "replaced"])
-def test_following_a_log_that_begins_anew(how: str, tmp_path: Path) -> None:
+def test_a_followed_log_that_is_replaced_is_read_again(how: str, tmp_path: Path) -> None:
     log = tmp_path / "train.log"
     log.write_text(run_of(COLLAPSED))
     with following(log) as follower:
@@ -158,7 +158,7 @@ def test_following_a_log_that_begins_anew(how: str, tmp_path: Path) -> None:
     assert "out of memory" in rest
 
 
-def test_following_from_the_first_line_on(tmp_path: Path) -> None:
+def test_an_empty_log_is_followed_from_its_first_line(tmp_path: Path) -> None:
     log = tmp_path / "train.log"
     log.touch()
     with following(log) as follower:
@@ -169,7 +169,7 @@ def test_following_from_the_first_line_on(tmp_path: Path) -> None:
     assert "A run starts here and has not displayed anything yet." in rest
 
 
-def test_a_packed_log_cannot_be_followed(tmp_path: Path) -> None:
+def test_a_compressed_log_cannot_be_followed(tmp_path: Path) -> None:
     log = tmp_path / "train.log.gz"
     log.write_bytes(gzip.compress(CASE.read_bytes()))
     assert readlog(log).returncode == 0
@@ -187,7 +187,7 @@ def test_a_packed_log_cannot_be_followed(tmp_path: Path) -> None:
 # -- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_askers_run_in_words() -> None:
+def test_the_findings_on_the_case() -> None:
     done = command(sys.executable, READLOG, CASE, "--images", 278000, "--batch", 32)
     assert done.code == 0, done.stderr
     for words in (
@@ -207,7 +207,7 @@ def test_the_askers_run_in_words() -> None:
         assert words in done.stdout
 
 
-def test_standard_input_and_a_reader_that_has_seen_enough() -> None:
+def test_standard_input_and_a_closed_pipe() -> None:
     done = subprocess.run([sys.executable, READLOG, "-"], input=CASE.read_bytes(), capture_output=True, check=False)
     assert done.returncode == 0
     assert b"uniform-softmax" in done.stdout
@@ -217,7 +217,7 @@ def test_standard_input_and_a_reader_that_has_seen_enough() -> None:
         assert (piped.returncode, piped.stderr) == (0, "")
 
 
-def test_following_a_log_that_grows(tmp_path: Path) -> None:
+def test_a_growing_log_is_followed(tmp_path: Path) -> None:
     losses = then(falling(4001, 2.3, 0.4), 3000, steady(4001, math.log(10)))
     lines = log_text(losses, display=20).splitlines(keepends=True)
     log = tmp_path / "growing.log"
@@ -247,7 +247,7 @@ def test_following_a_log_that_grows(tmp_path: Path) -> None:
     assert "ln 10 = 2.303" in rest
 
 
-def test_following_a_pipe_to_its_end() -> None:
+def test_a_pipe_is_followed_to_its_end() -> None:
     done = readlog("-", "--follow", "--json", input=CASE.read_text())
     assert done.returncode == 0
     assert json.loads(done.stdout)["verdict"] == "uniform-softmax"

@@ -1,4 +1,4 @@
-"""What tools/setup leaves behind, and how it fails. The build itself is tried on a tiny stand-in for Caffe's tree."""
+"""The results and errors of tools/setup; the build itself is tested on a tiny stand-in for Caffe's source."""
 
 from __future__ import annotations
 

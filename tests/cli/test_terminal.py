@@ -16,7 +16,7 @@ from tests.helpers.nets import solver_text
 from tests.helpers.terminals import run_on_terminal
 
 
-def test_the_panel_shows_the_run(small: Path) -> None:
+def test_the_panel_shows_the_progress_of_the_run(small: Path) -> None:
     (small / "solver.prototxt").write_text(solver_text(small / "net.prototxt", small / "native", max_iter=3000))
     options = ("--solver", small / "solver.prototxt", "--out", small / "run", "--watch", "2500:2510")
     done = run_on_terminal(sys.executable, RUN, *options, columns=110, stdout=subprocess.DEVNULL)

@@ -1,1 +1,1 @@
-"""What several test files use: paths, processes, small data sets and nets, readers of what Caffe wrote."""
+"""Helpers of several test files: paths, processes, small data sets and nets, readers of Caffe's files."""

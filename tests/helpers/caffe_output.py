@@ -1,4 +1,4 @@
-"""What Caffe wrote and printed, in a form that two runs can be compared by."""
+"""Weights and logs of Caffe, in a form that can be compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The harness and `caffe train`, as a user starts them."""
+"""The commands of the harness and `caffe train`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the restarts of the demo change, and where they end."""
+"""The changes of the restarts of the demo, and their last iteration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of images, and what `make_lmdb` and Caffe's own tools make of them."""
+"""Folders of images, and the records that `make_lmdb` and Caffe's own tools make of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Expensive things, made once for all workers of pytest-xdist."""
+"""Expensive fixtures, made once for all workers of pytest-xdist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logs as Caffe prints them, of losses that are made up."""
+"""Synthetic logs, as Caffe prints them."""
 
 from __future__ import annotations
 

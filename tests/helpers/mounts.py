@@ -1,4 +1,4 @@
-"""Shell scripts that may mount file systems, which nobody else sees and which vanish with them."""
+"""Shell scripts that may mount file systems, which only they see and which end with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small net that has most of what makes Caffe draw and share, and its solver."""
+"""A small net with random layers and shared params, and its solver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reader of an executed notebook sees."""
+"""The visible output of notebooks."""
 
 from __future__ import annotations
 

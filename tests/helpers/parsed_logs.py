@@ -1,4 +1,4 @@
-"""Logs read whole or in pieces, and what was read in a form that can be compared."""
+"""Logs that are read whole or in pieces, and their content in a form that can be compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the checkout, its environment and the user's cache are."""
+"""Paths: the checkout, its environment, the user's cache."""
 
 from __future__ import annotations
 

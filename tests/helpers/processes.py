@@ -1,4 +1,4 @@
-"""Commands that are run to their end, and processes that never outlive the test that started them."""
+"""Commands that run to their end, and processes that do not outlive the test that started them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layouts, frames and messages of made-up recordings."""
+"""Layouts, frames and messages of synthetic recordings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Alarms on real Caffe: faults planted at a known iteration in a known place, and their healthy twins."""
+"""Alarms on real Caffe: faults planted at a known iteration and place, and their healthy twins."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DISPLAY = 20
 
 
 def noisy_digits() -> tuple[np.ndarray, np.ndarray]:
-    """Images that can be told apart, but not at once: uint8 (RECORDS, 1, 12, 12) and labels."""
+    """Images that are learned slowly: uint8 (RECORDS, 1, 12, 12), and labels."""
     random = np.random.default_rng(1)
     labels = random.integers(0, CLASSES, RECORDS)
     images = random.integers(0, 200, (RECORDS, 1, 12, 12))
@@ -43,7 +43,7 @@ def noisy_digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def write(path: Path, images: np.ndarray, labels: np.ndarray, scale: dict[int, float] | None = None) -> Path:
-    """An LMDB; the records in `scale` are stored as floats, so many times as large."""
+    """Write an LMDB; the records in `scale` are stored as floats, multiplied by that factor."""
     path.mkdir()
     with lmdb.open(str(path), map_size=1 << 28) as environment, environment.begin(write=True) as transaction:
         for number, (image, label) in enumerate(zip(images, labels, strict=True)):
@@ -73,7 +73,7 @@ layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "classifier" bottom: "labe
 
 
 class Plant:
-    """A run of the harness, and what it found."""
+    """A run with a planted fault: its alarms, losses and diagnosis."""
 
     def __init__(
         self, home: Path, source: Path, arguments: tuple[object, ...], bias: float, fields: dict[str, object]
@@ -121,7 +121,7 @@ def healthy_data(home: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def wild_data(home: Path) -> Path:
-    """Four records of iteration FAULT are a hundred times too bright, and wrongly labelled."""
+    """Four records of iteration FAULT are a hundred times too bright and wrongly labelled."""
     images, labels = noisy_digits()
     wild = range(FAULT * BATCH + 2, FAULT * BATCH + 6)
     labels[wild] = (labels[wild] + 1) % CLASSES
@@ -144,7 +144,7 @@ def wild(planted: Planted, wild_data: Path) -> Plant:
 # -- planted faults ---------------------------------------------------------------------------------------------------
 
 
-def test_a_record_with_wild_values(wild: Plant) -> None:
+def test_a_record_with_outlier_values_raises_loss_jump(wild: Plant) -> None:
     jump = wild.first("loss_jump")
     assert jump.subject == "loss"
     assert jump.limit == pytest.approx(0.95 * math.log(CLASSES))
@@ -159,7 +159,7 @@ def test_a_record_with_wild_values(wild: Plant) -> None:
     assert log["onset"] == {"estimate": FAULT, "low": FAULT - DISPLAY + 1, "high": FAULT}
 
 
-def test_what_is_printed(wild: Plant) -> None:
+def test_the_alarm_the_onset_and_the_next_commands_are_printed(wild: Plant) -> None:
     said = wild.done.stderr
     assert wild.done.code == 0
     alarm = next(line for line in said.splitlines() if line.startswith("ALARM loss_jump"))
@@ -171,7 +171,7 @@ def test_what_is_printed(wild: Plant) -> None:
     assert f"python harness/restart.py {wild.run} --set base_lr=0.001" in said
 
 
-def test_a_rate_that_the_schedule_raises_tenfold(planted: Planted) -> None:
+def test_a_rate_that_the_schedule_raises_tenfold_raises_lr_jump(planted: Planted) -> None:
     plant = planted("rate", base_lr=0.02, lr_policy='"multistep"', gamma=10, stepvalue=FAULT)
     jump = plant.first("lr_jump")
     assert (jump.iteration, jump.subject) == (FAULT, "lr")
@@ -185,7 +185,7 @@ def test_a_rate_that_the_schedule_raises_tenfold(planted: Planted) -> None:
     assert log["schedule"]["rises"]
 
 
-def test_a_nan_in_a_record(planted: Planted, home: Path) -> None:
+def test_a_nan_in_a_record_raises_non_finite(planted: Planted, home: Path) -> None:
     images, labels = noisy_digits()
     source = write(home / "nan_data", images, labels, {FAULT * BATCH + 2: math.nan})
     plant = planted("nan", source=source)
@@ -198,7 +198,7 @@ def test_a_nan_in_a_record(planted: Planted, home: Path) -> None:
     assert log["onset"]["low"] <= FAULT <= log["onset"]["high"]
 
 
-def test_a_nan_in_a_weight(planted: Planted, home: Path, healthy_data: Path) -> None:
+def test_a_nan_in_a_weight_raises_non_finite(planted: Planted, home: Path, healthy_data: Path) -> None:
     first = planted("before", "--until", "20")
     model = pb.NetParameter()
     model.ParseFromString((first.run / "snapshots/native_iter_20.caffemodel").read_bytes())
@@ -213,7 +213,7 @@ def test_a_nan_in_a_weight(planted: Planted, home: Path, healthy_data: Path) -> 
     assert plant.ended["onset"]["iteration"] == 0
 
 
-def test_biases_all_negative(planted: Planted) -> None:
+def test_negative_biases_raise_dead_relu(planted: Planted) -> None:
     plant = planted("bias", bias=-1000.0, max_iter=1100)
     dead = [alarm for alarm in plant.alarms if alarm.rule == "dead_relu"]
     assert [(alarm.iteration, alarm.subject, alarm.value) for alarm in dead] == [(0, "conv1", 1.0), (0, "ip1", 1.0)]
@@ -224,7 +224,7 @@ def test_biases_all_negative(planted: Planted) -> None:
     assert (log["verdict"], log["jump_iteration"], log["onset"]) == ("uniform-softmax", None, None)
 
 
-def test_labels_of_one_class_for_a_stretch(planted: Planted, home: Path) -> None:
+def test_a_stretch_of_one_class_raises_loss_spike(planted: Planted, home: Path) -> None:
     images, labels = noisy_digits()
     order = np.arange(RECORDS)
     first, last = 300, 450  # iterations
@@ -237,7 +237,7 @@ def test_labels_of_one_class_for_a_stretch(planted: Planted, home: Path) -> None
     assert plant.log()["verdict"] == "healthy"
 
 
-def test_weight_decay_with_the_wrong_sign(planted: Planted) -> None:
+def test_a_negative_weight_decay_raises_saturated_softmax(planted: Planted) -> None:
     plant = planted("decay", weight_decay=-1.0, max_iter=250)
     jump, saturated = plant.first("loss_jump"), plant.first("saturated_softmax")
     assert jump.iteration < saturated.iteration < 250
@@ -295,8 +295,8 @@ def test_stop_takes_a_snapshot_and_exits_with_3(planted: Planted, wild_data: Pat
     assert f"Diverged (loss_jump at iteration {jump.iteration})" in plant.done.stderr
 
 
-def test_a_restart_knows_what_was_usual_before(wild: Plant, home: Path) -> None:
-    """It begins ten iterations before the break, too few to tell by themselves what was usual."""
+def test_a_restart_has_the_baseline_of_its_parent(wild: Plant, home: Path) -> None:
+    """It starts ten iterations before the divergence, too few for a baseline of its own."""
     restart(wild.run, "--watch", f"{FAULT - 11}:{FAULT + 3}", "--from", 200, "--out", home / "watched")
     child = home / "late"
     restart(home / "watched", "--from", FAULT - 10, "--on-alarm", "stop", "--out", child, code=3)
@@ -305,7 +305,7 @@ def test_a_restart_knows_what_was_usual_before(wild: Plant, home: Path) -> None:
         assert recording.alarms[0] == wild.first("loss_jump")
 
 
-def test_a_restart_from_after_the_break_is_told_at_once(planted: Planted, wild_data: Path, home: Path) -> None:
+def test_a_restart_after_the_divergence_raises_at_once(planted: Planted, wild_data: Path, home: Path) -> None:
     broken = planted("broken", source=wild_data, snapshot=150, max_iter=700)
     child = home / "after"
     done = restart(broken.run, "--from", 450, "--on-alarm", "stop", "--out", child, code=3)
@@ -318,7 +318,9 @@ def test_a_restart_from_after_the_break_is_told_at_once(planted: Planted, wild_d
 
 
 @pytest.mark.parametrize("native", [False, True], ids=["our snapshot", "caffe's snapshot"])
-def test_a_resume_just_before_the_break(planted: Planted, wild_data: Path, home: Path, native: bool) -> None:
+def test_a_resume_just_before_the_divergence_finds_it(
+    planted: Planted, wild_data: Path, home: Path, native: bool
+) -> None:
     until = FAULT - 8
     before = planted(f"until-{native}", "--until", until, source=wild_data, snapshot=until)
     state = before.run / f"snapshots/native_iter_{until}.solverstate"
@@ -332,7 +334,7 @@ def test_a_resume_just_before_the_break(planted: Planted, wild_data: Path, home:
 
 
 @pytest.mark.parametrize("later", [1, 2, 3, 5])
-def test_the_onset_of_a_run_that_stops_right_after_the_alarm(
+def test_the_onset_is_found_in_a_run_that_stops_right_after_the_alarm(
     planted: Planted, wild_data: Path, wild: Plant, later: int
 ) -> None:
     until = wild.first("loss_jump").iteration + later
@@ -341,8 +343,10 @@ def test_the_onset_of_a_run_that_stops_right_after_the_alarm(
     assert plant.ended["onset"]["iteration"] == FAULT
 
 
-def test_interrupted_after_an_alarm(planted: Planted, wild_data: Path, wild: Plant, home: Path) -> None:
-    """Ctrl-C is what people do when they read of a divergence: the onset is not lost with it."""
+def test_the_onset_is_found_in_a_run_interrupted_after_the_alarm(
+    planted: Planted, wild_data: Path, wild: Plant, home: Path
+) -> None:
+    """Users press Ctrl-C when they read of a divergence."""
     solver, run = home / "forever.prototxt", home / "ctrl-c"
     text = wild.solver.read_text().replace("max_iter: 500", "max_iter: 5000000")
     solver.write_text(text)
@@ -358,8 +362,8 @@ def test_interrupted_after_an_alarm(planted: Planted, wild_data: Path, wild: Pla
     assert f"Onset: iteration {FAULT}" in "".join(said[-5:])
 
 
-def test_the_sum_of_a_batch_has_no_classes(home: Path, healthy_data: Path) -> None:
-    """Without normalisation a loss of 48 images is 48 times as large: no softmax is saturated by that."""
+def test_a_loss_summed_over_the_batch_has_no_classes(home: Path, healthy_data: Path) -> None:
+    """Without normalisation the loss of 48 images is 48 times as large, which is no saturated softmax."""
     text = net_text(healthy_data).replace('top: "loss" }', 'top: "loss" loss_param { normalization: NONE } }')
     (home / "sum.prototxt").write_text(text.replace(f"batch_size: {BATCH}", "batch_size: 48"))
     fields = {"base_lr": 0.0005, "lr_policy": '"fixed"', "power": None, "max_iter": 400, "display": DISPLAY}
@@ -372,13 +376,13 @@ def test_the_sum_of_a_batch_has_no_classes(home: Path, healthy_data: Path) -> No
         assert recording.alarms == ()
 
 
-def test_a_recording_gives_the_alarms_that_its_run_gave(wild: Plant) -> None:
+def test_the_recording_gives_the_alarms_of_its_run(wild: Plant) -> None:
     assert set(wild.diagnosis.alarms) == set(wild.alarms)
     assert wild.diagnosis.onset is not None
     assert wild.diagnosis.onset.iteration == wild.ended["onset"]["iteration"]
 
 
-def test_alarms_change_nothing(wild: Plant, home: Path) -> None:
+def test_alarms_do_not_change_the_weights(wild: Plant, home: Path) -> None:
     caffe_train(wild.solver)
     native = pb.NetParameter()
     native.ParseFromString((home / "wild/native_iter_500.caffemodel").read_bytes())
@@ -392,7 +396,7 @@ def test_alarms_change_nothing(wild: Plant, home: Path) -> None:
 # -- limits -----------------------------------------------------------------------------------------------------------
 
 
-def test_limits_from_a_file(planted: Planted, home: Path, wild_data: Path) -> None:
+def test_limits_from_a_file_are_used(planted: Planted, home: Path, wild_data: Path) -> None:
     rules = home / "rules.toml"
     rules.write_text("[loss_jump]\nenabled = false\n[dead_relu]\nstops = true\nzeros = 0.9\n")
     plant = planted("limits", "--rules", rules, "--on-alarm", "stop", source=wild_data)
@@ -413,7 +417,7 @@ def test_limits_from_a_file(planted: Planted, home: Path, wild_data: Path) -> No
         ("[loss_jump\n", ["cannot be read", "thresholds.toml"]),
     ],
 )
-def test_limits_that_cannot_be_used(tmp_path: Path, wild: Plant, text: str, said: list[str]) -> None:
+def test_wrong_limits_are_bad_input(tmp_path: Path, wild: Plant, text: str, said: list[str]) -> None:
     rules = tmp_path / "mine.toml"
     rules.write_text(text)
     done = train(wild.solver, tmp_path / "run", "--rules", rules, code=2)

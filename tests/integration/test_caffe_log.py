@@ -1,4 +1,4 @@
-"""The logs that real Caffe writes here."""
+"""Parsing the logs of real Caffe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def simple(log: str, pattern: str) -> list[tuple[int, float]]:
     return [(int(n), float(value)) for n, value in re.findall(pattern, log)]
 
 
-def test_what_caffe_train_prints(small: Path) -> None:
+def test_the_log_of_caffe_train_is_read_completely(small: Path) -> None:
     log = caffe_train(small / "solver.prototxt")
     found = read(log)
     (run,) = found.runs
@@ -59,7 +59,7 @@ def check_texts(run: LogRun, home: Path) -> None:
     ] * 2
 
 
-def test_a_resumed_caffe_train_in_the_same_file(small: Path) -> None:
+def test_a_resumed_caffe_train_in_the_same_file_is_a_second_run(small: Path) -> None:
     first = caffe_train(small / "solver.prototxt")
     second = caffe_train(small / "solver.prototxt", f"--snapshot={small / 'native_iter_25.solverstate'}")
     log = read(first + second)

@@ -1,4 +1,4 @@
-"""Where two runs first differ: real runs with one planted difference each, and one planted by hand in the file."""
+"""Comparing runs: real runs with one planted difference each, and differences planted in the file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OTHER = 92  # the record that `other image` and `other key` change: place 4 in t
 
 
 class Runs:
-    """Runs of the small net in one folder, each made once."""
+    """Runs of the small net in one folder, each made on demand."""
 
     def __init__(self, home: Path, data: Path) -> None:
         self.home, self.data = home, data
@@ -89,14 +89,14 @@ def test_the_same_run_twice_is_identical(runs: Runs) -> None:
     assert found.settings == tuple(s for s in found.settings if s.name == "solver.net")  # their net files' names
 
 
-def test_a_shorter_run_is_compared_as_far_as_it_goes(runs: Runs) -> None:
+def test_a_shorter_run_is_compared_up_to_its_end(runs: Runs) -> None:
     found = compared(runs.base(), runs.make("short", "--until", 5))
     assert found.identical
     assert found.common == Extent(0, 4, 5)
     assert found.a == Extent(0, ITERATIONS - 1, ITERATIONS)
 
 
-def test_the_same_nan_is_the_same(runs: Runs) -> None:
+def test_equal_nans_are_equal(runs: Runs) -> None:
     one, two = (runs.make(name, base_lr=1e30, clip_gradients=None) for name in ("nan", "nan again"))
     with Recording(one) as recording:
         assert np.isnan(recording.series("loss")[-1])
@@ -106,7 +106,7 @@ def test_the_same_nan_is_the_same(runs: Runs) -> None:
 # -- one planted difference -------------------------------------------------------------------------------------------
 
 
-def test_another_learning_rate(runs: Runs) -> None:
+def test_another_learning_rate_differs_in_the_first_update(runs: Runs) -> None:
     other = runs.make("rate", "--watch", "0:3", base_lr=0.02)
     found = compared(runs.base(), other)
     assert (found.moment, found.weights, found.cause) == (0, 1, "rate")
@@ -137,13 +137,13 @@ def test_another_learning_rate(runs: Runs) -> None:
     assert any(line.split() == ["solver.base_lr", "0.01", "0.02"] for line in done.stdout.splitlines())
 
 
-def test_another_momentum_shows_in_the_second_update(runs: Runs) -> None:
+def test_another_momentum_differs_in_the_second_update(runs: Runs) -> None:
     found = compared(runs.base(), runs.make("momentum", "--watch", "0:3", momentum=0.8))
     assert (found.moment, found.weights, found.cause) == (1, 2, "update")
     assert same(found) == {"input": True, "loss": True, "gradient": True, "lr": True, "update": False}
 
 
-def test_without_a_window_the_norms_tell_and_a_window_is_suggested(runs: Runs) -> None:
+def test_without_a_window_norms_are_compared_and_a_window_is_suggested(runs: Runs) -> None:
     other = runs.make("momentum, no window", momentum=0.8)
     found = compared(runs.base(), other)
     assert (found.moment, found.weights, found.cause) == (1, 2, "update")
@@ -153,7 +153,7 @@ def test_without_a_window_the_norms_tell_and_a_window_is_suggested(runs: Runs) -
     assert "--watch 1:3" in compare_command(runs.base(), other).stdout
 
 
-def test_another_seed_is_other_weights_from_the_start(runs: Runs) -> None:
+def test_another_seed_differs_in_the_initial_weights(runs: Runs) -> None:
     found = compared(runs.base(), runs.make("seed", "--seed", 12))
     assert (found.moment, found.weights, found.cause) == (None, 0, "start")
     assert "solver.random_seed" in names(found.settings)
@@ -162,7 +162,7 @@ def test_another_seed_is_other_weights_from_the_start(runs: Runs) -> None:
 
 @pytest.fixture(scope="module")
 def other_image(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Path:
-    """The data, but for the image of one record."""
+    """A copy of the data with another image in one record."""
     home = tmp_path_factory.mktemp("other")
     images, labels = digits(RECORDS, 1)
     images[OTHER] = 255 - images[OTHER]
@@ -196,7 +196,7 @@ def test_at_learning_rate_0_only_the_losses_differ(runs: Runs, other_image: Path
     assert stdout.startswith(f"same weights throughout, different data or losses from iteration {OTHER // BATCH}: ")
 
 
-def test_another_key_is_said_with_its_place(runs: Runs, digit_data: Path, tmp_path: Path) -> None:
+def test_another_key_is_reported_with_its_position(runs: Runs, digit_data: Path, tmp_path: Path) -> None:
     for name in ("train", "test"):
         shutil.copytree(digit_data / name, tmp_path / name)
     with lmdb.open(str(tmp_path / "train")) as environment, environment.begin(write=True) as transaction:
@@ -211,7 +211,7 @@ def test_another_key_is_said_with_its_place(runs: Runs, digit_data: Path, tmp_pa
     assert "First different record: iteration 11" in compare_command(runs.base(), other).stdout
 
 
-def test_a_resumed_run_is_compared_from_where_it_begins(runs: Runs) -> None:
+def test_a_resumed_run_is_compared_from_its_start(runs: Runs) -> None:
     resume = ("--resume", runs.base() / "snapshots/s_iter_8.solverstate")
     found = compared(runs.base(), runs.make("child", *resume))
     assert found.identical
@@ -223,7 +223,7 @@ def test_a_resumed_run_is_compared_from_where_it_begins(runs: Runs) -> None:
     assert found.arrays[0].kind == "input"
 
 
-def test_nothing_in_common_is_said(runs: Runs) -> None:
+def test_runs_without_common_iterations_are_reported(runs: Runs) -> None:
     child = runs.make("late child", "--resume", runs.base() / "snapshots/s_iter_8.solverstate")
     early = runs.make("early", "--until", 4)
     done = compare_command(early, child)
@@ -231,8 +231,8 @@ def test_nothing_in_common_is_said(runs: Runs) -> None:
     assert done.stdout.splitlines()[0] == ("nothing to compare: no iteration was recorded by both (A 0…3, B 8…15)")
 
 
-def test_a_bit_planted_in_a_gradient_is_found_where_it_is(runs: Runs, tmp_path: Path) -> None:
-    """One element of one gradient, and the weights after it; each by hand in a copy of the file."""
+def test_a_bit_planted_in_a_gradient_is_located(runs: Runs, tmp_path: Path) -> None:
+    """One element of one gradient, and of the weights after it, is changed in a copy of the file."""
     shutil.copytree(runs.base(), tmp_path / "planted")
     with h5py.File(tmp_path / "planted/recording.h5", "r+") as file:
         row = list(file["window/iteration"]).index(12)
@@ -262,7 +262,7 @@ def test_the_weights_at_the_end_are_compared_too(runs: Runs) -> None:
 # -- bad input --------------------------------------------------------------------------------------------------------
 
 
-def test_bad_input_is_one_clear_line(runs: Runs, tmp_path: Path) -> None:
+def test_bad_input_is_one_clear_error(runs: Runs, tmp_path: Path) -> None:
     def refused(path: Path, *says: str) -> None:
         done = compare_command(runs.base(), path)
         assert done.code == 2
@@ -283,7 +283,7 @@ def test_bad_input_is_one_clear_line(runs: Runs, tmp_path: Path) -> None:
     refused(tmp_path / "cut", "cut/run.json: cannot be read (No such file")
 
 
-def test_it_works_as_a_module_from_anywhere(runs: Runs, tmp_path: Path) -> None:
+def test_compare_works_as_a_module_from_any_directory(runs: Runs, tmp_path: Path) -> None:
     arguments = ("-m", "harness.compare", runs.base(), runs.base())
     done = command(BIN / "python", *arguments, env={"PYTHONPATH": str(ROOT)}, cwd=tmp_path)
     assert done.code == 0

@@ -393,7 +393,7 @@ def test_the_worker_completes_the_recording_when_the_supervisor_is_killed(
 
 
 def check_snapshot(run: Running, iteration: int, whole: dict[str, np.ndarray]) -> None:
-    """There is a snapshot of the end, complete, and its weights are those that the next iteration would have used."""
+    """Check that a complete snapshot of the end exists, with the weights that the next iteration would have used."""
     about = json.loads((run.out / f"snapshots/native_iter_{iteration}.json").read_text())
     assert about["iteration"] == iteration
     assert about["weight_digest"] == run.ended["weight_digest"]
@@ -543,7 +543,7 @@ FILL = 'head -c $(( $(df --output=avail -B1 "$DISK" | tail -1) - $1 )) /dev/zero
 def test_a_disk_that_fills_up_ends_the_run_and_damages_nothing(
     tmp_path: Path, long_solver: Path, whole: dict[str, np.ndarray], left_mib: int
 ) -> None:
-    """Something else takes the disk's space, all of it or all but a little, while the window is written."""
+    """Another file takes all or almost all of the disk while the window is written."""
     script = f"""
 fill() {{ {FILL}; }}
 $RUN --solver {long_solver} {" ".join(WATCH)} --until {ITERATIONS} --out "$DISK/run" 2> "$KEEP/stderr" & run=$!

@@ -1,4 +1,4 @@
-"""The story of prototxt/glyphs280, through the demo as a user starts it: it learns, breaks at one iteration, stays."""
+"""The demo: prototxt/glyphs280 learns, breaks at one iteration and stays broken."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BREAK = 841  # the iteration whose batch holds the bad record
 UNIFORM = math.log(280)
 
 
-def test_it_learns_then_breaks_within_one_display_interval_and_stays(demo: Path) -> None:
+def test_the_demo_learns_breaks_within_one_display_interval_and_stays_broken(demo: Path) -> None:
     with Recording(demo) as recording:
         smoothed = recording.series("smoothed_loss")
         assert len(smoothed) == 1600
@@ -42,7 +42,7 @@ def test_it_learns_then_breaks_within_one_display_interval_and_stays(demo: Path)
             assert abs(losses[-40:].mean() / UNIFORM - 1) < 0.005
 
 
-def test_the_recording_shows_where_it_began(demo: Path) -> None:
+def test_the_recording_shows_the_onset(demo: Path) -> None:
     with Recording(demo) as recording:
         window = recording.windows[0]
         assert BREAK in window
@@ -66,7 +66,7 @@ def test_the_recording_shows_where_it_began(demo: Path) -> None:
             assert dead[blob][-1] > 0.99
 
 
-def test_run_json_says_what_was_run_and_how_it_ended(demo: Path) -> None:
+def test_run_json_states_what_was_run_and_how_it_ended(demo: Path) -> None:
     facts = json.loads((demo / "run.json").read_text())
     assert facts["random_seed"] == 280
     assert facts["caffe"]["source"]["commit"] == "9b89154"
@@ -98,7 +98,7 @@ def test_the_onset_and_the_last_good_snapshot_are_found(demo: Path) -> None:
     assert abs(alone.iteration - BREAK) <= 1
 
 
-def test_the_alarms_say_it_within_three_iterations(demo: Path) -> None:
+def test_alarms_are_raised_within_three_iterations(demo: Path) -> None:
     facts = json.loads((demo / "run.json").read_text())
     with Recording(demo) as recording:
         alarms = recording.alarms
@@ -115,7 +115,7 @@ def test_the_alarms_say_it_within_three_iterations(demo: Path) -> None:
     assert (found.onset.iteration, found.onset.blob) == (BREAK, "data")
 
 
-def test_its_log_alone_says_it(demo: Path) -> None:
+def test_the_log_alone_gives_the_verdict(demo: Path) -> None:
     done = command(sys.executable, ROOT / "harness/readlog.py", demo / "solver.log", "--json")
     log = json.loads(done.stdout)
     assert (log["verdict"], log["jump_iteration"]) == ("uniform-softmax", 880)
@@ -124,7 +124,7 @@ def test_its_log_alone_says_it(demo: Path) -> None:
 
 
 @pytest.mark.parametrize("start", [600, 800])
-def test_resumed_from_a_snapshot_before_it_breaks_at_the_same_iteration(demo: Path, tmp_path: Path, start: int) -> None:
+def test_a_resume_from_an_earlier_snapshot_breaks_at_the_same_iteration(demo: Path, tmp_path: Path, start: int) -> None:
     """The asker's "I ran it twice and it repeated exactly", and all that an exact resume promises.
 
     800 is the last snapshot before the break and the start of a test pass; from 600 on, that pass and 200 iterations
@@ -141,7 +141,7 @@ def test_resumed_from_a_snapshot_before_it_breaks_at_the_same_iteration(demo: Pa
 
 
 @pytest.mark.parametrize("change", RESCUES)
-def test_restarted_with_other_hyperparameters_it_goes_on_learning(rescues: dict[str, Path], change: str) -> None:
+def test_a_restart_with_other_hyperparameters_keeps_learning(rescues: dict[str, Path], change: str) -> None:
     run = rescues[change]
     said = run.with_name(f"{run.name}.said").read_text()
     assert "at iteration 800: the newest snapshot followed by at least 40 healthy iterations" in said

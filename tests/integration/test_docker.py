@@ -1,4 +1,4 @@
-"""What can be checked of the images without building them; tools.check_docker builds and tries them."""
+"""Checks of the container images without building them; tools.check_docker builds and tries them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SERVICES = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())["services"
 
 
 def joined(dockerfile: Path) -> list[str]:
-    """Its instructions, one a line, without comments."""
+    """The instructions of a Dockerfile, one a line, without comments."""
     text = re.sub(r"^#.*\n", "", dockerfile.read_text(), flags=re.MULTILINE)
     return [line for line in text.replace("\\\n", " ").splitlines() if line.strip()]
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.parent.name)
 def test_the_layer_that_caches_caffe_has_all_that_its_build_needs(dockerfile: Path, tmp_path: Path) -> None:
-    """And builds what a checkout builds: the key is the same."""
+    """It builds what a checkout builds: the key is the same."""
     options = ""
     for line in joined(dockerfile):
         if line.startswith("ENV CAFFE_HARNESS_SETUP"):
@@ -63,7 +63,7 @@ def test_images_run_as_a_user_and_are_the_harness(dockerfile: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_services_are_built_from_what_is_there(name: str) -> None:
+def test_services_are_built_from_existing_files(name: str) -> None:
     build = SERVICES[name]["build"]
     dockerfile = ROOT / "docker" / build["context"] / build["dockerfile"]
     stages = re.findall(r"^FROM .* AS (\S+)$", dockerfile.read_text(), re.MULTILINE)
@@ -113,7 +113,7 @@ def test_docker_is_used_as_a_user_does(stand_in: Callable[..., Path], tmp_path: 
     ]
 
 
-def test_an_interrupted_container_says_its_exit_code(
+def test_an_interrupted_container_has_its_exit_code(
     stand_in: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tools.check_docker.engines.TRAINS_AFTER", 0)

@@ -1,4 +1,4 @@
-"""Nets and solvers that were edited, as real Caffe takes them."""
+"""Real Caffe accepts the edited nets and solvers."""
 
 from __future__ import annotations
 

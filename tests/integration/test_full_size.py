@@ -1,4 +1,4 @@
-"""The asker's own case at full size: GoogLeNet and, as the control, VGG-16, with 280 classes.
+"""The case at full size: GoogLeNet and, as the control, VGG-16, with 280 classes.
 
 Structure is compared with Caffe's own bvlc_googlenet in the pinned source, values with the question, and training with
 plain pycaffe, on encoded colour images.
@@ -54,7 +54,7 @@ def trained(net: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def bvlc_googlenet(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Caffe's own net, out of the pinned sdist, which tools/setup has left in its cache."""
+    """Caffe's own net, from the pinned sdist that tools/setup has left in its cache."""
     sdist = CACHE / caffe_source.SDIST
     if not sdist.is_file():
         sdist = tmp_path_factory.mktemp("source") / caffe_source.SDIST
@@ -78,7 +78,7 @@ def test_the_committed_net_is_what_the_script_writes(tmp_path: Path, folder: Pat
     assert (tmp_path / "train_val.prototxt").read_bytes() == (folder / "train_val.prototxt").read_bytes()
 
 
-def test_googlenet_differs_from_caffes_own_where_the_asker_changed_it_and_nowhere_else(bvlc_googlenet: Any) -> None:
+def test_googlenet_differs_from_caffes_own_only_where_the_question_changed_it(bvlc_googlenet: Any) -> None:
     ours = net_of(GOOGLENET)
     back = dict(zip(RENAMED, PUBLIC, strict=True))
     names = [(back.get(layer.name, layer.name), layer.type) for layer in ours.layer]
@@ -143,7 +143,7 @@ def test_vgg16_is_configuration_d_with_the_public_names() -> None:
     assert rectified == [*convolutions, "fc6", "fc7"]
 
 
-def test_the_nets_are_as_the_question_has_them() -> None:
+def test_the_nets_match_the_question() -> None:
     classes = int(re.findall(r"我有 (\d+) 个类别", QUESTION)[0])
     batch, test_batch = map(int, re.findall(r"使用 (\d+) 的批大小,以及 (\d+) 的测试批", QUESTION)[0])
     google, vgg = net_of(GOOGLENET), net_of(VGG16)
@@ -172,7 +172,7 @@ def test_the_nets_are_as_the_question_has_them() -> None:
 # ---- solvers ---------------------------------------------------------------------------------------------------------
 
 
-def test_googlenets_solver_is_the_askers_and_has_no_other_field() -> None:
+def test_the_solver_of_googlenet_is_that_of_the_question() -> None:
     lines = re.findall(r"^[a-z_]+: .*$", QUESTION, re.MULTILINE)
     asked = text_format.Parse("\n".join(lines), pb.SolverParameter())
     assert len(lines) == 12
@@ -184,7 +184,7 @@ def test_googlenets_solver_is_the_askers_and_has_no_other_field() -> None:
     assert ours == asked
 
 
-def test_googlenets_solver_gives_the_learning_rates_of_the_askers_log() -> None:
+def test_the_solver_of_googlenet_gives_the_learning_rates_of_the_log() -> None:
     solver = message(GOOGLENET / "quick_solver.prototxt", pb.SolverParameter)
     shown = re.findall(r"Iteration (\d+), lr = ([\d.]+)", QUESTION)
     assert len(shown) == 4
@@ -192,15 +192,15 @@ def test_googlenets_solver_gives_the_learning_rates_of_the_askers_log() -> None:
         assert f"{solver.base_lr * (1 - int(iteration) / solver.max_iter) ** solver.power:.6g}" == rate
 
 
-def test_vgg16s_schedule_is_the_askers() -> None:
+def test_the_schedule_of_vgg16_is_that_of_the_question() -> None:
     solver = message(VGG16 / "solver.prototxt", pb.SolverParameter)
     last, step = (1000 * int(k) for k in re.findall(r"最大 (\d+)k 次迭代,每步 (\d+)k 次迭代", QUESTION)[0])
     assert (solver.lr_policy, solver.max_iter, solver.stepsize) == ("step", last, step)
     assert solver.net == "prototxt/vgg16_280/train_val.prototxt"
 
 
-def test_the_rest_of_vgg16s_solver_is_the_papers_or_the_askers_for_googlenet() -> None:
-    """As the table in prototxt/vgg16_280/README.md says, and no other field."""
+def test_other_fields_of_the_solver_of_vgg16_are_from_the_paper_or_the_question() -> None:
+    """The fields are those of the table in prototxt/vgg16_280/README.md."""
     ours = message(VGG16 / "solver.prototxt", pb.SolverParameter)
     wanted = message(GOOGLENET / "quick_solver.prototxt", pb.SolverParameter)  # base_lr, momentum, tests, display, …
     wanted.ClearField("power")
@@ -224,7 +224,7 @@ def test_the_rest_of_vgg16s_solver_is_the_papers_or_the_askers_for_googlenet() -
         assert f"{field}\n" in (VGG16 / "solver.prototxt").read_text()
 
 
-def test_what_vgg16_learns_from_and_by() -> None:
+def test_the_data_and_learning_rates_of_vgg16() -> None:
     net = net_of(VGG16)
     train, test = net.layer[:2]
     for layer, phase, split in ((train, pb.TRAIN, "train"), (test, pb.TEST, "test")):
@@ -274,7 +274,7 @@ def records(path: Path) -> list[tuple[bytes, bytes]]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A directory to train in: both folders with their prototxts at batch 2, and a few images of ours."""
+    """A directory to train in: both folders with their prototxts at batch 2, and a few example images."""
     home = tmp_path_factory.mktemp("full")
     for folder in (GOOGLENET, VGG16):
         copy = home / folder.relative_to(ROOT)
@@ -287,7 +287,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(home)  # a gigabyte
 
 
-def test_our_images_are_colour_jpegs_and_always_the_same(home: Path, tmp_path: Path) -> None:
+def test_the_example_images_are_reproducible_colour_jpegs(home: Path, tmp_path: Path) -> None:
     import cv2
 
     again = images(tmp_path / "data", "--train", 24, "--test", 6)
@@ -306,7 +306,7 @@ def test_our_images_are_colour_jpegs_and_always_the_same(home: Path, tmp_path: P
             assert image.std() > 5
 
 
-def test_a_users_own_images_are_not_overwritten(tmp_path: Path) -> None:
+def test_existing_images_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     done = command(sys.executable, GOOGLENET / "make_images.py", "--out", tmp_path)
     assert done.code == 2
@@ -373,7 +373,7 @@ def googlenet(home: Path, bvlc_googlenet: Any) -> Trained:
     return Trained(first.stderr, home / "whole", home / "resumed", native, public)
 
 
-def test_the_listing_says_that_all_but_the_renamed_layers_are_copied(googlenet: Trained) -> None:
+def test_all_but_the_renamed_layers_are_listed_as_copied(googlenet: Trained) -> None:
     said = re.search(r"Weights from (\S+): copied (.*); new, left as initialised: (.*); in the file only: (.*)",
                      googlenet.said)  # fmt: skip
     assert said is not None
@@ -384,7 +384,7 @@ def test_the_listing_says_that_all_but_the_renamed_layers_are_copied(googlenet: 
     assert said[4] == f"3 ({', '.join(PUBLIC)})"
 
 
-def test_the_weights_are_those_of_the_public_caffemodel_but_for_the_renamed_layers(googlenet: Trained) -> None:
+def test_all_but_the_renamed_layers_have_the_public_weights(googlenet: Trained) -> None:
     published = pb.NetParameter.FromString(googlenet.public.read_bytes())
     blobs = {(layer.name, i): blob for layer in published.layer for i, blob in enumerate(layer.blobs)}
     run = Recording(googlenet.whole)
@@ -413,7 +413,7 @@ def test_full_size_googlenet_trains_and_resumes_with_the_bits_of_pycaffe(googlen
             assert np.array_equal(resumed.gradient(1, p.layer, p.index), whole.gradient(1, p.layer, p.index)), p
 
 
-def test_the_window_holds_the_crops_of_the_images_its_keys_name(googlenet: Trained, home: Path) -> None:
+def test_the_window_contains_the_crops_of_the_images_of_its_keys(googlenet: Trained, home: Path) -> None:
     run = Recording(googlenet.resumed)
     labels = {
         key: pb.Datum.FromString(value).label for key, value in records(home / "prototxt/googlenet280/data/train_lmdb")
@@ -428,7 +428,7 @@ def test_the_window_holds_the_crops_of_the_images_its_keys_name(googlenet: Train
 
 
 def old_caffemodel(path: Path, blobs: dict[str, tuple[int, int, int, int]]) -> Path:
-    """A caffemodel as VGG's public one is: layers of Caffe's first format, weights and biases with four axes each."""
+    """Write a caffemodel like VGG's public one: layers of Caffe's first format, blobs with four axes each."""
     net = pb.NetParameter(name="VGG_ILSVRC_16_layers")
     for name, shape in blobs.items():
         kind = pb.V1LayerParameter.CONVOLUTION if name.startswith("conv") else pb.V1LayerParameter.INNER_PRODUCT

@@ -1,4 +1,4 @@
-"""The asker's run in small: its data, its nets, its solvers, its base caffemodel."""
+"""The case in small, prototxt/glyphs280: its data, nets, solvers and base caffemodel."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CLASSIFIERS = {f"loss{n}/classifier_glyphs" for n in (1, 2, 3)}
 
 
 def script(name: str) -> ModuleType:
-    """A script of the folder as a module: the folder is no package."""
+    """Import a script of the folder, which is no package."""
     spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -67,7 +67,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ---- data ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_recipe_is_the_askers_run_in_small() -> None:
+def test_the_recipe_is_the_case_in_small() -> None:
     recipe = make_data.Recipe()
     assert (recipe.classes, recipe.train, recipe.test) == (280, 27_800, 2_800)
     batch = message("train_val.prototxt", pb.NetParameter).layer[0].data_param.batch_size
@@ -90,7 +90,7 @@ def test_every_glyph_has_ink_in_every_face() -> None:
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 150), ("test", 24)])
-def test_records_are_what_convert_imageset_shuffle_writes(data: Path, split: str, count: int) -> None:
+def test_records_equal_those_of_convert_imageset_shuffle(data: Path, split: str, count: int) -> None:
     found = records(data / f"{split}_lmdb")
     classes = [line.split()[0] for line in (data / "classes.txt").read_text(encoding="utf-8").splitlines()]
     labels = [datum.label for _, datum in found]
@@ -132,7 +132,7 @@ def test_data_of_another_recipe_is_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
-def test_an_interruption_leaves_nothing_half_made(tmp_path: Path, kill: signal.Signals) -> None:
+def test_an_interruption_leaves_nothing_incomplete(tmp_path: Path, kill: signal.Signals) -> None:
     maker = subprocess.Popen([sys.executable, FOLDER / "make_data.py", "--out", tmp_path / "data"])
     while not list(tmp_path.glob(".data.*/fresh/train_lmdb/data.mdb")):
         assert maker.poll() is None, "it ended before it could be interrupted"
@@ -144,7 +144,7 @@ def test_an_interruption_leaves_nothing_half_made(tmp_path: Path, kill: signal.S
         assert not list(tmp_path.iterdir())
 
 
-def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
+def test_a_directory_with_other_content_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     done = command(sys.executable, FOLDER / "make_data.py", "--out", tmp_path)
     assert done.code == 2
@@ -183,7 +183,7 @@ def test_healthy_solver_differs_in_the_learning_rate_alone() -> None:
     assert changed == ["- base_lr: 0.005", "+ base_lr: 0.0005"]
 
 
-def test_the_solver_is_the_askers_with_lengths_and_learning_rate_scaled() -> None:
+def test_the_solver_is_that_of_the_case_with_lengths_and_rate_scaled() -> None:
     solver = message("quick_solver.prototxt", pb.SolverParameter)
     assert (solver.display, solver.average_loss, solver.test_initialization) == (40, 40, False)
     assert (solver.lr_policy, solver.power) == ("poly", 0.5)
@@ -204,7 +204,7 @@ for name, blobs in net.params.items():
 """
 
 
-def test_the_base_gives_every_layer_but_the_classifiers_its_weights(tmp_path: Path) -> None:
+def test_the_base_caffemodel_has_weights_for_all_layers_but_the_classifiers(tmp_path: Path) -> None:
     net = message("train_val.prototxt", pb.NetParameter)
     del net.layer[:2]
     shape = pb.InputParameter(shape=[pb.BlobShape(dim=[1, 1, 28, 28]), pb.BlobShape(dim=[1])])

@@ -1,4 +1,4 @@
-"""The probes as they are on a GPU: all of gpu.py but the dozen lines that call CuPy.
+"""The probes for GPUs: all of gpu.py except the dozen lines that call CuPy.
 
 A stand-in for the device lies in the host's memory, where it runs the real kernel, compiled for the host; Caffe and its
 nets are real, in CPU mode.
@@ -90,7 +90,7 @@ RANDOM = np.random.default_rng(3)
     ],
 )
 @pytest.mark.parametrize("what", ["norms", "activity"])
-def test_the_kernel_gives_what_the_cpu_gives(
+def test_the_kernel_agrees_with_the_cpu(
     what: Literal["norms", "activity"], arrays: list[npt.ArrayLike], device: HostDevice
 ) -> None:
     these = blobs(*arrays)
@@ -102,15 +102,15 @@ def test_the_kernel_gives_what_the_cpu_gives(
     np.testing.assert_allclose(got, expected, rtol=1e-13)
 
 
-def test_equal_numbers_give_equal_bits_wherever_they_lie(device: HostDevice) -> None:
+def test_equal_numbers_give_equal_bits_at_any_address(device: HostDevice) -> None:
     values = RANDOM.normal(size=2 * PIECE + 99).astype(np.float32)
     alone, first, last = blobs(values), blobs(values, [1, 2, 3]), blobs(np.ones(PIECE), values)
     measured = [GpuMemory(device).moments("norms", these, "data").measure() for these in (alone, first, last)]
     assert measured[0][:, 0].tobytes() == measured[1][:, 0].tobytes() == measured[2][:, 1].tobytes()
 
 
-def test_the_address_is_asked_for_each_time(device: HostDevice) -> None:
-    """As a Data layer gives its top other memory at every iteration."""
+def test_the_address_is_read_at_each_measurement(device: HostDevice) -> None:
+    """A Data layer gives its top other memory at every iteration."""
     (blob,) = blobs([1, 2, 2])
     measure = GpuMemory(device).moments("norms", [blob], "data")
     assert measure.measure()[0, 0] == 3
@@ -122,7 +122,7 @@ def test_the_address_is_asked_for_each_time(device: HostDevice) -> None:
 # Copies
 
 
-def test_arrays_go_into_the_ring_and_in_slabs(device: HostDevice) -> None:
+def test_arrays_are_put_into_the_ring_whole_and_in_slabs(device: HostDevice) -> None:
     values = RANDOM.normal(size=(6, 4, 5)).astype(np.float32)
     (blob,) = blobs(values)
     (array,) = GpuMemory(device).arrays([blob], "data")
@@ -152,7 +152,7 @@ compare({solver!r}, {library!r})
 
 
 @pytest.mark.parametrize("iter_size", [1, 2])
-def test_a_run_is_seen_as_on_the_cpu_without_a_copy(iter_size: int, small: Path, device: HostDevice) -> None:
+def test_a_run_is_observed_as_on_the_cpu_without_a_copy(iter_size: int, small: Path, device: HostDevice) -> None:
     solver = small / "solver.prototxt"
     solver.write_text(solver.read_text().replace("display: 7", f"display: 5\niter_size: {iter_size}"))
     program = PROGRAM.format(root=str(ROOT), solver=str(solver), library=str(device.library))
@@ -188,7 +188,7 @@ gpu_selftest.check_probes(GpuMemory(Wrong(Path({library!r}))), [blob for blobs i
 @pytest.mark.parametrize(
     ("fault", "said"), [("", ""), ("diff for data", "norms of data are"), ("a bit in a copy", "copies of data differ")]
 )
-def test_the_trial_finds_what_is_seen_wrongly(fault: str, said: str, device: HostDevice) -> None:
+def test_the_selftest_finds_wrong_observations(fault: str, said: str, device: HostDevice) -> None:
     program = TRIAL.format(root=str(ROOT), library=str(device.library))
     done = command(sys.executable, "-c", program, fault)
     assert (done.code == 0) == (not fault), done.stderr
@@ -215,7 +215,7 @@ CARD = '{"name": "A card", "compute_capability": "8.0", "driver": "13000", "cupy
     ],
     ids=["old driver", "no CuPy", "no kernel of ours", "no kernels of Caffe's", "too old for ours", "seen wrongly"],
 )  # fmt: skip
-def test_a_gpu_that_cannot_be_used(
+def test_a_gpu_that_cannot_be_used_is_bad_input(
     stdout: str, stderr: str, said: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(devices, "caffe_build", lambda: {"device": "cuda"})

@@ -1,4 +1,4 @@
-"""ImageData layers repeat: their order, their pixels, and with them a resumed training.
+"""ImageData layers are reproduced: their order, their pixels, and training that resumes with them.
 
 The oracles are Caffe's own ImageData layer and `caffe train` without interruption.
 """
@@ -38,7 +38,7 @@ IMAGES, LAST = 41, 24  # 41 images: every batch size wraps within a batch
 
 
 def turned(jpeg: bytes, orientation: int) -> bytes:
-    """A JPEG with an EXIF header that says how it was held."""
+    """A JPEG with an EXIF header that states its orientation."""
     entry = b"\x01\x12\x00\x03\x00\x00\x00\x01\x00" + bytes([orientation]) + b"\x00\x00"
     exif = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01" + entry + b"\x00\x00\x00\x00"
     return jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:]
@@ -46,7 +46,7 @@ def turned(jpeg: bytes, orientation: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with `train.txt` and `test.txt`: colour JPEG (each third turned) and PNG, in a folder with spaces."""
+    """A directory with `train.txt` and `test.txt`: JPEG (each third rotated) and PNG, in a folder with a space."""
     home = tmp_path_factory.mktemp("images")
     (home / "a b").mkdir()
     for name, seed in (("train", 1), ("test", 2)):
@@ -112,7 +112,7 @@ LAYERS = {
 @pytest.mark.parametrize(
     ("name", "phase"), [*((name, "TRAIN") for name in LAYERS), ("shuffled, mirror, crop", "TEST"), ("skip", "TEST")]
 )
-def test_the_same_bytes_as_caffes_own_layer(tmp_path: Path, images: Path, name: str, phase: str) -> None:
+def test_the_bytes_equal_those_of_caffes_own_layer(tmp_path: Path, images: Path, name: str, phase: str) -> None:
     param, transform, batch = LAYERS[name]
     text = image_layer(images, phase, batch, transform, param)
     native, other = tmp_path / "native.prototxt", tmp_path / "seekable.prototxt"
@@ -129,7 +129,7 @@ def test_the_same_bytes_as_caffes_own_layer(tmp_path: Path, images: Path, name: 
         assert [a.tobytes() for a in pair[0]] == [a.tobytes() for a in pair[1]], number
 
 
-def test_the_shuffle_of_a_long_list(tmp_path: Path, images: Path) -> None:
+def test_a_long_list_is_shuffled_as_by_caffe(tmp_path: Path, images: Path) -> None:
     """Long enough for numbers that boost rejects: from the first of them on every swap would be another. Each line has
     its number as its label."""
     path = images / "a b/train1.png"
@@ -143,7 +143,7 @@ def test_the_shuffle_of_a_long_list(tmp_path: Path, images: Path) -> None:
     assert np.array_equal(native, Epochs(200_000, list_seed).lines(np.arange(len(native))))
 
 
-def test_a_jump_leaves_lines_out(images: Path) -> None:
+def test_a_jump_skips_lines(images: Path) -> None:
     text = image_layer(images, "TRAIN", 5, "mirror: true", f"{SHUFFLED} rand_skip: 9")
     whole = stream_of(text, "TRAIN", 3)
     beyond = stream_of(text, "TRAIN", 20)
@@ -205,7 +205,7 @@ def test_a_snapshot_of_caffe_train_resumes_exactly(tmp_path: Path, images: Path,
         assert said_from((out / "solver.log").read_text(), iteration) == said_from(native, iteration)
 
 
-def test_resumes_of_resumes_repeat_the_run_and_know_its_images(tmp_path: Path, images: Path) -> None:
+def test_resumes_of_resumes_repeat_the_run_and_its_images(tmp_path: Path, images: Path) -> None:
     solver = write_case(tmp_path, images, CASES["shuffled, skip, iter_size"], snapshot=7)
     caffe_train(solver)
     window = ("--watch", "18:20")
@@ -227,8 +227,8 @@ def test_resumes_of_resumes_repeat_the_run_and_know_its_images(tmp_path: Path, i
                 assert np.array_equal(image, pixels) or np.array_equal(image, pixels[:, :, ::-1])
 
 
-def test_left_out_iterations_and_a_changed_list(tmp_path: Path, images: Path) -> None:
-    """The seeds of a run that Caffe began are found when another goes on from it, and its list must still be there."""
+def test_iterations_can_be_skipped_and_a_changed_list_is_refused(tmp_path: Path, images: Path) -> None:
+    """A run that continues one of Caffe finds its seeds, and its list must not have changed."""
     own = tmp_path / "list.txt"
     own.write_bytes((images / "train.txt").read_bytes())
     solver = write_case(tmp_path, images, CASES["shuffled, mirror, crop"], snapshot=10)

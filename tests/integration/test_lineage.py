@@ -1,4 +1,4 @@
-"""A run and its child, read as one: two real runs, the second resumed from the first's snapshot."""
+"""Lineage: two real runs, the second resumed from a snapshot of the first, are read as one."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, digit_data: Path, one_blas_th
     return home
 
 
-def test_the_line_reads_as_one_series(made: Path) -> None:
+def test_a_run_and_its_parent_read_as_one_series(made: Path) -> None:
     line = ancestry(made / "second")
     assert line.runs == (made / "first", made / "second")
     assert line.begins == (0, 25)
@@ -58,13 +58,13 @@ def test_the_line_reads_as_one_series(made: Path) -> None:
         assert first.series("digest")[25] == second.series("digest")[0]  # the snapshot's weights
 
 
-def test_a_run_without_parent_is_a_line_of_one(made: Path) -> None:
+def test_a_run_without_parent_is_its_own_lineage(made: Path) -> None:
     assert ancestry(made / "first").runs == (made / "first",)
     assert list(joined(made / "first", "loss")[0]) == list(range(40))
 
 
 @pytest.mark.parametrize("named", ["absolute", "../first", "first"])
-def test_both_may_be_moved_together(made: Path, tmp_path: Path, named: str) -> None:
+def test_both_runs_may_be_moved_together(made: Path, tmp_path: Path, named: str) -> None:
     for name in ("first", "second"):
         shutil.copytree(made / name, tmp_path / "moved" / name)
     parent = str(tmp_path / "gone/first") if named == "absolute" else named
@@ -74,7 +74,7 @@ def test_both_may_be_moved_together(made: Path, tmp_path: Path, named: str) -> N
     assert len(joined(tmp_path / "moved/second", "loss")[0]) == 45
 
 
-def test_a_missing_parent_is_said_and_the_rest_is_read(made: Path, tmp_path: Path) -> None:
+def test_a_missing_parent_is_reported_and_the_rest_is_read(made: Path, tmp_path: Path) -> None:
     shutil.copytree(made / "second", tmp_path / "second")
     adopt(tmp_path / "second", {"run": "/nowhere/lost", "iteration": 25})
     line = ancestry(tmp_path / "second")
@@ -84,7 +84,7 @@ def test_a_missing_parent_is_said_and_the_rest_is_read(made: Path, tmp_path: Pat
     assert list(joined(tmp_path / "second", "loss")[0]) == list(range(25, 45))
 
 
-def test_what_no_run_writes_is_refused(made: Path, tmp_path: Path) -> None:
+def test_a_damaged_parent_is_refused(made: Path, tmp_path: Path) -> None:
     for name in ("first", "second"):
         shutil.copytree(made / name, tmp_path / name)
     adopt(tmp_path / "first", {"run": "second", "iteration": 3})
@@ -103,7 +103,7 @@ def test_what_no_run_writes_is_refused(made: Path, tmp_path: Path) -> None:
         joined(made / "second", "los")
 
 
-def test_its_labelled_arrays_are_what_pandas_and_xarray_take(made: Path) -> None:
+def test_pandas_and_xarray_accept_the_labelled_arrays(made: Path) -> None:
     with Recording(made / "second") as recording:
         norms, zeros = recording.stat("gradient_l2"), recording.activation("zero_fraction")
     frame = pandas.DataFrame(norms.values, norms.iterations, norms.labels)
@@ -112,7 +112,7 @@ def test_its_labelled_arrays_are_what_pandas_and_xarray_take(made: Path) -> None
     assert array.sel(iteration=zeros.iterations[1], blob="frozen").item() == zeros["frozen"][1]
 
 
-def test_the_children_of_a_run_are_found_beside_it(made: Path, tmp_path: Path) -> None:
+def test_children_of_a_run_are_found_next_to_it(made: Path, tmp_path: Path) -> None:
     assert children(made / "first") == (made / "second",)
     assert children(made / "second") == ()
     shutil.copytree(made, tmp_path / "moved")

@@ -1,4 +1,4 @@
-"""LMDBs that another process reads or opens."""
+"""LMDBs that another process scans or opens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def source(tmp_path: Path) -> Path:
     return write_lmdb(tmp_path / "source", *digits(300, 1))
 
 
-def test_it_is_the_same_in_this_process_and_in_another(source: Path) -> None:
+def test_a_scan_in_another_process_gives_the_same(source: Path) -> None:
     told: list[tuple[int, int]] = []
     here = scan_lmdb(source, lambda *progress: told.append(progress))
     apart = scan_apart(source, lambda *progress: None)
@@ -29,7 +29,7 @@ def test_it_is_the_same_in_this_process_and_in_another(source: Path) -> None:
     np.testing.assert_array_equal(here.labels, apart.labels)
 
 
-def test_somebody_who_only_opens_it_is_waited_for(source: Path) -> None:
+def test_a_lock_that_is_held_briefly_is_waited_for(source: Path) -> None:
     """As another run does that starts at the same time."""
     code = """import fcntl, sys, time
 file = open(sys.argv[1], "r+b"); fcntl.lockf(file, fcntl.LOCK_EX, 1, 0); print(1, flush=True); time.sleep(0.5)"""

@@ -1,4 +1,4 @@
-"""The learning rate, against the one that real Caffe uses."""
+"""The learning rate, compared with that of real Caffe."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _solver(home: Path, policy: str, **more: object) -> Path:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_it_is_the_rate_that_caffe_uses(policy: str, small: Path) -> None:
+def test_the_rate_is_that_of_caffe(policy: str, small: Path) -> None:
     path = _solver(small, policy, display=1)
     caffes = re.findall(r"Iteration (\d+), lr = (\S+)", caffe_train(path))
     solver = read_text(path, pb.SolverParameter, "solver")
@@ -47,7 +47,7 @@ def test_it_is_the_rate_that_caffe_uses(policy: str, small: Path) -> None:
 
 
 @pytest.mark.parametrize("policy", ["step", "multistep", "inv"])
-def test_the_step_is_the_one_in_caffes_solverstates(policy: str, small: Path) -> None:
+def test_current_step_is_that_of_caffes_solverstates(policy: str, small: Path) -> None:
     path = _solver(small, policy, snapshot=1, display=1)
     log = caffe_train(path)
     solver = read_text(path, pb.SolverParameter, "solver")

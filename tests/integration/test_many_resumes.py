@@ -1,4 +1,4 @@
-"""A hundred random points of a training, none twice, each resumed exactly, in one process of real Caffe."""
+"""A hundred different random points of a training, each resumed exactly, in one process of real Caffe."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ print(exact)
 """
 
 
-def test_a_hundred_random_points(tmp_path: Path, digit_data: Path) -> None:
+def test_a_hundred_random_points_resume_exactly(tmp_path: Path, digit_data: Path) -> None:
     """Weights after one to six more iterations are those of the uninterrupted `caffe train`, bit for bit."""
     (tmp_path / "net.prototxt").write_text(f"""
 {data_layer(digit_data / "train", "TRAIN", 9, "mirror: true crop_size: 8")}

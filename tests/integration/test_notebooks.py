@@ -1,4 +1,4 @@
-"""The notebooks: executed as a user would, on the demo's run and on runs of another net; and as they are committed."""
+"""The notebooks, executed as by a user on the run of the demo and on runs of another net."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WARNINGS = "error,ignore::PendingDeprecationWarning"
 
 @pytest.fixture
 def _a_user_without_jupyter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No settings, and no kernel but the one of this Python."""
+    """A user without settings and without kernels except that of this Python."""
     for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
     for name in ("JUPYTER_PATH", "JUPYTER_CONFIG_PATH", "MPLBACKEND", "PYTHONPATH"):
@@ -61,7 +61,7 @@ def test_the_kernel_is_this_python() -> None:
 
 
 def test_post_mortem_of_the_demo(execute: Execute, demo: Path) -> None:
-    """It finds what prototxt/glyphs280/README.md says was planted."""
+    """It finds the fault that is planted according to prototxt/glyphs280/README.md."""
     seen = execute("post_mortem", run=str(demo))
     assert seen.pictures == ["curves", "front", "spectra", "batch"]
     assert "uniform" in seen.text["fate"]
@@ -85,7 +85,7 @@ def test_post_mortem_of_the_demo(execute: Execute, demo: Path) -> None:
 
 
 def test_restarts_of_the_demo(execute: Execute, demo: Path, rescues: dict[str, Path]) -> None:
-    """Both lie beside the demo, are found there, and survived."""
+    """Both are next to the demo, are found there, and keep learning."""
     seen = execute("restart_study", cwd=ROOT, run=os.path.relpath(demo, ROOT))
     slower, clipped = rescues["base_lr=0.0005"], rescues["clip_gradients=10"]
     assert seen.pictures == ["fates"]
@@ -107,7 +107,7 @@ def test_restarts_of_the_demo(execute: Execute, demo: Path, rescues: dict[str, P
     assert f"python harness/restart.py {os.path.relpath(clipped, ROOT)}" in seen.text["go_on"]
 
 
-def test_one_restart_by_name(execute: Execute, demo: Path, rescues: dict[str, Path]) -> None:
+def test_a_restart_can_be_named(execute: Execute, demo: Path, rescues: dict[str, Path]) -> None:
     one = rescues["clip_gradients=10"]
     seen = execute("restart_study", run=str(demo), restarts=[os.path.relpath(one, ROOT)])
     assert list(cells(seen.text["survived"])) == [demo.name, one.name]
@@ -143,7 +143,7 @@ def others(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> dict[s
     return found
 
 
-def test_healthy_with_a_window(execute: Execute, others: dict[str, Path]) -> None:
+def test_a_healthy_run_with_a_window(execute: Execute, others: dict[str, Path]) -> None:
     seen = execute("post_mortem", run=os.path.relpath(others["watched"], NOTEBOOKS))
     assert seen.pictures == ["curves", "front", "spectra", "batch"]
     assert "There is no onset" in seen.text["onset"]
@@ -153,7 +153,7 @@ def test_healthy_with_a_window(execute: Execute, others: dict[str, Path]) -> Non
     assert "nothing to mend" in seen.text["next"]
 
 
-def test_healthy_without_a_window(execute: Execute, others: dict[str, Path]) -> None:
+def test_a_healthy_run_without_a_window(execute: Execute, others: dict[str, Path]) -> None:
     seen = execute("post_mortem", run=os.path.relpath(others["plain"], ROOT))
     assert seen.pictures == ["curves", "front"]
     missing = re.fullmatch(
@@ -179,10 +179,10 @@ def test_a_run_without_restarts(execute: Execute, others: dict[str, Path]) -> No
     assert "nothing to choose" in seen.text["go_on"]
 
 
-# -- the asker's log --------------------------------------------------------------------------------------------------
+# -- the log of the case ----------------------------------------------------------------------------------------------
 
 
-def test_the_case(execute: Execute) -> None:
+def test_the_notebook_of_the_case(execute: Execute) -> None:
     seen = execute("case_119040")
     assert seen.pictures == ["read"]
     assert "**uniform-softmax**" in seen.text["sentences"]
@@ -198,7 +198,7 @@ def test_the_case(execute: Execute) -> None:
     assert "--watch 118996:119050" in seen.text["commands"]
 
 
-def test_the_case_with_another_number_of_images(execute: Execute) -> None:
+def test_the_notebook_of_the_case_with_another_number_of_images(execute: Execute) -> None:
     assert "**14 times**" in execute("case_119040", images=260_000).text["earlier"]
 
 

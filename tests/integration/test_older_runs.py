@@ -37,7 +37,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def test_the_recording_opens_and_has_its_numbers(home: Path) -> None:
+def test_the_recording_opens_with_the_same_numbers(home: Path) -> None:
     with Recording(home / "runs/jump") as run:
         assert [f"{digest:016x}" for digest in run.series("digest").tolist()] == EXPECTED["digest"]
         assert [str(window) for window in run.windows] == EXPECTED["windows"]
@@ -64,7 +64,7 @@ def test_the_diagnosis_is_the_same(home: Path) -> None:
 
 
 @pytest.mark.parametrize(("start", "until"), [("last-good", 101), ("99", 103)], ids=["snapshot", "window"])
-def test_a_restart_repeats_it_bit_for_bit(
+def test_a_restart_repeats_the_run_bit_for_bit(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str, until: int
 ) -> None:
     for name, value in KERNELS.items():
@@ -76,14 +76,14 @@ def test_a_restart_repeats_it_bit_for_bit(
         assert digests == EXPECTED["digest"][run.iterations[0] : until]
 
 
-def test_its_report_says_where_it_broke(home: Path, tmp_path: Path) -> None:
+def test_the_report_names_the_onset(home: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     done = command(sys.executable, ROOT / "harness/report.py", "runs/jump", "--out", page, cwd=home)
     assert done.code == 0, done.stderr
     assert f"Training broke at iteration {EXPECTED['onset']['iteration']}" in page.read_text()
 
 
-def test_its_log_reads_the_same(home: Path) -> None:
+def test_the_verdict_on_the_log_is_the_same(home: Path) -> None:
     done = command(sys.executable, ROOT / "harness/readlog.py", "runs/jump", "--json", cwd=home)
     assert done.code == 0, done.stderr
     found, expected = json.loads(done.stdout), EXPECTED["readlog"]

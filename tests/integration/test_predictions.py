@@ -1,4 +1,4 @@
-"""What the net says of every image of a recorded batch: as plain pycaffe says from Caffe's own snapshots."""
+"""The predictions for a recorded batch; the oracle is plain pycaffe with Caffe's own snapshots."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Path:
 
 
 @pytest.mark.parametrize("iteration", [3, 5], ids=["inside the window", "at its end"])
-def test_predictions_are_those_of_pycaffe_with_caffes_own_snapshots(watched: Path, iteration: int) -> None:
+def test_predictions_equal_those_of_pycaffe_on_caffes_own_snapshots(watched: Path, iteration: int) -> None:
     layers = re.search(r'layer \{ name: "conv1/3x3".*', (watched.parent / "net.prototxt").read_text(), re.DOTALL)
     assert layers is not None
     inner = "\n".join(x for x in re.split(r"\n(?=layer)", layers[0]) if "Loss" not in x and "Accuracy" not in x)
@@ -99,7 +99,7 @@ def test_predictions_are_those_of_pycaffe_with_caffes_own_snapshots(watched: Pat
 
 
 @pytest.mark.parametrize("iter_size", [1, 2])
-def test_without_dropout_their_mean_is_the_recorded_loss(tmp_path: Path, digit_data: Path, iter_size: int) -> None:
+def test_without_dropout_the_mean_is_the_recorded_loss(tmp_path: Path, digit_data: Path, iter_size: int) -> None:
     net = small_net(digit_data).replace("dropout_ratio: 0.3", "dropout_ratio: 0")
     with Recording(run(tmp_path, net, iter_size=iter_size)) as recording:
         for iteration in (4, 5):
@@ -128,9 +128,7 @@ class Own(caffe.Layer):
 """
 
 
-def test_batchnorm_uses_its_running_averages_and_what_no_head_needs_is_not_run(
-    tmp_path: Path, digit_data: Path
-) -> None:
+def test_batchnorm_uses_its_running_averages_and_unneeded_layers_are_not_run(tmp_path: Path, digit_data: Path) -> None:
     inner = f"""
 layer {{ name: "bn" type: "BatchNorm" bottom: "data" top: "data"
   batch_norm_param {{ use_global_stats: false moving_average_fraction: 0.5 }} }}
@@ -162,7 +160,7 @@ layer {{ name: "own" type: "Python" bottom: "ip" top: "own" python_param {{ modu
     assert head.name == "loss"
 
 
-def test_without_weights_and_inputs_there_are_none(watched: Path, tmp_path: Path) -> None:
+def test_without_weights_and_inputs_there_are_no_predictions(watched: Path, tmp_path: Path) -> None:
     with (
         Recording(watched) as recording,
         pytest.raises(RecordingError, match="iteration 2 is in no window; it has 3:6"),
@@ -182,7 +180,7 @@ def test_without_weights_and_inputs_there_are_none(watched: Path, tmp_path: Path
         assert len(predictions(recording, 4)) == 2  # W_5 was recorded
 
 
-def test_a_net_without_classes_has_none(tmp_path: Path, digit_data: Path) -> None:
+def test_a_net_without_classes_has_no_predictions(tmp_path: Path, digit_data: Path) -> None:
     net = f"""
 {data_layer(digit_data / "train", "TRAIN", 8, "")}
 layer {{ name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param {{ num_output: 1 }} }}
@@ -191,7 +189,7 @@ layer {{ name: "loss" type: "EuclideanLoss" bottom: "ip" bottom: "label" top: "l
         predictions(recording, 3)
 
 
-def test_a_layer_of_the_users_own_that_is_gone_or_kills_caffe(
+def test_a_python_layer_that_is_missing_or_kills_caffe_is_reported(
     tmp_path: Path, digit_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net = f"""
@@ -217,7 +215,9 @@ layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: 
             predictions(recording, 3)
 
 
-def test_a_caffe_that_cannot_be_imported(watched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_caffe_that_cannot_be_imported_is_reported(
+    watched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "caffe.py").write_text("raise ImportError('libcaffe.so.1.0.0: cannot open shared object file')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with Recording(watched) as recording, pytest.raises(NoPredictions, match=r"ImportError: libcaffe.so.1.0.0: cannot"):

@@ -1,4 +1,4 @@
-"""The seekable layer gives what Caffe's own Data layer gives, batch for batch and byte for byte, from any record on."""
+"""The seekable layer gives the batches of Caffe's own Data layer byte for byte, from any record on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HEIGHT, WIDTH = 21, 26
 
 
 def picture(channels: int, number: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
-    """Smooth enough for JPEG: uint8 (height, width, channels)."""
+    """An image that is smooth enough for JPEG: uint8 (height, width, channels)."""
     coarse = np.random.default_rng(number).integers(0, 256, (5, 5, channels), dtype=np.uint8)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).reshape(height, width, channels)
 
@@ -92,7 +92,7 @@ def _no_workers_left() -> Iterator[None]:
 
 
 def compare(home: Path, source: Path, transform: str, phase: str, *, records: int = RECORDS, **sizes: int) -> None:
-    """A native Data layer against a replaced one that begins at batch `start`, over two epochs and more."""
+    """Compare a native Data layer with a replaced one that starts at batch `start`, over more than two epochs."""
     batch, start = sizes.get("batch", BATCH), sizes.get("start", 2)
     text = net_text(source, transform, batch, phase)
     native, other = home / "native.prototxt", home / "seekable.prototxt"
@@ -138,8 +138,10 @@ PLACES = ("", "mirror: true", "crop_size: 16 scale: 0.0078431")
 @pytest.mark.parametrize("phase", ["TRAIN", "TEST"])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("channels", "mean"), [(c, m) for c in (1, 3) for m in MEANS if (c, m) != (1, "each")])
-def test_the_same_bytes_as_caffes_own_layer(tmp_path: Path, phase: str, kind: str, channels: int, mean: str) -> None:
-    """Each with all that can be drawn, and with one of three that draw less."""
+def test_the_bytes_equal_those_of_caffes_own_layer(
+    tmp_path: Path, phase: str, kind: str, channels: int, mean: str
+) -> None:
+    """Each with all random transformations, and with one of three that draw less."""
     values = [datum(kind, picture(channels, n), n % 5).SerializeToString() for n in range(RECORDS)]
     source = write(tmp_path / "db", values)
     subtract = MEANS[mean]
@@ -153,19 +155,19 @@ def test_the_same_bytes_as_caffes_own_layer(tmp_path: Path, phase: str, kind: st
 @pytest.mark.parametrize("kind", ["jpg", "png"])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("force", ["force_color", "force_gray"])
-def test_forced_to_colour_or_grey(tmp_path: Path, kind: str, channels: int, force: str) -> None:
+def test_images_forced_to_colour_or_grey_equal_caffes(tmp_path: Path, kind: str, channels: int, force: str) -> None:
     values = [datum(kind, picture(channels, n), n).SerializeToString() for n in range(RECORDS)]
     source = write(tmp_path / "db", values)
     compare(tmp_path, source, f"{force}: true mirror: true crop_size: 17 mean_value: 99.5", "TRAIN")
 
 
-def test_images_of_many_sizes_one_at_a_time(tmp_path: Path) -> None:
+def test_images_of_many_sizes_equal_caffes(tmp_path: Path) -> None:
     values = [datum("jpg", picture(3, n, 8 + 5 * n, 90 - 7 * n), n).SerializeToString() for n in range(RECORDS)]
     source = write(tmp_path / "db", values)
     compare(tmp_path, source, "mirror: true", "TRAIN", batch=1, start=3)
 
 
-def test_a_batch_larger_than_the_data(tmp_path: Path) -> None:
+def test_a_batch_larger_than_the_data_equals_caffes(tmp_path: Path) -> None:
     values = [datum("png", picture(3, n), n).SerializeToString() for n in range(3)]
     compare(tmp_path, write(tmp_path / "db", values), "crop_size: 9", "TRAIN", batch=7, start=5, records=3)
 
@@ -216,7 +218,7 @@ def test_a_bad_record_is_named_at_its_batch(tmp_path: Path, feeds: list[Prefetch
         feed.next()
 
 
-def test_a_bad_record_is_an_exception_out_of_the_net(tmp_path: Path) -> None:
+def test_a_bad_record_is_an_exception_of_the_net(tmp_path: Path) -> None:
     values = [datum("png", picture(3, n), n).SerializeToString() for n in range(6)]
     values[4] = BAD["cut"]
     stream = stream_of(write(tmp_path / "db", values), "", 2, "TRAIN", 6, 0)
@@ -250,14 +252,14 @@ def test_only_the_named_layers_of_the_phase_are_replaced(tmp_path: Path) -> None
     assert replace_data_layers(net, "TEST", {"data": stream}) == net
 
 
-def test_a_missing_first_key(tmp_path: Path, feeds: list[PrefetchClient]) -> None:
+def test_a_missing_first_key_is_named(tmp_path: Path, feeds: list[PrefetchClient]) -> None:
     source = write(tmp_path / "db", [datum("png", picture(3, 0), 0).SerializeToString()])
     feeds.append(PrefetchClient(replace(stream_of(source, "", 1, "TRAIN", 1, 0), first_key=b"absent".hex())))
     with pytest.raises(RuntimeError, match=r"layer data: .*absent"):
         feeds[-1].next()
 
 
-def test_a_killed_worker_is_an_error_not_a_hang(tmp_path: Path, feeds: list[PrefetchClient]) -> None:
+def test_a_killed_process_is_an_error_not_a_hang(tmp_path: Path, feeds: list[PrefetchClient]) -> None:
     feed = start(tmp_path, [datum("png", picture(3, n), n).SerializeToString() for n in range(6)], "", feeds)
     take(feed, 1)
     os.kill(feed.pid, signal.SIGKILL)
@@ -277,7 +279,7 @@ def test_a_batch_is_valid_until_the_next_call(tmp_path: Path, feeds: list[Prefet
         assert np.array_equal(given, images)
 
 
-def test_a_jump_leaves_records_out(tmp_path: Path, feeds: list[PrefetchClient]) -> None:
+def test_a_jump_skips_records(tmp_path: Path, feeds: list[PrefetchClient]) -> None:
     values = [datum("png", picture(3, n), n).SerializeToString() for n in range(RECORDS)]
     whole = start(tmp_path, values, "mirror: true crop_size: 16", feeds, batch=BATCH)
     beyond = whole.stream.draws + 7 * BATCH * 3
@@ -288,7 +290,7 @@ def test_a_jump_leaves_records_out(tmp_path: Path, feeds: list[PrefetchClient]) 
         assert [a.tobytes() for a in wanted] == [a.tobytes() for a in found]
 
 
-def test_closing_ends_the_worker(tmp_path: Path, feeds: list[PrefetchClient]) -> None:
+def test_closing_ends_the_process(tmp_path: Path, feeds: list[PrefetchClient]) -> None:
     feed = start(tmp_path, [datum("png", picture(3, n), n).SerializeToString() for n in range(6)], "", feeds)
     feed.close()
     assert not psutil.pid_exists(feed.pid)
@@ -309,7 +311,7 @@ time.sleep(100)
 """
 
 
-def test_no_worker_outlives_its_solver(tmp_path: Path) -> None:
+def test_no_process_outlives_its_worker(tmp_path: Path) -> None:
     source = write(tmp_path / "db", [datum("png", picture(3, n), n).SerializeToString() for n in range(6)])
     stream = stream_of(source, "", 2, "TRAIN", 6, 0)
     client = subprocess.Popen([sys.executable, "-c", CLIENT, stream.to_json()], stdout=subprocess.PIPE, cwd=ROOT)

@@ -1,4 +1,4 @@
-"""The verdicts of readlog.py on logs that real Caffe writes here."""
+"""The verdicts of readlog.py on logs of real Caffe."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def trained(home: Path, data: Path, spoil: Callable[[str], str] = str, **fields:
     return home / "train.log"
 
 
-def test_a_run_that_learns(tmp_path: Path, digit_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_learns_is_healthy(tmp_path: Path, digit_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = trained(tmp_path / "run", digit_data, max_iter=400)
     found = as_json(log, capsys=capsys)
     assert (found["verdict"], found["jump_iteration"], found["onset"], found["suggested_watch"]) == (
@@ -42,7 +42,7 @@ def test_a_run_that_learns(tmp_path: Path, digit_data: Path, capsys: pytest.Capt
     assert any(s.startswith("Test output loss3/top-1: ") for s in found["findings"])
 
 
-def test_a_run_to_nan(tmp_path: Path, digit_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_to_nan_has_the_verdict_nan(tmp_path: Path, digit_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = trained(tmp_path / "run", digit_data, base_lr=0.05, max_iter=120, lr_policy='"fixed"', display=3)
     found = as_json(log, capsys=capsys)
     run = read_log(io.BytesIO(log.read_bytes()), "log").runs[-1]
@@ -55,14 +55,16 @@ def test_a_run_to_nan(tmp_path: Path, digit_data: Path, capsys: pytest.CaptureFi
     assert any(f"not finite from the display of iteration {first}" in s for s in found["findings"])
 
 
-def test_a_run_that_never_learns(tmp_path: Path, digit_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_never_learns_is_uniform(
+    tmp_path: Path, digit_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     log = trained(tmp_path / "run", digit_data, base_lr=0, max_iter=1100, test_interval=500)
     found = as_json(log, capsys=capsys)
     assert (found["verdict"], found["jump_iteration"]) == ("uniform-softmax", None)
     assert "never learned" in " ".join(found["findings"])
 
 
-def test_a_saturated_run(tmp_path: Path, digit_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_saturated_run_is_recognized(tmp_path: Path, digit_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = trained(
         tmp_path / "run", digit_data, lambda net: net.replace("scale: 0.0078125", "scale: 1e6"), base_lr=0, max_iter=300
     )
@@ -75,7 +77,7 @@ def test_a_saturated_run(tmp_path: Path, digit_data: Path, capsys: pytest.Captur
     assert examined(bare).verdict == "saturated-softmax"
 
 
-def test_the_log_of_the_harness_says_what_that_of_caffe_train_says(
+def test_the_log_of_the_harness_gives_the_findings_of_that_of_caffe_train(
     tmp_path: Path, digit_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = trained(tmp_path / "run", digit_data, max_iter=150)

@@ -1,4 +1,4 @@
-"""restart.py goes on from a run's snapshots or windows, exactly where nothing is changed, and says what is."""
+"""restart.py continues from snapshots or windows, exactly if nothing is changed, and lists the changes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LATE = "loss3/classifier"
 
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Path:
-    """A run of 30 iterations with snapshots at 10, 20 and 30 and the window 12:17; its solver lies beside it."""
+    """A run of 30 iterations with snapshots at 10, 20 and 30 and the window 12:17; its solver is next to it."""
     home = tmp_path_factory.mktemp("parent")
     (home / "net.prototxt").write_text(small_net(digit_data))
     fields = {"max_iter": LAST, "snapshot": 10, "test_interval": 7, "display": 5, "clip_gradients": 2}
@@ -43,8 +43,8 @@ def digests(run: Path, iterations: Sequence[int]) -> list[int]:
 
 
 @pytest.mark.parametrize("start", [0, 10, 20, 13, 16])
-def test_with_nothing_changed_it_repeats_the_run(parent: Path, tmp_path: Path, start: int) -> None:
-    """From the beginning, from snapshots, and from inside the window, whose weights and updates were kept."""
+def test_an_unchanged_restart_repeats_the_run(parent: Path, tmp_path: Path, start: int) -> None:
+    """From the start, from snapshots, and from inside the window, whose weights and updates were kept."""
     done = restart(parent, "--from", start, "--out", tmp_path / "again")
     assert done.stdout.strip() == str(tmp_path / "again")
     assert "Nothing is changed" in done.stderr
@@ -72,7 +72,7 @@ def test_without_a_divergence_the_last_good_snapshot_is_the_newest(parent: Path,
     assert iterations.tolist() == list(range(34))
 
 
-def test_what_is_set_is_what_is_trained(parent: Path, tmp_path: Path) -> None:
+def test_a_changed_restart_trains_with_the_changes(parent: Path, tmp_path: Path) -> None:
     """The oracle: plain `caffe train` of the edited prototxts from the same solverstate, data from the first record."""
     changed = ("--set", "base_lr=0.002", "--set", "weight_decay=0.01", "--set-layer", "loss*/classifier:lr_mult=3")
     done = restart(parent, "--from", 10, *changed, "--data", "caffe", "--out", tmp_path / "child")
@@ -113,7 +113,7 @@ def test_history_is_rescaled_or_reset(parent: Path, tmp_path: Path) -> None:
     assert np.abs(momentum).max() > 1e-5
 
 
-def test_skipped_data_is_left_out(parent: Path, digit_data: Path, tmp_path: Path) -> None:
+def test_skipped_data_is_not_trained_on(parent: Path, digit_data: Path, tmp_path: Path) -> None:
     restart(parent, "--from", 10, "--skip", "12:15", "--watch", "10:16", "--out", tmp_path / "child")
     with lmdb.open(str(digit_data / "train"), readonly=True) as data, data.begin() as transaction:
         keys = [bytes(key) for key in transaction.cursor().iternext(values=False)]
@@ -129,14 +129,14 @@ def test_skipped_data_is_left_out(parent: Path, digit_data: Path, tmp_path: Path
     assert digests(tmp_path / "grandchild", range(20, LAST)) == digests(tmp_path / "child", range(20, LAST))
 
 
-def test_data_skipped_from_the_beginning(parent: Path, tmp_path: Path) -> None:
-    """The first weights are the run's own, though its Data layer is replaced from the start."""
+def test_data_can_be_skipped_from_the_start(parent: Path, tmp_path: Path) -> None:
+    """The first weights equal those of the run, though its Data layer is replaced from the start."""
     restart(parent, "--from", 0, "--skip", "3:5", "--until", 6, "--out", tmp_path / "child")
     assert digests(tmp_path / "child", range(4)) == digests(parent, range(4))
     assert digests(tmp_path / "child", [4]) != digests(parent, [4])
 
 
-def test_a_moved_run_restarts_and_its_line_can_be_read_as_one(parent: Path, tmp_path: Path) -> None:
+def test_a_moved_run_restarts_and_reads_as_one_with_its_child(parent: Path, tmp_path: Path) -> None:
     shutil.copytree(parent, tmp_path / "moved")
     restart("moved", "--from", 20, "--out", "child", cwd=tmp_path)
     assert digests(tmp_path / "child", range(20, LAST)) == digests(parent, range(20, LAST))
@@ -164,7 +164,9 @@ BAD = {
 
 
 @pytest.mark.parametrize(("arguments", "said"), BAD.values(), ids=BAD)
-def test_bad_input(parent: Path, tmp_path: Path, arguments: tuple[object, ...], said: tuple[str, ...]) -> None:
+def test_bad_input_is_one_clear_error(
+    parent: Path, tmp_path: Path, arguments: tuple[object, ...], said: tuple[str, ...]
+) -> None:
     done = restart(parent, *arguments, "--out", tmp_path / "child", code=2)
     assert done.stdout == ""
     for words in said:
@@ -172,12 +174,12 @@ def test_bad_input(parent: Path, tmp_path: Path, arguments: tuple[object, ...], 
     assert not (tmp_path / "child").exists()
 
 
-def test_no_run(tmp_path: Path) -> None:
+def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
     done = restart(tmp_path, code=2)
     assert f"{tmp_path}/run.json" in done.stderr
 
 
-def test_data_that_changed_since(digit_data: Path, tmp_path: Path) -> None:
+def test_data_that_has_changed_is_refused(digit_data: Path, tmp_path: Path) -> None:
     shutil.copytree(digit_data, tmp_path / "data")
     (tmp_path / "net.prototxt").write_text(small_net(tmp_path / "data"))
     solver = tmp_path / "solver.prototxt"

@@ -1,4 +1,4 @@
-"""Resuming is exact: whatever Caffe was doing, a resumed training ends with the bits of the uninterrupted one.
+"""Resuming is exact: a resumed training ends with the bits of the uninterrupted one.
 
 The oracle is `caffe train` without interruption: its weights at the end, its words, its test passes.
 """
@@ -118,7 +118,7 @@ def test_a_snapshot_of_caffe_train_resumes_exactly(
 
 
 def test_resumes_of_resumes_repeat_the_run(tmp_path: Path, digit_data: Path) -> None:
-    """Snapshots of the harness's own: their JSON says where they stand, whatever came before."""
+    """The JSON of a snapshot has the data position, whatever came before."""
     solver = write_case(tmp_path, digit_data, CASES["mirror, iter_size"], snapshot=7, max_iter=40)
     train(solver, tmp_path / "whole")
     at = 0
@@ -163,8 +163,8 @@ def test_a_swapped_caffemodel_is_refused(tmp_path: Path, digit_data: Path) -> No
     assert "weight_digest" in done.stderr
 
 
-def test_a_moved_lmdb_and_a_phase_written_in_the_layer(tmp_path: Path, digit_data: Path) -> None:
-    """A Data layer whose own phase is TEST crops in the middle; its records are known by their fingerprint."""
+def test_a_moved_lmdb_and_a_layer_with_its_own_phase_resume(tmp_path: Path, digit_data: Path) -> None:
+    """A Data layer with the phase TEST crops in the middle; its records are recognized by their fingerprint."""
     solver = write_case(tmp_path, digit_data, {}, snapshot=10)
     net = tmp_path / "net.prototxt"
     net.write_text(
@@ -182,7 +182,7 @@ def test_a_moved_lmdb_and_a_phase_written_in_the_layer(tmp_path: Path, digit_dat
         assert np.array_equal(run.series("digest")[10:], again.series("digest"))
 
 
-def test_what_is_not_exact_is_named(tmp_path: Path, digit_data: Path) -> None:
+def test_reasons_for_inexactness_are_named(tmp_path: Path, digit_data: Path) -> None:
     solver = write_case(tmp_path, digit_data, {}, snapshot=10)
     train(solver, tmp_path / "run")
     about = tmp_path / "run/snapshots/native_iter_10.json"
@@ -209,7 +209,7 @@ def test_a_moved_run_directory_resumes(tmp_path: Path, digit_data: Path) -> None
     assert weights_of(tmp_path / "again" / name) == weights_of(tmp_path / "moved" / name)
 
 
-def test_the_keys_of_a_resumed_window_are_those_of_the_native_one(tmp_path: Path, digit_data: Path) -> None:
+def test_the_keys_of_a_resumed_window_equal_those_of_the_first_run(tmp_path: Path, digit_data: Path) -> None:
     solver = write_case(tmp_path, digit_data, CASES["batch that wraps, iter_size, Nesterov"], snapshot=10)
     train(solver, tmp_path / "one", "--watch", "12:15")
     state = tmp_path / "one/snapshots/native_iter_10.solverstate"
@@ -221,7 +221,7 @@ def test_the_keys_of_a_resumed_window_are_those_of_the_native_one(tmp_path: Path
             assert np.array_equal(one.input(t, "data"), two.input(t, "data"))
 
 
-def test_without_a_seed_the_images_are_exact_and_it_says_what_is_not(tmp_path: Path, digit_data: Path) -> None:
+def test_without_a_seed_only_the_images_are_exact(tmp_path: Path, digit_data: Path) -> None:
     solver = write_case(tmp_path, digit_data, {}, random_seed=None)
     caffe_train(solver)
     state = tmp_path / "native_iter_8.solverstate"
@@ -235,7 +235,7 @@ def test_without_a_seed_the_images_are_exact_and_it_says_what_is_not(tmp_path: P
         assert run.keys(9) == [keys[n % len(keys)] for n in range(9 * 8, 10 * 8)]
 
 
-def test_data_caffe_goes_on_as_caffe_does_and_can_itself_be_resumed(tmp_path: Path, digit_data: Path) -> None:
+def test_data_caffe_continues_as_caffe_does_and_can_be_resumed(tmp_path: Path, digit_data: Path) -> None:
     solver = write_case(tmp_path, digit_data, {}, snapshot=6)
     caffe_train(solver)
     state = tmp_path / "native_iter_6.solverstate"

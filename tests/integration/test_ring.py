@@ -16,7 +16,7 @@ from tests.helpers.recordings import fill_ring, frame, layout_of
 
 
 def test_a_slow_reader_makes_the_writer_wait_and_loses_nothing(tmp_path: Path) -> None:
-    """Another process fills a ring that is far too small; 500 frames, a window inside."""
+    """Another process puts 500 frames with a window into a ring that is far too small."""
     layout = layout_of(3, Window(100, 140))
     ring = Ring.create(8192)
     child = multiprocessing.get_context("fork").Process(target=fill_ring, args=(ring.fd, layout.to_json(), 500))

@@ -1,4 +1,4 @@
-"""Observing changes nothing: a run under the harness is the run of `caffe train`, in weights and in words."""
+"""Observing changes nothing: a run under the harness has the weights and the log of `caffe train`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FIGURE = re.compile(r"(?<=[ (])[\d.]+(?:e[-+]\d+)?(?=$|[,)])")
 
 
 def without_sums(said: list[str]) -> tuple[list[str], list[float]]:
-    """What was said with the figures of debug_info cut out, and these.
+    """Cut the figures of debug_info out of a log; return the log and the figures.
 
     They are sums that OpenBLAS (cblas_sasum, kernels for SkylakeX) adds up in an order that goes by where the array
     lies, at a multiple of 64 bytes or between two: two processes may differ in the last digit that is printed.
@@ -54,7 +54,7 @@ VARIANTS: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("fields", VARIANTS.values(), ids=VARIANTS)
-def test_weights_and_log_are_those_of_caffe_train(small: Path, fields: dict[str, object]) -> None:
+def test_weights_and_log_equal_those_of_caffe_train(small: Path, fields: dict[str, object]) -> None:
     if "snapshot_format" in fields:  # Caffe cannot write layer names with slashes to HDF5
         net = small / "net.prototxt"
         net.write_text(re.sub(r"(conv\d|loss\d)/", r"\1", net.read_text()))
@@ -106,7 +106,7 @@ def test_the_recorded_numbers_are_those_that_caffe_printed(small: Path) -> None:
             assert [f"{v:g}" for v in values[:, 0]] == [v for n, v in tests if n == name]
 
 
-def test_the_digest_is_that_of_the_snapshot(small: Path) -> None:
+def test_the_digest_equals_that_of_the_snapshot(small: Path) -> None:
     train(small / "solver.prototxt", small / "run")
     about = json.loads((small / "run/snapshots/native_iter_25.json").read_text())
     weights = weights_of(small / "run/snapshots/native_iter_25.caffemodel")
@@ -121,7 +121,7 @@ def test_the_digest_is_that_of_the_snapshot(small: Path) -> None:
                       for i in (0, 1)]  # fmt: skip
 
 
-def test_resuming_with_data_caffe_is_caffes_own(small: Path) -> None:
+def test_resuming_with_data_caffe_equals_caffes_own(small: Path) -> None:
     caffe_train(small / "solver.prototxt")
     straight = weights_of(small / "native_iter_60.caffemodel")
     state = small / "native_iter_25.solverstate"
@@ -173,8 +173,8 @@ def test_several_test_nets_and_inline_nets(small: Path, digit_data: Path) -> Non
             assert [f"{loss:g}" for loss in losses[:, 0]] == printed
 
 
-def test_glyphs280(tmp_path: Path, glyph_data: Path) -> None:
-    """The asker's fine-tuning in small, shortened to 40 iterations: a last loss and a last test pass included."""
+def test_the_fine_tuning_of_glyphs280_equals_that_of_caffe_train(tmp_path: Path, glyph_data: Path) -> None:
+    """The case in small, shortened to 40 iterations, with the last loss and the last test pass."""
     assert glyph_data.is_dir()
     text = (ROOT / "prototxt/glyphs280/quick_solver.prototxt").read_text()
     text = re.sub(r"max_iter: \d+", "max_iter: 40", text)
@@ -194,7 +194,7 @@ def test_glyphs280(tmp_path: Path, glyph_data: Path) -> None:
     ("suffix", "extra"),
     [(".solverstate", 0), *((".solverstate.h5", n) for n in range(4))],  # there, Caffe reads a path up to its NUL
 )
-def test_a_snapshot_of_ours_can_be_resumed_by_both(small: Path, suffix: str, extra: int) -> None:
+def test_a_snapshot_of_the_harness_can_be_resumed_by_both(small: Path, suffix: str, extra: int) -> None:
     net = small / "net.prototxt"
     net.write_text(re.sub(r"(conv\d|loss\d)/", r"\1", net.read_text()))
     solver = small / "solver.prototxt"
@@ -212,7 +212,7 @@ def test_a_snapshot_of_ours_can_be_resumed_by_both(small: Path, suffix: str, ext
         assert weights_of(small / "again/snapshots" / name) == weights_of(small / name)
 
 
-def test_a_seed_that_was_drawn_is_written_down_and_repeats_the_run(small: Path) -> None:
+def test_a_drawn_seed_is_recorded_and_repeats_the_run(small: Path) -> None:
     solver = small / "solver.prototxt"
     solver.write_text(solver_text(small / "net.prototxt", small / "native", random_seed=None, max_iter=8))
     assert "was drawn" in train(solver, small / "one").stderr
@@ -224,7 +224,7 @@ def test_a_seed_that_was_drawn_is_written_down_and_repeats_the_run(small: Path) 
     assert not np.array_equal(digests[0], digests[2])
 
 
-def test_the_last_snapshot_counts_the_passes_before_it_and_the_last_loss_is_caffes(small: Path) -> None:
+def test_the_last_snapshot_has_the_data_position_and_the_last_loss_is_caffes(small: Path) -> None:
     solver = small / "solver.prototxt"
     solver.write_text(solver_text(small / "net.prototxt", small / "native", snapshot=None, display=20))
     train(solver, small / "run", "--snapshot-every", 40)

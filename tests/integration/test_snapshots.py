@@ -1,4 +1,4 @@
-"""Snapshots: taken when asked for, thinned without losing the last good one, each with what was known of the run."""
+"""Snapshots: taken on request, thinned without losing the last good one, each with the health of the run."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def diverged(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Path
     return home / "run"
 
 
-def test_a_healthy_run_keeps_the_newest_and_those_it_may_have_to_go_back_to(tmp_path: Path, digit_data: Path) -> None:
+def test_a_healthy_run_keeps_the_newest_and_possible_restart_points(tmp_path: Path, digit_data: Path) -> None:
     solver = write_solver(tmp_path, digit_data, max_iter=200, snapshot=10, display=5)
     train(solver, tmp_path / "run", "--keep-snapshots", 2)
     left = kept(tmp_path / "run")
@@ -65,7 +65,7 @@ def test_a_healthy_run_keeps_the_newest_and_those_it_may_have_to_go_back_to(tmp_
     assert 150 < health["through"] <= 200
 
 
-def test_the_last_good_snapshot_survives_and_is_the_one_to_restart_from(diverged: Path, tmp_path: Path) -> None:
+def test_the_last_good_snapshot_survives_and_restarts(diverged: Path, tmp_path: Path) -> None:
     with Recording(diverged) as recording:
         assert not np.isfinite(recording.series("loss")[-1])
     left = kept(diverged)
@@ -79,7 +79,7 @@ def test_the_last_good_snapshot_survives_and_is_the_one_to_restart_from(diverged
         assert recording.series("loss")[-20:].mean() < 1
 
 
-def test_nothing_good_to_restart_from(tmp_path: Path, digit_data: Path) -> None:
+def test_a_run_without_a_good_snapshot_is_refused(tmp_path: Path, digit_data: Path) -> None:
     solver = write_solver(tmp_path, digit_data, base_lr=5, max_iter=60, snapshot=30, display=5)
     train(solver, tmp_path / "run")
     done = restart(tmp_path / "run", "--set", "base_lr=0.01", "--out", tmp_path / "child", code=2)
@@ -90,8 +90,8 @@ def test_nothing_good_to_restart_from(tmp_path: Path, digit_data: Path) -> None:
     restart(tmp_path / "run", "--set", "base_lr=0.01", "--from", 0, "--out", tmp_path / "child")
 
 
-def test_a_snapshot_when_asked_for(tmp_path: Path, digit_data: Path) -> None:
-    """SIGUSR1: one after the iteration that is being made; what it holds resumes exactly."""
+def test_sigusr1_takes_a_snapshot(tmp_path: Path, digit_data: Path) -> None:
+    """It is taken after the current iteration, and resumes exactly."""
     solver = write_solver(tmp_path, digit_data, max_iter=100000, snapshot=0, display=0)
     log, snapshots = tmp_path / "run/solver.log", tmp_path / "run/snapshots"
     arguments = (sys.executable, RUN, "--solver", solver, "--out", tmp_path / "run")

@@ -1,4 +1,4 @@
-"""Solverstates made by the harness, restored by real Caffe."""
+"""Solverstates written by the harness and restored by real Caffe."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Native:
         return self.file(30, "caffemodel", prefix)
 
     def restored(self, state: Path, prefix: str) -> list[np.ndarray]:
-        """The history that Caffe holds once it has restored `state`: restored, it makes a snapshot and ends."""
+        """The history of Caffe after restoring `state`, after which it takes a snapshot and ends."""
         caffe_train(self.write(prefix, prefix, max_iter=20, snapshot=0), f"--snapshot={state}")
         return history(self.file(20, "solverstate", prefix))
 
@@ -101,7 +101,7 @@ def binary(digit_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Native
     return Native(tmp_path_factory.mktemp("binary") / "home", digit_data)
 
 
-def test_a_copy_elsewhere_goes_on_as_the_original(native: Native, tmp_path: Path) -> None:
+def test_a_copy_in_another_directory_trains_as_the_original(native: Native, tmp_path: Path) -> None:
     state, model = native.file(20, "solverstate"), native.file(20, "caffemodel")
     original = weights(native.resumed(state, "original"))
     moved = tmp_path / "moved" / f"w.caffemodel{native.suffix}"
@@ -129,7 +129,7 @@ def test_a_relative_caffemodel_is_named_by_its_absolute_path(
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.1, -3.0])
-def test_history_times_a_number(native: Native, tmp_path: Path, scale: float) -> None:
+def test_history_is_multiplied(native: Native, tmp_path: Path, scale: float) -> None:
     state = native.file(20, "solverstate")
     target = tmp_path / f"scaled.solverstate{native.suffix}"
     copy_solverstate(state, native.file(20, "caffemodel"), target, scale)
@@ -140,7 +140,7 @@ def test_history_times_a_number(native: Native, tmp_path: Path, scale: float) ->
         assert same_bits(native.restored(target, "half"), expected)
 
 
-def test_a_copy_in_place(native: Native, tmp_path: Path) -> None:
+def test_a_solverstate_is_rewritten_in_place(native: Native, tmp_path: Path) -> None:
     state = tmp_path / f"own.solverstate{native.suffix}"
     state.write_bytes(native.file(20, "solverstate").read_bytes())
     before = history(state)
@@ -148,7 +148,7 @@ def test_a_copy_in_place(native: Native, tmp_path: Path) -> None:
     assert same_bits(history(state), [blob * np.float32(2) for blob in before])
 
 
-def test_reset_is_plus_zero_also_where_it_was_not_finite(native: Native, tmp_path: Path) -> None:
+def test_a_reset_history_is_plus_zero_even_where_it_was_not_finite(native: Native, tmp_path: Path) -> None:
     state = tmp_path / f"broken.solverstate{native.suffix}"
     state.write_bytes(native.file(20, "solverstate").read_bytes())
     _plant(state, [np.nan, np.inf, -np.inf, -0.0, -1.0])
@@ -177,7 +177,7 @@ def _plant(state: Path, values: list[float]) -> None:
     state.write_bytes(message.SerializeToString())
 
 
-def test_a_history_of_doubles_is_scaled_as_caffe_reads_it(binary: Native, tmp_path: Path) -> None:
+def test_a_history_of_doubles_is_scaled_as_read_by_caffe(binary: Native, tmp_path: Path) -> None:
     message = read_binary(binary.file(20, "solverstate"), pb.SolverState, "solverstate")
     for blob in message.history:
         blob.double_data[:] = [value * (1 + 1e-12) for value in blob.data]
@@ -198,7 +198,7 @@ def test_a_history_of_doubles_is_scaled_as_caffe_reads_it(binary: Native, tmp_pa
     [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"base_lr: 0.1\n" * 20],
     ids=["cut", "empty", "text"],
 )
-def test_a_damaged_solverstate(
+def test_a_damaged_solverstate_is_refused(
     native: Native, tmp_path: Path, damage: Callable[[bytes], bytes], scale: float | None
 ) -> None:
     state = tmp_path / f"damaged.solverstate{native.suffix}"
@@ -215,7 +215,7 @@ def test_a_caffemodel_is_no_solverstate(native: Native, tmp_path: Path) -> None:
         copy_solverstate(model, model, tmp_path / f"new.solverstate{native.suffix}", 0.0)
 
 
-def test_the_other_format(binary: Native, tmp_path: Path) -> None:
+def test_a_target_of_the_other_format_is_refused(binary: Native, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Caffe recognizes HDF5 by the suffix"):
         copy_solverstate(binary.file(20, "solverstate"), tmp_path / "m", tmp_path / "new.solverstate.h5", None)
 
@@ -228,7 +228,7 @@ def test_the_other_format(binary: Native, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def watched(digit_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Native:
-    """A native run with all that stands between a gradient and its update, and the same run under the harness."""
+    """A native run with everything that comes between a gradient and its update, and the same run under the harness."""
     fields: dict[str, Any] = {
         "lr_policy": '"multistep"',
         "gamma": 0.5,
@@ -254,7 +254,7 @@ def _from_window(watched: Native, target: Path) -> Path:
     return write_window_state(updates, 20, step, watched.file(20, "caffemodel"), target, params)
 
 
-def test_a_window_gives_the_solverstate_that_caffe_wrote(watched: Native, tmp_path: Path) -> None:
+def test_a_window_gives_the_solverstate_of_caffe(watched: Native, tmp_path: Path) -> None:
     made = _from_window(watched, tmp_path / "made.solverstate")
     caffes = watched.file(20, "solverstate")
     assert made.read_bytes() == caffes.read_bytes()
@@ -262,7 +262,7 @@ def test_a_window_gives_the_solverstate_that_caffe_wrote(watched: Native, tmp_pa
     assert read_binary(made, pb.SolverState, "solverstate").current_step == 2
 
 
-def test_training_goes_on_from_a_window_as_from_a_snapshot(watched: Native, tmp_path: Path) -> None:
+def test_training_continues_from_a_window_as_from_a_snapshot(watched: Native, tmp_path: Path) -> None:
     made = _from_window(watched, tmp_path / "made.solverstate")
     expected = weights(watched.resumed(watched.file(20, "solverstate"), "caffes"))
     assert equal(weights(watched.resumed(made, "made")), expected)
@@ -271,7 +271,7 @@ def test_training_goes_on_from_a_window_as_from_a_snapshot(watched: Native, tmp_
     assert not equal(weights(watched.resumed(zeroed, "zeroed")), expected)
 
 
-def test_a_window_without_an_update(watched: Native, tmp_path: Path) -> None:
+def test_a_window_without_an_update_is_refused(watched: Native, tmp_path: Path) -> None:
     with Recording(watched.home / "run") as recording:
         params = recording.params
     updates = {(p.layer, p.index): np.zeros(p.shape, np.float32) for p in params}

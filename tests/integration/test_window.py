@@ -1,4 +1,4 @@
-"""What a window keeps is what Caffe computed: checked against plain pycaffe, LMDB and float64 arithmetic."""
+"""Windows contain what Caffe computed; the oracles are plain pycaffe, LMDB and float64 arithmetic."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WRAPS = 38  # the iteration whose 8 × 2 images go past the last of the 203 reco
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Path:
-    """A run directory: iter_size 2, Nesterov, clipping that bites, two windows."""
+    """A run with iter_size 2, Nesterov, effective clipping and two windows."""
     home = tmp_path_factory.mktemp("window")
     (home / "net.prototxt").write_text(small_net(digit_data))
     (home / "solver.prototxt").write_text(
@@ -38,7 +38,7 @@ def recording(run: Path) -> Recording:
     return Recording(run)
 
 
-def test_the_next_weights_are_these_minus_the_update(recording: Recording) -> None:
+def test_the_next_weights_are_the_weights_minus_the_update(recording: Recording) -> None:
     assert recording.windows == (Window(30, 36), Window(38, 39))
     for t in WINDOW[:-1]:
         for p in recording.params:
@@ -80,7 +80,7 @@ def test_gradients_are_those_of_plain_pycaffe_at_the_recorded_weights_and_inputs
 
 
 def test_gradients_are_raw_and_updates_are_not(recording: Recording) -> None:
-    """Clipping to 0.2 shows in the update, never in the gradient."""
+    """Clipping to 0.2 changes the update, not the gradient."""
     whole = np.sqrt(sum(np.sum(recording.gradient(30, p.layer, p.index).astype(float) ** 2) for p in recording.params))
     assert whole > 0.2
     assert np.isclose(whole, np.sqrt(np.sum(recording.stat("gradient_l2").values[30] ** 2)), rtol=1e-12)
@@ -154,7 +154,7 @@ def test_every_axis_has_a_scale_and_plain_h5py_reads_it(run: Path) -> None:
         assert file["stat/gradient_l2"].dims[1][0] == file["param"]
 
 
-def test_what_is_not_there_is_said(recording: Recording, tmp_path: Path) -> None:
+def test_missing_data_is_an_error_with_the_reason(recording: Recording, tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match=r"iteration 36 is in no window; it has 30:36, 38:39"):
         recording.weight(36, "conv1/3x3")
     with pytest.raises(RecordingError, match=r"Did you mean .*conv1/3x3/0"):
@@ -169,7 +169,7 @@ def test_what_is_not_there_is_said(recording: Recording, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("passes", [1, 2])
 def test_a_window_may_reach_the_last_iteration(small: Path, passes: int) -> None:
-    """Caffe makes one more forward pass after it, to display the last loss."""
+    """Caffe makes one more forward pass after it to display the last loss."""
     fields = {"max_iter": 14, "iter_size": passes}
     (small / "solver.prototxt").write_text(solver_text(small / "net.prototxt", small / "native", **fields))
     train(small / "solver.prototxt", small / "run", "--watch", "10:14")
@@ -194,7 +194,7 @@ class Batches(caffe.Layer):
 """
 
 
-def test_an_input_that_changes_its_shape_ends_no_run(small: Path) -> None:
+def test_an_input_that_changes_its_shape_does_not_end_the_run(small: Path) -> None:
     (small / "batches.py").write_text(_CHANGING)
     (small / "net.prototxt").write_text("""
 layer { name: "data" type: "Python" top: "data" python_param { module: "batches" layer: "Batches" } }
@@ -215,7 +215,7 @@ layer { name: "sum" type: "Reduction" bottom: "conv" top: "sum" loss_weight: 1 }
     ("capture", "kept", "missing"),
     [("gradient", ["gradient"], ["weight", "update", "input"]), ("input,weight", ["input", "weight"], ["gradient"])],
 )
-def test_capture_keeps_what_was_asked_for(small: Path, capture: str, kept: list[str], missing: list[str]) -> None:
+def test_capture_keeps_the_requested_arrays(small: Path, capture: str, kept: list[str], missing: list[str]) -> None:
     done = train(
         small / "solver.prototxt",
         small / "run",

@@ -1,4 +1,4 @@
-"""Reading logs: what Caffe of every age prints, and what people make of it before anybody reads it."""
+"""Parsing logs: of Caffe versions from 2013 on, of forks, and logs that were pasted, cut, joined or damaged."""
 
 from __future__ import annotations
 
@@ -28,9 +28,8 @@ from tests.helpers.parsed_logs import everything, in_pieces, pairs, read
 from tests.helpers.paths import LOGS
 from tools.bench.log import write_log
 
-HERE = LOGS
-CASE = (HERE / "case.log").read_bytes()
-QUESTION = (HERE / "question.zh.txt").read_bytes()
+CASE = (LOGS / "case.log").read_bytes()
+QUESTION = (LOGS / "question.zh.txt").read_bytes()
 
 
 def only(content: str | bytes) -> LogRun:
@@ -53,7 +52,7 @@ def shown(iteration: int, loss: str = "1.5", *, header: str = "I0515 08:44:41.83
     )
 
 
-# -- the log that all this is about -----------------------------------------------------------------------------------
+# -- the log of the case ----------------------------------------------------------------------------------------------
 
 
 def check_case(run: LogRun) -> None:
@@ -78,7 +77,7 @@ def check_case(run: LogRun) -> None:
     ]
 
 
-def test_the_case() -> None:
+def test_the_case_log_is_read_completely() -> None:
     log = read(CASE)
     check_case(log.runs[0])
     assert (len(log.runs), log.lines, log.used, log.damaged, log.noise, log.examples) == (1, 30, 30, 0, 0, ())
@@ -88,7 +87,7 @@ def test_the_case() -> None:
     assert (run.solver_text, run.net_text, run.snapshots, run.resumed_from) == (None, None, (), None)
 
 
-def test_the_case_in_a_question() -> None:
+def test_a_log_quoted_in_a_question_is_read() -> None:
     log = read(QUESTION)
     check_case(log.runs[0])
     assert (len(log.runs), log.lines, log.used, log.damaged, log.noise) == (1, 51, 42, 0, 9)
@@ -99,8 +98,8 @@ def test_the_case_in_a_question() -> None:
     )
 
 
-def test_a_log_joined_to_the_end_of_a_question() -> None:
-    """The first line of the log follows a question mark, and its iteration goes back: the whole case once more."""
+def test_a_log_appended_to_a_question_is_a_second_run() -> None:
+    """The first line of the log follows a question mark, and its iteration is smaller than the last one."""
     log = read(QUESTION + CASE)
     assert len(log.runs) == 2
     for run in log.runs:
@@ -109,10 +108,10 @@ def test_a_log_joined_to_the_end_of_a_question() -> None:
     assert [run.first_line for run in log.runs] == [16, 51]
 
 
-# -- ages and forks ---------------------------------------------------------------------------------------------------
+# -- versions and forks -----------------------------------------------------------------------------------------------
 
 
-def test_caffe_of_2014_prints_lr_before_the_loss_and_scores() -> None:
+def test_logs_of_caffe_of_2014_have_lr_before_loss_and_test_scores() -> None:
     run = only(
         "I1203 07:00:00.000001  77 solver.cpp:47] Solving LeNet\n"
         "I1203 07:00:01.000001  77 solver.cpp:208] Iteration 100, lr = 0.00992565\n"
@@ -140,7 +139,7 @@ def test_caffe_of_2014_prints_lr_before_the_loss_and_scores() -> None:
     assert (run.started, run.last) == ("1203 07:00:00.000001", "1203 07:00:06.000001")
 
 
-def test_the_tutorial_left_times_out_and_the_first_caffe_tested_without_saying_when() -> None:
+def test_lines_without_times_and_test_passes_without_iterations_are_read() -> None:
     run = only(
         "    I1203 solver.cpp:204] Iteration 100, lr = 0.00992565\n"
         "    I1203 solver.cpp:66] Iteration 100, loss = 0.26\n"
@@ -187,7 +186,7 @@ def test_the_tutorial_left_times_out_and_the_first_caffe_tested_without_saying_w
         "\ufeffI0306 10:27:54.235158 13326 solver.cpp:347] ",
     ],
 )
-def test_forms_of_the_loss_line(before: str, line: str, series: list[tuple[int, float]]) -> None:
+def test_every_form_of_the_loss_line_is_read(before: str, line: str, series: list[tuple[int, float]]) -> None:
     log = read(f"{before}{line}\n")
     assert pairs(log.runs[0].loss) == series
     assert (log.lines, log.used) == (1, 1)
@@ -201,7 +200,7 @@ def test_forms_of_the_loss_line(before: str, line: str, series: list[tuple[int, 
         "Iteration 50, lr = 0.0001",
     ],
 )
-def test_forms_of_the_lr_line(line: str) -> None:
+def test_every_form_of_the_lr_line_is_read(line: str) -> None:
     run = only(f"I0306 10:27:54.235158 13326 sgd_solver.cpp:170] {line}\n")
     assert pairs(run.lr) == [(50, 0.0001)]
     assert pairs(run.loss) == []
@@ -216,7 +215,7 @@ def test_forms_of_the_lr_line(line: str) -> None:
         ("1e-005", 1e-5), ("3.40282e+38", 3.40282e38), ("-0", -0.0), ("87.3365", 87.3365), ("9.", 9.0), (".5", 0.5),
     ],
 )  # fmt: skip
-def test_values(printed: str, value: float) -> None:
+def test_values_in_every_notation_are_read(printed: str, value: float) -> None:
     header = "I0306 10:27:54.235158 13326 solver.cpp:347] "
     run = only(
         f"{header}Iteration 40, loss = {printed}\n"
@@ -235,7 +234,7 @@ def test_values(printed: str, value: float) -> None:
      "a (b)", "=", "Train net", "Snapshotting to x", "(* 1", "lr = x"],
 )  # fmt: skip
 @pytest.mark.parametrize("weight", [None, 0.3, 1.0])
-def test_names_of_outputs(name: str, weight: float | None) -> None:
+def test_output_names_of_any_characters_are_read(name: str, weight: float | None) -> None:
     loss = "" if weight is None else f" (* {weight:g} = 0.45 loss)"
     log = read(
         "I0306 10:27:54.235158 13326 solver.cpp:347] Iteration 40, loss = 2\n"
@@ -245,7 +244,7 @@ def test_names_of_outputs(name: str, weight: float | None) -> None:
     assert log.used == 2
 
 
-def test_vectors_and_repeated_names_keep_their_places() -> None:
+def test_vectors_and_repeated_names_are_separate_outputs() -> None:
     header = "I0306 10:27:54.235158 13326 solver.cpp:347] "
     run = only(
         f"{header}Iteration 40, loss = 2\n"
@@ -258,7 +257,7 @@ def test_vectors_and_repeated_names_keep_their_places() -> None:
     ]
 
 
-def test_test_nets() -> None:
+def test_each_test_net_has_its_own_series() -> None:
     header = "I0306 10:27:54.235158 13326 solver.cpp:347] "
     run = only(
         f"{header}Iteration 0, Testing net (#0)\n{header}    Test net output #0: acc = 0.1\n"
@@ -275,7 +274,7 @@ def test_test_nets() -> None:
 
 # -- headers, resumes, several runs -----------------------------------------------------------------------------------
 
-# Caffe leaves a blank behind these colons
+# Caffe prints a blank after these colons
 STARTING = """Log file created at: 2016/05/15 08:44:35
 I0515 08:44:35.000001  1279 caffe.cpp:218] Using GPUs 0
 I0515 08:44:35.000002  1279 solver.cpp:45] Initializing solver from parameters:
@@ -301,7 +300,7 @@ I0515 08:44:36.000003  1279 solver.cpp:289] Learning Rate Policy: step
 """
 
 
-def test_prototxt_in_the_header() -> None:
+def test_solver_and_net_in_the_header_are_read() -> None:
     run = only(STARTING + BEGUN + shown(0))
     assert run.solver_text == "base_lr: 0.01\ndisplay: 100\ntrain_state {\n  level: 0\n}\n"
     assert run.net_text == 'name: "train"\nlayer {\n  name: "data"\n}\n'
@@ -309,7 +308,7 @@ def test_prototxt_in_the_header() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["caffe_1  | ", "    ", "> ", "2016-05-15T08:44:41.8Z "])
-def test_prototxt_behind_a_prefix(prefix: str) -> None:
+def test_prototxt_after_a_prefix_is_read(prefix: str) -> None:
     lines = (STARTING + BEGUN + shown(0) + shown(100)).splitlines()
     run = only("".join(f"{prefix}{line}\n" for line in lines))
     assert run.solver_text == "base_lr: 0.01\ndisplay: 100\ntrain_state {\n  level: 0\n}\n"
@@ -317,7 +316,7 @@ def test_prototxt_behind_a_prefix(prefix: str) -> None:
     assert run.loss.iterations.tolist() == [0, 100]
 
 
-def test_resumes_are_runs_of_their_own() -> None:
+def test_a_resumed_run_is_a_run_of_its_own() -> None:
     resuming = "I0515 09:44:35.1  1280 caffe.cpp:242] Resuming from x_iter_150.solverstate\n"
     resumed = STARTING.replace(" 1279 ", " 1280 ") + resuming + BEGUN.replace(" 1279 ", " 1280 ")
     snapshot = "I0515 08:44:40.000001  1279 solver.cpp:464] Snapshotting to binary proto file x_iter_150.caffemodel\n"
@@ -337,7 +336,7 @@ def test_resumes_are_runs_of_their_own() -> None:
     assert second.solver_text == first.solver_text
 
 
-def test_an_older_restore_comes_after_the_start() -> None:
+def test_restoring_after_the_start_is_part_of_the_run() -> None:
     old = "I0515 08:44:36.000002  1279 solver.cpp:165] Solving CIFAR10_full\n"
     restore = (
         "I0515 08:44:36.000003  1279 solver.cpp:172] Restoring previous solver status from c_iter_60.solverstate\n"
@@ -347,13 +346,13 @@ def test_an_older_restore_comes_after_the_start() -> None:
     assert [run.resumed_from for run in log.runs] == [None, "c_iter_60.solverstate"]
 
 
-def test_runs_without_headers_are_told_apart_by_their_iterations() -> None:
+def test_without_headers_a_smaller_iteration_starts_a_run() -> None:
     log = read(shown(0) + shown(100) + shown(200) + shown(0) + shown(100))
     assert [run.loss.iterations.tolist() for run in log.runs] == [[0, 100, 200], [0, 100]]
     assert (log.damaged, log.noise) == (0, 0)
 
 
-def test_a_run_that_dies_before_its_first_display_and_one_that_dies_later() -> None:
+def test_the_fatal_message_of_each_run_is_kept() -> None:
     fatal = (
         "F0515 08:44:36.000009  1279 syncedmem.cpp:56] Check failed: error == cudaSuccess (2 vs. 0)  out of memory\n"
     )
@@ -362,7 +361,7 @@ def test_a_run_that_dies_before_its_first_display_and_one_that_dies_later() -> N
     assert {run.fatal for run in log.runs} == {"Check failed: error == cudaSuccess (2 vs. 0)  out of memory"}
 
 
-def test_a_run_that_begins_and_has_displayed_nothing_yet() -> None:
+def test_a_run_without_displays_is_a_run() -> None:
     run = only(STARTING + BEGUN)
     assert (run.finished, run.fatal, run.started, run.last) == (
         False,
@@ -372,11 +371,11 @@ def test_a_run_that_begins_and_has_displayed_nothing_yet() -> None:
     )
     assert run.net_text is not None
     assert only(STARTING + BEGUN + "I0515 08:44:36.1  1279 solver.cpp:326] Optimization Done.\n").finished
-    # each GPU's solver says that it begins; that is one run
+    # each GPU's solver prints that it starts; together they are one run
     assert only(STARTING + STARTING + BEGUN).first_line > 3
 
 
-def test_done_or_stopped() -> None:
+def test_a_finished_run_is_told_from_a_stopped_one() -> None:
     done = (
         "I0515 08:44:36.1  1279 solver.cpp:326] Optimization Done.\n"
         "I0515 08:44:36.2  1279 caffe.cpp:254] Optimization Done.\n"
@@ -388,8 +387,8 @@ def test_done_or_stopped() -> None:
     assert [run.finished for run in log.runs] == [True, False]
 
 
-def test_ranks_that_all_print() -> None:
-    """Several solvers of one run: the first is read, whether they are told apart by a mark or by their threads."""
+def test_of_several_ranks_that_print_the_first_is_read() -> None:
+    """Several solvers of one run are distinguished by a mark or by their threads."""
     marked = "".join(
         f"I0306 10:27:54.235158 {13326 + rank} solver.cpp:347] [0.{rank}] Iteration {n}, loss = {rank + 1}.5\n"
         f"I0306 10:27:54.235158 {13326 + rank} solver.cpp:371] [0.{rank}]     "
@@ -411,8 +410,8 @@ def test_ranks_that_all_print() -> None:
 
 
 @pytest.mark.parametrize("mark", ["[{}] ", "[1,{}]<stderr>:", "[1,{}]<stderr>: "])
-def test_processes_of_mpi(mark: str) -> None:
-    """Every process is the root of its own solver, and prints everything; process ids may be the same."""
+def test_of_several_mpi_processes_one_is_read(mark: str) -> None:
+    """Every process has a solver of its own and prints everything; process ids may be the same."""
     other = shown(0, "2.5") + shown(100, "2.75") + "".join(shown(n, "3.5") for n in range(200, 3000, 100))
     mine = "".join(shown(n) for n in range(0, 3000, 100))
     ours = [mark.format(0) + line for line in (STARTING + BEGUN + mine).splitlines(keepends=True)]
@@ -431,7 +430,7 @@ def test_processes_of_mpi(mark: str) -> None:
     assert len(alone.loss.values) == 30
 
 
-def test_another_process_that_goes_on_where_the_first_ended_is_another_run() -> None:
+def test_another_process_that_continues_is_another_run() -> None:
     other = "I0515 08:44:41.838122  1300 "
     log = read(
         shown(0) + shown(100) + shown(100, "3.5", header=other) + shown(200, header=other) + shown(300, header=other)
@@ -451,26 +450,26 @@ def test_the_number_of_runs_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("stars", ["(* 0.3", "( 0.3", "(\\* 0.3", "(_ 0.3", "(*0.3", "(0.3"])
-def test_lost_asterisks(stars: str) -> None:
+def test_loss_weights_without_their_asterisk_are_read(stars: str) -> None:
     check_case(only(CASE.decode().replace("(* 0.3", stars)))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_encodings(encoding: str, newline: str) -> None:
+def test_logs_in_any_encoding_are_read(encoding: str, newline: str) -> None:
     content = CASE.decode().replace("\n", newline).encode(encoding)
     check_case(only(content))
     if encoding == "utf-16":
         check_case(only(codecs.BOM_UTF16_BE + CASE.decode().encode("utf-16-be")))
 
 
-def test_joined_lines() -> None:
+def test_joined_lines_are_separated() -> None:
     check_case(only(CASE.replace(b"\n", b" ") + b"\n"))
     check_case(only(CASE.replace(b"\n", b"") + b"\n"))
     check_case(only(CASE.replace(b"\n", b"\r") + b"\n"))
 
 
-def test_colours_nuls_and_carriage_returns() -> None:
+def test_colours_nuls_and_carriage_returns_are_ignored() -> None:
     coloured = re.sub(rb"(Iteration|loss\d)", lambda m: b"\x1b[1;31m" + m[1] + b"\x1b[0m", CASE)
     check_case(only(coloured))
     check_case(only(b"\0\0" + CASE.replace(b"Iteration", b"Iter\0ation")))
@@ -478,17 +477,17 @@ def test_colours_nuls_and_carriage_returns() -> None:
 
 
 @pytest.mark.parametrize("quote", ["> ", ">> ", '"', "`", "| ", "\t", "    "])
-def test_quoted(quote: str) -> None:
+def test_quoted_lines_are_read(quote: str) -> None:
     end = quote if quote in '"`' else ""
     check_case(only("".join(f"{quote}{line}{end}\n" for line in CASE.decode().splitlines())))
 
 
-def test_without_prefixes() -> None:
+def test_lines_without_prefix_are_read() -> None:
     bare = re.sub(rb"(?m)^.*?\] ", b"", CASE)
     check_case(only(bare))
 
 
-def test_what_web_pages_do_to_blanks() -> None:
+def test_blanks_and_tags_of_web_pages_are_ignored() -> None:
     pasted = (
         CASE.decode().replace("] Train", "]\xa0\xa0Train").replace(" = ", "\xa0=  ").replace("loss =", "loss\u200b =")
     )
@@ -496,15 +495,15 @@ def test_what_web_pages_do_to_blanks() -> None:
     check_case(only(CASE.decode().replace("\n", "<br>\n").replace("I0515", "<p>I0515")))
 
 
-def test_two_solvers_in_turns() -> None:
-    """One process that trains two nets, each in a thread of its own: whatever is shown is one of them."""
+def test_of_two_alternating_solvers_one_is_read() -> None:
+    """One process trains two nets, each in a thread of its own."""
     one, other = "I0515 08:44:41.8  7 ", "I0515 08:44:41.8  8 "
     log = read("".join(shown(10 + 2 * n, header=one) + shown(4 + n, "9.5", header=other) for n in range(50)))
     (run,) = log.runs
     assert pairs(run.loss) == [(10 + 2 * n, 1.5) for n in range(50)]
 
 
-def test_noise_between_the_lines() -> None:
+def test_other_lines_between_those_of_the_log_are_ignored() -> None:
     noise = (
         "I0515 08:44:41.838122 1279 net.cpp:593]     [Forward] Layer conv1, top blob conv1 data: 0.5\n"
         "I0515 08:44:41.838122 1279 net.cpp:621]     [Backward] Layer conv1, bottom blob data diff: 1e-05\n"
@@ -521,8 +520,8 @@ def test_noise_between_the_lines() -> None:
 
 @pytest.mark.parametrize("width", [66, 70, 72, 76, 80, 90, 100])
 @pytest.mark.parametrize("indent", ["", "> "])
-def test_lines_broken_in_the_middle_of_a_word(width: int, indent: str) -> None:
-    """What is broken so that nobody can tell is counted, and never a wrong value."""
+def test_lines_broken_within_a_word_give_no_wrong_value(width: int, indent: str) -> None:
+    """An ambiguous line is counted as damaged."""
     lines = [line[n : n + width] for line in CASE.decode().splitlines() for n in range(0, len(line), width)]
     log = read("".join(f"{indent}{line}\n" for line in lines))
     check_subset(log)
@@ -531,7 +530,7 @@ def test_lines_broken_in_the_middle_of_a_word(width: int, indent: str) -> None:
 
 
 def check_subset(log: Log) -> None:
-    """What was read of a damaged case.log is in it."""
+    """Check that everything that was read of a damaged case.log is in the undamaged one."""
     whole = read(CASE).runs[0]
     (run,) = log.runs
     assert set(pairs(run.loss)) <= set(pairs(whole.loss))
@@ -543,12 +542,12 @@ def check_subset(log: Log) -> None:
 
 
 @pytest.mark.parametrize("width", range(40, 90, 3))
-def test_lines_wrapped_between_words(width: int) -> None:
+def test_lines_wrapped_between_words_are_joined(width: int) -> None:
     lines = [part for line in CASE.decode().splitlines() for part in textwrap.wrap(line, width, break_on_hyphens=False)]
     check_case(only("\n".join(lines) + "\n"))
 
 
-def test_a_number_that_may_go_on_in_the_next_line_is_none() -> None:
+def test_a_number_that_may_continue_on_the_next_line_gives_no_value() -> None:
     log = read("Iteration 40, loss = 9.72\n169\nIteration 80, loss = 9.72169\n123\nIteration 120, loss = 9.7\nhello\n")
     assert pairs(log.runs[0].loss) == [(80, 9.72169), (120, 9.7)]
     assert (log.used, log.damaged, log.noise) == (2, 1, 3)
@@ -558,7 +557,7 @@ def test_a_number_that_may_go_on_in_the_next_line_is_none() -> None:
 @pytest.mark.parametrize(
     "end", range(1, len(b"I0515 14:43:45.377710 1279 solver.cpp:228] Iteration 119040, loss = 8.3068"))
 )
-def test_a_cut_end_is_no_value(end: int) -> None:
+def test_a_line_cut_short_at_the_end_gives_no_value(end: int) -> None:
     line = b"I0515 14:43:45.377710 1279 solver.cpp:228] Iteration 119040, loss = 8.3068"
     log = read(shown(100).encode() + line[:end])
     assert pairs(log.runs[0].loss) == [(100, 1.5)]
@@ -566,7 +565,7 @@ def test_a_cut_end_is_no_value(end: int) -> None:
     assert log.used == 4
 
 
-def test_a_cut_end_that_is_whole() -> None:
+def test_a_complete_last_line_without_newline_is_read() -> None:
     output = "I0515 14:43:45.377710 1279 solver.cpp:244]     Train net output #4: z = 5.77026 (* 0.3 = 1.73108 loss)"
     for end in range(30, len(output)):
         assert len(only(shown(100) + output[:end]).outputs) == 2
@@ -593,8 +592,8 @@ def test_damaged_lines_are_counted(line: str) -> None:
     assert log.examples == ((5, line),)
 
 
-def test_outputs_of_a_display_that_the_log_does_not_show() -> None:
-    """A paste that begins in the middle of a display, and a test pass that lost its first line."""
+def test_outputs_without_their_display_are_counted_as_unassigned() -> None:
+    """A paste starts in the middle of a display, or a test pass has lost its first line."""
     train = "".join(shown(80).splitlines(keepends=True)[1:3])
     test = train.replace("Train", "Test")
     score = "I0515 14:43:45.377710 1279 solver.cpp:151] Test score #0: 0.9765\n"
@@ -609,7 +608,7 @@ def test_outputs_of_a_display_that_the_log_does_not_show() -> None:
 
 @pytest.mark.parametrize("wrong", [1, 11, 1190, 9119040])
 @pytest.mark.parametrize("which", ["loss", "lr"])
-def test_a_damaged_iteration_begins_no_run(wrong: int, which: str) -> None:
+def test_a_damaged_iteration_number_starts_no_run(wrong: int, which: str) -> None:
     good = [shown(n) for n in range(118960, 119160, 40)]
     bad = re.sub(rf"Iteration 119040(.*, {which} =)", rf"Iteration {wrong}\1", good[2])
     assert bad != good[2]
@@ -620,13 +619,13 @@ def test_a_damaged_iteration_begins_no_run(wrong: int, which: str) -> None:
     assert run.lr.iterations.tolist() == (expected if which == "loss" else kept)
 
 
-def test_a_damaged_name_is_no_output() -> None:
+def test_a_damaged_name_gives_no_output() -> None:
     content = "".join(shown(n) for n in range(0, 1000, 100))
     run = only(content.replace("a/loss", "a/lo$s", 3).replace("a/lo$s", "a/loss", 2))
     assert [(o.name, len(o.series.values)) for o in run.outputs] == [("a/loss", 9), ("acc", 10)]
 
 
-def test_lines_said_twice_count_once() -> None:
+def test_repeated_lines_count_once() -> None:
     log = read("".join(line * 2 for line in shown(0).splitlines(keepends=True)) + shown(100))
     assert pairs(log.runs[0].loss) == [(0, 1.5), (100, 1.5)]
     assert [len(o.series.values) for o in log.runs[0].outputs] == [2, 2]
@@ -639,7 +638,7 @@ def test_lines_said_twice_count_once() -> None:
      '  LOG(INFO) << "Solving " << name; "Initializing solver from parameters: "',
      "base_lr: 0.01\nnet: \"x\"\n", "\0" * 5000, "Train net output #0: loss = 3 (* 1 = 3 loss)\n"],
 )  # fmt: skip
-def test_no_log_at_all(content: str) -> None:
+def test_text_without_a_log_has_no_run(content: str) -> None:
     assert read(content).runs == ()
 
 
@@ -651,13 +650,13 @@ def test_a_solver_pasted_on_one_line_and_with_comments() -> None:
     assert run.solver_text == 'base_lr: 0.001 lr_policy: "poly"\ndisplay: 40\n'
 
 
-def test_a_printed_solver_comes_before_a_pasted_one() -> None:
+def test_a_solver_printed_by_caffe_has_priority_over_a_pasted_one() -> None:
     text = only("display: 40\n" + STARTING + BEGUN + shown(40)).solver_text
     assert text is not None
     assert text.startswith("base_lr: 0.01\n")
 
 
-def test_a_solver_that_was_left_out() -> None:
+def test_a_solver_that_was_cut_out_is_taken_from_the_pasted_one() -> None:
     begun = "I0708 09:54:01.458295  3435 solver.cpp:44] Initializing solver from parameters: \n...\n"
     assert only("display: 40\n" + begun + BEGUN + shown(40)).solver_text == "display: 40\n"
     assert only(begun + BEGUN + shown(40)).solver_text is None
@@ -666,7 +665,7 @@ def test_a_solver_that_was_left_out() -> None:
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
-def test_compressed(tmp_path: Path) -> None:
+def test_compressed_logs_are_read_even_if_damaged(tmp_path: Path) -> None:
     path = tmp_path / "caffe.log"
     packed = gzip.compress(CASE[:1000]) + gzip.compress(CASE[1000:])
     path.write_bytes(packed)
@@ -677,13 +676,13 @@ def test_compressed(tmp_path: Path) -> None:
     check_case(read_path(str(path)).runs[0])
 
 
-def test_no_such_file(tmp_path: Path) -> None:
+def test_a_missing_file_is_bad_input(tmp_path: Path) -> None:
     for path in (tmp_path / "none.log", tmp_path):
         with pytest.raises(BadInput, match="cannot be read"):
             read_path(str(path))
 
 
-def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(CASE)))
     check_case(read_path("-").runs[0])
 
@@ -703,7 +702,7 @@ def long_log(displays: int = 400) -> bytes:
     return "".join(content).encode()
 
 
-def test_pieces_do_not_matter() -> None:
+def test_reading_in_pieces_gives_the_same_log() -> None:
     content = long_log()
     whole = everything(read(content))
     for seed in range(5):
@@ -726,7 +725,7 @@ class CountingReader(LogReader):
         super()._read_line(line, cut)
 
 
-def test_most_of_a_long_log_is_read_many_lines_at_once() -> None:
+def test_most_of_a_long_log_is_read_in_bulk() -> None:
     with_test_passes = "".join(
         f"I0515 08:44:41.838122  1279 solver.cpp:337] Iteration {n}, Testing net (#{net})\n"
         f"I0515 08:44:41.838122  1279 solver.cpp:404]     Test net output #0: acc = {n / 9000:g}\n"
@@ -766,7 +765,7 @@ def test_most_of_a_long_log_is_read_many_lines_at_once() -> None:
         assert growing.log().damaged == 0
 
 
-def test_a_growing_log_is_known_up_to_its_last_line() -> None:
+def test_a_growing_log_is_read_up_to_its_last_line() -> None:
     growing = LogReader("x.log")
     growing.feed(shown(0).encode())
     assert pairs(growing.log().runs[0].loss) == [(0, 1.5)]
@@ -782,7 +781,7 @@ def test_a_growing_log_is_known_up_to_its_last_line() -> None:
 # -- length -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_trace_keeps_the_newest_and_thins_the_old_evenly() -> None:
+def test_a_series_keeps_the_newest_values_and_thins_the_old_evenly() -> None:
     one, many = GrowingSeries(64), GrowingSeries(64)
     numbers = list(range(1000))
     for n in numbers:
@@ -871,8 +870,8 @@ def test_a_line_that_is_too_long_is_left_out(monkeypatch: pytest.MonkeyPatch) ->
      b"F0515 08:44:41.8 1 a:1] ",
      b"\x1b[", b"\x1b]", b":1:1:1:1", b" ", b">", b"1", b"e", b"[0] ", b"Test", b"\r", b"ep,", b"/a/a/a/"],
 )  # fmt: skip
-def test_no_line_takes_long(piece: bytes) -> None:
-    """A line twice as long takes about twice as long: counted in lines of the interpreter and by the suite's clock."""
+def test_reading_time_is_linear_in_the_length_of_a_line(piece: bytes) -> None:
+    """A quadratic time would reach the time limit of the test."""
     for before in (
         b"",
         b"I0515 08:44:41.838122 1279 solver.cpp:1] Iteration 40, loss = ",
@@ -882,10 +881,7 @@ def test_no_line_takes_long(piece: bytes) -> None:
         read(before + piece * (400_000 // len(piece)) + b"\n")
 
 
-# -- real logs --------------------------------------------------------------------------------------------------------
-
-
-# -- whatever comes ---------------------------------------------------------------------------------------------------
+# -- damaged and arbitrary input --------------------------------------------------------------------------------------
 
 WORDS = st.sampled_from(
     [b"Iteration ", b"40", b", loss = ", b", lr = ", b"9.7", b"nan", b"Train net output #", b"Test net output #",
@@ -911,14 +907,14 @@ def check_sane(content: bytes, cuts: list[int]) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(WORDS | st.binary(max_size=5), max_size=60).map(b"".join), st.data())
-def test_anything_is_read(content: bytes, data: st.DataObject) -> None:
-    assume(not content.startswith(decode.GZIP))  # which pieces are not unpacked
+def test_any_bytes_are_read_without_contradiction(content: bytes, data: st.DataObject) -> None:
+    assume(not content.startswith(decode.GZIP))  # compressed input is not read in pieces
     cuts = sorted(data.draw(st.lists(st.integers(0, len(content)), max_size=6)))
     check_sane(content, cuts)
 
 
 def mutated(content: bytes, chance: random.Random) -> bytes:
-    """`content` with something lost, doubled, swapped or changed."""
+    """Return `content` with something lost, repeated, swapped or changed."""
     lines = content.splitlines(keepends=True)
     for _ in range(chance.randint(1, 8)):
         a, b = chance.randrange(len(lines)), chance.randrange(len(lines))
@@ -940,7 +936,7 @@ def mutated(content: bytes, chance: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("seed", range(120))
-def test_a_log_that_something_happened_to(seed: int) -> None:
+def test_mutated_logs_are_read_without_contradiction(seed: int) -> None:
     chance = random.Random(seed)
     content = mutated(long_log(30) if seed % 2 else QUESTION, chance)
     cuts = sorted(chance.sample(range(len(content)), 5))
@@ -948,7 +944,7 @@ def test_a_log_that_something_happened_to(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_lines_that_lost_bytes_at_their_end_give_no_wrong_value(seed: int) -> None:
+def test_truncated_lines_give_no_wrong_value(seed: int) -> None:
     chance = random.Random(seed)
     lines = CASE.splitlines()
     place = chance.randrange(len(lines))
@@ -956,12 +952,12 @@ def test_lines_that_lost_bytes_at_their_end_give_no_wrong_value(seed: int) -> No
     whole = read(CASE).runs[0]
     run = read(b"\n".join(lines)).runs[0]
     lost = {(n, v) for n, v in pairs(run.loss)} - {(n, v) for n, v in pairs(whole.loss)}
-    # a cut number in the middle of a log looks like a shorter one: nobody can tell
+    # a cut number within a log cannot be told from a shorter one
     assert all(str(dict(pairs(whole.loss))[n]).startswith(f"{v:g}") for n, v in lost)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_many_lines_at_once_and_one_by_one_say_the_same_of_damaged_logs(seed: int) -> None:
+def test_bulk_and_line_by_line_reading_agree_on_damaged_logs(seed: int) -> None:
     chance = random.Random(seed)
     content = bytearray(long_log(200))
     for _ in range(30):
@@ -970,13 +966,13 @@ def test_many_lines_at_once_and_one_by_one_say_the_same_of_damaged_logs(seed: in
     check_sane(bytes(content), sorted(chance.sample(range(len(content)), 5)))
 
 
-def test_a_cut_exponent_among_many_lines_is_no_value() -> None:
+def test_a_cut_exponent_among_many_lines_gives_no_value() -> None:
     content = long_log(60).decode().replace("lr = 2.77008e-05\n", "lr = 2.77008e-\n")
     assert "2.77008e-\n" in content
     check_sane(content.encode(), [])
 
 
-def test_a_shape_is_never_made_of_what_cannot_be_one() -> None:
+def test_lines_without_a_common_form_have_no_pattern() -> None:
     line = b"Iteration 1, loss = 2"
     (loss,) = parse_line(line)
     (output,) = parse_line(b"Train net output #0: x = 1")
@@ -990,7 +986,7 @@ def test_a_shape_is_never_made_of_what_cannot_be_one() -> None:
         assert pattern_source(others) is None
 
 
-def test_the_log_of_the_bench(tmp_path: Path) -> None:
+def test_the_log_that_the_benchmark_writes_is_read(tmp_path: Path) -> None:
     size = write_log(tmp_path / "made.log", 0.3)
     assert size > 300_000
     found = read_path(str(tmp_path / "made.log"))

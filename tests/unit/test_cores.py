@@ -1,4 +1,4 @@
-"""Cores that a container's quota leaves; its files are written here as the kernel writes them."""
+"""The number of cores within the quota of a container; its files are written here as the kernel writes them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ V1 = ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")
         ({"cpu.max": ""}, 8),
     ],
 )
-def test_cores(files: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cores_are_limited_by_the_quota_of_the_container(
+    files: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)

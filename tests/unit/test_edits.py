@@ -1,4 +1,4 @@
-"""Edits of solvers and nets from the command line, for every field that Caffe's messages have."""
+"""Edits of solvers and nets from the command line, for every field of Caffe's messages."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def refused(*said: str, changes: Any) -> None:
 
 
 def example(field: Any) -> tuple[str, str]:
-    """A value for `field`, as a user types it and as a prototxt has it."""
+    """A value for `field`, as typed by a user and as written in a prototxt."""
     kinds = {
         Field.CPPTYPE_INT32: ("-7", "-7"),
         Field.CPPTYPE_INT64: ("123456789012", "123456789012"),
@@ -103,7 +103,7 @@ def test_messages_are_set_by_path() -> None:
     assert set_fields(edited, ["train_state=", "test_state="])[0] == solver()
 
 
-def test_defaults_are_called_so() -> None:
+def test_defaults_are_marked_as_defaults() -> None:
     _, changes = set_fields(solver(), ["base_lr=0.001", "momentum2=0.9", "clip_gradients=35", "stepvalue=1,2"])
     assert [(change.old, change.new) for change in changes] == [
         ("0.01", "0.001"),
@@ -113,7 +113,7 @@ def test_defaults_are_called_so() -> None:
     ]
 
 
-def test_lists() -> None:
+def test_lists_are_set_whole_by_element_and_cleared() -> None:
     before = solver(stepvalue=[5, 6])
     assert list(set_fields(before, ["stepvalue=1000, 2000"])[0].stepvalue) == [1000, 2000]
     assert list(set_fields(before, ["stepvalue=[7]"])[0].stepvalue) == [7]
@@ -124,7 +124,7 @@ def test_lists() -> None:
         refused("--set", "element of the list is empty", changes=lambda w=wrong: set_fields(before, [f"stepvalue={w}"]))
 
 
-def test_strings_with_and_without_quotes() -> None:
+def test_strings_may_be_quoted() -> None:
     for typed in ("inv", '"inv"', "'inv'", r'"in\x76"', " inv "):
         assert set_fields(solver(), [f"lr_policy={typed}"])[0].lr_policy == "inv"
     assert set_fields(solver(), ["lr_policy=a=b"])[0].lr_policy == "a=b"
@@ -133,7 +133,7 @@ def test_strings_with_and_without_quotes() -> None:
     assert change.new == '""'
 
 
-def test_the_old_and_the_new_solver_type_do_not_meet() -> None:
+def test_setting_type_clears_solver_type_and_the_reverse() -> None:
     edited, changes = set_fields(solver(solver_type=pb.SolverParameter.ADAM), ["type=Nesterov"])
     assert edited == solver(type="Nesterov")
     assert [change.field for change in changes] == ["solver_type", "type"]
@@ -175,18 +175,18 @@ def test_the_old_and_the_new_solver_type_do_not_meet() -> None:
         ("snapshot_prefix=x", ["cannot be changed", "--out"]),
     ],
 )
-def test_refused(assignment: str, said: list[str]) -> None:
+def test_a_wrong_assignment_is_refused_with_the_reason(assignment: str, said: list[str]) -> None:
     refused(f"--set {assignment}: ", *said, changes=lambda: set_fields(solver(), [assignment]))
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_the_nets_are_refused(name: str) -> None:
+def test_the_net_fields_cannot_be_changed(name: str) -> None:
     refused(f"{name} cannot be changed", "--set-layer", changes=lambda: set_fields(solver(), [f"{name}=x"]))
     refused(f"{name} cannot be changed", changes=lambda: set_fields(solver(), [f"{name}="]))
 
 
 @given(st.text(max_size=30))
-def test_whatever_is_typed_is_an_edit_or_a_refusal(text: str) -> None:
+def test_any_text_is_an_edit_or_is_refused(text: str) -> None:
     for assignments in ([text], [f"base_lr={text}"], [f"stepvalue={text}"], [f"type={text}"], [f"weights={text}"]):
         try:
             edited, _ = set_fields(solver(), assignments)
@@ -226,7 +226,7 @@ def layer(edited: Any, name: str, nth: int = 0) -> Any:
     return [layer for layer in edited.layer if layer.name == name][nth]
 
 
-def test_lr_mult_of_every_param() -> None:
+def test_lr_mult_is_set_for_every_param() -> None:
     before = net(NET)
     [edited], changes = set_layer_fields([before], ["loss*/classifier:lr_mult=1"])
     assert before == net(NET)
@@ -240,7 +240,7 @@ def test_lr_mult_of_every_param() -> None:
     assert [param.lr_mult for param in layer(edited, "loss3/classifier").param] == [1, 1]
 
 
-def test_as_many_params_as_the_layer_has_blobs() -> None:
+def test_a_layer_gets_as_many_params_as_it_has_blobs() -> None:
     edited, changes = edit("in/*:decay_mult=0.5")
     assert [param.decay_mult for param in layer(edited, "in/1x1").param] == [0.5, 0.5]
     assert [param.decay_mult for param in layer(edited, "in/3x3").param] == [0.5]
@@ -251,7 +251,7 @@ def test_as_many_params_as_the_layer_has_blobs() -> None:
     assert list(layer(edited, "loss3/classifier").param) == [pb.ParamSpec(), pb.ParamSpec(lr_mult=2)]
 
 
-def test_layers_without_blobs_are_left() -> None:
+def test_layers_without_learnable_blobs_are_not_changed() -> None:
     edited, changes = edit("[!om]*:lr_mult=0.1")
     assert {change.where.removeprefix("layer ") for change in changes} == {
         *("in/1x1", "in/3x3", "loss1/classifier", "loss3/classifier")
@@ -261,7 +261,7 @@ def test_layers_without_blobs_are_left() -> None:
 
 
 @pytest.mark.parametrize("name", ["own", "memory"])
-def test_layers_of_unknown_blobs(name: str) -> None:
+def test_layers_with_an_unknown_number_of_blobs_need_an_index(name: str) -> None:
     refused("not known for its type", f"'{name}:param[0].lr_mult=2'", changes=lambda: edit(f"{name}:lr_mult=2"))
     edited, _ = edit(f"{name}:param[0].lr_mult=2", f"{name}:param[1].lr_mult=3", f"{name}:lr_mult=4")
     assert [param.lr_mult for param in layer(edited, name).param] == [4, 4]
@@ -316,7 +316,9 @@ def test_layers_of_unknown_blobs(name: str) -> None:
         ("relu:type=Sigmoid", [("layer relu", "type", '"ReLU"', '"Sigmoid"')]),
     ],
 )
-def test_fields(assignment: str, expected: list[tuple[str, str, str, str]]) -> None:
+def test_a_field_is_found_in_the_parameters_of_the_layer(
+    assignment: str, expected: list[tuple[str, str, str, str]]
+) -> None:
     edited, changes = edit(assignment)
     assert changes == [Change(*parts) for parts in expected]
     assert edited != net(NET)
@@ -349,7 +351,7 @@ def test_fields(assignment: str, expected: list[tuple[str, str, str, str]]) -> N
         ("drop:=1", ["not an assignment"]),
     ],
 )
-def test_refused_of_a_layer(assignment: str, said: list[str]) -> None:
+def test_a_wrong_layer_assignment_is_refused_with_the_reason(assignment: str, said: list[str]) -> None:
     refused(f"--set-layer {assignment}: ", *said, changes=lambda: edit(assignment))
 
 

@@ -1,4 +1,4 @@
-"""Histograms."""
+"""Histograms of arrays that come in parts."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from harness.caffe_files.image_list import open_list
 from harness.prefetch.epochs import Epochs
 
 
-def test_lines_are_parsed_as_caffe_does(tmp_path: Path) -> None:
+def test_lines_are_parsed_as_by_caffe(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_bytes(b"a b.jpg 3\nc.jpg -2\r\nd.jpg 5 \n\xe9 +7x\n12\n")
     records = open_list(path)
@@ -18,7 +18,7 @@ def test_lines_are_parsed_as_caffe_does(tmp_path: Path) -> None:
     assert found == [(b"a b.jpg", 3), (b"c.jpg", -2), (b"d.jpg 5", 0), (b"\xe9", 7), (b"12", 12)]
 
 
-def test_positions_are_lines() -> None:
+def test_positions_map_to_lines() -> None:
     flowing = Epochs(7, 3).lines_from(4)
     taken = [next(flowing) for _ in range(40)]
     assert Epochs(7, 3).lines(np.arange(4, 44)).tolist() == taken

@@ -1,4 +1,4 @@
-"""The rules on numbers made up for them: each fires where it must, at the subject it must, and nowhere else."""
+"""The alarm rules on synthetic rows: each fires at the right iteration and subject, and nowhere else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COUNT = 1000
 
 
 def healthy(count: int = COUNT, seed: int = 0, first: int = 0) -> Rows:
-    """Three heads that learn from ln 280 down, with noise; gradients of usual length with heavy tails."""
+    """Three heads that learn from ln 280 down, with noise; gradients of constant length with heavy tails."""
     random = np.random.default_rng(seed)
     level = 0.25 + 0.75 * np.exp(-np.arange(count) / 100)
     heads = LN * level[:, None] * np.exp(0.1 * random.normal(size=(count, 3)))
@@ -69,7 +69,7 @@ def test_healthy_runs_raise_nothing(seed: int, first: int, count: int) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6), cuts=st.lists(st.integers(0, COUNT), max_size=30), at=st.integers(100, COUNT - 50))
-def test_how_a_run_is_cut_changes_nothing(seed: int, cuts: list[int], at: int) -> None:
+def test_alarms_do_not_depend_on_how_the_rows_are_split(seed: int, cuts: list[int], at: int) -> None:
     rows = healthy(seed=seed)
     heads = rows.heads.copy()
     heads[at:] = LN * np.exp(0.01 * np.random.default_rng(seed).normal(size=heads[at:].shape))
@@ -86,7 +86,7 @@ def test_how_a_run_is_cut_changes_nothing(seed: int, cuts: list[int], at: int) -
 
 
 @pytest.mark.parametrize("at", [150, 400, 999 - 30])
-def test_a_collapse_is_seen_in_three_iterations_and_then_named(at: int) -> None:
+def test_a_collapse_is_found_in_three_iterations_and_then_named(at: int) -> None:
     rows = healthy()
     heads = rows.heads.copy()
     heads[at:] = LN * np.exp(0.001 * np.random.default_rng(1).normal(size=heads[at:].shape))
@@ -108,7 +108,7 @@ def test_a_head_that_collapses_alone_is_named() -> None:
 
 
 @pytest.mark.parametrize("width", [1, 2])
-def test_a_spike_is_a_spike(width: int) -> None:
+def test_one_or_two_high_losses_are_a_spike(width: int) -> None:
     rows = healthy()
     heads = rows.heads.copy()
     heads[500 : 500 + width] = 40.0
@@ -117,8 +117,8 @@ def test_a_spike_is_a_spike(width: int) -> None:
     assert alarms[0].value == pytest.approx(64)
 
 
-def test_a_slow_recovery_below_the_know_nothing_loss_is_no_divergence() -> None:
-    """glyphs280's healthy twin: up to 0.87 of it, for a hundred iterations and more."""
+def test_a_slow_recovery_below_the_chance_level_is_no_divergence() -> None:
+    """As in the healthy twin of glyphs280: up to 0.87 of it, for more than a hundred iterations."""
     rows = healthy()
     heads = rows.heads.copy()
     heads[500] = 40.0
@@ -132,7 +132,7 @@ def test_a_net_that_learns_nothing_is_no_collapse() -> None:
     assert found(alarms_of(with_heads(rows, heads))) == [(1000, "loss_not_decreasing", "loss")]
 
 
-def test_noise_about_a_collapsed_level_is_seen_by_its_median() -> None:
+def test_a_noisy_collapse_is_found_by_the_median() -> None:
     """A head of few classes in small batches: never three losses in a row above the limit."""
     names = replace(NAMES, heads=(Head("loss", 1.0, 5),))
     rows = healthy()
@@ -148,7 +148,7 @@ def test_noise_about_a_collapsed_level_is_seen_by_its_median() -> None:
 @pytest.mark.parametrize("classes", [2, 10])
 @pytest.mark.parametrize("batch", [1, 2])
 def test_a_small_batch_is_no_divergence(seed: int, classes: int, batch: int) -> None:
-    """Right nine times out of ten, and certain: the other losses are far above ln(classes), some three in a row."""
+    """Nine predictions of ten are right; the other losses are far above ln(classes), some three in a row."""
     random = np.random.default_rng(seed)
     names = replace(NAMES, heads=(Head("loss", 1.0, classes),))
     wrong = random.random((20_000, batch)) < 0.1
@@ -161,7 +161,7 @@ def test_a_small_batch_is_no_divergence(seed: int, classes: int, batch: int) -> 
 
 
 @pytest.mark.parametrize(("before", "after", "classes"), [(0.6, 4.0, 280), (0.01, 0.2, 2)])
-def test_damage_below_the_know_nothing_loss_takes_a_window(before: float, after: float, classes: int) -> None:
+def test_damage_below_the_chance_level_is_found_within_a_window(before: float, after: float, classes: int) -> None:
     names = replace(NAMES, heads=(Head("loss", 1.0, classes),))
     level = np.where(np.arange(COUNT) < 500, before, after)
     loss = level * np.exp(0.1 * np.random.default_rng(1).normal(size=COUNT))
@@ -172,7 +172,7 @@ def test_damage_below_the_know_nothing_loss_takes_a_window(before: float, after:
 
 
 @pytest.mark.parametrize("healthy_ones", [3, 8, 12])
-def test_a_break_soon_after_a_resume(healthy_ones: int) -> None:
+def test_a_divergence_soon_after_a_resume_is_found(healthy_ones: int) -> None:
     rows = healthy(400, first=119_000)[300:]
     heads = rows.heads.copy()
     heads[healthy_ones:] = LN * np.exp(0.01 * np.random.default_rng(1).normal(size=heads[healthy_ones:].shape))
@@ -182,7 +182,7 @@ def test_a_break_soon_after_a_resume(healthy_ones: int) -> None:
     assert broken <= jump <= broken + (2 if healthy_ones > 5 else 200)
 
 
-def test_what_was_usual_comes_from_the_run_before() -> None:
+def test_the_baseline_comes_from_the_parent_run() -> None:
     rows = healthy(seed=3)
     heads = rows.heads.copy()
     heads[502:] = LN * np.exp(0.01 * np.random.default_rng(1).normal(size=heads[502:].shape))
@@ -191,11 +191,11 @@ def test_what_was_usual_comes_from_the_run_before() -> None:
     monitor.remember(rows[:501])
     assert found(monitor.take(rows[501:]))[0] == (504, "loss_jump", "loss")
     monitor = Monitor(NAMES, LIMITS)
-    monitor.remember(rows[:600])  # broken already: that is told at once
+    monitor.remember(rows[:600])  # diverged already: it is reported at once
     assert found(monitor.take(rows[600:]))[0][:2] == (600, "loss_jump")
 
 
-def test_a_loss_without_classes_has_its_start_for_a_limit() -> None:
+def test_the_limit_of_a_loss_without_classes_is_its_initial_level() -> None:
     names = replace(NAMES, heads=(Head("euclidean", 1.0, None),))
     rows = healthy()
     loss = 50 * np.exp(-np.arange(COUNT) / 100) + 1 + 0.1 * np.random.default_rng(1).normal(size=COUNT)
@@ -209,7 +209,7 @@ def test_a_loss_without_classes_has_its_start_for_a_limit() -> None:
 
 
 @pytest.mark.parametrize(("level", "seen"), [(87.3365, True), (87.3365 * 279 / 280, True), (60.0, False)])
-def test_saturated_softmax(level: float, seen: bool) -> None:
+def test_a_loss_near_the_largest_possible_one_is_saturated_softmax(level: float, seen: bool) -> None:
     rows = healthy()
     heads = rows.heads.copy()
     heads[500:, 0] = level
@@ -227,7 +227,9 @@ def test_saturated_softmax(level: float, seen: bool) -> None:
         ("update_l2", 0, np.inf, "update conv1/0"),
     ],
 )
-def test_the_first_thing_that_is_not_finite(field: str, column: int | None, value: float, subject: str) -> None:
+def test_only_the_first_non_finite_subject_is_reported(
+    field: str, column: int | None, value: float, subject: str
+) -> None:
     rows = healthy()
     values = getattr(rows, field).copy()
     values[(700, column) if column is not None else 700] = value
@@ -235,10 +237,10 @@ def test_the_first_thing_that_is_not_finite(field: str, column: int | None, valu
     later[701:] = np.nan
     assert found(alarms_of(changed(rows, **{field: values}))) == [(700, "non_finite", subject)]
     spread = alarms_of(changed(rows, **{field: values}, gradient_l2=later))
-    assert found(spread) == [(700, "non_finite", subject)]  # what follows from it is not told again
+    assert found(spread) == [(700, "non_finite", subject)]  # its consequences are not reported
 
 
-def test_an_activation_comes_before_the_loss_and_after_the_weights() -> None:
+def test_a_non_finite_activation_ranks_before_the_loss_and_after_the_weights() -> None:
     rows = healthy(100)
     loss, weight = rows.loss.copy(), rows.weight_l2.copy()
     loss[50:] = np.nan
@@ -253,7 +255,7 @@ def test_an_activation_comes_before_the_loss_and_after_the_weights() -> None:
     assert found(alarms) == [(50, "non_finite", "weight fc/0")]
 
 
-def test_gradients_against_their_own_history() -> None:
+def test_gradients_are_compared_with_their_own_history() -> None:
     rows = healthy()
     gradient = rows.gradient_l2.copy()
     gradient[300] *= 1000  # one batch is no explosion
@@ -272,17 +274,17 @@ def test_a_frozen_blob_does_not_vanish() -> None:
     assert alarms_of(changed(rows, gradient_l2=gradient, update_l2=update)) == []
 
 
-def test_updates_as_large_as_the_weights() -> None:
+def test_updates_as_large_as_the_weights_raise_weight_update_ratio() -> None:
     rows = healthy()
     weight, update = rows.weight_l2.copy(), rows.update_l2.copy()
-    weight[:60, 1] = 0.001  # a bias that began at 0
+    weight[:60, 1] = 0.001  # a bias that started at 0
     update[300:303, 2] = 6.0
     alarms = alarms_of(changed(rows, weight_l2=weight, update_l2=update))
     assert found(alarms) == [(302, "weight_update_ratio", "fc/0")]
     assert (alarms[0].value, alarms[0].limit) == (0.6, 0.5)
 
 
-def test_a_rate_that_rises_and_one_that_falls() -> None:
+def test_a_rising_rate_raises_lr_jump_and_a_falling_one_nothing() -> None:
     rows = healthy()
     rate = np.full(COUNT, 0.01)
     rate[400:] = 0.001
@@ -293,7 +295,7 @@ def test_a_rate_that_rises_and_one_that_falls() -> None:
     assert alarms[0].limit == pytest.approx(0.0015)
 
 
-def test_dead_relus_are_told_once() -> None:
+def test_a_dead_relu_is_reported_once() -> None:
     rows = healthy(200)
     taken = np.arange(0, 200, 10)
     looks = np.zeros((20, 3, 4))
@@ -306,14 +308,14 @@ def test_dead_relus_are_told_once() -> None:
     assert found(Monitor(NAMES, LIMITS).take(rows, taken, looks)) == [(0, "dead_relu", "conv1")]
 
 
-def test_an_activation_alone_that_is_not_finite() -> None:
+def test_a_single_non_finite_activation_is_reported() -> None:
     looks = np.zeros((2, 3, 4))
     looks[1, 2, 3] = 5
     alarms = Monitor(NAMES, LIMITS).take(healthy(100), np.array([40, 60]), looks)
     assert found(alarms) == [(60, "non_finite", "activation fc")]
 
 
-def test_limits_longer_than_the_window_work() -> None:
+def test_limits_longer_than_the_window_are_accepted() -> None:
     rows = healthy()
     heads = rows.heads.copy()
     heads[500:] = LN
@@ -323,7 +325,7 @@ def test_limits_longer_than_the_window_work() -> None:
     assert {alarm.rule for alarm in alarms} == {"loss_jump", "uniform_collapse"}
 
 
-def test_a_rule_that_is_switched_off_is_silent() -> None:
+def test_a_disabled_rule_raises_nothing() -> None:
     rows = healthy()
     heads = rows.heads.copy()
     heads[500:] = LN

@@ -1,4 +1,4 @@
-"""What the harness knows of an LMDB: the fingerprint goes by its records, and nothing else."""
+"""The fingerprint of an LMDB: it depends on the records only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def pairs(source: Path) -> Pairs:
 
 
 def written(path: Path, records: Pairs, batch: int) -> Path:
-    """The records, in a transaction for each `batch`, between others that are deleted again."""
+    """Write the records, `batch` in a transaction, between others that are deleted again."""
     with lmdb.open(str(path), map_size=1 << 30) as environment:
         for start in range(0, len(records), batch):
             with environment.begin(write=True) as transaction:
@@ -37,7 +37,7 @@ def written(path: Path, records: Pairs, batch: int) -> Path:
     return path
 
 
-def test_equal_records_have_one_fingerprint_wherever_they_lie(source: Path, tmp_path: Path) -> None:
+def test_equal_records_have_one_fingerprint_wherever_they_are_stored(source: Path, tmp_path: Path) -> None:
     records = pairs(source)
     again = written(tmp_path / "again", records, 7)
     assert (again / "data.mdb").stat().st_size != (source / "data.mdb").stat().st_size
@@ -45,7 +45,7 @@ def test_equal_records_have_one_fingerprint_wherever_they_lie(source: Path, tmp_
 
 
 @pytest.mark.parametrize("what", ["a pixel", "a key", "one less", "a field that Caffe passes over"])
-def test_other_records_have_another(what: str, source: Path, tmp_path: Path) -> None:
+def test_other_records_have_another_fingerprint(what: str, source: Path, tmp_path: Path) -> None:
     records = pairs(source)
     key, value = records[123]
     if what == "a pixel":
@@ -59,7 +59,7 @@ def test_other_records_have_another(what: str, source: Path, tmp_path: Path) -> 
     assert open_records(written(tmp_path / "other", records, 300)).fingerprint != open_records(source).fingerprint
 
 
-def test_what_was_read_once_is_known(source: Path) -> None:
+def test_a_scan_is_cached(source: Path) -> None:
     first = open_records(source)
     again = open_records(source, scan=lambda path, progress: pytest.fail("read again"))
     assert (again.fingerprint, again.keys.tolist()) == (first.fingerprint, first.keys.tolist())

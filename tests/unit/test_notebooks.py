@@ -13,19 +13,19 @@ import pytest
 
 from tests.helpers.notebooks import NOTEBOOKS, read_notebook, shown
 
-# cells that show nothing: parameters, imports, definitions
+# cells without output: parameters, imports, definitions
 SILENT = {
     "case_119040": ["parameters"],
     "post_mortem": ["parameters", "imports"],
     "restart_study": ["parameters", "imports", "levels"],
 }
 BIGGEST = 1_000_000  # bytes
-# a path of somebody's machine: from the root, but for what stands behind a name, as in layer/0
+# an absolute path of a machine; not a part of a name, as in layer/0
 MACHINE = re.compile(r"(?<![\w.…~-])/(?:work|home|root|tmp|usr|var|opt|mnt|media|srv|data|Users)/")
 
 
 @pytest.mark.parametrize("name", SILENT)
-def test_committed(name: str) -> None:
+def test_committed_notebooks_are_executed_small_and_free_of_machine_paths(name: str) -> None:
     path = NOTEBOOKS / f"{name}.ipynb"
     assert path.stat().st_size < BIGGEST
     notebook = read_notebook(path)
@@ -45,7 +45,7 @@ def test_committed(name: str) -> None:
     assert str(Path.home()) == "/root" or str(Path.home()) not in texts
 
 
-def test_all_are_tested() -> None:
+def test_every_notebook_is_tested() -> None:
     assert sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")) == list(SILENT)
 
 

@@ -1,5 +1,7 @@
-"""Onsets: synthetic runs with planted faults, and healthy ones that look bad for a while. A real one is in
-test_collapse.py."""
+"""Onsets of synthetic runs with planted faults, and of healthy runs that look bad for a while.
+
+The onset of a real run is in integration/test_demo.py.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ def onset_of(loss: np.ndarray, gradient: np.ndarray | None = None, span: int = S
     return find_onset(np.arange(len(loss)), loss, gradient, None, span)
 
 
-# -- healthy runs ----------------------------------------------------------------------------------------------------
+# -- healthy runs -----------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=300, deadline=None)
@@ -69,14 +71,14 @@ def test_a_step_of_the_learning_rate_is_no_onset() -> None:
 
 
 @pytest.mark.parametrize("long", [1, 10, 150])
-def test_a_shock_that_recovers_is_no_onset_once_it_has(long: int) -> None:
+def test_a_recovered_shock_is_no_onset(long: int) -> None:
     loss = decay(1600) + 0.1 * noise(1600)
     loss[840:] += 10 * np.exp(-np.arange(760) / (long / 3))
     assert onset_of(loss) is None
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_level_that_has_always_wandered_is_no_onset(seed: int) -> None:
+def test_a_level_that_always_fluctuated_is_no_onset(seed: int) -> None:
     """By 20 % within some 20 iterations, as where neighbouring batches are alike."""
     wandering = np.zeros(3000)
     for t, step in enumerate(0.2 * np.sqrt(1 - 0.95**2) * noise(3000, seed)):
@@ -84,18 +86,18 @@ def test_a_level_that_has_always_wandered_is_no_onset(seed: int) -> None:
     assert onset_of(decay(3000) * np.exp(wandering)) is None
 
 
-def test_a_loss_that_is_nan_once_is_no_onset() -> None:
+def test_one_nan_in_the_loss_is_no_onset() -> None:
     loss = decay(600) + 0.1 * noise(600)
     loss[300] = np.nan
     assert onset_of(loss) is None
 
 
-def test_too_little_to_tell() -> None:
+def test_too_few_iterations_have_no_onset() -> None:
     for count in range(20):
         assert onset_of(np.full(count, 2.0)) is None
 
 
-# -- planted faults --------------------------------------------------------------------------------------------------
+# -- planted faults ---------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=300, deadline=None)
@@ -133,7 +135,7 @@ def test_a_collapse_is_found_to_the_iteration(span: int, seed: int) -> None:
     assert "→ 9.0" in onset.reason
 
 
-def test_the_gradient_tells_earlier_than_the_loss() -> None:
+def test_the_gradient_dates_the_onset_earlier_than_the_loss() -> None:
     """One update does it, the loss follows within ten iterations; a harmless spike long before stays out of it."""
     random = np.random.default_rng(0)
     loss = decay(1600, 1.4) + 0.2 * noise(1600)
@@ -147,7 +149,7 @@ def test_the_gradient_tells_earlier_than_the_loss() -> None:
     assert "most in b/0" in onset.reason
 
 
-def test_iterations_count_from_where_the_run_began() -> None:
+def test_iterations_count_from_the_start_of_the_run() -> None:
     loss = np.append(np.full(300, 2.0) + 0.1 * noise(300), np.full(100, 9.0))
     onset = find_onset(np.arange(118_700, 119_100), loss, None, None, SPAN)
     assert onset is not None
@@ -155,7 +157,7 @@ def test_iterations_count_from_where_the_run_began() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_drift_is_found_where_it_left_the_usual_range(seed: int) -> None:
+def test_a_drift_is_found_where_it_left_the_baseline(seed: int) -> None:
     """From 1 at 1000 in 600 iterations up to 4: half as much again at 1100."""
     loss = 1 + 0.1 * noise(2500, seed) + np.interp(np.arange(2500), [1000, 1600], [0, 3])
     onset = onset_of(loss)
@@ -163,7 +165,7 @@ def test_a_drift_is_found_where_it_left_the_usual_range(seed: int) -> None:
     assert 1000 <= onset.iteration <= 1120
 
 
-def test_a_run_that_is_damaged_twice_is_damaged_the_second_time() -> None:
+def test_of_two_faults_the_one_without_recovery_is_the_onset() -> None:
     """The first time it recovers."""
     loss = np.full(1600, 1.0) + 0.1 * noise(1600)
     loss[400:600] += 5
@@ -173,7 +175,7 @@ def test_a_run_that_is_damaged_twice_is_damaged_the_second_time() -> None:
     assert onset.iteration == 1200
 
 
-def test_a_restart_that_goes_wrong_in_its_first_iterations() -> None:
+def test_a_divergence_in_the_first_iterations_of_a_restart_is_found() -> None:
     loss = np.append(1.4 + 0.2 * noise(12), 9 + 0.1 * noise(200))
     onset = onset_of(loss)
     assert onset is not None
@@ -181,7 +183,7 @@ def test_a_restart_that_goes_wrong_in_its_first_iterations() -> None:
 
 
 @pytest.mark.parametrize("at", [0, 3, 500, 999])
-def test_a_gradient_that_is_not_finite_is_an_onset_at_once(at: int) -> None:
+def test_a_non_finite_gradient_is_an_onset(at: int) -> None:
     loss = decay(1000) + 0.1 * noise(1000)
     nonfinite = np.zeros((1000, 3))
     nonfinite[at, 1] = 7
@@ -200,7 +202,7 @@ def test_a_loss_that_stays_nan_is_an_onset(at: int) -> None:
     assert "not finite from there on" in onset.reason
 
 
-def test_before_nan_it_grew() -> None:
+def test_growth_before_nan_is_the_onset() -> None:
     """It goes to NaN in 16 iterations: the first of them did the damage, not the last."""
     loss = 1.0 + 0.1 * noise(520)
     loss[500:516] = 1.5 * 2.0 ** np.arange(16)
@@ -228,12 +230,12 @@ def test_a_long_run_takes_less_than_50_ms() -> None:
         assert (onset and onset.iteration) == (119_010 if broken else None)
 
 
-# -- the last good snapshot ------------------------------------------------------------------------------------------
+# -- the last good snapshot -------------------------------------------------------------------------------------------
 
 EVERY_200 = range(200, 1601, 200)
 
 
-def test_a_display_interval_must_have_passed() -> None:
+def test_the_last_good_snapshot_is_a_display_interval_before_the_onset() -> None:
     def chosen(iteration: int) -> int | None:
         choice = last_good(EVERY_200, Onset(iteration, "loss 1 → 9"), SPAN, 0, 1599)
         return choice.iteration if choice else None
@@ -244,7 +246,7 @@ def test_a_display_interval_must_have_passed() -> None:
     assert chosen(239) is None
 
 
-def test_the_reason_is_told() -> None:
+def test_the_reason_of_the_choice_is_given() -> None:
     choice = last_good([600, 800, 1000], Onset(839, "loss 1 → 9"), SPAN, 0, 1599)
     assert choice is not None
     assert choice.reason == (
@@ -253,7 +255,7 @@ def test_the_reason_is_told() -> None:
     )
 
 
-def test_without_onset_it_is_the_newest() -> None:
+def test_without_an_onset_the_newest_snapshot_is_the_last_good() -> None:
     choice = last_good([600, 200, 400], None, SPAN, 0, 700)
     assert choice is not None
     assert choice.iteration == 600
@@ -265,6 +267,6 @@ def test_without_onset_it_is_the_newest() -> None:
 
 
 @given(st.lists(st.integers(0, 2000)), st.integers(0, 2000), st.integers(1, 100))
-def test_the_choice_is_the_newest_that_qualifies(snapshots: list[int], at: int, span: int) -> None:
+def test_the_last_good_snapshot_is_the_newest_that_qualifies(snapshots: list[int], at: int, span: int) -> None:
     choice = last_good(snapshots, Onset(at, ""), span, 0, 2000)
     assert (choice.iteration if choice else None) == max((t for t in snapshots if t + span <= at), default=None)

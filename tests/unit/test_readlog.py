@@ -1,5 +1,4 @@
-"""readlog.py: the asker's own log, logs that caffe train writes here, and logs as Caffe prints them of runs whose fate
-is known to the iteration."""
+"""readlog.py on the log of the case and on synthetic logs of runs whose onset is known to the iteration."""
 
 from __future__ import annotations
 
@@ -39,11 +38,11 @@ SATURATED = 87.3365
 # -- logs as Caffe prints them ----------------------------------------------------------------------------------------
 
 
-# -- the asker's log --------------------------------------------------------------------------------------------------
+# -- the log of the case ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("log", ["case.log", "question.zh.txt"])
-def test_the_askers_run(log: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_verdict_on_the_case(log: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = as_json(CASE.with_name(log), "--images", 278000, "--batch", 32, capsys=capsys)
     assert found["verdict"] == "uniform-softmax"
     assert found["jump_iteration"] == 119040
@@ -62,7 +61,7 @@ def test_the_askers_run(log: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert {key: value for key, value in found.items() if key != "runs"} == found["runs"][0]
 
 
-def test_what_the_log_does_not_say_can_be_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_facts_can_be_given_by_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     solver = tmp_path / "quick_solver.prototxt"
     solver.write_text(
         'net: "elsewhere.prototxt" display: 40 average_loss: 40 base_lr: 0.001 lr_policy: "poly" power: 0.5 '
@@ -118,7 +117,7 @@ def test_the_onset_is_found_to_the_iteration(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("onset", [1961, 1965, 1980, 1999, 2000])
-def test_the_onset_anywhere_in_a_display_interval(onset: int) -> None:
+def test_an_onset_anywhere_in_a_display_interval_is_found(onset: int) -> None:
     losses = falling(3001, 9, 2.5, 0.03, heads=3)
     losses[onset:] = steady(3001 - onset, math.log(280), 0.001, heads=3)
     text = log_text(losses, (0.3, 0.3, 1.0), average_loss=40, display=40)
@@ -131,7 +130,7 @@ def test_the_onset_anywhere_in_a_display_interval(onset: int) -> None:
     assert blind.low <= onset <= blind.high
 
 
-def test_an_average_loss_of_one_shows_in_the_log() -> None:
+def test_an_average_loss_of_one_is_inferred_from_the_log() -> None:
     losses = falling(2001, 5.6, 2.0)
     losses[1500:] = steady(501, math.log(280))
     found = examined(log_text(losses, display=20)).onset
@@ -147,7 +146,7 @@ def test_the_window_to_watch(low: int, high: int, display: int, window: tuple[in
     assert watch_window(OnsetEstimate(low, low, high, None, None, False), display) == Window(*window)
 
 
-def test_the_place_in_the_data() -> None:
+def test_the_records_of_the_onset() -> None:
     onset = OnsetEstimate(95, 90, 99, None, None, False)
     first = records_of(onset, LogHeader(images=1000, batch=10), 0)
     assert first is not None
@@ -164,7 +163,7 @@ def test_the_place_in_the_data() -> None:
     assert records_of(onset, LogHeader(images=1000), 0) is None
 
 
-def test_the_first_epoch_and_a_resume_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_first_epoch_is_distinguished_from_a_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     losses = falling(601, 2.3, 0.5)
     losses[400:] = steady(201, math.log(10))
     (tmp_path / "log").write_text(log_text(losses, display=20))
@@ -192,7 +191,7 @@ def swinging() -> np.ndarray:
 
 
 def said_one_class(classes: int, count: int = 2001) -> np.ndarray:
-    """A batch of 32 in which those of one class have loss 0 and all others the most."""
+    """The losses of a batch of 32 in which images of one class have loss 0 and all others the largest loss."""
     hits = np.random.default_rng(4).binomial(32, 1 / classes, count)
     return (SATURATED * (1 - hits / 32))[:, None]
 
@@ -233,7 +232,7 @@ VERDICTS: dict[str, tuple[np.ndarray, int, str]] = {
 
 
 @pytest.mark.parametrize("name", VERDICTS)
-def test_verdicts(name: str) -> None:
+def test_the_verdict_on_each_kind_of_run(name: str) -> None:
     losses, display, verdict = VERDICTS[name]
     for average in (1, display):
         for outputs in (True, False):
@@ -247,7 +246,7 @@ def test_verdicts(name: str) -> None:
 
 @settings(max_examples=120, deadline=None, derandomize=True)
 @given(st.data())
-def test_noise_is_no_alarm(data: st.DataObject) -> None:
+def test_noise_is_healthy(data: st.DataObject) -> None:
     display = data.draw(st.sampled_from([1, 20, 100]), "display")
     average = data.draw(st.sampled_from([1, display, 5 * display]), "average_loss")
     noise = data.draw(st.sampled_from([0.02, 0.1, 0.2, 0.3]), "noise")
@@ -289,7 +288,7 @@ def test_verdicts_with_known_classes(classes: int) -> None:
     st.sampled_from([None, 1, 2, 280]),
 )  # fmt: skip
 @pytest.mark.filterwarnings("error")
-def test_whatever_is_displayed_there_is_a_verdict(
+def test_every_series_has_a_verdict(
     drawn: list[tuple[float, float]], weights: tuple[float], classes: int | None
 ) -> None:
     for column in (0, 1):
@@ -310,7 +309,7 @@ def test_one_head_of_three_collapses() -> None:
     assert found.onset.low <= 3000 <= found.onset.high
 
 
-def test_one_nan_poisons_the_displayed_mean_but_not_the_run() -> None:
+def test_one_nan_makes_the_displayed_mean_nan_but_not_the_run() -> None:
     losses = falling(4001, 2.3, 0.4)
     losses[1000] = np.nan
     found = examined(
@@ -323,7 +322,7 @@ def test_one_nan_poisons_the_displayed_mean_but_not_the_run() -> None:
     assert found.nans.lasting
 
 
-def test_spikes_and_a_return_from_87_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_spikes_and_a_return_from_saturation_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "log").write_text(log_text(spiked(), display=20))
     assert any("transient spike at iteration 2,000" in s for s in as_json(tmp_path / "log", capsys=capsys)["findings"])
     (tmp_path / "log").write_text(log_text(VERDICTS["back from 87"][0], display=20))
@@ -333,7 +332,7 @@ def test_spikes_and_a_return_from_87_are_told(tmp_path: Path, capsys: pytest.Cap
     )
 
 
-def test_a_jump_before_the_nan_is_where_it_began() -> None:
+def test_a_jump_before_nan_is_the_onset() -> None:
     losses = falling(4001, 2.3, 0.4, noise=0.05)
     losses[3000:3060] = 87.3365
     losses[3060:] = np.nan
@@ -370,7 +369,7 @@ def test_a_short_excerpt_of_a_noisy_run_is_no_drift(count: int, kind: str) -> No
         ([1.1e-5, 7e-6, 7.4e-6], "unknown", None),
     ],
 )
-def test_a_few_displays_tell_what_is_plain(losses: list[float], verdict: str, jump: int | None) -> None:
+def test_a_few_displays_suffice_for_a_clear_case(losses: list[float], verdict: str, jump: int | None) -> None:
     found = examined(log_text(np.array(losses)))
     assert found.verdict == verdict
     assert jump_of(found) == jump
@@ -379,7 +378,7 @@ def test_a_few_displays_tell_what_is_plain(losses: list[float], verdict: str, ju
 @pytest.mark.parametrize("average", [1, 20])
 @pytest.mark.parametrize("rate", [0.002, 0.005, 0.02, 0.2])
 @pytest.mark.parametrize("dies", [False, True])
-def test_a_loss_that_explodes_is_dated_where_it_began(rate: float, average: int, *, dies: bool) -> None:
+def test_an_exploding_loss_is_dated_at_its_start(rate: float, average: int, *, dies: bool) -> None:
     losses = falling(8001, 2.3, 0.5, 0.1)
     losses[5007:] *= np.exp(np.minimum(np.arange(2994) * rate, 80))[:, None]
     if dies:
@@ -395,7 +394,7 @@ def test_a_loss_that_explodes_is_dated_where_it_began(rate: float, average: int,
 
 @pytest.mark.parametrize("average", [1, 20, 200])
 @pytest.mark.parametrize("display", [20, 100])
-def test_the_total_alone_gives_an_interval_with_the_truth_in_it(average: int, display: int) -> None:
+def test_the_interval_from_the_total_alone_contains_the_onset(average: int, display: int) -> None:
     for seed in range(4):
         onset = 7001 + 23 * seed
         losses = then(falling(12_001, 6.9, 2.2, 0.12, seed), onset, steady(12_001, math.log(1000), 0.003))
@@ -405,7 +404,7 @@ def test_the_total_alone_gives_an_interval_with_the_truth_in_it(average: int, di
         assert found.onset.bad is None
 
 
-def test_the_loss_at_the_end_is_that_after_the_jump(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_final_loss_is_that_after_the_jump(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = examined(log_text(then(falling(5001, 2.3, 0.3), 4961, np.full((99, 1), SATURATED)), display=20))
     assert (found.verdict, jump_of(found), found.trend.end) == ("saturated-softmax", 4980, SATURATED)
     (tmp_path / "log").write_text(log_text(then(falling(5001, 2.3, 0.3), 4985, steady(99, 2.3)), display=20))
@@ -416,7 +415,7 @@ def test_the_loss_at_the_end_is_that_after_the_jump(tmp_path: Path, capsys: pyte
 
 @pytest.mark.parametrize("displays", [4, 10, 150])
 @pytest.mark.parametrize(("level", "classes"), [(2.302585, 10), (7.5, None)])
-def test_a_level_that_was_left_again_is_told(displays: int, level: float, classes: int | None) -> None:
+def test_a_temporary_level_is_reported(displays: int, level: float, classes: int | None) -> None:
     losses = falling(8001, 2.3, 0.5)
     losses[3000 : 3000 + 20 * displays] = level
     found = examined(log_text(losses, display=20))
@@ -436,14 +435,14 @@ def test_noise_makes_no_excursions(noise: float) -> None:
 
 
 @pytest.mark.parametrize(("classes", "first"), [(2, 0), (10, 0), (1000, 0), (10, 5000)])
-def test_displays_that_are_the_logarithm_to_the_last_digit(classes: int, first: int) -> None:
+def test_displays_equal_to_a_logarithm_give_the_exact_classes(classes: int, first: int) -> None:
     losses = np.full(401, math.log(classes))
     losses[0] *= 1.004
     found = examined(log_text(losses, display=100, first=first))
     assert (found.verdict, found.heads[0].classes, found.heads[0].approximate) == ("uniform-softmax", classes, False)
 
 
-def test_a_resumed_run_that_knows_nothing() -> None:
+def test_a_resumed_run_at_chance_level() -> None:
     resume = "I0515 08:44:41.838122  1279 caffe.cpp:241] Resuming from x_iter_5000.solverstate\n"
     found = examined(resume + log_text(steady(3001, math.log(280), 0.003), display=20, first=5000))
     assert (found.verdict, found.why, found.lifecycle.resumed_at) == ("uniform-softmax", "never learned", 5000)
@@ -453,7 +452,7 @@ def test_a_resumed_run_that_knows_nothing() -> None:
     assert any("does not show its chance level" in s for s in summarise(found))
 
 
-def test_warm_restarts_are_the_schedules() -> None:
+def test_warm_restarts_are_attributed_to_the_schedule() -> None:
     cycle = np.exp(-np.arange(4000) / 700)
     losses = (0.3 + np.tile(0.9 * cycle, 5))[:, None] * steady(20_000, 1, 0.1)
 
@@ -467,7 +466,7 @@ def test_warm_restarts_are_the_schedules() -> None:
 
 
 def of_passes(passes: dict[int, dict[str, float]]) -> str:
-    """Test passes as Caffe prints them; a name with `loss` in it is one."""
+    """Test passes as Caffe prints them; a name that contains `loss` is a loss."""
     lines = []
     for iteration, outputs in passes.items():
         lines.append(f"I0515 08:44:41.838122  1279 solver.cpp:337] Iteration {iteration}, Testing net (#0)")
@@ -490,7 +489,7 @@ def of_passes(passes: dict[int, dict[str, float]]) -> str:
         ({0: {"top": 0.1, "loss": 1.8}, 9: {"top": 0.1, "loss": 38}}, "unknown", "rose from 1.8 to 38"),
     ],
 )
-def test_where_only_tests_tell(passes: dict[int, dict[str, float]], verdict: str, words: str) -> None:
+def test_test_passes_alone_give_a_verdict(passes: dict[int, dict[str, float]], verdict: str, words: str) -> None:
     found = examined(of_passes(passes))
     assert found.verdict == verdict
     said = " ".join(summarise(found))
@@ -512,7 +511,7 @@ def said_of(losses: np.ndarray, weights: Sequence[float] = (1.0,), facts: LogHea
     return " ".join(summarise(examined(log_text(losses, weights, **how), facts)))
 
 
-def test_heads_that_never_learned_are_named_and_those_that_did() -> None:
+def test_heads_that_never_learned_and_heads_that_did_are_named() -> None:
     losses = falling(6001, 6.9, 1.9, heads=3)
     losses[:, 1:] = steady(6001, math.log(1000), 0.001, heads=2)
     said = said_of(losses, (0.3, 0.3, 1.0), average_loss=40, display=40)
@@ -521,7 +520,7 @@ def test_heads_that_never_learned_are_named_and_those_that_did() -> None:
     assert "the net never learned" not in said
 
 
-def test_a_head_that_still_sees_is_told() -> None:
+def test_a_head_that_still_depends_on_its_input_is_reported() -> None:
     losses = falling(4001, 5.6, 1.5, heads=2)
     losses[3000:, 1] = steady(1001, math.log(280))[:, 0]
     said = said_of(losses, (0.3, 1.0), display=20)
@@ -537,7 +536,7 @@ def test_nan_in_one_head_only() -> None:
     assert "no loss is finite after that" not in said
 
 
-def test_a_total_that_is_nan_while_the_losses_are_level() -> None:
+def test_a_nan_total_with_constant_losses() -> None:
     losses = steady(4001, 680.0, 0.03)
     text = re.sub(r"loss = [\d.]+$", "loss = -nan", log_text(losses, display=20), flags=re.MULTILINE)
     found = examined(text)
@@ -546,7 +545,7 @@ def test_a_total_that_is_nan_while_the_losses_are_level() -> None:
     assert "one NaN never leaves Caffe's running mean" in " ".join(summarise(found))
 
 
-def test_classes_that_do_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
+def test_classes_that_contradict_the_log_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     found = as_json(CASE, "--classes", 10, capsys=capsys)
     assert (found["verdict"], {h["classes"] for h in found["heads"]}) == ("uniform-softmax", {280})
     assert any("--classes 10 does not fit" in s for s in found["findings"])
@@ -564,19 +563,19 @@ def test_classes_that_do_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
         (then(falling(4001, 2.3, 0.4), 3000, steady(4001, 5.1, 0.3)), "neither ln(classes)", "unlikely to help"),
     ],
 )
-def test_words(losses: np.ndarray, words: str, never: str) -> None:
+def test_the_sentences_of_the_findings(losses: np.ndarray, words: str, never: str) -> None:
     said = said_of(losses, display=20)
     assert words in said
     assert never not in said
 
 
-def test_one_display_that_is_no_number() -> None:
+def test_one_non_finite_display() -> None:
     text = log_text(falling(4001, 2.3, 0.4), display=20)
     said = " ".join(summarise(examined(re.sub("Iteration 2000, loss = .*", "Iteration 2000, loss = nan", text))))
     assert "One display was not finite, at iteration 2,000; the loss recovered." in said
 
 
-def test_the_display_that_tells_is_named() -> None:
+def test_the_display_that_dates_the_onset_is_named() -> None:
     losses = then(falling(4001, 2.3, 0.4), 3000, steady(4001, math.log(10)))
     found = examined(log_text(losses, display=20))
     onset = OnsetEstimate(2993, 2981, 3000, 200, 27.0, assumed=False, at=3020, likely=True)
@@ -587,7 +586,7 @@ def test_the_display_that_tells_is_named() -> None:
 
 
 @pytest.mark.parametrize("displays", [25, 60])
-def test_a_collapse_that_hides_in_a_falling_mean(displays: int) -> None:
+def test_a_collapse_within_a_falling_mean_is_found(displays: int) -> None:
     for seed in range(6):
         count = 20 * displays + 1
         onset = count * 3 // 5 + 7 * seed
@@ -608,7 +607,7 @@ def test_a_window_estimated_from_the_noise_is_not_called_the_display_interval() 
 
 
 @pytest.mark.parametrize(("images", "all_of_them"), [(1000, True), (1_000_000, False)])
-def test_when_the_range_is_all_records(images: int, *, all_of_them: bool) -> None:
+def test_a_range_of_all_records_is_stated(images: int, *, all_of_them: bool) -> None:
     losses = then(falling(4001, 2.3, 0.4), 3000, steady(4001, math.log(10)))
     said = said_of(losses, facts=LogHeader(images=images, batch=64), display=20)
     assert ("all 1,000 records" in said) == all_of_them
@@ -631,7 +630,7 @@ POLICIES: dict[str, dict[str, Any]] = {
 
 
 def rates(name: str, base: float = 0.01) -> tuple[pb.SolverParameter, Series]:
-    """A solver, and its rates as Caffe prints them."""
+    """A solver, and its learning rates as Caffe prints them."""
     solver = pb.SolverParameter(base_lr=base, lr_policy=name.split()[0], **POLICIES[name])
     iterations = np.arange(0, 2400, 20)
     rate = read_header(str(solver), None).rate
@@ -667,7 +666,7 @@ def test_the_policy_is_inferred(name: str) -> None:
         assert found.gamma == pytest.approx(solver.gamma, rel=1e-3)
 
 
-def test_a_rise_of_the_rate_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rise_of_the_rate_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     losses = then(falling(4001, 2.3, 0.4), 3000, steady(4001, math.log(10)))
     (tmp_path / "log").write_text(log_text(losses, display=20, lr=lambda i: 0.1 if i >= 2980 else 0.01))
     found = as_json(tmp_path / "log", capsys=capsys)
@@ -675,7 +674,7 @@ def test_a_rise_of_the_rate_is_told(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert any("from 0.01 to 0.1 at iteration 2,980: just before the jump" in s for s in found["findings"])
 
 
-def test_few_rates_that_several_laws_fit_tell_none() -> None:
+def test_few_rates_that_fit_several_policies_give_none() -> None:
     iterations = np.arange(1_851_300, 1_851_800, 100)
     shown = Series(iterations, np.array([float(f"{0.0003 * (1 - i / 4.6e6):g}") for i in iterations]))
     found = read_schedule(shown, LogHeader())
@@ -698,7 +697,7 @@ def test_a_warm_up_is_one_rise() -> None:
 # -- the prototxt in the log ------------------------------------------------------------------------------------------
 
 
-def test_the_header_of_a_fork_and_a_cut_one() -> None:
+def test_headers_of_forks_and_truncated_headers() -> None:
     solver = 'base_lr: 0.1\nlr_policy: "fixed"\nplateau_winsize: 7\ndisplay: 5\naverage_loss: 3\nsolver_mode: QUANTUM\n'
     net = """name: "x" layer { name: "d" type: "Data" top: "d" top: "l" data_param { batch_size: 6 backend: ZARR } }
 layer { name: "t" type: "Data" top: "d" top: "l" include { phase: TEST } data_param { batch_size: 9 } }
@@ -717,7 +716,7 @@ layer { name: "s" type: "SoftmaxWithLoss" bottom: "ip" bottom: "l" top: "s" fanc
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current directory, with a log and what is none."""
+    """The current directory, with a log and files that are no logs."""
     monkeypatch.chdir(tmp_path)
     Path("case.log").write_bytes(CASE.read_bytes())
     Path("empty.log").touch()
@@ -742,7 +741,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["case.log", "other.log", "--follow"], "--follow"),
     ],
 )
-def test_bad_input(home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+def test_bad_input_is_one_clear_error(
+    home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
     assert main(arguments) == 2
     done = capsys.readouterr()
     assert words in done.err
@@ -775,7 +776,7 @@ def test_a_log_without_displays(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "Test output top-1: 0.1 at iteration 1, 0.5 at 5." in found["findings"]
 
 
-def test_other_limits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_limits_from_a_file_are_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "log").write_text(log_text(steady(1001, math.log(10)), display=20))
     (tmp_path / "rules.toml").write_text("[loss_not_decreasing]\niterations = 5000\n")
     assert as_json(tmp_path / "log", capsys=capsys)["verdict"] == "uniform-softmax"
@@ -784,7 +785,7 @@ def test_other_limits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert as_json(CASE, "--rules", tmp_path / "rules.toml", capsys=capsys)["verdict"] == "drift/oscillation"
 
 
-def test_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pictures_in_every_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(CASE), "--plot", str(tmp_path / "case.png")]) == 0
     picture = cv2.imread(str(tmp_path / "case.png"))
     assert picture is not None
@@ -800,7 +801,7 @@ def test_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"case.png", "case.svg", "again.svg", "log"}
 
 
-def test_the_table_of_displays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_of_displays_as_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(CASE), "--csv"]) == 0
     printed = capsys.readouterr().out
     assert main([str(CASE), "--csv", str(tmp_path / "case.csv")]) == 0
@@ -814,7 +815,7 @@ def test_the_table_of_displays(tmp_path: Path, capsys: pytest.CaptureFixture[str
     }  # fmt: skip
 
 
-def test_damaged_lines_and_a_death_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_lines_and_a_fatal_error_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = log_text(falling(2001, 2.3, 0.4), display=20).replace(
         "Iteration 400, loss = ", "Iteration 400, loss = 0.x", 1
     )

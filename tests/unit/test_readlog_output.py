@@ -26,7 +26,7 @@ from tests.helpers.short_logs import BEGUN, COLLAPSED, FATAL, STAMP, learning, r
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
 
-def test_one_bad_log_does_not_spoil_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_bad_log_does_not_affect_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "other.log").write_text("hello\n")
     logs = [str(tmp_path / "other.log"), str(CASE), str(tmp_path / "nowhere.log")]
     assert main([*logs, "--json", "--plot", str(tmp_path / "x.png")]) == 2
@@ -61,7 +61,7 @@ def test_a_run_without_a_display(end: str, said: str, tmp_path: Path, capsys: py
     assert capsys.readouterr().out == "log,run,iteration,loss,lr\n"
 
 
-def test_a_run_that_died_at_once_and_its_second_try(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_died_at_once_and_its_repetition(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "log"
     log.write_text(BEGUN + FATAL + run_of(learning(100)))
     first, second = as_json(log, capsys=capsys)["runs"]
@@ -70,7 +70,7 @@ def test_a_run_that_died_at_once_and_its_second_try(tmp_path: Path, capsys: pyte
     assert second["fatal"] is None
 
 
-def test_what_is_known_of_where_and_when(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_times_and_the_last_good_snapshot_are_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def snapshot(iteration: int) -> str:
         return f"{STAMP} solver.cpp:454] Snapshotting to binary proto file x_iter_{iteration}.caffemodel\n"
 
@@ -88,7 +88,9 @@ def test_what_is_known_of_where_and_when(tmp_path: Path, capsys: pytest.CaptureF
     assert found["findings"][-1].startswith("To see what every layer did there")
 
 
-def test_what_was_left_out_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_outputs_and_solvers_that_were_left_out_are_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     orphans = "".join(shown(0, 2.3, heads=(1.0, 1.3)).splitlines(keepends=True)[1:3])
     ranks = "".join(
         shown(20 * row, float(loss), mark=f"[0.{rank}] ", heads=(float(loss),))
@@ -150,7 +152,7 @@ def test_earlier_runs_are_in_the_picture(tmp_path: Path) -> None:
         (np.zeros(50), "linear"),
     ],
 )
-def test_huge_values_have_a_scale_of_their_own(losses: np.ndarray, scale: str, tmp_path: Path) -> None:
+def test_the_scale_follows_the_values(losses: np.ndarray, scale: str, tmp_path: Path) -> None:
     loss = drawn(tmp_path, run_of(losses))[0]
     assert loss.get_yscale() == scale
     assert np.isfinite(loss.get_ylim()).all()
@@ -158,7 +160,7 @@ def test_huge_values_have_a_scale_of_their_own(losses: np.ndarray, scale: str, t
 
 
 @pytest.mark.filterwarnings("error")
-def test_tests_alone_are_drawn(tmp_path: Path) -> None:
+def test_test_passes_alone_are_drawn(tmp_path: Path) -> None:
     tests = "".join(
         f"{STAMP} solver.cpp:337] Iteration {i}, Testing net (#0)\n"
         f"{STAMP} solver.cpp:404]     Test net output #0: accuracy = {i / 1000}\n"
@@ -174,7 +176,7 @@ def test_tests_alone_are_drawn(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_head_that_is_finite_is_not_said_not_to_be(tmp_path: Path) -> None:
+def test_only_non_finite_heads_are_marked_as_such(tmp_path: Path) -> None:
     losses = learning(100)
     heads = [(float(loss), float(loss) if row < 80 else math.nan) for row, loss in enumerate(losses)]
     text = "".join(shown(20 * row, sum(values), heads=values) for row, values in enumerate(heads))

@@ -1,4 +1,4 @@
-"""The recording's own parts: windows, names, the ring, the writer's rows, the reader's refusals."""
+"""Parts of the recording: windows, names, the ring, the rows of the writer, the errors of the reader."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ numbers = st.integers(0, 10**7)
 windows = st.lists(st.tuples(numbers, st.integers(1, 50)).map(lambda w: Window(w[0], w[0] + w[1])), max_size=8)
 
 
-# -- windows ---------------------------------------------------------------------------------------------------------
+# -- windows ----------------------------------------------------------------------------------------------------------
 
 
 @given(numbers, st.integers(1, 10**6))
-def test_a_window_is_read_as_it_is_written(start: int, size: int) -> None:
+def test_a_window_survives_its_text(start: int, size: int) -> None:
     window = Window(start, start + size)
     assert parse_watch(str(window)) == window
     assert len(window) == size
@@ -45,7 +45,7 @@ def test_a_window_is_read_as_it_is_written(start: int, size: int) -> None:
 
 
 @given(st.text(max_size=12) | st.from_regex(r"[-+ 0-9:.]{0,8}", fullmatch=True))
-def test_anything_else_is_refused_with_the_value(text: str) -> None:
+def test_a_wrong_window_is_refused_with_its_value(text: str) -> None:
     with suppress(BadInput):
         window = parse_watch(text)
         assert 0 <= window.start < window.stop
@@ -64,12 +64,12 @@ def test_merging_keeps_every_iteration_and_nothing_else(parts: list[Window]) -> 
 
 
 @given(windows, numbers, st.integers(0, 100))
-def test_clipping_keeps_what_lies_inside(parts: list[Window], start: int, size: int) -> None:
+def test_clipping_keeps_the_iterations_inside(parts: list[Window], start: int, size: int) -> None:
     inside = {t for w in clip(parts, start, start + size) for t in range(w.start, w.stop)}
     assert inside == {t for w in parts for t in range(w.start, w.stop) if start <= t < start + size}
 
 
-# -- names -----------------------------------------------------------------------------------------------------------
+# -- names ------------------------------------------------------------------------------------------------------------
 
 names = st.sets(
     st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=6) | st.from_regex(r"[a%/.]{0,5}", fullmatch=True),
@@ -79,7 +79,7 @@ names = st.sets(
 
 @settings(deadline=None)
 @given(names)
-def test_any_names_live_side_by_side_in_one_group(names: set[str]) -> None:
+def test_any_names_fit_in_one_group(names: set[str]) -> None:
     paths = link_names(names)
     assert len(set(paths.values())) == len(names)
     with h5py.File("memory", "w", driver="core", backing_store=False) as file:
@@ -89,12 +89,12 @@ def test_any_names_live_side_by_side_in_one_group(names: set[str]) -> None:
             assert file[f"group/{path}"].attrs["name"] == name
 
 
-def test_a_name_with_slashes_is_its_own_path() -> None:
+def test_a_name_with_slashes_is_a_path() -> None:
     assert link_names(["loss1/loss1", "data"]) == {"loss1/loss1": "loss1/loss1", "data": "data"}
     assert link_names(["loss1", "loss1/loss1"]) == {"loss1": "loss1", "loss1/loss1": "loss1%2Floss1"}
 
 
-# -- ring and file ---------------------------------------------------------------------------------------------------
+# -- ring and file ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("layout", [layout_of(), layout_of(5, Window(3, 9))])
@@ -103,7 +103,7 @@ def test_a_layout_survives_its_json(layout: Layout) -> None:
 
 
 @given(st.lists(st.integers(0, 900), min_size=1, max_size=60), st.integers(1, 8))
-def test_the_ring_gives_back_what_was_put_in_order(sizes: list[int], batch: int) -> None:
+def test_the_ring_returns_messages_in_order(sizes: list[int], batch: int) -> None:
     ring = Ring.create(4096)
     out: list[bytes] = []
     for start in range(0, len(sizes), batch):
@@ -123,7 +123,7 @@ def test_a_message_larger_than_the_ring_is_refused() -> None:
     assert ring.put(Kind.NOTE, bytes(ring.max_payload))
 
 
-def test_a_writer_that_waits_is_waited_for_until_all_it_put_in_is_read() -> None:
+def test_a_drain_request_lasts_until_everything_is_read() -> None:
     reader = Ring.create(4096)
     writer = Ring(reader.fd)
     writer.put(Kind.NOTE, b"{}")
@@ -138,7 +138,7 @@ def test_a_writer_that_waits_is_waited_for_until_all_it_put_in_is_read() -> None
 
 @pytest.fixture(scope="module")
 def twins(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """One recording of 20 frames twice: closed, and as a killed writer leaves it."""
+    """A recording of 20 frames in two states: closed, and as left by a killed writer."""
     home = tmp_path_factory.mktemp("twins")
     ring = Ring.create(1 << 20)
     fill_ring(ring.fd, layout_of(2, Window(5, 7)).to_json(), 20)
@@ -162,7 +162,7 @@ def whole(twins: tuple[Path, Path]) -> bytes:
     return twins[0].read_bytes()
 
 
-def test_a_dead_writers_file_is_mended_at_the_next_touch(written: Path) -> None:
+def test_the_file_of_a_dead_writer_is_repaired_when_it_is_opened(written: Path) -> None:
     assert is_marked_open(written)
     with pytest.raises(OSError, match=r"already open for write|consistency"):
         h5py.File(written)
@@ -194,7 +194,7 @@ def test_the_checksum_is_hdf5s_own(written: Path) -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(share=st.floats(0, 0.999))
-def test_a_file_cut_short_is_a_recording_error(
+def test_a_truncated_file_is_a_recording_error(
     whole: bytes, tmp_path_factory: pytest.TempPathFactory, share: float
 ) -> None:
     path = tmp_path_factory.mktemp("cut") / "recording.h5"
@@ -203,7 +203,7 @@ def test_a_file_cut_short_is_a_recording_error(
         Recording(path)
 
 
-def test_refusals_say_why(tmp_path: Path, written: Path) -> None:
+def test_refusals_give_the_reason(tmp_path: Path, written: Path) -> None:
     with pytest.raises(RecordingError, match="no such recording"):
         Recording(tmp_path / "nowhere")
     (tmp_path / "text.h5").write_text("not HDF5" * 50)
@@ -224,7 +224,7 @@ def test_refusals_say_why(tmp_path: Path, written: Path) -> None:
         Recording(written)
 
 
-def test_alarms_come_back_as_they_were_raised(tmp_path: Path) -> None:
+def test_alarms_are_read_as_they_were_raised(tmp_path: Path) -> None:
     """A subject longer than its field is cut between two characters, not within one."""
     long = "activation ünï" + "é" * 200
     alarms = [Alarm(7, "loss_jump", "loss", 15.5, 8.25), Alarm(9, "dead_relu", long, 1.0, 0.999)]
@@ -237,7 +237,7 @@ def test_alarms_come_back_as_they_were_raised(tmp_path: Path) -> None:
         assert len(recording.alarms[1].subject) > 100
 
 
-def test_labelled_arrays_say_what_they_are(written: Path) -> None:
+def test_labelled_arrays_have_names_and_labels(written: Path) -> None:
     with Recording(written) as recording:
         norms = recording.stat("weight_l2")
         assert norms.dims == ("iteration", "param")

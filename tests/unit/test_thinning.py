@@ -1,4 +1,4 @@
-"""Fewer points, and every spike among them."""
+"""Thinning of series: fewer points, with every spike among them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ numbers = st.lists(st.floats(width=32), min_size=1, max_size=300)
 
 
 @given(numbers, st.integers(4, 80))
-def test_the_highest_the_lowest_and_what_is_no_number_survive(values: list[float], most: int) -> None:
+def test_maxima_minima_and_non_finite_values_survive(values: list[float], most: int) -> None:
     series = np.array(values)
     rows = extremes(series, most)
     assert rows[0] == 0
@@ -27,7 +27,7 @@ def test_the_highest_the_lowest_and_what_is_no_number_survive(values: list[float
 
 
 @given(numbers, st.integers(1, 40))
-def test_the_largest_of_each_share(values: list[float], most: int) -> None:
+def test_the_largest_of_each_share_is_kept(values: list[float], most: int) -> None:
     starts = shares(len(values), most)
     assert len(starts) == min(len(values), most)
     found = largest(np.array(values)[:, None], starts)[:, 0]
