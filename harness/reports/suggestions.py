@@ -93,7 +93,7 @@ def next_commands(
         in_window=found.onset.iteration in recording.window_iterations,
         base_lr=base_lr,
         gradient_baseline=_gradient_baseline(recording, found.onset.iteration),
-        has_outliers=batch is not None and bool(batch.wild.any()),
+        has_outliers=batch is not None and bool(batch.outliers.any()),
     )
     if broken.needs_parent:
         command = f"{next_command('restart')} {shlex.quote(info.parent.run)}" if info.parent else ""

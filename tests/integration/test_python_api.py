@@ -85,6 +85,7 @@ def test_predictions_come_from_caffe(run: Path) -> None:
         heads = harness.predict(recording, ONSET)
         batch = harness.diagnose(recording).batch(ONSET)
         assert batch is not None
+        assert batch.labels is not None
         assert [head.name for head in heads] == [head.name for head in recording.heads]
         assert all(np.array_equal(head.labels, batch.labels) for head in heads)
         assert figures.contact_sheet(batch, {}, heads[-1].before).axes

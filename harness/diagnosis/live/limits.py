@@ -92,7 +92,7 @@ class LrJump(Rule):
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of each rule; `thresholds.toml` explains them and says where they come from."""
+    """The limits of each rule; `thresholds.toml` explains them, and gives their sources."""
 
     loss_jump: LossJump
     loss_spike: Rule

@@ -221,7 +221,7 @@ def _explained(heads: Sequence[HeadFinding], loss: float) -> float | None:
 
 
 def _doubted(heads: Sequence[HeadFinding], header: LogHeader) -> int | None:
-    """Return what --classes says, where the classes of every plateau were inferred all the same."""
+    """Return the number given with --classes, if the classes of every plateau were inferred nevertheless."""
     return header.classes if {"inferred"} <= {h.source for h in heads} <= {"inferred", "given", None} else None
 
 

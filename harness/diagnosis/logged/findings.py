@@ -20,7 +20,7 @@ Why = Literal[
     "fallen",
     "level",  # stays where it began, which is low
     "still at the start",  # has not fallen yet, and it is early
-    "not falling",  # has not fallen, and nothing says what it should be
+    "not falling",  # has not fallen, and its chance level is not known
     "too few",
     "tests",  # the only evidence
     "",

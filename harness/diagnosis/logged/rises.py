@@ -36,7 +36,7 @@ class Rise:
         noise: a standard deviation of single displays before; NaN where there are too few.
         sudden: half of the whole rise was done at once.
         certain: noise cannot have made it; where the displays are too few to know noise, that takes _PLAIN.
-        grows: there is no plateau, it goes on rising.
+        grows: there is no plateau, it keeps rising.
     """
 
     iteration: int

@@ -139,7 +139,7 @@ def _track(name: str, weight: float, series: Series, header: LogHeader) -> Track
     head = next((head for head in header.heads if head.name == name), None)
     classes: int | None = head.classes if head is not None else None
     source: Source | None = "net" if classes else None
-    # where the net shows the classes of some heads, the others are no softmax, whatever --classes says
+    # where the net shows the classes of some heads, the others are no softmax, whatever --classes is
     if classes == 1 or header.classes == 1:  # the softmax of a single class always costs 0
         return _track(name, weight, series, replace(header, heads=(), classes=None))
     if not classes and (head is None or not any(h.classes for h in header.heads)):

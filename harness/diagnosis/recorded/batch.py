@@ -21,7 +21,7 @@ class Batch:
     Attributes:
         keys: empty where they were not recorded.
         lowest, highest: extreme values of each record.
-        wild: whether the values of a record reach far beyond those of the others.
+        outliers: whether the values of a record reach far beyond those of the others.
         pixels: (n, channels, height, width) as the net saw them: cropped, mirrored, scaled, mean subtracted; None where
             the inputs are no images.
     """
@@ -32,7 +32,7 @@ class Batch:
     labels: npt.NDArray[np.int64] | None  # (n,)
     lowest: Floats  # (n,)
     highest: Floats  # (n,)
-    wild: Bools  # (n,)
+    outliers: Bools  # (n,)
     pixels: npt.NDArray[np.float32] | None
 
     def __len__(self) -> int:
@@ -75,14 +75,14 @@ def batch_of(recording: Recording, iteration: int) -> Batch | None:
         labels=None if labels is None else labels.astype(np.int64),
         lowest=lowest,
         highest=highest,
-        wild=_outliers(np.maximum(np.abs(lowest), np.abs(highest))),
+        outliers=_outliers(np.maximum(np.abs(lowest), np.abs(highest))),
         pixels=values if values.ndim == 4 and min(values.shape[2:]) > 1 else None,
     )
 
 
 def shown_range(batch: Batch, image: int) -> tuple[float, float]:
     """Return the values to show as black and as white: of the ordinary images, or of an outlier itself."""
-    chosen = np.arange(len(batch)) == image if batch.wild[image] else ~batch.wild
+    chosen = np.arange(len(batch)) == image if batch.outliers[image] else ~batch.outliers
     low, high = batch.lowest[chosen], batch.highest[chosen]
     low, high = low[np.isfinite(low)], high[np.isfinite(high)]
     if not len(low) or not len(high):
@@ -90,14 +90,14 @@ def shown_range(batch: Batch, image: int) -> tuple[float, float]:
     return float(low.min()), max(float(high.max()), float(low.min()) + 1e-12)
 
 
-def worst_first(batch: Batch, said: Predictions | None) -> list[int]:
+def worst_first(batch: Batch, predictions: Predictions | None) -> list[int]:
     """Sort the images by their loss, ties (Caffe caps losses) by the probability of the label.
 
     Without predictions the outliers with the largest values come first.
     """
-    if said is None:
-        return [int(i) for i in np.lexsort((-batch.highest, ~batch.wild))]
-    loss, probability = np.nan_to_num(said.loss, nan=-1.0), np.nan_to_num(said.label_probability)
+    if predictions is None:
+        return [int(i) for i in np.lexsort((-batch.highest, ~batch.outliers))]
+    loss, probability = np.nan_to_num(predictions.loss, nan=-1.0), np.nan_to_num(predictions.label_probability)
     return [int(i) for i in np.lexsort((probability, -loss))]
 
 

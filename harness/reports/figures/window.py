@@ -59,7 +59,7 @@ def contact_sheet(batch: Batch, captions: Mapping[int, str], predictions: Predic
                 ha="center",
                 transform=axes.transAxes,
             )
-            if batch.wild[image]:
+            if batch.outliers[image]:
                 axes.axis("on")
                 axes.set_xticks([])
                 axes.set_yticks([])

@@ -60,7 +60,7 @@ def batch_images(subject: Subject) -> list[BatchImage]:
     if batch is None or batch.pixels is None:
         return []
     return [
-        BatchImage(_encoded(picture(batch, image)), messages.caption(subject, image), bool(batch.wild[image]))
+        BatchImage(_encoded(picture(batch, image)), messages.caption(subject, image), bool(batch.outliers[image]))
         for image in worst_first(batch, _predictions(subject))[:MOST_IMAGES]
     ]
 

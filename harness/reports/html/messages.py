@@ -101,9 +101,9 @@ def batch_summary(subject: Subject) -> str:
     batch, head = subject.batch, subject.head
     assert batch is not None
     sentences = []
-    wild = int(batch.wild.sum())
+    wild = int(batch.outliers.sum())
     if wild:
-        rest = batch.highest[~batch.wild]
+        rest = batch.highest[~batch.outliers]
         others = f" (the others: up to {rest.max():.3g})" if len(rest) else ""
         sentences.append(
             f"{wild} of the {len(batch)} images have values far beyond those of the others: up to "
