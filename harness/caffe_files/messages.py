@@ -79,7 +79,7 @@ def read_text(path: Path, kind: type[MessageT], what: str) -> MessageT:
         raise BadInput(
             f"cannot read the {what} file ({error.strerror})",
             file=path,
-            remedy=f"Relative paths count from the current directory ({Path.cwd()}), as for caffe train",
+            remedy=f"Relative paths are resolved from the current directory ({Path.cwd()}), as for caffe train",
         ) from None
     if b"\0" in data:
         raise BadInput(

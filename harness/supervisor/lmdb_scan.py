@@ -1,4 +1,4 @@
-"""Read all records of an LMDB in another process, which a damaged LMDB may kill."""
+"""Scan an LMDB in another process, which a damaged LMDB may kill."""
 
 from __future__ import annotations
 
@@ -16,33 +16,37 @@ from harness.errors import BadInput
 
 
 def scan_apart(source: Path, progress: Progress) -> ScanResult:
-    """Read all records in another process, which a damaged LMDB may kill.
+    """Read all records of the LMDB `source` in another process.
 
     Raises:
-        BadInput: it did, or a record cannot be read.
+        BadInput: that process was killed, or a record cannot be read.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_scan, args=(source, sender), daemon=True)
-    resource_tracker.ensure_running()  # which, started later, would undo the next line
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # the child inherits it: Ctrl-C is for its parent
+    resource_tracker.ensure_running()  # started later, it would undo the next line
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # inherited by the child: Ctrl-C is for its parent
     try:
         child.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
     sender.close()
     try:
-        while isinstance(said := receiver.recv(), tuple):
-            progress(*said)
+        while isinstance(message := receiver.recv(), tuple):
+            progress(*message)
     except EOFError:
-        said = "damaged: reading it killed the reading process"
+        message = "damaged: reading it killed the reading process"
+    except BaseException:  # Ctrl-C
+        child.kill()
+        child.join()
+        raise
     child.join()
-    if isinstance(said, int):
-        raise same_pid_error(source, said)
-    if isinstance(said, str):
-        raise BadInput(said, file=source, remedy=REMEDY)
-    scanned: ScanResult = said
-    return scanned
+    if isinstance(message, int):
+        raise same_pid_error(source, message)
+    if isinstance(message, str):
+        raise BadInput(message, file=source, remedy=REMEDY)
+    result: ScanResult = message
+    return result
 
 
 def _scan(source: Path, sender: Connection) -> None:
