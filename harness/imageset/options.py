@@ -164,7 +164,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--seed", type=int, default=1, metavar="N", help="seed for shuffling and for holding out (default: %(default)s)"
     )
-    copies = "whether later copies within a class are left out; the report lists them anyway (default: %(default)s)"
+    copies = "drop or keep later copies within a class; the report lists them anyway (default: %(default)s)"
     add("--duplicates", choices=("drop", "keep"), default="drop", help=copies)
     add("--strict", action="store_true", help="fail (exit code 2) if images are left out, or are in two classes")
     add("--force", action="store_true", help="replace the results of an earlier call in OUT")

@@ -96,13 +96,11 @@ class PrefetchClient:
         if self._failure is None:
             assert self._process.stdout is not None
             line = self._process.stdout.readline()
-            if not line.endswith(b"\n"):
-                self._failure = f"layer {self.stream.layer}: {self._cause_of_death()}"
-                raise RuntimeError(self._failure)
-            message = json.loads(line)
-            if "error" not in message:
+            message = json.loads(line) if line.endswith(b"\n") else None
+            if message is not None and "error" not in message:
                 return message["batch"], tuple(message["shape"])
-            self._failure = f"layer {self.stream.layer}: {message['error']}"
+            error = self._cause_of_death() if message is None else message["error"]
+            self._failure = f"layer {self.stream.layer}: {error}"
         raise RuntimeError(self._failure)
 
     def _cause_of_death(self) -> str:
