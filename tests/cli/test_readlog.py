@@ -19,7 +19,7 @@ import pytest
 
 from tests.helpers.made_up_logs import falling, log_text, steady, then
 from tests.helpers.paths import CASE, READLOG
-from tests.helpers.processes import command
+from tests.helpers.processes import command, started
 from tests.helpers.short_logs import BEGUN, COLLAPSED, FATAL, learning, run_of
 from tests.helpers.terminals import run_on_terminal
 
@@ -27,8 +27,10 @@ pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
 
 def readlog(*arguments: object, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(READLOG), *map(str, arguments)]
-    return subprocess.run(command, **({"capture_output": True, "text": True, "timeout": 60, "check": False} | kwargs))
+    command_line = [sys.executable, str(READLOG), *map(str, arguments)]
+    return subprocess.run(
+        command_line, **({"capture_output": True, "text": True, "timeout": 60, "check": False} | kwargs)
+    )
 
 
 # -- where it is printed ----------------------------------------------------------------------------------------------
@@ -78,8 +80,8 @@ def test_closed_streams_are_errors() -> None:
         (f"{READLOG} - --follow <&-", 2, "-: cannot be read"),
         (f"{READLOG} /proc/self/mem", 2, "cannot be read (Input/output error)"),
     ):
-        done = subprocess.run(["bash", "-c", f"{sys.executable} {line}"], capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
+        done = command("bash", "-c", f"{sys.executable} {line}")
+        assert (done.code, done.stderr.count("\n")) == (code, 1), done.stderr
         assert words in done.stderr
 
 
@@ -106,7 +108,7 @@ def test_other_encodings_work(tmp_path: Path) -> None:
 
 
 class Following:
-    """`readlog.py --follow` in a process of its own."""
+    """A `readlog.py --follow` in progress."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -130,12 +132,8 @@ class Following:
 
 @contextmanager
 def following(log: Path) -> Iterator[Following]:
-    command = [sys.executable, str(READLOG), str(log), "--follow"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield Following(process)
-        finally:
-            process.kill()
+    with started(sys.executable, READLOG, log, "--follow", stdout=subprocess.PIPE) as process:
+        yield Following(process)
 
 
 @pytest.mark.parametrize("how", ["cut short", "replaced"])
@@ -208,13 +206,13 @@ def test_the_findings_on_the_case() -> None:
 
 
 def test_standard_input_and_a_closed_pipe() -> None:
-    done = subprocess.run([sys.executable, READLOG, "-"], input=CASE.read_bytes(), capture_output=True, check=False)
+    done = readlog("-", input=CASE.read_text())
     assert done.returncode == 0
-    assert b"uniform-softmax" in done.stdout
+    assert "uniform-softmax" in done.stdout
     for arguments in (f"{CASE} --csv", " ".join([str(CASE)] * 40)):
         line = f"{sys.executable} {READLOG} {arguments} | head -n 1; exit ${{PIPESTATUS[0]}}"
-        piped = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
-        assert (piped.returncode, piped.stderr) == (0, "")
+        piped = command("bash", "-c", line)
+        assert (piped.code, piped.stderr) == (0, "")
 
 
 def test_a_growing_log_is_followed(tmp_path: Path) -> None:
@@ -222,28 +220,15 @@ def test_a_growing_log_is_followed(tmp_path: Path) -> None:
     lines = log_text(losses, display=20).splitlines(keepends=True)
     log = tmp_path / "growing.log"
     log.write_text("".join(lines[:300]))
-    with subprocess.Popen(
-        [sys.executable, READLOG, log, "--follow"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    ) as process:
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        assert "healthy" in first
+    with following(log) as follower:
+        assert "healthy" in follower.out.readline()
         with log.open("a") as file:
             for line in lines[300:]:
                 file.write(line[:9])
                 file.flush()
                 file.write(line[9:])
-        seen = process.stdout.readline()
-        while "uniform-softmax" not in seen:
-            assert seen
-            seen = process.stdout.readline()
-        assert "jump at 3,000" in seen
-        process.send_signal(signal.SIGINT)
-        rest = process.stdout.read()
-        assert process.wait(timeout=20) == 130
+        assert "jump at 3,000" in follower.until("uniform-softmax")[-1]
+        rest = follower.interrupted()
     assert "ln 10 = 2.303" in rest
 
 

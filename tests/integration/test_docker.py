@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -43,12 +42,10 @@ def test_the_layer_that_caches_caffe_has_all_that_its_build_needs(dockerfile: Pa
                 else:
                     (tmp_path / place).mkdir(exist_ok=True)
                     shutil.copy(ROOT / name, tmp_path / place)
-    program = [sys.executable, "-m", "tools.caffe_build.build_caffe", "--key"]
-    keys = [
-        subprocess.run(program, cwd=tree, capture_output=True, text=True, check=True).stdout
-        for tree in (tmp_path, ROOT)
-    ]
-    assert keys[0] == keys[1]
+    program = (sys.executable, "-m", "tools.caffe_build.build_caffe", "--key")
+    ours, theirs = command(*program, cwd=ROOT), command(*program, cwd=tmp_path)
+    assert ours.code == 0, ours.stderr
+    assert theirs == ours
     locks = {path.name for path in tmp_path.glob("requirements*.lock")}
     assert locks == {"requirements.lock", *(["requirements-cuda.lock"] if "--cuda" in options else [])}
 

@@ -6,9 +6,7 @@ import difflib
 import importlib.util
 import itertools
 import signal
-import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +20,7 @@ from rich.progress import Progress
 
 from harness.caffe_files.messages import pb
 from tests.helpers.paths import ROOT
-from tests.helpers.processes import command
+from tests.helpers.processes import command, started, wait_for
 
 FOLDER = ROOT / "prototxt/glyphs280"
 CLASSIFIERS = {f"loss{n}/classifier_glyphs" for n in (1, 2, 3)}
@@ -133,12 +131,10 @@ def test_data_of_another_recipe_is_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
 def test_an_interruption_leaves_nothing_incomplete(tmp_path: Path, kill: signal.Signals) -> None:
-    maker = subprocess.Popen([sys.executable, FOLDER / "make_data.py", "--out", tmp_path / "data"])
-    while not list(tmp_path.glob(".data.*/fresh/train_lmdb/data.mdb")):
-        assert maker.poll() is None, "it ended before it could be interrupted"
-        time.sleep(0.01)
-    maker.send_signal(kill)
-    assert maker.wait(20) == (130 if kill == signal.SIGINT else -kill)
+    with started(sys.executable, FOLDER / "make_data.py", "--out", tmp_path / "data") as maker:
+        wait_for(lambda: list(tmp_path.glob(".data.*/fresh/train_lmdb/data.mdb")), maker, pause=0.01)
+        maker.send_signal(kill)
+        assert maker.wait(20) == (130 if kill == signal.SIGINT else -kill)
     assert not (tmp_path / "data").exists()
     if kill == signal.SIGINT:
         assert not list(tmp_path.iterdir())

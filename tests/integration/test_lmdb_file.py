@@ -13,6 +13,7 @@ import pytest
 from harness.caffe_files.lmdb_file import check_lmdb, open_records, scan_lmdb
 from harness.supervisor.lmdb_scan import scan_apart
 from tests.helpers.lmdbs import digits, write_lmdb
+from tests.helpers.processes import started
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def test_a_lock_that_is_held_briefly_is_waited_for(source: Path) -> None:
     """As another run does that starts at the same time."""
     code = """import fcntl, sys, time
 file = open(sys.argv[1], "r+b"); fcntl.lockf(file, fcntl.LOCK_EX, 1, 0); print(1, flush=True); time.sleep(0.5)"""
-    with subprocess.Popen([sys.executable, "-c", code, source / "lock.mdb"], stdout=subprocess.PIPE) as opening:
+    with started(sys.executable, "-c", code, source / "lock.mdb", stdout=subprocess.PIPE) as opening:
         assert opening.stdout is not None
         opening.stdout.readline()
         with (source / "lock.mdb").open("r+b") as lock, pytest.raises(OSError, match="unavailable"):

@@ -27,7 +27,7 @@ from harness.schemas.stream import Jump, Stream
 from harness.worker import seekable_layer as seekable
 from harness.worker.seekable_nets import replace_data_layers
 from tests.helpers.batches import SEED, forwards, take
-from tests.helpers.paths import ROOT
+from tests.helpers.processes import PATIENCE, has_ended, started, wait_for
 
 RECORDS, BATCH = 11, 4  # 4 does not divide 11: batches wrap around
 HEIGHT, WIDTH = 21, 26
@@ -314,12 +314,10 @@ time.sleep(100)
 def test_no_process_outlives_its_worker(tmp_path: Path) -> None:
     source = write(tmp_path / "db", [datum("png", picture(3, n), n).SerializeToString() for n in range(6)])
     stream = stream_of(source, "", 2, "TRAIN", 6, 0)
-    client = subprocess.Popen([sys.executable, "-c", CLIENT, stream.to_json()], stdout=subprocess.PIPE, cwd=ROOT)
-    assert client.stdout is not None
-    worker = psutil.Process(int(client.stdout.readline()))
-    assert os.getsid(worker.pid) != os.getsid(client.pid)  # the terminal's Ctrl-C does not reach it
-    client.send_signal(signal.SIGKILL)
-    client.wait()
-    client.stdout.close()
-    psutil.wait_procs([worker], timeout=10)
-    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+    with started(sys.executable, "-c", CLIENT, stream.to_json(), stdout=subprocess.PIPE) as client:
+        assert client.stdout is not None
+        process = psutil.Process(int(client.stdout.readline()))
+        assert os.getsid(process.pid) != os.getsid(client.pid)  # the terminal's Ctrl-C does not reach it
+        client.send_signal(signal.SIGKILL)
+        client.wait(PATIENCE)
+        wait_for(lambda: has_ended(process))
