@@ -42,7 +42,7 @@ autodoc_typehints_format = "short"
 autodoc_type_aliases = {"npt.NDArray": "numpy.ndarray"}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
-python_maximum_signature_line_length = 110
+python_maximum_signature_line_length = 240
 
 default_role = "code"  # of `backquotes` in docstrings, which are read as reStructuredText
 
