@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import harness
 from harness.diagnosis.last_good import last_good
 from harness.diagnosis.live.limits import read_limits
+from harness.diagnosis.live.messages import MEANING
 from harness.diagnosis.recorded.diagnose import diagnose
 from harness.diagnosis.recorded.onset import find_onset
 from harness.recording import Recording, Window
 from harness.recording.lineage import joined
+from harness.reports.text.alarms import first_abnormal
 from tests.helpers.commands import restart
 from tests.helpers.demo_runs import RESCUED, RESCUES
 from tests.helpers.paths import ROOT
@@ -113,6 +117,27 @@ def test_alarms_are_raised_within_three_iterations(demo: Path) -> None:
     assert set(found.alarms) == set(alarms)
     assert found.onset is not None
     assert (found.onset.iteration, found.onset.blob) == (BREAK, "data")
+
+
+def test_the_documentation_quotes_the_alarm_and_the_onset(demo: Path) -> None:
+    """In words: numbers may differ in their last digits from processor to processor."""
+    onset = json.loads((demo / "run.json").read_text())["ended"]["onset"]
+    where = f"Onset: iteration {BREAK}: {onset['reason']}. {first_abnormal(onset['blob'], onset['param'])}"
+    with Recording(demo) as recording:
+        found = harness.diagnose(recording)
+    alarm = found.alarms[0]
+    raised = f"ALARM {alarm.rule} at iteration {alarm.iteration}: {found.describe(alarm)}. {MEANING[alarm.rule]}"
+    for page, quotes in {
+        "README.md": (where,),
+        "docs/quickstart.md": (raised, where),
+        "docs/alarms.md": (raised,),
+    }.items():
+        for quote in quotes:
+            assert _words(quote) in _words((ROOT / page).read_text()), page
+
+
+def _words(text: str) -> str:
+    return re.sub(r"\d+([.,]\d+)*", "#", " ".join(text.split()))
 
 
 def test_the_log_alone_gives_the_verdict(demo: Path) -> None:
