@@ -38,7 +38,6 @@ from harness.reports.figures.files import write_pdf, write_pngs
 from harness.reports.html.figures import figures_of
 from harness.reports.html.page import Compared, comparison, report
 from harness.reports.html.subject import Subject
-from harness.reports.text.changes import describe_changes
 from harness.schemas.outcome import Exit
 from harness.schemas.predictions import HeadPredictions
 from harness.schemas.run_info import RunInfo
@@ -235,7 +234,7 @@ def _children(run: Path, stack: ExitStack) -> Mapping[str, Recording]:
         except (BadInput, RecordingError):  # damaged
             continue
         if len(recording.iterations) and parent is not None:
-            found[f"{child.name}: {describe_changes(parent)}"] = recording
+            found[f"{child.name}: {parent.summary}"] = recording
     return found
 
 

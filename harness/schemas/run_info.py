@@ -64,6 +64,14 @@ class Parent(msgspec.Struct, frozen=True):
     history: str = "keep"
     skip: str | None = None
 
+    @property
+    def summary(self) -> str:
+        """What the restart changes, in a few words."""
+        changes = [f"{change.field} {change.old} → {change.new}" for change in self.changes]
+        changes += [f"history {self.history}"] if self.history != "keep" else []
+        changes += [f"without the data of {self.skip}"] if self.skip else []
+        return ", ".join(changes) or "nothing changed"
+
 
 class CopiedWeights(msgspec.Struct, frozen=True):
     """Layers that took weights from the caffemodel `file`, those that are new, and those in the file only."""

@@ -63,8 +63,8 @@ def test_the_kernel_is_this_python() -> None:
 def test_post_mortem_of_the_demo(execute: Execute, demo: Path) -> None:
     """It finds the fault that is planted according to prototxt/glyphs280/README.md."""
     seen = execute("post_mortem", run=str(demo))
-    assert seen.pictures == ["curves", "front", "spectra", "batch"]
-    assert "uniform" in seen.text["fate"]
+    assert seen.pictures == ["curves", "layers", "spectra", "batch"]
+    assert "uniform" in seen.text["status"]
     onset = re.search(r"iteration \*\*841\*\*: loss ([\d.]+) ", seen.text["onset"])
     assert onset is not None
     assert float(onset[1]) == pytest.approx(1.47, abs=0.02)  # 1.48 or 1.46, by the BLAS kernels of the processor
@@ -88,7 +88,7 @@ def test_restarts_of_the_demo(execute: Execute, demo: Path, rescues: dict[str, P
     """Both are next to the demo, are found there, and keep learning."""
     seen = execute("restart_study", cwd=ROOT, run=os.path.relpath(demo, ROOT))
     slower, clipped = rescues["base_lr=0.0005"], rescues["clip_gradients=10"]
-    assert seen.pictures == ["fates"]
+    assert seen.pictures == ["losses"]
     assert re.search(rf"`{slower.name}`: .*base_lr 0.005 → 0.0005", seen.text["runs"])
     outcome = cells(seen.text["survived"])
     assert outcome[demo.name][2:] == ["no", "uniform", "841"]
@@ -145,30 +145,28 @@ def others(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> dict[s
 
 def test_a_healthy_run_with_a_window(execute: Execute, others: dict[str, Path]) -> None:
     seen = execute("post_mortem", run=os.path.relpath(others["watched"], NOTEBOOKS))
-    assert seen.pictures == ["curves", "front", "spectra", "batch"]
+    assert seen.pictures == ["curves", "layers", "spectra", "batch"]
     assert "There is no onset" in seen.text["onset"]
     assert re.search(r"iteration \*\*3[0-3]\*\*", seen.text["onset"])
     assert "In 10 of 10 param blobs" in seen.text["identity"] or "takes a window" in seen.text["identity"]
     assert seen.text["answers"].count("`loss") == 2
-    assert "nothing to mend" in seen.text["next"]
+    assert "nothing to fix" in seen.text["next"]
 
 
 def test_a_healthy_run_without_a_window(execute: Execute, others: dict[str, Path]) -> None:
     seen = execute("post_mortem", run=os.path.relpath(others["plain"], ROOT))
-    assert seen.pictures == ["curves", "front"]
-    missing = re.fullmatch(
-        r"Iteration (\d+) was not kept whole.*--from \d+ --watch (\d+):(\d+)`.*", seen.text["spectra"]
-    )
+    assert seen.pictures == ["curves", "layers"]
+    missing = re.fullmatch(r"Iteration (\d+) is in no window.*--from \d+ --watch (\d+):(\d+)`.*", seen.text["spectra"])
     assert missing
     moment, first, stop = map(int, missing.groups())
     assert first <= moment < stop <= 60
     for cell in ("elements", "predictions", "momentum", "answers"):
-        assert seen.text[cell] == "Not kept: see section 4."
+        assert seen.text[cell] == "Not recorded: see section 4."
 
 
 def test_a_run_into_nan(execute: Execute, others: dict[str, Path]) -> None:
     seen = execute("post_mortem", run=str(others["nan"]))
-    assert "not finite" in seen.text["fate"]
+    assert "not finite" in seen.text["status"]
     assert "The onset is iteration" in seen.text["onset"]
     assert "--watch" in seen.text["next"]
 

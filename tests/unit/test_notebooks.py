@@ -11,6 +11,8 @@ from typing import Any
 import nbformat
 import pytest
 
+import harness
+from harness.reports import figures
 from tests.helpers.notebooks import NOTEBOOKS, read_notebook, shown
 
 # cells without output: parameters, imports, definitions
@@ -47,6 +49,19 @@ def test_committed_notebooks_are_executed_small_and_free_of_machine_paths(name: 
 
 def test_every_notebook_is_tested() -> None:
     assert sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")) == list(SILENT)
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_only_the_public_api_is_imported(name: str) -> None:
+    cells = read_notebook(NOTEBOOKS / f"{name}.ipynb").cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    imports = re.findall(r"^(?:import|from) harness.*", code, re.MULTILINE)
+    assert imports == ["import harness", "from harness.reports import figures"]
+    used = set(re.findall(r"(?<![/\w])harness\.([a-zA-Z]\w+)", code)) - {"reports"}
+    assert used
+    assert used <= set(harness.__all__)
+    drawn = set(re.findall(r"\bfigures\.(\w+)", code))
+    assert drawn <= set(figures.__all__)
 
 
 def without_pictures(node: Any) -> Any:

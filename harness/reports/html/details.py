@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from harness.reports.html.subject import Subject
-from harness.reports.text.changes import describe_changes
 from harness.schemas.run_info import RunInfo
 
 
@@ -30,7 +29,7 @@ def run_details(subject: Subject) -> list[tuple[str, str]]:
     ]
     if info.parent:
         parent = info.parent
-        rows.append(("Restarted from", f"{parent.run} at {parent.iteration:,}: {describe_changes(parent)}"))
+        rows.append(("Restarted from", f"{parent.run} at {parent.iteration:,}: {parent.summary}"))
     if subject.children:
         rows.append(("Restarts", "; ".join(subject.children)))
     return rows
