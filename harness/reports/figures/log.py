@@ -121,7 +121,7 @@ def _draw_rates(axes: Axes, runs: Sequence[LogResult]) -> None:
         return
     axes.margins(y=0.12)
     if len(rates) and rates.min() >= 0:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.12 * rates.max() or 1)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.reports.html.subject import Subject
+from harness.reports.text.grammar import count
 from harness.schemas.run_info import RunInfo
 
 
@@ -20,7 +21,7 @@ def run_details(subject: Subject) -> list[tuple[str, str]]:
         ("Iterations", f"{span} of {info.until:,}"),
         ("Training time", duration(float(np.nansum(recording.series("seconds"))))),
         ("Started", info.started),
-        ("Caffe", f"{info.caffe.get('version', 'unknown')}, {info.mode}, {info.blas_threads} BLAS threads"),
+        ("Caffe", f"{info.caffe.get('version', 'unknown')}, {info.mode}, {count(info.blas_threads, 'BLAS thread')}"),
         ("Random seed", f"{info.random_seed}{' (drawn)' if info.random_seed_drawn else ''}"),
         ("Data", "; ".join(f"{name}: {source.records:,} records" for name, source in info.data.items()) or "none"),
         ("Initial weights", ", ".join(info.weights) or info.resume or "as initialised by the net"),
@@ -43,7 +44,7 @@ def exactness(info: RunInfo) -> str:
         return "Exact repetition on a GPU is untested: a repetition may differ in the last bits."
     return (
         "A restart from a snapshot repeats the run bit for bit on the same Caffe build and kind of processor with "
-        f"{info.blas_threads} BLAS threads. It reports layers for which that is impossible."
+        f"{count(info.blas_threads, 'BLAS thread')}. It reports layers for which that is impossible."
     )
 
 

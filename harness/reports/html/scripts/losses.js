@@ -88,7 +88,7 @@ function drawLosses() {
         range: logarithmic.checked ? [Math.log10(lowest) - 0.05, Math.log10(top) + 0.02] : [Math.min(0, lowest), top] },
       yaxis4: { domain: panels[0][1], range: [0, 1], overlaying: "y", visible: false, fixedrange: true },
     };
-    if (rate) found.yaxis2 = { title: { text: "learning<br>rate" }, domain: panels[1][1], rangemode: "tozero", nticks: 4, zeroline: false, exponentformat: "power" };
+    if (rate) found.yaxis2 = { title: { text: "lr" }, domain: panels[1][1], rangemode: "tozero", nticks: 4, zeroline: false, exponentformat: "power" };
     if (accuracies.length) found.yaxis3 = { title: { text: "test<br>accuracy" }, domain: [0, 0.24], range: [-0.03, 1.06], zeroline: false, fixedrange: true };
     return found;
   }
