@@ -214,7 +214,7 @@ def test_clicks_and_keys_show_layers_a_window_and_the_batch(demo: Path, demo_pag
     # the batch, worst first
     figures = page.locator("#batch figure")
     assert figures.count() == 32
-    assert page.locator("#batch figure.wild").count() == 16
+    assert page.locator("#batch figure.outlier").count() == 16
     shown = [figure.split("\n") for figure in figures.all_inner_texts()]
     assert sorted(lines[0] for lines in shown) == sorted(keys)
     assert all(lines[0].endswith(".tif") for lines in shown[:16])  # as the demo's recipe has the bad ones

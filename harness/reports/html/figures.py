@@ -40,7 +40,7 @@ class BatchImage:
 
     source: str
     caption: list[str]
-    wild: bool
+    outlier: bool
 
 
 def figures_of(subject: Subject) -> dict[str, Figure]:

@@ -101,12 +101,12 @@ def batch_summary(subject: Subject) -> str:
     batch, head = subject.batch, subject.head
     assert batch is not None
     sentences = []
-    wild = int(batch.outliers.sum())
-    if wild:
+    outliers = int(batch.outliers.sum())
+    if outliers:
         rest = batch.highest[~batch.outliers]
         others = f" (the others: up to {rest.max():.3g})" if len(rest) else ""
         sentences.append(
-            f"{wild} of the {len(batch)} images have values far beyond those of the others: up to "
+            f"{outliers} of the {len(batch)} images have values far beyond those of the others: up to "
             f"{np.abs(np.concatenate([batch.lowest, batch.highest])).max():.4g}{others}."
         )
     if head is not None:
