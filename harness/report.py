@@ -170,7 +170,7 @@ def _follow(args: argparse.Namespace) -> Sequence[Path]:
     target = args.out or args.run / "report.html"
     os.nice(_NICE)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job has it ignored
-    said, pause = False, _MIN_PAUSE
+    announced, pause = False, _MIN_PAUSE
     while True:
         begun = time.monotonic()
         with _subject(args.run, args.rules) as subject:
@@ -179,9 +179,9 @@ def _follow(args: argparse.Namespace) -> Sequence[Path]:
         pause = max(_MIN_PAUSE, _PAUSE * (time.monotonic() - begun))
         if not live:
             return [target]
-        if not said:
+        if not announced:
             print(f"Following {args.run}: see {target}", file=sys.stderr, flush=True)
-            said = True
+            announced = True
         _rest(args.run, pause)
 
 

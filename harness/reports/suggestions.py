@@ -35,7 +35,7 @@ NEEDS_PARENT = "This run has no snapshot from before the onset. Restart the run 
 
 @dataclass(frozen=True)
 class BrokenRun:
-    """What suggestions for a diverged run depend on.
+    """The properties of a diverged run that suggestions depend on.
 
     Attributes:
         run: the run directory.

@@ -40,15 +40,15 @@ _NORMS = {name: list(STATS).index(f"{name}_l2") for name in ("weight", "gradient
 class TensorBoard:
     """Writes one run into `<run directory>/tensorboard/`.
 
-    If it cannot write any further, it passes a message to `say`, and the run continues without it.
+    If it cannot write any further, it passes a message to `report`, and the run continues without it.
 
     It does not use tensorboardX's SummaryWriter: that writes in a thread, which ends when the disk is full, so that the
     next call blocks forever. One event holds all scalars of an iteration, which takes a fraction of the time of single
     events.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
         self._opening: Opening | None = None
         self._file: EventsWriter | None = None
         self._flushed = 0.0
@@ -166,10 +166,10 @@ class TensorBoard:
     def _diverged(self, divergence: Divergence | None) -> None:
         if divergence is None or self._opening is None:
             return
-        said = "\n\n".join(line.plain for line in divergence_lines(divergence, self._opening))
-        if said != self._onset:
-            self._onset = said
-            self._text(int(divergence.onset.iteration), "onset", said)
+        text = "\n\n".join(line.plain for line in divergence_lines(divergence, self._opening))
+        if text != self._onset:
+            self._onset = text
+            self._text(int(divergence.onset.iteration), "onset", text)
 
     # -- the file ---------------------------------------------------------------------------------------------------
 
@@ -195,7 +195,7 @@ class TensorBoard:
                 file.close()
         assert self._opening is not None
         directory = self._opening.directory / "tensorboard"
-        self._say(f"{directory} cannot be written ({why}); the run continues without it")
+        self._report(f"{directory} cannot be written ({why}); the run continues without it")
 
 
 def _names(output: Output) -> list[str]:

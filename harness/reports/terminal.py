@@ -156,7 +156,7 @@ class Terminal:
         bad = f" · {now.nonfinite:,} gradient elements not finite" if now.nonfinite else ""
         grid.add_row("norms", f"gradient {now.gradient_l2:.4g} · weights {now.weight_l2:.4g}{bad}")
         fastest = ", ".join(f"{m.label} {m.ratio:.2g}" for m in now.fastest)
-        grid.add_row("fastest", Text(f"{fastest} (‖update‖ / ‖weight‖)", overflow="ellipsis", no_wrap=True))
+        grid.add_row("fastest", Text(f"‖update‖ / ‖weight‖: {fastest}", overflow="ellipsis", no_wrap=True))
         grid.add_row("window", _window_state(self._opening, now.iteration))
         if self._test:
             grid.add_row("test", Text(self._test, overflow="ellipsis", no_wrap=True))

@@ -60,7 +60,7 @@ class Subject:
 
     @property
     def label_shares(self) -> tuple[LabelShare, ...]:
-        """How often each label is in the batch, and how often it would be by its share of the data set."""
+        """The labels of the batch: counts, and those expected by the label's share of the data set."""
         if self.batch is None or self.batch.labels is None:
             return ()
         return label_shares(self.batch.labels, self.labels)

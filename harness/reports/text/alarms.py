@@ -18,7 +18,7 @@ from harness.schemas.outcome import Divergence, Opening
 def alarm_lines(
     alarms: Sequence[Alarm], divergences: Collection[Alarm], opening: Opening, explained: Collection[str]
 ) -> list[Text]:
-    """Describe alarms in one paragraph per rule, in the order of the alarms.
+    """Describe alarms, consecutive ones of the same rule in one paragraph.
 
     Args:
         divergences: alarms that mean that training diverged.
@@ -30,8 +30,8 @@ def alarm_lines(
         first, *rest = group
         others = list(dict.fromkeys(alarm.subject for alarm in rest if alarm.subject != first.subject))
         too = f"; also {list_names(others)}" if others else ""
-        said = f" at iteration {first.iteration:,}: {sentence(first, names)}{too}."
-        line = Text.assemble((f"ALARM {rule}", "bold red" if first in divergences else "bold yellow"), said)
+        text = f" at iteration {first.iteration:,}: {sentence(first, names)}{too}."
+        line = Text.assemble((f"ALARM {rule}", "bold red" if first in divergences else "bold yellow"), text)
         if rule not in explained:
             line.append(f" {MEANING[rule]}", style="dim")
             explained = {*explained, rule}
