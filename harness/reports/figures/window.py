@@ -20,6 +20,7 @@ _COLOURS = (LINES[3], BROKEN, LINES[0], TOTAL)  # before, at, after the onset, e
 _DASHES = ("-", "-", "--", ":")
 _MOST_IMAGES = 64
 _MOST_LABELS = 40
+_CAPTION_WIDTH = 20  # characters below an image
 
 
 def spectra(parts: Sequence[Distribution], onset: int | None) -> Figure:
@@ -53,7 +54,7 @@ def contact_sheet(batch: Batch, captions: Mapping[int, str], predictions: Predic
             axes.text(
                 0.5,
                 -0.04,
-                plain(captions.get(image, "")),
+                "\n".join(_fitted(line) for line in captions.get(image, "").split("\n")),
                 fontsize=6.5,
                 va="top",
                 ha="center",
@@ -66,6 +67,17 @@ def contact_sheet(batch: Batch, captions: Mapping[int, str], predictions: Predic
                 for spine in axes.spines.values():
                     spine.set(visible=True, color=BROKEN, linewidth=2)
     return figure
+
+
+def _fitted(line: str) -> str:
+    """Fit a line of a caption: break it at an arrow or an ellipsis, or shorten it in its middle."""
+    if len(line) <= _CAPTION_WIDTH:
+        return plain(line)
+    for mark in (" → ", " … "):
+        first, found, rest = line.rpartition(mark)
+        if found:
+            return f"{_fitted(first)}\n{mark.strip()} {_fitted(rest)}"
+    return shortened(line, _CAPTION_WIDTH)
 
 
 def picture(batch: Batch, image: int) -> npt.NDArray[np.uint8]:
