@@ -14,7 +14,7 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 import harness
 from harness.dispatch import module_of, start
 from harness.errors import BadInput
-from harness.schemas.outcome import Exit
+from harness.exit_codes import Exit
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction

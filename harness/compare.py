@@ -6,8 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-if __name__ == "__main__" and not __package__:  # run as a file: start as `caffe-harness compare` does
-    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, not harness/
+if __name__ == "__main__":  # start as `caffe-harness compare` does
+    if not __package__:  # run as a file: put the repository, not harness/, on the path
+        sys.path[0] = str(Path(__file__).resolve().parents[1])
     from harness.dispatch import start
 
     sys.exit(start("compare", sys.argv[1:]))
@@ -18,11 +19,11 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.diagnosis.compare import compare
 from harness.diagnosis.settings import differing_settings
+from harness.exit_codes import Exit
 from harness.invocation import command_line, program
 from harness.recording import BadInput, Recording, RecordingError
 from harness.recording.run_directory import read_info
 from harness.reports.text.comparison import show
-from harness.schemas.outcome import Exit
 from harness.supervisor.training_spec import recorded_fields
 
 _EXAMPLES = """
@@ -55,15 +56,11 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     try:
         with Recording(args.a) as a, Recording(args.b) as b:
-            runs = a.path.parent, b.path.parent
-            settings = differing_settings(*map(recorded_fields, runs))
-            found = compare(a, b, read_info(runs[0]), read_info(runs[1]), settings)
+            info_a, info_b = read_info(a.path.parent), read_info(b.path.parent)
+            fields = recorded_fields(info_a, args.a), recorded_fields(info_b, args.b)
+            found = compare(a, b, info_a, info_b, differing_settings(*fields))
     except (BadInput, RecordingError) as error:
         Console(stderr=True).print(Text(f"error: {error}", style="bold red"), soft_wrap=True)
         return Exit.BAD_INPUT
     show(found, (str(args.a), str(args.b)), console)
     return Exit.DONE
-
-
-if __name__ == "__main__":
-    sys.exit(main())

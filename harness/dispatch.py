@@ -6,10 +6,11 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import ModuleType
 
 from harness.errors import BadInput
-from harness.schemas.outcome import Exit
+from harness.exit_codes import Exit
 
 
 def start(command: str, arguments: Sequence[str]) -> int:
@@ -23,7 +24,8 @@ def start(command: str, arguments: Sequence[str]) -> int:
         code = Exit.INTERRUPTED
     if code == Exit.INTERRUPTED:
         # The interpreter's own end may wait forever for an executor whose shutdown was interrupted.
-        sys.stdout.flush()
+        with suppress(OSError, AttributeError):  # a closed pipe; closed from the start
+            sys.stdout.flush()
         os._exit(code)
     return code
 

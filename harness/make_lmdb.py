@@ -32,10 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from rich.text import Text
 
     from harness.errors import BadInput
+    from harness.exit_codes import Exit
     from harness.imageset import Stopped
     from harness.imageset.options import parse
     from harness.imageset.pipeline import make_lmdbs
-    from harness.schemas.outcome import Exit
 
     console = Console(stderr=True)
     before = _on_interrupt(_stop_in_order)

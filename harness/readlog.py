@@ -12,8 +12,9 @@ from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
-if __name__ == "__main__" and not __package__:  # run as a file: start as `caffe-harness readlog` does
-    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, not harness/
+if __name__ == "__main__":  # start as `caffe-harness readlog` does
+    if not __package__:  # run as a file: put the repository, not harness/, on the path
+        sys.path[0] = str(Path(__file__).resolve().parents[1])
     from harness.dispatch import start
 
     sys.exit(start("readlog", sys.argv[1:]))
@@ -30,12 +31,12 @@ from harness.caffe_log.model import Log
 from harness.caffe_log.reader import LogReader, read_path
 from harness.diagnosis.live.limits import Limits, read_limits
 from harness.errors import BadInput
+from harness.exit_codes import Exit
 from harness.invocation import command_line, program
 from harness.reports.log_result import LogResult
 from harness.reports.text.log_csv import write_csv
 from harness.reports.text.log_json import write_json
 from harness.reports.text.log_report import one_line, show
-from harness.schemas.outcome import Exit
 
 _EXAMPLES = """
 Reads what `caffe train` printed (or the solver.log of a run directory), finds each training run in it, and determines
@@ -257,7 +258,3 @@ def _print_changes(reader: LogReader, args: argparse.Namespace, limits: Limits, 
     if now != shown:
         print(one_line(last), file=live, flush=True)
     return now
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-if __name__ == "__main__" and not __package__:  # run as a file: start as `caffe-harness report` does
-    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, not harness/
+if __name__ == "__main__":  # start as `caffe-harness report` does
+    if not __package__:  # run as a file: put the repository, not harness/, on the path
+        sys.path[0] = str(Path(__file__).resolve().parents[1])
     from harness.dispatch import start
 
     sys.exit(start("report", sys.argv[1:]))
@@ -29,6 +30,7 @@ from harness.atomic_write import write_whole
 from harness.caffe_files.lmdb_file import open_records
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.settings import differing_settings
+from harness.exit_codes import Exit
 from harness.invocation import command_line, program
 from harness.recording import BadInput, Recording, RecordingError
 from harness.recording.lineage import children
@@ -38,7 +40,6 @@ from harness.reports.figures.files import write_pdf, write_pngs
 from harness.reports.html.figures import figures_of
 from harness.reports.html.page import Compared, comparison, report
 from harness.reports.html.subject import Subject
-from harness.schemas.outcome import Exit
 from harness.schemas.predictions import HeadPredictions
 from harness.schemas.run_info import RunInfo
 from harness.supervisor.lmdb_scan import scan_apart
@@ -152,9 +153,9 @@ def _write(args: argparse.Namespace) -> Sequence[Path]:
 
 
 def _comparison(names: Sequence[str], first: Subject, others: Sequence[Subject]) -> str:
-    fields = recorded_fields(first.run)
+    fields = recorded_fields(first.info, first.run)
     compared = [
-        Compared(name, other, differing_settings(fields, recorded_fields(other.run)))
+        Compared(name, other, differing_settings(fields, recorded_fields(other.info, other.run)))
         for name, other in zip(names[1:], others, strict=True)
     ]
     return comparison(names[0], first, compared)
@@ -249,7 +250,3 @@ def _labels(info: RunInfo) -> npt.NDArray[np.int32] | None:
     except BadInput:
         return None
     return records.labels if records.fingerprint == place.fingerprint else None
-
-
-if __name__ == "__main__":
-    sys.exit(main())

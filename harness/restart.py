@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-if __name__ == "__main__" and not __package__:  # run as a file: start as `caffe-harness restart` does
-    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, not harness/
+if __name__ == "__main__":  # start as `caffe-harness restart` does
+    if not __package__:  # run as a file: put the repository, not harness/, on the path
+        sys.path[0] = str(Path(__file__).resolve().parents[1])
     from harness.dispatch import start
 
     sys.exit(start("restart", sys.argv[1:]))
@@ -166,7 +167,3 @@ def _skip(text: str | None, start: Start, options: Options, max_iter: int) -> tu
     if options.data == "caffe":
         raise BadInput("needs --data exact", field="--skip", value=text, remedy="Leave --data caffe out")
     return window.start, window.stop
-
-
-if __name__ == "__main__":
-    sys.exit(main())

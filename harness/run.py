@@ -6,8 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-if __name__ == "__main__" and not __package__:  # run as a file: start as `caffe-harness run` does
-    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, not harness/
+if __name__ == "__main__":  # start as `caffe-harness run` does
+    if not __package__:  # run as a file: put the repository, not harness/, on the path
+        sys.path[0] = str(Path(__file__).resolve().parents[1])
     from harness.dispatch import start
 
     sys.exit(start("run", sys.argv[1:]))
@@ -57,7 +58,3 @@ def main(arguments: list[str] | None = None) -> int:
         return make_plan(spec, start, options, progress=progress)
 
     return train(plan, args.rules, args.tensorboard)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

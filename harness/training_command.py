@@ -14,11 +14,11 @@ from harness.diagnosis.live.health import Health
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.live.rows import rows_before
 from harness.errors import BadInput, RecordingError
+from harness.exit_codes import Exit
 from harness.reports.listeners import RunListeners
 from harness.reports.terminal import Terminal
 from harness.schemas.layout import CAPTURES
 from harness.schemas.listener import RunListener
-from harness.schemas.outcome import Exit
 from harness.supervisor.options import Options
 from harness.supervisor.plan import Plan
 from harness.supervisor.session import Session

@@ -1,9 +1,9 @@
 """The worker's side of prefetching: start a prefetch process, and take batches from it.
 
 Batches are made in a process of their own because Caffe holds the GIL while it computes. It decodes into shared memory
-that both processes map (`SharedBatch`). They exchange lines of JSON. To the prefetch process: the job, then the number
-of each batch that is free again. From it: the number and shape of each batch that is filled, or an error and the end. A
-process that dies closes its pipes, which ends the prefetch process and makes the client raise.
+that both processes map (`SharedBatch`). They exchange lines of JSON. To the prefetch process: the stream, then the
+number of each batch that is free again. From it: the number and shape of each batch that is filled, or an error and the
+end. A process that dies closes its pipes, which ends the prefetch process and makes the client raise.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
     """Make batches until the client closes its pipe.
 
     Args:
-        requests: the job, then the numbers of free batches, a line of JSON each.
+        requests: the stream and the batches, then the numbers of free batches, a line of JSON each.
         replies: the numbers and shapes of filled batches, or an error.
     """
 
@@ -28,8 +28,8 @@ def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
         replies.write(json.dumps(message).encode() + b"\n")
         replies.flush()
 
-    job = json.loads(requests.readline())
-    batches = [SharedBatch(fd) for fd in job["batches"]]
+    first = json.loads(requests.readline())
+    batches = [SharedBatch(fd) for fd in first["batches"]]
     filling = -1
 
     def free() -> Iterator[SharedBatch]:
@@ -41,7 +41,7 @@ def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
             yield batches[filling]
 
     try:
-        for shape in fill_batches(Stream.from_json(job["stream"]), free()):
+        for shape in fill_batches(Stream.from_json(first["stream"]), free()):
             reply({"batch": filling, "shape": shape})
     except BrokenPipeError:
         raise

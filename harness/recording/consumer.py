@@ -52,10 +52,10 @@ class Consumer:
 
     def _take(self, message: Message) -> list[Event]:
         if message.kind is Kind.LAYOUT:
-            layout = Layout.from_json(message.payload)
+            layout = Layout.decode(message.payload)
             self.writer = self.writer or self._open_writer(layout)
             return [layout]
-        if message.kind in (Kind.NOTE, Kind.END):
+        if message.kind is Kind.NOTE:
             return [decode_note(message.payload)]
         writer = self.writer
         if writer is None:

@@ -57,13 +57,12 @@ class Kind(IntEnum):
     """Kind of a message."""
 
     PAD = 0  # no content: fills the ring up to its end
-    LAYOUT = 1  # JSON of a Layout; the first message
+    LAYOUT = 1  # a Layout in MessagePack; the first message
     SLAB = 2  # rows `start`… of window array `index` at `iteration`; if there is more, the arrays after it, whole
     ACTIVATION = 3  # (A, 4) float64
     TEST = 4  # float32 outputs of test net `index`, averaged over its pass
     FRAME = 5  # one Layout.frame_dtype record: completes the iteration
-    NOTE = 6  # JSON: a note for the screen and run.json
-    END = 7  # JSON: how the run ended; the last message
+    NOTE = 6  # a Note in MessagePack; End is the last message
 
 
 class Request(IntEnum):

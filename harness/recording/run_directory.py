@@ -21,6 +21,10 @@ _REMEDY = "Give another --out, or leave it out for a new directory under runs/"
 _MAY_NOT = f"{_REMEDY}, of a directory where user {os.getuid()} may write (in a container: one that is mounted there)"
 
 
+# the recording has a format version of its own, and has not ended when its attributes are written
+_NOT_ATTRIBUTES = ("format_version", "ended")
+
+
 def create(path: Path) -> bool:
     """Create the run directory `path`. Returns whether it did not exist before.
 
@@ -96,4 +100,5 @@ def attributes(info: RunInfo) -> dict[str, str | int | float | bool]:
     return {
         name: value if isinstance(value, plain) else json.dumps(value)
         for name, value in msgspec.to_builtins(info).items()
+        if name not in _NOT_ATTRIBUTES
     }

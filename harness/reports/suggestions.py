@@ -12,9 +12,9 @@ from harness.diagnosis.recorded.batch import Batch
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.diagnosis.recorded.localize import PARAM_ROWS
 from harness.diagnosis.robust_stats import total_norm
+from harness.exit_codes import Exit
 from harness.invocation import next_command
 from harness.recording import Recording
-from harness.schemas.outcome import Exit
 from harness.schemas.run_info import RunInfo
 
 _REPOSITORY = Path(__file__).resolve().parents[2]

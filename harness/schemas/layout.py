@@ -198,12 +198,14 @@ class Layout:
             ]
         )
 
-    def to_json(self) -> bytes:
-        return msgspec.json.encode(self)
+    def encode(self) -> bytes:
+        """Encode as MessagePack, which unlike JSON keeps infinite and NaN multipliers."""
+        return msgspec.msgpack.encode(self)
 
     @classmethod
-    def from_json(cls, text: bytes | memoryview) -> Layout:
-        return msgspec.json.decode(text, type=cls)
+    def decode(cls, content: bytes | memoryview) -> Layout:
+        """Decode what `encode` returned."""
+        return msgspec.msgpack.decode(content, type=cls)
 
 
 def frames_of(payloads: Sequence[memoryview], layout: Layout) -> npt.NDArray[np.void]:

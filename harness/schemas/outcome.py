@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 
+from harness.exit_codes import Exit
 from harness.schemas.layout import Layout
 from harness.schemas.onset import Onset
 from harness.schemas.window import Window
-
-
-class Exit(IntEnum):
-    """Exit codes of the commands."""
-
-    DONE = 0
-    RECORDING_FAILED = 1
-    BAD_INPUT = 2
-    DIVERGED = 3
-    WORKER_DIED = 4
-    INTERRUPTED = 130
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.exit_codes import Exit
 from harness.schemas.events import End
 from harness.schemas.layout import Alarm
-from harness.schemas.outcome import Divergence, Exit, Outcome
+from harness.schemas.outcome import Divergence, Outcome
 from harness.schemas.run_info import Ended
 
 

@@ -1,4 +1,4 @@
-"""Apply the rules to what the worker sends, and judge its snapshots by them."""
+"""Apply the rules to what the worker sends, and review its snapshots."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.diagnosis.live.health import Health
+from harness.errors import BadInput
 from harness.recording.snapshots import note_health, remove
 from harness.schemas.events import Activations, Event, Frames, SnapshotTaken
 from harness.schemas.layout import ACTIVATION_STATS, Alarm, Layout
@@ -59,10 +60,10 @@ class HealthMonitor:
         """Return the divergence that lasts, or that `alarm` stopped the run for."""
         if self._layout is None:
             return None
-        # one that arrived with the iterations that diverged is not judged yet
+        # one that arrived with the iterations that diverged has not been reviewed yet
         return self._health.divergence([*self._snapshots, *self._new_snapshots], alarm)
 
-    def judge_snapshots(self, message: Callable[[str], None]) -> None:
+    def review_snapshots(self, message: Callable[[str], None]) -> None:
         """Write beside the new snapshots how healthy the run is, and remove old ones; `message` receives failures."""
         if not self._new_snapshots:
             return
@@ -75,6 +76,6 @@ class HealthMonitor:
                 kept = self._health.kept(list(self._snapshots), self._keep)
                 for iteration in self._snapshots.keys() - kept:
                     remove(self._snapshots.pop(iteration))
-        except OSError as error:  # the snapshots themselves are whole
-            message(f"{error.filename}: a snapshot was not judged, or not removed ({error.strerror})")
+        except (BadInput, OSError) as error:  # the snapshots themselves are whole
+            message(f"The health of a snapshot was not written, or an old one not removed: {error}")
         self._new_snapshots = {}

@@ -39,7 +39,7 @@ def predictions(recording: Recording, iteration: int) -> tuple[HeadPredictions, 
     first = recording.params[0] if recording.params else None
     if first is not None:
         recording.weight(iteration, first.layer, first.index)  # raises for what is missing before Caffe is started
-    started_from = Path(str(recording.attributes["directory"]))
+    started_from = Path(str(recording.attributes.get("directory", "")))
     with tempfile.TemporaryDirectory() as name:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "harness.worker.predict", recording.path.resolve(), str(iteration), name],

@@ -14,6 +14,7 @@ import msgspec
 
 from harness.diagnosis.live.health import Health
 from harness.errors import BadInput, RecordingFailed
+from harness.exit_codes import Exit
 from harness.recording import run_directory
 from harness.recording.consumer import Consumer
 from harness.recording.ring import Request, Ring
@@ -30,7 +31,7 @@ from harness.schemas.events import (
 )
 from harness.schemas.layout import Alarm, Layout
 from harness.schemas.listener import RunListener
-from harness.schemas.outcome import Exit, Opening, Outcome
+from harness.schemas.outcome import Opening, Outcome
 from harness.supervisor.disk_space import check_disk_space, disk_too_small, recording_sizes
 from harness.supervisor.exit_status import Circumstances, ended, outcome_of
 from harness.supervisor.health_monitor import HealthMonitor
@@ -150,7 +151,7 @@ class Session:
                 pass
             self.ring.release()
         self._apply_rules()
-        self.monitor.judge_snapshots(self.listener.message)
+        self.monitor.review_snapshots(self.listener.message)
         writer = self.consumer.writer
         self.listener.tick(writer.path.stat().st_size if writer else 0)
 

@@ -12,8 +12,7 @@ from harness.caffe_files.messages import parse_text, pb, read_text
 from harness.caffe_files.net import NetFile, test_nets, train_net
 from harness.caffe_files.solver import solver_type
 from harness.errors import BadInput
-from harness.recording.run_directory import read_info
-from harness.schemas.run_info import TrainingSetup
+from harness.schemas.run_info import RunInfo, TrainingSetup
 from harness.supervisor import validate as checks
 from harness.supervisor.net_upgrade import upgrade_net
 
@@ -75,7 +74,7 @@ def read_training_spec(path: Path) -> TrainingSpec:
 
 
 def recorded_training_spec(file: Path, setup: TrainingSetup) -> TrainingSpec:
-    """Return the training that `setup` records; errors name `file`, from which it was read.
+    """Return the training that `setup` records; errors name `file`, the run or file that it was read from.
 
     Raises:
         BadInput: a prototxt in it cannot be parsed.
@@ -88,13 +87,12 @@ def recorded_training_spec(file: Path, setup: TrainingSetup) -> TrainingSpec:
     return TrainingSpec(file, parse_text(setup.solver, pb.SolverParameter, file), train, tests, False)
 
 
-def recorded_fields(run: Path) -> dict[str, object]:
-    """Read run.json of the directory `run`, with each prototxt in it as a mapping of its fields.
+def recorded_fields(info: RunInfo, file: Path) -> dict[str, object]:
+    """Return the fields of `info`, with each prototxt in it as a mapping; errors name `file`, from which it was read.
 
     Raises:
-        BadInput: it cannot be read.
+        BadInput: a prototxt in it cannot be parsed.
     """
-    info, file = read_info(run), run / "run.json"
     fields: dict[str, object] = msgspec.to_builtins(info)
     del fields["test_nets"]
     fields["solver"] = flatten(parse_text(info.solver, pb.SolverParameter, file))

@@ -21,7 +21,7 @@ from harness.schemas.data_position import GeneratorState, TrainingPosition
 from harness.schemas.events import Note, Replayed, Replaying, WeightsCopied
 from harness.schemas.run_info import CopiedWeights, Replay
 from harness.schemas.stream import Stream
-from harness.worker import rng as generator
+from harness.worker import rng
 from harness.worker.fast_forward import advance, draw_seeds, replay_initialization, write_solver
 from harness.worker.payload import Payload, Resume
 from harness.worker.probes.blobs import ParamProbe
@@ -182,8 +182,8 @@ def _replay(
     started = time.perf_counter()
     at = point.generator
     on_cpu = param.solver_mode == pb.SolverParameter.CPU  # on a GPU, layers draw from another generator
-    if at.words is not None and on_cpu and generator.is_accessible():
-        generator.write_state(at.words, at.position)
+    if at.words is not None and on_cpu and rng.is_accessible():
+        rng.write_state(at.words, at.position)
     else:
         at = at if at.words is None else GeneratorState(0)
         replay_initialization(param, native)

@@ -19,7 +19,7 @@ from harness.caffe_files.net import net_phase, phase_of
 from harness.caffe_files.passes import tests_at
 from harness.caffe_files.solver import with_net_files
 from harness.schemas.data_position import StreamPosition
-from harness.worker import rng as generator
+from harness.worker import rng
 from harness.worker.pycaffe import Net, Solver
 
 
@@ -104,7 +104,7 @@ def draw_seeds(param: pb.SolverParameter, nets: Sequence[pb.NetParameter], place
         caffe.set_random_seed(param.random_seed)
     else:
         replay_initialization(param, before)
-    return place.seeded(generator.draw)
+    return place.seeded(rng.draw)
 
 
 def write_solver(directory: Path, param: pb.SolverParameter, nets: Sequence[pb.NetParameter]) -> Path:

@@ -8,7 +8,6 @@ one whose memory is not where the probes read it, is found here and not after ho
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ import harness.worker.lazy_caffe_io  # noqa: F401  # before caffe
 
 # isort: split
 import caffe
+import msgspec
 import numpy as np
 
 from harness.worker.probes.gpu import Cuda, GpuMemory
@@ -70,7 +70,7 @@ def main() -> None:
     caffe.set_device(gpu)
     caffe.set_mode_gpu()
     cuda = Cuda(gpu)
-    print(json.dumps(cuda.facts()), flush=True)
+    print(msgspec.json.encode(cuda.describe()).decode(), flush=True)
     solver = train_one_step()
     check_probes(GpuMemory(cuda), [blob for blobs in solver.net.params.values() for blob in blobs])
 

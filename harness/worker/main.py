@@ -84,7 +84,7 @@ class Channel:
 
     def send(self, note: Note) -> None:
         """Send a note to the supervisor."""
-        self.put(Kind.END if isinstance(note, End) else Kind.NOTE, encode_note(note))
+        self.put(Kind.NOTE, encode_note(note))
 
     def wait_for_start(self) -> bool:
         """Wait until the supervisor has laid the recording out. Returns whether it wants the run to start."""
@@ -260,7 +260,7 @@ def prepare(payload: Payload, channel: Channel) -> Training:
         channel.ring.populate()
     if payload.record_keys:
         Path(payload.record_keys).unlink(missing_ok=True)
-    channel.put(Kind.LAYOUT, observer.layout.to_json())
+    channel.put(Kind.LAYOUT, observer.layout.encode())
     channel.send(BlasLoaded(blas))
     if payload.blas is not None and (reason := other_kernels(payload.blas, blas)):
         channel.send(NotExact(reason))

@@ -45,7 +45,7 @@ def frame(layout: Layout, iteration: int) -> np.ndarray:
 
 
 def fill_ring(fd: int, layout: bytes, count: int) -> None:
-    ring, plan = Ring(fd), Layout.from_json(layout)
+    ring, plan = Ring(fd), Layout.decode(layout)
     ring.put(Kind.LAYOUT, layout)
     for t in range(count):
         for index, array in enumerate(plan.arrays if plan.in_window(t) else ()):
@@ -53,4 +53,4 @@ def fill_ring(fd: int, layout: bytes, count: int) -> None:
                 values = np.full((stop - start, 4), t + index / 10 + start, np.float32)
                 ring.put(Kind.SLAB, values, iteration=t, index=index, start=start)
         ring.put(Kind.FRAME, frame(plan, t), iteration=t)
-    ring.put(Kind.END, encode_note(End(count, "0" * 16)))
+    ring.put(Kind.NOTE, encode_note(End(count, "0" * 16)))

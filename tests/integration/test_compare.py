@@ -59,8 +59,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory, digit_data: Path, one_blas_th
 
 def compared(one: Path, two: Path) -> Comparison:
     with Recording(one) as a, Recording(two) as b:
-        settings = differing_settings(recorded_fields(one), recorded_fields(two))
-        return compare(a, b, read_info(one), read_info(two), settings)
+        infos = read_info(one), read_info(two)
+        settings = differing_settings(recorded_fields(infos[0], one), recorded_fields(infos[1], two))
+        return compare(a, b, *infos, settings)
 
 
 def compare_command(*arguments: object) -> Finished:

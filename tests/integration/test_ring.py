@@ -23,7 +23,7 @@ from tests.helpers.recordings import fill_ring, frame, layout_of
 @contextmanager
 def filling(ring: Ring, layout: Layout, count: int) -> Iterator[None]:
     """Put `count` frames into a ring in another process, which must end within the block."""
-    child = multiprocessing.get_context("fork").Process(target=fill_ring, args=(ring.fd, layout.to_json(), count))
+    child = multiprocessing.get_context("fork").Process(target=fill_ring, args=(ring.fd, layout.encode(), count))
     child.start()
     try:
         yield

@@ -33,7 +33,7 @@ def broken_run(layout: Layout, count: int = 130) -> np.ndarray:
 
 @pytest.mark.parametrize("size", [1, 7, 130])
 def test_the_last_good_snapshot_is_the_same_from_the_first_alarm_on(tmp_path: Path, size: int) -> None:
-    """Even one that arrives with the iterations that raise the alarm, and is not judged yet."""
+    """Even one that arrives with the iterations that raise the alarm, and has not been reviewed yet."""
     layout = layout_of()
     monitor = HealthMonitor(Health(DISPLAY, 0, read_limits()), tmp_path, None)
     monitor.receive(layout)
@@ -53,3 +53,19 @@ def test_the_last_good_snapshot_is_the_same_from_the_first_alarm_on(tmp_path: Pa
     for found in (*seen, monitor.divergence(None)):
         assert found is not None
         assert (found.onset.iteration, found.last_good) == (BREAK, 80)
+
+
+def test_a_snapshot_that_is_gone_is_reported_and_nothing_stops(tmp_path: Path) -> None:
+    """A user may move old snapshots away while a run with --keep-snapshots goes on."""
+    layout = layout_of()
+    monitor = HealthMonitor(Health(DISPLAY, 0, read_limits()), tmp_path, 1)
+    monitor.receive(layout)
+    monitor.receive(Frames(broken_run(layout)[:50]))
+    monitor.alarms()
+    monitor.receive(SnapshotTaken(40, "0" * 16, "a.caffemodel", "a.solverstate", "a.json"))
+    messages: list[str] = []
+    monitor.review_snapshots(messages.append)
+    monitor.review_snapshots(messages.append)
+    (message,) = messages
+    assert message.startswith("The health of a snapshot was not written, or an old one not removed: ")
+    assert f"{tmp_path}/a.json: cannot be read (No such file" in message

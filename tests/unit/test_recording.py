@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 import shutil
 import struct
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -99,7 +101,14 @@ def test_a_name_with_slashes_is_a_path() -> None:
 
 @pytest.mark.parametrize("layout", [layout_of(), layout_of(5, Window(3, 9))])
 def test_a_layout_survives_its_json(layout: Layout) -> None:
-    assert Layout.from_json(layout.to_json()) == layout
+    assert Layout.decode(layout.encode()) == layout
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_a_layout_keeps_infinite_multipliers(value: float) -> None:
+    layout = layout_of(2)
+    wild = replace(layout, params=(replace(layout.params[0], lr_mult=value), *layout.params[1:]))
+    assert Layout.decode(wild.encode()) == wild
 
 
 @given(st.lists(st.integers(0, 900), min_size=1, max_size=60), st.integers(1, 8))
@@ -141,7 +150,7 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A recording of 20 frames in two states: closed, and as left by a killed writer."""
     home = tmp_path_factory.mktemp("twins")
     ring = Ring.create(1 << 20)
-    fill_ring(ring.fd, layout_of(2, Window(5, 7)).to_json(), 20)
+    fill_ring(ring.fd, layout_of(2, Window(5, 7)).encode(), 20)
     consumer = Consumer(ring, lambda plan: Writer.create(home / "closed.h5", plan, {"heads": "[]"}))
     consumer.drain()
     shutil.copy(home / "closed.h5", home / "open.h5")

@@ -132,3 +132,8 @@ def test_a_snapshot_of_a_newer_version_is_refused(snapshot: Path) -> None:
     change_file(snapshot, format_version=2)
     with pytest.raises(BadInput, match=r"a\.json: format_version = 2: written by a newer caffe-harness"):
         read_snapshot(snapshot)
+
+
+def test_attributes_leave_out_what_is_the_recordings_own(tmp_path: Path) -> None:
+    found = attributes(run_info(ended=Ended(code=0, how="Done", onset=None)))
+    assert not {"format_version", "ended"} & found.keys()

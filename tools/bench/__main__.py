@@ -69,13 +69,13 @@ def machine() -> dict[str, Any]:
 def software(home: Path) -> dict[str, Any]:
     """Return the BLAS threads and core and the versions in the run.json of a measured run."""
     for path in home.glob("*/run/run.json"):
-        facts = json.loads(path.read_text())
+        host = json.loads(path.read_text())
         names = ("blas_threads", "blas", "versions", "caffe", "harness")
-        return {name: facts[name] for name in names if name in facts}
+        return {name: host[name] for name in names if name in host}
     return {}
 
 
-def draw(console: Console, rows: Sequence[Row], facts: dict[str, Any]) -> None:
+def draw(console: Console, rows: Sequence[Row], host: dict[str, Any]) -> None:
     table = Table(title="What recording and an exact resume cost", title_justify="left", show_lines=False)
     for column in ("", "what", "median", "95 %", "bound", "holds", "how measured"):
         table.add_column(column, justify="right" if column in ("median", "bound") else "left")
@@ -88,11 +88,11 @@ def draw(console: Console, rows: Sequence[Row], facts: dict[str, Any]) -> None:
             row.name, row.what, f"{row.value:.3f} {row.unit}", spread, limit, verdict, row.detail, style=style
         )
     console.print(table)
-    blas = facts.get("blas", {})
+    blas = host.get("blas", {})
     console.print(
-        f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_gib']} GiB, Linux {facts['kernel']}; OpenBLAS "
-        f"{blas.get('core', '?')} on {blas.get('threads', '?')} threads; load average {facts['load_before']:.1f} "
-        f"before, {facts['load_after']:.1f} after; {facts['seconds']:.0f} s",
+        f"{host['cpu']}, {host['cores']} cores, {host['memory_gib']} GiB, Linux {host['kernel']}; OpenBLAS "
+        f"{blas.get('core', '?')} on {blas.get('threads', '?')} threads; load average {host['load_before']:.1f} "
+        f"before, {host['load_after']:.1f} after; {host['seconds']:.0f} s",
         highlight=False,
     )
 
@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 190)
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the lanes are ended: some of them are stopped
-    started, facts, rows = time.perf_counter(), machine(), []
+    started, host, rows = time.perf_counter(), machine(), []
     home = Path(tempfile.mkdtemp(prefix="bench-", dir=out.parent)).resolve()  # on the disk of the runs
     os.environ["XDG_CACHE_HOME"] = str(home / ".cache")  # the labels of these LMDBs are not needed again
     try:
@@ -130,15 +130,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 (home / name).mkdir()
                 rows += list(ROWS[name](name, home / name, effort))
             progress.print(f"{name}: {rows[-1].value:.3f} {rows[-1].unit}", highlight=False)
-        facts |= software(home)
+        host |= software(home)
     except LaneDied as death:
         progress.print(f"[bold red]{name}: a lane ended unexpectedly[/]\n", str(death), highlight=False, markup=False)
         return 1
     finally:
         shutil.rmtree(home)
-    facts |= {"load_after": os.getloadavg()[0], "seconds": time.perf_counter() - started, "quick": args.quick}
-    draw(console, rows, facts)
-    report = {"machine": facts, "rows": [asdict(row) | {"holds": row.holds} for row in rows]}
+    host |= {"load_after": os.getloadavg()[0], "seconds": time.perf_counter() - started, "quick": args.quick}
+    draw(console, rows, host)
+    report = {"machine": host, "rows": [asdict(row) | {"holds": row.holds} for row in rows]}
     out.write_text(json.dumps(report, indent=1) + "\n")
     console.print(f"saved as {out}", highlight=False)
     return 0 if all(row.holds for row in rows) else 1

@@ -63,7 +63,7 @@ def produce(ring: Ring, solver: Path, iterations: int) -> None:
     random = np.random.default_rng(0)
     values = [random.random(array.shape, np.float32) for array in arrays]
     frame = np.zeros(1, layout.frame_dtype)
-    ring.put(Kind.LAYOUT, layout.to_json())
+    ring.put(Kind.LAYOUT, layout.encode())
     while ring.request is Request.WAIT:
         time.sleep(0.001)
     for iteration in range(iterations):
@@ -75,7 +75,7 @@ def produce(ring: Ring, solver: Path, iterations: int) -> None:
                 ring.put(Kind.SLAB, values[first][start:end], iteration=iteration, index=first, start=start)
         frame["iteration"] = iteration
         ring.put(Kind.FRAME, frame, iteration=iteration)
-    ring.put(Kind.END, encode_note(End(0, "0" * 16)))
+    ring.put(Kind.NOTE, encode_note(End(0, "0" * 16)))
 
 
 def record(home: Path, solver: Path, iterations: int, ring_mib: int = 128) -> tuple[int, float]:

@@ -131,7 +131,7 @@ def recipe(wanted: Wanted) -> dict[str, object]:
     """Return everything that affects the result of the build. Equal recipes share a wheel."""
     checkout = wanted.checkout
     cuda = (
-        {"device": "cuda", "toolkit": cuda_toolkit.facts(), "cuda_edits": caffe_source.CUDA_EDITS}
+        {"device": "cuda", "toolkit": cuda_toolkit.describe(), "cuda_edits": caffe_source.CUDA_EDITS}
         if wanted.architectures
         else {}
     )
@@ -189,14 +189,14 @@ def build(wanted: Wanted, recipe: dict[str, object], version: str, wheel: Path, 
             "libcudart, cuBLAS and cuRAND?"
         )
     run_step("building Caffe", ["make", f"-j{jobs}"], environment, directory, log)
-    facts = {
+    description = {
         "key": key,
         "version": version,
         "checkout": str(wanted.checkout) if wanted.checkout else None,
         "python": platform.python_version(),
         "numpy": importlib.metadata.version("numpy"),
     }
-    caffe_wheel.pack(tree, directory, version, facts | recipe, wheel, libraries)
+    caffe_wheel.pack(tree, directory, version, description | recipe, wheel, libraries)
     shutil.rmtree(work)
 
 

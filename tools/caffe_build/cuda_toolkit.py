@@ -57,7 +57,7 @@ def lay_out(directory: Path) -> Path:
     return directory
 
 
-def facts() -> dict[str, str]:
+def describe() -> dict[str, str]:
     """Describe the toolkit: the version that nvcc prints and, unless it is the pinned one, its directory."""
     nvcc = root() / "bin/nvcc"
     try:

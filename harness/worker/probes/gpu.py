@@ -35,6 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.recording.ring import Part
+from harness.schemas.run_info import Gpu
 from harness.worker.probes.memory import Measurement
 from harness.worker.probes.moments import Statistics
 from harness.worker.pycaffe import Blob, Field, Floats, GpuBlob
@@ -86,16 +87,16 @@ class Cuda:
         module = cupy.RawModule(path=str(Path(__file__).with_name("_moments.ptx")))
         self._kernel = module.get_function("partials")
 
-    def facts(self) -> dict[str, str]:
-        """Describe the GPU, for run.json: other GPUs, drivers and libraries may give other bits."""
+    def describe(self) -> Gpu:
+        """Describe the GPU, for run.json."""
         runtime = self._cupy.cuda.runtime
         properties = runtime.getDeviceProperties(self._number)
-        return {
-            "name": properties["name"].decode(),
-            "compute_capability": f"{properties['major']}.{properties['minor']}",
-            "driver": str(runtime.driverGetVersion()),
-            "cupy": self._cupy.__version__,
-        }
+        return Gpu(
+            name=properties["name"].decode(),
+            compute_capability=f"{properties['major']}.{properties['minor']}",
+            driver=str(runtime.driverGetVersion()),
+            cupy=self._cupy.__version__,
+        )
 
     def address(self, blob: Blob, field: Field) -> int:
         on_gpu = cast(GpuBlob, blob)
