@@ -134,7 +134,7 @@ def test_the_collapse_of_the_demo(demo: Path, demo_page: Path, opened: OpenPage)
     verdict = one.text("#verdict")
     went = re.match(r"Training broke at iteration 841: the loss went from ([\d.]+) to ([\d.]+) ", verdict)
     assert went is not None, verdict
-    assert float(went[1]) == pytest.approx(1.47, abs=0.02)  # 1.48 or 1.46, by the BLAS kernels of the processor
+    assert float(went[1]) == pytest.approx(np.median(losses[BREAKS - 40 : BREAKS]), rel=1e-3)
     assert float(went[2]) == pytest.approx(9.02, abs=0.02)
     assert "loss1/loss1, loss2/loss1 and loss3/loss3 now give every class the same probability" in verdict
     assert one.text("#onset") == str(found.onset.iteration) == str(BREAKS)
