@@ -45,4 +45,8 @@ def worker_process(plan: Plan, ring: Ring, lock: int) -> Iterator[subprocess.Pop
     finally:
         process.kill()
         process.wait()
+        for pipe in (process.stdin, process.stdout):
+            assert pipe is not None
+            with suppress(BrokenPipeError):
+                pipe.close()
         os.close(held)
