@@ -107,6 +107,11 @@ def test_every_module_has_a_line_of_its_own() -> None:
     assert all(summary(path).endswith((".", ":")) for path in found)
 
 
+def test_every_package_is_in_the_architecture() -> None:
+    packages = {path.parent.name for path in HARNESS.glob("*/__init__.py")}
+    assert packages == set(re.findall(r"{module-table} (\w+)", (ROOT / "docs/architecture.md").read_text()))
+
+
 # -- the file format --------------------------------------------------------------------------------------------------
 
 
