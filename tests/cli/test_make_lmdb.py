@@ -23,12 +23,7 @@ from PIL import Image
 import harness.imageset.work_directory
 from harness.caffe_files.lmdb_file import open_records
 from harness.caffe_files.messages import pb
-from harness.errors import BadInput
-from harness.imageset.image_format import ImageFormat
-from harness.imageset.listing import ImageList
-from harness.imageset.mean import Sums
 from harness.imageset.options import parse
-from harness.imageset.ordering import split_train_test
 from harness.imageset.workers import Workers
 from harness.make_lmdb import main
 from tests.helpers.imagesets import MAKE_LMDB, convert_imageset, records, report_of, write_photos
@@ -212,21 +207,6 @@ def test_each_class_has_its_share_in_the_test_set(photos: Path, tmp_path: Path) 
     assert records(tmp_path / "again/train_lmdb") == records(tmp_path / "out/train_lmdb")
     assert main([str(photos), str(tmp_path / "other"), "--test-share", "0.3", "--seed", "2"]) == 0
     assert records(tmp_path / "other/train_lmdb") != records(tmp_path / "out/train_lmdb")
-
-
-def test_an_added_image_moves_no_other_to_the_other_set() -> None:
-    paths = [b"c/%d.jpg" % number for number in range(100)]
-    few, many = (ImageList(paths[:n], np.zeros(n, np.int32)) for n in (91, 100))
-    held_out = [{images.paths[place] for place in split_train_test(images, 0.1, 5)[1]} for images in (few, many)]
-    assert [len(paths) for paths in held_out] == [9, 10]
-    assert len(held_out[0] - held_out[1]) <= 9 - 7
-
-
-def test_a_path_that_is_listed_twice_is_in_one_set() -> None:
-    images = ImageList([b"a", b"b", b"c", b"d"] * 3, np.zeros(12, np.int32))
-    sides = [{images.paths[place] for place in side} for side in split_train_test(images, 0.5, 1)]
-    assert not sides[0] & sides[1]
-    assert sides[0] | sides[1] == {b"a", b"b", b"c", b"d"}
 
 
 def test_encoded_images_of_different_forms_are_reported(mixed: Path, tmp_path: Path) -> None:
@@ -426,49 +406,7 @@ def test_the_lmdb_map_grows_when_it_is_full(photos: Path, tmp_path: Path, monkey
     assert len(records(tmp_path / "out/train_lmdb")) == 27
 
 
-def test_sums_survive_their_bytes() -> None:
-    sums = Sums()
-    for shape in ((4, 5, 3), (4, 5, 3)):
-        sums.add(np.full(shape, 7, np.uint8))
-    again = Sums.from_bytes(sums.to_bytes())
-    again.add(np.full((4, 5, 3), 7, np.uint8), -1)
-    assert again.count == 1
-    assert again.mean is not None
-    assert np.all(again.mean == 7)
-    again.add(np.zeros((2, 2, 3), np.uint8))
-    assert Sums.from_bytes(again.to_bytes()).mean is None
-    assert again.values(gray=False) == [3.5] * 3
-
-
 # Options and bad input
-
-
-def test_options_may_be_spelled_as_in_gflags() -> None:
-    first = parse(["-resize_height=3", "--resize_width", "4", "--encoded=true", "--gray=false", "-shuffle", "p", "o"])
-    assert first.image_format == ImageFormat(gray=False, height=3, width=4, encoded=True)
-    assert first.shuffle
-    assert not parse(["--noshuffle", "--check_size", "p", "o"]).shuffle
-    assert parse(["--list", "l", "--shuffle", "o"]).shuffle
-    assert not parse(["--list", "l", "o"]).shuffle
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("p o --list l", "--list l: excludes a folder of images"),
-        ("o", "give a folder of images, or a list"),
-        ("p o --root r", "--root r: only allowed with --list"),
-        ("p o --resize_height 5", "--resize-height, --resize-width 5, 0: only one of them is given"),
-        ("p o --test-share 1", "--test-share 1.0: out of range. Give 0 (none) up to 0.9"),
-        ("p o --workers 0", "--workers 0: out of range. Give 1 or more"),
-        ("p o --encode_type gif", "--encode-type gif: Caffe cannot decode such images"),
-        ("p o --encode_type webp", "--encode-type webp: Caffe cannot decode such images"),
-        ("o --list l --test-list m --test-share 0.2", "--test-share 0.2: excluded by --test-list"),
-    ],
-)
-def test_contradictory_options_are_refused(arguments: str, message: str) -> None:
-    with pytest.raises(BadInput, match=re.escape(message)):
-        parse(arguments.split())
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,7 @@ import psutil
 import pytest
 
 import harness.imageset.workers
-from harness.imageset.batch import Batch
-from harness.imageset.counts import SetCounts
 from harness.imageset.image_format import ImageFormat
-from harness.imageset.mean import LARGEST, Sums
-from harness.imageset.output_directory import format_bytes
-from harness.imageset.remarks import remarks_on
 from harness.imageset.work_state import WorkState
 from harness.imageset.workers import Workers
 from harness.make_lmdb import main
@@ -260,11 +255,6 @@ def test_a_label_of_two_billion_works(tmp_path: Path) -> None:
     assert "no image has labels 1, 2, 4, 5, 6, 7, 8, 9, 10, 11 and 2,147,483,635 more" in done.stdout
 
 
-def test_labels_without_a_gap_give_no_remark() -> None:
-    remarks = remarks_on({"train": SetCounts(), "test": SetCounts()}, {0: "a", 1: "b"}, (), ImageFormat(), False)
-    assert not any("no image has" in remark for remark in remarks)
-
-
 def test_check_size_works_without_the_first_image(tmp_path: Path) -> None:
     """Chunks of images that are alike within themselves are compared with each other."""
     (tmp_path / "bad.png").write_bytes(b"text")
@@ -296,13 +286,6 @@ def test_large_images_have_no_mean_image(tmp_path: Path) -> None:
     assert main([*arguments, "--test-share=0", str(tmp_path / "small")]) == 0
     assert (tmp_path / "small/mean.binaryproto").exists()
     assert not any("megapixel" in remark for remark in report_of(tmp_path / "small")["remarks"])
-
-
-def test_sums_of_large_images_take_little_memory() -> None:
-    sums = Sums()
-    sums.add(np.zeros((LARGEST + 1, 1, 3), np.uint8))
-    assert sums.image is None
-    assert len(sums.to_bytes()) < 1000
 
 
 def test_a_chunk_has_as_many_images_as_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -414,15 +397,6 @@ $MAKE_LMDB {arguments} --resize_width=18 "$DISK/out"
     assert "starting over" in done.stderr
 
 
-def test_sizes_are_written_with_units() -> None:
-    assert [format_bytes(size) for size in (900, 54_321, 54_321_000, 54_321_000_000)] == [
-        "0.9 kB",
-        "54.3 kB",
-        "54.3 MB",
-        "54.3 GB",
-    ]
-
-
 # Going on
 
 
@@ -467,16 +441,6 @@ def test_work_that_strict_refused_is_not_lost(
     assert main([str(photos), str(out), "--force", "--strict"]) == 0
     assert "was refused by --strict: starting over" in capsys.readouterr().err
     assert report_of(out)["left_out"] == 0
-
-
-def test_commits_grow_with_the_number_of_records() -> None:
-    assert [Batch.after(done).most for done in (0, 1000, 2000, 5000, 90_000)] == [
-        1000, 1000, 2000, 5000, 8000,
-    ]  # fmt: skip
-    batch = Batch.after(0)
-    assert not batch.full
-    batch.began -= 11
-    assert batch.full
 
 
 def test_an_incomplete_state_is_ignored(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made(tmp_path_factory.mktemp("glyphs") / "data")
 
 
-# ---- data ------------------------------------------------------------------------------------------------------------
+# -- data -------------------------------------------------------------------------------------------------------------
 
 
 def test_the_recipe_is_the_case_in_small() -> None:
@@ -148,7 +148,7 @@ def test_a_directory_with_other_content_is_not_touched(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
-# ---- nets and solvers ------------------------------------------------------------------------------------------------
+# -- nets and solvers -------------------------------------------------------------------------------------------------
 
 
 def test_committed_nets_are_what_the_script_writes(tmp_path: Path) -> None:
