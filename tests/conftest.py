@@ -18,8 +18,8 @@ from tests.helpers.processes import command
 
 HERE = Path(__file__).parent
 
-# The files that take longest, longest first: whoever is through with one takes the next, and no core idles at the end.
-# The first makes what `demo` and `rescues` give; the files that wait for those begin when they are there.
+# The slowest files, slowest first: a worker that has finished one takes the next, so that all finish together.
+# The first makes `demo` and `rescues`, for which other files wait.
 LONGEST = (
     "integration/test_demo.py",
     "integration/test_resume.py",
@@ -43,13 +43,13 @@ LONGEST = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     rank = {name: number for number, name in enumerate(LONGEST)}
-    # stable: within a file, and of others, as it was
+    # stable: the order within a file, and of the other files, stays
     items.sort(key=lambda item: rank.get(item.path.relative_to(HERE).as_posix(), len(rank)))
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_trace_in_the_users_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Scans of the tests' LMDBs go elsewhere."""
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep scans of the LMDBs of tests out of the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -57,7 +57,7 @@ def _no_trace_in_the_users_cache(tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(scope="module")
 def one_blas_thread() -> Iterator[None]:
-    """For tests of many short runs: on a busy machine more threads wait for each other."""
+    """Run with one BLAS thread: in many short runs on a busy machine, more threads wait for each other."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPENBLAS_NUM_THREADS", "1")
         yield
@@ -65,7 +65,7 @@ def one_blas_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def glyph_data() -> Path:
-    """The data of prototxt/glyphs280, made where they are not there yet."""
+    """The data of prototxt/glyphs280, made if they are not there yet."""
     done = command(sys.executable, ROOT / "prototxt/glyphs280/make_data.py")
     assert done.code == 0, done.stderr
     return ROOT / "prototxt/glyphs280/data"
@@ -85,12 +85,12 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def rescues(tmp_path_factory: pytest.TempPathFactory, demo: Path) -> dict[str, Path]:
-    """Restarts of the demo beside it, by what was changed: what they said is in `NAME.said`. They are only read."""
+    """Restarts of the demo next to it, by their change; their output is in `NAME.stderr`. They are only read."""
 
     def make(change: str) -> Callable[[Path], None]:
         def make_restart(run: Path) -> None:
             done = restart(demo, "--set", change, "--until", RESCUED, "--out", run)
-            run.with_name(f"{run.name}.said").write_text(done.stderr)
+            run.with_name(f"{run.name}.stderr").write_text(done.stderr)
 
         return make_restart
 
@@ -108,7 +108,7 @@ def digit_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small(tmp_path: Path, digit_data: Path) -> Path:
-    """A folder with `net.prototxt` and `solver.prototxt`, 60 iterations of the small net."""
+    """A folder with `net.prototxt` and `solver.prototxt`: 60 iterations of the small net."""
     (tmp_path / "net.prototxt").write_text(small_net(digit_data))
     (tmp_path / "solver.prototxt").write_text(solver_text(tmp_path / "net.prototxt", tmp_path / "native"))
     return tmp_path

@@ -19,20 +19,22 @@ def weights_of(path: Path) -> dict[str, list[bytes]]:
 
 
 def spoken(log: str) -> list[str]:
-    """What Caffe said from the start of the training on, without times, thread numbers, source lines and speeds."""
+    """The lines of a log from the start of the training on, without times, thread numbers, source lines and speeds."""
     lines = [re.sub(r"^[IWEF]\S+ \S+ +\d+ ", "", line) for line in log.splitlines()]
     start = next(i for i, line in enumerate(lines) if "] Solving " in line)
     said = [re.sub(r"^[\w.]+:\d+\] ", "", line) for line in lines[start:]]
     said = [re.sub(r" \(\S+ iter/s, \S+s/", " (", line) for line in said]
     said = [re.sub(r"(Snapshotting .* file ).*/", r"\1", line) for line in said]
-    # the first two come from the prefetching thread when it likes, the last once more from the caffe command itself
+    # the prefetching thread prints the first two at any time, the caffe command prints the last once more
     noise = ("Waiting for data", "Restarting data prefetching from start.", "Optimization Done.")
     return [line for line in said if line not in noise]
 
 
 def said_from(log: str, iteration: int) -> list[str]:
-    """What Caffe said of tests, losses and outputs from `iteration` on; with average_loss the first few are smoothed
-    over fewer, so losses are left to the outputs."""
+    """The lines of a log on tests and outputs from `iteration` on.
+
+    Without `loss =`, because with average_loss the first ones are averaged over fewer iterations.
+    """
     lines = [line for line in spoken(log) if "napshot" not in line and "loss = " not in line.split(",")[-1]]
     start = next(i for i, line in enumerate(lines) if re.search(rf"Iteration {iteration}\b", line))
     return [line for line in lines[start:] if re.search(r"net output|Iteration|Testing", line)]

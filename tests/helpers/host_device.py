@@ -41,7 +41,7 @@ class HostDevice:
         return self._staging[:nbytes]  # the same each time, as Cuda's
 
     def synchronize(self) -> None:
-        """The host is done when it comes back."""
+        """Return at once: the host computes synchronously."""
 
     def partials(self, starts: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         assert len(starts) > 0  # CuPy would launch a block all the same
@@ -55,7 +55,7 @@ class HostDevice:
 
 
 class Watched:
-    """Caffe's object, and how often `data` or `diff` of a blob in it is asked for: on a GPU, each time is a copy."""
+    """An object of Caffe that counts accesses to `data` and `diff` of its blobs, each of which is a copy on a GPU."""
 
     asked = 0
 
@@ -74,7 +74,7 @@ class Watched:
 
 
 class WatchedDevice(HostDevice):
-    """The device that looks behind the watch."""
+    """A device that accesses blobs without being counted."""
 
     def address(self, blob: Any, field: str) -> int:
         return super().address(blob.inner, field)
@@ -84,7 +84,7 @@ class Messages:
     """A channel that keeps everything that is put into it."""
 
     def __init__(self) -> None:
-        self.ring = Ring(Ring.create(1 << 13).fd)  # so small that the larger blobs travel in slabs
+        self.ring = Ring(Ring.create(1 << 13).fd)  # so small that large blobs are split into slabs
         self.kept: list[tuple[Kind, tuple[Any, ...], bytes]] = []
 
     def put(self, kind: Kind, payload: Any, **where: Any) -> None:
@@ -98,7 +98,7 @@ class Messages:
 
 
 def compare(solver_file: str, library: str) -> None:
-    """Both observers on one real solver: the same frames and the same window, and no copy that Caffe knows of."""
+    """Check that both observers of one real solver give the same frames and window, without a copy by Caffe."""
     import caffe
 
     from harness.worker.observer import Observer
@@ -119,7 +119,7 @@ def compare(solver_file: str, library: str) -> None:
             observer.before(iteration)
         solver.step(1)
         frames.append([observer.after(iteration).copy() for observer, _ in sides])
-    assert at_first > 0  # the watch works
+    assert at_first > 0  # accesses are counted
     assert Watched.asked == at_first, f"{Watched.asked - at_first} copies in six iterations"
     for host, gpu in frames:
         for name in ("iteration", "digest", "lr", "loss", "output"):

@@ -26,7 +26,7 @@ def photo(random: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def write_photos(home: Path, names: list[str], seed: int = 1, size: int | None = None) -> None:
-    """Images of different sizes, or all `size` × `size`."""
+    """Write images of different sizes, or all `size` × `size`."""
     random = np.random.default_rng(seed)
     for name in names:
         height, width = (size, size) if size else map(int, random.integers(30, 90, 2))

@@ -13,7 +13,10 @@ CLASSES, SIDE, RECORDS = 5, 12, 203  # 203 records: no batch size divides them, 
 
 
 def write_lmdb(path: Path, images: np.ndarray, labels: np.ndarray) -> Path:
-    """An LMDB of raw datums: `images` uint8 (n, channels, height, width), `labels` (n,), keys as convert_imageset's."""
+    """Write an LMDB of raw datums with keys like those of convert_imageset.
+
+    `images` is uint8 (n, channels, height, width), `labels` (n,).
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with lmdb.open(str(path), map_size=1 << 30) as environment, environment.begin(write=True) as transaction:
         for number, (image, label) in enumerate(zip(images, labels, strict=True)):

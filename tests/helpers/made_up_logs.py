@@ -28,8 +28,10 @@ def log_text(
     outputs: bool = True,
     lr: Callable[[int], float] = lambda _: 0.001,
 ) -> str:
-    """What `caffe train` prints of a run: `losses` (T, heads) of the iterations from `first` on, smoothed as in
-    Solver::UpdateSmoothedLoss."""
+    """The log that `caffe train` prints for `losses` (T, heads) of the iterations from `first` on.
+
+    The displayed loss is smoothed as in Solver::UpdateSmoothedLoss.
+    """
     losses = losses.reshape(len(losses), -1)
     names = ["loss"] if len(weights) == 1 else [f"loss{k + 1}/loss" for k in range(len(weights))]
     kept: list[float] = []
@@ -57,7 +59,7 @@ def log_text(
 
 
 def falling(count: int, start: float, end: float, noise: float = 0.1, seed: int = 0, heads: int = 1) -> np.ndarray:
-    """(count, heads) losses of a run that learns, with log-normal noise."""
+    """The losses (count, heads) of a run that learns, with log-normal noise."""
     random = np.random.default_rng(seed)
     level = end + (start - end) * np.exp(-np.arange(count) / (0.1 * count))
     return level[:, None] * np.exp(noise * random.standard_normal((count, heads)) - noise**2 / 2)
@@ -68,7 +70,7 @@ def steady(count: int, level: float, noise: float = 0.002, seed: int = 1, heads:
 
 
 def as_json(*arguments: object, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """What `readlog.py … --json` prints; strict: no NaN."""
+    """Run `readlog.py ARGUMENTS --json` and return its object, which must not contain NaN."""
 
     def refuse(name: str) -> None:
         raise AssertionError(f"{name} is no JSON")

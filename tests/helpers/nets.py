@@ -15,7 +15,7 @@ layer {{ name: "data" type: "Data" top: "data" top: "label" include {{ phase: {p
 
 
 def small_net(data: Path, *, batch: int = 8, transform: str = "mirror: true crop_size: 10", extra: str = "") -> str:
-    """A net with what makes Caffe draw and share: mirror, crop, dropout, a shared param, a frozen layer, two losses.
+    """A net with random and shared parts: mirror, crop, dropout, a shared param, a frozen layer, two losses.
 
     `conv2/a` and `conv2/b` share their weights; `frozen` never learns.
     """
@@ -51,7 +51,7 @@ layer {{ name: "loss3/top-1" type: "Accuracy" bottom: "loss3/classifier" bottom:
 
 
 def solver_text(net_file: Path, prefix: Path, **fields: object) -> str:
-    """A solver for `net_file`; `fields` replace or add to these, None leaves one out."""
+    """A solver for `net_file`; `fields` replace or add fields, None omits one."""
     values: dict[str, object] = {
         "net": f'"{net_file}"',
         "base_lr": 0.01,

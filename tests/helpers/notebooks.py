@@ -15,7 +15,7 @@ NOTEBOOKS = ROOT / "notebooks"
 
 @dataclass(frozen=True)
 class Shown:
-    """What a reader of an executed notebook sees: texts by the id of the cell, and which cells show a picture."""
+    """The visible output of a notebook: texts by the id of the cell, and the ids of the cells with a picture."""
 
     text: dict[str, str]
     pictures: list[str]

@@ -17,7 +17,7 @@ import psutil
 from tests.helpers.paths import ROOT
 
 T = TypeVar("T")
-# seconds: far beyond what any single step of a test takes, so that a test which reaches it hangs
+# seconds: much longer than any step of a test takes; a test that waits this long hangs
 PATIENCE = 300.0
 
 
@@ -81,7 +81,7 @@ def started(
         process.wait(PATIENCE)
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
-                with suppress(BrokenPipeError):  # of what was still to be written
+                with suppress(BrokenPipeError):  # of buffered input
                     pipe.close()
         deadline.join()
 
@@ -97,7 +97,7 @@ def kill_tree(process: subprocess.Popen[str]) -> None:
 
 
 def wait_for(look: Callable[[], T | None], process: subprocess.Popen[str] | None = None, pause: float = 0.005) -> T:
-    """Call `look` until it gives something true, and return that. `process` must not end before."""
+    """Call `look` until its result is true, and return the result. `process` must not end before."""
     give_up = time.monotonic() + PATIENCE
     while not (found := look()):
         assert process is None or process.poll() is None, f"ended with exit code {process.returncode}"
@@ -107,5 +107,5 @@ def wait_for(look: Callable[[], T | None], process: subprocess.Popen[str] | None
 
 
 def has_ended(process: psutil.Process) -> bool:
-    """Check whether a process has ended, be it not yet waited for."""
+    """Check whether a process has ended, even if nobody has waited for it."""
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE

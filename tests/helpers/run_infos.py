@@ -1,4 +1,4 @@
-"""Metadata of runs that were never made, for tests and benches of what reads it."""
+"""Synthetic metadata of runs."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def run_on_terminal(*arguments: object, columns: int, lines: int = 40, stdout: i
         while True:
             try:
                 part = os.read(ours, 1 << 16)
-            except OSError:  # EIO: nobody writes there any more
+            except OSError:  # EIO: the other end is closed
                 break
             if not part:
                 break

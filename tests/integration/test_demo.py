@@ -168,7 +168,7 @@ def test_a_resume_from_an_earlier_snapshot_breaks_at_the_same_iteration(demo: Pa
 @pytest.mark.parametrize("change", RESCUES)
 def test_a_restart_with_other_hyperparameters_keeps_learning(rescues: dict[str, Path], change: str) -> None:
     run = rescues[change]
-    said = run.with_name(f"{run.name}.said").read_text()
+    said = run.with_name(f"{run.name}.stderr").read_text()
     assert "at iteration 800: the newest snapshot followed by at least 40 healthy iterations" in said
     with Recording(run) as child:
         assert child.iterations[[0, -1]].tolist() == [800, RESCUED - 1]

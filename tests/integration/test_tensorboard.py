@@ -245,8 +245,8 @@ def test_a_run_that_cannot_write_for_tensorboard_goes_on(home: Path, tmp_path: P
     """On a disk of 64 KiB, with a file in the way, and on a full disk: the reason is printed once, all is recorded."""
     script = f"""
 RUN="{sys.executable} {ROOT}/harness/run.py --tensorboard --solver"
-$RUN {home}/solver.prototxt --watch 20:40 --out {tmp_path}/full 2> {tmp_path}/full.said & full=$!
-$RUN {home}/solver.prototxt --watch 20:40 --out {tmp_path}/file 2> {tmp_path}/file.said & file=$!
+$RUN {home}/solver.prototxt --watch 20:40 --out {tmp_path}/full 2> {tmp_path}/full.stderr & full=$!
+$RUN {home}/solver.prototxt --watch 20:40 --out {tmp_path}/file 2> {tmp_path}/file.stderr & file=$!
 for out in full file; do until [ -e {tmp_path}/$out/run.json ]; do sleep 0.01; done; done
 touch {tmp_path}/file/tensorboard
 mkdir {tmp_path}/full/tensorboard
@@ -256,7 +256,7 @@ wait $full && wait $file || exit
 
 mkdir {tmp_path}/disk
 mount -t tmpfs -o size=60m none {tmp_path}/disk || exit 99
-$RUN {home}/long.prototxt --until 800 --snapshot-every 0 --out {tmp_path}/disk/run 2> {tmp_path}/scarce.said & run=$!
+$RUN {home}/long.prototxt --until 800 --snapshot-every 0 --out {tmp_path}/disk/run 2> {tmp_path}/scarce.stderr & run=$!
 until grep -q 'Iteration 0,' {tmp_path}/disk/run/solver.log; do sleep 0.01; done 2> /dev/null
 head -c $(( $(df --output=avail -B1 {tmp_path}/disk | tail -1) - (12 << 20) )) /dev/zero > {tmp_path}/disk/filler
 wait $run || exit
@@ -264,7 +264,7 @@ mkdir {tmp_path}/scarce
 cp {tmp_path}/disk/run/recording.h5 {tmp_path}/disk/run/run.json {tmp_path}/scarce
 """
     finished = run_with_mounts(script)
-    assert finished.code == 0, (finished.stderr, *(p.read_text() for p in tmp_path.glob("*.said")))
+    assert finished.code == 0, (finished.stderr, *(p.read_text() for p in tmp_path.glob("*.stderr")))
     with Recording(home / "plain") as plain:
         for out in ("full", "file"):
             with Recording(tmp_path / out) as recording:
@@ -274,7 +274,7 @@ cp {tmp_path}/disk/run/recording.h5 {tmp_path}/disk/run/run.json {tmp_path}/scar
         assert len(recording.iterations) == 800
     scarce = r"the disk has 1[0-2] MiB free, which the recording needs"
     for out, why in {"full": "No space left on device", "file": "File exists", "scarce": scarce}.items():
-        said = (tmp_path / f"{out}.said").read_text()
+        said = (tmp_path / f"{out}.stderr").read_text()
         assert len(re.findall(rf"tensorboard cannot be written \({why}\); the run continues without it", said)) == 1, (
             said
         )
