@@ -133,12 +133,15 @@ def test_resumes_of_resumes_repeat_the_run(tmp_path: Path, digit_data: Path) -> 
     assert np.array_equal(np.concatenate([p.series("digest") for p in parts]), digests)
     assert np.array_equal(np.concatenate([p.series("loss") for p in parts]), losses)
     assert np.array_equal(np.concatenate([p.test("loss3/loss3")[1] for p in parts]), tests[1])
+    for number in range(1, 5):  # the state of the generator is restored: nothing is drawn again
+        assert json.loads((tmp_path / f"part{number}/run.json").read_text())["replayed"]["iterations"] == 0
     name = "snapshots/native_iter_40.json"
     ends = [json.loads((tmp_path / run / name).read_text()) for run in ("whole", "part4")]
     for end in ends:
         for place in end["point"]["places"]:
             del place["seed"]  # which only a resumed run needs to find out
-    assert ends[0]["point"] == ends[1]["point"]  # the main generator's 624 words among it
+    assert len(ends[0]["point"]["generator"]["words"]) == 8 * 624  # in hex
+    assert ends[0]["point"] == ends[1]["point"]
     assert ends[0]["weight_digest"] == ends[1]["weight_digest"]
 
 
