@@ -1,4 +1,4 @@
-"""How a run begins and ends."""
+"""The start and the end of a run, as listeners receive them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Divergence:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: the exit code, one sentence, and what Caffe itself printed when it died.
+    """The end of a run: the exit code, one sentence, and what Caffe itself printed when it died.
 
     `divergence` is None for a run that is healthy, or is again.
     """

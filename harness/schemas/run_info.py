@@ -32,7 +32,7 @@ class Gpu(msgspec.Struct, frozen=True):
 
 
 class Blas(msgspec.Struct, frozen=True):
-    """What OpenBLAS runs on, as it reports it; None with another BLAS. Other kernels or threads give other bits."""
+    """The kernels and threads of OpenBLAS, as it reports them; None with another BLAS. Others give other bits."""
 
     core: str | None = None
     threads: int | None = None
@@ -66,7 +66,7 @@ class Parent(msgspec.Struct, frozen=True):
 
     @property
     def summary(self) -> str:
-        """What the restart changes, in a few words."""
+        """The changes of the restart, in a few words."""
         changes = [f"{change.field} {change.old} → {change.new}" for change in self.changes]
         changes += [f"history {self.history}"] if self.history != "keep" else []
         changes += [f"without the data of {self.skip}"] if self.skip else []
@@ -83,7 +83,7 @@ class CopiedWeights(msgspec.Struct, frozen=True):
 
 
 class Replay(msgspec.Struct, frozen=True):
-    """How the random numbers were brought to their position: `iterations` from `first` on were drawn again."""
+    """The replay that brought the random numbers to their position: `iterations` from `first` on were drawn again."""
 
     first: int
     iterations: int
@@ -91,7 +91,7 @@ class Replay(msgspec.Struct, frozen=True):
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How a run ended.
+    """The end of a run.
 
     Attributes:
         code: the exit code; None when the worker wrote this in place of a supervisor that had died.
@@ -118,7 +118,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TrainingSetup(msgspec.Struct, frozen=True, kw_only=True):
-    """What a training computes with, as far as bits depend on it.
+    """Everything that the bits of a training depend on.
 
     Attributes:
         solver: the effective solver, as a prototxt.

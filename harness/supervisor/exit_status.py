@@ -16,7 +16,7 @@ from harness.schemas.run_info import Ended
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What the supervisor knows when the worker is gone.
+    """Everything that the supervisor knows when the worker is gone.
 
     Attributes:
         returncode: of the worker; negative for a signal.

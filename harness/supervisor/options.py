@@ -19,7 +19,7 @@ _LARGEST_INT = (1 << 31) - 1
 
 @dataclass(frozen=True)
 class Options:
-    """What the user asked for, apart from what is trained and from where; None is "not given"."""
+    """Options of a run, apart from what is trained and from where; None is "not given"."""
 
     watch: tuple[str, ...] = ()
     out: Path | None = None

@@ -52,7 +52,7 @@ class Plan:
 
     @property
     def info(self) -> RunInfo:
-        """What run.json will say."""
+        """The contents of run.json."""
         return self.payload.info
 
     @property
@@ -68,7 +68,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Resolved:
-    """What the options, the solver and the start resolve to."""
+    """The values that the options, the solver and the start resolve to."""
 
     until: int
     gpu: int | None

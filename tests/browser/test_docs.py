@@ -23,7 +23,7 @@ RELATIONS = {"canonical", "next", "prev", "index", "search", "author", "license"
 
 
 class Resources(HTMLParser):
-    """What a page loads."""
+    """The resources that a page loads."""
 
     def __init__(self) -> None:
         super().__init__()

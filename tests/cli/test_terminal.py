@@ -1,4 +1,4 @@
-"""What a run draws: the live panel on a real terminal, plain lines elsewhere, and the overview figure."""
+"""The output of a run: the live panel on a real terminal, plain lines elsewhere, and the overview figure."""
 
 from __future__ import annotations
 

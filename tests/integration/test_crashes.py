@@ -63,7 +63,7 @@ class Running:
 
     @property
     def ended(self) -> dict[str, Any]:
-        """How the run ended, as run.json has it."""
+        """The end of the run, as run.json has it."""
         ended: dict[str, Any] = self.info["ended"]
         return ended
 

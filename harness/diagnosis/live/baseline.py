@@ -41,7 +41,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class History:
-    """What a rule must know of a run beyond its baseline; NaN (or infinite) while it is not known.
+    """Numbers of a run that a rule needs beyond its baseline; NaN (or infinite) while it is not known.
 
     Attributes:
         first: the run's first iteration.

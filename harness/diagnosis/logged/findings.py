@@ -150,7 +150,7 @@ class Recovery:
 
 @dataclass(frozen=True)
 class Deviations:
-    """What left its level and recovered; `last_far` is the last display (iteration, value) where it is far above the
+    """Deviations from a level that recovered; `last_far` is the last display (iteration, value) far above the
     others, which is too recent to judge."""
 
     spikes: tuple[Spike, ...]
@@ -219,7 +219,7 @@ class TestChange:
 
 @dataclass(frozen=True)
 class Coverage:
-    """What the log shows: iterations `first` to `last`, with so many `displays` of the loss.
+    """Extent of the log: iterations `first` to `last`, with so many `displays` of the loss.
 
     `interval` is the number of iterations from one display to the next; 0 where the solver displays nothing.
     """
@@ -248,7 +248,7 @@ class Trend:
 
 @dataclass(frozen=True)
 class Plateau:
-    """How the heads account for the level at the end.
+    """The share of the heads in the level at the end.
 
     Attributes:
         explained: the weighted sum of what uniform and saturated heads cost, where that is the level of the total.
@@ -261,7 +261,7 @@ class Plateau:
 
 @dataclass(frozen=True)
 class Lifecycle:
-    """How a run began and ended: the solverstate that it was resumed from, and at which iteration; the fatal error that
+    """Start and end of a run: the solverstate that it was resumed from, and at which iteration; the fatal error that
     ended it; whether it reached max_iter."""
 
     resumed_from: str | None

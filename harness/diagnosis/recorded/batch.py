@@ -41,7 +41,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class LabelShare:
-    """How often a label occurs in a batch, and would be expected to by its share of the data set (None: not known)."""
+    """Count of a label in a batch, and the count expected by its share of the data set (None: not known)."""
 
     label: int
     count: int

@@ -87,7 +87,7 @@ def display_interval(recording: Recording) -> int:
 
 @dataclass(frozen=True)
 class _Series:
-    """What an onset is found by, of all T iterations."""
+    """The series that an onset is found by, of all T iterations."""
 
     iterations: Ints  # (T,)
     loss: Floats  # (T,)
