@@ -52,8 +52,8 @@ def parser() -> argparse.ArgumentParser:
         description=f"{__doc__}\n{_EXAMPLES.format(command=command)}{EXIT_CODES}",
         formatter_class=RawDescriptionRichHelpFormatter,
     )
-    what = parser.add_argument_group("from where, and what is changed")
-    what.add_argument("run", type=Path, metavar="RUN", help="the run directory to go on from; it is not changed")
+    what = parser.add_argument_group("what to restart, and what to change")
+    what.add_argument("run", type=Path, metavar="RUN", help="the run directory to continue; it is not modified")
     what.add_argument(
         "--from",
         dest="start",
@@ -62,23 +62,27 @@ def parser() -> argparse.ArgumentParser:
         help="last-good, or an iteration: of a snapshot, inside a window (SGD), or 0 (default: %(default)s)",
     )
     what.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of the solver; several times"
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="set a field of the solver; may be given several times",
     )
     what.add_argument(
         "--set-layer",
         action="append",
         default=[],
         metavar="GLOB:FIELD=VALUE",
-        help="a field of all layers with such names; several times",
+        help="set a field of all layers whose names match; may be given several times",
     )
     what.add_argument(
         "--history",
         choices=HISTORY_MODES,
         default="keep",
-        help="the momentum: it holds learning rate × gradient. rescale multiplies it by new rate / old rate "
-        "(default: %(default)s)",
+        help="what to do with the momentum, which holds learning rate × gradient; rescale multiplies it by "
+        "new rate / old rate (default: %(default)s)",
     )
-    what.add_argument("--skip", metavar="A:B", help="leave out the training data of iterations A … B-1")
+    what.add_argument("--skip", metavar="A:B", help="skip the training data of iterations A … B-1")
     add_options(parser)
     return parser
 

@@ -41,7 +41,9 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--solver", type=Path, required=True, metavar="FILE", help="solver prototxt, as for caffe train")
     start = what.add_mutually_exclusive_group()
     start.add_argument("--weights", metavar="FILE", help="fine-tune from this caffemodel, by layer name")
-    start.add_argument("--resume", type=Path, metavar="FILE", help="go on from this solverstate, exactly (see --data)")
+    start.add_argument(
+        "--resume", type=Path, metavar="FILE", help="continue from this solverstate, exactly (see --data)"
+    )
     add_options(parser)
     return parser
 

@@ -33,40 +33,45 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of every run, however it starts."""
     how = parser.add_argument_group("how to run")
     device = how.add_mutually_exclusive_group()
-    device.add_argument("--cpu", action="store_true", help="run on the CPU whatever the solver says")
+    device.add_argument("--cpu", action="store_true", help="run on the CPU, whatever the solver says")
     device.add_argument("--gpu", type=int, metavar="N", help="run on GPU N")
     how.add_argument("--until", type=int, metavar="N", help="stop at iteration N (default: the solver's max_iter)")
-    how.add_argument("--seed", type=int, metavar="N", help="default: the solver's random_seed, else one is drawn")
+    how.add_argument(
+        "--seed", type=int, metavar="N", help="random seed (default: the solver's random_seed, else one is drawn)"
+    )
     how.add_argument(
         "--data",
         choices=("exact", "caffe"),
         default="exact",
-        help="where a resumed run goes on in its data and random numbers: exactly where the old one was, or from the "
+        help="where a resumed run continues in its data and random numbers: exactly where the old run was, or at the "
         "first record as caffe train does (default: %(default)s)",
     )
     how.add_argument(
         "--on-alarm",
         choices=("continue", "stop"),
         default="continue",
-        help="what to do when a rule finds a divergence: go on, or take a snapshot and stop (default: %(default)s)",
+        help="what to do when a rule finds a divergence: continue, or take a snapshot and stop (default: %(default)s)",
     )
     how.add_argument(
         "--rules",
         type=Path,
         metavar="FILE",
-        help="limits of the rules: a copy of harness/diagnosis/thresholds.toml with changes",
+        help="limits of the alarm rules: a changed copy of harness/diagnosis/thresholds.toml",
     )
 
-    keep = parser.add_argument_group("what to keep")
+    keep = parser.add_argument_group("what to record")
     keep.add_argument(
         "--watch",
         action="append",
         default=[],
         metavar="A:B",
-        help="keep all weights, gradients, updates and inputs of iterations A … B-1; may be given several times",
+        help="record all weights, gradients, updates and inputs of iterations A … B-1; may be given several times",
     )
     keep.add_argument(
-        "--capture", default=",".join(CAPTURES), metavar="LIST", help="what --watch keeps (default: %(default)s)"
+        "--capture",
+        default=",".join(CAPTURES),
+        metavar="LIST",
+        help="the arrays that --watch records (default: %(default)s)",
     )
     keep.add_argument("--out", type=Path, metavar="DIR", help="run directory (default: runs/SOLVER-DATE-TIME)")
     keep.add_argument("--snapshot-every", type=int, metavar="N", help="snapshot interval (default: the solver's)")
@@ -74,19 +79,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--keep-snapshots",
         type=int,
         metavar="N",
-        help="keep the newest N snapshots, and the last good one in any case (default: all)",
+        help="keep the newest N snapshots, and in any case the last good one (default: all)",
     )
     keep.add_argument(
         "--tensorboard",
         action="store_true",
-        help="write losses, norms and, of windows, histograms for TensorBoard too: DIR/tensorboard/",
+        help="also write losses, norms and (in windows) histograms for TensorBoard, to DIR/tensorboard/",
     )
     keep.add_argument(
         "--ring-mib",
         type=int,
         default=128,
         metavar="MIB",
-        help="shared memory between the two processes (default: %(default)s)",
+        help="size of the ring buffer between worker and supervisor (default: %(default)s)",
     )
 
 

@@ -55,7 +55,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Parent(msgspec.Struct, frozen=True):
-    """The run that a restart goes on from, before `iteration`, and what was changed."""
+    """The run that a restart continues, before `iteration`, and what was changed."""
 
     run: str
     iteration: int
@@ -149,12 +149,12 @@ class RunInfo(TrainingSetup, frozen=True, kw_only=True):
         directory: from which relative paths count.
         step: Caffe's current_step at iteration `first`.
         weights: caffemodels that the run was fine-tuned from.
-        resume: the solverstate that it goes on from.
+        resume: the solverstate that it continues from.
         goes_on_from: the run directory that recorded the iterations before `first`.
         until: the iteration before which it ends.
         windows: as "A:B", half open.
         not_exact: reasons why it does not repeat an uninterrupted training bit for bit; empty if it does.
-        ended: None while the run goes on.
+        ended: None while the run is in progress.
     """
 
     format_version: int = RUN_INFO_VERSION
@@ -192,7 +192,7 @@ class SnapshotHealth(msgspec.Struct, frozen=True):
 
 
 class SnapshotInfo(TrainingSetup, frozen=True, kw_only=True):
-    """The JSON beside a snapshot: the names of its files, and what it takes to go on from it."""
+    """The JSON beside a snapshot: the names of its files, and what it takes to continue from it."""
 
     format_version: int = SNAPSHOT_INFO_VERSION
     iteration: int

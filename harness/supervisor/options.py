@@ -37,7 +37,7 @@ class Options:
 
     @property
     def exact(self) -> bool:
-        """A resumed run goes on exactly where the old one was, not at the first record as Caffe does."""
+        """A resumed run continues exactly where the old one was, not at the first record as Caffe does."""
         return self.data == "exact"
 
     @property

@@ -32,9 +32,9 @@ class Start:
     """The start of a run, before `iteration`: with `weights` (caffemodels to fine-tune from) or another run's state.
 
     Attributes:
-        state: the snapshot to go on from.
+        state: the snapshot to continue from.
         setup: what that training computed with; None for one of Caffe's own snapshots.
-        window: the run directory whose recording has a window that holds `iteration`, to go on from without a snapshot.
+        window: the run directory whose recording has a window that holds `iteration`, where there is no snapshot.
         step: Caffe's current_step.
         scale: a factor for the momentum history.
         skip: iterations whose data is left out, as (first, stop).
@@ -173,7 +173,7 @@ def _check_pending(places: Sequence[StreamPosition], start: Start, other_iter_si
     pending = [place for place in places if place.skip]
     if pending and (start.skip is not None or other_iter_size):
         raise BadInput(
-            f"the run that this one goes on from had still to skip {pending[0].skip} batches after "
+            f"the run that this one continues had still to skip {pending[0].skip} batches after "
             f"{pending[0].skip_at} more, which allows neither another gap nor another iter_size",
             field="--skip" if start.skip is not None else "iter_size",
             remedy="Start after that gap, or from a run without one",

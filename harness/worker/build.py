@@ -110,7 +110,7 @@ def _copy(net: Net, model: Path) -> None:
     """Copy a caffemodel's weights by layer name.
 
     Caffe's own CopyTrainedLayersFrom (net.cpp) takes an HDF5 file for a binary one, finds no layer in it, and reports
-    nothing: a `caffe train` that resumes from one goes on with new weights.
+    nothing: a `caffe train` that resumes from one continues with new weights.
     """
     if model.name.endswith(".h5"):
         net.load_hdf5(str(model))

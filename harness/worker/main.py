@@ -4,7 +4,7 @@
 
 The arguments are inherited file descriptors: the ring's memory; a pipe whose other end closes when the supervisor
 dies; the lock on the run directory, which supervisor and worker share, so that no other process repairs a recording
-that the worker goes on with. The payload comes on standard input. Nothing here writes to Caffe's memory.
+that the worker continues. The payload comes on standard input. Nothing here writes to Caffe's memory.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Channel:
         self._orphaned = False
         self._lifeline = select.poll()
         self._lifeline.register(lifeline, select.POLLIN)
-        self._successor: Consumer | None = None  # goes on with the recording
+        self._successor: Consumer | None = None  # continues the recording
         self._ended: Ended | None = None
 
     def alive(self) -> bool:

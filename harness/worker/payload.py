@@ -15,7 +15,7 @@ from harness.schemas.window import Window
 
 @dataclass(frozen=True)
 class Resume:
-    """Weights and history to go on with before `iteration`: a snapshot's, or those kept in a window of a recording.
+    """Weights and history to continue with before `iteration`: a snapshot's, or those kept in a window of a recording.
 
     Attributes:
         step: Caffe's current_step.
