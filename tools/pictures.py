@@ -15,7 +15,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
-IMAGES, RUNS = ROOT / "docs/images", ROOT / "runs"
+IMAGES = ROOT / "docs/images"
 RESTARTS = ("demo-slower", "demo-clipped", "demo-skipped")
 WIDTHS = (1280, 400)  # pixels: a desktop, a phone
 HEAD = 1730  # pixels: the sections about what happened and when

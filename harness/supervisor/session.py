@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import msgspec
 
@@ -78,7 +79,8 @@ class Session:
             run_directory.write_info(out, self.info)
             with worker_process(self.plan, self.ring, lock) as process, _batch_scheduling():
                 self._attend(process)
-            (out / ".window_keys.npz").unlink(missing_ok=True)
+            if self.plan.payload.record_keys is not None:
+                Path(self.plan.payload.record_keys).unlink(missing_ok=True)  # the worker died before it could
             self._close_recording()
             outcome = self._outcome(process.returncode)
             if outcome.code == Exit.BAD_INPUT:

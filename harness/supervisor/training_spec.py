@@ -13,7 +13,7 @@ from harness.caffe_files.net import NetFile, test_nets, train_net
 from harness.caffe_files.solver import solver_type
 from harness.errors import BadInput
 from harness.schemas.run_info import RunInfo, TrainingSetup
-from harness.supervisor import validate as checks
+from harness.supervisor import validate
 from harness.supervisor.net_upgrade import upgrade_net
 
 
@@ -45,7 +45,7 @@ class TrainingSpec:
         Raises:
             BadInput: a field, a layer or a file.
         """
-        checks.check_solver(self.solver, self.solver_type, self.path)
+        validate.check_solver(self.solver, self.solver_type, self.path)
         if len(self.solver.test_iter) != len(self.tests):
             raise BadInput(
                 f"{len(self.tests)} test nets, which need as many values",
@@ -54,10 +54,10 @@ class TrainingSpec:
                 value=list(self.solver.test_iter),
                 remedy="Give one test_iter for each test net",
             )
-        checks.check_snapshot_names(self.solver, self.train, self.path)
+        validate.check_snapshot_names(self.solver, self.train, self.path)
         for net, phase in zip(self.nets, ("TRAIN", *("TEST" for _ in self.tests)), strict=True):
-            checks.check_layers(net, phase)
-            checks.check_sources(net)
+            validate.check_layers(net, phase)
+            validate.check_sources(net)
 
 
 def read_training_spec(path: Path) -> TrainingSpec:
@@ -67,7 +67,7 @@ def read_training_spec(path: Path) -> TrainingSpec:
         BadInput: a file cannot be read, or Caffe would abort on what it says.
     """
     solver = read_text(path, pb.SolverParameter, "solver")
-    checks.check_solver(solver, solver_type(solver), path)  # before its nets: these errors are nearer to the user
+    validate.check_solver(solver, solver_type(solver), path)  # before its nets: these errors are nearer to the user
     return TrainingSpec(
         path, solver, train_net(solver, path, upgrade_net), tuple(test_nets(solver, path, upgrade_net)), True
     )

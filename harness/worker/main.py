@@ -63,7 +63,8 @@ class Channel:
         self._lifeline = select.poll()
         self._lifeline.register(lifeline, select.POLLIN)
         self._successor: Consumer | None = None  # continues the recording
-        self._ended: Ended | None = None
+        self._has_taken_over = False
+        self._ended = Ended(how=_SUPERVISOR_DIED)  # written if the supervisor is dead
 
     def alive(self) -> bool:
         """Check whether the supervisor lives: its end of the lifeline closes with it, however it dies."""
@@ -116,8 +117,8 @@ class Channel:
         """Write what lies in the ring into the recording, as the supervisor would have done."""
         path = self._run / "recording.h5"
         try:
-            if self._ended is None:
-                self._ended = Ended(how=_SUPERVISOR_DIED)
+            if not self._has_taken_over:
+                self._has_taken_over = True
                 self.ring.take_over()
                 if self.layout is not None and path.exists():
                     successor = Consumer(self.ring, lambda layout: Writer.take_over(path, layout))
@@ -134,7 +135,7 @@ class Channel:
                         )
         except RecordingFailed as failure:
             self._successor = None
-            self._ended = Ended(how=f"{_SUPERVISOR_DIED}; {failure}")
+            self._ended = msgspec.structs.replace(self._ended, how=f"{self._ended.how}; {failure}")
         for _ in self.ring.messages():  # those that have no recording to go into
             pass
         self.ring.release()
