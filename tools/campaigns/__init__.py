@@ -1,0 +1,1 @@
+"""Robustness campaigns: thousands of generated cases, each checked for a clean end."""
