@@ -8,7 +8,8 @@ from pathlib import Path
 from harness.caffe_log.model import LogRun
 from tests.helpers.commands import caffe_train
 from tests.helpers.lmdbs import CLASSES
-from tests.helpers.parsed_logs import everything, in_pieces, pairs, read
+from tests.helpers.parsed_logs import in_pieces, pairs, read
+from tools.campaigns.logs import everything
 
 
 def simple(log: str, pattern: str) -> list[tuple[int, float]]:

@@ -24,9 +24,10 @@ from harness.caffe_log.model import Log, LoggedOutput, LogRun
 from harness.caffe_log.reader import LogReader, read_path
 from harness.caffe_log.series import GrowingSeries
 from harness.errors import BadInput
-from tests.helpers.parsed_logs import everything, in_pieces, pairs, read
+from tests.helpers.parsed_logs import in_pieces, pairs, read
 from tests.helpers.paths import LOGS
 from tools.bench.log import write_log
+from tools.campaigns.logs import CAMPAIGN, check_reading, everything, mutated
 
 CASE = (LOGS / "case.log").read_bytes()
 QUESTION = (LOGS / "question.zh.txt").read_bytes()
@@ -894,53 +895,26 @@ WORDS = st.sampled_from(
 )  # fmt: skip
 
 
-def check_sane(content: bytes, cuts: list[int]) -> None:
-    log = read(content)
-    assert log.used + log.damaged + log.unassigned + log.noise == log.lines
-    assert min(log.used, log.damaged, log.unassigned, log.noise) >= 0
-    assert everything(in_pieces(content, cuts)) == everything(log)
-    assert everything(in_pieces(content, cuts, line_by_line=True)) == everything(log)
-    for run in log.runs:
-        for series in (run.loss, run.lr):
-            assert (np.diff(series.iterations) > 0).all()
-
-
 @settings(max_examples=200, deadline=None)
 @given(st.lists(WORDS | st.binary(max_size=5), max_size=60).map(b"".join), st.data())
 def test_any_bytes_are_read_without_contradiction(content: bytes, data: st.DataObject) -> None:
     assume(not content.startswith(decode.GZIP))  # compressed input is not read in pieces
     cuts = sorted(data.draw(st.lists(st.integers(0, len(content)), max_size=6)))
-    check_sane(content, cuts)
-
-
-def mutated(content: bytes, chance: random.Random) -> bytes:
-    """Return `content` with something lost, repeated, swapped or changed."""
-    lines = content.splitlines(keepends=True)
-    for _ in range(chance.randint(1, 8)):
-        a, b = chance.randrange(len(lines)), chance.randrange(len(lines))
-        what = chance.randrange(8)
-        if what == 0 and len(lines) > 2:
-            del lines[a]
-        elif what == 1:
-            lines.insert(b, lines[a])
-        elif what == 2:
-            lines[a], lines[b] = lines[b], lines[a]
-        elif what == 3:
-            lines[a] = lines[a].rstrip(b"\n")
-        else:
-            begin = chance.randrange(len(lines[a]) + 1)
-            end = min(len(lines[a]), begin + chance.randint(0, 12))
-            inserted = b"" if what < 6 else b"\n" if what == 6 else chance.randbytes(chance.randint(1, 5))
-            lines[a] = lines[a][:begin] + inserted + lines[a][end:] or b"\n"
-    return b"".join(lines)
+    check_reading(content, cuts)
 
 
 @pytest.mark.parametrize("seed", range(120))
 def test_mutated_logs_are_read_without_contradiction(seed: int) -> None:
     chance = random.Random(seed)
-    content = mutated(long_log(30) if seed % 2 else QUESTION, chance)
-    cuts = sorted(chance.sample(range(len(content)), 5))
-    check_sane(content, cuts)
+    content = mutated(long_log(30) if seed % 2 else QUESTION, chance)[1]
+    check_reading(content, sorted(chance.randint(0, len(content)) for _ in range(5)))
+
+
+@pytest.mark.parametrize("first", range(0, 240, 40))
+def test_mutated_logs_of_the_campaign_are_diagnosed(first: int) -> None:
+    cases = [CAMPAIGN.check(number) for number in range(first, first + 40)]
+    assert all(case.outcome in ("diagnosed", "no training run") for case in cases)
+    assert sum(case.outcome == "diagnosed" for case in cases) > 20
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -963,13 +937,13 @@ def test_bulk_and_line_by_line_reading_agree_on_damaged_logs(seed: int) -> None:
     for _ in range(30):
         place = chance.randrange(len(content))
         content[place] = chance.choice(b"0123456789 \n.,e-nI")
-    check_sane(bytes(content), sorted(chance.sample(range(len(content)), 5)))
+    check_reading(bytes(content), sorted(chance.sample(range(len(content)), 5)))
 
 
 def test_a_cut_exponent_among_many_lines_gives_no_value() -> None:
     content = long_log(60).decode().replace("lr = 2.77008e-05\n", "lr = 2.77008e-\n")
     assert "2.77008e-\n" in content
-    check_sane(content.encode(), [])
+    check_reading(content.encode(), [])
 
 
 def test_lines_without_a_common_form_have_no_pattern() -> None:

@@ -19,6 +19,7 @@ _ENOUGH = 20  # rates from which on the roundest of several laws that fit is cho
 _ULP = 1.01e-5  # relative: two neighbours of six digits; a power of another C library may round to the other one
 _POWERS = (1.0, 0.5, 0.9, 2.0, 0.75, 1.5, 3.0, 4.0, 0.25)  # common powers of poly and inv
 _DIGITS = (1, 2, 3, 4, 5, 6)
+_RANGE = np.finfo(np.float32)  # Caffe computes rates as float32: what lies outside was not printed by it
 
 
 def read_schedule(lr: Series, header: LogHeader) -> Schedule | None:
@@ -90,12 +91,14 @@ def _inferred(iterations: Ints, rates: Floats, steps: tuple[tuple[int, float], .
         return _Law("fixed", float(rates[0])) if len(rates) > 1 else _Law(None)
     if steps:
         pieces = np.append(rates[0], [rate for _, rate in steps])
+        if not _plausible(pieces):
+            return _Law("step", float(rates[0]))
         ratios = pieces[1:] / pieces[:-1]
         alike = np.all(np.abs(ratios / ratios[0] - 1) < 1e-3)
         return _Law("step", float(rates[0]), gamma=float(ratios[0]) if alike else None)
     step = max(1, len(rates) // _POINTS)
     times, shown = iterations[::step].astype(np.float64), rates[::step]
-    if len(shown) < 3 or np.any(shown <= 0):
+    if len(shown) < 3 or not _plausible(shown):
         return _Law(None)
     polys = [found for power in _POWERS if (found := _poly(times, shown, power))]
     if polys:
@@ -133,8 +136,14 @@ def _poly(times: Floats, shown: Floats, power: float) -> tuple[int, _Law] | None
 
 def _line(times: Floats, values: Floats) -> tuple[float, float]:
     """Fit a straight line with relative weights. Returns its slope and its value at 0."""
-    slope, at_zero = np.polyfit(times, values, 1, w=1 / np.abs(values))
+    # with full=True, polyfit warns of no poorly conditioned fit: _fits decides about each
+    (slope, at_zero), *_ = np.polyfit(times, values, 1, w=1 / np.maximum(np.abs(values), _RANGE.tiny), full=True)
     return float(slope), float(at_zero)
+
+
+def _plausible(rates: Floats) -> bool:
+    """Check that a law can be fitted to rates: all of them are positive float32 numbers."""
+    return bool(np.all((rates >= _RANGE.tiny) & (rates <= _RANGE.max)))
 
 
 def _fits(shown: Floats, computed: Floats) -> bool:
