@@ -1,4 +1,4 @@
-"""Write files that appear complete or not at all."""
+"""Write files that appear complete or not at all, and last through a power failure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,26 @@ def write_whole(path: Path, content: str | bytes) -> None:
         with os.fdopen(fd, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
+            set_default_mode(file.fileno())
             os.fsync(file.fileno())
-        Path(part).chmod(0o644)
         os.replace(part, path)
     except BaseException:
-        Path(part).unlink()
+        Path(part).unlink(missing_ok=True)
         raise
+    sync(path.parent)
+
+
+def set_default_mode(fd: int) -> None:
+    """Give an open temporary file the permissions that the process's umask leaves to new files."""
+    mask = os.umask(0)
+    os.umask(mask)
+    os.fchmod(fd, 0o666 & ~mask)
+
+
+def sync(path: Path) -> None:
+    """Write a file or a directory to the disk itself: of a directory, the names of its files."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,7 +1,8 @@
-"""The name of a command as the user started it: `caffe-harness run`, or `harness/run.py` run as a file."""
+"""Commands as the user types them: their name, `caffe-harness run` or `harness/run.py`, and paths as arguments."""
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -16,6 +17,12 @@ def command_line(command: str) -> str:
     """Return what the user types to start `command`, for the examples of its help."""
     name = program(command)
     return f"python {name}" if name.endswith(".py") else name
+
+
+def path_argument(path: Path | str) -> str:
+    """Return `path` as an argument for the user's shell to copy: quoted, and never an option by its first character."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def next_command(command: str) -> str:

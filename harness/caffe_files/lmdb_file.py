@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from harness.caffe_files.cache import cache_directory
 from harness.caffe_files.messages import pb
 from harness.errors import BadInput
 
@@ -73,17 +73,19 @@ def open_records(source: Path, progress: Progress = lambda done, total: None, sc
     entries = check_lmdb(source)
     # a new LMDB with a few corrected labels may have the same sample
     changed = (source / "data.mdb").stat().st_mtime_ns
-    cached = _cache() / f"{_sample_of(source, entries)}-{changed:x}.npz"
+    cache = cache_directory("records")
+    cached = None if cache is None else cache / f"{_sample_of(source, entries)}-{changed:x}.npz"
     try:
-        with np.load(cached) as arrays:
+        with np.load(cached or os.devnull) as arrays:
             scanned = ScanResult(str(arrays["digest"]), arrays["keys"], arrays["labels"])
-    except (OSError, ValueError, KeyError, BadZipFile):  # missing, damaged, or of an older version
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile):  # missing, damaged, or of an older version
         scanned = (scan or scan_lmdb)(source, progress)
         if len(scanned.keys) != entries:
             problem = f"damaged: {len(scanned.keys):,} of {entries:,} records can be read"
             raise BadInput(problem, file=source, remedy=REMEDY) from None
-        with suppress(OSError):  # without a cache, the next run scans again
-            _write_cache(cached, scanned)
+        if cached is not None:
+            with suppress(OSError):  # without a cache, the next run scans again
+                _write_cache(cached, scanned)
     return Records(source, scanned.digest, scanned.keys, scanned.labels)
 
 
@@ -191,16 +193,6 @@ def _sample_of(source: Path, entries: int) -> str:
             file.seek(int(offset) & ~4095)
             digest.update(file.read(4096))
     return str(digest.hexdigest())
-
-
-def _cache() -> Path:
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    for cache in (home / "caffe-harness", Path(tempfile.gettempdir()) / f"caffe-harness-{os.getuid()}"):
-        with suppress(OSError):
-            (cache / "records").mkdir(parents=True, exist_ok=True)
-        if os.access(cache / "records", os.W_OK | os.X_OK):
-            break
-    return cache / "records"
 
 
 def scan_lmdb(source: Path, progress: Progress) -> ScanResult:

@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from harness.atomic_write import set_default_mode
 from harness.caffe_files.lr_policy import learning_rate, next_step
 from harness.caffe_files.messages import pb
 from harness.caffe_files.protobuf_wire import DamagedMessage, field_header, fields
@@ -199,8 +200,8 @@ def _write_atomically(target: Path, write: Callable[[Path], None]) -> Path:
     try:
         write(part)
         with part.open("rb") as file:
+            set_default_mode(file.fileno())
             os.fsync(file.fileno())
-        part.chmod(0o644)
         os.replace(part, target)
     except BaseException:
         part.unlink()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.diagnosis.recorded.localize import PARAM_ROWS
 from harness.diagnosis.robust_stats import total_norm
 from harness.exit_codes import Exit
-from harness.invocation import next_command
+from harness.invocation import next_command, path_argument
 from harness.recording import Recording
 from harness.schemas.run_info import RunInfo
 
@@ -66,7 +65,7 @@ class BrokenRun:
     def restart(self) -> str:
         """The restart command without any change."""
         start = "" if self.last_good is not None else " --from 0"
-        return f"{next_command('restart')} {shlex.quote(str(self.run))}{start}"
+        return f"{next_command('restart')} {path_argument(self.run)}{start}"
 
 
 def next_commands(
@@ -84,7 +83,7 @@ def next_commands(
         if recording.live or finished or not found.snapshots:
             return []
         purpose = f"continue exactly from the last snapshot, iteration {found.snapshots[-1]:,}"
-        return [Suggestion(f"{next_command('restart')} {shlex.quote(str(run))}", purpose)]
+        return [Suggestion(f"{next_command('restart')} {path_argument(run)}", purpose)]
     broken = BrokenRun(
         run=run,
         first=int(iterations[0]) if len(iterations) else 0,
@@ -96,7 +95,7 @@ def next_commands(
         has_outliers=batch is not None and bool(batch.outliers.any()),
     )
     if broken.needs_parent:
-        command = f"{next_command('restart')} {shlex.quote(info.parent.run)}" if info.parent else ""
+        command = f"{next_command('restart')} {path_argument(info.parent.run)}" if info.parent else ""
         return [Suggestion(command, NEEDS_PARENT)]
     return after_divergence(broken)
 
@@ -109,7 +108,7 @@ def from_repository(run: Path) -> Path:
 
 def report_command(run: Path) -> Suggestion:
     """Suggest the report of a run."""
-    command = f"{next_command('report')} {shlex.quote(str(run))}"
+    command = f"{next_command('report')} {path_argument(run)}"
     return Suggestion(command, "show on one page what broke, where and on which data")
 
 

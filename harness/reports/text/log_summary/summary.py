@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.caffe_log.model import Log
 from harness.diagnosis.logged.findings import RunFindings
-from harness.invocation import next_command
+from harness.invocation import next_command, path_argument
 from harness.reports.text.log_summary.context import deviations, learning_rate, onset, records, tests
 from harness.reports.text.log_summary.outcome import head_states, outcome
 
@@ -42,5 +42,5 @@ def _next_command(run: RunFindings, solver: Path | None) -> Iterator[str]:
     if run.jump is not None:
         yield (
             "To see what every layer did there, run it again with a window around the jump: "
-            f"{next_command('run')} --solver {solver or 'SOLVER.prototxt'} --watch {run.jump.watch}"
+            f"{next_command('run')} --solver {path_argument(solver or 'SOLVER.prototxt')} --watch {run.jump.watch}"
         )
