@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.diagnosis.exactness import of_restarts
 from harness.diagnosis.recorded.batch import Batch
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.diagnosis.recorded.localize import PARAM_ROWS
@@ -82,7 +83,8 @@ def next_commands(
         finished = info.ended is not None and info.ended.code == Exit.DONE
         if recording.live or finished or not found.snapshots:
             return []
-        purpose = f"continue exactly from the last snapshot, iteration {found.snapshots[-1]:,}"
+        exactly = "exactly " if of_restarts(info).from_snapshots.exact else ""
+        purpose = f"continue {exactly}from the last snapshot, iteration {found.snapshots[-1]:,}"
         return [Suggestion(f"{next_command('restart')} {path_argument(run)}", purpose)]
     broken = BrokenRun(
         run=run,

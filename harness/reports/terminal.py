@@ -24,6 +24,7 @@ from rich.text import Text
 
 from harness.diagnosis.recorded.progress import HeadNow, Progress, progress
 from harness.reports.text.alarms import alarm_lines, divergence_lines
+from harness.reports.text.exactness import not_exact
 from harness.schemas.events import (
     Event,
     Frames,
@@ -219,7 +220,7 @@ def _note_line(note: Event) -> str | None:
         case SnapshotTaken():
             return f"Snapshot of iteration {note.iteration:,}: snapshots/{note.caffemodel}"
         case NotExact(reason):
-            return f"Not exact: {reason}"
+            return not_exact(reason)
         case Replayed(replay) if replay.seconds >= 0.05:
             return (
                 f"Restored the random state in {replay.seconds:.2g} s by repeating the draws of {replay.iterations:,} "

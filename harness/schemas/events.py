@@ -85,7 +85,7 @@ class Replayed(Note, frozen=True):
 
 
 class NotExact(Note, frozen=True):
-    """The run does not repeat an uninterrupted training bit for bit."""
+    """Something was found that keeps the run from repeating the training that it continues, bit for bit."""
 
     reason: str
 

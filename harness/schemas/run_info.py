@@ -153,7 +153,8 @@ class RunInfo(TrainingSetup, frozen=True, kw_only=True):
         goes_on_from: the run directory that recorded the iterations before `first`.
         until: the iteration before which it ends.
         windows: as "A:B", half open.
-        not_exact: reasons why it does not repeat an uninterrupted training bit for bit; empty if it does.
+        not_exact: what keeps it from repeating the training that it continues, bit for bit, as far as that is known.
+        exact_if: what must hold besides for it to repeat that training, and cannot be seen from outside.
         ended: None while the run is in progress.
     """
 
@@ -179,6 +180,7 @@ class RunInfo(TrainingSetup, frozen=True, kw_only=True):
     capture: tuple[str, ...]
     on_alarm: str
     not_exact: tuple[str, ...]
+    exact_if: tuple[str, ...] = ()
     replayed: Replay | None = None
     copied: tuple[CopiedWeights, ...] = ()
     ended: Ended | None = None

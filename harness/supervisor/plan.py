@@ -17,14 +17,16 @@ from harness.caffe_files.lmdb_file import Records
 from harness.caffe_files.messages import parse_text, pb
 from harness.caffe_files.net import heads, relus
 from harness.caffe_files.solver import net_text, solver_type
+from harness.diagnosis.exactness import exactness
 from harness.errors import BadInput
+from harness.reports.text.exactness import at_the_start
 from harness.schemas.data_position import TrainingPosition
 from harness.schemas.run_info import DataSource, Gpu, Parent, RunInfo, SnapshotInfo
 from harness.schemas.window import Window, clip, merge, parse_watch
-from harness.supervisor import device, exactness, validate
+from harness.supervisor import device, validate
 from harness.supervisor.options import Options, blas_threads_of, gpu_of, seed_of, until_of
 from harness.supervisor.record_keys import WindowKeys, window_keys
-from harness.supervisor.resume import Start, other_data, point_of, streams_of
+from harness.supervisor.resume import Start, point_of, streams_of
 from harness.supervisor.training_spec import TrainingSpec
 from harness.worker.payload import Payload, Resume
 
@@ -133,7 +135,7 @@ def make_plan(
         solver=solver,
         payload=payload,
         keys=keys,
-        remarks=tuple(_remarks(info, resolved.windows, options.exact)),
+        remarks=tuple(_remarks(info, resolved.windows)),
     )
 
 
@@ -227,9 +229,8 @@ def _record(
         on_alarm=options.on_alarm,
         not_exact=(),
     )
-    if not options.exact or not (resolved.replay or start.setup):
-        return info
-    return msgspec.structs.replace(info, not_exact=tuple(_not_exact(spec, start, info)))
+    found = exactness(info, start.setup, as_caffe=not options.exact)
+    return msgspec.structs.replace(info, not_exact=found.reasons, exact_if=found.conditions)
 
 
 def _resume(start: Start, exact: bool) -> Resume:
@@ -257,30 +258,11 @@ def _goes_on_from(start: Start, parent: Parent | None) -> str | None:
     return str(run) if (run / "recording.h5").is_file() else None
 
 
-def _not_exact(spec: TrainingSpec, start: Start, info: RunInfo) -> list[str]:
-    """List the reasons why the run does not repeat an uninterrupted training bit for bit."""
-    reasons = exactness.layers_without_place([net.param for net in spec.nets])
-    if start.setup is not None:
-        reasons += other_data(info.point, start.setup)
-        reasons += exactness.differences(start.setup, info)
-    elif start.iteration and spec.solver.random_seed < 0:
-        reasons.append("the solver has no random_seed: the images come in order, but crops, mirrors and dropout differ")
-    return reasons
-
-
-def _remarks(info: RunInfo, windows: tuple[Window, ...], exact: bool) -> Iterator[str]:
+def _remarks(info: RunInfo, windows: tuple[Window, ...]) -> Iterator[str]:
     first, until = info.first, info.until
     if info.random_seed_drawn:
         yield f"The solver has no random_seed: {info.random_seed} was drawn, and is recorded in run.json"
-    if first and not exact:
-        yield (
-            f"Resuming at iteration {first} as Caffe does: weights and momentum are restored, the position in the "
-            "data and the random state are not (BVLC/caffe#1059), so this is not what an uninterrupted run would do"
-        )
-    elif first and not info.not_exact:
-        yield f"Resuming at iteration {first} exactly: weights, momentum, position in the data and random state"
-    for reason in info.not_exact:
-        yield f"Not exact: {reason}"
+    yield from at_the_start(info)
     for window in windows:
         if not clip((window,), first, until):
             yield f"Window {window} lies outside this run's iterations {first}:{until} and will stay empty"

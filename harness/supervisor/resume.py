@@ -203,16 +203,6 @@ def _fingerprint(layer: pb.LayerParameter, records: Mapping[str, Records]) -> st
     return xxhash.xxh3_128(fingerprint.encode() + Path(mean).read_bytes()).hexdigest() if mean else fingerprint
 
 
-def other_data(point: TrainingPosition, setup: TrainingSetup) -> list[str]:
-    """Name the layers of `point` that read other data than they did in the training `setup`, or are new."""
-    then = {(p.net, p.layer): p.fingerprint for p in setup.point.places}
-    return [
-        f"layer {place.layer} reads other data, from its first record on"
-        for place in point.places
-        if then.get((place.net, place.layer)) != place.fingerprint
-    ]
-
-
 def _moved(place: StreamPosition, before: StreamPosition | None) -> StreamPosition:
     """Move `place` to where its layer stood `before`. A new layer, or one with other data, starts at record 0."""
     if before is not None and before.source == place.source and before.fingerprint != place.fingerprint:

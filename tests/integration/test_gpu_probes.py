@@ -18,11 +18,11 @@ import pytest
 
 from harness.caffe_files.messages import pb, read_text
 from harness.caffe_files.net import train_net
+from harness.diagnosis import exactness
 from harness.errors import BadInput
 from harness.recording.ring import Kind, Ring
 from harness.schemas.run_info import Gpu
 from harness.supervisor import device as devices
-from harness.supervisor import exactness
 from harness.supervisor.net_upgrade import upgrade_net
 from harness.supervisor.options import Options
 from harness.supervisor.plan import make_plan

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.reports.html.subject import Subject
+from harness.reports.text.exactness import summary
 from harness.reports.text.grammar import count
 from harness.schemas.run_info import RunInfo
 
@@ -26,7 +27,7 @@ def run_details(subject: Subject) -> list[tuple[str, str]]:
         ("Data", "; ".join(f"{name}: {source.records:,} records" for name, source in info.data.items()) or "none"),
         ("Initial weights", ", ".join(info.weights) or info.resume or "as initialised by the net"),
         ("Windows", ", ".join(map(str, recording.windows)) or "none"),
-        ("Exactness", exactness(info)),
+        ("Exactness", summary(info)),
     ]
     if info.parent:
         parent = info.parent
@@ -34,18 +35,6 @@ def run_details(subject: Subject) -> list[tuple[str, str]]:
     if subject.children:
         rows.append(("Restarts", "; ".join(subject.children)))
     return rows
-
-
-def exactness(info: RunInfo) -> str:
-    """State how exactly the run can be repeated."""
-    if info.not_exact:
-        return f"Not exact: {'; '.join(info.not_exact)}."
-    if info.mode != "CPU":
-        return "Exact repetition on a GPU is untested: a repetition may differ in the last bits."
-    return (
-        "A restart from a snapshot repeats the run bit for bit on the same Caffe build and kind of processor with "
-        f"{count(info.blas_threads, 'BLAS thread')}. It reports layers for which that is impossible."
-    )
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,157 @@
+"""How exactly a run repeats the training that it continues: the one place that decides it.
+
+Everything that users read about exactness (terminal, run.json, report, comparison, suggestions) is rendered from here
+by `reports.text.exactness`. A new reason for inexactness goes into `_reasons`, a new assumption into `_conditions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from harness.caffe_files.messages import parse_text, pb
+from harness.schemas.data_position import TrainingPosition
+from harness.schemas.run_info import Gpu, RunInfo, TrainingSetup
+
+# Layers whose position in data or random numbers cannot be set from outside.
+_OWN_PLACE = {
+    "HDF5Data": "starts again from its first row",
+    "MemoryData": "has only what its program puts into it",
+    "Python": "may keep a state of its own",
+    "WindowData": "draws its windows anew",
+}
+_AS_CAFFE = (
+    "as Caffe resumes (--data caffe), weights and momentum are restored, the position in the data and the random state "
+    "are not (BVLC/caffe#1059), so this is not what an uninterrupted run would do"
+)
+_NO_SEED = "the solver has no random_seed: the images come in order, but crops, mirrors and dropout differ"
+
+
+@dataclass(frozen=True)
+class Exactness:
+    """How exactly a run repeats a training, as far as it is known before their digests are compared.
+
+    Attributes:
+        reasons: what keeps it from repeating the training bit for bit.
+        conditions: what must hold besides and cannot be seen from outside.
+    """
+
+    reasons: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
+
+    @property
+    def exact(self) -> bool:
+        """Nothing is known that keeps the run from repeating the training."""
+        return not self.reasons
+
+
+@dataclass(frozen=True)
+class Restarts:
+    """How exactly restarts of a run repeat it: from iteration 0 (None: it did not begin there), and from snapshots."""
+
+    from_start: Exactness | None
+    from_snapshots: Exactness
+
+
+def exactness(now: RunInfo, then: TrainingSetup | None, as_caffe: bool = False) -> Exactness:
+    """Tell how exactly the run `now` repeats the training `then` before it changes anything.
+
+    Args:
+        now: as planned, with its position. A run from iteration 0 that continues nothing repeats itself.
+        then: what the training computed with; None for a snapshot that Caffe alone wrote, and for a new training.
+        as_caffe: data and random numbers start as in Caffe's own resume (`--data caffe`).
+
+    Raises:
+        BadInput: a prototxt in `now` cannot be parsed.
+    """
+    if as_caffe and now.first:
+        return Exactness((_AS_CAFFE,))
+    nets = [parse_text(text, pb.NetParameter, Path("run.json")) for text in (now.net, *now.test_nets)]
+    return Exactness(tuple(_reasons(now, then, nets)), tuple(_conditions(now, then, nets)))
+
+
+def recorded_exactness(info: RunInfo) -> Exactness:
+    """Return how exactly a run repeats the training that it continues, as its run.json states it."""
+    return Exactness(info.not_exact, info.exact_if)
+
+
+def of_restarts(info: RunInfo) -> Restarts:
+    """Tell how exactly restarts of a run on the same machine repeat it.
+
+    Raises:
+        BadInput: a prototxt in `info` cannot be parsed.
+    """
+    later = exactness(msgspec.structs.replace(info, first=info.until), info)
+    return Restarts(exactness(info, info) if info.first == 0 else None, later)
+
+
+def _reasons(now: RunInfo, then: TrainingSetup | None, nets: Sequence[pb.NetParameter]) -> Iterator[str]:
+    if now.first:  # at iteration 0 every layer starts as it did in the training
+        yield from layers_without_place(nets)
+    if then is not None:
+        yield from other_data(now.point, then)
+        yield from differences(then, now)
+    elif now.first and now.random_seed_drawn:
+        yield _NO_SEED
+
+
+def _conditions(now: RunInfo, then: TrainingSetup | None, nets: Sequence[pb.NetParameter]) -> Iterator[str]:
+    if now.first and then is None:
+        begun = now.point.generator.at
+        where = f"at iteration {begun}, where caffe train resumed it" if begun else "at iteration 0"
+        yield f"caffe train began {where} and was never interrupted, which cannot be known from the snapshot"
+    if now.first == 0 and then is not None:
+        for name in dict.fromkeys(layer.name for net in nets for layer in net.layer if layer.type == "Python"):
+            yield f"layer {name} (Python) does the same in every run, which only its code tells"
+
+
+def layers_without_place(nets: Sequence[pb.NetParameter]) -> list[str]:
+    """Say for each layer of `nets` that cannot be positioned why it will not repeat."""
+    found = {
+        f"layer {layer.name} ({layer.type}) {_OWN_PLACE[layer.type]}": None
+        for net in nets
+        for layer in net.layer
+        if layer.type in _OWN_PLACE
+    }
+    return list(found)
+
+
+def other_data(point: TrainingPosition, then: TrainingSetup) -> list[str]:
+    """Name the layers of `point` that read other data than they did in the training `then`, or are new."""
+    before = {(p.net, p.layer): p.fingerprint for p in then.point.places}
+    return [
+        f"layer {place.layer} reads other data, from its first record on"
+        for place in point.places
+        if before.get((place.net, place.layer)) != place.fingerprint
+    ]
+
+
+def differences(then: TrainingSetup, now: TrainingSetup) -> list[str]:
+    """List how `now` computes otherwise than `then`."""
+    found = []
+    if then.random_seed != now.random_seed:
+        found.append(f"seed {now.random_seed} instead of {then.random_seed}: other crops, mirrors and dropout")
+    if then.blas_threads != now.blas_threads:
+        found.append(f"{now.blas_threads} BLAS threads instead of {then.blas_threads}")
+    if _without_path(then) != _without_path(now):
+        found.append("another build of Caffe")
+    if then.mode != now.mode:
+        found.append(f"{now.mode} instead of {then.mode}")
+    elif now.mode != "CPU":
+        found.append(
+            "a GPU: its random numbers can only be drawn again, and whether its sums repeat their bits was never tried"
+        )
+        if then.gpu != now.gpu:
+            found.append(f"{_card(now.gpu)} instead of {_card(then.gpu)}")
+    return found
+
+
+def _without_path(setup: TrainingSetup) -> dict[str, object]:
+    return {name: value for name, value in setup.caffe.items() if name != "path"}
+
+
+def _card(gpu: Gpu | None) -> str:
+    return f"{gpu.name} (driver {gpu.driver}, CuPy {gpu.cupy})" if gpu else "another GPU"

@@ -1,0 +1,111 @@
+"""The one statement on exactness, and its sentences."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from harness.diagnosis.exactness import Exactness, exactness, of_restarts
+from harness.reports.text.exactness import at_the_start, summary
+from harness.schemas.data_position import GeneratorState, StreamPosition, TrainingPosition
+from harness.schemas.run_info import RunInfo, SnapshotInfo, TrainingSetup
+from tests.helpers.run_infos import run_info
+
+PLAIN = 'layer { name: "data" type: "Data" top: "data" }'
+SETUP = TrainingSetup.__struct_fields__
+
+
+def net(*layers: tuple[str, str]) -> str:
+    return "".join(f'layer {{ name: "{name}" type: "{kind}" }}\n' for name, kind in layers)
+
+
+def snapshot_of(info: RunInfo) -> SnapshotInfo:
+    facts = {name: getattr(info, name) for name in SETUP}
+    return SnapshotInfo(**facts, iteration=20, weight_digest="0", caffemodel="m", solverstate="s")
+
+
+def stated(found: Exactness, info: RunInfo) -> RunInfo:
+    return msgspec.structs.replace(info, not_exact=found.reasons, exact_if=found.conditions)
+
+
+def test_a_new_training_states_nothing() -> None:
+    info = run_info(net=net(("labels", "HDF5Data"), ("own", "Python")))
+    assert exactness(info, None) == Exactness()
+    assert at_the_start(info) == []
+
+
+@pytest.mark.parametrize("kind", ["MemoryData", "Python"])
+def test_layers_that_cannot_be_positioned_repeat_from_iteration_0_only(kind: str) -> None:
+    info = run_info(net=net(("data", "Data"), ("labels", kind)))
+    assert exactness(info, info).exact
+    later = msgspec.structs.replace(info, first=20)
+    (reason,) = exactness(later, snapshot_of(info)).reasons
+    assert f"layer labels ({kind})" in reason
+    assert at_the_start(stated(exactness(later, snapshot_of(info)), later)) == [f"Not exact: {reason}"]
+    found = of_restarts(info)
+    assert found.from_start is not None
+    assert found.from_start.exact
+    assert found.from_snapshots.reasons == (reason,)
+    text = summary(info)
+    assert text.startswith("A restart from iteration 0 repeats it bit for bit")
+    assert text.endswith(f"A restart from a snapshot is not exact: {reason}.")
+
+
+def test_what_a_python_layer_does_is_a_condition() -> None:
+    info = run_info(net=net(("own", "Python")))
+    (condition,) = exactness(info, info).conditions
+    assert "layer own (Python)" in condition
+    assert at_the_start(stated(exactness(info, info), info)) == [f"Exact if {condition}"]
+
+
+def test_a_snapshot_of_caffe_train_is_exact_under_a_condition() -> None:
+    info = run_info(net=PLAIN, first=20)
+    found = exactness(info, None)
+    assert found.exact
+    (condition,) = found.conditions
+    assert "cannot be known from the snapshot" in condition
+    (said,) = at_the_start(stated(found, info))
+    assert said.startswith(f"Resuming at iteration 20 exactly if {condition}: ")
+    assert condition in summary(stated(found, info))
+
+
+def test_a_seed_that_was_drawn_is_not_that_of_the_snapshot() -> None:
+    info = run_info(net=PLAIN, first=20, random_seed_drawn=True)
+    (reason,) = exactness(info, None).reasons
+    assert "no random_seed" in reason
+    assert exactness(info, snapshot_of(info)).exact
+
+
+def test_data_as_caffe_has_one_reason() -> None:
+    info = run_info(net=net(("labels", "MemoryData")), first=20, blas_threads=2)
+    (reason,) = exactness(info, run_info(), as_caffe=True).reasons
+    assert "the position in the data and the random state are not" in reason
+    assert exactness(run_info(net=PLAIN), run_info(net=PLAIN), as_caffe=True).exact
+
+
+def test_differences_of_the_setup_are_reasons_from_iteration_0_on() -> None:
+    then = run_info(net=PLAIN)
+    now = run_info(net=PLAIN, random_seed=2, blas_threads=3, caffe={"version": "other"}, mode="GPU 0")
+    assert [reason.split(":")[0] for reason in exactness(now, then).reasons] == [
+        "seed 2 instead of 1",
+        "3 BLAS threads instead of 1",
+        "another build of Caffe",
+        "GPU 0 instead of CPU",
+    ]
+    place = StreamPosition(0, "data", "lmdb", "aaaa", 8, 0)
+    reads = msgspec.structs.replace(then, point=TrainingPosition(0, 1, GeneratorState(0), (place,)))
+    (reason,) = exactness(reads, then).reasons
+    assert "layer data reads other data" in reason
+
+
+def test_a_run_on_a_gpu_is_never_called_exact() -> None:
+    info = run_info(net=PLAIN, mode="GPU 0")
+    assert "bit for bit" not in summary(info)
+    assert summary(info).startswith("A restart is not exact: a GPU")
+
+
+def test_a_run_that_begins_later_states_how_it_continues() -> None:
+    info = run_info(net=PLAIN, first=20, not_exact=("3 BLAS threads instead of 1",))
+    text = summary(info)
+    assert text.startswith("Not exact: 3 BLAS threads instead of 1. A restart from a snapshot repeats it bit for bit")
+    assert of_restarts(info).from_start is None
