@@ -28,6 +28,7 @@ from harness.worker.probes.blobs import ParamProbe
 from harness.worker.probes.memory import HostMemory
 from harness.worker.pycaffe import Net, Solver
 from harness.worker.seekable_nets import replace_data_layers
+from harness.worker.weights import copy_between, copy_by_name, copy_by_number, names_are_ambiguous
 
 Send = Callable[[Note], None]
 
@@ -69,7 +70,7 @@ def build(
             copying = check_fit(read_caffemodel(Path(model)), _shapes(solver.net), Path(model))
             caffe.log(f"Finetuning from {model}")
             for net in (solver.net, *solver.test_nets):
-                _copy(net, Path(model))
+                copy_by_name(net, Path(model))
             copied = CopiedWeights(model, tuple(copying.copied), tuple(copying.skipped), tuple(copying.new))
             send(WeightsCopied(copied))
         if payload.resume and payload.resume.window:
@@ -106,38 +107,31 @@ def _with_seeds(payload: Payload, param: pb.SolverParameter, nets: Sequence[pb.N
     return replace(payload.point, places=places)
 
 
-def _copy(net: Net, model: Path) -> None:
-    """Copy a caffemodel's weights by layer name.
-
-    Caffe's own CopyTrainedLayersFrom (net.cpp) takes an HDF5 file for a binary one, finds no layer in it, and reports
-    nothing: a `caffe train` that resumes from one continues with new weights.
-    """
-    if model.name.endswith(".h5"):
-        net.load_hdf5(str(model))
-    else:
-        net.copy_from(str(model))
-
-
 def _copy_fillers(solver: Solver, param: pb.SolverParameter, nets: Sequence[pb.NetParameter], directory: Path) -> None:
     """Copy the weights that the native nets begin with: Caffe's own data layers draw their seeds before the fillers."""
-    model = directory / "fillers.caffemodel"
     native: Solver = caffe.get_solver(str(write_solver(directory, param, nets)))
-    native.net.save(str(model))
-    solver.net.copy_from(str(model))
+    copy_between(native.net, solver.net)
 
 
 def _restore(solver: Solver, resume: Resume, kind: str, net: pb.NetParameter, directory: Path) -> None:
     assert resume.state is not None
     assert resume.model is not None
     path, model = Path(resume.state), Path(resume.model)
-    check_fit(read_caffemodel(model), _shapes(solver.net), model)
+    by_number = names_are_ambiguous(solver.net)
+    if not by_number:
+        check_fit(read_caffemodel(model), _shapes(solver.net), model)
     probe = ParamProbe(solver.net, net, HostMemory())
     check_history(read_solverstate(path), kind, [p.shape for p in probe.params])
     caffe.log(f"Resuming from {path}")
-    state = path if resume.as_is else copy_solverstate(path, model, directory / path.name, resume.scale)
+    if by_number:
+        state = copy_solverstate(path, _without_weights(directory), directory / path.name, resume.scale)
+    else:
+        state = path if resume.as_is else copy_solverstate(path, model, directory / path.name, resume.scale)
     solver.restore(str(state))
-    if model.name.endswith(".h5"):
-        _copy(solver.net, model)
+    if by_number:
+        copy_by_number(solver.net, model)
+    elif model.name.endswith(".h5"):
+        copy_by_name(solver.net, model)
     if resume.digest is not None and f"{probe.digest():016x}" != resume.digest:
         raise BadInput(
             f"these are not the weights of iteration {resume.iteration} that the JSON beside it describes",
@@ -148,11 +142,17 @@ def _restore(solver: Solver, resume: Resume, kind: str, net: pb.NetParameter, di
         )
 
 
+def _without_weights(directory: Path) -> Path:
+    """Write a caffemodel without any layer, for a solverstate that is to leave the weights of the net as they are."""
+    model = directory / "empty.caffemodel"
+    model.write_bytes(b"")
+    return model
+
+
 def _restore_window(solver: Solver, resume: Resume, net: pb.NetParameter, directory: Path) -> None:
     """Restore an iteration whose weights, and the updates before it, are in a window: SGD's history is its update."""
     assert resume.window is not None
     probe = ParamProbe(solver.net, net, HostMemory())
-    model = directory / "window.caffemodel"
     with Recording(resume.window) as recording:
         if [(p.layer, p.index, p.shape) for p in recording.params] != [
             (p.layer, p.index, p.shape) for p in probe.params
@@ -161,7 +161,7 @@ def _restore_window(solver: Solver, resume: Resume, net: pb.NetParameter, direct
         for param_blob, blob in zip(probe.params, probe.blobs, strict=True):
             blob.data[...] = recording.weight(resume.iteration, param_blob.layer, param_blob.index)
         updates = {(p.layer, p.index): recording.update(resume.iteration - 1, p.layer, p.index) for p in probe.params}
-    solver.net.save(str(model))
+    model = _without_weights(directory)
     state = directory / "window.solverstate"
     write_window_state(updates, resume.iteration, resume.step, model, state, probe.params)
     if resume.scale is not None:

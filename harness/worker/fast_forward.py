@@ -20,21 +20,25 @@ from harness.caffe_files.passes import tests_at
 from harness.caffe_files.solver import with_net_files
 from harness.schemas.data_position import StreamPosition
 from harness.worker import rng
+from harness.worker.layer_numbers import layer_numbers
 from harness.worker.pycaffe import Net, Solver
 
 
-def drawing_layers(net: pb.NetParameter, phase: str) -> list[str]:
-    """List the names of the layers of a net, filtered for its phase, that draw in their forward pass.
+def drawing_layers(net: pb.NetParameter, phase: str) -> list[int]:
+    """List the positions of the layers of a net, filtered for its phase, that draw in their forward pass.
 
-    Dropout (dropout_layer.cpp) and stochastic pooling (pooling_layer.cu; not on the CPU) do so in TRAIN, DummyData with
-    a filler that is not constant always (dummy_data_layer.cpp).
+    Dropout (dropout_layer.cpp) and stochastic pooling (pooling_layer.cu; not on the CPU) do so in TRAIN. So do, in
+    every phase, DummyData with a filler that is not constant (dummy_data_layer.cpp), and SPP with stochastic pooling,
+    whose layers inside are in no phase, which is TRAIN (spp_layer.cpp).
     """
-    return [layer.name for layer in net.layer if _draws(layer, phase_of(layer, phase))]
+    return [position for position, layer in enumerate(net.layer) if _draws(layer, phase_of(layer, phase))]
 
 
 def _draws(layer: pb.LayerParameter, phase: str) -> bool:
     if layer.type == "DummyData":
         return any(filler.type != "constant" for filler in layer.dummy_data_param.data_filler)
+    if layer.type == "SPP":
+        return layer.spp_param.pool == pb.SPPParameter.STOCHASTIC
     stochastic = layer.type == "Pooling" and layer.pooling_param.pool == pb.PoolingParameter.STOCHASTIC
     return phase == "TRAIN" and (layer.type == "Dropout" or stochastic)
 
@@ -57,7 +61,7 @@ def advance(
         progress: called with the iteration, once every 1000.
     """
     built = zip((solver.net, *solver.test_nets), nets, strict=True)
-    train, *tests = (_drawing_forwards(net, drawing_layers(text, net_phase(i))) for i, (net, text) in enumerate(built))
+    train, *tests = (_drawing_forwards(net, text, net_phase(i)) for i, (net, text) in enumerate(built))
     if not train and not any(tests):
         return
     for iteration in range(first, last):
@@ -72,9 +76,9 @@ def advance(
 _Forwards = list[tuple[Callable[[int, int], float], int]]  # a net's `_forward`, and the number of a layer
 
 
-def _drawing_forwards(net: Net, names: list[str]) -> _Forwards:
-    numbers = {name: i for i, name in enumerate(net._layer_names)}
-    return [(net._forward, numbers[name]) for name in names]
+def _drawing_forwards(net: Net, text: pb.NetParameter, phase: str) -> _Forwards:
+    numbers = layer_numbers(net, text)
+    return [(net._forward, numbers[position]) for position in drawing_layers(text, phase)]
 
 
 def _run(forwards: _Forwards, times: int) -> None:
