@@ -220,7 +220,23 @@ def channels(net: NetFile, before: int, blob: str) -> int | None:
 
 def data_layers(net: NetFile) -> list[pb.LayerParameter]:
     """List the Data and ImageData layers of a net, in its order."""
-    return [layer for layer in net.layers if layer.type in SEEKABLE]
+    return [layer for _, layer in numbered_data_layers(net)]
+
+
+def numbered_data_layers(net: NetFile) -> list[tuple[int, pb.LayerParameter]]:
+    """List the Data and ImageData layers of a net, each with its number among all layers of the net."""
+    return [(index, layer) for index, layer in enumerate(net.layers) if layer.type in SEEKABLE]
+
+
+def same_layer(net: pb.NetParameter, like: pb.NetParameter, index: int) -> int:
+    """Find in `net` the layer that is number `index` of `like`: of the same name, with as many of that name before it.
+
+    Returns its number; that after the last layer if `net` has no such layer.
+    """
+    name = like.layer[index].name
+    before = sum(layer.name == name for layer in like.layer[:index])
+    named = [number for number, layer in enumerate(net.layer) if layer.name == name]
+    return named[before] if before < len(named) else len(net.layer)
 
 
 def data_param_of(layer: pb.LayerParameter) -> pb.DataParameter | pb.ImageDataParameter:

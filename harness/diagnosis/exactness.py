@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from harness.caffe_files.messages import parse_text, pb
-from harness.schemas.data_position import TrainingPosition
+from harness.schemas.data_position import TrainingPosition, numbered
 from harness.schemas.run_info import Gpu, RunInfo, TrainingSetup
 
 # Layers whose position in data or random numbers cannot be set from outside.
@@ -121,11 +121,11 @@ def layers_without_place(nets: Sequence[pb.NetParameter]) -> list[str]:
 
 def other_data(point: TrainingPosition, then: TrainingSetup) -> list[str]:
     """Name the layers of `point` that read other data than they did in the training `then`, or are new."""
-    before = {(p.net, p.layer): p.fingerprint for p in then.point.places}
+    before = {key: place.fingerprint for key, place in numbered(then.point.places).items()}
     return [
         f"layer {place.layer} reads other data, from its first record on"
-        for place in point.places
-        if before.get((place.net, place.layer)) != place.fingerprint
+        for key, place in numbered(point.places).items()
+        if before.get(key) != place.fingerprint
     ]
 
 

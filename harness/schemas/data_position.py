@@ -6,13 +6,17 @@ does not, so every snapshot states it in full.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
 class StreamPosition:
     """Position of one Data or ImageData layer in its stream. `net` is 0 for the train net, k for test net k-1.
+
+    `index` is the layer's number in the net, which has only the layers of its phase; names need not be unique. It is
+    None in files from before 0.3.0.
 
     Before the next batch, `records` were read and `draws` outputs were taken from the transformer's generator. `seed`
     is the seed of that generator; None if it is not known yet or the layer draws nothing. After `skip_at` more passes,
@@ -37,6 +41,7 @@ class StreamPosition:
     rand_skip: int = 0
     list_seed: int | None = None
     skipped: int | None = None
+    index: int | None = None
 
     @property
     def position(self) -> int:
@@ -112,3 +117,17 @@ class TrainingPosition:
     def after(self, passes: Sequence[int]) -> tuple[StreamPosition, ...]:
         """Return the positions after `passes` more batches of the train net and of each test net."""
         return tuple(place.after(passes[place.net]) for place in self.places)
+
+
+def numbered(places: Iterable[StreamPosition]) -> dict[tuple[int, str, int], StreamPosition]:
+    """Key `places` by net, name of the layer, and number among the data layers of that name in that net.
+
+    These keys stay when a layer is added to a net, and positions from before 0.3.0, which have no index, have them too.
+    """
+    count: Counter[tuple[int, str]] = Counter()
+    found = {}
+    for place in places:
+        name = place.net, place.layer
+        found[*name, count[name]] = place
+        count[name] += 1
+    return found

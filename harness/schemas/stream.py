@@ -45,7 +45,8 @@ class Stream:
     were read before. `transform` is the text of the layer's TransformationParameter;
     it is applied as in `phase`, "TRAIN" or "TEST". `seed` seeds the transformer's mt19937, from which `draws` 32-bit
     outputs were drawn; it is None where the layer draws nothing. `labels`: the layer has a second top. `prefetch` is
-    the number of batches kept ready. With a `jump` some records are left out on the way.
+    the number of batches kept ready. With a `jump` some records are left out on the way. `net` and `index` say which
+    layer it is, as in a StreamPosition.
     """
 
     layer: str
@@ -60,6 +61,8 @@ class Stream:
     prefetch: int
     jump: Jump | None = None
     files: Files | None = None
+    net: int = 0
+    index: int = 0
 
     def seeded(self, seed: int | None, list_seed: int | None, skipped: int) -> Stream:
         """Return the stream with what the layer drew when it was set up."""

@@ -34,11 +34,11 @@ def window_keys(
     None if there is no window, or if the order of a list depends on what layers before it draw, which only Caffe knows.
     """
     place = next((place for place in point.places if place.net == 0), None)
-    if place is None or not windows:
+    if place is None or place.index is None or not windows:
         return None
-    layer = next(layer for layer in spec.train.layers if layer.name == place.layer)
+    layer = spec.train.layers[place.index]
     data = records[place.source]
-    if not place.known and spec.train.layers[0].name == place.layer:
+    if not place.known and place.index == 0:
         random = mt19937(point.seed, 0)
         place = place.seeded(lambda: int(random.random_raw()))
     if (place.shuffle and place.list_seed is None) or (place.rand_skip and place.skipped is None):

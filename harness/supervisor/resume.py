@@ -13,14 +13,14 @@ from harness.caffe_files.caffemodel import SolverState, read_caffemodel, read_so
 from harness.caffe_files.lmdb_file import Records
 from harness.caffe_files.lr_policy import next_step
 from harness.caffe_files.messages import parse_text, pb
-from harness.caffe_files.net import data_layers, data_param_of, net_phase, phase_of
+from harness.caffe_files.net import data_param_of, net_phase, numbered_data_layers, phase_of
 from harness.caffe_files.passes import passes_between
 from harness.caffe_files.solver import solver_type
 from harness.caffe_files.transformer_rng import draws_per_image
 from harness.errors import BadInput
 from harness.recording import Recording
 from harness.recording.snapshots import iterations_of, read_snapshot
-from harness.schemas.data_position import GeneratorState, StreamPosition, TrainingPosition
+from harness.schemas.data_position import GeneratorState, StreamPosition, TrainingPosition, numbered
 from harness.schemas.run_info import RunInfo, SnapshotInfo, TrainingSetup
 from harness.schemas.stream import Files, Jump, Stream
 from harness.schemas.window import Window, merge
@@ -158,8 +158,8 @@ def point_of(
         solver = text_format.Parse(start.setup.solver, pb.SolverParameter())
     if seed != old.seed:  # other random numbers, from the beginning
         old = replace(old, seed=seed, generator=GeneratorState(0), places=tuple(p.unseeded() for p in old.places))
-    moved = {(p.net, p.layer): p for p in old.after(passes_between(solver, old.iteration, start.iteration))}
-    here = tuple(_moved(place, moved.get((place.net, place.layer))) for place in places)
+    moved = numbered(old.after(passes_between(solver, old.iteration, start.iteration)))
+    here = tuple(_moved(place, moved.get(key)) for key, place in numbered(places).items())
     _check_pending(here, start, spec.solver.iter_size != solver.iter_size)
     if start.skip is not None:
         first, last = start.skip
@@ -191,9 +191,10 @@ def _places(spec: TrainingSpec, records: Mapping[str, Records]) -> list[StreamPo
             draws_per_image(layer.transform_param, phase_of(layer, net_phase(number))),
             shuffle=layer.image_data_param.shuffle,
             rand_skip=layer.image_data_param.rand_skip,
+            index=index,
         )
         for number, net in enumerate(spec.nets)
-        for layer in data_layers(net)
+        for index, layer in numbered_data_layers(net)
     ]
 
 
@@ -229,10 +230,10 @@ def _moved(place: StreamPosition, before: StreamPosition | None) -> StreamPositi
 
 def streams_of(spec: TrainingSpec, point: TrainingPosition, records: Mapping[str, Records]) -> tuple[Stream, ...]:
     """Return the streams that the layers read from `point` on; seeds that are not known yet are None."""
-    layers = {(n, layer.name): layer for n, net in enumerate(spec.nets) for layer in data_layers(net)}
     streams = []
     for place in point.places:
-        layer = layers[place.net, place.layer]
+        assert place.index is not None
+        layer = spec.nets[place.net].layers[place.index]
         beyond = place.after(place.skip_at) if place.skip else None
         streams.append(
             Stream(
@@ -248,6 +249,8 @@ def streams_of(spec: TrainingSpec, point: TrainingPosition, records: Mapping[str
                 prefetch=layer.data_param.prefetch,
                 jump=Jump(place.skip_at, _key(layer, beyond, records), beyond.draws) if beyond else None,
                 files=_files(layer) if layer.type == "ImageData" else None,
+                net=place.net,
+                index=place.index,
             )
         )
     return tuple(streams)

@@ -13,7 +13,7 @@ from google.protobuf import text_format
 
 from harness.caffe_files.caffemodel import check_fit, check_history, read_caffemodel, read_solverstate
 from harness.caffe_files.messages import pb
-from harness.caffe_files.net import net_phase
+from harness.caffe_files.net import same_layer
 from harness.caffe_files.solverstate import copy_solverstate, write_window_state
 from harness.errors import BadInput
 from harness.recording import Recording
@@ -58,7 +58,7 @@ def build(
         caffe.set_device(payload.gpu)
         caffe.set_mode_gpu()
     native = _parsed(payload.native)
-    point = _with_seeds(payload, param, native) if payload.replay else payload.point
+    point = _with_seeds(payload, param, nets, native) if payload.replay else payload.point
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         solver: Solver = getattr(caffe, f"{payload.solver_type}Solver")(
@@ -93,18 +93,26 @@ def _solver_file(
         path = directory / "solver.prototxt"
         path.write_text(text_format.MessageToString(param))
         return path
-    streams: list[dict[str, Stream]] = [{} for _ in nets]
-    for stream, place in zip(
-        payload.streams, point.places, strict=False
-    ):  # without streams every layer stays Caffe's own
-        streams[place.net][stream.layer] = stream.seeded(place.seed, place.list_seed, place.skipped or 0)
-    inside = [replace_data_layers(net, net_phase(n), streams[n]) for n, net in enumerate(nets)]
+    streams: list[dict[int, Stream]] = [{} for _ in nets]  # without a stream, a layer stays Caffe's own
+    places = {(place.net, place.index): place for place in point.places}
+    for stream in payload.streams:
+        place = places[stream.net, stream.index]
+        streams[stream.net][stream.index] = stream.seeded(place.seed, place.list_seed, place.skipped or 0)
+    inside = [replace_data_layers(net, streams[n]) for n, net in enumerate(nets)]
     return write_solver(directory, param, inside)
 
 
-def _with_seeds(payload: Payload, param: pb.SolverParameter, nets: Sequence[pb.NetParameter]) -> TrainingPosition:
-    places = tuple(place if place.known else draw_seeds(param, nets, place) for place in payload.point.places)
-    return replace(payload.point, places=places)
+def _with_seeds(
+    payload: Payload, param: pb.SolverParameter, nets: Sequence[pb.NetParameter], native: Sequence[pb.NetParameter]
+) -> TrainingPosition:
+    places = []
+    for place in payload.point.places:
+        if not place.known:
+            assert place.index is not None
+            layer = same_layer(native[place.net], nets[place.net], place.index)
+            place = draw_seeds(param, native, place, layer)
+        places.append(place)
+    return replace(payload.point, places=tuple(places))
 
 
 def _copy_fillers(solver: Solver, param: pb.SolverParameter, nets: Sequence[pb.NetParameter], directory: Path) -> None:

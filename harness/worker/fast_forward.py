@@ -93,8 +93,10 @@ def replay_initialization(param: pb.SolverParameter, nets: Sequence[pb.NetParame
         caffe.get_solver(str(write_solver(Path(directory), param, nets)))
 
 
-def draw_seeds(param: pb.SolverParameter, nets: Sequence[pb.NetParameter], place: StreamPosition) -> StreamPosition:
-    """Complete `place` with the seeds that its layer draws when Caffe builds the solver's nets.
+def draw_seeds(
+    param: pb.SolverParameter, nets: Sequence[pb.NetParameter], place: StreamPosition, layer: int
+) -> StreamPosition:
+    """Complete `place` with the seeds that its layer, number `layer` of its net, draws when Caffe builds the nets.
 
     Those are the outputs after the ones that all layers before it draw. So the nets are built up to that layer, and the
     next outputs are drawn.
@@ -102,8 +104,7 @@ def draw_seeds(param: pb.SolverParameter, nets: Sequence[pb.NetParameter], place
     before = [pb.NetParameter() for _ in nets[: place.net + 1]]
     for copy, net in zip(before, nets, strict=False):
         copy.CopyFrom(net)
-    names = [layer.name for layer in before[-1].layer]
-    del before[-1].layer[names.index(place.layer) :]
+    del before[-1].layer[layer:]
     if place.net == 0 and not before[0].layer:
         caffe.set_random_seed(param.random_seed)
     else:

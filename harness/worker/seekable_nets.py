@@ -4,29 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.caffe_files.layer_types import SEEKABLE
 from harness.caffe_files.messages import pb
-from harness.caffe_files.net import phase_of
 from harness.schemas.stream import Stream
 
 
-def replace_data_layers(param: pb.NetParameter, phase: str, streams: Mapping[str, Stream]) -> pb.NetParameter:
+def replace_data_layers(param: pb.NetParameter, streams: Mapping[int, Stream]) -> pb.NetParameter:
     """Copy a net, with a Python layer for each `Data` and `ImageData` layer that has a stream.
 
     Args:
-        param: the net, with the layers of `phase` only (net.keep_layers).
-        phase: "TRAIN" or "TEST".
-        streams: by name of the layer; those of another phase are ignored.
+        param: the net, with the layers of its phase only (net.keep_layers).
+        streams: by number of the layer in `param`.
 
     Returns:
         The copy. The Python layers have the names and tops of those that they replace.
     """
     copy = pb.NetParameter()
     copy.CopyFrom(param)
-    for layer in copy.layer:
-        stream = streams.get(layer.name)
-        if layer.type in SEEKABLE and stream is not None and stream.phase == phase_of(layer, phase):
-            layer.CopyFrom(_replacement(layer, stream))
+    for index, stream in streams.items():
+        copy.layer[index].CopyFrom(_replacement(param.layer[index], stream))
     return copy
 
 

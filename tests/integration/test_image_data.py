@@ -120,9 +120,7 @@ def test_the_bytes_equal_those_of_caffes_own_layer(tmp_path: Path, images: Path,
     start, count = 11, 3 * IMAGES // batch + 2
     caffe.set_random_seed(SEED)
     wanted = forwards(native, phase, start + count)[start:]
-    net = replace_data_layers(
-        text_format.Parse(text, pb.NetParameter()), phase, {"data": stream_of(text, phase, start)}
-    )
+    net = replace_data_layers(text_format.Parse(text, pb.NetParameter()), {0: stream_of(text, phase, start)})
     assert net.layer[0].type == "Python"
     other.write_text(text_format.MessageToString(net))
     for number, pair in enumerate(zip(wanted, forwards(other, phase, count), strict=True)):

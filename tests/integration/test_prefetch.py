@@ -101,7 +101,7 @@ def compare(home: Path, source: Path, transform: str, phase: str, *, records: in
     caffe.set_random_seed(SEED)
     wanted = forwards(native, phase, start + count)[start:]
     stream = stream_of(source, transform, batch, phase, records, start)
-    net = replace_data_layers(text_format.Parse(text, pb.NetParameter()), phase, {"data": stream})
+    net = replace_data_layers(text_format.Parse(text, pb.NetParameter()), {0: stream})
     assert net.layer[0].type == "Python"
     other.write_text(text_format.MessageToString(net))
     found = forwards(other, phase, count)
@@ -224,7 +224,7 @@ def test_a_bad_record_is_an_exception_of_the_net(tmp_path: Path) -> None:
     stream = stream_of(write(tmp_path / "db", values), "", 2, "TRAIN", 6, 0)
     text = text_format.Parse(net_text(tmp_path / "db", "", 2, "TRAIN"), pb.NetParameter())
     net_file = tmp_path / "net.prototxt"
-    net_file.write_text(text_format.MessageToString(replace_data_layers(text, "TRAIN", {"data": stream})))
+    net_file.write_text(text_format.MessageToString(replace_data_layers(text, {0: stream})))
     net = caffe.Net(str(net_file), caffe.TRAIN)
     net.forward()
     net.forward()
@@ -232,12 +232,12 @@ def test_a_bad_record_is_an_exception_of_the_net(tmp_path: Path) -> None:
         net.forward()
 
 
-def test_only_the_named_layers_of_the_phase_are_replaced(tmp_path: Path) -> None:
-    rest = 'layer { name: "other" type: "Data" top: "x" } layer { name: "n" type: "ReLU" bottom: "x" top: "x" }'
+def test_only_layers_with_a_stream_are_replaced(tmp_path: Path) -> None:
+    rest = 'layer { name: "data" type: "Data" top: "x" } layer { name: "n" type: "ReLU" bottom: "x" top: "x" }'
     net = text_format.Parse(net_text(tmp_path, "mirror: true", 2, "TRAIN") + rest, pb.NetParameter())
     stream = stream_of(tmp_path, "", 2, "TRAIN", 6, 0)
     before = net.SerializeToString()
-    made = replace_data_layers(net, "TRAIN", {"data": stream})
+    made = replace_data_layers(net, {0: stream})
     assert net.SerializeToString() == before
     assert [layer.type for layer in made.layer] == ["Python", "Data", "ReLU"]
     first = made.layer[0]
@@ -249,7 +249,7 @@ def test_only_the_named_layers_of_the_phase_are_replaced(tmp_path: Path) -> None
     assert not first.HasField("data_param")
     assert not first.HasField("transform_param")
     assert Stream.from_json(first.python_param.param_str) == stream
-    assert replace_data_layers(net, "TEST", {"data": stream}) == net
+    assert replace_data_layers(net, {}) == net
 
 
 def test_a_missing_first_key_is_named(tmp_path: Path, feeds: list[PrefetchClient]) -> None:

@@ -77,7 +77,7 @@ def _with_seekable(made: Problem) -> Path:
     stream = replace(stream, seed=int(mt19937(seed, 1).random_raw()))  # as Caffe seeds it for the first layer of a net
     home = made.solver.parent
     net, solver = home / "seekable.prototxt", home / "seekable_solver.prototxt"
-    net.write_text(text_format.MessageToString(replace_data_layers(spec.train.param, "TRAIN", {stream.layer: stream})))
+    net.write_text(text_format.MessageToString(replace_data_layers(spec.train.param, {stream.index: stream})))
     solver.write_text(text_format.MessageToString(with_net_files(spec.solver, str(net), [])))
     return solver
 
