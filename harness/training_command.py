@@ -24,7 +24,7 @@ from harness.supervisor.plan import Plan
 from harness.supervisor.session import Session
 
 EXIT_CODES = """
-Exit codes: 0 done, 1 the recording could not be written any further, 2 bad input (nothing was started),
+Exit codes: 0 done, 1 the recording could not be written any further, 2 bad input (nothing was trained),
 3 diverged and stopped (--on-alarm stop), 4 the worker, which runs Caffe, died, 130 interrupted.
 """
 

@@ -10,6 +10,7 @@ _FATAL = re.compile(r"F\d{4,8} ")  # glog's severity and date
 _INFO = re.compile(r"I\d{4,8} ")
 _PYTHON_ERROR = re.compile(r"[\w.]*(?:Error|Exception|Interrupt|BadInput)\b")
 _WRAPPER = "SystemError: <Boost.Python"  # what Boost.Python makes of the error above it
+_FRAME = re.compile(r"\s*(?:PC: )?@ +(?:0x[0-9a-f]+|\(nil\)|\(unknown\))|\*\*\* ")  # glog's stack trace, and its titles
 _HEADER = re.compile(r"^F\d+ \S+ +\d+ ")
 
 
@@ -18,9 +19,9 @@ def death_message(output: Iterable[str]) -> list[str]:
 
     Returns:
         Caffe's FATAL lines; without one, the last line of a Python error; without that, the last three lines that are
-        not INFO lines of Caffe's. Empty where there is nothing of the kind.
+        not INFO lines of Caffe's. Stack frames are left out. Empty where there is nothing of the kind.
     """
-    lines = [line[:_LONGEST] for line in output]
+    lines = [line[:_LONGEST] for line in output if not _FRAME.match(line)]
     fatal = [line for line in lines if _FATAL.match(line)]
     errors = [line for line in lines if _PYTHON_ERROR.match(line) and not line.startswith(_WRAPPER)]
     return fatal or errors[-1:] or [line for line in lines if line.strip() and not _INFO.match(line)][-3:]

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -70,14 +70,18 @@ def _check_empty(path: Path) -> None:
 
 
 def remove(path: Path, itself: bool) -> None:
-    """Empty the directory `path` of a run that never started; remove the directory `itself` if the run created it."""
+    """Remove what a run that never started has written into `path`; if the run created `path`, remove it as well.
+
+    Files of others stay, and with them the directory.
+    """
     for entry in path.iterdir():
-        if entry.is_dir():
+        if entry.name in ("snapshots", "tensorboard"):
             shutil.rmtree(entry)
-        else:
+        elif entry.name in ("recording.h5", "run.json", "solver.log", ".window_keys.npz"):
             entry.unlink()
     if itself:
-        path.rmdir()
+        with suppress(OSError):  # not empty
+            path.rmdir()
 
 
 def write_info(path: Path, info: RunInfo) -> None:

@@ -21,7 +21,7 @@ class Circumstances:
     Attributes:
         returncode: of the worker; negative for a signal.
         last: the last iteration in the recording; -1 if there is none.
-        refusal: why weights, state or data could not be used.
+        refusal: why nets, weights, state or data could not be used.
         failure: why the recording could not be written.
         end: the worker's last message; None if it died.
         interrupts: how often the user asked for an end.
@@ -60,7 +60,8 @@ def outcome_of(run: Circumstances) -> Outcome:
     if run.end is None:
         code = run.returncode
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return Outcome(Exit.WORKER_DIED, f"The worker died ({how}); {upto}", run.last_words, run.divergence)
+        when = "" if run.last >= 0 else " before the first iteration"
+        return Outcome(Exit.WORKER_DIED, f"The worker died ({how}){when}; {upto}", run.last_words, run.divergence)
     return Outcome(Exit.DONE, f"Done: iteration {at}; {upto}", divergence=run.divergence)
 
 

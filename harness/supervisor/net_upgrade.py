@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from harness.caffe_files.messages import pb, read_text
+from harness.caffe_log.death import death_message, without_header
 from harness.errors import BadInput
 
 
@@ -22,8 +23,9 @@ def upgrade_net(path: Path) -> pb.NetParameter:
         target = Path(directory) / path.name
         done = subprocess.run([tool, path, target], capture_output=True, text=True, check=False)
         if done.returncode != 0:
+            said = "; ".join(without_header(line) for line in death_message(done.stderr.splitlines()))
             raise BadInput(
-                f"Caffe cannot upgrade this old net: {done.stderr.strip().splitlines()[-1:]}",
+                f"Caffe cannot upgrade this old net: {said or 'it gives no reason'}",
                 file=path,
                 remedy="Write it with `layer { … }`",
             )

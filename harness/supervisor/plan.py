@@ -38,6 +38,7 @@ class Plan:
     """A run that can start.
 
     Attributes:
+        spec: the training, from which errors take the names of files.
         solver: the effective SolverParameter, as in `info`.
         payload: what the worker is started with.
         keys: the records that the windows will see.
@@ -45,6 +46,7 @@ class Plan:
     """
 
     options: Options
+    spec: TrainingSpec
     out: Path
     title: str
     solver: pb.SolverParameter
@@ -130,6 +132,7 @@ def make_plan(
     )
     return Plan(
         options=options,
+        spec=spec,
         out=out,
         title=f"{spec.train.param.name or spec.train.source} · {spec.path}",
         solver=solver,

@@ -33,6 +33,7 @@ from harness.schemas.events import (
 from harness.schemas.layout import Alarm, Layout
 from harness.schemas.listener import RunListener
 from harness.schemas.outcome import Opening, Outcome
+from harness.supervisor.build_failure import build_failure
 from harness.supervisor.disk_space import check_disk_space, disk_too_small, recording_sizes
 from harness.supervisor.exit_status import Circumstances, ended, outcome_of
 from harness.supervisor.health_monitor import HealthMonitor
@@ -82,6 +83,7 @@ class Session:
             if self.plan.payload.record_keys is not None:
                 Path(self.plan.payload.record_keys).unlink(missing_ok=True)  # the worker died before it could
             self._close_recording()
+            self._explain_failed_start(process.returncode)
             outcome = self._outcome(process.returncode)
             if outcome.code == Exit.BAD_INPUT:
                 run_directory.remove(out, created)
@@ -243,6 +245,14 @@ class Session:
                 last_words=tuple(self.log.last_words()),
             )
         )
+
+    def _explain_failed_start(self, returncode: int) -> None:
+        """If Caffe ended by itself before the first iteration, nothing was trained: the input is refused."""
+        started = self.consumer.writer is not None and self.consumer.writer.last_iteration >= 0
+        if started or self.end is not None or self.interrupts.count or (self.refusal or self.failure) is not None:
+            return
+        error = build_failure(self.plan.spec.nets, self.log.lines(), returncode)
+        self.refusal = str(error) if error else None
 
     def _close_recording(self) -> None:
         writer = self.consumer.writer

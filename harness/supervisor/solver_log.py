@@ -98,6 +98,11 @@ class SolverLog:
         self._held.clear()
         self._file.flush()
 
+    def lines(self) -> list[str]:
+        """Return everything that was written so far, and what is held back."""
+        written = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return [*written, *self._held, self._part.decode(errors="replace")]
+
     def last_words(self) -> list[str]:
         """Return Caffe's own explanation of its death (see `death_message`)."""
         return death_message((*self.last_lines, self._part.decode(errors="replace")))

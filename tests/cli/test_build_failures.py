@@ -1,0 +1,154 @@
+"""Nets that Caffe cannot build: exit code 2, with Caffe's message and the layer; nothing is left behind.
+
+Some are found before Caffe is started; for the others it has to be tried, since only Caffe knows the shapes of blobs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.caffe_files.layer_types import FILLERS, LAYER_TYPES
+from harness.recording import run_directory
+from tests.helpers.commands import RUN, restart, train
+from tests.helpers.processes import command, started, wait_for
+
+pytestmark = pytest.mark.usefixtures("one_blas_thread")
+
+DATA = """name: "dummy"
+layer { name: "data" type: "DummyData" top: "data" top: "label"
+  dummy_data_param { shape { dim: 4 dim: 3 dim: 8 dim: 8 } shape { dim: 4 } data_filler { type: "gaussian" } } }
+"""
+HEAD = """
+layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
+  inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "EuclideanLoss" bottom: "ip" bottom: "ip" top: "loss" }
+"""
+CONV = 'layer { name: "a/conv" type: "Convolution" bottom: "data" top: "conv" convolution_param { %s } }'
+
+
+def solver(home: Path, net: str, **fields: object) -> Path:
+    """Write a solver in `home` for the net `net` after its data layer."""
+    (home / "net.prototxt").write_text(DATA + net)
+    values = {"net": f'"{home}/net.prototxt"', "base_lr": 0.01, "lr_policy": '"fixed"', "max_iter": 4, "random_seed": 1}
+    path = home / "solver.prototxt"
+    path.write_text("".join(f"{name}: {value}\n" for name, value in (values | fields).items()))
+    return path
+
+
+def test_the_layer_types_are_those_of_the_build() -> None:
+    done = command(sys.executable, "-c", "import caffe; print(*caffe.layer_type_list())")
+    assert set(done.stdout.split()) == LAYER_TYPES
+
+
+def test_the_fillers_are_those_of_the_build(tmp_path: Path) -> None:
+    layer = """layer { name: "p" type: "DummyData" top: "%s" dummy_data_param { shape { dim: 2 dim: 2 dim: 2 dim: 2 }
+  data_filler { type: "%s" } } }"""
+    train(solver(tmp_path, "".join(layer % (name, name) for name in FILLERS) + HEAD), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (CONV % "num_output: 4", ("a/conv (Convolution)", "kernel_size must be specified once", "Correct kernel_size")),
+        (CONV % "num_output: 4 kernel_size: 3 group: 2", ("a/conv (Convolution)", "Check failed: channels_ % group_")),
+        ('layer { name: "c" type: "Concat" bottom: "data" top: "c" concat_param { axis: 9 } }',
+         ("c (Concat)", "axis 9")),
+        ('layer { name: "c" type: "Softmax" bottom: "data" bottom: "label" top: "c" }',
+         ("c (Softmax)", "bottom blob(s)")),
+        ('layer { name: "big" type: "InnerProduct" bottom: "data" top: "c" inner_product_param { '
+         'num_output: 2000000000 weight_filler { type: "xavier" } } }',
+         ("big (InnerProduct)", "INT_MAX", "2,147,483,647")),
+        ('layer { name: "p" type: "Python" bottom: "data" top: "p" python_param { module: "nowhere" layer: "X" } }',
+         ("p (Python)", "No module named 'nowhere'", "PYTHONPATH")),
+        ('layer { name: "p" type: "Python" bottom: "data" top: "p" python_param { module: "bad" layer: "Bad" } }',
+         ("p (Python)", "ValueError: never set up", "Correct the Python layer")),
+        ('layer { name: "p" type: "Python" bottom: "data" top: "p" python_param { module: "bad" layer: "Leaves" } }',
+         ("p (Python)", "exit code 7")),
+        ('layer { name: "p" type: "Python" bottom: "data" top: "p" python_param { module: "bad" layer: "Crashes" } }',
+         ("p (Python)", "SIGSEGV", "without a message")),
+        ('layer { name: "two" type: "InnerProduct" bottom: "data" top: "two" inner_product_param { num_output: 1 '
+         'weight_filler { type: "xavier" } } } layer { name: "l" type: "SigmoidCrossEntropyLoss" bottom: "two" '
+         'bottom: "two" top: "l" }', ("first iteration", "cannot backpropagate to label inputs")),
+    ],
+)  # fmt: skip
+def test_a_net_that_caffe_cannot_build(tmp_path: Path, layer: str, said: tuple[str, ...]) -> None:
+    (tmp_path / "bad.py").write_text("""import caffe, ctypes, os
+class Bad(caffe.Layer):
+    def setup(self, bottom, top): raise ValueError("never set up")
+class Leaves(caffe.Layer):
+    def setup(self, bottom, top): os._exit(7)
+class Crashes(caffe.Layer):
+    def setup(self, bottom, top): ctypes.string_at(0)
+""")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = train(solver(tmp_path, layer + HEAD), tmp_path / "run", code=2, env={"PYTHONPATH": path})
+    assert str(tmp_path / "net.prototxt") in done.stderr
+    for part in said:
+        assert part in done.stderr
+    assert "Traceback" not in done.stderr
+    assert " @ 0x" not in done.stderr  # a stack frame
+    assert "Nothing was trained" in done.stderr
+    assert done.stdout == ""
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_test_net_that_caffe_cannot_build(tmp_path: Path) -> None:
+    (tmp_path / "test.prototxt").write_text(DATA + CONV % "num_output: 4" + HEAD)
+    path = solver(tmp_path, HEAD, test_net=f'"{tmp_path}/test.prototxt"', test_iter=1, test_interval=2)
+    said = train(path, tmp_path / "run", code=2).stderr
+    assert f"{tmp_path / 'test.prototxt'}: layer a/conv" in said
+    assert "of the TEST net" in said
+
+
+def test_the_same_directory_can_be_used_once_the_net_is_corrected(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    train(solver(tmp_path, CONV % "num_output: 4" + HEAD), run, code=2)
+    assert list(run.iterdir()) == []
+    train(solver(tmp_path, CONV % "num_output: 4 kernel_size: 3" + HEAD), run)
+
+
+def test_only_what_the_run_made_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "snapshots").mkdir()
+    for name in ("recording.h5", "run.json", "notes.txt"):
+        (tmp_path / name).write_text("x")
+    run_directory.remove(tmp_path, itself=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_restart_whose_net_caffe_cannot_build(tmp_path: Path) -> None:
+    net = CONV % 'num_output: 4 kernel_size: 3 weight_filler { type: "xavier" }' + HEAD
+    train(solver(tmp_path, net, snapshot=2), tmp_path / "run")
+    for start in ("0", "2"):
+        change = ("--from", start, "--set-layer", "a/conv:kernel_size=30")
+        done = restart(tmp_path / "run", *change, "--out", tmp_path / "again", code=2)
+        assert f"{tmp_path / 'run/run.json'}: net: layer a/conv (Convolution)" in done.stderr
+        assert "Check failed" in done.stderr
+        assert not (tmp_path / "again").exists()
+
+
+def test_a_worker_that_is_killed_while_it_builds(tmp_path: Path) -> None:
+    """That is not the fault of the input: the run is kept, and says when it was."""
+    (tmp_path / "slow.py").write_text("""import caffe, time
+class Slow(caffe.Layer):
+    def setup(self, bottom, top): time.sleep(600)
+""")
+    layer = 'layer { name: "p" type: "Python" bottom: "data" top: "p" python_param { module: "slow" layer: "Slow" } }'
+    arguments = (sys.executable, RUN, "--solver", solver(tmp_path, layer + HEAD), "--out", tmp_path / "run")
+    log = tmp_path / "run/solver.log"
+    with started(*arguments, stderr=subprocess.PIPE, env={"PYTHONPATH": str(tmp_path)}) as process:
+        wait_for(lambda: log.exists() and "Creating Layer p" in log.read_text(), process)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGKILL)
+        stderr = process.communicate(timeout=60)[1]
+    assert process.returncode == 4
+    assert "SIGKILL" in stderr
+    assert "before the first iteration" in stderr
+    assert json.loads((tmp_path / "run/run.json").read_text())["ended"]["code"] == 4
