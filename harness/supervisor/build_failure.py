@@ -56,7 +56,7 @@ def place_of(nets: Sequence[NetFile], log: Iterable[str]) -> Place:
             known = number < len(nets) and any(created["name"] == other.name for other in nets[number].layers)
             layer = created["name"] if known else layer
         elif _BUILT.search(line):
-            layer = None
+            number, layer = 0, None
     return Place(number if number < len(nets) else 0, layer)
 
 
@@ -90,12 +90,12 @@ def build_failure(nets: Sequence[NetFile], log: Sequence[str], returncode: int) 
     return BadInput(
         f"Caffe ended {when} ({how}){f': {said}' if said else ', without a message'}".rstrip("."),
         file=where,
-        remedy=f"{_remedy(said, net)}. Nothing was trained",
+        remedy=f"{_remedy(said, (net,) if at else nets)}. Nothing was trained",
     )
 
 
-def _remedy(said: str, net: NetFile) -> str:
-    tops = {top for layer in net.layers for top in layer.top}
+def _remedy(said: str, nets: Sequence[NetFile]) -> str:
+    tops = {top for net in nets for layer in net.layers for top in layer.top}
     for pattern, known in (
         (r"Unknown layer type: (?P<name>.+)", LAYER_TYPES),
         (r"Unknown filler name: (?P<name>\S*)", FILLERS),
@@ -103,8 +103,8 @@ def _remedy(said: str, net: NetFile) -> str:
     ):
         if match := re.search(pattern, said):
             return nearest(match["name"], known).rstrip(".?")
-    data = ", ".join(dict.fromkeys(_sources(net)))
-    default = f"Correct the net, or the data that it reads from {data}" if data else "Correct the net"
+    data = ", ".join(dict.fromkeys(source for net in nets for source in _sources(net)))
+    default = f"Correct the net, or the data that it reads ({data})" if data else "Correct the net"
     return next((remedy for pattern, remedy in _REMEDIES if pattern.search(said)), default)
 
 
