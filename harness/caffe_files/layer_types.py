@@ -20,6 +20,7 @@ LAYER_TYPES = frozenset((
 FILLERS = ("constant", "gaussian", "positive_unitball", "uniform", "xavier", "msra", "bilinear")  # filler.hpp
 
 SEEKABLE = ("Data", "ImageData")  # data layers whose position can be read and set (replay)
+_WITHOUT_DATA = ("DummyData", "Input", "Parameter")  # what they give depends on no position in any data
 
 _LOSS, _TRANSFORM = ("loss_param",), ("transform_param",)
 
@@ -43,6 +44,11 @@ _OWN = {
 def is_known(kind: str) -> bool:
     """Check whether `kind` is a type of BVLC Caffe whose blobs and messages are known; those of Python are not."""
     return kind in _ALSO or (kind.lower() in _OWN and kind != "Python")
+
+
+def is_input_without_position(layer: pb.LayerParameter) -> bool:
+    """Check whether `layer` brings data into its net whose position can neither be read nor set."""
+    return not layer.bottom and layer.type not in SEEKABLE + _WITHOUT_DATA
 
 
 def parameters(layer: pb.LayerParameter) -> list[str]:

@@ -12,17 +12,11 @@ from pathlib import Path
 
 import msgspec
 
+from harness.caffe_files.layer_types import is_input_without_position
 from harness.caffe_files.messages import parse_text, pb
 from harness.schemas.data_position import TrainingPosition, numbered
 from harness.schemas.run_info import Gpu, RunInfo, TrainingSetup
 
-# Layers whose position in data or random numbers cannot be set from outside.
-_OWN_PLACE = {
-    "HDF5Data": "starts again from its first row",
-    "MemoryData": "has only what its program puts into it",
-    "Python": "may keep a state of its own",
-    "WindowData": "draws its windows anew",
-}
 _AS_CAFFE = (
     "as Caffe resumes (--data caffe), weights and momentum are restored, the position in the data and the random state "
     "are not (BVLC/caffe#1059), so this is not what an uninterrupted run would do"
@@ -109,13 +103,18 @@ def _conditions(now: RunInfo, then: TrainingSetup | None, nets: Sequence[pb.NetP
 
 
 def layers_without_place(nets: Sequence[pb.NetParameter]) -> list[str]:
-    """Say for each layer of `nets` that cannot be positioned why it will not repeat."""
-    found = {
-        f"layer {layer.name} ({layer.type}) {_OWN_PLACE[layer.type]}": None
-        for net in nets
-        for layer in net.layer
-        if layer.type in _OWN_PLACE
-    }
+    """Say which layers of `nets` cannot be positioned and will not repeat, and what follows for their nets."""
+    found: dict[str, None] = {}
+    for number, net in enumerate(nets):
+        where = f"test net #{number - 1}" if number else "the train net"
+        for layer in net.layer:
+            if is_input_without_position(layer):
+                found[
+                    f"layer {layer.name} ({layer.type}) cannot be positioned: all inputs of {where} start together, at "
+                    "their first record"
+                ] = None
+            elif layer.type == "Python":
+                found[f"layer {layer.name} (Python) may keep a state of its own"] = None
     return list(found)
 
 

@@ -10,10 +10,11 @@ import xxhash
 from google.protobuf import text_format
 
 from harness.caffe_files.caffemodel import SolverState, read_caffemodel, read_solverstate
+from harness.caffe_files.layer_types import is_input_without_position
 from harness.caffe_files.lmdb_file import Records
 from harness.caffe_files.lr_policy import next_step
 from harness.caffe_files.messages import parse_text, pb
-from harness.caffe_files.net import data_param_of, net_phase, numbered_data_layers, phase_of
+from harness.caffe_files.net import NetFile, data_param_of, net_phase, numbered_data_layers, phase_of
 from harness.caffe_files.passes import passes_between
 from harness.caffe_files.solver import solver_type
 from harness.caffe_files.transformer_rng import draws_per_image
@@ -144,8 +145,11 @@ def point_of(
 ) -> TrainingPosition:
     """Find the position of `spec` in data and random numbers at `start`: `exact`, or as Caffe's own resume has it.
 
+    All inputs of a net are in step. If one of them cannot be positioned, all of that net start at their first record.
+
     Raises:
-        BadInput: an LMDB is no longer the one that the snapshot was made with.
+        BadInput: an LMDB is no longer the one that the snapshot was made with; data are to be skipped in a net with an
+            input that cannot be positioned.
     """
     places = tuple(_places(spec, records))
     if not exact:
@@ -159,13 +163,34 @@ def point_of(
     if seed != old.seed:  # other random numbers, from the beginning
         old = replace(old, seed=seed, generator=GeneratorState(0), places=tuple(p.unseeded() for p in old.places))
     moved = numbered(old.after(passes_between(solver, old.iteration, start.iteration)))
-    here = tuple(_moved(place, moved.get(key)) for key, place in numbered(places).items())
+    here = tuple(
+        _moved(place, moved.get(key)) if is_positioned(spec.nets[place.net]) else place
+        for key, place in numbered(places).items()
+    )
     _check_pending(here, start, spec.solver.iter_size != solver.iter_size)
     if start.skip is not None:
+        _check_inputs(spec.train)
         first, last = start.skip
         passes = [spec.solver.iter_size * n for n in (first - start.iteration, last - first)]
         here = tuple(replace(p, skip_at=passes[0], skip=passes[1]) if p.net == 0 else p for p in here)
     return TrainingPosition(start.iteration, seed, old.generator, here)
+
+
+def is_positioned(net: NetFile) -> bool:
+    """Check whether every input of `net` can start at any record."""
+    return not any(map(is_input_without_position, net.layers))
+
+
+def _check_inputs(net: NetFile) -> None:
+    """Check that data of `net` can be skipped, in all of its inputs or in none."""
+    for layer in net.layers:
+        if is_input_without_position(layer):
+            raise BadInput(
+                f"the position of layer {layer.name} ({layer.type}) cannot be set, so that data cannot be skipped",
+                file=net.source,
+                field="--skip",
+                remedy="Leave --skip out; a LMDB, a list of images or HDF5 files in place of that layer can be skipped",
+            )
 
 
 def _check_pending(places: Sequence[StreamPosition], start: Start, other_iter_size: bool) -> None:
@@ -229,10 +254,15 @@ def _moved(place: StreamPosition, before: StreamPosition | None) -> StreamPositi
 
 
 def streams_of(spec: TrainingSpec, point: TrainingPosition, records: Mapping[str, Records]) -> tuple[Stream, ...]:
-    """Return the streams that the layers read from `point` on; seeds that are not known yet are None."""
+    """Return the streams that the layers read from `point` on; seeds that are not known yet are None.
+
+    Nets with an input that cannot be positioned keep their own layers.
+    """
     streams = []
     for place in point.places:
         assert place.index is not None
+        if not is_positioned(spec.nets[place.net]):
+            continue
         layer = spec.nets[place.net].layers[place.index]
         beyond = place.after(place.skip_at) if place.skip else None
         streams.append(

@@ -106,8 +106,9 @@ def _with_seeds(
     payload: Payload, param: pb.SolverParameter, nets: Sequence[pb.NetParameter], native: Sequence[pb.NetParameter]
 ) -> TrainingPosition:
     places = []
+    replaced = {(stream.net, stream.index) for stream in payload.streams}
     for place in payload.point.places:
-        if not place.known:
+        if not place.known and (place.net, place.index) in replaced:
             assert place.index is not None
             layer = same_layer(native[place.net], nets[place.net], place.index)
             place = draw_seeds(param, native, place, layer)

@@ -6,6 +6,7 @@ The oracle is `caffe train` without interruption.
 from __future__ import annotations
 
 import json
+import sysconfig
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from harness.recording import Recording
 from tests.helpers.caffe_output import said_from, weights_of
 from tests.helpers.commands import caffe_train, restart, train
+from tests.helpers.lmdbs import RECORDS, digits
 from tests.helpers.nets import solver_text
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
@@ -87,3 +89,68 @@ def test_a_snapshot_without_indices_resumes(tmp_path: Path, digit_data: Path) ->
     train(solver, tmp_path / "again", "--resume", about.with_suffix(".solverstate"))
     with Recording(tmp_path / "run") as run, Recording(tmp_path / "again") as again:
         assert np.array_equal(run.series("digest")[6:], again.series("digest"))
+
+
+# -- an input that cannot be positioned -------------------------------------------------------------------------------
+
+COUNTER = '''
+import caffe
+import numpy as np
+
+
+class Labels(caffe.Layer):
+    """Gives the labels of the batches from the first record on."""
+
+    def setup(self, bottom, top):
+        self.labels, self.next = np.load(self.param_str), 0
+        top[0].reshape(6)
+
+    def reshape(self, bottom, top):
+        pass
+
+    def forward(self, bottom, top):
+        numbers = np.arange(self.next, self.next + 6)
+        top[0].data[...] = self.labels[numbers % len(self.labels)]
+        self.next += 6
+
+    def backward(self, top, propagate_down, bottom):
+        pass
+'''
+LABELLED = """
+layer {{ name: "data" type: "Data" top: "data" include {{ phase: TRAIN }} transform_param {{ scale: 0.01 }}
+  data_param {{ source: "{train}" batch_size: 6 backend: LMDB }} }}
+layer {{ name: "labels" type: "Python" top: "label" include {{ phase: TRAIN }}
+  python_param {{ module: "counted_labels" layer: "Labels" param_str: "{labels}" }} }}
+layer {{ name: "data" type: "Data" top: "data" top: "label" include {{ phase: TEST }} transform_param {{ scale: 0.01 }}
+  data_param {{ source: "{test}" batch_size: 5 backend: LMDB }} }}
+layer {{ name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
+  inner_product_param {{ num_output: 5 weight_filler {{ type: "xavier" }} }} }}
+layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }}
+"""
+
+
+def test_with_an_input_that_cannot_be_positioned_all_start_together(
+    tmp_path: Path, digit_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "counted_labels.py").write_text(COUNTER)
+    np.save(tmp_path / "labels.npy", digits(RECORDS, 1)[1].astype(np.float32))
+    # the caffe command needs NumPy and pycaffe, too
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{sysconfig.get_paths()['purelib']}")
+    net = LABELLED.format(train=digit_data / "train", test=digit_data / "test", labels=tmp_path / "labels.npy")
+    solver = write(tmp_path, net)
+    train(solver, tmp_path / "run")
+    state = tmp_path / "run/snapshots/native_iter_6.solverstate"
+    done = train(solver, tmp_path / "again", "--resume", state, "--watch", "6:7")
+    said = "(Python) cannot be positioned: all inputs of the train net start together, at their first record"
+    assert said in " ".join(done.stderr.split())
+    assert f"layer labels {said}" in json.loads((tmp_path / "again/run.json").read_text())["not_exact"]
+    images, labels = digits(RECORDS, 1)
+    with Recording(tmp_path / "again") as again:
+        assert np.array_equal(again.input(6, "data"), images[:6] * np.float32(0.01))
+        assert np.array_equal(again.input(6, "label"), labels[:6])
+    # the inputs of Caffe's own resume start together as well; its test net, which the harness positions, does too
+    caffe_train(solver, f"--snapshot={state}")
+    name = f"native_iter_{LAST}.caffemodel"
+    assert weights_of(tmp_path / "again/snapshots" / name) == weights_of(tmp_path / name)
+    refused = restart(tmp_path / "run", "--from", 6, "--skip", "8:9", "--out", tmp_path / "skipped", code=2)
+    assert "the position of layer labels (Python) cannot be set" in " ".join(refused.stderr.split())
