@@ -231,7 +231,7 @@ def _children(run: Path, stack: ExitStack) -> Mapping[str, Recording]:
     found = {}
     for child in children(run):
         try:
-            recording, parent = stack.enter_context(Recording(child)), read_info(child).parent
+            recording, parent = stack.enter_context(Recording(child, may_repair=False)), read_info(child).parent
         except (BadInput, RecordingError):  # damaged
             continue
         if len(recording.iterations) and parent is not None:

@@ -27,7 +27,7 @@ from harness.diagnosis.recorded.detect import detect
 from harness.errors import BadInput
 from harness.invocation import command_line, program
 from harness.recording import Recording, run_directory
-from harness.recording.snapshots import iterations_of
+from harness.recording.snapshots import damaged_in, iterations_of
 from harness.schemas.run_info import Parent, RunInfo
 from harness.schemas.window import parse_watch
 from harness.supervisor.options import Options
@@ -105,6 +105,8 @@ def _plan(
     if Path(info.directory).is_dir():
         os.chdir(info.directory)  # from which the run's own relative paths count
 
+    for damaged in damaged_in(run / "snapshots"):
+        say(damaged)
     chosen = _choice(run, info, args.start, read_limits(args.rules))
     say(f"Restarting {run.name} at iteration {chosen.iteration:,}: {chosen.reason}")
     start = from_run(run, info, chosen.iteration)

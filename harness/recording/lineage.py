@@ -90,7 +90,7 @@ def joined(run: Path, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any
     iterations, values = [], []
     until = np.inf
     for path, begins in zip(reversed(line.runs), reversed(line.begins), strict=True):
-        with Recording(path) as recording:
+        with Recording(path, may_repair=path == run) as recording:  # what a file names is only read
             rows = recording.stat(name).values if name in STATS else recording.series(name)
             times = recording.iterations[: len(rows)]  # of a live one, more may have come in between
             kept = times < until

@@ -12,6 +12,8 @@ from harness.atomic_write import write_whole
 from harness.errors import BadInput
 from harness.schemas.run_info import TrainingSetup
 
+_LARGEST = 16 << 20  # bytes: a net of thousands of layers takes less than one MiB
+
 Metadata = TypeVar("Metadata", bound=TrainingSetup)
 
 
@@ -22,7 +24,7 @@ def read_metadata(path: Path, kind: type[Metadata], version: int, remedy: str) -
         BadInput: it cannot be read, is damaged, or was written by a newer harness.
     """
     try:
-        content = json.loads(path.read_text())  # unlike msgspec's decoder, this reads NaN (of a loss)
+        content = _read(path)
         found = content.get("format_version", 1) if isinstance(content, dict) else 1
         if isinstance(found, int) and found > version:
             raise BadInput(
@@ -37,6 +39,27 @@ def read_metadata(path: Path, kind: type[Metadata], version: int, remedy: str) -
         raise BadInput(f"cannot be read ({error.strerror})", file=path, remedy=remedy) from None
     except (ValueError, RecursionError) as error:  # msgspec's ValidationError is a ValueError
         raise BadInput(f"damaged ({error})", file=path, remedy=remedy) from None
+
+
+def _read(path: Path) -> object:
+    """Read the JSON in `path`.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no ordinary file, too large, not JSON, or has texts that no message or path can contain.
+    """
+    if path.exists() and not path.is_file():  # reading a named pipe would wait forever
+        raise ValueError("it is not a file")
+    with path.open("rb") as file:
+        data = file.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise ValueError(f"it is larger than {_LARGEST >> 20} MiB")
+    content: object = json.loads(data)  # unlike msgspec's decoder, this reads NaN (of a loss)
+    again = json.dumps(content, ensure_ascii=False)
+    again.encode()  # fails for half of a surrogate pair
+    if "\\u0000" in again:
+        raise ValueError("a text in it contains a NUL")
+    return content
 
 
 def write_metadata(path: Path, content: TrainingSetup) -> None:

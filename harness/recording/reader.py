@@ -34,6 +34,7 @@ class Recording:
 
     Args:
         path: a recording, or the run directory that contains `recording.h5`.
+        may_repair: complete the file if its writer was killed. Otherwise it is read as it is.
 
     Raises:
         RecordingError: no such file; not a recording; written by a newer version; truncated.
@@ -50,11 +51,11 @@ class Recording:
         live: whether a writer still held it when it was opened; then `refresh` shows what was written since.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, may_repair: bool = True) -> None:
         self.path = Path(path)
         if self.path.is_dir():
             self.path /= "recording.h5"
-        self._file, self.live = open_file(self.path)
+        self._file, self.live = open_file(self.path, may_repair)
         self._windows = WindowReader(self.path, self._file, self.live)
 
     def __enter__(self) -> Recording:

@@ -35,12 +35,23 @@ def read_snapshot(path: Path) -> SnapshotInfo:
 
 
 def iterations_of(directory: Path) -> dict[int, Path]:
-    """Find the snapshots in `directory`: by iteration, the JSON beside each. Other files are ignored."""
+    """Find the snapshots in `directory`: by iteration, the JSON beside each. See `damaged_in` for the others."""
     found = {}
     for path in directory.glob("*.json"):
         with suppress(BadInput):
             found[read_snapshot(path).iteration] = path
     return found
+
+
+def damaged_in(directory: Path) -> tuple[str, ...]:
+    """Name the snapshots in `directory` that `iterations_of` leaves out, each in a sentence with the reason."""
+    found = []
+    for path in sorted(directory.glob("*.json")):
+        try:
+            read_snapshot(path)
+        except BadInput as error:
+            found.append(f"Left out: {path}: {error.problem}. The other snapshots can be used")
+    return tuple(found)
 
 
 def note_health(path: Path, health: SnapshotHealth) -> None:

@@ -9,6 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
+
+import msgspec
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+Seed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Words = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{4992}$")]  # 624 of 32 bits
 
 
 @dataclass(frozen=True)
@@ -26,22 +33,22 @@ class StreamPosition:
     its list, and `skipped` the number of lines at the start that were never read. Both are None until they are known.
     """
 
-    net: int
+    net: Count
     layer: str
     source: str
     fingerprint: str
-    batch_size: int
-    image_draws: int  # outputs that one image takes
-    records: int = 0
-    draws: int = 0
-    seed: int | None = None
-    skip_at: int = 0
-    skip: int = 0
+    batch_size: Count
+    image_draws: Count  # outputs that one image takes
+    records: Count = 0
+    draws: Count = 0
+    seed: Seed | None = None
+    skip_at: Count = 0
+    skip: Count = 0
     shuffle: bool = False
-    rand_skip: int = 0
-    list_seed: int | None = None
-    skipped: int | None = None
-    index: int | None = None
+    rand_skip: Count = 0
+    list_seed: Seed | None = None
+    skipped: Count | None = None
+    index: Count | None = None
 
     @property
     def position(self) -> int:
@@ -100,17 +107,17 @@ class GeneratorState:
     Without `words`, the generator was seeded and the nets were built before iteration `at`.
     """
 
-    at: int
-    words: str | None = None
-    position: int = 0
+    at: Count
+    words: Words | None = None
+    position: Annotated[int, msgspec.Meta(ge=0, le=624)] = 0
 
 
 @dataclass(frozen=True)
 class TrainingPosition:
     """Position of a training before `iteration`; `seed` is the solver's random_seed."""
 
-    iteration: int
-    seed: int
+    iteration: Count
+    seed: Seed
     generator: GeneratorState
     places: tuple[StreamPosition, ...]
 

@@ -5,11 +5,18 @@ Both repeat what a training computes with (`TrainingSetup`), so that a restart n
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
-from harness.schemas.data_position import TrainingPosition
+from harness.schemas.data_position import Seed, TrainingPosition
 from harness.schemas.layout import Head
 from harness.schemas.onset import Onset
+
+Iteration = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]  # Caffe counts in int
+Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
+FileName = Annotated[str, msgspec.Meta(pattern=r"^(?!\.{1,2}$)[^/]+$")]  # never a path to another directory
+Prototxt = Annotated[str, msgspec.Meta(max_length=4 << 20)]
 
 RUN_INFO_VERSION = 1
 SNAPSHOT_INFO_VERSION = 1
@@ -58,7 +65,7 @@ class Parent(msgspec.Struct, frozen=True):
     """The run that a restart continues, before `iteration`, and what was changed."""
 
     run: str
-    iteration: int
+    iteration: Iteration
     reason: str = ""
     changes: tuple[Change, ...] = ()
     history: str = "keep"
@@ -107,8 +114,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: str | None = None
     onset: Onset | msgspec.UnsetType | None = msgspec.UNSET
     last_words: tuple[str, ...] = ()
-    iteration: int | None = None
-    weight_digest: str | None = None
+    iteration: Iteration | None = None
+    weight_digest: Digest | None = None
     last_loss: float | None = None
 
     @property
@@ -129,17 +136,22 @@ class TrainingSetup(msgspec.Struct, frozen=True, kw_only=True):
         point: the position in data and random numbers, before the next iteration.
     """
 
-    solver: str
-    net: str
-    test_nets: tuple[str, ...]
-    random_seed: int
-    blas_threads: int
+    solver: Prototxt
+    net: Prototxt
+    test_nets: tuple[Prototxt, ...]
+    random_seed: Seed
+    blas_threads: Annotated[int, msgspec.Meta(ge=1, le=4096)]
     caffe: dict[str, object]
     mode: str
     gpu: Gpu | None = None
     data: dict[str, DataSource]
     blas: Blas | None = None
     point: TrainingPosition
+
+    def __post_init__(self) -> None:
+        for place in self.point.places:
+            if place.net > len(self.test_nets):
+                raise ValueError(f"point: layer {place.layer} is in net {place.net}, which is not among test_nets")
 
 
 class RunInfo(TrainingSetup, frozen=True, kw_only=True):
@@ -173,9 +185,9 @@ class RunInfo(TrainingSetup, frozen=True, kw_only=True):
     resume: str | None
     parent: Parent | None
     goes_on_from: str | None
-    step: int
-    first: int
-    until: int
+    step: Iteration
+    first: Iteration
+    until: Iteration
     windows: tuple[str, ...]
     capture: tuple[str, ...]
     on_alarm: str
@@ -197,8 +209,8 @@ class SnapshotInfo(TrainingSetup, frozen=True, kw_only=True):
     """The JSON beside a snapshot: the names of its files, and what it takes to continue from it."""
 
     format_version: int = SNAPSHOT_INFO_VERSION
-    iteration: int
-    weight_digest: str
-    caffemodel: str
-    solverstate: str
+    iteration: Iteration
+    weight_digest: Digest
+    caffemodel: FileName
+    solverstate: FileName
     health: SnapshotHealth | None = None

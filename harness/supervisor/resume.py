@@ -84,6 +84,12 @@ def from_run(run: Path, info: RunInfo, iteration: int) -> Start:
     if iteration in snapshots:
         snapshot = read_snapshot(snapshots[iteration])
         state = read_solverstate(snapshots[iteration].with_name(snapshot.solverstate))
+        if state.iteration != iteration:
+            raise BadInput(
+                f"the file is of iteration {state.iteration}, and {snapshots[iteration].name} says {iteration}",
+                file=state.path,
+                remedy="One of them is damaged, or from another snapshot: restart from another one",
+            )
         return Start(iteration, state=state, setup=snapshot, step=state.step)
     if iteration == info.first == 0:
         return Start(weights=info.weights, setup=info)

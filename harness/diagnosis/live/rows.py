@@ -161,7 +161,7 @@ def recorded_rows(recording: Recording, names: Names, rows: slice = slice(None))
 def rows_before(run: Path, first: int) -> Rows | None:
     """Return the last iterations before `first` that the run in the directory `run` recorded; None if it has none."""
     try:
-        with Recording(run) as recording:
+        with Recording(run, may_repair=False) as recording:  # what a file names is only read
             stop = int(np.searchsorted(recording.iterations, first))
             rows = slice(max(0, stop - _EARLIER), stop)
             return recorded_rows(recording, names_in(recording), rows) if stop else None

@@ -27,7 +27,7 @@ from harness.diagnosis.recorded.run_status import RunStatus, run_status
 from harness.diagnosis.robust_stats import Floats, total_norm
 from harness.recording import Recording
 from harness.recording.run_directory import read_info
-from harness.recording.snapshots import iterations_of
+from harness.recording.snapshots import damaged_in, iterations_of
 from harness.schemas.layout import Alarm, Param
 from harness.schemas.onset import Onset
 from harness.schemas.run_info import RunInfo
@@ -47,6 +47,7 @@ class Diagnosis:
         names: the names of the heads and blobs that alarms refer to.
         span: iterations over which levels of the loss are taken.
         snapshots: the iterations of the snapshots in the run directory.
+        damaged: one sentence for each snapshot that cannot be read and was left out.
         last_good: the last good snapshot, and the reason; None where there is none.
         propagation: the param blobs whose gradients left their baselines, in that order; empty without an onset.
         around: rows of the recording around the onset (without one, the last rows), to show one by one.
@@ -61,6 +62,7 @@ class Diagnosis:
     names: Names
     span: int
     snapshots: tuple[int, ...]
+    damaged: tuple[str, ...]
     last_good: Choice | None
     propagation: tuple[Departure, ...]
     around: slice
@@ -164,6 +166,7 @@ def diagnose(
         names=detected.names,
         span=span_of(span),
         snapshots=snapshots,
+        damaged=damaged_in(recording.path.parent / "snapshots"),
         last_good=last_good(snapshots, onset, span, first, last),
         propagation=propagation(recording, at) if at is not None else (),
         around=slice(max(0, row - _BEFORE - _AFTER), min(row, len(iterations))),

@@ -1,0 +1,228 @@
+"""Check of the structure of a recording, before anything in it is read or repaired.
+
+A recording may be damaged, or come from a stranger. HDF5 follows links to other files, reads data that other files
+hold, loads plugins, and allocates what a header claims; a repair would write through such links. So a recording
+consists of groups and datasets that are linked once each, by hard links, and hold numbers or text in the file itself.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from harness.errors import RecordingError
+from harness.schemas.layout import ACTIVATION_STATS, FORMAT, FORMAT_VERSION, ROWS, STATS
+
+# What a user has without the recording
+SPARED = "readlog still reads its solver.log, and restart its snapshots with --from ITERATION"
+_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}  # built into HDF5
+_MOST_DEFLATED = 1100  # deflate compresses 1032 bytes to one at most
+_DEEPEST = 100  # groups in each other: parts of a name between its slashes
+# Type (numpy's kind and bytes) and number of axes (None: any) of the datasets, by path
+_KINDS: tuple[tuple[str, str, int | None], ...] = (
+    (r"(?:|activation/|window/|test/\d+/)iteration", "i8", 1),
+    (r"lr|loss|smoothed_loss|seconds", "f8", 1),
+    (r"digest", "u8", 1),
+    (r"(?:test/\d+/)?output/.+", "f4", 2),
+    (rf"stat/(?:{'|'.join(STATS)})", "f8", 2),
+    (rf"activation/(?:{'|'.join(ACTIVATION_STATS)})", "f8", 2),
+    (r"window/(?:weight|gradient|update|input)/.+", "f4", None),
+    (r"window/key", "S", 2),
+)
+_KIND = re.compile("|".join(f"({pattern})" for pattern, _, _ in _KINDS), re.DOTALL)
+_FIELDS = {
+    "param": ("layer", "index", "shape", "lr_mult", "decay_mult"),
+    "blob": ("name", "shape"),
+    "alarm": ("iteration", "rule", "subject", "value", "limit"),
+}
+_GROUPS = ("output", "stat", "activation", "test")
+_NEEDED = (
+    *(name for name in ROWS if name not in _GROUPS),
+    *(f"stat/{name}" for name in STATS),
+    *(f"activation/{name}" for name in ("iteration", *ACTIVATION_STATS)),
+    *_FIELDS,
+)
+
+
+def check_structure(path: Path, file: h5py.File) -> None:
+    """Check that `file`, opened from `path`, is a recording of a known version and consists of what a recording may.
+
+    Raises:
+        RecordingError: it is not. It names the object and what is wrong with it.
+    """
+    try:
+        _check_format(path, file)
+        found = dict(_objects(path, file))
+        datasets = {name: facts for name, facts in found.items() if facts is not None}
+        _check_needed(path, found.keys() - datasets.keys(), datasets)
+        for name, facts in datasets.items():
+            _check_dataset(path, name, facts)
+        _check_columns(path, datasets)
+        _check_sizes(path, datasets)
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
+        raise RecordingError(f"{path}: damaged ({error}). Copy it from a backup; {SPARED}") from error
+
+
+def _check_format(path: Path, file: h5py.File) -> None:
+    found = _scalar(path, file, "format")
+    if found != FORMAT:
+        raise RecordingError(f"{path}: an HDF5 file, but not a recording (format = {found!r})")
+    version = _scalar(path, file, "format_version")
+    if not isinstance(version, int):
+        raise RecordingError(f"{path}: not a recording (format_version = {version!r})")
+    if version > FORMAT_VERSION:
+        raise RecordingError(
+            f"{path}: recorded in format {version}, and this harness reads up to format {FORMAT_VERSION}. "
+            "Update the harness"
+        )
+    for name in file.attrs:
+        _scalar(path, file, name)
+
+
+def _scalar(path: Path, file: h5py.File, name: str) -> str | int | float | bool | None:
+    """Read an attribute of the root, which must be text or a number; None if there is none."""
+    if name not in file.attrs:
+        return None
+    attribute = file.attrs.get_id(name)
+    if attribute.shape != () or not (attribute.dtype.kind in "iufb" or h5py.check_string_dtype(attribute.dtype)):
+        raise RecordingError(f"{path}: refused: its attribute {name} is neither text nor a number")
+    value = file.attrs[name]
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    plain: str | int | float | bool = value.item() if isinstance(value, np.generic) else value
+    return plain
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What a recording says of one dataset."""
+
+    shape: tuple[int, ...]
+    grows: bool  # along its first axis
+    dtype: np.dtype[Any]
+    chunked: bool
+    elsewhere: bool  # its values are in another file
+    filters: frozenset[int]
+    stored: int  # bytes
+
+    @classmethod
+    def of(cls, dataset: h5py.h5d.DatasetID) -> _Facts:
+        plist, space = dataset.get_create_plist(), dataset.get_space()
+        layout, limits = plist.get_layout(), space.get_simple_extent_dims(True)
+        elsewhere = layout == h5py.h5d.VIRTUAL or plist.get_external_count() > 0
+        return cls(
+            space.get_simple_extent_dims(),
+            grows=bool(limits) and limits[0] == h5py.h5s.UNLIMITED,
+            dtype=dataset.dtype,
+            chunked=layout == h5py.h5d.CHUNKED,
+            elsewhere=elsewhere,
+            filters=frozenset(plist.get_filter(number)[0] for number in range(plist.get_nfilters())),
+            stored=0 if elsewhere else dataset.get_storage_size(),
+        )
+
+
+def _objects(path: Path, file: h5py.File) -> Iterator[tuple[str, _Facts | None]]:
+    """List all objects: their paths below the root, and what is known of the datasets (None: a group)."""
+    root = h5py.h5g.open(file.id, b"/")
+    seen = {h5py.h5o.get_info(root).addr}
+    groups = [("", root)]
+    while groups:
+        above, group = groups.pop()
+        for key in group:
+            name = above + key.decode(errors="replace")
+            if group.links.get_info(key).type != h5py.h5l.TYPE_HARD:
+                raise RecordingError(f"{path}: refused: /{name} is a link to another place or file")
+            info = h5py.h5o.get_info(group, key)
+            if info.addr in seen:
+                raise RecordingError(f"{path}: refused: /{name} is a second link to an object")
+            seen.add(info.addr)
+            if info.type == h5py.h5o.TYPE_DATASET:
+                yield name, _Facts.of(h5py.h5d.open(group, key))
+            elif info.type == h5py.h5o.TYPE_GROUP and name.count("/") < _DEEPEST:
+                yield name, None
+                groups.append((f"{name}/", h5py.h5g.open(group, key)))
+            else:
+                raise RecordingError(f"{path}: refused: /{name} is neither a group nor a dataset")
+
+
+def _check_needed(path: Path, groups: set[str], datasets: Mapping[str, _Facts]) -> None:
+    """Check that what readers rely on is there."""
+    tests = {name.removeprefix("test/") for name in groups if re.fullmatch(r"test/[^/]*", name)}
+    if tests != set(map(str, range(len(tests)))):
+        raise RecordingError(f"{path}: damaged: its test nets are {', '.join(sorted(tests))}, not 0, 1 and so on")
+    for name in (*_GROUPS, *(f"test/{net}/output" for net in tests)):
+        if name not in groups:
+            raise RecordingError(f"{path}: damaged: it has no group /{name}")
+    iterations = [*(f"test/{net}/iteration" for net in tests), *(["window/iteration"] if "window" in groups else [])]
+    for name in (*_NEEDED, *iterations):
+        if name not in datasets:
+            raise RecordingError(f"{path}: damaged: it has no dataset /{name}")
+
+
+def _check_dataset(path: Path, name: str, facts: _Facts) -> None:
+    """Check where a dataset's values are, how they are packed, and what they are."""
+    if facts.elsewhere:
+        raise RecordingError(f"{path}: refused: the values of /{name} are in another file")
+    plugins = facts.filters - _FILTERS
+    if plugins:
+        raise RecordingError(f"{path}: refused: /{name} needs a plugin (HDF5 filter {min(plugins)})")
+    if name in _FIELDS:
+        if len(facts.shape) != 1 or not set(_FIELDS[name]) <= set(facts.dtype.names or ()):
+            raise RecordingError(f"{path}: damaged: /{name} is not a table of {', '.join(_FIELDS[name])}")
+    elif facts.dtype.hasobject:
+        raise RecordingError(f"{path}: refused: /{name} holds neither numbers nor text")
+    known = _KIND.fullmatch(name)
+    if known is None:
+        return
+    kind, axes = _KINDS[(known.lastindex or 1) - 1][1:]
+    here = f"{facts.dtype.kind}{'' if facts.dtype.kind == 'S' else facts.dtype.itemsize}"
+    if here != kind or len(facts.shape) < 1 or (axes is not None and len(facts.shape) != axes):
+        raise RecordingError(f"{path}: damaged: /{name} has type {facts.dtype} and shape {facts.shape}")
+    if not (facts.chunked and facts.grows):
+        raise RecordingError(f"{path}: damaged: /{name} cannot grow")
+
+
+def _check_columns(path: Path, datasets: Mapping[str, _Facts]) -> None:
+    """Check that the statistics have one column for each row of their table."""
+    for group, table, names in (("stat", "param", STATS), ("activation", "blob", ACTIVATION_STATS)):
+        rows = datasets[table].shape[0]
+        for name in names:
+            columns = datasets[f"{group}/{name}"].shape[1]
+            if columns != rows:
+                raise RecordingError(f"{path}: damaged: /{group}/{name} has {columns} columns, /{table} {rows} rows")
+
+
+def _check_sizes(path: Path, datasets: Mapping[str, _Facts]) -> None:
+    """Check that no dataset claims more than the file holds: a reader allocates what is claimed."""
+    size = path.stat().st_size
+    complete: dict[str, int] = {}  # rows, by group
+    for name, facts in datasets.items():
+        group = _rows_group(name)
+        if group is not None:
+            complete[group] = min(complete.get(group, facts.shape[0]), facts.shape[0])
+    for name, facts in datasets.items():
+        group = _rows_group(name)
+        shape = facts.shape if group is None else (complete[group], *facts.shape[1:])
+        claimed = math.prod(shape) * facts.dtype.itemsize
+        holds = facts.stored * (_MOST_DEFLATED if h5py.h5z.FILTER_DEFLATE in facts.filters else 1)
+        if facts.stored > size or claimed > holds:
+            raise RecordingError(
+                f"{path}: damaged: /{name} claims {claimed:,} bytes, and {min(facts.stored, size):,} are there"
+            )
+
+
+def _rows_group(name: str) -> str | None:
+    """Name the datasets that grow together with `name`: "" for those of every iteration; None if it stands alone."""
+    head, _, rest = name.partition("/")
+    if head in ROWS:
+        return ""
+    if head == "test" and rest:
+        return f"test/{rest.partition('/')[0]}"
+    return head if head in ("activation", "window") else None
