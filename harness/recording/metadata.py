@@ -64,4 +64,9 @@ def _read(path: Path) -> object:
 
 def write_metadata(path: Path, content: TrainingSetup) -> None:
     """Write the file `path`, complete or not at all."""
-    write_whole(path, json.dumps(msgspec.to_builtins(content), indent=2) + "\n")
+    write_whole(path, encode_metadata(content))
+
+
+def encode_metadata(content: TrainingSetup) -> bytes:
+    """Return `content` as JSON text."""
+    return (json.dumps(msgspec.to_builtins(content), indent=2) + "\n").encode()

@@ -9,8 +9,10 @@ from pathlib import Path
 import h5py
 
 from harness.errors import RecordingError
+from harness.recording.journal import read_journal
 from harness.recording.locks import read_lock, write_lock
-from harness.recording.repair import repair
+from harness.recording.overlay import Overlay
+from harness.recording.repair import needs_repair, repair
 from harness.recording.structure import SPARED, check_structure
 from harness.recording.superblock import is_marked_open
 
@@ -46,18 +48,20 @@ def open_file(path: Path, may_repair: bool) -> tuple[h5py.File, bool]:
 
 def _open(path: Path, may_repair: bool) -> tuple[h5py.File, bool]:
     deadline = time.monotonic() + _TIMEOUT
+    # a link may lead out of the run directory, whose lock is held: nothing is written through it
+    repairable = may_repair and _may_be_changed(path) and not path.is_symlink()
     while True:
         with read_lock(path.parent) as locked:
-            marked_open = is_marked_open(path)
-            # a link may lead out of the run directory, whose lock is held: nothing is written through it
-            repairable = may_repair and marked_open and os.access(path, os.W_OK) and not path.is_symlink()
-            if locked and not repairable:
-                return h5py.File(path, "r", libver="latest", swmr=marked_open), False
+            if locked and not (repairable and needs_repair(path)):
+                return _as_it_is(path), False
         if locked:
             with write_lock(path.parent, wait=True):
-                with h5py.File(path, "r", libver="latest", swmr=True, locking=False) as file:
+                with _as_it_is(path) as file:
                     check_structure(path, file)
-                repair(path)
+                try:
+                    repair(path)
+                except OSError:  # a full disk, or a file that may not be changed after all
+                    repairable = False
             continue
         try:
             return h5py.File(path, "r", libver="latest", swmr=True), True
@@ -65,3 +69,15 @@ def _open(path: Path, may_repair: bool) -> tuple[h5py.File, bool]:
             if time.monotonic() > deadline:
                 raise
         time.sleep(0.01)
+
+
+def _may_be_changed(path: Path) -> bool:
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK)
+
+
+def _as_it_is(path: Path) -> h5py.File:
+    """Open a recording without a writer, also one that needs a repair."""
+    journal = read_journal(path)
+    if journal is not None:
+        return h5py.File(Overlay(path, journal.pages, journal.size), "r", libver="latest")
+    return h5py.File(path, "r", libver="latest", swmr=is_marked_open(path), locking=False)

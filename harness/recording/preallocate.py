@@ -44,6 +44,10 @@ class Preallocation:
                 raise OSError(number, os.strerror(number), str(self._path))
         self._end = wanted
 
+    def sync(self) -> None:
+        """Write the file to the disk itself."""
+        os.fsync(self._fd)
+
     def close(self) -> None:
         """Free the blocks that were not used."""
         os.ftruncate(self._fd, os.fstat(self._fd).st_size)

@@ -1,4 +1,4 @@
-"""Repair of a recording whose writer was killed: make it an ordinary HDF5 file with complete rows only."""
+"""Repair of what killed processes left behind in a run directory: an ordinary HDF5 file with complete rows only."""
 
 from __future__ import annotations
 
@@ -7,22 +7,37 @@ from pathlib import Path
 import h5py
 
 from harness.recording.hdf5_schema import datasets
-from harness.recording.superblock import clear_status_flags, is_marked_open
+from harness.recording.journal import edit, finish, journal_of
+from harness.recording.snapshots import finish_snapshots, has_unfinished
+from harness.recording.superblock import is_marked_open
 from harness.schemas.layout import ROWS
 
 
-def repair(path: Path) -> None:
-    """Clear the status flags of a dead writer, and truncate every dataset to the rows that are complete in its group.
+def needs_repair(path: Path) -> bool:
+    """Check whether the writer of the recording `path` left something unfinished, if it is dead.
 
-    Call it while holding `write_lock`. A file that was closed stays as it is.
+    Raises:
+        RecordingError: not an HDF5 file as recordings are.
+    """
+    return is_marked_open(path) or journal_of(path).exists() or has_unfinished(path.parent / "snapshots")
+
+
+def repair(path: Path) -> None:
+    """Complete what the dead writer of the recording `path` had begun, and drop what cannot be completed.
+
+    An edit of the recording, such as that of an earlier repair, is finished. A recording that was not closed keeps the
+    rows that are complete in all datasets of their group. Snapshots that are complete are published, others removed.
+
+    Call it while holding `write_lock`. Wherever it is killed, the next call does the rest.
 
     Raises:
         RecordingError: not an HDF5 file as recordings are, or truncated.
+        OSError: the disk is full, or the directory cannot be written.
     """
+    finish(path)
     if is_marked_open(path):
-        clear_status_flags(path)
-        with h5py.File(path, "r+", libver="latest", locking=False) as file:
-            drop_incomplete_rows(file)
+        edit(path, drop_incomplete_rows)
+    finish_snapshots(path.parent / "snapshots")
 
 
 def drop_incomplete_rows(file: h5py.File, *, resuming: bool = False) -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from harness.errors import BadInput, RecordingFailed
 from harness.recording.locks import write_lock
-from harness.recording.metadata import read_metadata, write_metadata
+from harness.recording.metadata import encode_metadata, read_metadata, write_metadata
 from harness.recording.writer import MIN_FREE_SPACE
 from harness.schemas.run_info import RUN_INFO_VERSION, RunInfo
 
@@ -87,6 +87,11 @@ def remove(path: Path, itself: bool) -> None:
 def write_info(path: Path, info: RunInfo) -> None:
     """Write run.json of the run directory `path`."""
     write_metadata(path / "run.json", info)
+
+
+def encode_info(info: RunInfo) -> bytes:
+    """Return the content of run.json, for an edit of the recording that replaces it as well (`Writer.close`)."""
+    return encode_metadata(info)
 
 
 def read_info(path: Path) -> RunInfo:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
+from harness.atomic_write import sync
 from harness.errors import BadInput
 from harness.recording.metadata import read_metadata, write_metadata
 from harness.schemas.run_info import SNAPSHOT_INFO_VERSION, SnapshotHealth, SnapshotInfo
 
 UNFINISHED = ".writing"
+_REMOVED = ".removed"  # suffix of the JSON of a snapshot that is being removed
 
 
 def prefix(run: Path, name: str) -> str:
@@ -59,8 +62,64 @@ def note_health(path: Path, health: SnapshotHealth) -> None:
     write_metadata(path, msgspec.structs.replace(read_snapshot(path), health=health))
 
 
-def remove(path: Path) -> None:
-    """Remove a snapshot by the JSON beside it, which goes first: its presence means that the other files are whole."""
+def publish(path: Path) -> Path:
+    """Move a snapshot up from the folder for unfinished ones; `path` is its JSON there, whose presence completes it.
+
+    Returns:
+        The path of the JSON beside the snapshot.
+    """
     info = read_snapshot(path)
-    for name in (path.name, info.solverstate, info.caffemodel):
-        path.with_name(name).unlink(missing_ok=True)
+    directory = path.parent.parent
+    for name in (*_files(info), path.name):
+        if (path.parent / name).exists():
+            os.replace(path.parent / name, directory / name)
+    sync(directory)
+    return directory / path.name
+
+
+def remove(path: Path) -> None:
+    """Remove a snapshot by the JSON beside it. After a kill in between, `finish_snapshots` removes the rest."""
+    removed = path.parent / UNFINISHED / f"{path.name}{_REMOVED}"
+    removed.parent.mkdir(exist_ok=True)
+    os.replace(path, removed)
+    _remove_files(removed, path.parent)
+
+
+def _remove_files(removed: Path, directory: Path) -> None:
+    for name in _files(read_snapshot(removed)):
+        (directory / name).unlink(missing_ok=True)
+    removed.unlink()
+
+
+def _files(info: SnapshotInfo) -> tuple[str, str]:
+    """Return the names of Caffe's files of a snapshot, never of files in another directory."""
+    return Path(info.caffemodel).name, Path(info.solverstate).name
+
+
+def has_unfinished(directory: Path) -> bool:
+    """Check whether there are files of unfinished snapshots in the directory of a run's snapshots."""
+    unfinished = directory / UNFINISHED
+    return unfinished.is_dir() and any(unfinished.iterdir())
+
+
+def finish_snapshots(directory: Path) -> list[Path]:
+    """Complete what a killed process had begun in the directory of a run's snapshots.
+
+    A snapshot whose JSON was written is complete: it is published. One whose removal had begun is removed, and so are
+    the files of snapshots that are not complete.
+
+    Returns:
+        The JSON beside each snapshot that was published.
+    """
+    unfinished = directory / UNFINISHED
+    if not has_unfinished(directory):
+        return []
+    published = []
+    with suppress(BadInput):  # a JSON that is damaged completes nothing
+        published += [publish(path) for path in sorted(unfinished.glob("*.json"))]
+    with suppress(BadInput):
+        for path in unfinished.glob(f"*{_REMOVED}"):
+            _remove_files(path, directory)
+    for path in unfinished.iterdir():
+        path.unlink()
+    return published

@@ -1,4 +1,4 @@
-"""The status flags in the superblock of an HDF5 file: read them, and clear those of a dead writer.
+"""The status flags in the superblock of an HDF5 file: read them, and make a superblock without them.
 
 A file in SWMR mode (single writer, multiple readers) is consistent after every flush, so a killed writer loses nothing
 that was flushed. It leaves the flag "open for writing" behind, at which a plain open refuses; `h5clear -s` exists to
@@ -9,7 +9,6 @@ Jenkins' lookup3.c, hashlittle().
 
 from __future__ import annotations
 
-import os
 import struct
 from pathlib import Path
 
@@ -29,25 +28,21 @@ def is_marked_open(path: Path) -> bool:
     return bool(_read_superblock(path)[4])
 
 
-def clear_status_flags(path: Path) -> None:
-    """Let a plain open of the file `path` succeed, as `h5clear -s` does.
+def cleared(path: Path) -> tuple[bytes, int]:
+    """Return the superblock of the file `path` without status flags, as `h5clear -s` writes it, and the file's size.
+
+    The size is larger than that of the file if its writer died between reserving space and writing it.
 
     Raises:
         RecordingError: not an HDF5 file as recordings are, or truncated.
     """
     signature, version, offsets, lengths, _, base, extension, end, root, _ = _read_superblock(path)
-    with path.open("r+b") as raw:
-        size = os.fstat(raw.fileno()).st_size
-        if size < end - _MAX_RESERVED:
-            raise RecordingError(f"{path}: truncated ({size:,} of {end:,} bytes)")
-        if size < end:  # the writer died between reserving the space and writing it
-            os.ftruncate(raw.fileno(), end)
-        head = struct.pack(
-            "<8sBBBBQQQQ", signature, version, offsets, lengths, 0, base, extension, max(end, size), root
-        )
-        raw.write(head + struct.pack("<L", lookup3(head)))
-        raw.flush()
-        os.fsync(raw.fileno())
+    size = path.stat().st_size
+    if size < end - _MAX_RESERVED:
+        raise RecordingError(f"{path}: truncated ({size:,} of {end:,} bytes)")
+    size = max(size, end)
+    head = struct.pack("<8sBBBBQQQQ", signature, version, offsets, lengths, 0, base, extension, size, root)
+    return head + struct.pack("<L", lookup3(head)), size
 
 
 def _read_superblock(path: Path) -> tuple[bytes, int, int, int, int, int, int, int, int, int]:

@@ -8,17 +8,19 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import RecordingFailed
+from harness.errors import RecordingError, RecordingFailed
 from harness.recording.hdf5_schema import Attributes, array_paths, create_datasets, datasets
+from harness.recording.journal import edit, finish
 from harness.recording.preallocate import Preallocation
 from harness.recording.repair import drop_incomplete_rows
-from harness.recording.superblock import clear_status_flags, is_marked_open
+from harness.recording.superblock import is_marked_open
 from harness.schemas import layout as fmt
 from harness.schemas.layout import Alarm, Layout, link_names
 
@@ -89,9 +91,8 @@ class Writer:
     def take_over(cls, path: Path, layout: Layout) -> Writer:
         """Continue the recording of a writer that died."""
         with _disk_errors(path):
-            clear_status_flags(path)
-            with h5py.File(path, "r+", libver="latest", locking=False) as file:
-                drop_incomplete_rows(file, resuming=True)
+            finish(path)
+            edit(path, partial(drop_incomplete_rows, resuming=True))
         return cls(path, layout)
 
     def _open_datasets(self) -> None:
@@ -244,25 +245,47 @@ class Writer:
                 f"{self.last_iteration} is recorded; free some space and run again, or give --out on another disk"
             )
 
-    def close(self) -> None:
-        """Complete the file: a plain h5py.File(path) opens it from now on."""
+    def sync(self) -> None:
+        """Write what was flushed to the disk itself, so that it lasts through a power failure."""
         with _disk_errors(self.path):
-            self._file.close()
-            with h5py.File(self.path, "r+", libver="latest", locking=False) as file:
-                drop_incomplete_rows(file)
-                file.attrs["closed"] = True
-            self._preallocation.close()
+            self._preallocation.sync()
+
+    def close(self, run_info: bytes | None = None) -> None:
+        """Complete the file: a plain h5py.File(path) opens it from now on.
+
+        `run_info` becomes the content of run.json: after a kill, either both are complete or neither is.
+        """
+        with _disk_errors(self.path):
+            self._file.flush()
+            self._let_go()
+            edit(self.path, _complete, run_info)
 
     def abandon(self) -> None:
         """Close a file that cannot be written any further, with the rows that are complete."""
+        with suppress(OSError, RuntimeError, RecordingError):
+            self._let_go()
+            finish(self.path)
+            if is_marked_open(self.path):
+                edit(self.path, drop_incomplete_rows)
+
+    def _let_go(self) -> None:
+        """Close the HDF5 file without another write, as a kill would: HDF5 clears the flags before all is complete.
+
+        What it writes goes to a scratch file in memory. After a failed write, HDF5 would crash while closing the file.
+        """
+        if not self._file:
+            return
+        scratch = os.memfd_create("caffe-harness-scratch")
+        os.dup2(scratch, self._file.id.get_vfd_handle(), inheritable=False)
+        os.close(scratch)
         with suppress(OSError, RuntimeError):
             self._file.close()
-        with suppress(OSError, RuntimeError):
-            self._preallocation.close()
-            if is_marked_open(self.path):
-                clear_status_flags(self.path)
-            with h5py.File(self.path, "r+", libver="latest", locking=False) as file:
-                drop_incomplete_rows(file)
+        self._preallocation.close()
+
+
+def _complete(file: h5py.File) -> None:
+    drop_incomplete_rows(file)
+    file.attrs["closed"] = True
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import selectors
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -19,6 +19,7 @@ from harness.exit_codes import Exit
 from harness.recording import run_directory
 from harness.recording.consumer import Consumer
 from harness.recording.ring import Request, Ring
+from harness.recording.snapshots import finish_snapshots
 from harness.recording.writer import Writer
 from harness.schemas.events import (
     BlasLoaded,
@@ -33,6 +34,7 @@ from harness.schemas.events import (
 from harness.schemas.layout import Alarm, Layout
 from harness.schemas.listener import RunListener
 from harness.schemas.outcome import Opening, Outcome
+from harness.schemas.run_info import RunInfo
 from harness.supervisor.build_failure import build_failure
 from harness.supervisor.disk_space import check_disk_space, disk_too_small, recording_sizes
 from harness.supervisor.exit_status import Circumstances, ended, outcome_of
@@ -82,13 +84,13 @@ class Session:
                 self._attend(process)
             if self.plan.payload.record_keys is not None:
                 Path(self.plan.payload.record_keys).unlink(missing_ok=True)  # the worker died before it could
-            self._close_recording()
             self._explain_failed_start(process.returncode)
             outcome = self._outcome(process.returncode)
             if outcome.code == Exit.BAD_INPUT:
+                self._abandon_recording()
                 run_directory.remove(out, created)
             else:
-                self._write_ended(outcome)
+                outcome = self._close(outcome, process.returncode)
         self.listener.finish(outcome)
         return outcome
 
@@ -254,24 +256,32 @@ class Session:
         error = build_failure(self.plan.spec.nets, self.log.lines(), returncode)
         self.refusal = str(error) if error else None
 
-    def _close_recording(self) -> None:
+    def _close(self, outcome: Outcome, returncode: int) -> Outcome:
+        """Complete the recording and run.json together. Returns the outcome, which is another one if that fails."""
+        with suppress(OSError):  # the next reader does it
+            finish_snapshots(self.plan.out / "snapshots")  # the worker may have died in the middle of one
         writer = self.consumer.writer
-        if writer is None:
-            return
+        if writer is not None and self.failure is None:
+            try:
+                writer.close(run_directory.encode_info(self._info_of(outcome)))
+            except RecordingFailed as failure:
+                self.failure = failure
+                outcome = self._outcome(returncode)
+            else:
+                return outcome
+        self._abandon_recording()
         try:
-            if self.failure is None:
-                writer.close()
-        except RecordingFailed as failure:
-            self.failure = failure
-        if self.failure is not None:
-            writer.abandon()
-
-    def _write_ended(self, outcome: Outcome) -> None:
-        info = msgspec.structs.replace(self.info, ended=ended(outcome, self.end))
-        try:
-            run_directory.write_info(self.plan.out, info)
+            run_directory.write_info(self.plan.out, self._info_of(outcome))
         except OSError as error:
             self.listener.message(f"{self.plan.out / 'run.json'} does not say how the run ended ({error.strerror})")
+        return outcome
+
+    def _abandon_recording(self) -> None:
+        if self.consumer.writer is not None:
+            self.consumer.writer.abandon()
+
+    def _info_of(self, outcome: Outcome) -> RunInfo:
+        return msgspec.structs.replace(self.info, ended=ended(outcome, self.end))
 
 
 @contextmanager

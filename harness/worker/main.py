@@ -108,10 +108,11 @@ class Channel:
         if self.alive():
             return
         self._take_over()
+        info = msgspec.structs.replace(run_directory.read_info(self._run), ended=self._ended)
         if self._successor is not None and self._successor.writer is not None:
-            self._successor.writer.close()
-        info = run_directory.read_info(self._run)
-        run_directory.write_info(self._run, msgspec.structs.replace(info, ended=self._ended))
+            self._successor.writer.close(run_directory.encode_info(info))
+        else:
+            run_directory.write_info(self._run, info)
 
     def _take_over(self) -> None:
         """Write what lies in the ring into the recording, as the supervisor would have done."""

@@ -1,19 +1,19 @@
 """Caffe's own snapshots, each complete or not there at all.
 
-Caffe writes them into a folder for unfinished files; complete ones move up from there. The JSON beside them is written
-last and describes them.
+Caffe writes them into a folder for unfinished files. The JSON that describes a snapshot is written there last; once it
+is on the disk the snapshot is complete, and its files move up.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+from harness.atomic_write import sync
 from harness.caffe_files.solverstate import set_learned_net
 from harness.recording.metadata import write_metadata
-from harness.recording.snapshots import UNFINISHED
+from harness.recording.snapshots import UNFINISHED, publish
 from harness.schemas.data_position import TrainingPosition
 from harness.schemas.events import SnapshotTaken
 from harness.schemas.run_info import SnapshotInfo, TrainingSetup
@@ -48,9 +48,8 @@ class Snapshots:
         state = self._unfinished / states[0]
         model = state.with_name(state.name.replace(".solverstate", ".caffemodel"))
         set_learned_net(state, str(self._directory / model.name))
-        for path in (model, state):
-            _sync(path)
-            os.replace(path, self._directory / path.name)
+        sync(model)
+        sync(state)
         self._last = self._solver.iter
         info = SnapshotInfo(
             **self._setup | {"point": point},
@@ -59,14 +58,7 @@ class Snapshots:
             caffemodel=model.name,
             solverstate=state.name,
         )
-        path = self._directory / re.sub(r"\.solverstate(\.h5)?$", ".json", state.name)
+        path = self._unfinished / re.sub(r"\.solverstate(\.h5)?$", ".json", state.name)
         write_metadata(path, info)
+        publish(path)
         return SnapshotTaken(info.iteration, info.weight_digest, info.caffemodel, info.solverstate, path.name)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
