@@ -222,6 +222,14 @@ def scan_lmdb(source: Path, progress: Progress) -> ScanResult:
     return ScanResult(digest.hexdigest(), np.array(keys), np.array(labels, np.int32))
 
 
+def first_datum(source: Path) -> pb.Datum:
+    """Read the first record of the LMDB `source`, which `open_records` has read."""
+    with lmdb.open(str(source), readonly=True, lock=True) as environment, environment.begin() as transaction:
+        cursor = transaction.cursor()
+        cursor.first()
+        return pb.Datum.FromString(bytes(cursor.value()))
+
+
 def _write_cache(path: Path, scanned: ScanResult) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}")
     try:

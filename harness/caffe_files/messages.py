@@ -108,6 +108,15 @@ def _syntax_error(error: text_format.ParseError, path: Path) -> BadInput:
     line, column = error.GetLine(), error.GetColumn()
     problem = re.sub(r"^\d+:\d+ : ", "", str(error))
     where = f"{path}:{line}:{column}" if line is not None else str(path)
+    value = re.search(r'Enum type "(?P<type>[\w.]+)" has no value (?:named|with number) (?P<name>[\w-]+)', problem)
+    if value is not None:
+        names = pb.DESCRIPTOR.pool.FindEnumTypeByName(value["type"]).values_by_name
+        return BadInput(
+            f"{value['type'].removeprefix('caffe.')} has no such value",
+            file=where,
+            value=value["name"],
+            remedy=nearest(value["name"], names),
+        )
     unknown = re.search(r'Message type "(?P<type>[\w.]+)" has no field named "(?P<field>\w+)"', problem)
     if unknown is None:
         return BadInput(problem.rstrip("."), file=where, remedy="Correct the prototxt there")

@@ -167,7 +167,7 @@ def heads(net: NetFile) -> tuple[Head, ...]:
             if weight:
                 softmax = layer.type in ("SoftmaxWithLoss", "MultinomialLogisticLoss", "InfogainLoss")
                 mean = softmax and layer.bottom and _is_mean(net, position)
-                classes = channels(net, position, layer.bottom[0]) if mean else None
+                classes = class_count(net, position) if mean else None
                 found.append(Head(name, weight, classes))
     return tuple(found)
 
@@ -202,16 +202,27 @@ def relus(layers: Iterable[pb.LayerParameter]) -> tuple[str, ...]:
     return tuple(name for name, holds in is_relu.items() if holds)
 
 
+def class_count(net: NetFile, position: int) -> int | None:
+    """Return the number of classes of the loss or Accuracy at `position`; None if the net does not say."""
+    layer = net.layers[position]
+    axis = {
+        "SoftmaxWithLoss": layer.softmax_param.axis,
+        "InfogainLoss": layer.infogain_loss_param.axis,
+        "Accuracy": layer.accuracy_param.axis,
+    }.get(layer.type, 1)
+    return channels(net, position, layer.bottom[0]) if axis == 1 else None
+
+
 def channels(net: NetFile, before: int, blob: str) -> int | None:
     """Return the size of axis 1 of `blob` as the layer at position `before` reads it; None if the net does not say."""
     for position in range(before - 1, -1, -1):
         layer = net.layers[position]
         if blob not in layer.top:
             continue
-        if layer.type == "InnerProduct":
-            return layer.inner_product_param.num_output
+        if layer.type == "InnerProduct":  # num_output is 0 where it is not given: no net can be built
+            return layer.inner_product_param.num_output or None if layer.inner_product_param.axis == 1 else None
         if layer.type in ("Convolution", "Deconvolution"):
-            return layer.convolution_param.num_output
+            return layer.convolution_param.num_output or None if layer.convolution_param.axis == 1 else None
         if layer.type in _SAME_CHANNELS and layer.bottom:
             return channels(net, position, layer.bottom[0])
         return None

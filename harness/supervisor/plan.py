@@ -159,6 +159,7 @@ def _resolve(spec: TrainingSpec, start: Start, options: Options, progress: Calla
         card = device.check_gpu(gpu, spec.path if options.gpu is None else None)
     records = validate.read_sources(spec.nets, progress)
     for net in spec.nets:
+        validate.check_crops(net)
         validate.check_labels(net, records)
     seed, drawn = seed_of(options, spec.solver, start.setup)
     return _Resolved(

@@ -13,7 +13,7 @@ from harness.caffe_files.net import NetFile, test_nets, train_net
 from harness.caffe_files.solver import solver_type
 from harness.errors import BadInput
 from harness.schemas.run_info import RunInfo, TrainingSetup
-from harness.supervisor import validate
+from harness.supervisor import validate, validate_layers
 from harness.supervisor.net_upgrade import upgrade_net
 
 
@@ -57,6 +57,8 @@ class TrainingSpec:
         validate.check_snapshot_names(self.solver, self.train, self.path)
         for net, phase in zip(self.nets, ("TRAIN", *("TEST" for _ in self.tests)), strict=True):
             validate.check_layers(net, phase)
+            validate_layers.check_fields(net)
+            validate_layers.check_tops(net)
             validate.check_sources(net)
 
 

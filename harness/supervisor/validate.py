@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from harness.caffe_files.image_list import check_images, open_list
-from harness.caffe_files.lmdb_file import Progress, Records, open_records
+from harness.caffe_files.lmdb_file import Progress, Records, first_datum, open_records
 from harness.caffe_files.lr_policy import LR_POLICIES
 from harness.caffe_files.messages import has_field, pb
-from harness.caffe_files.net import NetFile, channels, data_layers, data_param_of
+from harness.caffe_files.net import NetFile, class_count, data_layers, data_param_of
 from harness.errors import BadInput, nearest
 from harness.supervisor.lmdb_scan import scan_apart
 
@@ -132,6 +133,12 @@ def check_sources(net: NetFile) -> None:
                     "no such file", file=where, field=f"{field}.source", value=getattr(layer, field).source,
                     remedy=f"Caffe resolves it from the current directory ({Path.cwd()})",
                 )  # fmt: skip
+        if layer.type == "HDF5Data":
+            _check_hdf5_files(layer, where)
+        matrix = layer.infogain_loss_param.source
+        if layer.type == "InfogainLoss" and len(layer.bottom) < 3 and not Path(matrix).is_file():
+            raise BadInput("no such file", file=where, field="infogain_loss_param.source", value=matrix,
+                           remedy="Give the infogain matrix as a BlobProto file, or as a third bottom")  # fmt: skip
         resized = layer.image_data_param
         if (resized.new_height > 0) != (resized.new_width > 0):
             raise BadInput(
@@ -153,6 +160,48 @@ def check_sources(net: NetFile) -> None:
                 field="data_param.backend",
                 value="LEVELDB",
                 remedy="Write `backend: LMDB` and give an LMDB",
+            )
+
+
+def _check_hdf5_files(layer: pb.LayerParameter, where: str) -> None:
+    """Check that the files in the list of an HDF5Data layer exist, and that the first has a data set for each top."""
+    source = layer.hdf5_data_param.source
+    files = Path(source).read_text(errors="surrogateescape").split()  # as C++ reads words
+    if not files:
+        raise BadInput("an empty list of HDF5 files", file=where, field="hdf5_data_param.source", value=source,
+                       remedy="Write the path of an HDF5 file on each line")  # fmt: skip
+    for number, name in enumerate(files):
+        if not Path(name).is_file():
+            raise BadInput(
+                f"no such HDF5 file: number {number + 1} in {source}", file=where, field="hdf5_data_param.source",
+                value=name, remedy=f"Caffe resolves it from the current directory ({Path.cwd()})",
+            )  # fmt: skip
+    try:
+        with h5py.File(files[0], "r") as file:
+            missing = next((top for top in layer.top if top not in file), None)
+            known = list(file)
+    except OSError:
+        raise BadInput("not an HDF5 file, or a damaged one", file=where, field="hdf5_data_param.source", value=files[0],
+                       remedy="Write it again") from None  # fmt: skip
+    if missing is not None:
+        raise BadInput(f"{files[0]} has no data set of that name", file=where, field="top", value=missing,
+                       remedy=nearest(missing, known))  # fmt: skip
+
+
+def check_crops(net: NetFile) -> None:
+    """Check that the first record of each Data layer is at least as large as its crop_size (data_transformer.cpp)."""
+    for layer in net.layers:
+        crop = layer.transform_param.crop_size
+        if layer.type != "Data" or not crop:
+            continue
+        image = first_datum(Path(layer.data_param.source))
+        if not image.encoded and crop > min(image.height, image.width):
+            raise BadInput(
+                f"larger than the images of {layer.data_param.source}, whose first has {image.height}×{image.width}",
+                file=f"{net.source}: layer {layer.name}",
+                field="crop_size",
+                value=crop,
+                remedy=f"Give at most {min(image.height, image.width)}, or larger images",
             )
 
 
@@ -184,7 +233,7 @@ def check_labels(net: NetFile, records: Mapping[str, Records]) -> None:
                 continue
             if len(reader.bottom) < 2 or reader.bottom[1] != layer.top[1]:
                 continue
-            classes = channels(net, position, reader.bottom[0])
+            classes = class_count(net, position)
             if classes is None or 0 <= low <= high < classes:
                 continue
             outside = (data.labels < 0) | (data.labels >= classes)

@@ -16,7 +16,9 @@ import pytest
 
 from harness.caffe_files.layer_types import FILLERS, LAYER_TYPES
 from harness.recording import run_directory
+from harness.run import main
 from tests.helpers.commands import RUN, restart, train
+from tests.helpers.paths import BIN
 from tests.helpers.processes import command, started, wait_for
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
@@ -51,6 +53,78 @@ def test_the_fillers_are_those_of_the_build(tmp_path: Path) -> None:
     layer = """layer { name: "p" type: "DummyData" top: "%s" dummy_data_param { shape { dim: 2 dim: 2 dim: 2 dim: 2 }
   data_filler { type: "%s" } } }"""
     train(solver(tmp_path, "".join(layer % (name, name) for name in FILLERS) + HEAD), tmp_path / "run")
+
+
+POOL = 'layer { name: "pool" type: "Pooling" bottom: "data" top: "pool" pooling_param { %s } }'
+DENSE = 'layer { name: "d" type: "InnerProduct" bottom: "data" top: "d" inner_product_param { %s } }'
+RELU = 'layer { name: "r" type: "ReLU" bottom: "data" top: "data" }'
+HDF5 = 'layer { name: "h" type: "HDF5Data" top: "%s" hdf5_data_param { source: "LIST" batch_size: 2 } %s }'
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        ('layer { name: "c" type: "Convolutoin" bottom: "data" top: "c" }', ("type = Convolutoin", "Convolution")),
+        ('layer { name: "c" bottom: "data" top: "c" }', ("layer c", "no such layer type")),
+        (CONV % 'num_output: 4 kernel_size: 3 weight_filler { type: "xaver" }', ("type = xaver", "xavier")),
+        (DENSE % 'num_output: 4 bias_filler { type: "zero" }', ("bias_filler.type = zero", "constant")),
+        (CONV % "kernel_size: 3", ("convolution_param.num_output = 0", "at least 1")),
+        (CONV % "num_output: 0 kernel_size: 3", ("num_output = 0",)),
+        (CONV % "num_output: 4294967295 kernel_size: 3", ("num_output = 4294967295",)),
+        (DENSE % "", ("layer d", "inner_product_param.num_output = 0")),
+        (CONV % "num_output: 4 kernel_size: 3 group: 3", ("group = 3", "does not divide")),
+        (CONV % "num_output: 4 kernel_size: 3 group: 0", ("group = 0",)),
+        (CONV % "num_output: 4 kernel_size: 3 kernel_h: 3 kernel_w: 3", ("kernel_size", "together with kernel_h")),
+        (CONV % "num_output: 4 kernel_h: 3", ("convolution_param.kernel", "only together")),
+        (CONV % "num_output: 4 kernel_size: 3 stride: 2 stride_h: 1", ("convolution_param.stride", "together")),
+        (POOL % "pool: MAX", ("pooling_param.kernel_size", "not given")),
+        (POOL % "kernel_size: 0", ("kernel_size = 0",)),
+        (POOL % "kernel_size: 2 global_pooling: true", ("global_pooling", "together")),
+        (POOL % "kernel_size: 2 stride_h: 2", ("pooling_param.stride", "only together")),
+        ('layer { name: "l" type: "LRN" bottom: "data" top: "l" lrn_param { local_size: 4 } }', ("local_size = 4",)),
+        (RELU.replace('top: "data"', 'top: "label"'), ("layer r", "top = label", "a name of its own")),
+        (RELU.replace('name: "r" ', 'name: "r" top: "x" ').replace('"data" }', '"x" }'), ("top = x",)),
+        (POOL % "kernel_size: 2" + RELU, ("layer r", "top = data", "in place", "also pool")),
+        ('layer { name: "m" type: "InfogainLoss" bottom: "data" bottom: "label" top: "m" }',
+         ("infogain_loss_param.source",)),
+        (HDF5 % ("x", ""), ("layer h", "no such HDF5 file", "gone.h5")),
+        (HDF5 % ("x", "transform_param { scale: 2 }"), ("layer h", "transform_param")),
+    ],
+)  # fmt: skip
+def test_an_error_in_the_prototxt_is_found_before_caffe_starts(
+    tmp_path: Path, layer: str, said: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/gone.h5\n")
+    path = solver(
+        tmp_path, layer.replace("LIST", f"{tmp_path}/list.txt") + HEAD, snapshot_prefix=f'"{tmp_path}/native"'
+    )
+    assert main(["--solver", str(path), "--out", str(tmp_path / "run")]) == 2
+    stderr = capsys.readouterr().err
+    assert stderr.lstrip().startswith("error: ")  # nothing before it: no recording, no process
+    assert str(tmp_path / "net.prototxt") in stderr
+    for part in said:
+        assert part in stderr
+    assert command(BIN / "caffe", "train", f"--solver={path}").code != 0  # Caffe cannot build it either
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        # what looks wrong, but is not used
+        CONV % 'num_output: 4 kernel_size: 3 bias_term: false bias_filler { type: "none" }',
+        POOL % "kernel_size: 2 kernel_h: 2",
+        'layer { name: "s" type: "Sigmoid" bottom: "data" top: "s" convolution_param { num_output: 0 kernel_h: 1 } }',
+        # in place, one after the other, and a reader of the last
+        RELU + RELU.replace('"r"', '"r2"') + (POOL % "kernel_size: 2"),
+        'layer { name: "r" type: "ReLU" bottom: "data" top: "data" loss_weight: 0 }',
+        'layer { type: "Silence" bottom: "label" }',
+        CONV % "num_output: 4 kernel_h: 3 kernel_w: 3 pad: 1 stride: 2",
+    ],
+)
+def test_what_caffe_trains_is_not_refused(tmp_path: Path, layer: str) -> None:
+    path = solver(tmp_path, layer + HEAD, snapshot_prefix=f'"{tmp_path}/native"')
+    assert command(BIN / "caffe", "train", f"--solver={path}").code == 0
+    train(path, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
