@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,10 @@ def read_solverstate(path: Path) -> SolverState:
     Raises:
         BadInput: missing, damaged, not a solverstate, or its caffemodel does not exist.
     """
-    state = _read_h5_state(path) if path.name.endswith(".h5") else _read_binary_state(path)
+    try:
+        state = _read_h5_state(path) if path.name.endswith(".h5") else _read_binary_state(path)
+    except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:  # of h5py
+        raise BadInput(f"damaged, or not a solverstate ({error})", file=path, remedy=_GIVE_STATE) from None
     if not state.learned_net.is_file():
         raise BadInput(
             "the solverstate's caffemodel does not exist",
@@ -111,7 +115,7 @@ def _read_h5_state(path: Path) -> SolverState:
             path,
             iteration=int(np.ravel(file["iter"])[0]),
             step=int(np.ravel(file["current_step"])[0]),
-            stored=stored.decode() if isinstance(stored, bytes) else str(stored),
+            stored=os.fsdecode(stored),
             history=shapes,
         )
 
@@ -124,7 +128,7 @@ def _read_binary_state(path: Path) -> SolverState:
             raise BadInput("a caffemodel, not a solverstate", file=path, remedy=remedy)
         raise BadInput("not a solverstate: it has no iteration", file=path, remedy=_GIVE_STATE)
     shapes = tuple(_shape(blob) for blob in state.history)
-    return SolverState(path, state.iter, state.current_step, state.learned_net, shapes)
+    return SolverState(path, state.iter, state.current_step, os.fsdecode(state.learned_net), shapes)
 
 
 def _is_caffemodel(path: Path) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+import xxhash
 
 from harness.atomic_write import write_whole
 from harness.errors import BadInput
@@ -34,6 +36,14 @@ def read_metadata(path: Path, kind: type[Metadata], version: int, remedy: str) -
                 value=found,
                 remedy="Install that version of caffe-harness",
             )
+        if isinstance(content, dict) and content.get("digest") not in (None, content_digest(content)):
+            raise BadInput(
+                "damaged or edited: the digest of its fields is not the one that it states",
+                file=path,
+                field="digest",
+                value=content["digest"],
+                remedy=remedy,
+            )
         return msgspec.convert(content, kind)
     except OSError as error:
         raise BadInput(f"cannot be read ({error.strerror})", file=path, remedy=remedy) from None
@@ -60,6 +70,12 @@ def _read(path: Path) -> object:
     if "\\u0000" in again:
         raise ValueError("a text in it contains a NUL")
     return content
+
+
+def content_digest(fields: Mapping[str, object]) -> str:
+    """Compute XXH3-64 over the fields of a file but `digest`, as JSON with sorted keys; 16 hex digits."""
+    rest = {name: value for name, value in fields.items() if name != "digest"}
+    return xxhash.xxh3_64_hexdigest(json.dumps(rest, sort_keys=True).encode())
 
 
 def write_metadata(path: Path, content: TrainingSetup) -> None:

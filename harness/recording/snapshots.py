@@ -10,7 +10,7 @@ import msgspec
 
 from harness.atomic_write import sync
 from harness.errors import BadInput
-from harness.recording.metadata import read_metadata, write_metadata
+from harness.recording.metadata import content_digest, read_metadata, write_metadata
 from harness.schemas.run_info import SNAPSHOT_INFO_VERSION, SnapshotHealth, SnapshotInfo
 
 UNFINISHED = ".writing"
@@ -37,6 +37,11 @@ def read_snapshot(path: Path) -> SnapshotInfo:
     return read_metadata(path, SnapshotInfo, SNAPSHOT_INFO_VERSION, remedy)
 
 
+def write_snapshot(path: Path, info: SnapshotInfo) -> None:
+    """Write the JSON beside a snapshot, with the digest of its fields."""
+    write_metadata(path, msgspec.structs.replace(info, digest=content_digest(msgspec.to_builtins(info))))
+
+
 def iterations_of(directory: Path) -> dict[int, Path]:
     """Find the snapshots in `directory`: by iteration, the JSON beside each. See `damaged_in` for the others."""
     found = {}
@@ -59,7 +64,7 @@ def damaged_in(directory: Path) -> tuple[str, ...]:
 
 def note_health(path: Path, health: SnapshotHealth) -> None:
     """Add to the JSON beside a snapshot, `path`, what is known of the run's health."""
-    write_metadata(path, msgspec.structs.replace(read_snapshot(path), health=health))
+    write_snapshot(path, msgspec.structs.replace(read_snapshot(path), health=health))
 
 
 def publish(path: Path) -> Path:

@@ -206,11 +206,20 @@ class SnapshotHealth(msgspec.Struct, frozen=True):
 
 
 class SnapshotInfo(TrainingSetup, frozen=True, kw_only=True):
-    """The JSON beside a snapshot: the names of its files, and what it takes to continue from it."""
+    """The JSON beside a snapshot: the names of its files, and what it takes to continue from it.
+
+    Attributes:
+        step: Caffe's current_step.
+        history_digest: of the history in the solverstate, as hex (history_digest.py).
+        digest: of all other fields, as hex (metadata.py). It and the two above are None in files of 0.2 and older.
+    """
 
     format_version: int = SNAPSHOT_INFO_VERSION
     iteration: Iteration
     weight_digest: Digest
+    step: int | None = None
+    history_digest: Digest | None = None
     caffemodel: FileName
     solverstate: FileName
     health: SnapshotHealth | None = None
+    digest: Digest | None = None

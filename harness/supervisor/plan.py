@@ -26,7 +26,7 @@ from harness.schemas.window import Window, clip, merge, parse_watch
 from harness.supervisor import device, validate
 from harness.supervisor.options import Options, blas_threads_of, gpu_of, seed_of, until_of
 from harness.supervisor.record_keys import WindowKeys, window_keys
-from harness.supervisor.resume import Start, point_of, streams_of
+from harness.supervisor.resume import Start, check_snapshot, point_of, streams_of
 from harness.supervisor.training_spec import TrainingSpec
 from harness.worker.payload import Payload, Resume
 
@@ -123,7 +123,7 @@ def make_plan(
         as_written=spec.as_written and not streams,
         gpu=resolved.gpu,
         windows=resolved.windows,
-        resume=_resume(start, resolved.replay) if start.iteration else None,
+        resume=_resume(start) if start.iteration else None,
         replay=resolved.replay,
         streams=streams,
         blas=resumed.blas if resolved.replay else None,
@@ -148,6 +148,7 @@ def _resolve(spec: TrainingSpec, start: Start, options: Options, progress: Calla
     capture = options.captures
     options.check_ranges()
     spec.check()
+    check_snapshot(start)
     _check_history(spec, start)
     until = until_of(options, spec.solver, start.iteration)
     gpu = gpu_of(options, spec.solver)
@@ -237,9 +238,9 @@ def _record(
     return msgspec.structs.replace(info, not_exact=found.reasons, exact_if=found.conditions)
 
 
-def _resume(start: Start, exact: bool) -> Resume:
+def _resume(start: Start) -> Resume:
     state = start.state
-    digest = start.setup.weight_digest if exact and state and isinstance(start.setup, SnapshotInfo) else None
+    digest = start.setup.weight_digest if state and isinstance(start.setup, SnapshotInfo) else None
     return Resume(
         iteration=start.iteration,
         step=start.step,

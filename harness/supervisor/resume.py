@@ -10,6 +10,7 @@ import xxhash
 from google.protobuf import text_format
 
 from harness.caffe_files.caffemodel import SolverState, read_caffemodel, read_solverstate
+from harness.caffe_files.history_digest import digest_history
 from harness.caffe_files.layer_types import is_input_without_position
 from harness.caffe_files.lmdb_file import Records
 from harness.caffe_files.lr_policy import next_step
@@ -144,6 +145,42 @@ def read_info_beside(state: Path) -> SnapshotInfo | None:
     """
     path = state.with_name(state.name.removesuffix(".h5").removesuffix(".solverstate") + ".json")
     return read_snapshot(path) if path.exists() else None
+
+
+def check_snapshot(start: Start) -> None:
+    """Check that the solverstate of `start` is the one that the JSON beside it describes.
+
+    Its history is not looked at if it will be set to zero. The weights are checked once Caffe has read them.
+
+    Raises:
+        BadInput: it is damaged, or belongs to another snapshot.
+    """
+    info, state = start.setup, start.state
+    if state is None or not isinstance(info, SnapshotInfo):
+        return
+    for field, value, described in (
+        ("iter", state.iteration, info.iteration),
+        ("current_step", state.step, state.step if info.step is None else info.step),
+    ):
+        if value != described:
+            raise BadInput(
+                f"damaged, or of another snapshot: the JSON beside it says {described}",
+                file=state.path,
+                field=field,
+                value=value,
+                remedy="Restart from another snapshot",
+            )
+    if info.history_digest is not None and start.scale != 0:
+        found = digest_history(state.path).history
+        if found != info.history_digest:
+            raise BadInput(
+                f"its momentum is damaged, or of another snapshot: the JSON beside it has the digest "
+                f"{info.history_digest}",
+                file=state.path,
+                field="history",
+                value=found,
+                remedy="Restart from another snapshot, or with the momentum set to zero: restart.py … --history reset",
+            )
 
 
 def point_of(

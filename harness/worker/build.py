@@ -147,7 +147,8 @@ def _restore(solver: Solver, resume: Resume, kind: str, net: pb.NetParameter, di
             file=model,
             field="weight_digest",
             value=resume.digest,
-            remedy="Put the snapshot's own caffemodel back, or go on with --data caffe",
+            remedy="Put the snapshot's own caffemodel back, restart from another snapshot, or move the JSON away to go "
+            "on with these weights, as from a snapshot of Caffe's own",
         )
 
 

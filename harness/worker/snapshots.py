@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.atomic_write import sync
+from harness.caffe_files.history_digest import digest_history
 from harness.caffe_files.solverstate import set_learned_net
-from harness.recording.metadata import write_metadata
-from harness.recording.snapshots import UNFINISHED, publish
+from harness.recording.snapshots import UNFINISHED, publish, write_snapshot
 from harness.schemas.data_position import TrainingPosition
 from harness.schemas.events import SnapshotTaken
 from harness.schemas.run_info import SnapshotInfo, TrainingSetup
@@ -48,6 +48,7 @@ class Snapshots:
         state = self._unfinished / states[0]
         model = state.with_name(state.name.replace(".solverstate", ".caffemodel"))
         set_learned_net(state, str(self._directory / model.name))
+        found = digest_history(state)
         sync(model)
         sync(state)
         self._last = self._solver.iter
@@ -55,10 +56,12 @@ class Snapshots:
             **self._setup | {"point": point},
             iteration=self._solver.iter,
             weight_digest=f"{digest():016x}",
+            step=found.step,
+            history_digest=found.history,
             caffemodel=model.name,
             solverstate=state.name,
         )
         path = self._unfinished / re.sub(r"\.solverstate(\.h5)?$", ".json", state.name)
-        write_metadata(path, info)
+        write_snapshot(path, info)
         publish(path)
         return SnapshotTaken(info.iteration, info.weight_digest, info.caffemodel, info.solverstate, path.name)
