@@ -20,6 +20,7 @@ if __name__ == "__main__":  # start as `caffe-harness restart` does
 from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.caffe_files.edits import set_fields, set_layer_fields
+from harness.caffe_files.solver import display_interval
 from harness.caffe_files.solverstate import HISTORY_MODES, history_scale
 from harness.diagnosis.last_good import Choice, last_good
 from harness.diagnosis.live.limits import Limits, read_limits
@@ -138,7 +139,7 @@ def _choice(run: Path, info: RunInfo, wanted: str, limits: Limits) -> Choice:
     snapshots = list(iterations_of(run / "snapshots"))
     with Recording(run) as recording:
         iterations = recording.iterations
-        span = recorded_training_spec(run / "run.json", info).solver.display
+        span = display_interval(recorded_training_spec(run / "run.json", info).solver)
         onset = detect(recording, span, limits).onset
     last = int(iterations[-1]) if len(iterations) else info.first - 1
     choice = last_good(snapshots, onset, span, info.first, last)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
+from harness.caffe_files.solver import display_interval
 from harness.diagnosis.live.health import Health
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.live.rows import rows_before
@@ -144,7 +145,7 @@ def train(
         try:
             run = plan.info.goes_on_from
             earlier = rows_before(Path(run), plan.first) if run else None
-            health = Health(plan.solver.display, plan.first, limits, earlier)
+            health = Health(display_interval(plan.solver), plan.first, limits, earlier)
             outcome = Session(plan, listener, health).run()
         finally:
             listener.close()

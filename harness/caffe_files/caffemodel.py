@@ -209,9 +209,10 @@ def _open_h5(path: Path, what: str) -> h5py.File:
 
 
 def _shape(blob: pb.BlobProto) -> tuple[int, ...]:
-    if blob.HasField("shape"):
-        return tuple(blob.shape.dim)
-    return (blob.num, blob.channels, blob.height, blob.width)
+    """Return the shape of a blob; one without axes has no field for it (Blob::ToProto, Blob::ShapeEquals)."""
+    if any(blob.HasField(name) for name in ("num", "channels", "height", "width")):
+        return (blob.num, blob.channels, blob.height, blob.width)
+    return tuple(blob.shape.dim)
 
 
 def _same_shape(ours: Iterable[int], theirs: Iterable[int]) -> bool:

@@ -122,12 +122,13 @@ def flatten(message: Message, root: str = "") -> dict[str, str]:
     for field, value in message.ListFields():
         for number, element in enumerate(value if field.is_repeated else [value]):
             name = field.name
-            if name == "layer":
-                name = element.name
+            is_layer = isinstance(element, pb.LayerParameter)  # PythonParameter has a string of that field name
+            if is_layer:
+                name = element.name or "layer"
                 layers[name] += 1
             elif name == "name" and message.DESCRIPTOR.name == "LayerParameter":
                 continue
-            count = layers[name] if field.name == "layer" else number + 1
+            count = layers[name] if is_layer else number + 1
             path = f"{root}{name}" if count == 1 else f"{root}{name} #{count}"
             if field.message_type is not None:
                 found |= flatten(element, f"{path}.")

@@ -14,6 +14,7 @@ from google.protobuf import text_format
 from harness.caffe_files.lr_policy import LR_POLICIES, learning_rate
 from harness.caffe_files.messages import MessageT, has_field, pb
 from harness.caffe_files.net import NetFile, heads, keep_layers
+from harness.caffe_files.solver import display_interval
 from harness.schemas.layout import Head
 
 _MOST_DROPPED = 100  # lines with an unknown value
@@ -81,7 +82,7 @@ def _tolerant(text: str | None, kind: type[MessageT]) -> MessageT | None:
 
 def _of_solver(solver: pb.SolverParameter) -> LogHeader:
     return LogHeader(
-        display=solver.display,
+        display=display_interval(solver),
         average_loss=max(solver.average_loss, 1),
         iter_size=max(solver.iter_size, 1),
         max_iter=solver.max_iter or None,

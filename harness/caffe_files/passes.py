@@ -8,7 +8,7 @@ from harness.caffe_files.messages import pb
 def passes_between(solver: pb.SolverParameter, first: int, last: int) -> tuple[int, ...]:
     """Count the batches that the train net and each test net take in iterations `first` … `last`-1 (Solver::Step)."""
     tests = sum(tests_at(solver, t) for t in _multiples(solver.test_interval, first, last))
-    return ((last - first) * solver.iter_size, *(tests * n for n in solver.test_iter))
+    return ((last - first) * solver.iter_size, *(tests * max(n, 0) for n in solver.test_iter))
 
 
 def tests_at(solver: pb.SolverParameter, iteration: int) -> bool:

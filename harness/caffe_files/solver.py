@@ -15,6 +15,14 @@ def solver_type(solver: pb.SolverParameter) -> str:
     return _TYPES_BY_NUMBER[solver.solver_type] if solver.HasField("solver_type") else solver.type
 
 
+def display_interval(solver: pb.SolverParameter) -> int:
+    """Return the number of iterations between two displays, 0 for none.
+
+    Caffe displays where iter % display is 0 (Solver::Step, solver.cpp), so that the sign plays no part.
+    """
+    return abs(int(solver.display))
+
+
 def with_net_files(solver: pb.SolverParameter, train: str, tests: list[str]) -> pb.SolverParameter:
     """Copy the solver with `train` and `tests` as its net files (Solver::InitTrainNet, InitTestNets)."""
     changed = pb.SolverParameter()

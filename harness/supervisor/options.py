@@ -121,7 +121,7 @@ def seed_of(options: Options, solver: pb.SolverParameter, resumed: TrainingSetup
     if options.seed is not None:
         return options.seed, False
     if solver.random_seed >= 0:
-        return int(solver.random_seed), False
+        return int(solver.random_seed) & _LARGEST_SEED, False  # as Caffe converts it (Solver::Init, solver.cpp)
     if resumed is not None and options.exact:
         return resumed.random_seed, False
     return secrets.randbelow(1 << 31), True

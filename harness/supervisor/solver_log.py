@@ -18,7 +18,7 @@ from harness.caffe_log.death import death_message
 from harness.errors import RecordingFailed
 from harness.recording.snapshots import final_name
 
-_LOSS = re.compile(r"(?P<head>^.*\] )Iteration (?P<n>\d+)(?: \(.* iter/s, .*s/(?P<every>\d+) iters\))?, loss = \S+$")
+_LOSS = re.compile(r"(?P<head>^.*\] )Iteration (?P<n>\d+)(?: \(.* iter/s, .*s/(?P<every>-?\d+) iters\))?, loss = \S+$")
 # Solver::Solve prints these when it is called, which here is at the end; the worker has printed them at the start.
 _SOLVE = re.compile(r"solver\.cpp:\d+\] (Solving |Learning Rate Policy: )")
 

@@ -58,10 +58,9 @@ def check_solver(solver: pb.SolverParameter, kind: str, path: Path) -> None:
             value=solver.stepsize,
             remedy="Give the number of iterations of a step",
         )
-    for field in ("snapshot", "display", "gamma"):
-        if getattr(solver, field) < 0:
-            raise BadInput("must not be negative", file=path, field=field, value=getattr(solver, field),
-                           remedy="Leave it out for 0")  # fmt: skip
+    if solver.lr_policy not in ("fixed", "poly") and solver.gamma < 0:  # SGDSolver::GetLearningRate
+        raise BadInput("must not be negative", file=path, field="gamma", value=f"{solver.gamma:g}",
+                       remedy="Leave it out for 0")  # fmt: skip
     if kind in ("AdaGrad", "RMSProp") and solver.momentum:
         raise BadInput(
             f"{kind} takes no momentum", file=path, field="momentum", value=f"{solver.momentum:g}",

@@ -28,6 +28,7 @@ from harness.worker.probes.blobs import ActivationProbe, LossProbe, OutputProbe,
 from harness.worker.probes.capture import InputCapture, RecordKeys, param_arrays
 from harness.worker.probes.memory import Memory
 from harness.worker.pycaffe import Floats, Net, Solver
+from harness.worker.smoothed_loss import add
 
 
 class Channel(Protocol):
@@ -170,7 +171,7 @@ class Observer:
         frame["output"] = outputs
         frame["loss"] = self.loss(outputs) if self._pass_losses is None else self._pass_losses.mean(self._iter_size)
         frame["stat"][2:5] = self.params.diff_stats()
-        displayed = self._display > 0 and iteration % self._display == 0
+        displayed = self._display != 0 and iteration % self._display == 0  # as Solver::Step, also where it is negative
         first_nonfinite = not self._nonfinite and not all_finite(frame)
         self._nonfinite = self._nonfinite or first_nonfinite
         frame["lapse"] = now - self._displayed if displayed else 0
@@ -263,7 +264,7 @@ class _PassLosses:
 
     def _after_layer(self, layer: int) -> None:
         if layer == self._last:
-            self._sum += self._loss()
+            self._sum = add(self._sum, self._loss())
 
     def mean(self, passes: int) -> np.float32:
         """Compute their sum over `passes`, as Solver::Step does; the next iteration starts from 0."""

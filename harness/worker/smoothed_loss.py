@@ -1,10 +1,18 @@
-"""The smoothed loss that `caffe train` displays."""
+"""Losses added up as Caffe adds them, and the smoothed loss that `caffe train` displays."""
 
 from __future__ import annotations
 
 import numpy as np
 
 _F = np.float32
+
+
+def add(first: np.float32, second: np.float32) -> np.float32:
+    """Add two numbers as Caffe's code on x86-64 does: of two NaNs the first remains, with its sign (ADDSS).
+
+    NumPy may exchange the two.
+    """
+    return first if np.isnan(first) else first + second
 
 
 class SmoothedLoss:
@@ -24,9 +32,9 @@ class SmoothedLoss:
         if len(self._losses) < self._size:
             self._losses.append(loss)
             size = len(self._losses)
-            self._smoothed = (self._smoothed * _F(size - 1) + loss) / _F(size)
+            self._smoothed = add(self._smoothed * _F(size - 1), loss) / _F(size)
         else:
             at = (iteration - self._start) % self._size
-            self._smoothed += (loss - self._losses[at]) / _F(self._size)
+            self._smoothed = add((loss - self._losses[at]) / _F(self._size), self._smoothed)  # in this order
             self._losses[at] = loss
         return self._smoothed

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.caffe_files import solver
 from harness.caffe_files.messages import parse_text, pb
 from harness.diagnosis.live.active_alarms import is_active
 from harness.diagnosis.live.limits import Limits, read_limits
@@ -82,7 +83,9 @@ def display_interval(recording: Recording) -> int:
     Raises:
         BadInput: the recording holds no solver that can be read.
     """
-    return parse_text(str(recording.attributes.get("solver", "")), pb.SolverParameter, recording.path).display
+    return solver.display_interval(
+        parse_text(str(recording.attributes.get("solver", "")), pb.SolverParameter, recording.path)
+    )
 
 
 @dataclass(frozen=True)

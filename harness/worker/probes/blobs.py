@@ -19,6 +19,7 @@ from harness.caffe_files.messages import pb
 from harness.schemas.layout import Activation, Output, Param
 from harness.worker.probes.memory import Memory
 from harness.worker.pycaffe import Blob, Floats, Net
+from harness.worker.smoothed_loss import add
 
 Multiplier = Literal["lr_mult", "decay_mult"]
 _MULTIPLIERS: tuple[Multiplier, ...] = ("lr_mult", "decay_mult")
@@ -144,14 +145,14 @@ class LossProbe:
             loss = np.float32(0)
             for top in tops:
                 if top.column is not None:
-                    loss += outputs[top.column] * top.weight
+                    loss = add(loss, outputs[top.column] * top.weight)
                 else:
                     values = self._memory.read(top.blob).ravel()
                     if values.size == 1:
-                        loss += values[0] * top.weight
+                        loss = add(loss, values[0] * top.weight)
                     else:
-                        loss += np.dot(values, np.full_like(values, top.weight))
-            total += loss
+                        loss = add(loss, np.dot(values, np.full_like(values, top.weight)))
+            total = add(total, loss)
         return total
 
 
