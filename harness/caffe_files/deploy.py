@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from harness.caffe_files.layer_names import automatic_losses, unique_names
 from harness.caffe_files.messages import pb
 from harness.caffe_files.net import NetFile, heads
 
@@ -23,7 +24,7 @@ class SoftmaxHead:
 
 @dataclass(frozen=True)
 class DeployNet:
-    """A net for inference. `param` has no phases and no include or exclude rules.
+    """A net for inference. `param` has no phases, no include or exclude rules, and the recorded names of its layers.
 
     Attributes:
         inputs: the tops of its Input layers.
@@ -49,6 +50,7 @@ def deploy_net(train: NetFile, shape: Callable[[str], tuple[int, ...]]) -> Deplo
         shape: returns the shape of a top of a layer without a bottom; called only for the layers needed.
     """
     weights = {head.name: head.weight for head in heads(train)}
+    names, losses = unique_names(train.layers), automatic_losses(train.layers)
     found: list[SoftmaxHead] = []
     needed: set[int] = set()
     producers: dict[str, int] = {}  # blob → the last layer so far that writes it
@@ -56,8 +58,9 @@ def deploy_net(train: NetFile, shape: Callable[[str], tuple[int, ...]]) -> Deplo
     for position, layer in enumerate(train.layers):
         dependencies.append({position}.union(*(dependencies[producers[b]] for b in layer.bottom if b in producers)))
         producers.update(dict.fromkeys(layer.top, position))
-        if layer.type == "SoftmaxWithLoss" and layer.top and layer.top[0] in weights:
-            found.append(_head(layer, weights[layer.top[0]]))
+        loss = losses.get(position, layer.top[0] if layer.top else "")
+        if layer.type == "SoftmaxWithLoss" and loss in weights:
+            found.append(_head(layer, loss, weights[loss]))
             needed |= dependencies[position] - {position}
     param = pb.NetParameter(name=train.param.name, input=train.param.input, input_shape=train.param.input_shape)
     param.input_dim.extend(train.param.input_dim)
@@ -65,6 +68,7 @@ def deploy_net(train: NetFile, shape: Callable[[str], tuple[int, ...]]) -> Deplo
     for position in sorted(needed):
         layer = param.layer.add()
         layer.CopyFrom(train.layers[position])
+        layer.name = names[position]
         layer.ClearField("include")
         layer.ClearField("exclude")
         layer.ClearField("phase")
@@ -76,9 +80,9 @@ def deploy_net(train: NetFile, shape: Callable[[str], tuple[int, ...]]) -> Deplo
     return DeployNet(param, tuple(found), tuple(inputs), _owners(train))
 
 
-def _head(layer: pb.LayerParameter, weight: float) -> SoftmaxHead:
+def _head(layer: pb.LayerParameter, loss: str, weight: float) -> SoftmaxHead:
     ignored = layer.loss_param.ignore_label if layer.loss_param.HasField("ignore_label") else None
-    return SoftmaxHead(layer.top[0], weight, layer.bottom[0], layer.bottom[1], layer.softmax_param.axis, ignored)
+    return SoftmaxHead(loss, weight, layer.bottom[0], layer.bottom[1], layer.softmax_param.axis, ignored)
 
 
 def _make_input(layer: pb.LayerParameter, shape: Callable[[str], tuple[int, ...]]) -> None:
@@ -94,8 +98,8 @@ def _make_input(layer: pb.LayerParameter, shape: Callable[[str], tuple[int, ...]
 def _owners(train: NetFile) -> dict[tuple[str, int], tuple[str, int]]:
     first: dict[str, tuple[str, int]] = {}
     return {
-        (layer.name, index): first.setdefault(spec.name, (layer.name, index))
-        for layer in train.layers
+        (name, index): first.setdefault(spec.name, (name, index))
+        for name, layer in zip(unique_names(train.layers), train.layers, strict=True)
         for index, spec in enumerate(layer.param)
         if spec.name
     }

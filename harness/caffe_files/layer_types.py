@@ -41,6 +41,21 @@ _OWN = {
 }
 
 
+def param_specs(layer: pb.LayerParameter) -> list[pb.ParamSpec]:
+    """List the specs of a layer's param blobs as Caffe has them once it is set up; blobs beyond have the defaults.
+
+    BatchNorm's running averages are never learned: where the net says nothing of one, the layer adds lr_mult 0
+    (batch_norm_layer.cpp); where it has specs for all three, as nets of old versions must, Caffe clears them
+    (UpgradeNetBatchNorm, upgrade_proto.cpp).
+    """
+    specs = list(layer.param)
+    if layer.type != "BatchNorm":
+        return specs
+    if len(specs) == 3:
+        return [pb.ParamSpec(name=spec.name, lr_mult=0, decay_mult=0) for spec in specs]
+    return specs + [pb.ParamSpec(lr_mult=0)] * (3 - len(specs))
+
+
 def is_known(kind: str) -> bool:
     """Check whether `kind` is a type of BVLC Caffe whose blobs and messages are known; those of Python are not."""
     return kind in _ALSO or (kind.lower() in _OWN and kind != "Python")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.caffe_files.layer_names import automatic_losses
 from harness.caffe_files.layer_types import SEEKABLE
 from harness.caffe_files.messages import has_field, pb, read_text
 from harness.errors import BadInput
@@ -154,13 +155,16 @@ def _meets(state: pb.NetState, rule: pb.NetStateRule) -> bool:
 
 
 def heads(net: NetFile) -> tuple[Head, ...]:
-    """List the losses of a net in its order, each with its weight in the total loss.
+    """List the losses of a net in its order, each with its weight in the total loss, by the names of their blobs.
+
+    A loss layer without a top has one from Caffe, which is listed under the layer's name.
 
     A softmax loss that is a mean also has its number of classes: its chance level is known.
     """
     found = []
+    automatic = automatic_losses(net.layers)
     for position, layer in enumerate(net.layers):
-        for top, name in enumerate(layer.top):
+        for top, name in enumerate([automatic[position]] if position in automatic else layer.top):
             weight = (
                 layer.loss_weight[top] if top < len(layer.loss_weight) else float("Loss" in layer.type and top == 0)
             )

@@ -24,7 +24,7 @@ from harness.schemas.events import Note, OtherLabels, OtherShape
 from harness.schemas.layout import CAPTURES, SLAB, Array, Layout, all_finite, runs
 from harness.schemas.window import clip
 from harness.worker.payload import Payload
-from harness.worker.probes.blobs import ActivationProbe, LossProbe, OutputProbe, ParamProbe
+from harness.worker.probes.blobs import ActivationProbe, LossProbe, OutputProbe, ParamProbe, automatic_tops
 from harness.worker.probes.capture import InputCapture, RecordKeys, param_arrays
 from harness.worker.probes.memory import Memory
 from harness.worker.pycaffe import Floats, Net, Solver
@@ -91,7 +91,7 @@ class Observer:
         self._nonfinite = False  # since some iteration
         self.params = ParamProbe(solver.net, net, memory)
         self._activations = ActivationProbe(solver.net, memory)
-        self._outputs = OutputProbe(solver.net, memory)
+        self._outputs = OutputProbe(solver.net, memory, automatic_tops(solver.net, net))
         self.loss = LossProbe(solver.net, self._outputs, memory)
         self._tests = [_TestPass(test_net, memory) for test_net in solver.test_nets]
 

@@ -7,14 +7,17 @@ does not: a Data layer points its tops at another prefetched batch each time (ba
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from harness.caffe_files.layer_names import automatic_losses, positions_in_net, unique_names
+from harness.caffe_files.layer_types import param_specs
 from harness.caffe_files.messages import pb
 from harness.schemas.layout import Activation, Output, Param
 from harness.worker.probes.memory import Memory
@@ -57,17 +60,17 @@ class ParamProbe:
 
 def _learnable(net: Net, prototxt: pb.NetParameter) -> tuple[tuple[Param, ...], tuple[Blob, ...]]:
     """List the learnable blobs, each with its multipliers: the owner's, or the first that a sharer specifies."""
-    specs = {layer.name: list(layer.param) for layer in prototxt.layer}
+    names, specs = unique_names(prototxt.layer), [param_specs(layer) for layer in prototxt.layer]
     positions: dict[int, int] = {}  # by address
     params: list[Param] = []
     blobs: list[Blob] = []
     explicit: list[set[Multiplier]] = []  # the multipliers that the owner, or an earlier sharer, specifies
-    for layer, blob, index in _param_blobs(net):
-        spec = specs[layer][index] if index < len(specs.get(layer, ())) else pb.ParamSpec()
+    for layer, blob, index in _param_blobs(net, prototxt):
+        spec = specs[layer][index] if index < len(specs[layer]) else pb.ParamSpec()
         written = {name for name in _MULTIPLIERS if spec.HasField(name)}
         position = positions.setdefault(blob.data.ctypes.data, len(params))
         if position == len(params):
-            params.append(Param(layer, index, tuple(blob.shape), spec.lr_mult, spec.decay_mult))
+            params.append(Param(names[layer], index, tuple(blob.shape), spec.lr_mult, spec.decay_mult))
             blobs.append(blob)
             explicit.append(written)
         else:
@@ -81,11 +84,12 @@ def _learnable(net: Net, prototxt: pb.NetParameter) -> tuple[tuple[Param, ...], 
     return tuple(params), tuple(blobs)
 
 
-def _param_blobs(net: Net) -> list[tuple[str, Blob, int]]:
-    """List layer, blob and index of every param blob, shared ones once for each layer."""
+def _param_blobs(net: Net, prototxt: pb.NetParameter) -> list[tuple[int, Blob, int]]:
+    """List position in `prototxt`, blob and index of every param blob, shared ones once for each layer."""
+    positions = positions_in_net(prototxt.layer, net._layer_names)
     return [
-        (name, blob, index)
-        for name, layer in zip(net._layer_names, net.layers, strict=True)
+        (positions[number], blob, index)
+        for number, layer in enumerate(net.layers)
         for index, blob in enumerate(layer.blobs)
     ]
 
@@ -157,15 +161,16 @@ class LossProbe:
 
 
 class OutputProbe:
-    """The output blobs of a net, in the order in which Caffe prints them."""
+    """The output blobs of a net, in the order in which Caffe prints them, and after them `others`: number and name."""
 
-    def __init__(self, net: Net, memory: Memory) -> None:
+    def __init__(self, net: Net, memory: Memory, others: Mapping[int, str] = MappingProxyType({})) -> None:
         self._memory = memory
-        self._blobs = [net._blobs[i] for i in net._outputs]
-        names = [net._blob_names[i] for i in net._outputs]
+        numbers = [*net._outputs, *others]
+        self._blobs = [net._blobs[i] for i in numbers]
+        names = [*(net._blob_names[i] for i in net._outputs), *others.values()]
         self.outputs = tuple(Output(n, int(b.count)) for n, b in zip(names, self._blobs, strict=True))
         starts = itertools.accumulate((output.size for output in self.outputs), initial=0)
-        columns = zip(net._outputs, starts, self.outputs, strict=False)  # there is one start more: the end
+        columns = zip(numbers, starts, self.outputs, strict=False)  # there is one start more: the end
         self.scalars = {blob: start for blob, start, output in columns if output.size == 1}  # column by blob number
 
     def values(self) -> Floats:
@@ -177,6 +182,13 @@ class OutputProbe:
         if [part.size for part in parts] != sizes:  # a net whose outputs change their size during training
             parts = [p if p.size == n else np.full(n, np.nan, np.float32) for p, n in zip(parts, sizes, strict=True)]
         return np.concatenate(parts)
+
+
+def automatic_tops(net: Net, prototxt: pb.NetParameter) -> dict[int, str]:
+    """Find the blobs that Caffe has added to loss layers without a top; their names are those of the layers."""
+    losses = automatic_losses(prototxt.layer)
+    positions = positions_in_net(prototxt.layer, net._layer_names)
+    return {net._top_ids(n)[0]: losses[position] for n, position in positions.items() if position in losses}
 
 
 def input_blobs(net: Net) -> dict[str, Blob]:
