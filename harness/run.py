@@ -39,6 +39,20 @@ def parser() -> argparse.ArgumentParser:
     )
     what = parser.add_argument_group("what to run")
     what.add_argument("--solver", type=Path, required=True, metavar="FILE", help="solver prototxt, as for caffe train")
+    what.add_argument(
+        "--level",
+        type=int,
+        default=0,
+        metavar="N",
+        help="level of the train net, in place of the solver's train_state.level, as for caffe train "
+        "(default: %(default)s)",
+    )
+    what.add_argument(
+        "--stage",
+        default="",
+        metavar="LIST",
+        help="stages of the train net, besides those of the solver, as for caffe train",
+    )
     start = what.add_mutually_exclusive_group()
     start.add_argument("--weights", metavar="FILE", help="fine-tune from this caffemodel, by layer name")
     start.add_argument(
@@ -55,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = options_of(args, ("run.py", *given))
 
     def plan(progress, say):  # type: ignore[no-untyped-def]
-        spec = read_training_spec(args.solver)
+        spec = read_training_spec(args.solver, args.level, args.stage)
         start = from_solverstate(args.resume) if args.resume else from_weights(args.weights, spec.solver)
         return make_plan(spec, start, options, progress=progress)
 

@@ -63,7 +63,7 @@ def predict(run: Recording, iteration: int) -> tuple[HeadPredictions, ...]:
     update.
 
     The real Caffe computes them in a process of its own, in TEST phase: without dropout, with BatchNorm's running
-    averages.
+    averages (where these are still empty, with the statistics of the batch: `HeadPredictions.batch_statistics`).
 
     Raises:
         NoPredictions: the net has no softmax head, or Caffe died; the message contains what it printed.

@@ -12,7 +12,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from harness.caffe_files.formatting import format_shape
-from harness.caffe_files.messages import pb, read_binary
+from harness.caffe_files.messages import decode, pb, read_binary
 from harness.errors import BadInput
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -77,7 +77,13 @@ def read_caffemodel(path: Path) -> dict[str, Shapes]:
     layers: Sequence[pb.LayerParameter | pb.V1LayerParameter] = net.layer or net.layers
     if not any(layer.blobs for layer in layers):
         raise BadInput("not a caffemodel: it holds no layer with weights", file=path, remedy="Give a .caffemodel")
-    return {layer.name: tuple(_shape(blob) for blob in layer.blobs) for layer in layers}
+    return {name_of(layer): tuple(_shape(blob) for blob in layer.blobs) for layer in layers}
+
+
+def name_of(layer: pb.LayerParameter | pb.V1LayerParameter) -> str:
+    """Return the name of a layer that was read from a binary file; it may be in another encoding than UTF-8."""
+    name: str | bytes = layer.name  # bytes where they are not UTF-8
+    return name if isinstance(name, str) else decode(name)
 
 
 def read_solverstate(path: Path) -> SolverState:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 from harness.caffe_files.messages import pb
 
@@ -44,24 +44,4 @@ def automatic_losses(layers: Sequence[pb.LayerParameter]) -> dict[int, str]:
         if layers[position].type in _LOSSES and not layers[position].top:
             found[position] = _numbered(name, taken) if name in taken else name
             taken.add(found[position])
-    return found
-
-
-def positions_in_net(layers: Iterable[pb.LayerParameter], built: Sequence[str]) -> Mapping[int, int]:
-    """Map the position of a layer in the built net to its position in `layers`.
-
-    The others are those that Caffe has put in: Split layers, and Input layers for the `input` fields of old nets
-    (InsertSplits, UpgradeNetInput).
-
-    Args:
-        layers: the layers of the net's message, as its phase keeps them.
-        built: the names of the layers of the built net.
-    """
-    found: dict[int, int] = {}
-    names = iter(enumerate(built))
-    for position, layer in enumerate(layers):
-        for number, name in names:
-            if name == layer.name:
-                found[number] = position
-                break
     return found

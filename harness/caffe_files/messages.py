@@ -23,9 +23,12 @@ from harness.errors import BadInput, nearest
 if TYPE_CHECKING:
     from harness.caffe_files import caffe_pb2 as pb
 
-__all__ = ["caffe_directory", "has_field", "parse_text", "pb", "read_binary", "read_text"]
+__all__ = ["caffe_directory", "decode", "has_field", "is_utf8", "parse_text", "pb", "read_binary", "read_text"]
 
 MessageT = TypeVar("MessageT", bound=Message)
+
+_AS_LATIN_1 = "caffe-harness.latin-1"  # the name of an error handler
+_ESCAPE = re.compile(rb"\\(\\|[23][0-7]{2}|[xX][89a-fA-F][0-9a-fA-F])")  # in a string: a byte that is not ASCII
 
 
 def caffe_directory() -> Path:
@@ -60,6 +63,38 @@ if not TYPE_CHECKING:
     pb = _load()  # the caffe_pb2 module of the build
 
 
+def decode(text: bytes) -> str:
+    """Decode UTF-8, and each byte that is not UTF-8 as Latin-1.
+
+    Caffe takes names and comments in any encoding: C++ protobuf does not check the strings of proto2.
+    """
+    return text.decode(errors=_AS_LATIN_1)
+
+
+def is_utf8(text: bytes) -> bool:
+    """Check whether `text` is UTF-8."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _decode_latin_1(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return error.object[error.start : error.end].decode("latin-1"), error.end
+
+
+codecs.register_error(_AS_LATIN_1, _decode_latin_1)
+
+
+def _as_byte(escape: re.Match[bytes]) -> bytes:
+    number = escape[1]
+    if number == b"\\":
+        return escape[0]
+    return bytes([int(number[1:], 16) if number[:1] in b"xX" else int(number, 8)])
+
+
 def has_field(message: Message, name: str) -> bool:
     """Check whether the field `name` is set; HasField of a typed message takes only literal names."""
     return message.HasField(name)
@@ -89,7 +124,7 @@ def read_text(path: Path, kind: type[MessageT], what: str) -> MessageT:
         raise BadInput(
             "starts with a byte order mark, which Caffe cannot read", file=path, remedy="Save it as UTF-8 without one"
         )
-    return parse_text(data.decode(errors="replace"), kind, path)  # a comment may be in any encoding
+    return parse_text(decode(data), kind, path)
 
 
 def parse_text(text: str, kind: type[MessageT], path: Path) -> MessageT:
@@ -100,6 +135,12 @@ def parse_text(text: str, kind: type[MessageT], path: Path) -> MessageT:
     """
     try:
         return text_format.Parse(text, kind())
+    except text_format.ParseError as error:
+        if "codec can't decode" not in str(error):
+            raise _syntax_error(error, path) from None
+    unescaped = decode(_ESCAPE.sub(_as_byte, text.encode()))
+    try:
+        return text_format.Parse(unescaped, kind())
     except text_format.ParseError as error:
         raise _syntax_error(error, path) from None
 

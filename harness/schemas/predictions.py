@@ -34,7 +34,8 @@ class Predictions:
 @dataclass(frozen=True)
 class HeadPredictions:
     """One SoftmaxWithLoss head: `name` and `weight` as in `Recording.heads`, and its predictions with W_t (`before`)
-    and with W_{t+1} (`after`). `labels` (N,) int64 are the labels that the head read.
+    and with W_{t+1} (`after`). `labels` (N,) int64 are the labels that the head read. `batch_statistics` names the
+    BatchNorm layers that normalised by the batch, because their running averages were still empty.
     """
 
     name: str
@@ -43,3 +44,4 @@ class HeadPredictions:
     labels: npt.NDArray[np.int64]
     before: Predictions
     after: Predictions
+    batch_statistics: str = ""

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -28,7 +29,8 @@ def predictions(recording: Recording, iteration: int) -> tuple[HeadPredictions, 
     uses its running averages, so the predictions are free of the noise of a training pass; the mean of the losses
     is the recorded loss of iteration t only if the net has neither layer. W_{t+1} is what was recorded, or at the
     end of a window W_t less the update; BatchNorm's running averages are then still those of W_t, because Caffe writes
-    them in the forward pass, not in the update. Heads that predict one class per pixel or time step are left out.
+    them in the forward pass, not in the update. Where they are still empty, the batch's own statistics are used
+    (`HeadPredictions.batch_statistics`). Heads that predict one class per pixel or time step are left out.
 
     Caffe runs in a process of its own, with one BLAS thread, in the directory from which the run was started.
 
@@ -63,8 +65,13 @@ def predictions(recording: Recording, iteration: int) -> tuple[HeadPredictions, 
             )
         with np.load(Path(name) / "logits.npz") as file:
             heads = msgspec.json.decode(str(file["heads"]), type=list[SoftmaxHead])
-            return tuple(_head(head, *(file[f"{what}_{n}"] for what in ("labels", "before", "after")))
-                         for n, head in enumerate(heads))  # fmt: skip
+            return tuple(
+                replace(
+                    _head(head, *(file[f"{what}_{n}"] for what in ("labels", "before", "after"))),
+                    batch_statistics=str(file["batch_statistics"]),
+                )
+                for n, head in enumerate(heads)
+            )
 
 
 def _head(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from google.protobuf import text_format
 
 from harness.caffe_files.field_values import flatten
 from harness.caffe_files.messages import parse_text, pb, read_text
@@ -62,17 +63,26 @@ class TrainingSpec:
             validate.check_sources(net)
 
 
-def read_training_spec(path: Path) -> TrainingSpec:
-    """Read the training in the solver file `path`.
+def read_training_spec(path: Path, level: int = 0, stages: str = "") -> TrainingSpec:
+    """Read the training in the solver file `path`, with the state that `caffe train` gives the train net.
+
+    Args:
+        level: replaces the solver's `train_state.level` (--level of tools/caffe.cpp).
+        stages: added to its `train_state.stage`, separated by commas; "" adds one empty stage, as there.
 
     Raises:
         BadInput: a file cannot be read, or Caffe would abort on what it says.
     """
     solver = read_text(path, pb.SolverParameter, "solver")
+    if not -(1 << 31) <= level < 1 << 31:
+        raise BadInput("not a 32-bit number", field="--level", value=level, remedy="Give a smaller one")
+    solver.train_state.level = level
+    solver.train_state.stage.extend(stages.split(","))
     validate.check_solver(solver, solver_type(solver), path)  # before its nets: these errors are nearer to the user
-    return TrainingSpec(
-        path, solver, train_net(solver, path, upgrade_net), tuple(test_nets(solver, path, upgrade_net)), True
-    )
+    train, tests = train_net(solver, path, upgrade_net), tuple(test_nets(solver, path, upgrade_net))
+    # names in other encodings than UTF-8 are unknown to Python: Caffe gets them as they were decoded
+    is_ascii = all(text_format.MessageToString(net.param, as_utf8=True).isascii() for net in (train, *tests))
+    return TrainingSpec(path, solver, train, tests, as_written=is_ascii)
 
 
 def recorded_training_spec(file: Path, setup: TrainingSetup) -> TrainingSpec:

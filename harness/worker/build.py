@@ -22,13 +22,13 @@ from harness.schemas.events import Note, Replayed, Replaying, WeightsCopied
 from harness.schemas.run_info import CopiedWeights, Replay
 from harness.schemas.stream import Stream
 from harness.worker import rng
-from harness.worker.fast_forward import advance, draw_seeds, replay_initialization, write_solver
+from harness.worker.fast_forward import advance, draw_seeds, replay_initialization, without_files, write_solver
 from harness.worker.payload import Payload, Resume
 from harness.worker.probes.blobs import ParamProbe
 from harness.worker.probes.memory import HostMemory
 from harness.worker.pycaffe import Net, Solver
 from harness.worker.seekable_nets import replace_data_layers
-from harness.worker.weights import copy_between, copy_by_name, copy_by_number, names_are_ambiguous
+from harness.worker.weights import copy_between, copy_by_name, copy_by_number, has_other_encoding, names_are_ambiguous
 
 Send = Callable[[Note], None]
 
@@ -118,7 +118,7 @@ def _with_seeds(
 
 def _copy_fillers(solver: Solver, param: pb.SolverParameter, nets: Sequence[pb.NetParameter], directory: Path) -> None:
     """Copy the weights that the native nets begin with: Caffe's own data layers draw their seeds before the fillers."""
-    native: Solver = caffe.get_solver(str(write_solver(directory, param, nets)))
+    native: Solver = caffe.get_solver(str(write_solver(directory, param, [without_files(net) for net in nets])))
     copy_between(native.net, solver.net)
 
 
@@ -129,17 +129,18 @@ def _restore(solver: Solver, resume: Resume, kind: str, net: pb.NetParameter, di
     by_number = names_are_ambiguous(solver.net)
     if not by_number:
         check_fit(read_caffemodel(model), _shapes(solver.net), model)
+    caffe_cannot = by_number or has_other_encoding(model)
     probe = ParamProbe(solver.net, net, HostMemory())
     check_history(read_solverstate(path), kind, [p.shape for p in probe.params])
     caffe.log(f"Resuming from {path}")
-    if by_number:
+    if caffe_cannot:
         state = copy_solverstate(path, _without_weights(directory), directory / path.name, resume.scale)
     else:
         state = path if resume.as_is else copy_solverstate(path, model, directory / path.name, resume.scale)
     solver.restore(str(state))
     if by_number:
         copy_by_number(solver.net, model)
-    elif model.name.endswith(".h5"):
+    elif caffe_cannot or model.name.endswith(".h5"):
         copy_by_name(solver.net, model)
     if resume.digest is not None and f"{probe.digest():016x}" != resume.digest:
         raise BadInput(

@@ -90,7 +90,16 @@ def _run(forwards: _Forwards, times: int) -> None:
 def replay_initialization(param: pb.SolverParameter, nets: Sequence[pb.NetParameter]) -> None:
     """Seed the main generator, and draw what building the solver's nets draws."""
     with tempfile.TemporaryDirectory() as directory:
-        caffe.get_solver(str(write_solver(Path(directory), param, nets)))
+        caffe.get_solver(str(write_solver(Path(directory), param, [without_files(net) for net in nets])))
+
+
+def without_files(net: pb.NetParameter) -> pb.NetParameter:
+    """Copy a net without its HDF5Output layers, which open their file when they are built: a second time fails."""
+    copy = pb.NetParameter()
+    copy.CopyFrom(net)
+    del copy.layer[:]
+    copy.layer.extend(layer for layer in net.layer if layer.type != "HDF5Output")
+    return copy
 
 
 def draw_seeds(

@@ -37,7 +37,8 @@ def predict(recording: Recording, iteration: int, directory: Path) -> dict[str, 
         directory: for the deploy net's file.
 
     Returns:
-        `heads`: JSON, a list of name, weight and ignore_label; and for each head, by its number in that list,
+        `heads`: JSON, a list of name, weight and ignore_label; `batch_statistics`: the names of BatchNorm layers that
+        normalise by the batch, because their running averages are empty; and for each head, by its number in that list,
         `labels_n` (N,), `before_n` and `after_n` (N, classes) float32. N counts the images of all passes of the
         iteration.
 
@@ -56,18 +57,37 @@ def predict(recording: Recording, iteration: int, directory: Path) -> dict[str, 
     deploy = deploy_net(train, lambda top: batches(top).shape[1:])
     if not deploy.heads:
         raise NoPredictions(f"{recording.path}: the train net has no SoftmaxWithLoss layer, so it predicts no classes")
+    empty = _empty_averages(recording, iteration, deploy)
+    for layer in empty:
+        layer.batch_norm_param.use_global_stats = False
     inputs = {top: batches(top) for top in deploy.inputs}
     file = directory / "deploy.prototxt"
     file.write_text(text_format.MessageToString(deploy.param))
     net: Net = caffe.Net(str(file), caffe.TEST)
     heads = _heads_of_images(recording, net, deploy, {v.shape[1] for v in inputs.values()})
-    result: dict[str, Floats | str] = {"heads": msgspec.json.encode(heads).decode()}
+    result: dict[str, Floats | str] = {
+        "heads": msgspec.json.encode(heads).decode(),
+        "batch_statistics": ", ".join(layer.name for layer in empty),
+    }
     for when, read in (("before", _weights(recording, iteration)), ("after", _next_weights(recording, iteration))):
         _fill(net, deploy, read)
         logits, labels = _forward(net, heads, inputs, passes)
         result |= {f"{when}_{n}": values for n, values in enumerate(logits)}
         result |= {f"labels_{n}": values for n, values in enumerate(labels)}
     return result
+
+
+def _empty_averages(recording: Recording, iteration: int, deploy: DeployNet) -> list[pb.LayerParameter]:
+    """List the BatchNorm layers of the deploy net whose running averages hold nothing yet, as in a new training.
+
+    Their third blob, by which the averages are divided, is 0 until the first forward pass (batch_norm_layer.cpp).
+    """
+    return [
+        layer
+        for layer in deploy.param.layer
+        if layer.type == "BatchNorm"
+        and not recording.weight(iteration, *deploy.owners.get((layer.name, 2), (layer.name, 2))).any()
+    ]
 
 
 def _heads_of_images(recording: Recording, net: Net, deploy: DeployNet, batches: set[int]) -> list[SoftmaxHead]:

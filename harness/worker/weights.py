@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import mmap
+import tempfile
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from harness.caffe_files.messages import pb, read_binary
+from harness.caffe_files.caffemodel import name_of
+from harness.caffe_files.messages import is_utf8, pb, read_binary
+from harness.caffe_files.protobuf_wire import fields
 from harness.errors import BadInput
 from harness.worker.pycaffe import Net
+
+_LAYER = pb.NetParameter.DESCRIPTOR.fields_by_name["layer"].number
+_NAME = pb.LayerParameter.DESCRIPTOR.fields_by_name["name"].number
 
 
 def copy_by_name(net: Net, model: Path) -> None:
@@ -20,13 +27,39 @@ def copy_by_name(net: Net, model: Path) -> None:
     """
     if model.name.endswith(".h5"):
         net.load_hdf5(str(model))
+    elif has_other_encoding(model):
+        source = read_binary(model, pb.NetParameter, "caffemodel")
+        for layer in source.layer:
+            layer.name = name_of(layer)
+        with tempfile.NamedTemporaryFile(suffix=".caffemodel") as file:
+            file.write(source.SerializeToString())
+            file.flush()
+            net.copy_from(file.name)
     else:
         net.copy_from(str(model))
 
 
+def has_other_encoding(model: Path) -> bool:
+    """Check whether a binary caffemodel has names of layers that are not UTF-8.
+
+    The nets that the harness writes have them in UTF-8 (messages.decode), so that Caffe would not find these layers.
+    """
+    if model.name.endswith(".h5"):
+        return False
+    with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
+        for number, layer in fields(memory, slice(0, len(memory))):
+            if number != _LAYER:
+                continue
+            for field, name in fields(memory, layer):
+                if field == _NAME and not is_utf8(memory[name]):
+                    return True
+    return False
+
+
 def copy_between(source: Net, target: Net) -> None:
-    """Copy the weights of `source` to `target`, a net of as many layers with the same params."""
-    for ours, theirs in zip(target.layers, source.layers, strict=True):
+    """Copy the weights of `source` to `target`, a net whose layers with params are the same, in the same order."""
+    pairs = zip(*([layer for layer in net.layers if len(layer.blobs)] for net in (target, source)), strict=True)
+    for ours, theirs in pairs:
         for blob, other in zip(ours.blobs, theirs.blobs, strict=True):
             blob.data[...] = other.data
 
@@ -49,7 +82,7 @@ def copy_by_number(net: Net, model: Path) -> None:
         BadInput: it is of another net, or damaged.
     """
     source = read_binary(model, pb.NetParameter, "caffemodel")
-    theirs = [(layer.name, [tuple(blob.shape.dim) for blob in layer.blobs]) for layer in source.layer]
+    theirs = [(name_of(layer), [tuple(blob.shape.dim) for blob in layer.blobs]) for layer in source.layer]
     ours = [
         (name, [tuple(blob.shape) for blob in layer.blobs])
         for name, layer in zip(net._layer_names, net.layers, strict=True)

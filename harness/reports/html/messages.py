@@ -143,6 +143,11 @@ def _effect_of_update(head: HeadPredictions, count: int) -> str:
     right = [int((part.predicted == head.labels).sum()) for part in (head.before, head.after)]
     text = f"{head.name} classifies {right[0]} of {count} correctly before the update and {right[1]} after it"
     phase = "(Computed in TEST phase, without dropout.)"
+    if head.batch_statistics:
+        phase = (
+            "(Computed in TEST phase, without dropout; the running averages of BatchNorm are still empty in "
+            f"{head.batch_statistics}, so statistics of the batch were used.)"
+        )
     if not counted.any():
         return f"{text}; its loss on them is not finite. {phase}"
     old, new = float(before[counted].mean()), float(after[counted].mean())

@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from harness.caffe_files.layer_names import automatic_losses, positions_in_net, unique_names
+from harness.caffe_files.layer_names import automatic_losses, unique_names
 from harness.caffe_files.layer_types import param_specs
 from harness.caffe_files.messages import pb
 from harness.schemas.layout import Activation, Output, Param
+from harness.worker.layer_numbers import layer_numbers
 from harness.worker.probes.memory import Memory
 from harness.worker.pycaffe import Blob, Floats, Net
 from harness.worker.smoothed_loss import add
@@ -86,11 +87,10 @@ def _learnable(net: Net, prototxt: pb.NetParameter) -> tuple[tuple[Param, ...], 
 
 def _param_blobs(net: Net, prototxt: pb.NetParameter) -> list[tuple[int, Blob, int]]:
     """List position in `prototxt`, blob and index of every param blob, shared ones once for each layer."""
-    positions = positions_in_net(prototxt.layer, net._layer_names)
     return [
-        (positions[number], blob, index)
-        for number, layer in enumerate(net.layers)
-        for index, blob in enumerate(layer.blobs)
+        (position, blob, index)
+        for position, number in enumerate(layer_numbers(net, prototxt))
+        for index, blob in enumerate(net.layers[number].blobs)
     ]
 
 
@@ -186,9 +186,8 @@ class OutputProbe:
 
 def automatic_tops(net: Net, prototxt: pb.NetParameter) -> dict[int, str]:
     """Find the blobs that Caffe has added to loss layers without a top; their names are those of the layers."""
-    losses = automatic_losses(prototxt.layer)
-    positions = positions_in_net(prototxt.layer, net._layer_names)
-    return {net._top_ids(n)[0]: losses[position] for n, position in positions.items() if position in losses}
+    numbers = layer_numbers(net, prototxt)
+    return {net._top_ids(numbers[position])[0]: name for position, name in automatic_losses(prototxt.layer).items()}
 
 
 def input_blobs(net: Net) -> dict[str, Blob]:
