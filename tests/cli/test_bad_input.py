@@ -280,7 +280,7 @@ layer { name: "loss" type: "EuclideanLoss" bottom: "ip" bottom: "target" top: "l
         ({"net": None, "train_net": '"gone.prototxt"'}, ("gone.prototxt", "`train_net`")),
         ({"test_net": '"gone_too.prototxt"'}, ("gone_too.prototxt", "`test_net`")),
         ({"solver_mode": "GPU"}, ("solver_mode = GPU", "CPU-only", "--cpu", "CUDA build")),
-        ({"snapshot": -1}, ("snapshot = -1",)),
+        ({"lr_policy": '"exp"', "gamma": -0.5}, ("gamma = -0.5",)),
         ({"type": '"AdaGrad"'}, ("momentum = 0.9", "AdaGrad")),
         ({"type": '"RMSProp"'}, ("momentum = 0.9", "RMSProp")),
         ({"type": '"RMSProp"', "momentum": 0, "rms_decay": 1.5}, ("rms_decay = 1.5",)),
