@@ -8,7 +8,7 @@ name, a string with or without quotes; commas separate a list; an empty value re
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import TypeVar
@@ -66,7 +66,8 @@ def set_layer_fields(
 
     Raises:
         BadInput: no layer has that name, or none of them has that field; not a value of its type; the field is
-            ambiguous; layers that share a param would have different multipliers for it.
+            ambiguous; layers that share a param would have different multipliers for it; several layers would get one
+            name.
     """
     edited = [_copy(net) for net in nets]
     changes: list[Change] = []
@@ -78,6 +79,7 @@ def set_layer_fields(
             "GLOB:FIELD=VALUE, as in 'loss*/classifier:lr_mult=1'",
         )
         disagreeing = [_disagreements(net) for net in edited]
+        names = [_shared_names(net) for net in edited]
         layers = _matching(edited, assignment)
         found = {
             assign(_where(layer), layer, path, assignment): None
@@ -93,6 +95,12 @@ def set_layer_fields(
                         f"layers {', '.join(sharing)} share the param {name} and would have different {field}",
                         "Change all of them at once, with a GLOB that matches them",
                     )
+        for net, shared in zip(edited, names, strict=True):
+            if more := _shared_names(net) - shared:
+                raise assignment.error(
+                    f"several layers of a net would have the name {min(more)}",
+                    "Name one layer; a layer's weights are found by its name",
+                )
         changes += found
     return edited, changes
 
@@ -166,6 +174,10 @@ def _fields_of(parameter: str) -> list[str]:
     message_type = pb.LayerParameter.DESCRIPTOR.fields_by_name[parameter].message_type
     assert message_type is not None
     return list(message_type.fields_by_name)
+
+
+def _shared_names(net: pb.NetParameter) -> set[str]:
+    return {name for name, count in Counter(layer.name for layer in net.layer).items() if count > 1}
 
 
 def _where(layer: pb.LayerParameter) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from harness.caffe_files.lmdb_file import Records
 from harness.caffe_files.transformer_rng import mt19937
-from harness.prefetch.epochs import Epochs
+from harness.prefetch.record_order import ReadingPlan
 from harness.schemas.data_position import TrainingPosition
 from harness.schemas.window import Window
 from harness.supervisor.training_spec import TrainingSpec
@@ -18,12 +20,23 @@ from harness.supervisor.training_spec import TrainingSpec
 
 @dataclass(frozen=True)
 class WindowKeys:
-    """The records that the windows will see: `iteration` (W,), `key` and `label` (W, batch × iter_size)."""
+    """The records that the windows will see, by the rule that gives them: a window may have any length.
 
-    iteration: npt.NDArray[np.int64]
+    Attributes:
+        key: of all records of the source (n,).
+        label: of all records (n,).
+        plan: which of them an iteration reads.
+        label_blob: the blob that has these labels; None if the layer gives none.
+    """
+
     key: npt.NDArray[np.bytes_]
     label: npt.NDArray[np.int32]
+    plan: ReadingPlan
     label_blob: str | None
+
+    def write(self, path: Path) -> None:
+        """Write them to the .npz file `path`, from which the worker's RecordKeys reads them."""
+        np.savez(path, key=self.key, label=self.label, plan=np.array(msgspec.json.encode(self.plan)))
 
 
 def window_keys(
@@ -43,10 +56,6 @@ def window_keys(
         place = place.seeded(lambda: int(random.random_raw()))
     if (place.shuffle and place.list_seed is None) or (place.rand_skip and place.skipped is None):
         return None
-    iterations = np.concatenate([np.arange(w.start, w.stop) for w in windows])
-    passes = (iterations - point.iteration)[:, None] * spec.solver.iter_size + np.arange(spec.solver.iter_size)
-    starts = np.array([place.after(int(n)).position for n in passes.ravel()]).reshape(passes.shape)
-    positions = (starts[:, :, None] + np.arange(place.batch_size)).reshape(len(iterations), -1)
-    order = Epochs(len(data), place.list_seed).lines(positions)
     label = layer.top[1] if len(layer.top) > 1 else None
-    return WindowKeys(iterations, data.keys[order], data.labels[order], label)
+    plan = ReadingPlan(place, point.iteration, spec.solver.iter_size)
+    return WindowKeys(data.keys, data.labels, plan, label)

@@ -7,8 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-
-import numpy as np
+from pathlib import Path
 
 from harness.processes import child_environment
 from harness.recording.ring import Ring
@@ -24,7 +23,7 @@ def worker_process(plan: Plan, ring: Ring, lock: int) -> Iterator[subprocess.Pop
     """
     payload = plan.payload
     if plan.keys is not None and payload.record_keys is not None:
-        np.savez(payload.record_keys, iteration=plan.keys.iteration, key=plan.keys.key, label=plan.keys.label)
+        plan.keys.write(Path(payload.record_keys))
     lifeline, held = os.pipe()
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "harness.worker.main", *map(str, (ring.fd, lifeline, lock))],

@@ -53,7 +53,7 @@ class Payload:
         replay: data and random numbers are brought to the position in `info`, by `streams` in place of its data
             layers. Otherwise Caffe's own layers begin at their first record.
         blas: what OpenBLAS ran on when the snapshot was made; None if that does not matter or is not known.
-        record_keys: a file of the keys and labels expected inside the windows; None if the train net reads no LMDB.
+        record_keys: a file that gives the keys and labels expected in the windows; None if the train net reads no LMDB.
         label_blob: the blob that has these labels.
     """
 

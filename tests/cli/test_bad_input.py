@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -600,6 +601,14 @@ def test_a_window_that_is_too_large(case: Case, arguments: tuple[object, ...]) -
     code, stderr = case.run("--until", 2, *arguments)
     assert code in (0, 2)
     assert "Traceback" not in stderr
+
+
+def test_a_window_of_a_whole_long_training_is_refused_at_once(case: Case) -> None:
+    """Nothing may be computed for each of its iterations beforehand: only the nets are built."""
+    case.solver_fields(max_iter=2_000_000_000)
+    start = time.monotonic()
+    case.refused("the recording needs", "for 2000000000 window iterations", arguments=("--watch", "0:2000000000"))
+    assert time.monotonic() - start < 30
 
 
 @pytest.mark.parametrize(

@@ -371,6 +371,22 @@ def test_layers_that_share_a_param_must_agree(digit_data: Path) -> None:
     assert len(set_layer_fields([shared], ["conv2/*:lr_mult=3"])[1]) == 4
 
 
+@pytest.mark.parametrize(
+    ("assignment", "name"), [("*:name=x", "x"), ("conv2/*:name=x", "x"), ("drop:name=relu1", "relu1")]
+)
+def test_layers_keep_different_names(digit_data: Path, assignment: str, name: str) -> None:
+    small = net(small_net(digit_data))
+    refused(
+        f"several layers of a net would have the name {name}",
+        changes=lambda: set_layer_fields([small], [assignment]),
+    )
+
+
+def test_a_layer_can_be_renamed(digit_data: Path) -> None:
+    (edited,), _ = set_layer_fields([net(small_net(digit_data))], ["drop:name=other"])
+    assert layer(edited, "other").type == "Dropout"
+
+
 def test_the_types_of_real_nets_are_known() -> None:
     nets = [path for path in (ROOT / "prototxt").glob("*/*.prototxt") if "solver" not in path.name]
     assert nets

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from harness.prefetch.record_order import ReadingPlan, RecordOrder
 from harness.schemas.layout import Array
 from harness.worker.probes.blobs import ParamProbe, input_blobs, source_layers
 from harness.worker.probes.memory import Memory
@@ -68,31 +70,34 @@ class RecordKeys:
     """The LMDB keys of every record in the windows; each batch is checked against the labels that the net saw.
 
     Args:
-        path: an .npz with `iteration` (W,), `key` (W, n) and `label` (W, n).
+        path: an .npz with `key` (n,) and `label` (n,) of all records, and `plan`, a ReadingPlan in JSON.
         label: the blob whose values the labels must equal.
     """
 
     def __init__(self, path: str, label: str | None) -> None:
         with np.load(path) as book:
-            self._rows = {int(t): row for row, t in enumerate(book["iteration"])}
             self._keys = book["key"]
             self._labels = book["label"]
+            plan = msgspec.json.decode(book["plan"].item(), type=ReadingPlan)
+        self._order = RecordOrder(plan, len(self._keys))
         self._label = label
 
     def array(self) -> Array:
         """Describe the window array of the keys."""
-        return Array("key", "key", None, self._keys.shape[1:], self._keys.dtype.str)
+        return Array("key", "key", None, (self._order.size,), self._keys.dtype.str)
 
     def keys(self, iteration: int, inputs: Mapping[str, Floats]) -> tuple[npt.NDArray[np.bytes_], bool]:
         """Look up the keys of `iteration`, and check its labels against `inputs`, the captured blobs by name.
 
+        Iterations must come in ascending order.
+
         Returns:
             The keys, and whether the labels agree; empty keys if they do not, or if there are no labels.
         """
-        row = self._rows[iteration]
-        if self._label is not None and np.array_equal(inputs[self._label].ravel(), self._labels[row]):
-            return self._keys[row], True
-        return np.zeros_like(self._keys[row]), False
+        records = self._order.records(iteration)
+        if self._label is not None and np.array_equal(inputs[self._label].ravel(), self._labels[records]):
+            return self._keys[records], True
+        return np.zeros(len(records), self._keys.dtype), False
 
 
 def param_arrays(probe: ParamProbe, capture: Sequence[str]) -> tuple[Array, ...]:
