@@ -52,6 +52,7 @@ def compare(a: Recording, b: Recording, info_a: RunInfo, info_b: RunInfo, settin
         key=_first_other_key(a, b),
         values=values,
         settings=settings,
+        verified=(info_a.verified, info_b.verified),
         watch=Window(moment, moment + 2) if unseen and moment is not None else None,
     )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.diagnosis.settings import Setting
+from harness.schemas.run_info import Verification
 from harness.schemas.window import Window
 
 Kind = Literal["input", "loss", "gradient", "lr", "update"]  # in the order in which an iteration computes them
@@ -92,6 +93,7 @@ class Comparison:
         moment: the iteration in which the difference began; None where nothing differs, or it began before.
         parts: which kinds of values are the same there.
         arrays: the largest differences there, and in the weights that result.
+        verified: how each run compared with the one that it continues; None where it continues none.
         watch: the window to record in both for a closer look, where it was not recorded yet.
     """
 
@@ -106,6 +108,7 @@ class Comparison:
     key: KeyDifference | None
     values: tuple[ValueDifference, ...]
     settings: tuple[Setting, ...]
+    verified: tuple[Verification | None, Verification | None]
     watch: Window | None
 
     @property

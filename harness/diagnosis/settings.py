@@ -12,6 +12,7 @@ _IGNORED = {
         "command",
         "directory",
         "started",
+        "verified",
         "ended",
         "first",
         "until",

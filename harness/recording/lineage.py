@@ -13,6 +13,7 @@ from harness.errors import BadInput, RecordingError
 from harness.recording.reader import Recording
 from harness.recording.run_directory import read_info
 from harness.schemas.layout import STATS
+from harness.schemas.run_info import RunInfo
 
 
 @dataclass(frozen=True)
@@ -63,18 +64,28 @@ def ancestry(run: Path) -> Ancestry:
 
 def children(run: Path) -> tuple[Path, ...]:
     """Find the run directories beside `run` that were restarted from it, oldest first."""
+    return tuple(path for path, info in _continuations(run) if info.parent is not None)
+
+
+def continuations(run: Path) -> tuple[Path, ...]:
+    """Find the run directories beside `run` that continue it, oldest first: restarts, and runs from its snapshots."""
+    return tuple(path for path, _ in _continuations(run))
+
+
+def _continuations(run: Path) -> list[tuple[Path, RunInfo]]:
     found = []
     for other in sorted(run.resolve().parent.iterdir()):
         try:
             if other == run.resolve() or not (other / "run.json").is_file() or not (other / "recording.h5").is_file():
                 continue
             info = read_info(other)
-            parent = _find(info.parent.run, other) if info.parent else None
+            named = info.parent.run if info.parent else info.goes_on_from
+            before = _find(named, other) if named else None
         except (BadInput, OSError):  # another program's directory, or a damaged one
             continue
-        if parent is not None and parent.resolve() == run.resolve():
-            found.append((info.started, other))
-    return tuple(path for _, path in sorted(found))
+        if before is not None and before.resolve() == run.resolve():
+            found.append((info.started, other, info))
+    return [(path, info) for _, path, info in sorted(found, key=lambda each: each[:2])]
 
 
 def joined(run: Path, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:

@@ -21,8 +21,9 @@ _REMEDY = "Give another --out, or leave it out for a new directory under runs/"
 _MAY_NOT = f"{_REMEDY}, of a directory where user {os.getuid()} may write (in a container: one that is mounted there)"
 
 
-# the recording has a format version of its own, and has not ended when its attributes are written
-_NOT_ATTRIBUTES = ("format_version", "ended")
+# the recording has a format version of its own, and has neither ended nor repeated anything when its attributes are
+# written
+_NOT_ATTRIBUTES = ("format_version", "verified", "ended")
 
 
 def create(path: Path) -> bool:

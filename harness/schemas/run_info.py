@@ -97,6 +97,30 @@ class Replay(msgspec.Struct, frozen=True):
     seconds: float
 
 
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """Comparison of the weights of a run, by digest, with those that other runs recorded of the same iterations.
+
+    Attributes:
+        against: the run directories that they were compared with: the run that it continues, then its continuations.
+        unchanged_through: the last t whose W_t was compared, because a change acts on later ones; None: no change does.
+        first, through: the first and the last iteration that was compared; None if none was.
+        compared, equal: the number of iterations that were compared, and of those whose weights are equal.
+        first_difference: the first t whose W_t differs; None if none does.
+        final: the weights after the last iteration are equal; None if they were not compared.
+        problem: why nothing, or nothing further, was compared.
+    """
+
+    against: tuple[str, ...] = ()
+    unchanged_through: int | None = None
+    first: int | None = None
+    through: int | None = None
+    compared: int = 0
+    equal: int = 0
+    first_difference: int | None = None
+    final: bool | None = None
+    problem: str | None = None
+
+
 class Ended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The end of a run.
 
@@ -167,6 +191,8 @@ class RunInfo(TrainingSetup, frozen=True, kw_only=True):
         windows: as "A:B", half open.
         not_exact: what keeps it from repeating the training that it continues, bit for bit, as far as that is known.
         exact_if: what must hold besides for it to repeat that training, and cannot be seen from outside.
+        verified: how its weights compare with those of the run that it continues; None for a new training, and while
+            the run is in progress.
         ended: None while the run is in progress.
     """
 
@@ -195,6 +221,7 @@ class RunInfo(TrainingSetup, frozen=True, kw_only=True):
     exact_if: tuple[str, ...] = ()
     replayed: Replay | None = None
     copied: tuple[CopiedWeights, ...] = ()
+    verified: Verification | None = None
     ended: Ended | None = None
 
 

@@ -21,6 +21,7 @@ from harness.recording.consumer import Consumer
 from harness.recording.ring import Request, Ring
 from harness.recording.snapshots import finish_snapshots
 from harness.recording.writer import Writer
+from harness.reports.text.exactness import first_difference, verification
 from harness.schemas.events import (
     BlasLoaded,
     End,
@@ -43,6 +44,7 @@ from harness.supervisor.plan import Plan
 from harness.supervisor.signals import Interrupts
 from harness.supervisor.solver_log import SolverLog
 from harness.supervisor.spawn import worker_process
+from harness.supervisor.verifier import Verifier
 
 _DRAIN_EVERY = 0.5  # seconds; each drain is one flush, whose cost the solver feels on a small machine
 _DRAIN_TO_STOP = 0.1  # seconds, where an alarm is to stop the run
@@ -57,6 +59,7 @@ class Session:
         self.listener = listener
         self.monitor = HealthMonitor(health, plan.out / "snapshots", plan.options.keep_snapshots)
         self.info = plan.info
+        self.verifier = Verifier(plan.info, plan.out)
         self.ring = Ring.create(plan.options.ring_mib << 20)
         self.consumer = Consumer(self.ring, self._open_writer, listener.event)
         self.interrupts = Interrupts()
@@ -85,12 +88,15 @@ class Session:
             if self.plan.payload.record_keys is not None:
                 Path(self.plan.payload.record_keys).unlink(missing_ok=True)  # the worker died before it could
             self._explain_failed_start(process.returncode)
+            self._report_difference(self.verifier.finish())
             outcome = self._outcome(process.returncode)
             if outcome.code == Exit.BAD_INPUT:
                 self._abandon_recording()
                 run_directory.remove(out, created)
             else:
                 outcome = self._close(outcome, process.returncode)
+                if self.verifier.result is not None:
+                    self.listener.message(verification(self.verifier.result))
         self.listener.finish(outcome)
         return outcome
 
@@ -168,6 +174,7 @@ class Session:
 
     def _receive(self, event: Event) -> None:
         self.monitor.receive(event)
+        self._report_difference(self.verifier.receive(event))
         match event:
             case Layout():
                 self._begin(event)
@@ -192,6 +199,10 @@ class Session:
             case _:
                 pass
         self.listener.event(event)
+
+    def _report_difference(self, found: bool) -> None:
+        if found and self.verifier.result is not None:
+            self.listener.message(first_difference(self.verifier.result, self.info))
 
     def _apply_rules(self) -> None:
         """Apply the rules to the iterations that have arrived."""
@@ -281,7 +292,7 @@ class Session:
             self.consumer.writer.abandon()
 
     def _info_of(self, outcome: Outcome) -> RunInfo:
-        return msgspec.structs.replace(self.info, ended=ended(outcome, self.end))
+        return msgspec.structs.replace(self.info, verified=self.verifier.result, ended=ended(outcome, self.end))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from harness.diagnosis.recorded.distributions import SORTED_BY
 from harness.diagnosis.recorded.evidence_text import MIN_BLOCK
 from harness.reports.html.subject import Subject
 from harness.reports.text.alarms import first_abnormal
+from harness.reports.text.exactness import verification
 from harness.reports.text.grammar import list_names
 from harness.schemas.layout import Alarm
 from harness.schemas.predictions import HeadPredictions
@@ -64,6 +65,12 @@ def ending(subject: Subject) -> str:
     if subject.recording.live:
         return "The run is still in progress; this page shows its state when the page was written."
     return "How the run ended was not recorded: both of its processes were killed, or the machine stopped."
+
+
+def verified(subject: Subject) -> str:
+    """State how the digests of the run compare with those of the run that it continues; empty for a new training."""
+    found = subject.info.verified
+    return verification(found) if found is not None else ""
 
 
 def where(subject: Subject) -> str:

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.diagnosis.comparison import ArrayDifference, Cause, Comparison, Extent, KeyDifference, Part
+from harness.reports.text.exactness import verification
 
 _MOST_SETTINGS = 40
 _CAUSES: dict[Cause, str] = {
@@ -32,6 +33,9 @@ def show(comparison: Comparison, names: tuple[str, str], console: Console) -> No
     console.print(Text(_headline(comparison), style=style), soft_wrap=True)
     console.print()
     console.print(_sides(comparison, names), soft_wrap=True)
+    for letter, verified in zip("AB", comparison.verified, strict=True):
+        if verified is not None:
+            console.print(Text(f"{letter}: {verification(verified)}"), soft_wrap=True)
     if comparison.common is not None and not identical:
         console.print()
         for line in _evidence(comparison):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.diagnosis.exactness import Exactness, Restarts, of_restarts, recorded_exactness
 from harness.reports.text.grammar import count
-from harness.schemas.run_info import RunInfo
+from harness.schemas.run_info import RunInfo, Verification
 
 
 def not_exact(reason: str) -> str:
@@ -24,12 +24,60 @@ def at_the_start(info: RunInfo) -> list[str]:
 
 
 def summary(info: RunInfo) -> str:
-    """Say how exactly a run continues the training before it, and how exactly restarts repeat the run.
+    """Say how exactly a run continues the training before it, as settings and digests show, and how exactly restarts
+    repeat it.
 
     Raises:
         BadInput: a prototxt in `info` cannot be parsed.
     """
-    return " ".join([*_continuation(info), *_of_restarts(of_restarts(info), info.blas_threads)])
+    compared = [verification(info.verified)] if info.verified else []
+    return " ".join([*_continuation(info), *compared, *_of_restarts(of_restarts(info), info.blas_threads)])
+
+
+def verification(found: Verification) -> str:
+    """Say how the digests of a run compare with those that were recorded before."""
+    if not found.compared:
+        return f"Not verified: {found.problem or _nothing_in_common(found)}."
+    runs = " and its continuation ".join(found.against)
+    same = found.first_difference is None
+    at = f"{found.equal:,} of {found.compared:,} iterations that both recorded ({found.first}…{found.through})"
+    text = f"{'Verified: its' if same else 'Its'} digests equal those of {runs} at {at}"
+    if not same:
+        text += f"; the first weights that differ are those of iteration {found.first_difference}"
+    elif found.final:
+        text += ", and so do the final weights"
+    if found.unchanged_through is not None:
+        text += f"; what was changed acts on the weights after iteration {found.unchanged_through}"
+    return f"{text}. Nothing further was compared: {found.problem}." if found.problem else f"{text}."
+
+
+def first_difference(found: Verification, info: RunInfo) -> str:
+    """Say that the weights of a run differ from those recorded before, and what that means."""
+    t, run = found.first_difference, found.against[-1]
+    if t == info.first:
+        what = f"Iteration {t}: the weights at the start of this run differ from those that {run} recorded"
+        means = "so it does not begin where that run was"
+    elif t == found.first:
+        what = f"Iteration {t}: the weights differ from those that {run} recorded"
+        means = "which has no earlier iteration to compare"
+    else:
+        what = f"Iteration {t}: the weights differ from those that {run} recorded, although nothing was changed"
+        means = f"so the update of iteration {t - 1 if t else t} was another one"
+    stated = recorded_exactness(info)
+    if not stated.exact:
+        why = f"Known reasons: {'; '.join(stated.reasons)}"
+    elif stated.conditions:
+        why = f"It is exact only{_if(stated)}"
+    else:
+        why = "run.json states no reason for it; compare.py shows what differs first"
+    return f"{what}, {means}. {why}."
+
+
+def _nothing_in_common(found: Verification) -> str:
+    runs = " and its continuation ".join(found.against)
+    if found.unchanged_through is not None:
+        return f"{runs} recorded none of the iterations up to {found.unchanged_through}, on which no change acts"
+    return f"{runs} recorded none of its iterations"
 
 
 def _continuation(info: RunInfo) -> list[str]:
