@@ -7,10 +7,21 @@ from collections.abc import Mapping
 import h5py
 import numpy as np
 
+from harness.recording.checksums import CHECKSUM, COLUMN, SCALARS, attributes_checksum, table_checksum
+from harness.recording.tables import read_attributes, read_blobs, read_params
 from harness.schemas import layout as fmt
 from harness.schemas.layout import Layout, Output, link_names
 
-_ALARM = np.dtype([("iteration", "<i8"), ("rule", "S64"), ("subject", "S256"), ("value", "<f8"), ("limit", "<f8")])
+_ALARM = np.dtype(
+    [
+        ("iteration", "<i8"),
+        ("rule", "S64"),
+        ("subject", "S256"),
+        ("value", "<f8"),
+        ("limit", "<f8"),
+        (CHECKSUM, "<u8"),
+    ]
+)
 _CHUNK = 1 << 17  # bytes of a chunk of rows
 
 # Attributes of a recording's root, by name
@@ -43,6 +54,10 @@ def create_datasets(file: h5py.File, layout: Layout, attributes: Attributes) -> 
     file.create_dataset("alarm", (0,), _ALARM, maxshape=(None,), chunks=(64,))
     if layout.arrays:
         _create_windows(file, layout, axes)
+    # of what does not change any more
+    file["param"].attrs[CHECKSUM] = np.uint64(table_checksum(read_params(file)))
+    file["blob"].attrs[CHECKSUM] = np.uint64(table_checksum(read_blobs(file)))
+    file.attrs[CHECKSUM] = np.uint64(attributes_checksum(read_attributes(file)))
 
 
 def _create_iterations(file: h5py.File, layout: Layout, axes: _Axes, params: h5py.Dataset) -> None:
@@ -59,6 +74,10 @@ def _create_iterations(file: h5py.File, layout: Layout, axes: _Axes, params: h5p
     stats = file.create_group("stat")
     for name, meaning in fmt.STATS.items():
         _rows(stats, name, (len(layout.params),), "<f8", [rows, params], meaning)
+    covered = [[rows], [file[name] for name in SCALARS]]
+    covered += [[outputs[paths[output.name]]] for output in layout.outputs]
+    covered += [[stats[name]] for name in fmt.STATS]
+    _checksums(file, covered, rows, axes)
 
 
 def _create_activations(file: h5py.File, layout: Layout, axes: _Axes, blobs: h5py.Dataset) -> None:
@@ -66,6 +85,7 @@ def _create_activations(file: h5py.File, layout: Layout, axes: _Axes, blobs: h5p
     sampled = axes.rows("activation/iteration")
     for name, meaning in fmt.ACTIVATION_STATS.items():
         _rows(group, name, (len(layout.activations),), "<f8", [sampled, blobs], meaning)
+    _checksums(group, [[sampled], *([group[name]] for name in fmt.ACTIVATION_STATS)], sampled, axes)
 
 
 def _create_tests(file: h5py.File, layout: Layout, axes: _Axes) -> None:
@@ -77,6 +97,8 @@ def _create_tests(file: h5py.File, layout: Layout, axes: _Axes) -> None:
         group = file[f"test/{net}"].create_group("output")
         for output in test_outputs:
             _output_rows(group, paths[output.name], output, [passes, axes.index(output.size)])
+        covered = [[passes], *([group[paths[output.name]]] for output in test_outputs)]
+        _checksums(file[f"test/{net}"], covered, passes, axes)
 
 
 def _create_windows(file: h5py.File, layout: Layout, axes: _Axes) -> None:
@@ -86,6 +108,8 @@ def _create_windows(file: h5py.File, layout: Layout, axes: _Axes) -> None:
         scales = [window, *(axes.index(size) for size in array.shape)]
         dataset = _rows(file, path, array.shape, array.dtype, scales, array.group, one_row=True)
         dataset.attrs["name"] = array.label
+    covered = [[window], *([file[path]] for path in array_paths(layout))]
+    _checksums(file["window"], covered, window, axes)
 
 
 def _create_tables(file: h5py.File, layout: Layout) -> tuple[h5py.Dataset, h5py.Dataset]:
@@ -148,6 +172,15 @@ def _rows(
     return dataset
 
 
+def _checksums(group: h5py.Group, covered: list[list[h5py.Dataset]], rows: h5py.Dataset, axes: _Axes) -> None:
+    """Create the checksums of a group's rows, a column for each list of datasets in `covered`."""
+    description = f"XXH3-64 of a row of the datasets with this {COLUMN}, and of the iteration"
+    _rows(group, CHECKSUM, (len(covered),), "<u8", [rows, axes.index(len(covered))], description)
+    for column, columns in enumerate(covered):
+        for dataset in columns:
+            dataset.attrs[COLUMN] = column
+
+
 def _output_rows(group: h5py.Group, path: str, output: Output, scales: list[h5py.Dataset]) -> None:
     dataset = _rows(group, path, (output.size,), "<f4", scales, "output of the net")
     dataset.attrs["name"] = output.name
@@ -169,6 +202,11 @@ class _Axes:
         if path not in self._file:
             self._file.create_dataset(path, data=np.arange(size, dtype="<i4")).make_scale("index")
         return self._file[path]
+
+
+def row_datasets(file: h5py.File) -> list[h5py.Dataset]:
+    """List the datasets that have a row for each iteration. Recordings of before 0.3.0 have no checksums."""
+    return [d for name in (*fmt.ROWS, CHECKSUM) if name in file for d in datasets(file[name])]
 
 
 def datasets(node: h5py.Group | h5py.Dataset) -> list[h5py.Dataset]:

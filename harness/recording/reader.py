@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
 from harness.errors import RecordingError, nearest
-from harness.recording.hdf5_schema import datasets
+from harness.recording.checked_file import CheckedFile
+from harness.recording.hdf5_schema import datasets, row_datasets
 from harness.recording.labelled import Labelled
 from harness.recording.open_file import open_file
-from harness.recording.tables import read_alarms, read_blobs, read_output_names, read_params
 from harness.recording.window_reader import WindowReader
 from harness.schemas import layout as fmt
-from harness.schemas.layout import ROWS, Activation, Alarm, Head, Param, link_names
+from harness.schemas.layout import ROWS, Activation, Alarm, Head, Param
 from harness.schemas.window import Window
 
 _SERIES = tuple(name for name in ROWS if name not in ("output", "stat"))
@@ -56,7 +54,8 @@ class Recording:
         if self.path.is_dir():
             self.path /= "recording.h5"
         self._file, self.live = open_file(self.path, may_repair)
-        self._windows = WindowReader(self.path, self._file, self.live)
+        self._checked = CheckedFile(self.path, self._file, self.live)
+        self._windows = WindowReader(self.path, self._file, self._checked, self.live)
 
     def __enter__(self) -> Recording:
         return self
@@ -87,50 +86,50 @@ class Recording:
     @property
     def attributes(self) -> dict[str, Any]:
         """Attributes of the file's root, which are run.json when the recording began; nested values are JSON text."""
-        return dict(self._file.attrs)
+        return dict(self._checked.attributes)
 
     @property
     def params(self) -> tuple[Param, ...]:
         """The P learnable param blobs in update order, which are the columns of `stat`."""
-        return read_params(self._file)
+        return self._checked.params
 
     @property
     def blobs(self) -> tuple[Activation, ...]:
         """The A blobs of the train net, which are the columns of `activation`."""
-        return read_blobs(self._file)
+        return self._checked.blobs
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the train net's output blobs."""
-        return read_output_names(self._file["output"])
+        return tuple(sorted(self._checked.names("output")))
 
     @property
     def heads(self) -> tuple[Head, ...]:
         """The losses of the train net with their weights and numbers of classes."""
-        return tuple(Head(**head) for head in json.loads(self._file.attrs["heads"]))
+        return self._checked.attribute("heads", tuple[Head, ...], "[]")
 
     @property
     def relus(self) -> tuple[str, ...]:
         """Names of the blobs that a ReLU wrote; empty if the recording does not contain them."""
-        return tuple(json.loads(self._file.attrs.get("relus", "[]")))
+        return self._checked.attribute("relus", tuple[str, ...], "[]")
 
     @property
     def goes_on_from(self) -> Path | None:
         """Run directory with the recording of the iterations before this one's first; None if there is none."""
-        run = str(self._file.attrs.get("goes_on_from", "null"))
+        run = str(self._checked.attributes.get("goes_on_from", "null"))
         return None if run == "null" else Path(run)
 
     @property
     def alarms(self) -> tuple[Alarm, ...]:
         """The alarms of the run in the order in which they were raised."""
-        return read_alarms(self._file)
+        return self._checked.alarms()
 
     # -- every iteration --------------------------------------------------------------------------------------------
 
     @property
     def iterations(self) -> npt.NDArray[np.int64]:
         """(T,) the recorded iterations."""
-        return np.asarray(self._file["iteration"][: self._rows()], np.int64)
+        return self._checked.rows("iteration", slice(0, self._rows()))
 
     def series(self, name: str, rows: slice = slice(None)) -> npt.NDArray[Any]:
         """Read a number of every iteration.
@@ -148,7 +147,7 @@ class Recording:
         """
         if name not in _SERIES:
             raise RecordingError(f"{self.path}: no series {name!r}. {nearest(name, _SERIES)}")
-        return np.asarray(self._file[name][self._slice(rows)])
+        return self._checked.rows(name, self._slice(rows))
 
     def output(self, name: str, rows: slice = slice(None)) -> npt.NDArray[np.float32]:
         """Read an output blob of the train net.
@@ -163,8 +162,7 @@ class Recording:
         Raises:
             RecordingError: no such output.
         """
-        path = self._output_path(self._file["output"], name)
-        return np.asarray(self._file["output"][path][self._slice(rows)])
+        return self._checked.rows(self._output_path("output", name), self._slice(rows))
 
     def stat(self, name: str, rows: slice = slice(None)) -> Labelled:
         """Read a statistic of every param blob.
@@ -183,7 +181,7 @@ class Recording:
         if name not in fmt.STATS:
             raise RecordingError(f"{self.path}: no statistic {name!r}. {nearest(name, fmt.STATS)}")
         labels = tuple(p.label for p in self.params)
-        values, iterations = self._file["stat"][name][self._slice(rows)], self.series("iteration", rows)
+        values, iterations = self._checked.rows(f"stat/{name}", self._slice(rows)), self.series("iteration", rows)
         return Labelled(values, iterations, labels, ("iteration", "param"))
 
     def _slice(self, rows: slice) -> slice:
@@ -191,7 +189,7 @@ class Recording:
 
     def _rows(self) -> int:
         # a live file may be read between two datasets of the same row
-        return min(int(d.shape[0]) for name in ROWS for d in datasets(self._file[name]))
+        return min(int(d.shape[0]) for d in row_datasets(self._file))
 
     # -- activations and tests --------------------------------------------------------------------------------------
 
@@ -212,10 +210,9 @@ class Recording:
             raise RecordingError(
                 f"{self.path}: no activation statistic {name!r}. {nearest(name, fmt.ACTIVATION_STATS)}"
             )
-        group = self._file["activation"]
-        rows = min(dataset.shape[0] for dataset in group.values())
-        labels = tuple(blob.name for blob in self.blobs)
-        return Labelled(group[name][:rows], group["iteration"][:rows], labels, ("iteration", "blob"))
+        rows = slice(0, min(dataset.shape[0] for dataset in self._file["activation"].values()))
+        values, iterations = (self._checked.rows(f"activation/{part}", rows) for part in (name, "iteration"))
+        return Labelled(values, iterations, tuple(blob.name for blob in self.blobs), ("iteration", "blob"))
 
     @property
     def test_nets(self) -> int:
@@ -228,7 +225,7 @@ class Recording:
         Raises:
             RecordingError: no such test net.
         """
-        return read_output_names(self._test(net)["output"])
+        return tuple(sorted(self._checked.names(f"{self._test(net)}/output")))
 
     def test(self, name: str, net: int = 0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Read an output of a test net, averaged over each test pass.
@@ -244,21 +241,21 @@ class Recording:
             RecordingError: no such test net or output.
         """
         group = self._test(net)
-        dataset = group["output"][self._output_path(group["output"], name)]
-        rows = min(dataset.shape[0], group["iteration"].shape[0])
-        return np.asarray(group["iteration"][:rows]), np.asarray(dataset[:rows])
+        path = self._output_path(f"{group}/output", name)
+        rows = slice(0, min(dataset.shape[0] for dataset in datasets(self._file[group])))
+        return self._checked.rows(f"{group}/iteration", rows), self._checked.rows(path, rows)
 
-    def _test(self, net: int) -> h5py.Group:
+    def _test(self, net: int) -> str:
         nets = self._file["test"]
         if str(net) not in nets:
             raise RecordingError(f"{self.path}: no test net {net}; it has {len(nets)}")
-        return nets[str(net)]
+        return f"test/{net}"
 
-    def _output_path(self, group: h5py.Group, name: str) -> str:
-        names = read_output_names(group)
+    def _output_path(self, group: str, name: str) -> str:
+        names = self._checked.names(group)
         if name not in names:
             raise RecordingError(f"{self.path}: no output {name!r}. {nearest(name, names)}")
-        return link_names(names)[name]
+        return names[name]
 
     # -- windows ----------------------------------------------------------------------------------------------------
 

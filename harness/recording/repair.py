@@ -6,11 +6,10 @@ from pathlib import Path
 
 import h5py
 
-from harness.recording.hdf5_schema import datasets
+from harness.recording.hdf5_schema import datasets, row_datasets
 from harness.recording.journal import edit, finish, journal_of
 from harness.recording.snapshots import finish_snapshots, has_unfinished
 from harness.recording.superblock import is_marked_open
-from harness.schemas.layout import ROWS
 
 
 def needs_repair(path: Path) -> bool:
@@ -46,7 +45,7 @@ def drop_incomplete_rows(file: h5py.File, *, resuming: bool = False) -> None:
     Afterwards the file contains complete iterations only. If a writer is `resuming` after one, what the file contains
     of the next iteration stays.
     """
-    _truncate([d for name in ROWS for d in datasets(file[name])])
+    _truncate(row_datasets(file))
     iterations = file["iteration"]
     last = int(iterations[-1]) if len(iterations) else -1
     _truncate(datasets(file["activation"]), None if resuming else last)

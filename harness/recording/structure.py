@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 
 from harness.errors import RecordingError
+from harness.recording.checksums import CHECKSUM
 from harness.schemas.layout import ACTIVATION_STATS, FORMAT, FORMAT_VERSION, ROWS, STATS
 
 # What a user has without the recording
@@ -30,6 +31,7 @@ _KINDS: tuple[tuple[str, str, int | None], ...] = (
     (r"(?:|activation/|window/|test/\d+/)iteration", "i8", 1),
     (r"lr|loss|smoothed_loss|seconds", "f8", 1),
     (r"digest", "u8", 1),
+    (r"(?:|activation/|window/|test/\d+/)checksum", "u8", 2),
     (r"(?:test/\d+/)?output/.+", "f4", 2),
     (rf"stat/(?:{'|'.join(STATS)})", "f8", 2),
     (rf"activation/(?:{'|'.join(ACTIVATION_STATS)})", "f8", 2),
@@ -221,7 +223,7 @@ def _check_sizes(path: Path, datasets: Mapping[str, _Facts]) -> None:
 def _rows_group(name: str) -> str | None:
     """Name the datasets that grow together with `name`: "" for those of every iteration; None if it stands alone."""
     head, _, rest = name.partition("/")
-    if head in ROWS:
+    if head in ROWS or head == CHECKSUM:
         return ""
     if head == "test" and rest:
         return f"test/{rest.partition('/')[0]}"

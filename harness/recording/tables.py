@@ -1,11 +1,19 @@
-"""Read the tables of a recording and the names of its outputs."""
+"""Read the tables and the attributes of a recording."""
 
 from __future__ import annotations
 
-import h5py
+from typing import Any
 
-from harness.recording.hdf5_schema import datasets
+import h5py
+import numpy as np
+import numpy.typing as npt
+
 from harness.schemas.layout import Activation, Alarm, Param
+
+
+def read_attributes(file: h5py.File) -> dict[str, Any]:
+    """Read the attributes of the root: text, numbers and booleans."""
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in file.attrs.items()}
 
 
 def read_params(file: h5py.File) -> tuple[Param, ...]:
@@ -27,17 +35,12 @@ def read_blobs(file: h5py.File) -> tuple[Activation, ...]:
     return tuple(Activation(_text(r["name"]), tuple(map(int, r["shape"]))) for r in file["blob"][()])
 
 
-def read_alarms(file: h5py.File) -> tuple[Alarm, ...]:
-    """Read /alarm: the alarms in the order in which they were raised."""
+def read_alarms(rows: npt.NDArray[np.void]) -> tuple[Alarm, ...]:
+    """Return the alarms in rows of /alarm."""
     return tuple(
         Alarm(int(r["iteration"]), _text(r["rule"]), _text(r["subject"]), float(r["value"]), float(r["limit"]))
-        for r in file["alarm"][()]
+        for r in rows
     )
-
-
-def read_output_names(group: h5py.Group) -> tuple[str, ...]:
-    """Read the names of the outputs in `group`, sorted."""
-    return tuple(sorted(str(dataset.attrs["name"]) for dataset in datasets(group)))
 
 
 def _text(value: bytes | str) -> str:

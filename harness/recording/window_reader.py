@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import RecordingError, nearest
+from harness.recording.checked_file import CheckedFile
 from harness.recording.hdf5_schema import datasets
 from harness.schemas.window import Window, merge
 
@@ -16,8 +17,8 @@ from harness.schemas.window import Window, merge
 class WindowReader:
     """The group /window of the recording `path`, whose open file is `file`; `live` if it is still being written."""
 
-    def __init__(self, path: Path, file: h5py.File, live: bool) -> None:
-        self._path, self._file, self._live = path, file, live
+    def __init__(self, path: Path, file: h5py.File, checked: CheckedFile, live: bool) -> None:
+        self._path, self._file, self._checked, self._live = path, file, checked, live
         self._links: dict[str, dict[str, str]] = {}  # of each group, the dataset of each name: none is added later
 
     @property
@@ -26,8 +27,8 @@ class WindowReader:
         if "window" not in self._file:
             return np.empty(0, np.int64)
         # a live file may be read between two datasets of the same row
-        rows = min(d.shape[0] for d in datasets(self._file["window"])) if self._live else None
-        return np.asarray(self._file["window/iteration"][:rows], np.int64)
+        grown = datasets(self._file["window"]) if self._live else [self._file["window/iteration"]]
+        return self._checked.rows("window/iteration", slice(0, min(d.shape[0] for d in grown)))
 
     @property
     def windows(self) -> tuple[Window, ...]:
@@ -46,15 +47,15 @@ class WindowReader:
             RecordingError: the iteration is in no window, or that array was not recorded.
         """
         row = self._row(iteration)
-        recorded = self._file["window"].get(group)
-        if recorded is None:
+        if group not in self._file["window"]:
             raise RecordingError(f"{self._path}: no {group} was recorded; it was left out of --capture")
         if group not in self._links:
-            self._links[group] = {str(dataset.attrs["name"]): dataset.name for dataset in datasets(recorded)}
+            self._links[group] = self._checked.names(f"window/{group}")
         names = self._links[group]
         if name not in names:
             raise RecordingError(f"{self._path}: no {group} of {name!r}. {nearest(name, names)}")
-        return np.asarray(self._file[names[name]][row])
+        values: npt.NDArray[np.float32] = self._checked.rows(names[name], slice(row, row + 1))[0]
+        return values
 
     def keys(self, iteration: int) -> list[bytes]:
         """Read the LMDB keys of the records of one iteration, in order.
@@ -67,7 +68,7 @@ class WindowReader:
             raise RecordingError(
                 f"{self._path}: no keys were recorded; they need --capture input and a Data layer on LMDB"
             )
-        return [bytes(key) for key in self._file["window/key"][row]]
+        return [bytes(key) for key in self._checked.rows("window/key", slice(row, row + 1))[0]]
 
     def _row(self, iteration: int) -> int:
         rows = np.flatnonzero(self.iterations == iteration)

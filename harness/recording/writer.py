@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from harness.errors import RecordingError, RecordingFailed
-from harness.recording.hdf5_schema import Attributes, array_paths, create_datasets, datasets
+from harness.recording import checksums
+from harness.recording.checksums import CHECKSUM
+from harness.recording.hdf5_schema import Attributes, array_paths, create_datasets, datasets, row_datasets
 from harness.recording.journal import edit, finish
 from harness.recording.preallocate import Preallocation
 from harness.recording.repair import drop_incomplete_rows
@@ -43,6 +47,8 @@ class _WindowArray:
     dataset: h5py.Dataset
     chunk_bytes: int
     extent: int
+    checksum: xxhash.xxh3_64 = field(default_factory=xxhash.xxh3_64)
+    checked: int = 0  # bytes of the iteration that `checksum` has seen
 
 
 class Writer:
@@ -103,7 +109,10 @@ class Writer:
         self._stats = [file["stat"][name] for name in fmt.STATS]
         self._activations = [file["activation"][name] for name in fmt.ACTIVATION_STATS]
         self._activation_rows = file["activation/iteration"]
+        self._checksums = file[CHECKSUM]
+        self._activation_checksums = file["activation"][CHECKSUM]
         self._window = file["window/iteration"] if "window" in file else None
+        self._window_checksums = file["window"][CHECKSUM] if "window" in file else None
         self._arrays = [
             _WindowArray(array.shape, array.nbytes, file[path], _chunk_bytes(file[path]), len(file[path]))
             for array, path in zip(layout.arrays, array_paths(layout), strict=True)
@@ -112,11 +121,12 @@ class Writer:
         for net, outputs in enumerate(layout.test_outputs):
             paths = link_names(o.name for o in outputs)
             group = file[f"test/{net}"]
-            self._tests.append((group["iteration"], [group["output"][paths[o.name]] for o in outputs]))
+            averages = [group["output"][paths[o.name]] for o in outputs]
+            self._tests.append((group["iteration"], averages, group[CHECKSUM]))
 
     def _margin(self) -> int:
         """Bytes that the file may grow by beyond the rows appended."""
-        rows = [d for name in (*fmt.ROWS, "activation", "test") for d in datasets(self._file[name])]
+        rows = row_datasets(self._file) + datasets(self._file["activation"]) + datasets(self._file["test"])
         # the first row takes a whole chunk; a chunk index grows in pages
         growth = sum(map(_chunk_bytes, rows)) + _CHUNK_INDEX * (len(rows) + len(self._arrays))
         return growth + MIN_FREE_SPACE + _CHECK_EVERY
@@ -129,15 +139,17 @@ class Writer:
         if not len(frames):
             return
         self.reserve(frames.nbytes)
+        starts = self.layout.output_columns
+        rows = [frames["output"][:, starts[o.name] : starts[o.name] + o.size] for o in self.layout.outputs]
+        rows += [frames["stat"][:, number] for number in range(len(self._stats))]
+        times = np.ascontiguousarray(frames["iteration"])
+        scalars = {name: frames[name] for name in self._scalars}
         with _disk_errors(self.path):
-            column = 0
-            for dataset, output in zip(self._outputs, self.layout.outputs, strict=True):
-                _extend(dataset, frames["output"][:, column : column + output.size])
-                column += output.size
-            for row, dataset in enumerate(self._stats):
-                _extend(dataset, frames["stat"][:, row])
-            for name, dataset in self._scalars.items():
-                _extend(dataset, frames[name])
+            for dataset, values in zip((*self._outputs, *self._stats), rows, strict=True):
+                _extend(dataset, values)
+            _extend(self._checksums, checksums.row_checksums(times, times, checksums.scalar_rows(scalars), *rows))
+            for name, values in scalars.items():
+                _extend(self._scalars[name], values)
         self.last_iteration = int(frames["iteration"][-1])
 
     def append_activations(self, iterations: Sequence[int], values: npt.NDArray[np.float64]) -> None:
@@ -145,28 +157,35 @@ class Writer:
         new = np.array(iterations) > self._last_activation
         if not new.any():
             return
+        times = np.array(iterations, np.int64)[new]
+        rows = [values[new, :, column] for column in range(len(self._activations))]
         with _disk_errors(self.path):
-            for column, dataset in enumerate(self._activations):
-                _extend(dataset, values[new, :, column])
-            _extend(self._activation_rows, np.array(iterations)[new])
+            for dataset, part in zip(self._activations, rows, strict=True):
+                _extend(dataset, part)
+            _extend(self._activation_checksums, checksums.row_checksums(times, times, *rows))
+            _extend(self._activation_rows, times)
         self._last_activation = iterations[-1]
 
     def append_test_pass(self, net: int, iteration: int, values: npt.NDArray[np.float32]) -> None:
         """Append the outputs of test net `net`, one after the other, averaged over its test pass at `iteration`."""
-        rows, outputs = self._tests[net]
-        if len(rows) and rows[-1] >= iteration:
+        iterations, outputs, sums = self._tests[net]
+        if len(iterations) and iterations[-1] >= iteration:
             return
+        starts = itertools.accumulate((output.size for output in self.layout.test_outputs[net]), initial=0)
+        rows = [values[None, start:stop] for start, stop in itertools.pairwise(starts)]
+        time = np.array([iteration], np.int64)
         with _disk_errors(self.path):
-            column = 0
-            for dataset, output in zip(outputs, self.layout.test_outputs[net], strict=True):
-                _extend(dataset, values[None, column : column + output.size])
-                column += output.size
-            _extend(rows, np.array([iteration]))
+            for dataset, part in zip(outputs, rows, strict=True):
+                _extend(dataset, part)
+            _extend(sums, checksums.row_checksums(time, time, *rows))
+            _extend(iterations, time)
 
     def append_alarms(self, alarms: Sequence[Alarm]) -> None:
         """Append alarms, and flush."""
         dataset = self._file["alarm"]
-        rows = np.array([(a.iteration, a.rule, _truncated(a.subject), a.value, a.limit) for a in alarms], dataset.dtype)
+        fields = [(a.iteration, a.rule, _truncated(a.subject), a.value, a.limit, 0) for a in alarms]
+        rows = np.array(fields, dataset.dtype)
+        rows[CHECKSUM] = [checksums.alarm_checksum(row) for row in rows]
         self.reserve(rows.nbytes)
         with _disk_errors(self.path):
             _extend(dataset, rows)
@@ -198,9 +217,9 @@ class Writer:
         return parts
 
     def _write_part(self, array: _WindowArray, start: int, part: memoryview) -> None:
-        if array.extent <= self._window_row:
-            array.extent = self._window_row + _GROW_BY
-            array.dataset.id.set_extent((array.extent, *array.shape))
+        array.checksum.update(part)
+        array.checked += part.nbytes
+        self._grow(array)
         if part.nbytes == array.chunk_bytes:  # past the selections of h5py and HDF5, in a tenth of the time
             offset = (self._window_row, start, *(0 for _ in array.shape[1:]))
             array.dataset.id.write_direct_chunk(offset[: 1 + len(array.shape)], part)
@@ -208,12 +227,35 @@ class Writer:
             values = np.frombuffer(part, array.dataset.dtype).reshape(-1, *array.shape[1:])
             array.dataset[self._window_row, start : start + len(values)] = values
 
+    def _grow(self, array: _WindowArray) -> None:
+        if array.extent <= self._window_row:
+            array.extent = self._window_row + _GROW_BY
+            array.dataset.id.set_extent((array.extent, *array.shape))
+
+    def _window_checksum(self, array: _WindowArray, iteration: int) -> int:
+        """Return the checksum of an array whose iteration is complete, and begin the next."""
+        if array.checked == array.nbytes:
+            state = array.checksum
+        else:  # a part was written by the writer that this one took over from, or by nobody
+            self._grow(array)
+            state = xxhash.xxh3_64(array.dataset[self._window_row].tobytes())
+        state.update(checksums.iteration_bytes(iteration))
+        found = state.intdigest()
+        array.checksum.reset()
+        array.checked = 0
+        return found
+
     def complete_window_iteration(self, iteration: int) -> None:
         """Declare that all slabs of `iteration` are written."""
         if self._window is None:
             return
+        time = np.array([iteration], np.int64)
         with _disk_errors(self.path):
-            _extend(self._window, np.array([iteration]))
+            arrays = [self._window_checksum(array, iteration) for array in self._arrays]
+            assert self._window_checksums is not None
+            self._window_checksums.resize(self._window_row + 1, axis=0)  # may have been written before a take-over
+            self._window_checksums[self._window_row] = [*checksums.row_checksums(time, time)[0], *arrays]
+            _extend(self._window, time)
         self._window_row += 1
         self.last_window_iteration = iteration
 
