@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -18,7 +19,7 @@ import xxhash
 from harness.atomic_write import sync, write_whole
 from harness.errors import RecordingError
 from harness.recording.overlay import Overlay, Page
-from harness.recording.superblock import cleared
+from harness.recording.superblock import MAX_RESERVED, cleared
 
 _DIGEST = 8  # bytes of the digest before the content of a journal
 
@@ -44,14 +45,23 @@ def read_journal(recording: Path) -> Journal | None:
         OSError: it cannot be read.
     """
     path = journal_of(recording)
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    content = raw[_DIGEST:]
-    if xxhash.xxh3_64_digest(content) != raw[:_DIGEST]:
-        raise RecordingError(f"{path}: damaged. Remove it to read {recording.name} as it is")
-    return msgspec.msgpack.decode(content, type=Journal)
+    if path.is_file():  # reading a named pipe would wait forever
+        raw = path.read_bytes()
+        content = raw[_DIGEST:]
+        with suppress(msgspec.DecodeError):
+            journal = msgspec.msgpack.decode(content, type=Journal)
+            if xxhash.xxh3_64_digest(content) == raw[:_DIGEST] and _fits(journal, recording.stat().st_size):
+                return journal
+    raise RecordingError(f"{path}: damaged. Remove it to read {recording.name} as it is")
+
+
+def _fits(journal: Journal, size: int) -> bool:
+    """Check that all pages are within the file as it will be, which is hardly larger than its `size`."""
+    ends = [offset + len(data) for offset, data in journal.pages]
+    starts = [offset for offset, _ in journal.pages]
+    return min(starts, default=0) >= 0 and max(ends, default=0) <= journal.size <= size + MAX_RESERVED
 
 
 def edit(recording: Path, change: Callable[[h5py.File], None], run_info: bytes | None = None) -> None:

@@ -80,4 +80,4 @@ def _as_it_is(path: Path) -> h5py.File:
     journal = read_journal(path)
     if journal is not None:
         return h5py.File(Overlay(path, journal.pages, journal.size), "r", libver="latest")
-    return h5py.File(path, "r", libver="latest", swmr=is_marked_open(path), locking=False)
+    return h5py.File(path, "r", libver="latest", swmr=is_marked_open(path))

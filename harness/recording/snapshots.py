@@ -102,9 +102,13 @@ def _files(info: SnapshotInfo) -> tuple[str, str]:
 
 
 def has_unfinished(directory: Path) -> bool:
-    """Check whether there are files of unfinished snapshots in the directory of a run's snapshots."""
+    """Check whether there are files of unfinished snapshots in the directory of a run's snapshots.
+
+    What a symbolic link leads to is not the run's: it is never moved or removed.
+    """
     unfinished = directory / UNFINISHED
-    return unfinished.is_dir() and any(unfinished.iterdir())
+    linked = directory.is_symlink() or unfinished.is_symlink()
+    return not linked and unfinished.is_dir() and any(path.is_file() for path in unfinished.iterdir())
 
 
 def finish_snapshots(directory: Path) -> list[Path]:
@@ -126,5 +130,6 @@ def finish_snapshots(directory: Path) -> list[Path]:
         for path in unfinished.glob(f"*{_REMOVED}"):
             _remove_files(path, directory)
     for path in unfinished.iterdir():
-        path.unlink()
+        if path.is_file():
+            path.unlink()
     return published

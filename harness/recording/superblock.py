@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.errors import RecordingError
 
-_MAX_RESERVED = 64 << 20  # bytes that a writer may have reserved and not written: a few chunks
+MAX_RESERVED = 64 << 20  # bytes that a writer may have reserved and not written: a few chunks
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SUPERBLOCK = struct.Struct("<8sBBBBQQQQL")
 
@@ -38,7 +38,7 @@ def cleared(path: Path) -> tuple[bytes, int]:
     """
     signature, version, offsets, lengths, _, base, extension, end, root, _ = _read_superblock(path)
     size = path.stat().st_size
-    if size < end - _MAX_RESERVED:
+    if size < end - MAX_RESERVED:
         raise RecordingError(f"{path}: truncated ({size:,} of {end:,} bytes)")
     size = max(size, end)
     head = struct.pack("<8sBBBBQQQQ", signature, version, offsets, lengths, 0, base, extension, size, root)

@@ -12,10 +12,12 @@ import h5py
 import msgspec
 import numpy as np
 import pytest
+import xxhash
 
 from harness.errors import BadInput
 from harness.recording import Recording, RecordingError
 from harness.recording.consumer import Consumer
+from harness.recording.journal import Journal, journal_of
 from harness.recording.ring import Ring
 from harness.recording.run_directory import read_info, write_info
 from harness.recording.snapshots import damaged_in, iterations_of
@@ -177,6 +179,39 @@ def test_a_killed_recording_is_not_repaired_through_a_link(recorded: Path, tmp_p
     with Recording(tmp_path / "run") as recording:
         assert len(recording.iterations) == 20
     assert victim.read_bytes() == before
+
+
+def test_snapshots_are_not_completed_through_a_link(recorded: Path, tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious/notes").write_text("mine")
+    run = tmp_path / "run"
+    (run / "snapshots").mkdir(parents=True)
+    (run / "snapshots/.writing").symlink_to(tmp_path / "precious")
+    shutil.copy(recorded / "open.h5", run / "recording.h5")
+    with Recording(run) as recording:
+        assert len(recording.iterations) == 20
+    assert (tmp_path / "precious/notes").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "journal",
+    [
+        Journal([], 1 << 50, None),
+        Journal([(-4096, b"x")], 4096, None),
+        Journal([(1 << 40, b"x")], 4096, None),
+        {"pages": 5},
+        5,
+    ],
+    ids=["huge", "before the file", "beyond the file", "no pages", "number"],
+)
+def test_a_crafted_journal_is_refused(recorded: Path, tmp_path: Path, journal: object) -> None:
+    shutil.copy(recorded / "closed.h5", tmp_path / "recording.h5")
+    content = msgspec.msgpack.encode(journal)
+    journal_of(tmp_path / "recording.h5").write_bytes(xxhash.xxh3_64_digest(content) + content)
+    before = (tmp_path / "recording.h5").read_bytes()
+    with pytest.raises(RecordingError, match=r"\.recording\.h5\.journal: damaged\. Remove it"):
+        Recording(tmp_path)
+    assert (tmp_path / "recording.h5").read_bytes() == before
 
 
 def snapshot_json(**fields: object) -> str:
