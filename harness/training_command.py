@@ -146,7 +146,8 @@ def train(
             run = plan.info.goes_on_from
             earlier = rows_before(Path(run), plan.first) if run else None
             health = Health(display_interval(plan.solver), plan.first, limits, earlier)
-            outcome = Session(plan, listener, health).run()
+            session = Session(plan, listener, health)
+            outcome = session.run()
         finally:
             listener.close()
     except (BadInput, RecordingError) as error:
@@ -155,5 +156,5 @@ def train(
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     if outcome.code != Exit.BAD_INPUT:
-        print(plan.out)
+        print(session.out)
     return outcome.code

@@ -18,7 +18,7 @@ from harness.errors import BadInput
 Shapes = tuple[tuple[int, ...], ...]
 
 # History blobs that each solver type keeps for one learnable blob (src/caffe/solvers/*.cpp).
-_HISTORIES = {"SGD": 1, "Nesterov": 1, "AdaGrad": 1, "RMSProp": 1, "AdaDelta": 2, "Adam": 2}
+HISTORIES = {"SGD": 1, "Nesterov": 1, "AdaGrad": 1, "RMSProp": 1, "AdaDelta": 2, "Adam": 2}
 _GIVE_STATE = "Give the .solverstate that Caffe wrote next to the .caffemodel"
 _ANOTHER_NET = "It belongs to another net: give this net's solverstate"
 
@@ -188,9 +188,9 @@ def check_history(state: SolverState, kind: str, params: Sequence[tuple[int, ...
     Raises:
         BadInput: the number of blobs differs (another net, or another solver type), or a shape does.
     """
-    expected = _HISTORIES[kind] * len(params)
+    expected = HISTORIES[kind] * len(params)
     if len(state.history) != expected:
-        likely = [k for k, n in _HISTORIES.items() if n * len(params) == len(state.history)]
+        likely = [k for k, n in HISTORIES.items() if n * len(params) == len(state.history)]
         raise BadInput(
             f"{len(state.history)} history blobs, but a {kind} solver on this net has {expected}",
             file=state.path,
@@ -198,7 +198,7 @@ def check_history(state: SolverState, kind: str, params: Sequence[tuple[int, ...
             if likely
             else _ANOTHER_NET,
         )
-    for index, (theirs, ours) in enumerate(zip(state.history, list(params) * _HISTORIES[kind], strict=True)):
+    for index, (theirs, ours) in enumerate(zip(state.history, list(params) * HISTORIES[kind], strict=True)):
         if not _same_shape(ours, theirs):
             raise BadInput(
                 f"history blob {index} has shape {format_shape(theirs)}, but {format_shape(ours)} in the net",

@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.recording.ring import Kind, Message, Ring
 from harness.recording.writer import Writer
-from harness.schemas.events import Activations, Event, Frames, Kept, TestPass, decode_note
+from harness.schemas.events import Activations, Event, Frames, Kept, SnapshotBegins, TestPass, decode_note
 from harness.schemas.layout import Layout, frames_of
 
 
@@ -31,6 +31,7 @@ class Consumer:
         self._pending: list[memoryview] = []
         self._activations: list[Message] = []
         self._events: list[Event] = []
+        self._sync = False  # to the disk, at the next flush
 
     def drain(self) -> list[Event]:
         """Write everything that is in the ring now. Returns the events.
@@ -56,7 +57,9 @@ class Consumer:
             self.writer = self.writer or self._open_writer(layout)
             return [layout]
         if message.kind is Kind.NOTE:
-            return [decode_note(message.payload)]
+            note = decode_note(message.payload)
+            self._sync = self._sync or isinstance(note, SnapshotBegins)
+            return [note]
         writer = self.writer
         if writer is None:
             raise ValueError(f"{message.kind.name} arrived before the layout")
@@ -92,5 +95,8 @@ class Consumer:
                 events.append(Activations(iterations, values))
                 self._activations = []
             self.writer.flush()
+            if self._sync:
+                self.writer.sync()
+                self._sync = False
         self.ring.release()
         return events

@@ -31,6 +31,15 @@ def write_lock(directory: Path, *, wait: bool = False) -> Iterator[int]:
         os.close(fd)
 
 
+def path_by(lock: int, named: Path) -> Path:
+    """Return a path to the directory locked by the file descriptor `lock` that leads there even after it was moved.
+
+    It holds in this process, and in those that inherit the descriptor. `named` is the path where there is no /proc.
+    """
+    path = Path(f"/proc/self/fd/{lock}")
+    return path if path.is_dir() else named
+
+
 @contextmanager
 def read_lock(directory: Path) -> Iterator[bool]:
     """Keep writers out of `directory` until the block ends; yields False if there is a writer already."""

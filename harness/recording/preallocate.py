@@ -44,6 +44,22 @@ class Preallocation:
                 raise OSError(number, os.strerror(number), str(self._path))
         self._end = wanted
 
+    @property
+    def size(self) -> int:
+        """Bytes in the file."""
+        return os.fstat(self._fd).st_size
+
+    @property
+    def free(self) -> int:
+        """Bytes that are free on the file's disk."""
+        disk = os.fstatvfs(self._fd)
+        return disk.f_bavail * disk.f_frsize
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether the file has no name any more."""
+        return os.fstat(self._fd).st_nlink == 0
+
     def sync(self) -> None:
         """Write the file to the disk itself."""
         os.fsync(self._fd)

@@ -9,11 +9,14 @@ from pathlib import Path
 import msgspec
 
 from harness.atomic_write import sync
+from harness.caffe_files.caffemodel import HISTORIES
 from harness.errors import BadInput
 from harness.recording.metadata import content_digest, read_metadata, write_metadata
 from harness.schemas.run_info import SNAPSHOT_INFO_VERSION, SnapshotHealth, SnapshotInfo
 
 UNFINISHED = ".writing"
+_FLOAT = 4  # bytes of a number in a snapshot
+_SPARE = 1 << 17  # bytes of a snapshot beside its numbers and its net
 _REMOVED = ".removed"  # suffix of the JSON of a snapshot that is being removed
 
 
@@ -22,9 +25,19 @@ def prefix(run: Path, name: str) -> str:
     return str(run / "snapshots" / UNFINISHED / name)
 
 
-def final_name(text: str) -> str:
-    """Replace the names of unfinished snapshots in `text` by the final ones."""
-    return text.replace(f"/snapshots/{UNFINISHED}/", "/snapshots/")
+def final_name(text: str, directory: Path, run: str) -> str:
+    """Replace the names of unfinished snapshots in `text` by the final ones.
+
+    Args:
+        directory: the run directory as the worker names it.
+        run: its name for the user.
+    """
+    return text.replace(f"{directory}/snapshots/{UNFINISHED}/", f"{run}/snapshots/")
+
+
+def expected_size(numbers: int, solver_type: str, net: str) -> int:
+    """Estimate the bytes of a snapshot, from the `numbers` in the param blobs of `net`."""
+    return _FLOAT * numbers * (1 + HISTORIES[solver_type]) + len(net) + _SPARE
 
 
 def read_snapshot(path: Path) -> SnapshotInfo:
@@ -79,6 +92,7 @@ def publish(path: Path) -> Path:
         if (path.parent / name).exists():
             os.replace(path.parent / name, directory / name)
     sync(directory)
+    sync(directory.parent)
     return directory / path.name
 
 

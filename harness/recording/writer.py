@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from harness.atomic_write import sync
 from harness.errors import RecordingError, RecordingFailed
 from harness.recording import checksums
 from harness.recording.checksums import CHECKSUM
@@ -90,7 +90,9 @@ class Writer:
         with _disk_errors(path):
             with h5py.File(part, "w", libver="latest") as file:
                 create_datasets(file, layout, attributes)
+            sync(part)
             os.replace(part, path)
+            sync(path.parent)
         return cls(path, layout)
 
     @classmethod
@@ -280,12 +282,22 @@ class Writer:
         self._unchecked = 0
         with _disk_errors(self.path):
             self._preallocation.extend(self._file.id.get_filesize() + self._unflushed)
-        free = shutil.disk_usage(self.path).free
+        free = self._preallocation.free
         if free < MIN_FREE_SPACE:
             raise RecordingFailed(
                 f"{self.path}: the disk is full ({free / 2**20:.1f} MiB left). Everything up to iteration "
                 f"{self.last_iteration} is recorded; free some space and run again, or give --out on another disk"
             )
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file."""
+        return self._preallocation.size
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether someone has deleted the file."""
+        return self._preallocation.is_deleted
 
     def sync(self) -> None:
         """Write what was flushed to the disk itself, so that it lasts through a power failure."""

@@ -100,6 +100,16 @@ class SnapshotTaken(Note, frozen=True):
     info: str
 
 
+class SnapshotBegins(Note, frozen=True):
+    """A snapshot is about to be published: what was recorded before it must be on the disk first."""
+
+
+class NoSnapshot(Note, frozen=True):
+    """A snapshot cannot be taken, so the training ends."""
+
+    reason: str
+
+
 class OtherLabels(Note, frozen=True):
     """The labels in the net are not those of the records that it should have read."""
 
@@ -128,7 +138,9 @@ AnyNote = (
     | Replaying
     | Replayed
     | NotExact
+    | SnapshotBegins
     | SnapshotTaken
+    | NoSnapshot
     | OtherLabels
     | OtherShape
     | End

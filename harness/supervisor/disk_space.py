@@ -31,13 +31,14 @@ def disk_too_small(out: Path, layout: Layout, iterations: int) -> BadInput:
     window, rows = recording_sizes(layout, iterations)
     frames = sum(len(window) for window in layout.windows)
     return BadInput(
-        f"the recording needs {_mib(window + rows)} MiB ({_mib(window)} of it for {frames} window iterations) and "
-        f"{_mib(SPARE_SPACE)} to spare, and the disk has {_mib(shutil.disk_usage(out).free)} free",
+        f"the recording needs {mib(window + rows)} MiB ({mib(window)} of it for {frames} window iterations) and "
+        f"{mib(SPARE_SPACE)} to spare, and the disk has {mib(shutil.disk_usage(out).free)} free",
         field="--out",
         value=out,
         remedy="Watch fewer iterations, leave something out of --capture, or give --out on another disk",
     )
 
 
-def _mib(size: int) -> str:
+def mib(size: int) -> str:
+    """Format bytes as MiB."""
     return f"{size / 2**20:,.0f}"

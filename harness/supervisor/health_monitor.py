@@ -20,7 +20,7 @@ class HealthMonitor:
     """Passes the events of a run to `health`. Snapshots lie in `directory`; the newest `keep` stay (None: all)."""
 
     def __init__(self, health: Health, directory: Path, keep: int | None) -> None:
-        self._health, self._directory, self._keep = health, directory, keep
+        self._health, self.directory, self._keep = health, directory, keep
         self._layout: Layout | None = None
         self._frames: list[npt.NDArray[np.void]] = []
         self._activations: list[Activations] = []
@@ -37,7 +37,7 @@ class HealthMonitor:
         elif isinstance(event, Activations):
             self._activations.append(event)
         elif isinstance(event, SnapshotTaken):
-            self._new_snapshots[event.iteration] = self._directory / event.info
+            self._new_snapshots[event.iteration] = self.directory / event.info
 
     def alarms(self) -> tuple[Sequence[Alarm], list[Alarm]]:
         """Return the alarms of all that was received since the last call, and those of them that are divergences."""

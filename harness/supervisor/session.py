@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import selectors
+import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,8 +20,9 @@ from harness.errors import BadInput, RecordingFailed
 from harness.exit_codes import Exit
 from harness.recording import run_directory
 from harness.recording.consumer import Consumer
+from harness.recording.locks import path_by
 from harness.recording.ring import Request, Ring
-from harness.recording.snapshots import finish_snapshots
+from harness.recording.snapshots import expected_size, finish_snapshots, has_unfinished
 from harness.recording.writer import Writer
 from harness.reports.text.exactness import first_difference, verification
 from harness.schemas.events import (
@@ -27,6 +30,7 @@ from harness.schemas.events import (
     End,
     Event,
     Frames,
+    NoSnapshot,
     NotExact,
     Refused,
     Replayed,
@@ -37,7 +41,7 @@ from harness.schemas.listener import RunListener
 from harness.schemas.outcome import Opening, Outcome
 from harness.schemas.run_info import RunInfo
 from harness.supervisor.build_failure import build_failure
-from harness.supervisor.disk_space import check_disk_space, disk_too_small, recording_sizes
+from harness.supervisor.disk_space import check_disk_space, disk_too_small, mib, recording_sizes
 from harness.supervisor.exit_status import Circumstances, ended, outcome_of
 from harness.supervisor.health_monitor import HealthMonitor
 from harness.supervisor.plan import Plan
@@ -52,18 +56,25 @@ _POLL = 0.05  # seconds between two looks at how full the ring is
 
 
 class Session:
-    """One run of `plan`, followed by `listener`; `health` applies the rules to it."""
+    """One run of `plan`, followed by `listener`; `health` applies the rules to it.
+
+    Attributes:
+        directory: a path of the run directory that leads there even if it is moved.
+        out: the run directory as it was called at the end.
+    """
 
     def __init__(self, plan: Plan, listener: RunListener, health: Health) -> None:
         self.plan = plan
         self.listener = listener
         self.monitor = HealthMonitor(health, plan.out / "snapshots", plan.options.keep_snapshots)
+        self.directory = self.out = plan.out
         self.info = plan.info
         self.verifier = Verifier(plan.info, plan.out)
         self.ring = Ring.create(plan.options.ring_mib << 20)
         self.consumer = Consumer(self.ring, self._open_writer, listener.event)
         self.interrupts = Interrupts()
         self.failure: RecordingFailed | None = None
+        self.no_snapshot: str | None = None  # why one could not be taken
         self.refusal: str | None = None
         self.end: End | None = None
         self.diverged: Alarm | None = None  # at which the run is stopped
@@ -79,24 +90,29 @@ class Session:
         with (
             self.interrupts.handled(self.ring.request_snapshot),
             run_directory.claim(out) as lock,
-            SolverLog(out / "solver.log") as log,
+            SolverLog(path_by(lock, out) / "solver.log", self.plan.payload.run) as log,
         ):
+            self.directory = path_by(lock, out)
+            self.monitor.directory = self.directory / "snapshots"
             self.log = log
-            run_directory.write_info(out, self.info)
+            run_directory.write_info(self.directory, self.info)
             with worker_process(self.plan, self.ring, lock) as process, _batch_scheduling():
                 self._attend(process)
             if self.plan.payload.record_keys is not None:
                 Path(self.plan.payload.record_keys).unlink(missing_ok=True)  # the worker died before it could
             self._explain_failed_start(process.returncode)
             self._report_difference(self.verifier.finish())
+            self._explain_failed_snapshot(process.returncode)
             outcome = self._outcome(process.returncode)
             if outcome.code == Exit.BAD_INPUT:
                 self._abandon_recording()
-                run_directory.remove(out, created)
+                with suppress(OSError):  # someone has moved or deleted it
+                    run_directory.remove(out, created)
             else:
                 outcome = self._close(outcome, process.returncode)
                 if self.verifier.result is not None:
                     self.listener.message(verification(self.verifier.result))
+            self.out = self._place
         self.listener.finish(outcome)
         return outcome
 
@@ -128,6 +144,26 @@ class Session:
                 drained = now
         self._drain()
 
+    def _check_directory(self) -> None:
+        """Check that nobody has deleted the run directory or the recording; if it was moved, the run goes on there."""
+        writer = self.consumer.writer
+        if self._is_deleted:
+            self._fail(RecordingFailed(f"{self.plan.out} was deleted while the run went on: nothing of it is kept"))
+        elif writer is not None and writer.is_deleted:
+            self._fail(RecordingFailed(f"{self._place / 'recording.h5'} was deleted while the run went on"))
+
+    @property
+    def _is_deleted(self) -> bool:
+        return not self.directory.is_dir() or not self.directory.stat().st_nlink
+
+    @property
+    def _place(self) -> Path:
+        """The run directory as it is called now."""
+        with suppress(OSError):
+            if not self.plan.out.samefile(self.directory):
+                return self.directory.resolve()
+        return self.plan.out
+
     def _read_log(self, pipe: int) -> bool:
         """Pass Caffe's output on to solver.log. Returns False at its end."""
         data = os.read(pipe, 1 << 20)
@@ -147,6 +183,7 @@ class Session:
             process.kill()
 
     def _drain(self) -> None:
+        self._check_directory()
         if self.failure is None:
             try:
                 for event in self.consumer.drain():
@@ -165,12 +202,12 @@ class Session:
         self._apply_rules()
         self.monitor.review_snapshots(self.listener.message)
         writer = self.consumer.writer
-        self.listener.tick(writer.path.stat().st_size if writer else 0)
+        self.listener.tick(writer.size if writer else 0)
 
     def _fail(self, failure: RecordingFailed) -> None:
         if self.failure is None:
-            self.failure = failure
-            self.listener.message(str(failure))
+            self.failure = RecordingFailed(str(failure).replace(str(self.directory), str(self._place)))
+            self.listener.message(str(self.failure))
 
     def _receive(self, event: Event) -> None:
         self.monitor.receive(event)
@@ -192,6 +229,9 @@ class Session:
                 self.info = msgspec.structs.replace(self.info, not_exact=(*self.info.not_exact, reason))
             case WeightsCopied(weights):
                 self.info = msgspec.structs.replace(self.info, copied=(*self.info.copied, weights))
+            case NoSnapshot(reason):
+                self.no_snapshot = reason
+                self.listener.message(reason)
             case End():
                 self.end = event
                 if event.last_loss is not None:
@@ -234,9 +274,9 @@ class Session:
 
     def _open_writer(self, layout: Layout) -> Writer:
         out, iterations = self.plan.out, self.plan.until - self.plan.first
-        check_disk_space(out, layout, iterations)
+        check_disk_space(self.directory, layout, iterations)
         try:
-            return Writer.create(out / "recording.h5", layout, run_directory.attributes(self.info))
+            return Writer.create(self.directory / "recording.h5", layout, run_directory.attributes(self.info))
         except RecordingFailed:
             raise disk_too_small(out, layout, iterations) from None
 
@@ -246,11 +286,11 @@ class Session:
         return outcome_of(
             Circumstances(
                 returncode=returncode,
-                recording=self.plan.out / "recording.h5",
+                recording=self._place / "recording.h5",
                 until=self.plan.until,
                 last=self.consumer.writer.last_iteration if self.consumer.writer else -1,
                 refusal=self.refusal,
-                failure=str(self.failure) if self.failure else None,
+                failure=str(self.failure) if self.failure else self.no_snapshot,
                 end=self.end,
                 interrupts=self.interrupts.count,
                 diverged=self.diverged,
@@ -267,24 +307,38 @@ class Session:
         error = build_failure(self.plan.spec.nets, self.log.lines(), returncode)
         self.refusal = str(error) if error else None
 
+    def _explain_failed_snapshot(self, returncode: int) -> None:
+        """If Caffe aborted while it wrote a snapshot, the disk is to blame, which filled up meanwhile."""
+        if self.end is not None or returncode != -signal.SIGABRT or not has_unfinished(self.directory / "snapshots"):
+            return
+        numbers = sum(param.count for param in self.consumer.writer.layout.params) if self.consumer.writer else 0
+        size = expected_size(numbers, self.plan.payload.solver_type, self.info.net)
+        self.no_snapshot = (
+            f"{self._place}: Caffe could not write a snapshot of {size / 2**20:.1f} MiB (the disk has "
+            f"{mib(shutil.disk_usage(self.directory).free)} MiB free); nothing of it is left. Free some space and "
+            "restart from the last snapshot, or give --out on another disk"
+        )
+
     def _close(self, outcome: Outcome, returncode: int) -> Outcome:
         """Complete the recording and run.json together. Returns the outcome, which is another one if that fails."""
         with suppress(OSError):  # the next reader does it
-            finish_snapshots(self.plan.out / "snapshots")  # the worker may have died in the middle of one
+            finish_snapshots(self.directory / "snapshots")  # the worker may have died in the middle of one
         writer = self.consumer.writer
         if writer is not None and self.failure is None:
             try:
                 writer.close(run_directory.encode_info(self._info_of(outcome)))
             except RecordingFailed as failure:
-                self.failure = failure
+                self._fail(failure)
                 outcome = self._outcome(returncode)
             else:
                 return outcome
         self._abandon_recording()
         try:
-            run_directory.write_info(self.plan.out, self._info_of(outcome))
+            run_directory.write_info(self.directory, self._info_of(outcome))
         except OSError as error:
-            self.listener.message(f"{self.plan.out / 'run.json'} does not say how the run ended ({error.strerror})")
+            if self._is_deleted:
+                return outcome
+            self.listener.message(f"{self._place / 'run.json'} does not say how the run ended ({error.strerror})")
         return outcome
 
     def _abandon_recording(self) -> None:

@@ -8,6 +8,7 @@ right numbers; until then, they and all lines after them are held back.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections import deque
 from contextlib import suppress
@@ -24,14 +25,16 @@ _SOLVE = re.compile(r"solver\.cpp:\d+\] (Solving |Learning Rate Policy: )")
 
 
 class SolverLog:
-    """Takes Caffe's output in pieces and writes it, line by line, to `path`.
+    """Takes Caffe's output in pieces and writes it, line by line, to `path` in the run directory.
+
+    `run` is the name of that directory for the user.
 
     Raises:
         RecordingFailed: the disk is full.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, run: str) -> None:
+        self._path, self._run = path, run
         self._file = path.open("a", encoding="utf-8")
         self._part = b""
         self._held: deque[str] = deque()
@@ -48,16 +51,17 @@ class SolverLog:
         with suppress(OSError):  # a full disk, which was reported already
             self._write_held()
         with suppress(OSError):
+            os.fsync(self._file.fileno())
             self._file.close()
 
     def feed(self, data: bytes) -> None:
         """Add more of Caffe's output."""
         *lines, self._part = (self._part + data).split(b"\n")
         for line in lines:
-            text = line.decode(errors="replace").rstrip("\r")
+            text = final_name(line.decode(errors="replace").rstrip("\r"), self._path.parent, self._run)
             self.last_lines.append(text)
             if not _SOLVE.search(text):
-                self._held.append(final_name(text))
+                self._held.append(text)
         self._write()
 
     def loss(self, iteration: int, smoothed: float, lapse: float = 0) -> None:

@@ -30,11 +30,12 @@ from harness.caffe_files.messages import pb
 from harness.errors import BadInput, RecordingFailed
 from harness.recording import run_directory
 from harness.recording.consumer import Consumer
+from harness.recording.locks import path_by
 from harness.recording.ring import Kind, MessagePayload, Request, Ring
 from harness.recording.snapshots import prefix
 from harness.recording.writer import Writer
 from harness.schemas.data_position import GeneratorState, TrainingPosition
-from harness.schemas.events import BlasLoaded, End, Note, NotExact, Refused, encode_note
+from harness.schemas.events import BlasLoaded, End, NoSnapshot, Note, NotExact, Refused, SnapshotBegins, encode_note
 from harness.schemas.layout import Layout, all_finite
 from harness.schemas.run_info import Ended
 from harness.worker import rng
@@ -46,7 +47,7 @@ from harness.worker.probes.gpu import Cuda, GpuMemory
 from harness.worker.probes.memory import HostMemory
 from harness.worker.pycaffe import Solver
 from harness.worker.smoothed_loss import SmoothedLoss
-from harness.worker.snapshots import Snapshots
+from harness.worker.snapshots import SnapshotFailed, Snapshots
 
 _SUPERVISOR_DIED = "the supervisor died"
 _POLL = 0.005  # seconds between two looks at what the supervisor asks for
@@ -58,7 +59,7 @@ class Channel:
     def __init__(self, run: Path, ring: int, lifeline: int) -> None:
         self.ring = Ring(ring)
         self.layout: Layout | None = None
-        self._run = run
+        self.run = run
         self._orphaned = False
         self._lifeline = select.poll()
         self._lifeline.register(lifeline, select.POLLIN)
@@ -100,23 +101,33 @@ class Channel:
         while self.ring.checked_until <= iteration and self.request is Request.GO and self.alive():
             time.sleep(_POLL)
 
-    def close(self) -> None:
-        """Wait until everything in the ring is written; write it here if the supervisor is dead."""
+    def record_all(self) -> None:
+        """Wait until everything sent so far is in the recording and on the disk."""
+        self.send(SnapshotBegins())
+        if not self._wait_until_read():
+            self._take_over()
+
+    def _wait_until_read(self) -> bool:
+        """Wait until the supervisor has read everything. Returns False if it is dead."""
         self.ring.request_drain()
         while self.ring.tail < self.ring.head and self.alive():
             time.sleep(_POLL)
-        if self.alive():
+        return self.alive()
+
+    def close(self) -> None:
+        """Wait until everything in the ring is written; write it here if the supervisor is dead."""
+        if self._wait_until_read():
             return
         self._take_over()
-        info = msgspec.structs.replace(run_directory.read_info(self._run), ended=self._ended)
+        info = msgspec.structs.replace(run_directory.read_info(self.run), ended=self._ended)
         if self._successor is not None and self._successor.writer is not None:
             self._successor.writer.close(run_directory.encode_info(info))
         else:
-            run_directory.write_info(self._run, info)
+            run_directory.write_info(self.run, info)
 
     def _take_over(self) -> None:
         """Write what lies in the ring into the recording, as the supervisor would have done."""
-        path = self._run / "recording.h5"
+        path = self.run / "recording.h5"
         try:
             if not self._has_taken_over:
                 self._has_taken_over = True
@@ -134,6 +145,8 @@ class Channel:
                             weight_digest=event.weight_digest,
                             last_loss=event.last_loss,
                         )
+                    elif isinstance(event, NoSnapshot):
+                        self._ended = msgspec.structs.replace(self._ended, how=f"{self._ended.how}; {event.reason}")
         except RecordingFailed as failure:
             self._successor = None
             self._ended = msgspec.structs.replace(self._ended, how=f"{self._ended.how}; {failure}")
@@ -166,14 +179,21 @@ class Training:
         # as Solver::Solve prints at its start; ours is called at the end of the training
         caffe.log(f"Solving {self.net_name}")
         caffe.log(f"Learning Rate Policy: {self.param.lr_policy}")
-        self._loop()
-        self._finish()
+        last_loss = None
+        try:
+            self._loop()
+            last_loss = self._finish()
+        except SnapshotFailed as failure:
+            self.channel.send(NoSnapshot(str(failure)))
+        self.channel.send(End(self.solver.iter, f"{self.observer.params.digest():016x}", last_loss))
 
     def _loop(self) -> None:
         solver, ring = self.solver, self.channel.ring
         asked, broken = ring.snapshot_requests, False
         while solver.iter < self.payload.until and self.channel.alive() and self.channel.request is Request.GO:
             iteration = solver.iter
+            if self._is_due(iteration + 1):  # Caffe takes it in this step, and would abort
+                self.snapshots.check_space()
             frame = self._step(iteration)
             if not broken and not all_finite(frame):
                 # A NaN that meets a MAX pooling layer corrupts the heap (pooling_layer.cpp, Backward_cpu: its mask
@@ -184,8 +204,12 @@ class Training:
                 asked = ring.snapshot_requests
                 self.snapshots.take()
                 self._publish(self._point())
-            elif self.param.snapshot and solver.iter % self.param.snapshot == 0:  # as Solver::Step decides
+            elif self._is_due(solver.iter):
                 self._publish(self._point())
+
+    def _is_due(self, iteration: int) -> bool:
+        """Check whether Caffe takes a snapshot before `iteration`, as Solver::Step decides."""
+        return bool(self.param.snapshot and iteration % self.param.snapshot == 0)
 
     def _step(self, iteration: int) -> npt.NDArray[np.void]:
         self.observer.before(iteration)
@@ -195,11 +219,14 @@ class Training:
         self.channel.put(Kind.FRAME, frame.reshape(1), iteration=iteration)
         return frame
 
-    def _finish(self) -> None:
+    def _finish(self) -> float | None:
+        """Do what Caffe does at the end of a training. Returns the last loss that it displays, if it does."""
         solver, param = self.solver, self.param
         last_loss = None
         point = self._point()  # before the forward pass and the tests that solve() makes at the end
         if solver.iter >= param.max_iter:
+            if param.snapshot_after_train and not self._is_due(solver.iter):
+                self.snapshots.check_space()
             solver.solve()  # makes no more steps: the last snapshot, the last loss, the last test pass
             if param.display and solver.iter % param.display == 0:
                 last_loss = float(self.smoothed.update(solver.iter, self.observer.loss()))
@@ -209,7 +236,7 @@ class Training:
         ):
             self.snapshots.take()
         self._publish(point)
-        self.channel.send(End(solver.iter, f"{self.observer.params.digest():016x}", last_loss))
+        return last_loss
 
     def _point(self) -> TrainingPosition:
         """Return the position in data and random numbers before the next iteration."""
@@ -219,20 +246,24 @@ class Training:
         return TrainingPosition(iteration, start.seed, main, start.after(self.observer.passes))
 
     def _publish(self, point: TrainingPosition) -> None:
+        if not self.snapshots.written:
+            return
+        self.channel.record_all()  # a snapshot never is newer than the recording
         taken = self.snapshots.publish(self.observer.params.digest, point)
-        if taken is not None:
-            self.channel.send(taken)
+        self.channel.send(taken)
 
 
 def prepare(payload: Payload, channel: Channel) -> Training:
     """Build the solver of `payload`, and send the layout of its recording.
+
+    Caffe gets a path of the run directory that stays valid if that is moved.
 
     Raises:
         BadInput: weights, state or data do not fit, or the ring is too small.
     """
     np.seterr(all="ignore")  # losses overflow as Caffe's own do
     param = text_format.Parse(payload.info.solver, pb.SolverParameter())
-    param.snapshot_prefix = prefix(Path(payload.run), payload.snapshot_name)
+    param.snapshot_prefix = prefix(channel.run, payload.snapshot_name)
     Path(param.snapshot_prefix).parent.mkdir(parents=True, exist_ok=True)
     nets = nets_of(payload)
     for source in {layer.data_param.source for net in nets for layer in net.layer if layer.type == "Data"}:
@@ -252,7 +283,7 @@ def prepare(payload: Payload, channel: Channel) -> Training:
         start=start,
         reads_generator=reads_generator,
         observer=observer,
-        snapshots=Snapshots(solver, Path(payload.run), msgspec.structs.replace(payload.info, blas=blas)),
+        snapshots=Snapshots(solver, channel.run, msgspec.structs.replace(payload.info, blas=blas), payload.solver_type),
         smoothed=SmoothedLoss(param.average_loss, solver.iter),
         channel=channel,
     )
@@ -297,6 +328,6 @@ def main(payload: Payload, channel: Channel) -> int:
 
 if __name__ == "__main__":
     caffe.init_log(0, True)  # glog to stderr, all of it, as `caffe train` does
-    ring, lifeline, _lock = map(int, sys.argv[1:])
+    ring, lifeline, lock = map(int, sys.argv[1:])
     given = Payload.decode(sys.stdin.buffer.read())
-    sys.exit(main(given, Channel(Path(given.run), ring, lifeline)))
+    sys.exit(main(given, Channel(path_by(lock, Path(given.run)), ring, lifeline)))

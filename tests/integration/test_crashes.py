@@ -435,7 +435,7 @@ def test_nothing_is_lost_when_the_supervisor_is_killed_before_it_read_the_end(
         worker = run.worker()
         run.until((run.out / "snapshots/native_iter_400.json").exists)
         run.process.send_signal(signal.SIGSTOP)  # from here on everything stays in the ring
-        run.until((run.out / f"snapshots/native_iter_{ITERATIONS}.json").exists)
+        run.until((run.out / f"snapshots/.writing/native_iter_{ITERATIONS}.solverstate").exists)
         run.kill(worker)
     assert check_prefix(run.recording, whole) == ITERATIONS
     assert run.ended["iteration"] == ITERATIONS
@@ -656,3 +656,104 @@ def test_readers_see_a_run_in_progress_grow_and_do_not_disturb_it(
     assert check_prefix(run.recording, whole) == 3 * ITERATIONS
     assert any(0 < count < 3 * ITERATIONS for count in seen)
     assert seen == sorted(seen)
+
+
+# -- the run directory ------------------------------------------------------------------------------------------------
+
+
+def test_a_run_directory_that_is_moved_is_filled_where_it_is(
+    tmp_path: Path, long_solver: Path, whole: dict[str, np.ndarray]
+) -> None:
+    """Another directory takes its name, as that of the next run may."""
+    with running(long_solver, tmp_path / "run", *WATCH, "--until", ITERATIONS) as run:
+        run.until(lambda: run.rows("window") > 0)
+        run.out.rename(tmp_path / "moved")
+        run.out.mkdir()
+        assert run.end() == 0
+    assert list(run.out.iterdir()) == []
+    moved = Running(run.process, tmp_path / "moved", run.printed)
+    assert check_prefix(moved.recording, whole) == ITERATIONS
+    assert moved.ended["code"] == 0
+    assert f"{tmp_path}/moved/recording.h5 holds every iteration up to {ITERATIONS - 1}" in run.stderr
+    check_snapshot(moved, ITERATIONS, whole)
+    state = moved.out / f"snapshots/native_iter_{ITERATIONS}.solverstate"
+    assert str(state.with_suffix(".caffemodel")).encode() in state.read_bytes()
+    log = (moved.out / "solver.log").read_text()
+    assert f"Snapshotting to binary proto file {run.out}/snapshots/native_iter_400.caffemodel" in log
+    assert "/proc/" not in log
+
+
+@pytest.mark.parametrize("what", ["directory", "content", "recording"])
+def test_a_run_whose_directory_is_deleted_ends_with_one_sentence(tmp_path: Path, long_solver: Path, what: str) -> None:
+    with running(long_solver, tmp_path / "run", *WATCH) as run:
+        run.until(lambda: run.rows("window") > 0)
+        if what == "recording":
+            run.recording.unlink()
+        else:
+            for path in list(run.out.iterdir()) if what == "content" else [run.out]:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        assert run.end() == 1
+    assert "Traceback" not in run.stderr
+    assert "was deleted while the run went on" in run.stderr
+    assert run.out.exists() == (what != "directory")
+    assert not run.recording.exists()
+
+
+# -- a full disk at a snapshot ----------------------------------------------------------------------------------------
+
+
+def model_of(tmp_path: Path, mib: int) -> Path:
+    """Write a net with `mib` MiB of weights that makes a snapshot every 20 iterations; return its solver."""
+    images, labels = digits(40, 3)
+    source = write_lmdb(tmp_path / "data", images, labels)
+    wide = f"""
+layer {{ name: "wide" type: "InnerProduct" bottom: "data" top: "wide"
+  inner_product_param {{ num_output: {(mib << 18) // 144} weight_filler {{ type: "xavier" }} }} }}"""
+    net = tmp_path / "net.prototxt"
+    net.write_text(
+        data_layer(source, "TRAIN", 2, "") + wide + HEAD.replace('bottom: "data" top: "ip"', 'bottom: "wide" top: "ip"')
+    )
+    fields = NO_TEST | {"snapshot": 20, "max_iter": 400, "display": 1}
+    (tmp_path / "solver.prototxt").write_text(solver_text(net, tmp_path / "native", **fields))
+    return tmp_path / "solver.prototxt"
+
+
+def test_a_disk_too_full_for_a_snapshot_ends_the_run_and_leaves_nothing_of_it(tmp_path: Path) -> None:
+    """The disk has room for two snapshots of 16 MiB, and for the recording."""
+    solver = model_of(tmp_path, 8)
+    done = on_a_disk_of(
+        56, tmp_path, f'$RUN --solver {solver} --out "$DISK/run"; code=$?; cp -r "$DISK/run" "$KEEP/"; exit $code'
+    )
+    assert done.code == 1, done.stderr[-3000:]
+    assert "Traceback" not in done.stderr
+    assert "a snapshot needs 16." in done.stderr
+    assert "/disk/run: the disk is full" in done.stderr
+    run = tmp_path / "keep/run"
+    names = {path.name for path in (run / "snapshots").iterdir()}
+    assert names == {".writing", *(f"native_iter_{t}.{kind}" for t in (20, 40) for kind in KINDS)}
+    assert not list((run / "snapshots/.writing").iterdir())
+    np.testing.assert_array_equal(arrays_of(run / "recording.h5")["iteration"], np.arange(59))
+    ended = json.loads((run / "run.json").read_text())["ended"]
+    assert ended["code"] == 1
+    assert "a snapshot needs 16." in ended["how"]
+    with h5py.File(run / "recording.h5") as file:
+        assert file.attrs["closed"]
+
+
+KINDS = ("caffemodel", "solverstate", "json")
+
+
+@pytest.mark.parametrize("kind", ["caffemodel", "solverstate"])
+def test_a_snapshot_that_fails_in_the_middle_leaves_nothing(
+    tmp_path: Path, long_solver: Path, whole: dict[str, np.ndarray], kind: str
+) -> None:
+    """As where a disk fills up after its free space was checked: Caffe aborts."""
+    with running(long_solver, tmp_path / "run", *WATCH) as run:
+        run.until((run.out / "snapshots/.writing").is_dir)
+        (run.out / f"snapshots/.writing/native_iter_400.{kind}").symlink_to("/dev/full")
+        assert run.end() == 1
+    assert "Traceback" not in run.stderr
+    assert "Caffe could not write a snapshot of 0.2 MiB" in run.stderr
+    assert [path.name for path in (run.out / "snapshots").rglob("*")] == [".writing"]
+    assert check_prefix(run.recording, whole) == 399  # Caffe writes a snapshot within the step
+    assert run.ended["code"] == 1
