@@ -122,7 +122,7 @@ def has_unfinished(directory: Path) -> bool:
     """
     unfinished = directory / UNFINISHED
     linked = directory.is_symlink() or unfinished.is_symlink()
-    return not linked and unfinished.is_dir() and any(path.is_file() for path in unfinished.iterdir())
+    return not linked and unfinished.is_dir() and any(map(_is_file_or_link, unfinished.iterdir()))
 
 
 def finish_snapshots(directory: Path) -> list[Path]:
@@ -144,6 +144,10 @@ def finish_snapshots(directory: Path) -> list[Path]:
         for path in unfinished.glob(f"*{_REMOVED}"):
             _remove_files(path, directory)
     for path in unfinished.iterdir():
-        if path.is_file():
+        if _is_file_or_link(path):
             path.unlink()
     return published
+
+
+def _is_file_or_link(path: Path) -> bool:
+    return path.is_symlink() or path.is_file()
