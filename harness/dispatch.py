@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -19,6 +20,11 @@ def start(command: str, arguments: Sequence[str]) -> int:
         code: int = module_of(command).main(list(arguments))
     except BadInput as error:  # raised by an import: Caffe is not installed, for example
         print(f"error: {error}", file=sys.stderr)
+        return Exit.BAD_INPUT
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        print(f"error: {error.filename}: {error.strerror}. Give a shorter path", file=sys.stderr)
         return Exit.BAD_INPUT
     except KeyboardInterrupt:
         code = Exit.INTERRUPTED

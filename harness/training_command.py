@@ -22,6 +22,7 @@ from harness.schemas.layout import CAPTURES
 from harness.schemas.listener import RunListener
 from harness.supervisor.options import Options
 from harness.supervisor.plan import Plan
+from harness.supervisor.process_limits import raise_file_limit
 from harness.supervisor.session import Session
 
 EXIT_CODES = """
@@ -134,6 +135,7 @@ def train(
 
         listener = RunListeners(TensorBoard(terminal.message), terminal)
     try:
+        raise_file_limit()
         limits = read_limits(rules)
         with Progress(console=console, transient=True) as bar:
             task = bar.add_task("Reading labels", visible=False)

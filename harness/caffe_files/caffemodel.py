@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from harness.caffe_files.formatting import format_shape
 from harness.caffe_files.messages import decode, pb, read_binary
+from harness.caffe_files.paths import is_file
 from harness.errors import BadInput
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -48,13 +49,13 @@ class SolverState:
     @property
     def learned_net(self) -> Path:
         beside = self.path.with_name(Path(self.stored).name)
-        return beside if self.stored and beside.is_file() else Path(self.stored)
+        return beside if self.stored and is_file(beside) else Path(self.stored)
 
     @property
     def moved(self) -> bool:
         """True if Caffe would look for the caffemodel elsewhere than at `learned_net`."""
         stored = Path(self.stored)
-        return not (stored.is_file() and stored.samefile(self.learned_net))
+        return not (is_file(stored) and stored.samefile(self.learned_net))
 
 
 def read_caffemodel(path: Path) -> dict[str, Shapes]:
@@ -96,7 +97,7 @@ def read_solverstate(path: Path) -> SolverState:
         state = _read_h5_state(path) if path.name.endswith(".h5") else _read_binary_state(path)
     except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:  # of h5py
         raise BadInput(f"damaged, or not a solverstate ({error})", file=path, remedy=_GIVE_STATE) from None
-    if not state.learned_net.is_file():
+    if not is_file(state.learned_net):
         raise BadInput(
             "the solverstate's caffemodel does not exist",
             file=path,

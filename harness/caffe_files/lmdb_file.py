@@ -22,6 +22,7 @@ import xxhash
 
 from harness.caffe_files.cache import cache_directory
 from harness.caffe_files.messages import pb
+from harness.caffe_files.paths import exists, is_directory
 from harness.errors import BadInput
 
 Progress = Callable[[int, int], None]  # records read, total number of records
@@ -96,9 +97,9 @@ def check_lmdb(source: Path) -> int:
         BadInput: it cannot be opened, or it is empty.
     """
     data, lock = source / "data.mdb", source / "lock.mdb"
-    if not source.is_dir():
+    if not is_directory(source):
         raise BadInput(
-            "no such LMDB directory" if not source.exists() else "a file, not an LMDB directory",
+            "no such LMDB directory" if not exists(source) else "a file, not an LMDB directory",
             file=source,
             remedy=f"Caffe resolves `source` from the current directory ({Path.cwd()})",
         )

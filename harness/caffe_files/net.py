@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.caffe_files.layer_names import automatic_losses
 from harness.caffe_files.layer_types import SEEKABLE
 from harness.caffe_files.messages import has_field, pb, read_text
+from harness.caffe_files.paths import exists
 from harness.errors import BadInput
 from harness.schemas.layout import Head
 
@@ -100,7 +101,7 @@ def read_net(name: str, solver: Path, field: str, upgrade: Upgrade) -> pb.NetPar
         BadInput: no such file, or it cannot be read.
     """
     path = Path(name)
-    if not path.exists():
+    if not exists(path):
         raise BadInput(
             f"no such net file; {solver} names it in `{field}`",
             file=path,

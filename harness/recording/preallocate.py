@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import resource
 from pathlib import Path
 
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE, linux/falloc.h
@@ -32,9 +33,12 @@ class Preallocation:
         """Allocate blocks for the file's bytes up to `end`.
 
         Raises:
-            OSError: the disk has none left.
+            OSError: the disk has none left, or the process may not write that much (ulimit -f).
         """
         wanted = end + self._margin
+        limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)  # which fallocate does not heed unless the size changes
+        if 0 <= limit < wanted:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(self._path))
         if wanted <= self._end:
             return
         wanted += _STEP

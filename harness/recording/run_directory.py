@@ -32,8 +32,8 @@ def create(path: Path) -> bool:
     Raises:
         BadInput: it holds something already, or cannot be written.
     """
-    made = not path.exists()
     try:
+        made = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
         _check_empty(path)
     except OSError as error:

@@ -19,11 +19,13 @@ _LAYER = re.compile(r"layer_factory\.hpp:\d+\] Creating layer (?P<name>.*)")
 _BUILT = re.compile(r"solver\.cpp:\d+\] Solver scaffolding done\.")
 # a message of Caffe, of C++ or of Python; other output need not concern the end
 _MESSAGE = re.compile(r"F\d{4,8} |terminate called|\s+what\(\):|[\w.]*(?:Error|Exception)\b")
+_NO_FILES = re.compile(r"Too many open files|File too large|File name too long")
 _NO_MEMORY = re.compile(r"bad_alloc|MemoryError|host allocation of size|out of memory")
 
 # What to do, by what the message says; the first that matches counts.
 _REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
     (_NO_MEMORY, "There is not enough memory for this net: reduce batch_size, num_output or the shapes"),
+    (_NO_FILES, "Raise the limits of this process (ulimit -n, ulimit -f), or give shorter paths"),
     (re.compile(r"INT_MAX"), "A blob holds at most 2,147,483,647 values: reduce batch_size, num_output or the shapes"),
     (re.compile(r"Number of labels must match"), "Give one label for each prediction"),
     (re.compile(r"crop_size|img_(?:height|width) >= |datum_(?:height|width) [>=]="),
@@ -73,7 +75,7 @@ def build_failure(nets: Sequence[NetFile], log: Sequence[str], returncode: int) 
     said = re.sub(r" \(known types: .*", "", "; ".join(without_header(line).strip() for line in words))
     has_python = any(layer.type == "Python" for net in nets for layer in net.layers)
     if returncode >= 0:
-        if not has_python and not _NO_MEMORY.search(said):
+        if not (has_python or _NO_MEMORY.search(said) or _NO_FILES.search(said)):
             return None
         how = f"exit code {returncode}"
     elif -returncode in _OWN_SIGNALS:

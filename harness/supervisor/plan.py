@@ -16,6 +16,7 @@ import harness
 from harness.caffe_files.lmdb_file import Records
 from harness.caffe_files.messages import parse_text, pb
 from harness.caffe_files.net import heads, relus
+from harness.caffe_files.paths import is_directory
 from harness.caffe_files.solver import net_text, solver_type
 from harness.diagnosis.exactness import exactness
 from harness.errors import BadInput
@@ -25,6 +26,7 @@ from harness.schemas.run_info import DataSource, Gpu, Parent, RunInfo, SnapshotI
 from harness.schemas.window import Window, clip, merge, parse_watch
 from harness.supervisor import device, validate
 from harness.supervisor.options import Options, blas_threads_of, gpu_of, seed_of, until_of
+from harness.supervisor.process_limits import check_names, check_ring_size
 from harness.supervisor.record_keys import WindowKeys, window_keys
 from harness.supervisor.resume import Start, check_snapshot, point_of, streams_of
 from harness.supervisor.training_spec import TrainingSpec
@@ -114,11 +116,13 @@ def make_plan(
     streams = streams_of(spec, resolved.point, resolved.records) if resolved.replay else ()
     resumed = start.setup or info
     prefix = Path(spec.solver.snapshot_prefix)
+    snapshot_name = spec.path.stem if is_directory(prefix) or not prefix.name else prefix.name
+    check_names(out, snapshot_name, resolved.until)
     payload = Payload(
         run=str(out.resolve()),
         info=info,
         solver_type=spec.solver_type,
-        snapshot_name=spec.path.stem if prefix.is_dir() or not prefix.name else prefix.name,
+        snapshot_name=snapshot_name,
         native=(resumed.net, *resumed.test_nets),
         as_written=spec.as_written and not streams,
         gpu=resolved.gpu,
@@ -147,6 +151,7 @@ def _resolve(spec: TrainingSpec, start: Start, options: Options, progress: Calla
     windows = merge(parse_watch(text) for text in options.watch)
     capture = options.captures
     options.check_ranges()
+    check_ring_size(options.ring_mib)
     spec.check()
     check_snapshot(start)
     _check_history(spec, start)

@@ -45,6 +45,7 @@ from harness.supervisor.disk_space import check_disk_space, disk_too_small, mib,
 from harness.supervisor.exit_status import Circumstances, ended, outcome_of
 from harness.supervisor.health_monitor import HealthMonitor
 from harness.supervisor.plan import Plan
+from harness.supervisor.process_limits import check_file_sizes
 from harness.supervisor.signals import Interrupts
 from harness.supervisor.solver_log import SolverLog
 from harness.supervisor.spawn import worker_process
@@ -274,6 +275,7 @@ class Session:
 
     def _open_writer(self, layout: Layout) -> Writer:
         out, iterations = self.plan.out, self.plan.until - self.plan.first
+        check_file_sizes(layout, iterations)
         check_disk_space(self.directory, layout, iterations)
         try:
             return Writer.create(self.directory / "recording.h5", layout, run_directory.attributes(self.info))

@@ -14,6 +14,7 @@ from harness.caffe_files.lmdb_file import Progress, Records, first_datum, open_r
 from harness.caffe_files.lr_policy import LR_POLICIES
 from harness.caffe_files.messages import has_field, pb
 from harness.caffe_files.net import NetFile, class_count, data_layers, data_param_of
+from harness.caffe_files.paths import is_file
 from harness.errors import BadInput, nearest
 from harness.supervisor.lmdb_scan import scan_apart
 
@@ -127,7 +128,7 @@ def check_sources(net: NetFile) -> None:
     for layer in net.layers:
         where = f"{net.source}: layer {layer.name}"
         for field in _SOURCES:
-            if has_field(layer, field) and not Path(getattr(layer, field).source).is_file():
+            if has_field(layer, field) and not is_file(getattr(layer, field).source):
                 raise BadInput(
                     "no such file", file=where, field=f"{field}.source", value=getattr(layer, field).source,
                     remedy=f"Caffe resolves it from the current directory ({Path.cwd()})",
@@ -135,7 +136,7 @@ def check_sources(net: NetFile) -> None:
         if layer.type == "HDF5Data":
             _check_hdf5_files(layer, where)
         matrix = layer.infogain_loss_param.source
-        if layer.type == "InfogainLoss" and len(layer.bottom) < 3 and not Path(matrix).is_file():
+        if layer.type == "InfogainLoss" and len(layer.bottom) < 3 and not is_file(matrix):
             raise BadInput("no such file", file=where, field="infogain_loss_param.source", value=matrix,
                            remedy="Give the infogain matrix as a BlobProto file, or as a third bottom")  # fmt: skip
         resized = layer.image_data_param
@@ -145,7 +146,7 @@ def check_sources(net: NetFile) -> None:
                 value=f"{resized.new_height}×{resized.new_width}", remedy="Give both, or none",
             )  # fmt: skip
         mean = layer.transform_param.mean_file
-        if mean and not Path(mean).is_file():
+        if mean and not is_file(mean):
             raise BadInput(
                 "no such file", file=where, field="mean_file", value=mean,
                 remedy="Make it with compute_image_mean, or use mean_value",
@@ -170,7 +171,7 @@ def _check_hdf5_files(layer: pb.LayerParameter, where: str) -> None:
         raise BadInput("an empty list of HDF5 files", file=where, field="hdf5_data_param.source", value=source,
                        remedy="Write the path of an HDF5 file on each line")  # fmt: skip
     for number, name in enumerate(files):
-        if not Path(name).is_file():
+        if not is_file(name):
             raise BadInput(
                 f"no such HDF5 file: number {number + 1} in {source}", file=where, field="hdf5_data_param.source",
                 value=name, remedy=f"Caffe resolves it from the current directory ({Path.cwd()})",
