@@ -15,6 +15,7 @@ if __name__ == "__main__":  # start as `caffe-harness run` does
 
 from rich_argparse import RawDescriptionRichHelpFormatter
 
+from harness.errors import BadInput
 from harness.invocation import command_line, program
 from harness.supervisor.plan import make_plan
 from harness.supervisor.resume import from_solverstate, from_weights
@@ -58,6 +59,13 @@ def parser() -> argparse.ArgumentParser:
     start.add_argument(
         "--resume", type=Path, metavar="FILE", help="continue from this solverstate, exactly (see --data)"
     )
+    what.add_argument(
+        "--native-start",
+        type=int,
+        metavar="N",
+        help="of a snapshot of caffe train: the iteration at which caffe train was last resumed (--snapshot), where "
+        "data and random numbers began anew (default: as a log of it says, else 0)",
+    )
     add_options(parser)
     return parser
 
@@ -70,7 +78,15 @@ def main(arguments: list[str] | None = None) -> int:
 
     def plan(progress, say):  # type: ignore[no-untyped-def]
         spec = read_training_spec(args.solver, args.level, args.stage)
-        start = from_solverstate(args.resume) if args.resume else from_weights(args.weights, spec.solver)
+        if args.native_start is not None and (args.resume is None or not options.exact):
+            remedy = "Leave it out"
+            raise BadInput(
+                "is for --resume with --data exact", field="--native-start", value=args.native_start, remedy=remedy
+            )
+        if args.resume:
+            start = from_solverstate(args.resume, args.native_start, spec.solver.snapshot)
+        else:
+            start = from_weights(args.weights, spec.solver)
         return make_plan(spec, start, options, progress=progress)
 
     return train(plan, args.rules, args.tensorboard)

@@ -94,12 +94,26 @@ def _reasons(now: RunInfo, then: TrainingSetup | None, nets: Sequence[pb.NetPara
 
 def _conditions(now: RunInfo, then: TrainingSetup | None, nets: Sequence[pb.NetParameter]) -> Iterator[str]:
     if now.first and then is None:
-        begun = now.point.generator.at
-        where = f"at iteration {begun}, where caffe train resumed it" if begun else "at iteration 0"
-        yield f"caffe train began {where} and was never interrupted, which cannot be known from the snapshot"
+        yield from _native_conditions(now)
     if now.first == 0 and then is not None:
         for name in dict.fromkeys(layer.name for net in nets for layer in net.layer if layer.type == "Python"):
             yield f"layer {name} (Python) does the same in every run, which only its code tells"
+
+
+def _native_conditions(now: RunInfo) -> Iterator[str]:
+    """State what a snapshot of `caffe train` does not tell: where the process began that wrote it."""
+    begun = now.native_start
+    if begun is None or begun.known_from is None:
+        hint = "the iteration at which it was last resumed"
+        if begun is not None and begun.suspected is not None:
+            hint = f"which the snapshots beside it suggest, for example --native-start {begun.suspected}"
+        yield (
+            f"caffe train reached iteration {now.first} without interruption from iteration 0, which cannot be known "
+            f"from the snapshot (if it was resumed, give --native-start N, {hint})"
+        )
+    elif begun.known_from == "--native-start":
+        where = f"was last resumed at iteration {begun.iteration}" if begun.iteration else "was never resumed"
+        yield f"caffe train {where}, as --native-start says"
 
 
 def layers_without_place(nets: Sequence[pb.NetParameter]) -> list[str]:

@@ -97,6 +97,22 @@ class Replay(msgspec.Struct, frozen=True):
     seconds: float
 
 
+class NativeStart(msgspec.Struct, frozen=True, kw_only=True):
+    """The start of the process of `caffe train` that wrote a snapshot.
+
+    There the data began at its first record, and the random numbers were seeded.
+
+    Attributes:
+        iteration: 0, or where `caffe train --snapshot` resumed.
+        known_from: the log that says so, or "--native-start"; None if it is assumed.
+        suspected: where other snapshots beside this one suggest that the training was resumed; None if nowhere.
+    """
+
+    iteration: int
+    known_from: str | None = None
+    suspected: int | None = None
+
+
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
     """Comparison of the weights of a run, by digest, with those that other runs recorded of the same iterations.
 
@@ -186,6 +202,7 @@ class RunInfo(TrainingSetup, frozen=True, kw_only=True):
         step: Caffe's current_step at iteration `first`.
         weights: caffemodels that the run was fine-tuned from.
         resume: the solverstate that it continues from.
+        native_start: where the process began that wrote the snapshot of `caffe train` that it continues; else None.
         goes_on_from: the run directory that recorded the iterations before `first`.
         until: the iteration before which it ends.
         windows: as "A:B", half open.
@@ -219,6 +236,7 @@ class RunInfo(TrainingSetup, frozen=True, kw_only=True):
     on_alarm: str
     not_exact: tuple[str, ...]
     exact_if: tuple[str, ...] = ()
+    native_start: NativeStart | None = None
     replayed: Replay | None = None
     copied: tuple[CopiedWeights, ...] = ()
     verified: Verification | None = None

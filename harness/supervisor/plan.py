@@ -229,6 +229,7 @@ def _record(
         weights=start.weights,
         resume=str(start.state.path) if start.state else None,
         parent=parent,
+        native_start=start.native_start,
         goes_on_from=_goes_on_from(start, parent),
         point=resolved.point,
         step=start.step,

@@ -23,9 +23,10 @@ from harness.errors import BadInput
 from harness.recording import Recording
 from harness.recording.snapshots import iterations_of, read_snapshot
 from harness.schemas.data_position import GeneratorState, StreamPosition, TrainingPosition, numbered
-from harness.schemas.run_info import RunInfo, SnapshotInfo, TrainingSetup
+from harness.schemas.run_info import NativeStart, RunInfo, SnapshotInfo, TrainingSetup
 from harness.schemas.stream import Files, Jump, Stream
 from harness.schemas.window import Window, merge
+from harness.supervisor.native_start import find_native_start
 from harness.supervisor.training_spec import TrainingSpec
 
 
@@ -37,6 +38,7 @@ class Start:
         state: the snapshot to continue from.
         setup: what that training computed with; None for one of Caffe's own snapshots.
         window: the run directory whose recording has a window that holds `iteration`, where there is no snapshot.
+        native_start: where the process began that wrote `state`, if Caffe alone wrote it.
         step: Caffe's current_step.
         scale: a factor for the momentum history.
         skip: iterations whose data is left out, as (first, stop).
@@ -47,6 +49,7 @@ class Start:
     state: SolverState | None = None
     setup: TrainingSetup | None = None
     window: Path | None = None
+    native_start: NativeStart | None = None
     step: int = 0
     scale: float | None = None
     skip: tuple[int, int] | None = None
@@ -65,14 +68,40 @@ def from_weights(given: str | None, solver: pb.SolverParameter) -> Start:
     return Start(weights=names)
 
 
-def from_solverstate(path: Path) -> Start:
+def from_solverstate(path: Path, native_start: int | None = None, interval: int = 0) -> Start:
     """Start from the solverstate `path`, one of ours or of Caffe's own.
 
+    Args:
+        native_start: where the process of `caffe train` began that wrote it; None finds out as far as possible.
+        interval: between two snapshots of the solver.
+
     Raises:
-        BadInput: it is missing or damaged, or its caffemodel is gone.
+        BadInput: it is missing or damaged, or its caffemodel is gone; `native_start` is not possible.
     """
     state = read_solverstate(path)
-    return Start(state.iteration, state=state, setup=read_info_beside(path), step=state.step)
+    setup = read_info_beside(path)
+    if setup is None:
+        _check_native_start(native_start, state.iteration)
+        begun = find_native_start(path, state.iteration, native_start, interval)
+        return Start(state.iteration, state=state, native_start=begun, step=state.step)
+    if native_start is not None:
+        raise BadInput(
+            "is for snapshots of caffe train; the JSON beside this one states its position",
+            field="--native-start",
+            value=native_start,
+            remedy="Leave it out",
+        )
+    return Start(state.iteration, state=state, setup=setup, step=state.step)
+
+
+def _check_native_start(given: int | None, iteration: int) -> None:
+    if given is not None and not 0 <= given <= iteration:
+        raise BadInput(
+            f"not between 0 and the iteration of the snapshot, {iteration}",
+            field="--native-start",
+            value=given,
+            remedy="Give the iteration of the snapshot that caffe train was last resumed from",
+        )
 
 
 def from_run(run: Path, info: RunInfo, iteration: int) -> Start:
@@ -198,7 +227,8 @@ def point_of(
     if not exact:
         return TrainingPosition(start.iteration, seed, GeneratorState(start.iteration), places)
     if start.setup is None:
-        old = TrainingPosition(0, seed, GeneratorState(0), places)
+        begun = start.native_start.iteration if start.native_start else 0
+        old = TrainingPosition(begun, seed, GeneratorState(begun), places)
         solver = spec.solver
     else:
         old = start.setup.point

@@ -249,3 +249,63 @@ def test_data_caffe_continues_as_caffe_does_and_can_be_resumed(tmp_path: Path, d
     name = f"snapshots/native_iter_{LAST}.caffemodel"
     assert weights_of(tmp_path / "exact" / name) == weights_of(tmp_path / "caffes" / name)
     assert weights_of(tmp_path / "exact" / name) != weights_of(tmp_path / f"native_iter_{LAST}.caffemodel")
+
+
+# -- snapshots of a training that Caffe itself resumed -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two_stages(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Path:
+    """BVLC's two-stage recipe in small: 9 iterations, then a second solver with a lower rate from their snapshot.
+
+    glog keeps the logs in `logs`.
+    """
+    home = tmp_path_factory.mktemp("stages")
+    (home / "logs").mkdir()
+    (home / "glog").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLOG_log_dir", str(home / "logs"))
+        patch.setenv("OPENBLAS_NUM_THREADS", "1")
+        caffe_train(write_case(home, digit_data, {}, snapshot=9, max_iter=9))
+        second = write_case(home, digit_data, {}, snapshot=4, lr_policy='"fixed"', base_lr=0.002)
+        caffe_train(second, f"--snapshot={home}/native_iter_9.solverstate")
+    return second
+
+
+def test_a_snapshot_of_a_second_stage_resumes_exactly(
+    two_stages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Data and random numbers began anew at iteration 9, which the user says, or the log, or nobody."""
+    home = two_stages.parent
+    state = home / "native_iter_16.solverstate"
+    expected = weights_of(home / f"native_iter_{LAST}.caffemodel")
+    name = f"snapshots/native_iter_{LAST}.caffemodel"
+    for logs, options, equal, said in (
+        ("glog", ("--native-start", 9), True, "if caffe train was last resumed at iteration 9, as --native-start says"),
+        ("logs", (), True, "says that caffe train was resumed at iteration 9: data and random numbers began there"),
+        ("glog", (), False, "which cannot be known from the snapshot (if it was resumed, give --native-start N, which "
+                            "the snapshots beside it suggest, for example --native-start 9)"),
+    ):  # fmt: skip
+        monkeypatch.setenv("GLOG_log_dir", str(home / logs))
+        out = tmp_path / f"{logs}{len(options)}"
+        done = train(two_stages, out, "--resume", state, *options)
+        assert (weights_of(out / name) == expected) is equal
+        assert said in done.stderr
+    assert json.loads((tmp_path / "logs0/run.json").read_text())["native_start"]["iteration"] == 9
+
+
+def test_a_native_start_that_cannot_be_is_refused(two_stages: Path, tmp_path: Path) -> None:
+    home = two_stages.parent
+    state = home / "native_iter_16.solverstate"
+    for options in (
+        ("--resume", state, "--native-start", 17),
+        ("--resume", state, "--native-start", -1),
+        ("--resume", state, "--native-start", 9, "--data", "caffe"),
+        ("--native-start", 9),
+    ):
+        done = train(two_stages, tmp_path / "refused", *options, code=2)
+        assert "--native-start" in done.stderr
+    train(two_stages, tmp_path / "ours", "--until", 2)
+    ours = tmp_path / "ours/snapshots/native_iter_2.solverstate"
+    done = train(two_stages, tmp_path / "refused", "--resume", ours, "--native-start", 1, code=2)
+    assert "the JSON beside this one states its position" in done.stderr

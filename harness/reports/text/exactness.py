@@ -18,8 +18,13 @@ def at_the_start(info: RunInfo) -> list[str]:
     if not found.exact:
         return [not_exact(reason) for reason in found.reasons]
     if info.first:
+        begun = info.native_start
         parts = "weights, momentum, position in the data and random state"
-        return [f"Resuming at iteration {info.first} exactly{_if(found)}: {parts}"]
+        resumed = [f"Resuming at iteration {info.first} exactly{_if(found)}: {parts}"]
+        if begun is not None and begun.known_from is not None and not found.conditions:
+            where = f"was resumed at iteration {begun.iteration}" if begun.iteration else "ran from iteration 0"
+            resumed.append(f"{begun.known_from} says that caffe train {where}: data and random numbers began there")
+        return resumed
     return [f"Exact{_if(found)}"] if found.conditions else []
 
 
