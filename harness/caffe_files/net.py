@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.caffe_files.layer_names import automatic_losses
-from harness.caffe_files.layer_types import SEEKABLE
+from harness.caffe_files.layer_types import IMAGES
 from harness.caffe_files.messages import has_field, pb, read_text
 from harness.caffe_files.paths import exists
 from harness.errors import BadInput
@@ -236,12 +236,12 @@ def channels(net: NetFile, before: int, blob: str) -> int | None:
 
 def data_layers(net: NetFile) -> list[pb.LayerParameter]:
     """List the Data and ImageData layers of a net, in its order."""
-    return [layer for _, layer in numbered_data_layers(net)]
+    return [layer for _, layer in numbered_layers(net, IMAGES)]
 
 
-def numbered_data_layers(net: NetFile) -> list[tuple[int, pb.LayerParameter]]:
-    """List the Data and ImageData layers of a net, each with its number among all layers of the net."""
-    return [(index, layer) for index, layer in enumerate(net.layers) if layer.type in SEEKABLE]
+def numbered_layers(net: NetFile, types: Sequence[str]) -> list[tuple[int, pb.LayerParameter]]:
+    """List the layers of a net that are of one of `types`, each with its number among all layers of the net."""
+    return [(index, layer) for index, layer in enumerate(net.layers) if layer.type in types]
 
 
 def same_layer(net: pb.NetParameter, like: pb.NetParameter, index: int) -> int:

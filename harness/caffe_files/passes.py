@@ -1,14 +1,26 @@
-"""Forward passes of a solver: when it tests, and how many batches its nets take (Solver::Step, solver.cpp)."""
+"""Forward passes of a solver: when it tests, and in which order its nets take batches (Solver::Step, solver.cpp)."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from harness.caffe_files.messages import pb
 
 
-def passes_between(solver: pb.SolverParameter, first: int, last: int) -> tuple[int, ...]:
-    """Count the batches that the train net and each test net take in iterations `first` … `last`-1 (Solver::Step)."""
-    tests = sum(tests_at(solver, t) for t in _multiples(solver.test_interval, first, last))
-    return ((last - first) * solver.iter_size, *(tests * max(n, 0) for n in solver.test_iter))
+def schedule(solver: pb.SolverParameter, first: int, last: int) -> Iterator[tuple[int, int]]:
+    """Yield the passes of iterations `first` … `last`-1 in their order (Solver::Step).
+
+    Each item is the number of a net, 0 for the train net and k for test net k-1, and how many batches it takes.
+    """
+    trained = first
+    for iteration in _multiples(solver.test_interval, first, last):
+        if tests_at(solver, iteration):
+            if iteration > trained:
+                yield 0, (iteration - trained) * solver.iter_size
+            yield from enumerate((max(n, 0) for n in solver.test_iter), 1)
+            trained = iteration
+    if last > trained:
+        yield 0, (last - trained) * solver.iter_size
 
 
 def tests_at(solver: pb.SolverParameter, iteration: int) -> bool:

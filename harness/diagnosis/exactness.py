@@ -6,6 +6,7 @@ by `reports.text.exactness`. A new reason for inexactness goes into `_reasons`, 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import msgspec
 
 from harness.caffe_files.layer_types import is_input_without_position
 from harness.caffe_files.messages import parse_text, pb
-from harness.schemas.data_position import TrainingPosition, numbered
+from harness.schemas.data_position import Place, RowsPosition, StreamPosition, TrainingPosition, numbered
 from harness.schemas.run_info import Gpu, RunInfo, TrainingSetup
 
 _AS_CAFFE = (
@@ -120,12 +121,11 @@ def layers_without_place(nets: Sequence[pb.NetParameter]) -> list[str]:
     """Say which layers of `nets` cannot be positioned and will not repeat, and what follows for their nets."""
     found: dict[str, None] = {}
     for number, net in enumerate(nets):
-        where = f"test net #{number - 1}" if number else "the train net"
         for layer in net.layer:
             if is_input_without_position(layer):
                 found[
-                    f"layer {layer.name} ({layer.type}) cannot be positioned: all inputs of {where} start together, at "
-                    "their first record"
+                    f"layer {layer.name} ({layer.type}) cannot be positioned: all inputs of {_net(number)} start "
+                    "together, at their first record"
                 ] = None
             elif layer.type == "Python":
                 found[f"layer {layer.name} (Python) may keep a state of its own"] = None
@@ -134,12 +134,25 @@ def layers_without_place(nets: Sequence[pb.NetParameter]) -> list[str]:
 
 def other_data(point: TrainingPosition, then: TrainingSetup) -> list[str]:
     """Name the layers of `point` that read other data than they did in the training `then`, or are new."""
-    before = {key: place.fingerprint for key, place in numbered(then.point.places).items()}
+    found: list[StreamPosition | RowsPosition] = [
+        *_other(point.places, then.point.places),
+        *_other(point.rows, then.point.rows),
+    ]
+    inputs = Counter(place.net for place in point.inputs)
     return [
         f"layer {place.layer} reads other data, from its first record on"
-        for key, place in numbered(point.places).items()
-        if before.get(key) != place.fingerprint
+        + (f"; so do all inputs of {_net(place.net)}" if inputs[place.net] > 1 else "")
+        for place in found
     ]
+
+
+def _other(now: tuple[Place, ...], then: tuple[Place, ...]) -> list[Place]:
+    before = numbered(then)
+    return [p for key, p in numbered(now).items() if key not in before or not p.continues(before[key])]
+
+
+def _net(number: int) -> str:
+    return f"test net #{number - 1}" if number else "the train net"
 
 
 def differences(then: TrainingSetup, now: TrainingSetup) -> list[str]:

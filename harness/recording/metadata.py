@@ -14,7 +14,8 @@ from harness.atomic_write import write_whole
 from harness.errors import BadInput
 from harness.schemas.run_info import TrainingSetup
 
-_LARGEST = 16 << 20  # bytes: a net of thousands of layers takes less than one MiB
+# bytes: a net of thousands of layers takes less than one MiB, the shuffled order of a million HDF5 rows 5 MiB
+_LARGEST = 64 << 20
 
 Metadata = TypeVar("Metadata", bound=TrainingSetup)
 

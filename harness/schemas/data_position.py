@@ -7,14 +7,15 @@ does not, so every snapshot states it in full.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 Seed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+RandState = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{248}(0[0-9a-f]|1[0-9a-e])000000$")]
 Words = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{4992}$")]  # 624 of 32 bits
 
 
@@ -87,6 +88,23 @@ class StreamPosition:
         """Return the position in a training with other random numbers."""
         return replace(self, seed=None, list_seed=None, skipped=None)
 
+    def continues(self, before: StreamPosition) -> bool:
+        """Check whether the layer reads the records that it read `before`."""
+        return self.fingerprint == before.fingerprint
+
+    def moved_to(self, before: StreamPosition) -> StreamPosition:
+        """Return the position of this layer where it stood `before`."""
+        return replace(
+            self,
+            records=before.records,
+            draws=before.draws,
+            seed=before.seed if self.image_draws else None,
+            skip_at=before.skip_at,
+            skip=before.skip,
+            list_seed=before.list_seed if self.shuffle else None,
+            skipped=before.skipped if self.rand_skip else None,
+        )
+
     def after(self, passes: int) -> StreamPosition:
         """Return the position after `passes` more batches."""
         jumped = self.skip > 0 and passes >= self.skip_at
@@ -95,6 +113,71 @@ class StreamPosition:
             self,
             records=self.records + images,
             draws=self.draws + images * self.image_draws,
+            skip_at=0 if jumped else max(0, self.skip_at - passes),
+            skip=0 if jumped else self.skip,
+        )
+
+
+@dataclass(frozen=True)
+class RowOrder:
+    """The shuffled order in which an HDF5Data layer reads, and the row that is next.
+
+    `files` is the order of the files of its list, `file` the number in it of the one that is being read, `rows` the
+    order of the rows of that file (int32, little endian), and `row` the number of the next one in it.
+    """
+
+    files: tuple[Count, ...]
+    file: Count
+    rows: bytes
+    row: Count
+
+
+@dataclass(frozen=True)
+class RowsPosition:
+    """Position of one HDF5Data layer; `net`, `layer` and `index` as in a StreamPosition.
+
+    `counts` are the numbers of rows of its files. Before the next batch, `records` rows were read. A layer with
+    `shuffle` has an `order`; without one it stands where Caffe sets it up, and has still to draw its first order. After
+    `skip_at` more passes, `skip` passes are left out.
+    """
+
+    net: Count
+    index: Count
+    layer: str
+    source: str
+    fingerprint: str
+    batch_size: Count
+    counts: tuple[Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)], ...]
+    shuffle: bool
+    records: Count = 0
+    order: RowOrder | None = None
+    skip_at: Count = 0
+    skip: Count = 0
+
+    def __post_init__(self) -> None:
+        order = self.order
+        if order is not None and not (
+            sorted(order.files) == list(range(len(self.counts)))
+            and order.file < len(order.files)
+            and order.row < self.counts[order.files[order.file]]
+            and len(order.rows) == 4 * self.counts[order.files[order.file]]
+        ):
+            raise ValueError(f"layer {self.layer}: not an order of its rows")
+
+    def continues(self, before: RowsPosition) -> bool:
+        """Check whether the layer reads the rows that it read `before`."""
+        return (self.fingerprint, self.counts, self.shuffle) == (before.fingerprint, before.counts, before.shuffle)
+
+    def moved_to(self, before: RowsPosition) -> RowsPosition:
+        """Return the position of this layer where it stood `before`."""
+        return replace(self, records=before.records, order=before.order, skip_at=before.skip_at, skip=before.skip)
+
+    def after(self, passes: int) -> RowsPosition:
+        """Return the position after `passes` more batches, with the order as it is."""
+        jumped = self.skip > 0 and passes >= self.skip_at
+        return replace(
+            self,
+            records=self.records + (passes + (self.skip if jumped else 0)) * self.batch_size,
             skip_at=0 if jumped else max(0, self.skip_at - passes),
             skip=0 if jumped else self.skip,
         )
@@ -114,19 +197,30 @@ class GeneratorState:
 
 @dataclass(frozen=True)
 class TrainingPosition:
-    """Position of a training before `iteration`; `seed` is the solver's random_seed."""
+    """Position of a training before `iteration`; `seed` is the solver's random_seed.
+
+    `places` are those of the Data and ImageData layers, `rows` those of the HDF5Data layers. Of the latter, those with
+    `shuffle` all draw from the C library's rand(), whose state is `rand`: its 31 words and a position in them, in hex;
+    None as it is at the start of a process.
+    """
 
     iteration: Count
     seed: Seed
     generator: GeneratorState
     places: tuple[StreamPosition, ...]
+    rows: tuple[RowsPosition, ...] = ()
+    rand: RandState | None = None
 
-    def after(self, passes: Sequence[int]) -> tuple[StreamPosition, ...]:
-        """Return the positions after `passes` more batches of the train net and of each test net."""
-        return tuple(place.after(passes[place.net]) for place in self.places)
+    @property
+    def inputs(self) -> tuple[StreamPosition | RowsPosition, ...]:
+        """All positions."""
+        return (*self.places, *self.rows)
 
 
-def numbered(places: Iterable[StreamPosition]) -> dict[tuple[int, str, int], StreamPosition]:
+Place = TypeVar("Place", StreamPosition, RowsPosition)
+
+
+def numbered(places: Iterable[Place]) -> dict[tuple[int, str, int], Place]:
     """Key `places` by net, name of the layer, and number among the data layers of that name in that net.
 
     These keys stay when a layer is added to a net, and positions from before 0.3.0, which have no index, have them too.
@@ -134,7 +228,6 @@ def numbered(places: Iterable[StreamPosition]) -> dict[tuple[int, str, int], Str
     count: Counter[tuple[int, str]] = Counter()
     found = {}
     for place in places:
-        name = place.net, place.layer
-        found[*name, count[name]] = place
-        count[name] += 1
+        found[place.net, place.layer, count[place.net, place.layer]] = place
+        count[place.net, place.layer] += 1
     return found

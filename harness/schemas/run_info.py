@@ -189,7 +189,7 @@ class TrainingSetup(msgspec.Struct, frozen=True, kw_only=True):
     point: TrainingPosition
 
     def __post_init__(self) -> None:
-        for place in self.point.places:
+        for place in self.point.inputs:
             if place.net > len(self.test_nets):
                 raise ValueError(f"point: layer {place.layer} is in net {place.net}, which is not among test_nets")
 

@@ -1,10 +1,12 @@
-"""The stream of a data layer: its next record, and the state of its transformer's generator."""
+"""The streams of data layers: their next records, and the states of their generators."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 import msgspec
+
+from harness.schemas.data_position import RowsPosition
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,22 @@ class Files:
     shuffled: bool
     seed: int | None = None
     skipped: int = 0
+
+
+@dataclass(frozen=True)
+class RowsStream:
+    """The rows that an HDF5Data layer is to read, from `position` on: the datasets `tops` of `files`."""
+
+    position: RowsPosition
+    files: tuple[str, ...]
+    tops: tuple[str, ...]
+
+    def to_json(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> RowsStream:
+        return msgspec.json.decode(text, type=cls)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,11 +13,11 @@ import msgspec
 from google.protobuf import text_format
 
 import harness
-from harness.caffe_files.lmdb_file import Records
 from harness.caffe_files.messages import parse_text, pb
 from harness.caffe_files.net import heads, relus
 from harness.caffe_files.paths import is_directory
 from harness.caffe_files.solver import net_text, solver_type
+from harness.caffe_files.sources import Sources
 from harness.diagnosis.exactness import exactness
 from harness.errors import BadInput
 from harness.reports.text.exactness import at_the_start
@@ -26,9 +26,11 @@ from harness.schemas.run_info import DataSource, Gpu, Parent, RunInfo, SnapshotI
 from harness.schemas.window import Window, clip, merge, parse_watch
 from harness.supervisor import device, validate
 from harness.supervisor.options import Options, blas_threads_of, gpu_of, seed_of, until_of
+from harness.supervisor.positions import point_of
 from harness.supervisor.process_limits import check_names, check_ring_size
 from harness.supervisor.record_keys import WindowKeys, window_keys
-from harness.supervisor.resume import Start, check_snapshot, point_of, streams_of
+from harness.supervisor.resume import Start, check_snapshot
+from harness.supervisor.streams import rows_of, streams_of
 from harness.supervisor.training_spec import TrainingSpec
 from harness.worker.payload import Payload, Resume
 
@@ -79,7 +81,7 @@ class _Resolved:
     until: int
     gpu: int | None
     card: Gpu | None
-    records: Mapping[str, Records]
+    sources: Sources
     seed: int
     seed_drawn: bool
     blas_threads: int
@@ -112,8 +114,9 @@ def make_plan(
     keys = None
     if "input" in resolved.capture:
         reached = clip(resolved.windows, start.iteration, resolved.until)
-        keys = window_keys(spec, resolved.records, reached, resolved.point)
-    streams = streams_of(spec, resolved.point, resolved.records) if resolved.replay else ()
+        keys = window_keys(spec, resolved.sources.images, reached, resolved.point)
+    streams = streams_of(spec, resolved.point, resolved.sources) if resolved.replay else ()
+    rows = rows_of(spec, resolved.point, resolved.sources) if resolved.replay else ()
     resumed = start.setup or info
     prefix = Path(spec.solver.snapshot_prefix)
     snapshot_name = spec.path.stem if is_directory(prefix) or not prefix.name else prefix.name
@@ -124,12 +127,13 @@ def make_plan(
         solver_type=spec.solver_type,
         snapshot_name=snapshot_name,
         native=(resumed.net, *resumed.test_nets),
-        as_written=spec.as_written and not streams,
+        as_written=spec.as_written and not streams and not rows,
         gpu=resolved.gpu,
         windows=resolved.windows,
         resume=_resume(start) if start.iteration else None,
         replay=resolved.replay,
         streams=streams,
+        rows=rows,
         blas=resumed.blas if resolved.replay else None,
         record_keys=str(out.resolve() / ".window_keys.npz") if keys is not None else None,
         label_blob=keys.label_blob if keys is not None else None,
@@ -163,20 +167,20 @@ def _resolve(spec: TrainingSpec, start: Start, options: Options, progress: Calla
             device.check_prefetching(net)
     else:
         card = device.check_gpu(gpu, spec.path if options.gpu is None else None)
-    records = validate.read_sources(spec.nets, progress)
+    sources = validate.read_sources(spec.nets, progress)
     for net in spec.nets:
         validate.check_crops(net)
-        validate.check_labels(net, records)
+        validate.check_labels(net, sources.images)
     seed, drawn = seed_of(options, spec.solver, start.setup)
     return _Resolved(
         until=until,
         gpu=gpu,
         card=card,
-        records=records,
+        sources=sources,
         seed=seed,
         seed_drawn=drawn,
         blas_threads=blas_threads_of(start.setup if options.exact else None),
-        point=point_of(spec, start, seed, records, options.exact),
+        point=point_of(spec, start, seed, sources, options.exact),
         windows=windows,
         capture=capture,
         replay=options.exact and (start.iteration > 0 or start.skip is not None),
@@ -225,7 +229,7 @@ def _record(
         blas_threads=resolved.blas_threads,
         caffe=device.caffe_build(),
         versions={"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES},
-        data={source: DataSource(r.fingerprint, len(r)) for source, r in resolved.records.items()},
+        data={name: DataSource(s.fingerprint, len(s)) for name, s in resolved.sources.all.items()},
         weights=start.weights,
         resume=str(start.state.path) if start.state else None,
         parent=parent,

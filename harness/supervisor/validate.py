@@ -6,15 +6,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import h5py
 import numpy as np
 
+from harness.caffe_files.hdf5_list import HDF5Files, check_tops, open_hdf5_list
 from harness.caffe_files.image_list import check_images, open_list
+from harness.caffe_files.layer_types import ROWS
 from harness.caffe_files.lmdb_file import Progress, Records, first_datum, open_records
 from harness.caffe_files.lr_policy import LR_POLICIES
 from harness.caffe_files.messages import has_field, pb
-from harness.caffe_files.net import NetFile, class_count, data_layers, data_param_of
+from harness.caffe_files.net import NetFile, class_count, data_layers, data_param_of, numbered_layers
 from harness.caffe_files.paths import is_file
+from harness.caffe_files.sources import Sources
 from harness.errors import BadInput, nearest
 from harness.supervisor.lmdb_scan import scan_apart
 
@@ -133,8 +135,6 @@ def check_sources(net: NetFile) -> None:
                     "no such file", file=where, field=f"{field}.source", value=getattr(layer, field).source,
                     remedy=f"Caffe resolves it from the current directory ({Path.cwd()})",
                 )  # fmt: skip
-        if layer.type == "HDF5Data":
-            _check_hdf5_files(layer, where)
         matrix = layer.infogain_loss_param.source
         if layer.type == "InfogainLoss" and len(layer.bottom) < 3 and not is_file(matrix):
             raise BadInput("no such file", file=where, field="infogain_loss_param.source", value=matrix,
@@ -163,31 +163,6 @@ def check_sources(net: NetFile) -> None:
             )
 
 
-def _check_hdf5_files(layer: pb.LayerParameter, where: str) -> None:
-    """Check that the files in the list of an HDF5Data layer exist, and that the first has a data set for each top."""
-    source = layer.hdf5_data_param.source
-    files = Path(source).read_text(errors="surrogateescape").split()  # as C++ reads words
-    if not files:
-        raise BadInput("an empty list of HDF5 files", file=where, field="hdf5_data_param.source", value=source,
-                       remedy="Write the path of an HDF5 file on each line")  # fmt: skip
-    for number, name in enumerate(files):
-        if not is_file(name):
-            raise BadInput(
-                f"no such HDF5 file: number {number + 1} in {source}", file=where, field="hdf5_data_param.source",
-                value=name, remedy=f"Caffe resolves it from the current directory ({Path.cwd()})",
-            )  # fmt: skip
-    try:
-        with h5py.File(files[0], "r") as file:
-            missing = next((top for top in layer.top if top not in file), None)
-            known = list(file)
-    except OSError:
-        raise BadInput("not an HDF5 file, or a damaged one", file=where, field="hdf5_data_param.source", value=files[0],
-                       remedy="Write it again") from None  # fmt: skip
-    if missing is not None:
-        raise BadInput(f"{files[0]} has no data set of that name", file=where, field="top", value=missing,
-                       remedy=nearest(missing, known))  # fmt: skip
-
-
 def check_crops(net: NetFile) -> None:
     """Check that the first record of each Data layer is at least as large as its crop_size (data_transformer.cpp)."""
     for layer in net.layers:
@@ -205,9 +180,10 @@ def check_crops(net: NetFile) -> None:
             )
 
 
-def read_sources(nets: Iterable[NetFile], progress: Progress) -> dict[str, Records]:
-    """Read the LMDBs and lists of all data layers, by `source` as it is written in the net."""
+def read_sources(nets: Iterable[NetFile], progress: Progress) -> Sources:
+    """Read the LMDBs and lists of all data layers."""
     records: dict[str, Records] = {}
+    rows: dict[str, HDF5Files] = {}
     for net in nets:
         for layer in data_layers(net):
             source = data_param_of(layer).source
@@ -218,7 +194,12 @@ def read_sources(nets: Iterable[NetFile], progress: Progress) -> dict[str, Recor
                 )
             if listed:
                 check_images(records[source], layer.image_data_param.root_folder, f"{net.source}: layer {layer.name}")
-    return records
+        for _, layer in numbered_layers(net, ROWS):
+            source, where = layer.hdf5_data_param.source, f"{net.source}: layer {layer.name}"
+            if source not in rows:
+                rows[source] = open_hdf5_list(Path(source), where)
+            check_tops(rows[source], layer.top, where)
+    return Sources(records, rows)
 
 
 def check_labels(net: NetFile, records: Mapping[str, Records]) -> None:

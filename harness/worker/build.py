@@ -20,7 +20,7 @@ from harness.recording import Recording
 from harness.schemas.data_position import GeneratorState, TrainingPosition
 from harness.schemas.events import Note, Replayed, Replaying, WeightsCopied
 from harness.schemas.run_info import CopiedWeights, Replay
-from harness.schemas.stream import Stream
+from harness.schemas.stream import RowsStream, Stream
 from harness.worker import rng
 from harness.worker.fast_forward import advance, draw_seeds, replay_initialization, without_files, write_solver
 from harness.worker.payload import Payload, Resume
@@ -28,6 +28,7 @@ from harness.worker.probes.blobs import ParamProbe
 from harness.worker.probes.memory import HostMemory
 from harness.worker.pycaffe import Net, Solver
 from harness.worker.seekable_nets import replace_data_layers
+from harness.worker.seekable_rows import restore_random
 from harness.worker.weights import copy_between, copy_by_name, copy_by_number, has_other_encoding, names_are_ambiguous
 
 Send = Callable[[Note], None]
@@ -93,11 +94,14 @@ def _solver_file(
         path = directory / "solver.prototxt"
         path.write_text(text_format.MessageToString(param))
         return path
-    streams: list[dict[int, Stream]] = [{} for _ in nets]  # without a stream, a layer stays Caffe's own
+    streams: list[dict[int, Stream | RowsStream]] = [{} for _ in nets]  # without one, a layer stays Caffe's own
     places = {(place.net, place.index): place for place in point.places}
     for stream in payload.streams:
         place = places[stream.net, stream.index]
         streams[stream.net][stream.index] = stream.seeded(place.seed, place.list_seed, place.skipped or 0)
+    for rows in payload.rows:
+        streams[rows.position.net][rows.position.index] = rows
+    restore_random(point.rand)
     inside = [replace_data_layers(net, streams[n]) for n, net in enumerate(nets)]
     return write_solver(directory, param, inside)
 

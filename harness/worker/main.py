@@ -12,7 +12,7 @@ from __future__ import annotations
 import select
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -28,6 +28,7 @@ from google.protobuf import text_format
 from harness.caffe_files.lmdb_file import check_reader_lock
 from harness.caffe_files.messages import pb
 from harness.errors import BadInput, RecordingFailed
+from harness.prefetch.positions import PositionTracker
 from harness.recording import run_directory
 from harness.recording.consumer import Consumer
 from harness.recording.locks import path_by
@@ -159,15 +160,15 @@ class Channel:
 class Training:
     """A native solver that is ready to be stepped, with all that observes it.
 
-    `start` is the position in data and random numbers before the first iteration. `reads_generator`: the state of the
-    main generator can be read (on a GPU, layers draw from another one).
+    `tracker` follows the position in data and random numbers. `reads_generator`: the state of the main generator can be
+    read (on a GPU, layers draw from another one).
     """
 
     payload: Payload
     param: pb.SolverParameter
     net_name: str
     solver: Solver
-    start: TrainingPosition
+    tracker: PositionTracker
     reads_generator: bool
     observer: Observer
     snapshots: Snapshots
@@ -240,10 +241,11 @@ class Training:
 
     def _point(self) -> TrainingPosition:
         """Return the position in data and random numbers before the next iteration."""
-        iteration, start = self.solver.iter, self.start
-        words, position = rng.read_state() if self.reads_generator else (None, 0)
-        main = GeneratorState(iteration, words, position) if words else start.generator
-        return TrainingPosition(iteration, start.seed, main, start.after(self.observer.passes))
+        point = self.tracker.before(self.solver.iter)
+        if not self.reads_generator:
+            return point
+        words, position = rng.read_state()
+        return replace(point, generator=GeneratorState(point.iteration, words, position))
 
     def _publish(self, point: TrainingPosition) -> None:
         if not self.snapshots.written:
@@ -280,7 +282,7 @@ def prepare(payload: Payload, channel: Channel) -> Training:
         param=param,
         net_name=nets[0].name,
         solver=solver,
-        start=start,
+        tracker=PositionTracker(start, param),
         reads_generator=reads_generator,
         observer=observer,
         snapshots=Snapshots(solver, channel.run, msgspec.structs.replace(payload.info, blas=blas), payload.solver_type),

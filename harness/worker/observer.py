@@ -86,7 +86,6 @@ class Observer:
         self._solver, self._channel, self._param, self._memory = solver, channel, param, memory
         self._display, self._iter_size = param.display, param.iter_size
         self._step = payload.resume.step if payload.resume else 0
-        self._first = solver.iter
         self._iteration = solver.iter
         self._nonfinite = False  # since some iteration
         self.params = ParamProbe(solver.net, net, memory)
@@ -137,11 +136,6 @@ class Observer:
             )
             for first, stop in runs(arrays, largest)
         ]
-
-    @property
-    def passes(self) -> tuple[int, ...]:
-        """Batches that the train net and each test net have read since the start."""
-        return ((self._solver.iter - self._first) * self._iter_size, *(test.passes for test in self._tests))
 
     def before(self, iteration: int) -> None:
         """Observe W_t, before the solver is stepped."""
@@ -234,7 +228,6 @@ class _TestPass:
     def __init__(self, net: Net, memory: Memory) -> None:
         self.probe = OutputProbe(net, memory)
         self.forwards = 0
-        self.passes = 0
         self._last = len(net.layers) - 1
         self._sum: Floats = np.zeros(0, np.float32)
         net.after_forward(self._after_layer)
@@ -244,7 +237,6 @@ class _TestPass:
             values = self.probe.values()
             self._sum = self._sum + values if self.forwards else values
             self.forwards += 1
-            self.passes += 1
 
     def take_mean(self) -> Floats:
         """Compute the mean of a test pass that is over, and start the next one from 0."""

@@ -9,7 +9,7 @@ import msgspec
 from harness.schemas.data_position import TrainingPosition
 from harness.schemas.layout import Head
 from harness.schemas.run_info import Blas, RunInfo
-from harness.schemas.stream import Stream
+from harness.schemas.stream import RowsStream, Stream
 from harness.schemas.window import Window
 
 
@@ -50,8 +50,8 @@ class Payload:
         native: the train net and the test nets as they were when the training began: their layers drew its seeds.
         as_written: Caffe reads the nets that the solver names; otherwise those of `info` are written for it.
         gpu: None for the CPU.
-        replay: data and random numbers are brought to the position in `info`, by `streams` in place of its data
-            layers. Otherwise Caffe's own layers begin at their first record.
+        replay: data and random numbers are brought to the position in `info`, by `streams` and `rows` in place of
+            its data layers. Otherwise Caffe's own layers begin at their first record.
         blas: what OpenBLAS ran on when the snapshot was made; None if that does not matter or is not known.
         record_keys: a file that gives the keys and labels expected in the windows; None if the train net reads no LMDB.
         label_blob: the blob that has these labels.
@@ -68,6 +68,7 @@ class Payload:
     resume: Resume | None
     replay: bool
     streams: tuple[Stream, ...]
+    rows: tuple[RowsStream, ...]
     blas: Blas | None
     record_keys: str | None
     label_blob: str | None

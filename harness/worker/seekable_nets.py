@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from harness.caffe_files.messages import pb
-from harness.schemas.stream import Stream
+from harness.schemas.stream import RowsStream, Stream
+
+_LAYERS = {Stream: ("seekable_layer", "SeekableData"), RowsStream: ("seekable_rows", "SeekableRows")}
 
 
-def replace_data_layers(param: pb.NetParameter, streams: Mapping[int, Stream]) -> pb.NetParameter:
-    """Copy a net, with a Python layer for each `Data` and `ImageData` layer that has a stream.
+def replace_data_layers(param: pb.NetParameter, streams: Mapping[int, Stream | RowsStream]) -> pb.NetParameter:
+    """Copy a net, with a Python layer for each data layer that has a stream.
 
     Args:
         param: the net, with the layers of its phase only (net.keep_layers).
@@ -25,8 +27,9 @@ def replace_data_layers(param: pb.NetParameter, streams: Mapping[int, Stream]) -
     return copy
 
 
-def _replacement(layer: pb.LayerParameter, stream: Stream) -> pb.LayerParameter:
+def _replacement(layer: pb.LayerParameter, stream: Stream | RowsStream) -> pb.LayerParameter:
     """Make the Python layer; of `layer`, it keeps what does not say where its data come from."""
+    module, kind = _LAYERS[type(stream)]
     replacement = pb.LayerParameter(
         name=layer.name,
         type="Python",
@@ -34,9 +37,7 @@ def _replacement(layer: pb.LayerParameter, stream: Stream) -> pb.LayerParameter:
         loss_weight=layer.loss_weight,
         include=layer.include,
         exclude=layer.exclude,
-        python_param=pb.PythonParameter(
-            module="harness.worker.seekable_layer", layer="SeekableData", param_str=stream.to_json()
-        ),
+        python_param=pb.PythonParameter(module=f"harness.worker.{module}", layer=kind, param_str=stream.to_json()),
     )
     if layer.HasField("phase"):
         replacement.phase = layer.phase

@@ -151,6 +151,7 @@ def payload_of(*windows: Window) -> Payload:
         resume=None,
         replay=False,
         streams=(),
+        rows=(),
         blas=None,
         record_keys=None,
         label_blob="label",

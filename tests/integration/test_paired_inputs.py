@@ -80,6 +80,7 @@ def test_a_snapshot_without_indices_resumes(tmp_path: Path, digit_data: Path) ->
     train(solver, tmp_path / "run")
     about = tmp_path / "run/snapshots/native_iter_6.json"
     told = json.loads(about.read_text())
+    del told["digest"]  # neither did it hold this
     assert [place.pop("index") for place in told["point"]["places"]] == [0, 1, 0, 1]
     about.write_text(json.dumps(told))
     net = tmp_path / "net.prototxt"  # a layer before the others moves them

@@ -15,6 +15,7 @@ import pytest
 import xxhash
 
 from harness.errors import BadInput
+from harness.prefetch.row_order import RowReader
 from harness.recording import Recording, RecordingError
 from harness.recording.consumer import Consumer
 from harness.recording.journal import Journal, journal_of
@@ -22,6 +23,7 @@ from harness.recording.ring import Ring
 from harness.recording.run_directory import read_info, write_info
 from harness.recording.snapshots import damaged_in, iterations_of
 from harness.recording.writer import Writer
+from harness.schemas.data_position import RowOrder, RowsPosition
 from harness.schemas.run_info import SnapshotInfo, TrainingSetup
 from harness.schemas.window import Window
 from tests.helpers.recordings import fill_ring, layout_of
@@ -257,7 +259,7 @@ def test_metadata_that_is_no_ordinary_file_is_refused_at_once(tmp_path: Path) ->
     path.rmdir()
     with path.open("wb") as file:
         file.truncate(1 << 33)
-    with pytest.raises(BadInput, match=r"run\.json: damaged \(it is larger than 16 MiB\)"):
+    with pytest.raises(BadInput, match=r"run\.json: damaged \(it is larger than 64 MiB\)"):
         read_info(tmp_path)
 
 
@@ -269,3 +271,21 @@ def test_a_place_in_a_net_that_is_not_there_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps(content))
     with pytest.raises(BadInput, match="layer data is in net 3, which is not among test_nets"):
         read_info(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        RowOrder((0, 0), 0, bytes(12), 0),  # one file twice
+        RowOrder((1, 0), 2, bytes(12), 0),
+        RowOrder((1, 0), 0, bytes(12), 3),
+        RowOrder((1, 0), 0, bytes(8), 0),  # of two rows
+    ],
+)
+def test_an_order_of_rows_that_cannot_be_is_refused(order: RowOrder) -> None:
+    told = msgspec.to_builtins(RowsPosition(0, 0, "labels", "list", "", 4, (5, 3), True))
+    assert msgspec.convert(told, RowsPosition).order is None
+    with pytest.raises(msgspec.ValidationError, match="layer labels: not an order of its rows"):
+        msgspec.convert(told | {"order": msgspec.to_builtins(order)}, RowsPosition)
+    with pytest.raises(ValueError, match="missing or there twice"):
+        RowReader((3,), None, RowOrder((0,), 0, bytes(12), 0), 0)

@@ -13,8 +13,11 @@ from google.protobuf import text_format
 
 from harness.caffe_files.lmdb_file import open_records
 from harness.caffe_files.solver import with_net_files
+from harness.caffe_files.sources import Sources
 from harness.caffe_files.transformer_rng import mt19937
-from harness.supervisor.resume import Start, point_of, streams_of
+from harness.supervisor.positions import point_of
+from harness.supervisor.resume import Start
+from harness.supervisor.streams import streams_of
 from harness.supervisor.training_spec import read_training_spec
 from harness.worker.seekable_nets import replace_data_layers
 from tools.bench import restart as restarts
@@ -72,8 +75,8 @@ def _with_seekable(made: Problem) -> Path:
     spec = read_training_spec(made.solver)
     seed = int(spec.solver.random_seed)
     source = spec.train.layers[0].data_param.source
-    records = {source: open_records(Path(source))}
-    (stream,) = streams_of(spec, point_of(spec, Start(), seed, records, exact=True), records)
+    sources = Sources({source: open_records(Path(source))})
+    (stream,) = streams_of(spec, point_of(spec, Start(), seed, sources, exact=True), sources)
     stream = replace(stream, seed=int(mt19937(seed, 1).random_raw()))  # as Caffe seeds it for the first layer of a net
     home = made.solver.parent
     net, solver = home / "seekable.prototxt", home / "seekable_solver.prototxt"

@@ -11,9 +11,12 @@ import numpy as np
 
 from harness.caffe_files.lmdb_file import open_records
 from harness.caffe_files.messages import pb
+from harness.caffe_files.sources import Sources
 from harness.caffe_files.transformer_rng import mt19937
 from harness.prefetch.client import PrefetchClient
-from harness.supervisor.resume import Start, point_of, streams_of
+from harness.supervisor.positions import point_of
+from harness.supervisor.resume import Start
+from harness.supervisor.streams import streams_of
 from harness.supervisor.training_spec import TrainingSpec, read_training_spec
 from tools.bench.nets import write_lmdb
 
@@ -62,9 +65,9 @@ def seek(spec: TrainingSpec, iteration: int) -> Seek:
     """Go to the position of `spec` before `iteration`, and check its batch."""
     times = [time.perf_counter()]
     source = spec.train.layers[0].data_param.source
-    records = {source: open_records(Path(source))}
+    sources = Sources({source: open_records(Path(source))})
     times.append(time.perf_counter())
-    (stream,) = streams_of(spec, point_of(spec, Start(iteration), 1, records, exact=True), records)
+    (stream,) = streams_of(spec, point_of(spec, Start(iteration), 1, sources, exact=True), sources)
     times.append(time.perf_counter())
     feed = PrefetchClient(replace(stream, seed=1))
     try:
@@ -72,7 +75,7 @@ def seek(spec: TrainingSpec, iteration: int) -> Seek:
         times.append(time.perf_counter())
     finally:
         feed.close()
-    wanted = (iteration * BATCH + np.arange(BATCH)) % len(records[source]) % LABELS
+    wanted = (iteration * BATCH + np.arange(BATCH)) % len(sources.images[source]) % LABELS
     if stream.draws != iteration * BATCH * DRAWS or not np.array_equal(labels, wanted):
         raise AssertionError(f"iteration {iteration}: {stream.draws} draws, labels {labels}; there are {wanted}")
     return Seek(*np.diff(times).tolist())

@@ -1,0 +1,21 @@
+"""What the data layers of a training read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from harness.caffe_files.hdf5_list import HDF5Files
+from harness.caffe_files.lmdb_file import Records
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The records of Data and ImageData layers and the files of HDF5Data layers, by `source` as the net has it."""
+
+    images: Mapping[str, Records] = field(default_factory=dict)
+    rows: Mapping[str, HDF5Files] = field(default_factory=dict)
+
+    @property
+    def all(self) -> dict[str, Records | HDF5Files]:
+        return {**self.images, **self.rows}
