@@ -277,6 +277,8 @@ def _remarks(info: RunInfo, windows: tuple[Window, ...]) -> Iterator[str]:
     first, until = info.first, info.until
     if info.random_seed_drawn:
         yield f"The solver has no random_seed: {info.random_seed} was drawn, and is recorded in run.json"
+    if not info.heads:
+        yield "The train net has no loss: its weights get no gradients"
     yield from at_the_start(info)
     for window in windows:
         if not clip((window,), first, until):
