@@ -13,7 +13,7 @@ from harness.caffe_files.image_list import check_images, open_list
 from harness.caffe_files.layer_types import ROWS
 from harness.caffe_files.lmdb_file import Progress, Records, first_datum, open_records
 from harness.caffe_files.lr_policy import LR_POLICIES
-from harness.caffe_files.messages import has_field, pb
+from harness.caffe_files.messages import pb
 from harness.caffe_files.net import NetFile, class_count, data_layers, data_param_of, numbered_layers
 from harness.caffe_files.paths import is_file
 from harness.caffe_files.sources import Sources
@@ -21,7 +21,9 @@ from harness.errors import BadInput, nearest
 from harness.supervisor.lmdb_scan import scan_apart
 
 _SOLVERS = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
-_SOURCES = ("image_data_param", "hdf5_data_param", "window_data_param")
+# the message that names the file which a layer of that type reads
+_SOURCES = {"ImageData": "image_data_param", "HDF5Data": "hdf5_data_param", "WindowData": "window_data_param"}
+_TRANSFORMED = ("Data", "ImageData", "WindowData", "MemoryData")
 
 
 def check_solver(solver: pb.SolverParameter, kind: str, path: Path) -> None:
@@ -129,24 +131,24 @@ def check_sources(net: NetFile) -> None:
     """Check that every file that a layer of `net` reads exists, and that its Data layers are on LMDB."""
     for layer in net.layers:
         where = f"{net.source}: layer {layer.name}"
-        for field in _SOURCES:
-            if has_field(layer, field) and not is_file(getattr(layer, field).source):
-                raise BadInput(
-                    "no such file", file=where, field=f"{field}.source", value=getattr(layer, field).source,
-                    remedy=f"Caffe resolves it from the current directory ({Path.cwd()})",
-                )  # fmt: skip
+        field = _SOURCES.get(layer.type)
+        if field is not None and not is_file(getattr(layer, field).source):
+            raise BadInput(
+                "no such file", file=where, field=f"{field}.source", value=getattr(layer, field).source,
+                remedy=f"Caffe resolves it from the current directory ({Path.cwd()})",
+            )  # fmt: skip
         matrix = layer.infogain_loss_param.source
         if layer.type == "InfogainLoss" and len(layer.bottom) < 3 and not is_file(matrix):
             raise BadInput("no such file", file=where, field="infogain_loss_param.source", value=matrix,
                            remedy="Give the infogain matrix as a BlobProto file, or as a third bottom")  # fmt: skip
         resized = layer.image_data_param
-        if (resized.new_height > 0) != (resized.new_width > 0):
+        if layer.type == "ImageData" and (resized.new_height > 0) != (resized.new_width > 0):
             raise BadInput(
                 "new_height and new_width are given only together", file=where, field="image_data_param",
                 value=f"{resized.new_height}×{resized.new_width}", remedy="Give both, or none",
             )  # fmt: skip
         mean = layer.transform_param.mean_file
-        if mean and not is_file(mean):
+        if layer.type in _TRANSFORMED and mean and not is_file(mean):
             raise BadInput(
                 "no such file", file=where, field="mean_file", value=mean,
                 remedy="Make it with compute_image_mean, or use mean_value",

@@ -119,6 +119,7 @@ def test_an_error_in_the_prototxt_is_found_before_caffe_starts(
         'layer { name: "r" type: "ReLU" bottom: "data" top: "data" loss_weight: 0 }',
         'layer { type: "Silence" bottom: "label" }',
         CONV % "num_output: 4 kernel_h: 3 kernel_w: 3 pad: 1 stride: 2",
+        RELU.replace("bottom", 'image_data_param { new_height: 2 } transform_param { mean_file: "gone" } bottom'),
     ],
 )
 def test_what_caffe_trains_is_not_refused(tmp_path: Path, layer: str) -> None:
