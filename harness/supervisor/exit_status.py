@@ -61,6 +61,8 @@ def outcome_of(run: Circumstances) -> Outcome:
         code = run.returncode
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         when = "" if run.last >= 0 else " before the first iteration"
+        if when and -code == signal.SIGKILL:
+            when += ", by hand or because the system's memory ran out"
         return Outcome(Exit.WORKER_DIED, f"The worker died ({how}){when}; {upto}", run.last_words, run.divergence)
     return Outcome(Exit.DONE, f"Done: iteration {at}; {upto}", divergence=run.divergence)
 

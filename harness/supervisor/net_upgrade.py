@@ -21,9 +21,10 @@ def upgrade_net(path: Path) -> pb.NetParameter:
     tool = Path(sys.executable).with_name("upgrade_net_proto_text")
     with tempfile.TemporaryDirectory() as directory:
         target = Path(directory) / path.name
-        done = subprocess.run([tool, path, target], capture_output=True, text=True, check=False)
+        done = subprocess.run([tool, path, target], capture_output=True, check=False)
         if done.returncode != 0:
-            said = "; ".join(without_header(line) for line in death_message(done.stderr.splitlines()))
+            words = death_message(done.stderr.decode(errors="replace").splitlines())
+            said = "; ".join(without_header(line).rstrip(" .") for line in words)
             raise BadInput(
                 f"Caffe cannot upgrade this old net: {said or 'it gives no reason'}",
                 file=path,

@@ -174,6 +174,17 @@ class Crashes(caffe.Layer):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_net_with_layer_and_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = solver(tmp_path, 'layers { name: "r" type: RELU bottom: "data" top: "r" }' + HEAD)
+    (tmp_path / "net.prototxt").write_bytes((tmp_path / "net.prototxt").read_bytes() + b"# caf\xe9")
+    assert main(["--solver", str(path), "--out", str(tmp_path / "run")]) == 2
+    stderr = capsys.readouterr().err
+    assert f"{tmp_path / 'net.prototxt'}: Caffe cannot upgrade this old net" in stderr
+    assert "both 'layer' and 'layers' fields" in stderr
+    assert " @ 0x" not in stderr
+    assert "***" not in stderr
+
+
 def test_a_test_net_that_caffe_cannot_build(tmp_path: Path) -> None:
     (tmp_path / "test.prototxt").write_text(DATA + CONV % "num_output: 4" + HEAD)
     path = solver(tmp_path, HEAD, test_net=f'"{tmp_path}/test.prototxt"', test_iter=1, test_interval=2)
@@ -225,5 +236,5 @@ class Slow(caffe.Layer):
         stderr = process.communicate(timeout=60)[1]
     assert process.returncode == 4
     assert "SIGKILL" in stderr
-    assert "before the first iteration" in stderr
+    assert "before the first iteration, by hand or because the system's memory ran out" in stderr
     assert json.loads((tmp_path / "run/run.json").read_text())["ended"]["code"] == 4
