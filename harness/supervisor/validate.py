@@ -35,6 +35,9 @@ def check_solver(solver: pb.SolverParameter, kind: str, path: Path) -> None:
             "no such policy", file=path, field="lr_policy", value=solver.lr_policy,
             remedy=nearest(solver.lr_policy, LR_POLICIES),
         )  # fmt: skip
+    if solver.HasField("type") and solver.HasField("solver_type"):  # upgrade_proto.cpp
+        raise BadInput("cannot be given together with type", file=path, field="solver_type", value=kind,
+                       remedy="Leave it out")  # fmt: skip
     if solver.HasField("type") and solver.type not in _SOLVERS:
         raise BadInput(
             "no such solver type", file=path, field="type", value=solver.type, remedy=nearest(solver.type, _SOLVERS)

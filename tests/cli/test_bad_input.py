@@ -270,6 +270,7 @@ layer { name: "loss" type: "EuclideanLoss" bottom: "ip" bottom: "target" top: "l
         ({"lr_policy": None}, ("lr_policy", "not given")),
         ({"type": '"Adamm"'}, ("type = Adamm", "Adam")),
         ({"type": '"adam"'}, ("type = adam", "Adam")),
+        ({"type": '"SGD"', "solver_type": "SGD"}, ("solver_type = SGD", "together with type")),
         ({"max_iter": 0}, ("max_iter = 0",)),
         ({"max_iter": None}, ("max_iter",)),
         ({"iter_size": 0}, ("iter_size = 0", "at least 1")),

@@ -55,6 +55,6 @@ def test_a_mutated_net_that_caffe_cannot_build_is_bad_input(tmp_path: Path) -> N
     (tmp_path / "net.prototxt").write_text(net.replace("axis: 0", "axis: 9"))
     case = prototxt.whole_way(0, "an axis", tmp_path, None)
     assert case.failure is None
-    assert case.outcome == f"exit {int(Exit.BAD_INPUT)}, Caffe fails as well"
+    assert case.outcome == f"exit {int(Exit.BAD_INPUT)} while building, Caffe fails as well"
     (tmp_path / "net.prototxt").write_text(net)
     assert prototxt.trained_by_caffe(tmp_path)[0]
