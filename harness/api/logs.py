@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.caffe_files.log_header import LogHeader, read_header
 from harness.caffe_files.messages import pb, read_text
 from harness.caffe_files.net import train_net
+from harness.caffe_files.paths import is_directory, is_file
 from harness.caffe_log.model import Log
 from harness.caffe_log.reader import read_path
 from harness.diagnosis.live.limits import Limits, read_limits
@@ -68,8 +69,8 @@ def log_file(path: str | os.PathLike[str]) -> str:
         BadInput: a directory without a solver.log.
     """
     name = os.fspath(path)
-    if name != "-" and Path(name).is_dir():
-        if not (Path(name) / "solver.log").is_file():
+    if name != "-" and is_directory(name):
+        if not is_file(Path(name) / "solver.log"):
             raise BadInput("a directory without a solver.log", file=name, remedy="Name a log, or a run directory")
         return str(Path(name) / "solver.log")
     return name

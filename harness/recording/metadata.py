@@ -11,6 +11,7 @@ import msgspec
 import xxhash
 
 from harness.atomic_write import write_whole
+from harness.caffe_files.paths import exists, is_file
 from harness.errors import BadInput
 from harness.schemas.run_info import TrainingSetup
 
@@ -59,7 +60,7 @@ def _read(path: Path) -> object:
         OSError: it cannot be read.
         ValueError: it is no ordinary file, too large, not JSON, or has texts that no message or path can contain.
     """
-    if path.exists() and not path.is_file():  # reading a named pipe would wait forever
+    if exists(path) and not is_file(path):  # reading a named pipe would wait forever
         raise ValueError("it is not a file")
     with path.open("rb") as file:
         data = file.read(_LARGEST + 1)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import h5py
 
+from harness.caffe_files.paths import is_file
 from harness.errors import RecordingError
 from harness.recording.journal import read_journal
 from harness.recording.locks import read_lock, write_lock
@@ -29,7 +30,7 @@ def open_file(path: Path, may_repair: bool) -> tuple[h5py.File, bool]:
         RecordingError: no such file; not a recording, or not of a structure as recordings have (see `structure`);
             written by a newer version; truncated.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise RecordingError(f"{path}: no such recording. Give a run directory or its recording.h5")
     try:
         file, live = _open(path, may_repair)

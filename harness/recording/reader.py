@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from harness.caffe_files.paths import is_directory
 from harness.errors import RecordingError, nearest
 from harness.recording.checked_file import CheckedFile
 from harness.recording.hdf5_schema import datasets, row_datasets
@@ -51,7 +52,7 @@ class Recording:
 
     def __init__(self, path: str | os.PathLike[str], *, may_repair: bool = True) -> None:
         self.path = Path(path)
-        if self.path.is_dir():
+        if is_directory(self.path):
             self.path /= "recording.h5"
         self._file, self.live = open_file(self.path, may_repair)
         self._checked = CheckedFile(self.path, self._file, self.live)
