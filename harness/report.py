@@ -241,12 +241,12 @@ def _children(run: Path, stack: ExitStack) -> Mapping[str, Recording]:
 
 def _labels(info: RunInfo) -> npt.NDArray[np.int32] | None:
     """Read all labels of the training data, if the data still exist unchanged."""
-    place = next((place for place in info.point.places if place.net == 0), None)
-    if place is None:
-        return None
-    source = Path(info.directory, place.source)
-    try:
-        records = open_records(source, scan=scan_apart)
-    except BadInput:
-        return None
-    return records.labels if records.fingerprint == place.fingerprint else None
+    for place in info.point.places:
+        source = Path(info.directory, place.source)
+        if place.net == 0 and source.is_dir():  # an LMDB
+            try:
+                records = open_records(source, scan=scan_apart)
+            except BadInput:
+                return None
+            return records.labels if records.fingerprint == place.fingerprint else None
+    return None

@@ -19,8 +19,8 @@ LAYER_TYPES = frozenset((
 ))  # fmt: skip
 FILLERS = ("constant", "gaussian", "positive_unitball", "uniform", "xavier", "msra", "bilinear")  # filler.hpp
 
-# Data layers whose position can be read and set (replay): those of images, and those of rows.
-IMAGES, ROWS = ("Data", "ImageData"), ("HDF5Data",)
+# Data layers whose position can be read and set (replay): those of images, of windows in images, and of rows.
+IMAGES, WINDOWS, ROWS = ("Data", "ImageData"), ("WindowData",), ("HDF5Data",)
 _WITHOUT_DATA = ("DummyData", "Input", "Parameter")  # what they give depends on no position in any data
 
 _LOSS, _TRANSFORM = ("loss_param",), ("transform_param",)
@@ -64,7 +64,7 @@ def is_known(kind: str) -> bool:
 
 def is_input_without_position(layer: pb.LayerParameter) -> bool:
     """Check whether `layer` brings data into its net whose position can neither be read nor set."""
-    return not layer.bottom and layer.type not in IMAGES + ROWS + _WITHOUT_DATA
+    return not layer.bottom and layer.type not in IMAGES + WINDOWS + ROWS + _WITHOUT_DATA
 
 
 def parameters(layer: pb.LayerParameter) -> list[str]:

@@ -255,6 +255,15 @@ def same_layer(net: pb.NetParameter, like: pb.NetParameter, index: int) -> int:
     return named[before] if before < len(named) else len(net.layer)
 
 
-def data_param_of(layer: pb.LayerParameter) -> pb.DataParameter | pb.ImageDataParameter:
-    """Return the message that configures what a Data or ImageData layer reads: `source`, `batch_size` and more."""
-    return layer.image_data_param if layer.type == "ImageData" else layer.data_param
+def data_param_of(
+    layer: pb.LayerParameter,
+) -> pb.DataParameter | pb.ImageDataParameter | pb.WindowDataParameter | pb.HDF5DataParameter:
+    """Return the message that configures what a data layer reads: `source`, `batch_size` and more."""
+    match layer.type:
+        case "ImageData":
+            return layer.image_data_param
+        case "WindowData":
+            return layer.window_data_param
+        case "HDF5Data":
+            return layer.hdf5_data_param
+    return layer.data_param

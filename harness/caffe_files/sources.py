@@ -7,15 +7,20 @@ from dataclasses import dataclass, field
 
 from harness.caffe_files.hdf5_list import HDF5Files
 from harness.caffe_files.lmdb_file import Records
+from harness.caffe_files.window_file import WindowFile
 
 
 @dataclass(frozen=True)
 class Sources:
-    """The records of Data and ImageData layers and the files of HDF5Data layers, by `source` as the net has it."""
+    """The records of Data and ImageData layers, the files of HDF5Data layers and the windows of WindowData layers.
+
+    All are found by `source` as the net has it.
+    """
 
     images: Mapping[str, Records] = field(default_factory=dict)
     rows: Mapping[str, HDF5Files] = field(default_factory=dict)
+    windows: Mapping[str, WindowFile] = field(default_factory=dict)
 
     @property
-    def all(self) -> dict[str, Records | HDF5Files]:
-        return {**self.images, **self.rows}
+    def all(self) -> dict[str, Records | HDF5Files | WindowFile]:
+        return {**self.images, **self.rows, **self.windows}

@@ -132,4 +132,4 @@ def _other_data(then: RunInfo, now: RunInfo) -> bool:
 
 
 def _train_data(info: RunInfo) -> Sequence[tuple[str, str]]:
-    return sorted((place.layer, place.fingerprint) for place in info.point.places if place.net == 0)
+    return sorted((place.layer, place.fingerprint) for place in info.point.inputs if place.net == 0)

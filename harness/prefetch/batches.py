@@ -17,7 +17,8 @@ from harness.caffe_files.transformer_rng import draws_per_image, mt19937
 from harness.prefetch.epochs import Epochs
 from harness.prefetch.images import Image, Transformer, decode, read_file
 from harness.prefetch.shared_batch import BatchShape, SharedBatch
-from harness.schemas.stream import Files, Stream
+from harness.prefetch.windows import fill_windows
+from harness.schemas.stream import Files, Stream, Windows
 
 
 def fill_batches(stream: Stream, free: Iterator[SharedBatch]) -> Iterator[BatchShape]:
@@ -37,7 +38,13 @@ def fill_batches(stream: Stream, free: Iterator[SharedBatch]) -> Iterator[BatchS
 
 
 def _fill_from(stream: Stream, first_key: str | int, drawn: int, free: Iterator[SharedBatch]) -> Iterator[BatchShape]:
-    """Fill batches from the record `first_key` on, after `drawn` outputs of the transformer's generator."""
+    """Fill batches from the record `first_key` on, after `drawn` outputs of the layer's generator."""
+    if isinstance(stream.files, Windows):  # which the draws alone select
+        return fill_windows(stream, stream.files, drawn, free)
+    return _fill_images(stream, first_key, drawn, free)
+
+
+def _fill_images(stream: Stream, first_key: str | int, drawn: int, free: Iterator[SharedBatch]) -> Iterator[BatchShape]:
     transform = text_format.Parse(stream.transform, pb.TransformationParameter())
     transformer = Transformer(transform, stream.phase)
     per_image = draws_per_image(transform, stream.phase)
@@ -64,7 +71,7 @@ def _fill_from(stream: Stream, first_key: str | int, drawn: int, free: Iterator[
 
 def _images(stream: Stream, first_key: str | int, transform: pb.TransformationParameter) -> Iterator[Image]:
     """Yield the images of `stream` endlessly, from the record `first_key` on."""
-    if stream.files is not None:
+    if isinstance(stream.files, Files):
         assert isinstance(first_key, int)
         yield from _listed_images(stream.source, stream.files, first_key)
     else:

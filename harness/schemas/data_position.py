@@ -21,14 +21,17 @@ Words = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{4992}$")]  # 624 of 32 bi
 
 @dataclass(frozen=True)
 class StreamPosition:
-    """Position of one Data or ImageData layer in its stream. `net` is 0 for the train net, k for test net k-1.
+    """Position of one Data, ImageData or WindowData layer in its stream.
 
-    `index` is the layer's number in the net, which has only the layers of its phase; names need not be unique. It is
-    None in files from before 0.3.0.
+    `net` is 0 for the train net, k for test net k-1. `index` is the layer's number in the net, which has only the
+    layers of its phase; names need not be unique. It is None in files from before 0.3.0.
 
     Before the next batch, `records` were read and `draws` outputs were taken from the transformer's generator. `seed`
     is the seed of that generator; None if it is not known yet or the layer draws nothing. After `skip_at` more passes,
     `skip` passes are left out.
+
+    A WindowData layer without a random transformer (phase TEST, no mirror) has `draws_its_seed_first`: nothing is drawn
+    before its seed.
 
     An ImageData layer also has `shuffle` and `rand_skip` as in its parameters; `list_seed` is the seed that shuffles
     its list, and `skipped` the number of lines at the start that were never read. Both are None until they are known.
@@ -50,6 +53,7 @@ class StreamPosition:
     list_seed: Seed | None = None
     skipped: Count | None = None
     index: Count | None = None
+    draws_its_seed_first: bool = False
 
     @property
     def position(self) -> int:
@@ -72,7 +76,7 @@ class StreamPosition:
         The transformer is seeded twice (BaseDataLayer::LayerSetUp and BasePrefetchingDataLayer::LayerSetUp,
         base_data_layer.cpp); ImageDataLayer::DataLayerSetUp runs in between. Values that are known already stay.
         """
-        if self.image_draws:
+        if self.image_draws and not self.draws_its_seed_first:
             draw()
         list_seed = draw() if self.shuffle else None
         skipped = draw() % self.rand_skip if self.rand_skip else None
@@ -199,9 +203,9 @@ class GeneratorState:
 class TrainingPosition:
     """Position of a training before `iteration`; `seed` is the solver's random_seed.
 
-    `places` are those of the Data and ImageData layers, `rows` those of the HDF5Data layers. Of the latter, those with
-    `shuffle` all draw from the C library's rand(), whose state is `rand`: its 31 words and a position in them, in hex;
-    None as it is at the start of a process.
+    `places` are those of the Data, ImageData and WindowData layers, `rows` those of the HDF5Data layers. Of the latter,
+    those with `shuffle` all draw from the C library's rand(), whose state is `rand`: its 31 words and a position in
+    them, in hex; None as it is at the start of a process.
     """
 
     iteration: Count

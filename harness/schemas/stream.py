@@ -21,8 +21,13 @@ class Jump:
     draws: int
 
 
-@dataclass(frozen=True)
-class Files:
+class Windows(msgspec.Struct, frozen=True, tag=True):
+    """Parameters of a WindowData layer's stream, whose source is a window file: the text of its WindowDataParameter."""
+
+    param: str
+
+
+class Files(msgspec.Struct, frozen=True, tag=True):
     """Parameters of an ImageData layer's stream, whose source is a list of files below `root` (a prefix).
 
     Images are read in colour or in grey, and resized if `height` and `width` are not 0. The list is shuffled with
@@ -56,7 +61,7 @@ class RowsStream:
 
 @dataclass(frozen=True)
 class Stream:
-    """A `Data` or (with `files`) `ImageData` layer's stream, from the image that the layer is to read next.
+    """The stream of a `Data` layer or, with `files`, of an `ImageData` or `WindowData` layer, from its next image on.
 
     `source` is the LMDB directory, or the list, as the layer's `source` has it (a relative one counts from the current
     directory); `first_key` is the hex of the key of the next record in an LMDB, and of a list the number of lines that
@@ -78,13 +83,15 @@ class Stream:
     labels: bool
     prefetch: int
     jump: Jump | None = None
-    files: Files | None = None
+    files: Files | Windows | None = None
     net: int = 0
     index: int = 0
 
     def seeded(self, seed: int | None, list_seed: int | None, skipped: int) -> Stream:
         """Return the stream with what the layer drew when it was set up."""
-        files = replace(self.files, seed=list_seed, skipped=skipped) if self.files else None
+        files = self.files
+        if isinstance(files, Files):
+            files = msgspec.structs.replace(files, seed=list_seed, skipped=skipped)
         return replace(self, seed=seed, files=files)
 
     def to_json(self) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import xxhash
 from google.protobuf import text_format
 
-from harness.caffe_files.layer_types import IMAGES, ROWS, is_input_without_position
+from harness.caffe_files.layer_types import IMAGES, ROWS, WINDOWS, is_input_without_position
 from harness.caffe_files.messages import pb
 from harness.caffe_files.net import NetFile, data_param_of, net_phase, numbered_layers, phase_of
 from harness.caffe_files.passes import schedule
@@ -161,20 +161,23 @@ def _check_pending(here: TrainingPosition, start: Start, other_iter_size: bool) 
 
 
 def _places(spec: TrainingSpec, sources: Sources) -> Iterator[StreamPosition]:
-    """Yield the position of each Data and ImageData layer at its first record."""
+    """Yield the position of each Data, ImageData and WindowData layer at its first record."""
     for number, net in enumerate(spec.nets):
-        for index, layer in numbered_layers(net, IMAGES):
+        for index, layer in numbered_layers(net, IMAGES + WINDOWS):
             param = data_param_of(layer)
+            transform, phase = layer.transform_param, phase_of(layer, net_phase(number))
+            windowed = layer.type in WINDOWS
             yield StreamPosition(
                 number,
                 layer.name,
                 param.source,
-                _with_mean(sources.images[param.source].fingerprint, layer),
+                _with_mean(sources.all[param.source].fingerprint, layer),
                 param.batch_size,
-                draws_per_image(layer.transform_param, phase_of(layer, net_phase(number))),
+                1 + transform.mirror if windowed else draws_per_image(transform, phase),
                 shuffle=layer.image_data_param.shuffle,
                 rand_skip=layer.image_data_param.rand_skip,
                 index=index,
+                draws_its_seed_first=windowed and not draws_per_image(transform, phase),
             )
 
 

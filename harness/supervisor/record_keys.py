@@ -46,7 +46,7 @@ def window_keys(
 
     None if there is no window, or if the order of a list depends on what layers before it draw, which only Caffe knows.
     """
-    place = next((place for place in point.places if place.net == 0), None)
+    place = next((place for place in point.places if place.net == 0 and place.source in records), None)
     if place is None or place.index is None or not windows:
         return None
     layer = spec.train.layers[place.index]

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 from google.protobuf import text_format
 
+from harness.caffe_files.layer_types import WINDOWS
 from harness.caffe_files.lmdb_file import Records
 from harness.caffe_files.messages import pb
 from harness.caffe_files.net import net_phase, phase_of
 from harness.caffe_files.sources import Sources
 from harness.schemas.data_position import StreamPosition, TrainingPosition
-from harness.schemas.stream import Files, Jump, RowsStream, Stream
+from harness.schemas.stream import Files, Jump, RowsStream, Stream, Windows
 from harness.supervisor.positions import is_positioned
 from harness.supervisor.training_spec import TrainingSpec
 
@@ -41,7 +42,7 @@ def streams_of(spec: TrainingSpec, point: TrainingPosition, sources: Sources) ->
                 labels=len(layer.top) > 1,
                 prefetch=layer.data_param.prefetch,
                 jump=Jump(place.skip_at, _key(layer, beyond, sources.images), beyond.draws) if beyond else None,
-                files=_files(layer) if layer.type == "ImageData" else None,
+                files=_files(layer),
                 net=place.net,
                 index=place.index,
             )
@@ -50,13 +51,17 @@ def streams_of(spec: TrainingSpec, point: TrainingPosition, sources: Sources) ->
 
 
 def _key(layer: pb.LayerParameter, place: StreamPosition, records: Mapping[str, Records]) -> str | int:
-    if layer.type == "ImageData":
+    if layer.type != "Data":
         return place.records
     keys = records[place.source].keys
     return bytes(keys[place.records % len(keys)]).hex()
 
 
-def _files(layer: pb.LayerParameter) -> Files:
+def _files(layer: pb.LayerParameter) -> Files | Windows | None:
+    if layer.type == "Data":
+        return None
+    if layer.type in WINDOWS:
+        return Windows(text_format.MessageToString(layer.window_data_param))
     param = layer.image_data_param
     return Files(param.root_folder, param.is_color, param.new_height, param.new_width, param.shuffle)
 

@@ -10,13 +10,14 @@ import numpy as np
 
 from harness.caffe_files.hdf5_list import HDF5Files, check_tops, open_hdf5_list
 from harness.caffe_files.image_list import check_images, open_list
-from harness.caffe_files.layer_types import ROWS
+from harness.caffe_files.layer_types import IMAGES, ROWS, WINDOWS
 from harness.caffe_files.lmdb_file import Progress, Records, first_datum, open_records
 from harness.caffe_files.lr_policy import LR_POLICIES
 from harness.caffe_files.messages import pb
 from harness.caffe_files.net import NetFile, class_count, data_layers, data_param_of, numbered_layers
 from harness.caffe_files.paths import is_file
 from harness.caffe_files.sources import Sources
+from harness.caffe_files.window_file import WindowFile, check_windows, open_window_file
 from harness.errors import BadInput, nearest
 from harness.supervisor.lmdb_scan import scan_apart
 
@@ -105,7 +106,7 @@ def check_layers(net: NetFile, phase: str) -> None:
                 )
         made.update(layer.top)
         where = f"{net.source}: layer {layer.name}"
-        if layer.type in ("Data", "ImageData") and data_param_of(layer).batch_size < 1:
+        if layer.type in IMAGES + WINDOWS + ROWS and data_param_of(layer).batch_size < 1:
             raise BadInput("must be at least 1", file=where, field="batch_size", value=data_param_of(layer).batch_size,
                            remedy="Give the number of images of a batch")  # fmt: skip
         if layer.type == "Dropout" and not 0 <= layer.dropout_param.dropout_ratio < 1:
@@ -189,6 +190,7 @@ def read_sources(nets: Iterable[NetFile], progress: Progress) -> Sources:
     """Read the LMDBs and lists of all data layers."""
     records: dict[str, Records] = {}
     rows: dict[str, HDF5Files] = {}
+    windows: dict[str, WindowFile] = {}
     for net in nets:
         for layer in data_layers(net):
             source = data_param_of(layer).source
@@ -204,7 +206,12 @@ def read_sources(nets: Iterable[NetFile], progress: Progress) -> Sources:
             if source not in rows:
                 rows[source] = open_hdf5_list(Path(source), where)
             check_tops(rows[source], layer.top, where)
-    return Sources(records, rows)
+        for _, layer in numbered_layers(net, WINDOWS):
+            source, where = layer.window_data_param.source, f"{net.source}: layer {layer.name}"
+            if source not in windows:
+                windows[source] = open_window_file(Path(source), where)
+            check_windows(windows[source], layer.window_data_param, where)
+    return Sources(records, rows, windows)
 
 
 def check_labels(net: NetFile, records: Mapping[str, Records]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import caffe
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from google.protobuf import text_format
@@ -156,8 +157,8 @@ def test_a_jump_skips_lines(images: Path) -> None:
 def test_a_missing_image_is_named(tmp_path: Path, images: Path) -> None:
     (tmp_path / "train.txt").write_text(f"{images}/a b/train1.png 1\nnone.jpg 2\n")
     stream = stream_of(image_layer(tmp_path, "TRAIN", 2, "", ""), "TRAIN", 0)
-    assert stream.files is not None
-    feed = PrefetchClient(replace(stream, files=replace(stream.files, root="")))
+    assert isinstance(stream.files, Files)
+    feed = PrefetchClient(replace(stream, files=msgspec.structs.replace(stream.files, root="")))
     with pytest.raises(RuntimeError, match=r"layer data: record none\.jpg: no such file"):
         feed.next()
     feed.close()

@@ -15,7 +15,7 @@ import pytest
 from harness.recording import Recording
 from tests.helpers.caffe_output import said_from, weights_of
 from tests.helpers.commands import caffe_train, restart, train
-from tests.helpers.lmdbs import RECORDS, digits
+from tests.helpers.lmdbs import RECORDS, digits, write_lmdb
 from tests.helpers.nets import solver_text
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
@@ -155,3 +155,20 @@ def test_with_an_input_that_cannot_be_positioned_all_start_together(
     assert weights_of(tmp_path / "again/snapshots" / name) == weights_of(tmp_path / name)
     refused = restart(tmp_path / "run", "--from", 6, "--skip", "8:9", "--out", tmp_path / "skipped", code=2)
     assert "the position of layer labels (Python) cannot be set" in " ".join(refused.stderr.split())
+
+
+def test_with_other_data_in_one_input_all_start_together(tmp_path: Path, digit_data: Path) -> None:
+    solver = write(tmp_path, SAME_NAME.format(train=digit_data / "train", test=digit_data / "test"))
+    train(solver, tmp_path / "run", "--until", 6)
+    images, labels = digits(20, 9)
+    write_lmdb(tmp_path / "other", images, labels)
+    net = tmp_path / "net.prototxt"
+    net.write_text(net.read_text().replace(str(digit_data / "test"), str(tmp_path / "other"), 1))
+    state = tmp_path / "run/snapshots/native_iter_6.solverstate"
+    done = train(solver, tmp_path / "again", "--resume", state, "--until", 7, "--watch", "6:7")
+    said = "layer data reads other data, from its first record on; so do all inputs of the train net"
+    assert said in " ".join(done.stderr.split())
+    with Recording(tmp_path / "again") as again:
+        first = digits(RECORDS, 1)[0][:6] * np.float32(0.01)
+        for image, given in zip(first, again.input(6, "data"), strict=True):
+            assert np.array_equal(given, image) or np.array_equal(given, image[:, :, ::-1])
