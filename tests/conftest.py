@@ -12,6 +12,7 @@ from tests.helpers.commands import restart
 from tests.helpers.demo_runs import RESCUED, RESCUES
 from tests.helpers.lmdbs import RECORDS, digits, write_lmdb
 from tests.helpers.made_once import made_once
+from tests.helpers.net_matrix.data import write_data
 from tests.helpers.nets import small_net, solver_text
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import command
@@ -104,6 +105,12 @@ def digit_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_lmdb(home / "train", *digits(RECORDS, 1))
     write_lmdb(home / "test", *digits(70, 2))
     return home
+
+
+@pytest.fixture(scope="session")
+def matrix_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that the nets of tests/helpers/net_matrix read."""
+    return write_data(tmp_path_factory.mktemp("matrix"))
 
 
 @pytest.fixture

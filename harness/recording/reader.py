@@ -106,8 +106,11 @@ class Recording:
 
     @property
     def heads(self) -> tuple[Head, ...]:
-        """The losses of the train net with their weights and numbers of classes."""
-        return self._checked.attribute("heads", tuple[Head, ...], "[]")
+        """The losses of the train net with their weights and numbers of classes, without those of several values."""
+        heads = self._checked.attribute("heads", tuple[Head, ...], "[]")
+        paths = self._checked.names("output")
+        scalars = {name for name, path in paths.items() if self._file[path].shape[1:] == (1,)}
+        return tuple(head for head in heads if head.name in scalars)
 
     @property
     def relus(self) -> tuple[str, ...]:

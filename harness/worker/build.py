@@ -131,7 +131,7 @@ def _restore(solver: Solver, resume: Resume, kind: str, net: pb.NetParameter, di
     assert resume.model is not None
     path, model = Path(resume.state), Path(resume.model)
     by_number = names_are_ambiguous(solver.net)
-    if not by_number:
+    if not by_number and any(len(layer.blobs) for layer in solver.net.layers):
         check_fit(read_caffemodel(model), _shapes(solver.net), model)
     caffe_cannot = by_number or has_other_encoding(model)
     probe = ParamProbe(solver.net, net, HostMemory())

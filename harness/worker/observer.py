@@ -24,7 +24,7 @@ from harness.schemas.events import Note, OtherLabels, OtherShape
 from harness.schemas.layout import CAPTURES, SLAB, Array, Layout, all_finite, runs
 from harness.schemas.window import clip
 from harness.worker.payload import Payload
-from harness.worker.probes.blobs import ActivationProbe, LossProbe, OutputProbe, ParamProbe, automatic_tops
+from harness.worker.probes.blobs import ActivationProbe, LossProbe, OutputProbe, ParamProbe, losses_beside_outputs
 from harness.worker.probes.capture import InputCapture, RecordKeys, param_arrays
 from harness.worker.probes.memory import Memory
 from harness.worker.pycaffe import Floats, Net, Solver
@@ -90,7 +90,9 @@ class Observer:
         self._nonfinite = False  # since some iteration
         self.params = ParamProbe(solver.net, net, memory)
         self._activations = ActivationProbe(solver.net, memory)
-        self._outputs = OutputProbe(solver.net, memory, automatic_tops(solver.net, net))
+        self._outputs = OutputProbe(
+            solver.net, memory, losses_beside_outputs(solver.net, net, [head.name for head in payload.heads])
+        )
         self.loss = LossProbe(solver.net, self._outputs, memory)
         self._tests = [_TestPass(test_net, memory) for test_net in solver.test_nets]
 
@@ -101,11 +103,12 @@ class Observer:
             RecordKeys(payload.record_keys, payload.label_blob) if self._inputs and payload.record_keys else None
         )
         self._pass_losses = _PassLosses(solver.net, self.loss) if param.iter_size > 1 else None
+        scalars = {output.name for output in self._outputs.outputs if output.size == 1}
         self.layout = Layout(
             params=self.params.params,
             outputs=self._outputs.outputs,
             test_outputs=tuple(test.probe.outputs for test in self._tests),
-            heads=payload.heads,
+            heads=tuple(head for head in payload.heads if head.name in scalars),
             activations=self._activations.activations,
             relus=payload.info.relus,
             windows=windows,

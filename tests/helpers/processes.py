@@ -39,6 +39,7 @@ def command(
         cwd=cwd,
         capture_output=True,
         text=True,
+        errors="replace",
         timeout=timeout,
         check=False,
         env=os.environ | (env or {}),

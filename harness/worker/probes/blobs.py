@@ -7,7 +7,7 @@ does not: a Data layer points its tops at another prefetched batch each time (ba
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
@@ -184,10 +184,17 @@ class OutputProbe:
         return np.concatenate(parts)
 
 
-def automatic_tops(net: Net, prototxt: pb.NetParameter) -> dict[int, str]:
-    """Find the blobs that Caffe has added to loss layers without a top; their names are those of the layers."""
+def losses_beside_outputs(net: Net, prototxt: pb.NetParameter, losses: Iterable[str]) -> dict[int, str]:
+    """Find the blobs of those `losses` (the names of heads) that are no outputs of the net.
+
+    They are tops that Caffe has added to loss layers, and losses that another layer reads. Those with several values
+    are left out.
+    """
     numbers = layer_numbers(net, prototxt)
-    return {net._top_ids(numbers[position])[0]: name for position, name in automatic_losses(prototxt.layer).items()}
+    found = {name: number for number, name in enumerate(net._blob_names)}
+    found |= {name: net._top_ids(numbers[at])[0] for at, name in automatic_losses(prototxt.layer).items()}
+    outputs = {net._blob_names[number] for number in net._outputs}
+    return {found[name]: name for name in losses if name not in outputs and net._blobs[found[name]].count == 1}
 
 
 def input_blobs(net: Net) -> dict[str, Blob]:
