@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.recording.checksums import CHECKSUM, COLUMN, SCALARS, attributes_checksum, table_checksum
 from harness.recording.tables import read_attributes, read_blobs, read_params
+from harness.recording.window_datasets import create_dataset
 from harness.schemas import layout as fmt
 from harness.schemas.layout import Layout, Output, link_names
 
@@ -104,12 +105,10 @@ def _create_tests(file: h5py.File, layout: Layout, axes: _Axes) -> None:
 def _create_windows(file: h5py.File, layout: Layout, axes: _Axes) -> None:
     """Create the window arrays, which grow by one row an iteration of a window."""
     window = axes.rows("window/iteration")
-    for array, path in zip(layout.arrays, array_paths(layout), strict=True):
-        scales = [window, *(axes.index(size) for size in array.shape)]
-        dataset = _rows(file, path, array.shape, array.dtype, scales, array.group, one_row=True)
-        dataset.attrs["name"] = array.label
-    covered = [[window], *([file[path]] for path in array_paths(layout))]
-    _checksums(file["window"], covered, window, axes)
+    window.attrs[COLUMN] = 0
+    for column, (array, path) in enumerate(zip(layout.arrays, array_paths(layout), strict=True), 1):
+        create_dataset(file, path, array, [window, *(axes.index(size) for size in array.shape)], column)
+    _checksum_rows(file["window"], 1 + len(layout.arrays), window, axes)
 
 
 def _create_tables(file: h5py.File, layout: Layout) -> tuple[h5py.Dataset, h5py.Dataset]:
@@ -125,13 +124,16 @@ def _create_tables(file: h5py.File, layout: Layout) -> tuple[h5py.Dataset, h5py.
             ("decay_mult", "<f4"),
         ]
     )
-    params = file.create_dataset("param", (len(layout.params),), param)
+    rows = np.empty(len(layout.params), param)
     for row, p in enumerate(layout.params):
-        params[row] = (p.layer, p.index, np.array(p.shape, "<i4"), p.count, p.lr_mult, p.decay_mult)
+        rows[row] = (p.layer, p.index, np.array(p.shape, "<i4"), p.count, p.lr_mult, p.decay_mult)
+    params = file.create_dataset("param", data=rows, dtype=param)
     params.make_scale("param")
-    blobs = file.create_dataset("blob", (len(layout.activations),), np.dtype([("name", text), ("shape", shape)]))
+    blob = np.dtype([("name", text), ("shape", shape)])
+    rows = np.empty(len(layout.activations), blob)
     for row, a in enumerate(layout.activations):
-        blobs[row] = (a.name, np.array(a.shape, "<i4"))
+        rows[row] = (a.name, np.array(a.shape, "<i4"))
+    blobs = file.create_dataset("blob", data=rows, dtype=blob)
     blobs.make_scale("blob")
     return params, blobs
 
@@ -143,7 +145,6 @@ def _rows(
     dtype: str,
     scales: list[h5py.Dataset],
     description: str,
-    one_row: bool = False,
 ) -> h5py.Dataset:
     """Create a dataset that grows along its first axis.
 
@@ -154,16 +155,9 @@ def _rows(
         dtype: element type.
         scales: dimension scale of each axis.
         description: meaning, for the attribute of that name.
-        one_row: a chunk has at most one row, in parts of at most SLAB bytes.
     """
     row = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-    chunk: tuple[int, ...]
-    if one_row:
-        rest = row // max(1, shape[0]) if shape else 0
-        chunk = (1, fmt.slab_rows(shape[0], rest, fmt.SLAB), *shape[1:]) if shape else (1,)
-    else:
-        chunk = (min(1024, max(1, _CHUNK // max(1, row))), *shape)
-    chunk = tuple(max(1, size) for size in chunk)
+    chunk = tuple(max(1, size) for size in (min(1024, _CHUNK // max(1, row)), *shape))
     largest = (None, *(size or None for size in shape))  # an axis of length 0 cannot be fixed
     dataset = parent.create_dataset(name, (0, *shape), dtype, maxshape=largest, chunks=chunk)
     for axis, scale in enumerate(scales):
@@ -174,11 +168,15 @@ def _rows(
 
 def _checksums(group: h5py.Group, covered: list[list[h5py.Dataset]], rows: h5py.Dataset, axes: _Axes) -> None:
     """Create the checksums of a group's rows, a column for each list of datasets in `covered`."""
-    description = f"XXH3-64 of a row of the datasets with this {COLUMN}, and of the iteration"
-    _rows(group, CHECKSUM, (len(covered),), "<u8", [rows, axes.index(len(covered))], description)
+    _checksum_rows(group, len(covered), rows, axes)
     for column, columns in enumerate(covered):
         for dataset in columns:
             dataset.attrs[COLUMN] = column
+
+
+def _checksum_rows(group: h5py.Group, columns: int, rows: h5py.Dataset, axes: _Axes) -> None:
+    description = f"XXH3-64 of a row of the datasets with this {COLUMN}, and of the iteration"
+    _rows(group, CHECKSUM, (columns,), "<u8", [rows, axes.index(columns)], description)
 
 
 def _output_rows(group: h5py.Group, path: str, output: Output, scales: list[h5py.Dataset]) -> None:
@@ -191,6 +189,7 @@ class _Axes:
 
     def __init__(self, file: h5py.File) -> None:
         self._file = file
+        self._indices: dict[int, h5py.Dataset] = {}
 
     def rows(self, path: str) -> h5py.Dataset:
         scale = self._file.create_dataset(path, (0,), "<i8", maxshape=(None,), chunks=(1024,))
@@ -198,10 +197,10 @@ class _Axes:
         return scale
 
     def index(self, size: int) -> h5py.Dataset:
-        path = f"axis/{size}"
-        if path not in self._file:
-            self._file.create_dataset(path, data=np.arange(size, dtype="<i4")).make_scale("index")
-        return self._file[path]
+        if size not in self._indices:
+            self._indices[size] = self._file.create_dataset(f"axis/{size}", data=np.arange(size, dtype="<i4"))
+            self._indices[size].make_scale("index")
+        return self._indices[size]
 
 
 def row_datasets(file: h5py.File) -> list[h5py.Dataset]:

@@ -25,6 +25,7 @@ from harness.recording.journal import edit, finish
 from harness.recording.preallocate import Preallocation
 from harness.recording.repair import drop_incomplete_rows
 from harness.recording.superblock import is_marked_open
+from harness.recording.window_datasets import open_dataset
 from harness.schemas import layout as fmt
 from harness.schemas.layout import Alarm, Layout, link_names
 
@@ -115,9 +116,10 @@ class Writer:
         self._activation_checksums = file["activation"][CHECKSUM]
         self._window = file["window/iteration"] if "window" in file else None
         self._window_checksums = file["window"][CHECKSUM] if "window" in file else None
+        arrays = [open_dataset(file, path) for path in array_paths(layout)]
         self._arrays = [
-            _WindowArray(array.shape, array.nbytes, file[path], _chunk_bytes(file[path]), len(file[path]))
-            for array, path in zip(layout.arrays, array_paths(layout), strict=True)
+            _WindowArray(array.shape, array.nbytes, dataset, _chunk_bytes(dataset), len(dataset))
+            for array, dataset in zip(layout.arrays, arrays, strict=True)
         ]
         self._tests = []
         for net, outputs in enumerate(layout.test_outputs):

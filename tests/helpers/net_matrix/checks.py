@@ -21,7 +21,7 @@ from tests.helpers.processes import command
 
 def check(net: MatrixNet, data: Path, home: Path) -> None:
     """Train `net` with `caffe train` and with the harness, in the folder `home`, and compare the two."""
-    solver = _write(net, data, home)
+    solver = write(net, data, home)
     env = {"PYTHONPATH": str(data)}
     native = command(BIN / "caffe", "train", f"--solver={solver}", *net.options, cwd=home, env=env)
     assert native.code == 0, native.stderr[-2000:]
@@ -51,7 +51,8 @@ def check(net: MatrixNet, data: Path, home: Path) -> None:
     assert not _exact(restarted) or said.getvalue().startswith("identical"), said.getvalue()
 
 
-def _write(net: MatrixNet, data: Path, home: Path) -> Path:
+def write(net: MatrixNet, data: Path, home: Path) -> Path:
+    """Write `net` and its solver into `home`. Returns the path of the solver."""
     solver, layers = (
         text.replace("$DATA", str(data)).replace("$HOME", str(home)) for text in (net.solver_text(), net.layers)
     )

@@ -28,6 +28,20 @@ class Times(caffe.Layer):
 
     def backward(self, top, propagate_down, bottom):
         bottom[0].diff[...] = self.factor * top[0].diff
+
+
+class Scripted(caffe.Layer):
+    def setup(self, bottom, top):
+        self.values = itertools.cycle(map(float, self.param_str.split()))
+
+    def reshape(self, bottom, top):
+        top[0].reshape(1)
+
+    def forward(self, bottom, top):
+        top[0].data[...] = next(self.values)
+
+    def backward(self, top, propagate_down, bottom):
+        bottom[0].diff[...] = 0
 """
 
 

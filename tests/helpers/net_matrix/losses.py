@@ -18,6 +18,7 @@ from tests.helpers.net_matrix.parts import (
 _CLASSIFIER = VECTORS + dense("data", "ip")
 _REGRESSION = dummy("data", "4 6") + dummy("target", "4 2") + dense("data", "ip", 2)
 _PYTHON = 'python_param { module: "matrix_layers" layer: "Times" param_str: "2" }'
+_SCRIPTED = 'python_param {{ module: "matrix_layers" layer: "Scripted" param_str: "{}" }} loss_weight: 1'
 
 NETS = {
     "softmax, of some labels": MatrixNet(
@@ -74,6 +75,12 @@ NETS = {
     ),
     "Python": MatrixNet(
         _REGRESSION + layer("Python", "ip", "twice", _PYTHON) + layer("EuclideanLoss", "twice target", "loss")
+    ),
+    "NaN of both signs": MatrixNet(
+        _REGRESSION
+        + layer("Python", "ip", "one", _SCRIPTED.format("1 nan inf -nan 2 -inf nan"), "one")
+        + layer("Python", "target", "two", _SCRIPTED.format("-nan 3 -inf inf nan"), "two"),
+        {"display": 1, "average_loss": 3, "iter_size": 2},
     ),
     "accuracy, argmax, softmax": MatrixNet(
         IMAGES

@@ -1,0 +1,57 @@
+"""The datasets of the arrays in windows.
+
+A net may have thousands of blobs, and each has one dataset for its weights, gradients and updates. They are created and
+opened through HDF5's own functions, as h5py has them: its groups and attributes take three times as long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import h5py
+import numpy as np
+from h5py import h5a, h5d, h5ds, h5p, h5s, h5t
+
+from harness.recording.checksums import COLUMN
+from harness.schemas import layout as fmt
+from harness.schemas.layout import Array
+
+_TEXT = h5t.py_create(h5py.string_dtype(), logical=True)
+_SCALAR = h5s.create(h5s.SCALAR)
+
+
+def create_dataset(file: h5py.File, path: str, array: Array, scales: Sequence[h5py.Dataset], column: int) -> None:
+    """Create the dataset of `array`, which grows along its first axis and has at most one row in a chunk.
+
+    Args:
+        path: its path in `file`.
+        scales: dimension scale of each axis, the first of which is that of the rows.
+        column: its column among the checksums of the rows.
+    """
+    links = h5p.create(h5p.LINK_CREATE)
+    links.set_create_intermediate_group(True)
+    links.set_char_encoding(h5t.CSET_UTF8)
+    properties = h5p.create(h5p.DATASET_CREATE)
+    properties.set_chunk(_chunk(array))
+    largest = (h5s.UNLIMITED, *(size or h5s.UNLIMITED for size in array.shape))  # an axis of length 0 cannot be fixed
+    space = h5s.create_simple((0, *array.shape), largest)
+    kind = h5t.py_create(np.dtype(array.dtype))
+    dataset = h5d.create(file.id, path.encode(), kind, space, properties, links)
+    for axis, scale in enumerate(scales):
+        h5ds.attach_scale(dataset, scale.id, axis)
+    for name, text in (("description", array.group), ("name", array.label)):
+        h5a.create(dataset, name.encode(), _TEXT, _SCALAR).write(np.array(text, object))
+    h5a.create(dataset, COLUMN.encode(), h5t.STD_I64LE, _SCALAR).write(np.array(column, "<i8"))
+
+
+def _chunk(array: Array) -> tuple[int, ...]:
+    """Compute the shape of a chunk: one row, in parts of at most SLAB bytes."""
+    if not array.shape:
+        return (1,)
+    rows = fmt.slab_rows(array.shape[0], array.nbytes // max(1, array.shape[0]), fmt.SLAB)
+    return (1, *(max(1, size) for size in (rows, *array.shape[1:])))
+
+
+def open_dataset(file: h5py.File, path: str) -> h5py.Dataset:
+    """Open a dataset, which h5py's `file[path]` does as well, but slowly."""
+    return h5py.Dataset(h5d.open(file.id, path.encode()))
