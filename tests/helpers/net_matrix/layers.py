@@ -128,7 +128,7 @@ NETS = {
     ),
     "LSTM": MatrixNet(
         dummy("data", "3 2 4")
-        + constant("cont", "3 2", 1)
+        + constant("cont", "3 2", 0)
         + layer("LSTM", "data cont", "h", _RECURRENT)
         + dense("h", "ip", 2)
         + sum_of_squares("ip")
