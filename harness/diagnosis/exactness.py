@@ -15,6 +15,7 @@ import msgspec
 
 from harness.caffe_files.layer_types import is_input_without_position
 from harness.caffe_files.messages import parse_text, pb
+from harness.caffe_files.stateful_layers import is_recurrent, stateful_layers
 from harness.schemas.data_position import Place, RowsPosition, StreamPosition, TrainingPosition, numbered
 from harness.schemas.run_info import Gpu, RunInfo, TrainingSetup
 
@@ -51,12 +52,15 @@ class Restarts:
     from_snapshots: Exactness
 
 
-def exactness(now: RunInfo, then: TrainingSetup | None, as_caffe: bool = False) -> Exactness:
+def exactness(
+    now: RunInfo, then: TrainingSetup | None, layer_state: bool = True, *, as_caffe: bool = False
+) -> Exactness:
     """Tell how exactly the run `now` repeats the training `then` before it changes anything.
 
     Args:
         now: as planned, with its position. A run from iteration 0 that continues nothing repeats itself.
         then: what the training computed with; None for a snapshot that Caffe alone wrote, and for a new training.
+        layer_state: the state that layers keep outside their params is stored where `now` begins.
         as_caffe: data and random numbers start as in Caffe's own resume (`--data caffe`).
 
     Raises:
@@ -65,7 +69,8 @@ def exactness(now: RunInfo, then: TrainingSetup | None, as_caffe: bool = False) 
     if as_caffe and now.first:
         return Exactness((_AS_CAFFE,))
     nets = [parse_text(text, pb.NetParameter, Path("run.json")) for text in (now.net, *now.test_nets)]
-    return Exactness(tuple(_reasons(now, then, nets)), tuple(_conditions(now, then, nets)))
+    reasons = [*_reasons(now, then, nets), *(() if layer_state or not now.first else _without_state(now, then, nets))]
+    return Exactness(tuple(reasons), tuple(_conditions(now, then, nets)))
 
 
 def recorded_exactness(info: RunInfo) -> Exactness:
@@ -115,6 +120,27 @@ def _native_conditions(now: RunInfo) -> Iterator[str]:
     elif begun.known_from == "--native-start":
         where = f"was last resumed at iteration {begun.iteration}" if begun.iteration else "was never resumed"
         yield f"caffe train {where}, as --native-start says"
+
+
+def _without_state(now: RunInfo, then: TrainingSetup | None, nets: Sequence[pb.NetParameter]) -> Iterator[str]:
+    """Name the layers of `nets` that keep a state outside their params, where it is not known."""
+    if then is None:
+        lacks = "Caffe's snapshots do not hold"
+    elif now.resume is None:
+        lacks = "windows do not hold"
+    else:
+        lacks = "this snapshot does not hold"
+    for layer in (net.layer[position] for net in nets for position in stateful_layers(net)):
+        if is_recurrent(layer):
+            yield (
+                f"layer {layer.name} ({layer.type}) keeps its hidden state from batch to batch, which {lacks}: it "
+                "begins at zero, and that differs where `cont` is 1 at the start of a batch"
+            )
+        else:
+            yield (
+                f"layer {layer.name} ({layer.type}) fills its top once, a layer above changes that in place in every "
+                f"pass, and {lacks} what it has become"
+            )
 
 
 def layers_without_place(nets: Sequence[pb.NetParameter]) -> list[str]:

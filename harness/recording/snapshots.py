@@ -110,9 +110,9 @@ def _remove_files(removed: Path, directory: Path) -> None:
     removed.unlink()
 
 
-def _files(info: SnapshotInfo) -> tuple[str, str]:
-    """Return the names of Caffe's files of a snapshot, never of files in another directory."""
-    return Path(info.caffemodel).name, Path(info.solverstate).name
+def _files(info: SnapshotInfo) -> list[str]:
+    """Return the names of the other files of a snapshot, never of files in another directory."""
+    return [Path(name).name for name in (info.caffemodel, info.solverstate, info.layer_state) if name]
 
 
 def has_unfinished(directory: Path) -> bool:

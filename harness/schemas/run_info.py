@@ -256,7 +256,10 @@ class SnapshotInfo(TrainingSetup, frozen=True, kw_only=True):
     Attributes:
         step: Caffe's current_step.
         history_digest: of the history in the solverstate, as hex (history_digest.py).
-        digest: of all other fields, as hex (metadata.py). It and the two above are None in files of 0.2 and older.
+        layer_state: the file with what layers keep outside their params (stateful_layers.py); None if no layer does, or
+            if it could not be read.
+        layer_state_digest: of that file, as hex.
+        digest: of all other fields, as hex (metadata.py). It and the ones above are None in files of 0.2 and older.
     """
 
     format_version: int = SNAPSHOT_INFO_VERSION
@@ -266,5 +269,7 @@ class SnapshotInfo(TrainingSetup, frozen=True, kw_only=True):
     history_digest: Digest | None = None
     caffemodel: FileName
     solverstate: FileName
+    layer_state: FileName | None = None
+    layer_state_digest: Digest | None = None
     health: SnapshotHealth | None = None
     digest: Digest | None = None

@@ -130,7 +130,7 @@ def make_plan(
         as_written=spec.as_written and not streams and not rows,
         gpu=resolved.gpu,
         windows=resolved.windows,
-        resume=_resume(start) if start.iteration else None,
+        resume=_resume(start, resolved.replay) if start.iteration else None,
         replay=resolved.replay,
         streams=streams,
         rows=rows,
@@ -244,19 +244,21 @@ def _record(
         on_alarm=options.on_alarm,
         not_exact=(),
     )
-    found = exactness(info, start.setup, as_caffe=not options.exact)
+    found = exactness(info, start.setup, start.layer_state is not None, as_caffe=not options.exact)
     return msgspec.structs.replace(info, not_exact=found.reasons, exact_if=found.conditions)
 
 
-def _resume(start: Start) -> Resume:
+def _resume(start: Start, exact: bool) -> Resume:
     state = start.state
-    digest = start.setup.weight_digest if state and isinstance(start.setup, SnapshotInfo) else None
+    snapshot = start.setup if state and isinstance(start.setup, SnapshotInfo) else None
+    layers = start.layer_state if exact else None
     return Resume(
         iteration=start.iteration,
         step=start.step,
         state=str(state.path) if state else None,
         model=str(state.learned_net.resolve()) if state else None,
-        digest=digest,
+        digest=snapshot.weight_digest if snapshot else None,
+        layers=str(layers.resolve()) if layers else None,
         window=str(start.window) if start.window else None,
         scale=start.scale,
         as_is=state is not None and not state.moved and start.scale is None,

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import xxhash
+
 from harness.caffe_files.caffemodel import SolverState, read_caffemodel, read_solverstate
 from harness.caffe_files.history_digest import digest_history
 from harness.caffe_files.lr_policy import next_step
@@ -42,6 +44,13 @@ class Start:
     step: int = 0
     scale: float | None = None
     skip: tuple[int, int] | None = None
+
+    @property
+    def layer_state(self) -> Path | None:
+        """The file beside the snapshot with the state that layers keep outside their params, if there is one."""
+        if self.state is None or not isinstance(self.setup, SnapshotInfo) or self.setup.layer_state is None:
+            return None
+        return self.state.path.with_name(self.setup.layer_state)
 
 
 def from_weights(given: str | None, solver: pb.SolverParameter) -> Start:
@@ -199,3 +208,21 @@ def check_snapshot(start: Start) -> None:
                 value=found,
                 remedy="Restart from another snapshot, or with the momentum set to zero: restart.py … --history reset",
             )
+    if start.layer_state is not None:
+        _check_layer_state(start.layer_state, info)
+
+
+def _check_layer_state(path: Path, info: SnapshotInfo) -> None:
+    try:
+        found = xxhash.xxh3_64_hexdigest(path.read_bytes())
+    except OSError as error:
+        found = f"({error.strerror})"
+    if found != info.layer_state_digest:
+        raise BadInput(
+            "missing, damaged or of another snapshot: the JSON beside it has the digest "
+            f"{info.layer_state_digest} of the state of layers",
+            file=path,
+            field="layer_state_digest",
+            value=found,
+            remedy="Restart from another snapshot",
+        )

@@ -18,11 +18,12 @@ from harness.caffe_files.solverstate import copy_solverstate, write_window_state
 from harness.errors import BadInput
 from harness.recording import Recording
 from harness.schemas.data_position import GeneratorState, TrainingPosition
-from harness.schemas.events import Note, Replayed, Replaying, WeightsCopied
+from harness.schemas.events import Note, NotExact, Replayed, Replaying, WeightsCopied
 from harness.schemas.run_info import CopiedWeights, Replay
 from harness.schemas.stream import RowsStream, Stream
 from harness.worker import rng
 from harness.worker.fast_forward import advance, draw_seeds, replay_initialization, without_files, write_solver
+from harness.worker.layer_state import load_state, write_state
 from harness.worker.payload import Payload, Resume
 from harness.worker.probes.blobs import ParamProbe
 from harness.worker.probes.memory import HostMemory
@@ -80,6 +81,10 @@ def build(
             _restore(solver, payload.resume, payload.solver_type, nets[0], directory)
     if payload.replay:
         _replay(solver, param, nets, native, point, send)
+    if payload.resume and payload.resume.layers:
+        state = load_state(Path(payload.resume.layers))
+        for reason in write_state(state, (solver.net, *solver.test_nets), nets):
+            send(NotExact(reason))
     return solver, point
 
 

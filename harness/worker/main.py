@@ -12,6 +12,7 @@ from __future__ import annotations
 import select
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,6 +43,7 @@ from harness.schemas.run_info import Ended
 from harness.worker import rng
 from harness.worker.blas import loaded_blas, other_kernels
 from harness.worker.build import build, nets_of
+from harness.worker.layer_state import State, read_state
 from harness.worker.observer import Observer
 from harness.worker.payload import Payload
 from harness.worker.probes.gpu import Cuda, GpuMemory
@@ -166,7 +168,7 @@ class Training:
 
     payload: Payload
     param: pb.SolverParameter
-    net_name: str
+    nets: Sequence[pb.NetParameter]
     solver: Solver
     tracker: PositionTracker
     reads_generator: bool
@@ -178,7 +180,7 @@ class Training:
     def run(self) -> None:
         """Train until the end, or until the supervisor asks to stop; the last message says how it ended."""
         # as Solver::Solve prints at its start; ours is called at the end of the training
-        caffe.log(f"Solving {self.net_name}")
+        caffe.log(f"Solving {self.nets[0].name}")
         caffe.log(f"Learning Rate Policy: {self.param.lr_policy}")
         last_loss = None
         try:
@@ -204,9 +206,9 @@ class Training:
             if ring.snapshot_requests > asked:
                 asked = ring.snapshot_requests
                 self.snapshots.take()
-                self._publish(self._point())
+                self._publish(self._point(), self._layers())
             elif self._is_due(solver.iter):
-                self._publish(self._point())
+                self._publish(self._point(), self._layers())
 
     def _is_due(self, iteration: int) -> bool:
         """Check whether Caffe takes a snapshot before `iteration`, as Solver::Step decides."""
@@ -224,7 +226,8 @@ class Training:
         """Do what Caffe does at the end of a training. Returns the last loss that it displays, if it does."""
         solver, param = self.solver, self.param
         last_loss = None
-        point = self._point()  # before the forward pass and the tests that solve() makes at the end
+        # before the forward pass and the tests that solve() makes at the end
+        point, layers = self._point(), self._layers()
         if solver.iter >= param.max_iter:
             if param.snapshot_after_train and not self._is_due(solver.iter):
                 self.snapshots.check_space()
@@ -236,7 +239,7 @@ class Training:
             solver.iter < self.payload.until or param.snapshot_after_train
         ):
             self.snapshots.take()
-        self._publish(point)
+        self._publish(point, layers)
         return last_loss
 
     def _point(self) -> TrainingPosition:
@@ -247,11 +250,15 @@ class Training:
         words, position = rng.read_state()
         return replace(point, generator=GeneratorState(point.iteration, words, position))
 
-    def _publish(self, point: TrainingPosition) -> None:
+    def _layers(self) -> State | None:
+        """Return the state that layers keep outside their params."""
+        return read_state((self.solver.net, *self.solver.test_nets), self.nets)
+
+    def _publish(self, point: TrainingPosition, layers: State | None) -> None:
         if not self.snapshots.written:
             return
         self.channel.record_all()  # a snapshot never is newer than the recording
-        taken = self.snapshots.publish(self.observer.params.digest, point)
+        taken = self.snapshots.publish(self.observer.params.digest, point, layers)
         self.channel.send(taken)
 
 
@@ -280,7 +287,7 @@ def prepare(payload: Payload, channel: Channel) -> Training:
     training = Training(
         payload=payload,
         param=param,
-        net_name=nets[0].name,
+        nets=nets,
         solver=solver,
         tracker=PositionTracker(start, param),
         reads_generator=reads_generator,

@@ -22,6 +22,7 @@ class Resume:
         state: the solverstate; None for a window.
         model: its caffemodel.
         digest: of the weights, as the JSON beside the snapshot has it; None if it is not known.
+        layers: the file with the state that layers keep outside their params; None if there is none to restore.
         window: the run directory whose recording has the window; None for a snapshot.
         scale: the factor for the history; None leaves it as it is.
         as_is: Caffe can restore `state` itself. Otherwise the caffemodel is in another place than `state` says, or the
@@ -33,6 +34,7 @@ class Resume:
     state: str | None
     model: str | None
     digest: str | None
+    layers: str | None
     window: str | None
     scale: float | None
     as_is: bool

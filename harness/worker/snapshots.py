@@ -11,7 +11,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.atomic_write import sync
+import xxhash
+
+from harness.atomic_write import sync, write_whole
 from harness.caffe_files.history_digest import digest_history
 from harness.caffe_files.solverstate import set_learned_net
 from harness.caffe_files.written import is_whole_model, is_whole_state
@@ -20,6 +22,7 @@ from harness.recording.writer import MIN_FREE_SPACE
 from harness.schemas.data_position import TrainingPosition
 from harness.schemas.events import SnapshotTaken
 from harness.schemas.run_info import SnapshotInfo, TrainingSetup
+from harness.worker.layer_state import State, encode_state
 from harness.worker.pycaffe import Solver
 
 
@@ -76,18 +79,19 @@ class Snapshots:
         """Whether there is a snapshot that Caffe has written and that is not published."""
         return bool(self._states())
 
-    def publish(self, digest: Callable[[], int], point: TrainingPosition) -> SnapshotTaken:
+    def publish(self, digest: Callable[[], int], point: TrainingPosition, layers: State | None) -> SnapshotTaken:
         """Move up what Caffe has `written`. Returns what it is.
 
         Args:
             digest: gives the digest of the weights.
             point: the position in data and random numbers after this iteration.
+            layers: the state that layers keep outside their params; None if it cannot be read.
 
         Raises:
             SnapshotFailed: a file was not written completely.
         """
         try:
-            return self._publish(self._states()[0], digest, point)
+            return self._publish(self._states()[0], digest, point, layers)
         except (OSError, SnapshotFailed) as error:
             for path in self._unfinished.glob("*"):
                 path.unlink(missing_ok=True)
@@ -98,7 +102,9 @@ class Snapshots:
                 "from the last snapshot"
             ) from error
 
-    def _publish(self, state: Path, digest: Callable[[], int], point: TrainingPosition) -> SnapshotTaken:
+    def _publish(
+        self, state: Path, digest: Callable[[], int], point: TrainingPosition, layers: State | None
+    ) -> SnapshotTaken:
         model = state.with_name(state.name.replace(".solverstate", ".caffemodel"))
         for path, whole in (
             (model, is_whole_model(model, len(self._solver.net.layers))),
@@ -108,6 +114,10 @@ class Snapshots:
                 raise SnapshotFailed(f"{path.name} is cut short at {path.stat().st_size:,} bytes")
         set_learned_net(state, str(self._place / "snapshots" / model.name))
         found = digest_history(state)
+        name = re.sub(r"\.solverstate(\.h5)?$", "", state.name)
+        kept = encode_state(layers) if layers else None
+        if kept is not None:
+            write_whole(self._unfinished / f"{name}.layers.npz", kept)
         sync(model)
         sync(state)
         self._last = self._solver.iter
@@ -119,8 +129,10 @@ class Snapshots:
             history_digest=found.history,
             caffemodel=model.name,
             solverstate=state.name,
+            layer_state=f"{name}.layers.npz" if kept is not None else None,
+            layer_state_digest=xxhash.xxh3_64_hexdigest(kept) if kept is not None else None,
         )
-        path = self._unfinished / re.sub(r"\.solverstate(\.h5)?$", ".json", state.name)
+        path = self._unfinished / f"{name}.json"
         write_snapshot(path, info)
         publish(path)
         return SnapshotTaken(info.iteration, info.weight_digest, info.caffemodel, info.solverstate, path.name)

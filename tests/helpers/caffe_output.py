@@ -18,6 +18,12 @@ def weights_of(path: Path) -> dict[str, list[bytes]]:
     }
 
 
+def weights_by_layer(path: Path) -> list[tuple[str, list[bytes]]]:
+    """The bytes of every blob in a caffemodel, layer by layer: for nets whose names do not tell layers apart."""
+    net = pb.NetParameter.FromString(path.read_bytes())
+    return [(layer.name, [np.array(b.data, np.float32).tobytes() for b in layer.blobs]) for layer in net.layer]
+
+
 def spoken(log: str) -> list[str]:
     """The lines of a log from the start of the training on, without times, thread numbers, source lines and speeds."""
     lines = [re.sub(r"^[IWEF]\S+ \S+ +\d+ ", "", line) for line in log.splitlines()]

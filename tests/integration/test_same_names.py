@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from harness.caffe_files.messages import pb
+from tests.helpers.caffe_output import weights_by_layer
 from tests.helpers.commands import caffe_train, restart, train
 from tests.helpers.nets import solver_text
 
@@ -79,12 +78,6 @@ def write(home: Path, net: str, **fields: object) -> Path:
     return home / "solver.prototxt"
 
 
-def weights(model: Path) -> list[tuple[str, list[bytes]]]:
-    """The bytes of every blob, layer by layer: names do not tell them apart."""
-    net = pb.NetParameter.FromString(model.read_bytes())
-    return [(layer.name, [np.array(b.data, np.float32).tobytes() for b in layer.blobs]) for layer in net.layer]
-
-
 @pytest.mark.parametrize("tested", [False, True], ids=["without tests", "with tests"])
 def test_layers_of_one_name_draw_as_many_numbers_as_in_the_whole_training(tmp_path: Path, tested: bool) -> None:
     tests = {"test_iter": 2, "test_interval": 5} if tested else UNTESTED
@@ -93,7 +86,7 @@ def test_layers_of_one_name_draw_as_many_numbers_as_in_the_whole_training(tmp_pa
     out = tmp_path / "resumed"
     done = train(solver, out, "--resume", tmp_path / "native_iter_7.solverstate")
     assert "Resuming at iteration 7 exactly" in done.stderr
-    assert weights(out / f"snapshots/native_iter_{LAST}.caffemodel") == weights(
+    assert weights_by_layer(out / f"snapshots/native_iter_{LAST}.caffemodel") == weights_by_layer(
         tmp_path / f"native_iter_{LAST}.caffemodel"
     )
 
@@ -102,9 +95,9 @@ def test_layers_of_one_name_get_their_own_weights_back(tmp_path: Path) -> None:
     """Caffe copies weights by name: it aborts when it resumes its own snapshot of this net."""
     solver = write(tmp_path, LEARNING, **UNTESTED)
     caffe_train(solver)
-    expected = weights(tmp_path / f"native_iter_{LAST}.caffemodel")
+    expected = weights_by_layer(tmp_path / f"native_iter_{LAST}.caffemodel")
     train(solver, tmp_path / "native", "--resume", tmp_path / "native_iter_7.solverstate")
-    assert weights(tmp_path / f"native/snapshots/native_iter_{LAST}.caffemodel") == expected
+    assert weights_by_layer(tmp_path / f"native/snapshots/native_iter_{LAST}.caffemodel") == expected
     train(solver, tmp_path / "ours")
     restart(tmp_path / "ours", "--from", 7, "--out", tmp_path / "restarted")
-    assert weights(tmp_path / f"restarted/snapshots/run_iter_{LAST}.caffemodel") == expected
+    assert weights_by_layer(tmp_path / f"restarted/snapshots/run_iter_{LAST}.caffemodel") == expected

@@ -76,6 +76,21 @@ def test_a_seed_that_was_drawn_is_not_that_of_the_snapshot() -> None:
     assert exactness(info, snapshot_of(info)).exact
 
 
+def test_a_hidden_state_that_is_not_stored_is_a_reason() -> None:
+    lstm = 'layer { name: "cell" type: "LSTM" bottom: "data" bottom: "cont" }'
+    info = run_info(net=PLAIN + lstm, first=20, resume="a.solverstate")
+    assert exactness(info, snapshot_of(info)).exact
+    assert exactness(msgspec.structs.replace(info, first=0), info, layer_state=False).exact
+    for now, then, where in (
+        (info, None, "Caffe's snapshots do not hold"),
+        (info, snapshot_of(info), "this snapshot does not hold"),
+        (msgspec.structs.replace(info, resume=None), snapshot_of(info), "windows do not hold"),
+    ):
+        (reason,) = exactness(now, then, layer_state=False).reasons
+        assert reason.startswith(f"layer cell (LSTM) keeps its hidden state from batch to batch, which {where}: ")
+    assert of_restarts(info).from_snapshots.exact
+
+
 def test_data_as_caffe_has_one_reason() -> None:
     info = run_info(net=net(("labels", "MemoryData")), first=20, blas_threads=2)
     (reason,) = exactness(info, run_info(), as_caffe=True).reasons
