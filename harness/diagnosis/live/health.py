@@ -13,10 +13,11 @@ from harness.diagnosis.live.active_alarms import is_active
 from harness.diagnosis.live.limits import Limits
 from harness.diagnosis.live.messages import sentence
 from harness.diagnosis.live.monitor import Monitor
+from harness.diagnosis.live.past import Past
 from harness.diagnosis.live.rows import FrameReader, Rows, no_rows
 from harness.diagnosis.recorded.localize import localize
 from harness.diagnosis.recorded.onset import find_onset, span_of
-from harness.diagnosis.robust_stats import Floats, total_norm
+from harness.diagnosis.robust_stats import Floats
 from harness.schemas.layout import ACTIVATION_STATS, Alarm, Layout
 from harness.schemas.onset import Onset
 from harness.schemas.outcome import Divergence
@@ -24,6 +25,7 @@ from harness.schemas.run_info import SnapshotHealth
 
 _UNSEEN = 10  # display intervals after which a divergence shows; until then a snapshot from before it must be kept
 _LOCALIZING = 100  # iterations after an onset in which its first blobs are looked for
+_PART = 4096  # iterations that are added to the past at once
 _LOOKS = 200  # iterations with statistics of activations that are kept
 
 
@@ -36,6 +38,7 @@ class Health:
     def __init__(self, display: int, first: int, limits: Limits, earlier: Rows | None = None) -> None:
         self._span, self._first, self._limits = span_of(display), first, limits
         self._earlier = earlier
+        self._past = Past(self._span)
         self._divergences: list[Alarm] = []
         self._localized: Onset | None = None
 
@@ -48,9 +51,7 @@ class Health:
         if known is None or not known.fits(self._names):
             known = no_rows(self._names)
         self._monitor.remember(known)
-        self._loss, self._gradient = known.loss.tolist(), total_norm(known.gradient_l2).tolist()
-        self._nonfinite = known.gradient_nonfinite.sum(axis=1).tolist()
-        self._iterations = known.iteration.tolist()
+        self._past.extend(known)
         self._taken, self._values = np.empty(0, np.int64), np.empty((0, len(layout.activations), len(ACTIVATION_STATS)))
         self._looked = 0  # rows of _values that the monitor has taken
 
@@ -62,10 +63,8 @@ class Health:
             taken, values: (S, A, 4) statistics of the net's blobs at S iterations.
         """
         rows = self._frames.rows(frames)
-        self._iterations += rows.iteration.tolist()
-        self._loss += rows.loss.tolist()
-        self._gradient += total_norm(rows.gradient_l2).tolist()
-        self._nonfinite += rows.gradient_nonfinite.sum(axis=1).tolist()
+        for start in range(0, len(rows), _PART):
+            self._remember(rows[start : start + _PART])
         self._taken = np.append(self._taken, taken).astype(np.int64)
         self._values = np.concatenate([self._values, values])
         # an iteration's activations arrive before its frame
@@ -80,6 +79,13 @@ class Health:
         self._taken, self._values, self._looked = self._taken[drop:], self._values[drop:], known - drop
         return alarms
 
+    def _remember(self, rows: Rows) -> None:
+        """Add iterations to the past."""
+        if not self._past.room(len(rows)):
+            onset = self.onset()
+            self._past.thin(None if onset is None else onset.iteration)
+        self._past.extend(rows)
+
     def stops(self, alarm: Alarm) -> bool:
         """Check whether an alarm is of a divergence."""
         return self._limits.stops(alarm.rule)
@@ -87,16 +93,16 @@ class Health:
     @property
     def last(self) -> int:
         """The last iteration known."""
-        return int(self._iterations[-1]) if self._iterations else self._first - 1
+        return self._first - 1 if self._past.last is None else self._past.last
 
     def onset(self) -> Onset | None:
         """Find the onset as far as it shows now; None for a run that is healthy, or is healthy again."""
-        gradient, nonfinite = np.array(self._gradient)[:, None], np.array(self._nonfinite)[:, None]
+        past = self._past.rows
+        gradient, nonfinite = past.gradient_l2[:, None], past.nonfinite[:, None]
         recent = self._monitor.recent
         last = recent[-self._span :]
         active = [alarm for alarm in self._divergences if is_active(alarm, last, self._names)]
-        iterations, loss = np.array(self._iterations, np.int64), np.array(self._loss)
-        onset = find_onset(iterations, loss, gradient, nonfinite, self._span, active=active)
+        onset = find_onset(past.iteration, past.loss, gradient, nonfinite, self._span, active=active)
         if onset is None:
             return None
         if self._localized is None or self._localized.iteration != onset.iteration or not self._localized.is_localized:

@@ -92,7 +92,7 @@ def _lasting_damage(
     span: int,
     labels: Sequence[str] | None,
 ) -> Onset | None:
-    width = _block_width(loss, span)
+    width = block_width(len(loss), span)
     broken = _first_nonfinite(loss, gradient_l2, nonfinite)
     rise = _sustained_rise(_levels(loss, width), loss)
     if rise is None and broken is None:
@@ -112,7 +112,7 @@ def _lasting_damage(
 
 def _onset_before(iterations: Iterations, loss: Floats, alarm: Alarm, span: int) -> Onset:
     """Find the onset behind an alarm on the loss whose rise is too small, or too young, to show as lasting."""
-    row, width = int(np.searchsorted(iterations, alarm.iteration)), _block_width(loss, span)
+    row, width = int(np.searchsorted(iterations, alarm.iteration)), block_width(len(loss), span)
     first = max(0, row - _MAX_BLOCK)
     before = float(np.median(loss[first : max(first + 1, row - width)]))
     limit = (before + float(np.median(loss[row : row + width]))) / 2
@@ -122,9 +122,9 @@ def _onset_before(iterations: Iterations, loss: Floats, alarm: Alarm, span: int)
     return Onset(int(iterations[row]), evidence)
 
 
-def _block_width(loss: Floats, span: int) -> int:
-    """Return the iterations in a block."""
-    return max(min(span_of(span), _MAX_BLOCK, len(loss) // 4), MIN_BLOCK)
+def block_width(count: int, span: int) -> int:
+    """Return the iterations in a block, of a run of `count` iterations."""
+    return max(min(span_of(span), _MAX_BLOCK, count // 4), MIN_BLOCK)
 
 
 # -- the damage ------------------------------------------------------------------------------------------------------
