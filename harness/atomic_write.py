@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import tempfile
 from pathlib import Path
@@ -21,6 +22,11 @@ def write_whole(path: Path, content: str | bytes) -> None:
         Path(part).unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+def parts_of(path: Path) -> list[Path]:
+    """Find what killed processes left of `path` while they wrote it."""
+    return [part for part in path.parent.glob(f".{glob.escape(path.name)}.{'?' * 8}") if part.is_file()]
 
 
 def set_default_mode(fd: int) -> None:

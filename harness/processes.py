@@ -1,14 +1,17 @@
-"""Start child processes that find this package, with the number of threads that suits the machine."""
+"""Start child processes that find this package, with the number of threads that suits the machine; free memory."""
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import harness
 
 _GROUPS = Path("/sys/fs/cgroup")
+_M_MMAP_THRESHOLD = -3  # malloc.h
 
 
 def child_environment(blas_threads: int) -> dict[str, str]:
@@ -32,3 +35,13 @@ def cores(groups: Path = _GROUPS) -> int:
         if quota not in ("max", "-1"):
             return max(1, min(allowed, math.ceil(int(quota) / int(period))))
     return allowed
+
+
+def return_large_blocks() -> None:
+    """Make malloc return blocks of 128 KiB and more to the system when they are freed.
+
+    glibc raises that limit by itself to the largest block that was freed, and such blocks then leave gaps between small
+    ones (mallopt(3), M_MMAP_THRESHOLD): a process that now and then computes with large arrays grows.
+    """
+    with suppress(AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 17)

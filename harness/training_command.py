@@ -16,6 +16,7 @@ from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.live.rows import rows_before
 from harness.errors import BadInput, RecordingError
 from harness.exit_codes import Exit
+from harness.processes import return_large_blocks
 from harness.reports.listeners import RunListeners
 from harness.reports.terminal import Terminal
 from harness.schemas.layout import CAPTURES
@@ -127,6 +128,7 @@ def train(
         rules: a file with limits for the alarms.
         tensorboard: write event files for TensorBoard as well.
     """
+    return_large_blocks()
     console = Console(stderr=True)
     terminal = Terminal(console)
     listener: RunListener = terminal

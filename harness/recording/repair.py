@@ -6,9 +6,10 @@ from pathlib import Path
 
 import h5py
 
+from harness.atomic_write import parts_of
 from harness.recording.hdf5_schema import datasets, row_datasets
 from harness.recording.journal import edit, finish, journal_of
-from harness.recording.snapshots import finish_snapshots, has_unfinished
+from harness.recording.snapshots import finish_snapshots, has_unfinished, parts_of_snapshots
 from harness.recording.superblock import is_marked_open
 
 
@@ -18,7 +19,12 @@ def needs_repair(path: Path) -> bool:
     Raises:
         RecordingError: not an HDF5 file as recordings are.
     """
-    return is_marked_open(path) or journal_of(path).exists() or has_unfinished(path.parent / "snapshots")
+    return (
+        is_marked_open(path)
+        or journal_of(path).exists()
+        or has_unfinished(path.parent / "snapshots")
+        or bool(_parts(path))
+    )
 
 
 def repair(path: Path) -> None:
@@ -37,6 +43,17 @@ def repair(path: Path) -> None:
     if is_marked_open(path):
         edit(path, drop_incomplete_rows)
     finish_snapshots(path.parent / "snapshots")
+    for part in _parts(path):
+        part.unlink()
+
+
+def _parts(path: Path) -> list[Path]:
+    """Find files that the dead writer did not complete, beside the recording and among its snapshots."""
+    return [
+        *parts_of(path.with_name("run.json")),
+        *parts_of(journal_of(path)),
+        *parts_of_snapshots(path.parent / "snapshots"),
+    ]
 
 
 def drop_incomplete_rows(file: h5py.File, *, resuming: bool = False) -> None:

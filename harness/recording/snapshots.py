@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from harness.atomic_write import sync
+from harness.atomic_write import parts_of, sync
 from harness.caffe_files.caffemodel import HISTORIES
 from harness.errors import BadInput
 from harness.recording.metadata import content_digest, read_metadata, write_metadata
@@ -147,6 +147,11 @@ def finish_snapshots(directory: Path) -> list[Path]:
         if _is_file_or_link(path):
             path.unlink()
     return published
+
+
+def parts_of_snapshots(directory: Path) -> list[Path]:
+    """Find files beside snapshots that were being written when a process was killed."""
+    return [part for path in directory.glob("*.json") for part in parts_of(path)] if not directory.is_symlink() else []
 
 
 def _is_file_or_link(path: Path) -> bool:

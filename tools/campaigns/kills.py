@@ -255,7 +255,7 @@ def _examine(run: Path, whole: Undisturbed, start: int, lost: _Lost, home: Path)
     done = start + len(iterations)
     _require(lost.first is None or done >= lost.first, f"{done} recorded, and {lost.first} was still in the ring")
     _check_file(run, start, done)
-    if not lost.nobody_left:
+    if not lost.nobody_left and done < _UNTIL:  # else the worker may have ended just before
         _require(json.loads((run / "run.json").read_text())["ended"] is not None, "run.json does not say how it ended")
     newest = _check_snapshots(run, done)
     if newest is None:
