@@ -14,7 +14,7 @@ from harness.caffe_files.formatting import format_shape
 from harness.caffe_files.paths import is_file
 from harness.errors import BadInput, nearest
 
-_WHOLE = 16 << 20  # bytes: larger files are hashed in part
+_HASHED = 256 << 20  # bytes of all files together, about
 _BLOCK, _BLOCKS = 64 << 10, 64
 
 
@@ -23,8 +23,8 @@ class HDF5Files:
     """The HDF5 files of a list, in its order.
 
     Attributes:
-        fingerprint: a hash of the files' sizes and contents: all of a file of up to 16 MiB, and 64 blocks of 64 KiB,
-            evenly spread, of a larger one.
+        fingerprint: a hash of the files' sizes and contents. Of a file that is larger than its share of 256 MiB, 2 to
+            64 blocks of 64 KiB are hashed, evenly spread.
         names: as in the list.
         shapes: of each file, the shape of each dataset that a layer can read.
     """
@@ -66,7 +66,7 @@ def open_hdf5_list(source: Path, where: str) -> HDF5Files:
                 f"Caffe resolves it from the current directory ({Path.cwd()})",
             )
         try:
-            _hash(Path(name), digest)
+            _hash(Path(name), digest, _HASHED // len(names))
             shapes.append(_shapes(Path(name)))
         except OSError:
             raise _bad("not an HDF5 file, or a damaged one", where, name, "Write it again") from None
@@ -123,13 +123,14 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
         }
 
 
-def _hash(path: Path, digest: xxhash.xxh3_128) -> None:
+def _hash(path: Path, digest: xxhash.xxh3_128, share: int) -> None:
+    blocks = min(max(share // _BLOCK, 2), _BLOCKS)
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         digest.update(b"%d" % size)
-        if size <= _WHOLE:
+        if size <= max(share, blocks * _BLOCK):
             digest.update(file.read())
             return
-        for number in range(_BLOCKS):
-            file.seek((size - _BLOCK) * number // (_BLOCKS - 1))
+        for number in range(blocks):
+            file.seek((size - _BLOCK) * number // (blocks - 1))
             digest.update(file.read(_BLOCK))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,11 @@ from harness.errors import BadInput
 _FORMAT = (
     "Write for each image: # INDEX, path, channels, height, width, number of windows; and for each window: class, "
     "overlap, x1, y1, x2, y2"
+)
+
+
+_IMAGE = re.compile(
+    rb"\s*#\s+(?P<index>\d{1,9})\s+(?P<path>\S+)\s+(?P<channels>\d{1,9})\s+\d{1,9}\s+\d{1,9}\s+(?P<windows>\d{1,9})(?!\S)"
 )
 
 
@@ -59,33 +65,44 @@ def read_window_file(source: Path) -> WindowFile:
         ValueError: it is not a window file.
     """
     content = source.read_bytes()
-    words = iter(content.split())
     images: list[str] = []
     channels: list[int] = []
-    windows: list[tuple[float, ...]] = []
-    try:
-        for mark in words:
-            if mark != b"#":
-                raise ValueError(f"{os.fsdecode(mark)} in place of the # before image {len(images)}")
-            index = int(next(words))
-            images.append(os.fsdecode(next(words)))
-            depth, _, _ = int(next(words)), int(next(words)), int(next(words))
-            channels.append(depth)
-            for _ in range(int(next(words))):
-                label, overlap = int(next(words)), float(next(words))
-                box = [next(words), next(words), next(words), next(words)]
-                windows.append((index, label, overlap, *map(int, box)))
-    except StopIteration:
-        raise ValueError(f"it ends within image {len(images) - 1}") from None
-    table = np.array(windows, np.float64).reshape(-1, 7)
+    tables, numbers = [], []
+    position = 0
+    while image := _IMAGE.match(content, position):
+        number = len(images)
+        images.append(os.fsdecode(image["path"]))
+        channels.append(int(image["channels"]))
+        end = content.find(b"#", image.end())
+        position = end if end >= 0 else len(content)
+        table = _numbers(content[image.end() : position])
+        if len(table) != 6 * int(image["windows"]):
+            raise ValueError(f"image {number} has {len(table) / 6:g} windows, and says {int(image['windows'])}")
+        tables.append(table.reshape(-1, 6))
+        numbers.append(np.full(len(tables[-1]), int(image["index"])))
+    if rest := content[position:].split():
+        raise ValueError(f"{os.fsdecode(rest[0])} in place of the # and the six values before image {len(images)}")
+    table = np.concatenate(tables) if tables else np.zeros((0, 6))
+    if (table[:, 2:] % 1).any():
+        raise ValueError("pixels that are not whole numbers")
     return WindowFile(
         source,
         xxhash.xxh3_128(content).hexdigest(),
         tuple(images),
         np.array(channels, np.int64),
-        *(table[:, 0].astype(np.int64), table[:, 1].astype(np.float32), table[:, 2].astype(np.float32)),
-        table[:, 3:].astype(np.int64),
+        np.concatenate(numbers) if numbers else np.zeros(0, np.int64),
+        table[:, 0].astype(np.float32),
+        table[:, 1].astype(np.float32),
+        table[:, 2:].astype(np.int64),
     )
+
+
+def _numbers(text: bytes) -> npt.NDArray[np.float64]:
+    """Parse the numbers in `text`. A file may hold millions of windows."""
+    try:
+        return np.fromstring(text, np.float64, sep=" ") if text.strip() else np.zeros(0)
+    except ValueError:
+        raise ValueError("a window has something else than numbers") from None
 
 
 def open_window_file(source: Path, where: str) -> WindowFile:

@@ -16,7 +16,7 @@ import msgspec
 from harness.caffe_files.layer_types import is_input_without_position
 from harness.caffe_files.messages import parse_text, pb
 from harness.caffe_files.stateful_layers import is_recurrent, stateful_layers
-from harness.schemas.data_position import Place, RowsPosition, StreamPosition, TrainingPosition, numbered
+from harness.schemas.data_position import Place, TrainingPosition, numbered
 from harness.schemas.run_info import Gpu, RunInfo, TrainingSetup
 
 _AS_CAFFE = (
@@ -159,22 +159,23 @@ def layers_without_place(nets: Sequence[pb.NetParameter]) -> list[str]:
 
 
 def other_data(point: TrainingPosition, then: TrainingSetup) -> list[str]:
-    """Name the layers of `point` that read other data than they did in the training `then`, or are new."""
-    found: list[StreamPosition | RowsPosition] = [
-        *_other(point.places, then.point.places),
-        *_other(point.rows, then.point.rows),
-    ]
+    """Name the layers of `point` that read other data than in the training `then`, or have no position in it."""
     inputs = Counter(place.net for place in point.inputs)
-    return [
-        f"layer {place.layer} reads other data, from its first record on"
-        + (f"; so do all inputs of {_net(place.net)}" if inputs[place.net] > 1 else "")
-        for place in found
-    ]
+    found = [*_other(point.places, then.point.places), *_other(point.rows, then.point.rows)]
+    return [what + (f"; so do all inputs of {_net(net)}" if inputs[net] > 1 else "") for net, what in found]
 
 
-def _other(now: tuple[Place, ...], then: tuple[Place, ...]) -> list[Place]:
+def _other(now: tuple[Place, ...], then: tuple[Place, ...]) -> Iterator[tuple[int, str]]:
+    """Yield the net of each layer of `now` that does not go on from `then`, and what it does."""
     before = numbered(then)
-    return [p for key, p in numbered(now).items() if key not in before or not p.continues(before[key])]
+    for key, place in numbered(now).items():
+        if key not in before:
+            yield (
+                place.net,
+                f"layer {place.layer} has no position in the training that goes on: it starts at its first record",
+            )
+        elif not place.continues(before[key]):
+            yield place.net, f"layer {place.layer} reads other data, from its first record on"
 
 
 def _net(number: int) -> str:

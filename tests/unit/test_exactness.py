@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -110,7 +112,10 @@ def test_differences_of_the_setup_are_reasons_from_iteration_0_on() -> None:
     place = StreamPosition(0, "data", "lmdb", "aaaa", 8, 0)
     reads = msgspec.structs.replace(then, point=TrainingPosition(0, 1, GeneratorState(0), (place,)))
     (reason,) = exactness(reads, then).reasons
-    assert "layer data reads other data" in reason
+    assert "layer data has no position in the training that goes on" in reason
+    other = TrainingPosition(0, 1, GeneratorState(0), (replace(place, fingerprint="bbbb"),))
+    (reason,) = exactness(reads, msgspec.structs.replace(then, point=other)).reasons
+    assert reason == "layer data reads other data, from its first record on"
 
 
 def test_a_run_on_a_gpu_is_never_called_exact() -> None:
