@@ -13,8 +13,10 @@ from pathlib import Path
 
 import msgspec
 
+from harness.caffe_files.drawing_layers import drawing_layers, may_change_size
 from harness.caffe_files.layer_types import is_input_without_position
 from harness.caffe_files.messages import parse_text, pb
+from harness.caffe_files.net import net_phase
 from harness.caffe_files.stateful_layers import is_recurrent, stateful_layers
 from harness.schemas.data_position import Place, TrainingPosition, numbered
 from harness.schemas.run_info import Gpu, RunInfo, TrainingSetup
@@ -96,11 +98,15 @@ def _reasons(now: RunInfo, then: TrainingSetup | None, nets: Sequence[pb.NetPara
         yield from differences(then, now)
     elif now.first and now.random_seed_drawn:
         yield _NO_SEED
+    if now.first and now.point.generator.words is None:
+        yield from _draws_of_filtered(nets)
 
 
 def _conditions(now: RunInfo, then: TrainingSetup | None, nets: Sequence[pb.NetParameter]) -> Iterator[str]:
     if now.first and then is None:
         yield from _native_conditions(now)
+    if now.first and now.point.generator.words is None:
+        yield from _draws_of_images(nets)
     if now.first == 0 and then is not None:
         for name in dict.fromkeys(layer.name for net in nets for layer in net.layer if layer.type == "Python"):
             yield f"layer {name} (Python) does the same in every run, which only its code tells"
@@ -120,6 +126,30 @@ def _native_conditions(now: RunInfo) -> Iterator[str]:
     elif begun.known_from == "--native-start":
         where = f"was last resumed at iteration {begun.iteration}" if begun.iteration else "was never resumed"
         yield f"caffe train {where}, as --native-start says"
+
+
+def _draws_of_filtered(nets: Sequence[pb.NetParameter]) -> Iterator[str]:
+    """Name the Filter layers whose outputs' size, other in each batch, is that of a later layer's random numbers."""
+    for number, net in enumerate(nets):
+        drawing = [position for position in drawing_layers(net, net_phase(number)) if net.layer[position].bottom]
+        for position, layer in enumerate(net.layer):
+            if layer.type == "Filter" and drawing and position < drawing[-1]:
+                yield (
+                    f"layer {net.layer[drawing[-1]].name} draws a random number for each value, and how many values "
+                    f"layer {layer.name} (Filter) let through is not known: other random numbers"
+                )
+
+
+def _draws_of_images(nets: Sequence[pb.NetParameter]) -> Iterator[str]:
+    """Name the layers whose images may differ in size where a layer draws a random number for each value."""
+    for number, net in enumerate(nets):
+        drawing = [position for position in drawing_layers(net, net_phase(number)) if net.layer[position].bottom]
+        for layer in net.layer:
+            if drawing and may_change_size(layer):
+                yield (
+                    f"all images of layer {layer.name} have one size, since layer {net.layer[drawing[-1]].name} draws "
+                    "a random number for each value"
+                )
 
 
 def _without_state(now: RunInfo, then: TrainingSetup | None, nets: Sequence[pb.NetParameter]) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """Advance Caffe's random numbers to the state that an uninterrupted training would have.
 
-A layer that draws in its forward pass draws the same number of outputs every time, whatever it computes with them. So
-the nets are built once more as Caffe built them (which repeats the draws of the fillers), and then only the drawing
-layers run.
+A layer that draws in its forward pass draws the same number of outputs every time, whatever it computes with them, as
+long as its input keeps its shape. So the nets are built once more as Caffe built them (which repeats the draws of the
+fillers), and then only the drawing layers run.
 """
 
 from __future__ import annotations
@@ -14,33 +14,15 @@ from pathlib import Path
 import caffe
 from google.protobuf import text_format
 
+from harness.caffe_files.drawing_layers import drawing_layers
 from harness.caffe_files.messages import pb
-from harness.caffe_files.net import net_phase, phase_of
+from harness.caffe_files.net import net_phase
 from harness.caffe_files.passes import tests_at
 from harness.caffe_files.solver import with_net_files
 from harness.schemas.data_position import StreamPosition
 from harness.worker import rng
 from harness.worker.layer_numbers import layer_numbers
 from harness.worker.pycaffe import Net, Solver
-
-
-def drawing_layers(net: pb.NetParameter, phase: str) -> list[int]:
-    """List the positions of the layers of a net, filtered for its phase, that draw in their forward pass.
-
-    Dropout (dropout_layer.cpp) and stochastic pooling (pooling_layer.cu; not on the CPU) do so in TRAIN. So do, in
-    every phase, DummyData with a filler that is not constant (dummy_data_layer.cpp), and SPP with stochastic pooling,
-    whose layers inside are in no phase, which is TRAIN (spp_layer.cpp).
-    """
-    return [position for position, layer in enumerate(net.layer) if _draws(layer, phase_of(layer, phase))]
-
-
-def _draws(layer: pb.LayerParameter, phase: str) -> bool:
-    if layer.type == "DummyData":
-        return any(filler.type != "constant" for filler in layer.dummy_data_param.data_filler)
-    if layer.type == "SPP":
-        return layer.spp_param.pool == pb.SPPParameter.STOCHASTIC
-    stochastic = layer.type == "Pooling" and layer.pooling_param.pool == pb.PoolingParameter.STOCHASTIC
-    return phase == "TRAIN" and (layer.type == "Dropout" or stochastic)
 
 
 def advance(

@@ -78,6 +78,27 @@ def test_a_seed_that_was_drawn_is_not_that_of_the_snapshot() -> None:
     assert exactness(info, snapshot_of(info)).exact
 
 
+DROP = 'layer { name: "drop" type: "Dropout" bottom: "data" }'
+
+
+def test_the_number_of_draws_must_be_known() -> None:
+    """Where random numbers are drawn again, each batch must take as many as it did."""
+    images = 'layer { name: "data" type: "Data" top: "data" data_param { batch_size: 1 } }'
+    chosen = 'layer { name: "chosen" type: "Filter" bottom: "data" bottom: "label" }'
+    alone = exactness(run_info(net=images, first=20), None)
+    assert alone.exact
+    assert len(alone.conditions) == 1  # on what `caffe train` did
+    found = exactness(run_info(net=images + DROP, first=20), None)
+    assert found.exact
+    assert "all images of layer data have one size" in found.conditions[-1]
+    (reason,) = exactness(run_info(net=images + chosen + DROP, first=20), None).reasons
+    assert "layer chosen (Filter)" in reason
+    assert exactness(run_info(net=images + DROP + chosen, first=20), None).exact
+    known = TrainingPosition(20, 1, GeneratorState(20, "00" * 4 * 624, 3), ())
+    now = run_info(net=images + chosen + DROP, first=20, point=known)
+    assert exactness(now, snapshot_of(now)) == Exactness()
+
+
 def test_a_hidden_state_that_is_not_stored_is_a_reason() -> None:
     lstm = 'layer { name: "cell" type: "LSTM" bottom: "data" bottom: "cont" }'
     info = run_info(net=PLAIN + lstm, first=20, resume="a.solverstate")
