@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PHASES = ("start", "window", "snapshot", "training", "close", "repair", "restart")
 VICTIMS = ("worker", "supervisor", "both")
 _UNTIL, _WINDOW, _SNAPSHOT, _RESTARTED = 300, (60, 120), 50, 25  # iterations
-_PATIENCE = 60.0  # seconds
+_PATIENCE = 180.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -304,4 +304,4 @@ def _require(condition: bool, otherwise: str) -> None:
         raise Wrong(otherwise)
 
 
-CAMPAIGN = Campaign("kills", 500, 240.0, check)
+CAMPAIGN = Campaign("kills", 500, 600.0, check)
