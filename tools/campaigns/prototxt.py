@@ -15,6 +15,7 @@ import time
 from contextlib import chdir
 from pathlib import Path
 
+import psutil
 from google.protobuf import text_format
 
 from harness.caffe_files.messages import pb
@@ -31,11 +32,13 @@ from tools.campaigns.prototxt_mutations import mutated_message, mutated_text
 WHOLE_WAY = int(os.environ.get("PROTOTXT_WHOLE_WAY", "100"))  # each case with a number divisible by it
 _PLANNING = 10.0  # seconds of processor time
 _RUNNING = 100.0  # seconds, on a busy machine
+_PASSES = 1000
 _MEMORY = 4 << 20  # KiB of address space for Caffe: a mutated num_output may ask for any amount
 
 # Refused though `caffe train` does something: what it does is not what anyone wants.
 _STRICTER = (
     "nothing to do",  # max_iter 0
+    "no layer is left",  # trains nothing
     "labels lie outside",  # reads out of bounds
     "must lie between 0 and 1",  # dropout_ratio, rms_decay: NaN
     "Caffe cannot write an HDF5 snapshot",  # aborts at the first snapshot
@@ -60,7 +63,7 @@ def check(number: int) -> Case:
         seconds = time.process_time() - start
         if seconds > _PLANNING:
             return Case(number, kind, "planned", f"planning took {seconds:.1f} s")
-        if number % WHOLE_WAY or not base.quick:
+        if number % WHOLE_WAY or not base.quick or _is_long(home / "solver.prototxt"):
             return Case(number, kind, "refused" if refusal else "planned", _unclear(refusal))
         return whole_way(number, kind, home, refusal)
 
@@ -128,13 +131,24 @@ def whole_way(number: int, kind: str, home: Path, refusal: str | None) -> Case:
     return Case(number, kind, f"{outcome}, Caffe fails as well")
 
 
+def _is_long(solver: Path) -> bool:
+    """Check whether an iteration, or the test before it, has so many passes that it cannot be waited for."""
+    param = _parsed(solver)
+    return param is not None and max(param.iter_size, *param.test_iter, 0) > _PASSES
+
+
+def _parsed(solver: Path) -> pb.SolverParameter | None:
+    try:
+        return text_format.Parse(solver.read_bytes().decode(errors="replace"), pb.SolverParameter())
+    except text_format.ParseError:
+        return None
+
+
 def trained_by_caffe(home: Path) -> tuple[bool, str]:
     """Train an iteration with `caffe train`, without snapshots. Returns whether it succeeds, and what it prints."""
-    try:
-        solver = pb.SolverParameter()
-        text_format.Parse((home / "solver.prototxt").read_bytes().decode(errors="replace"), solver)
-    except text_format.ParseError as error:
-        return False, str(error)
+    solver = _parsed(home / "solver.prototxt")
+    if solver is None:
+        return False, "not a solver"
     solver.snapshot = 0
     solver.snapshot_after_train = False
     solver.snapshot_prefix = str(home / "native")
@@ -146,12 +160,19 @@ def trained_by_caffe(home: Path) -> tuple[bool, str]:
 
 def _limited(home: Path, *command: object) -> tuple[int, str]:
     """Run a command in `home` with limited memory. Returns its exit code, and what it printed on standard error."""
-    done = subprocess.run(
+    with subprocess.Popen(
         ["bash", "-c", f'ulimit -v {_MEMORY}; exec "$@"', "bash", *map(str, command)],
-        cwd=home, stdin=subprocess.DEVNULL, capture_output=True, timeout=_RUNNING, check=False,
+        cwd=home, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
-    )  # fmt: skip
-    return done.returncode, done.stderr.decode(errors="replace")
+    ) as process:  # fmt: skip
+        try:
+            _, said = process.communicate(timeout=_RUNNING)
+        finally:
+            if process.poll() is None:
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    child.kill()
+                process.kill()
+    return process.returncode, said.decode(errors="replace")
 
 
 CAMPAIGN = Campaign("prototxt", 50_000, 2 * _RUNNING, check)
