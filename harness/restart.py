@@ -34,7 +34,7 @@ from harness.schemas.window import parse_watch
 from harness.supervisor.options import Options
 from harness.supervisor.plan import Plan, make_plan
 from harness.supervisor.resume import Start, from_run
-from harness.supervisor.training_spec import TrainingSpec, recorded_training_spec
+from harness.supervisor.training_spec import TrainingSpec, in_its_state, recorded_training_spec
 from harness.training_command import EXIT_CODES, add_options, options_of, train
 
 _EXAMPLES = """
@@ -120,7 +120,7 @@ def _plan(
     if not changes and args.history == "keep" and args.skip is None and args.seed is None:
         say("Nothing is changed")
     train_net, *tests = (replace(net, param=param) for net, param in zip(old.nets, nets, strict=True))
-    spec = TrainingSpec(run / "run.json", solver, train_net, tuple(tests), as_written=False)
+    spec = in_its_state(TrainingSpec(run / "run.json", solver, train_net, tuple(tests), as_written=False))
     start = replace(
         start,
         scale=history_scale(spec.solver_type, args.history, old.solver, solver, start.iteration, start.step),

@@ -23,6 +23,10 @@ HERE = Path(__file__).parent
 # The first makes `demo` and `rescues`, for which other files wait.
 LONGEST = (
     "integration/test_demo.py",
+    "integration/test_net_matrix_layers.py",
+    "integration/test_net_matrix_losses.py",
+    "integration/test_net_matrix_odd.py",
+    "integration/test_net_matrix_sources.py",
     "integration/test_resume.py",
     "integration/test_crashes.py",
     "integration/test_alarms.py",

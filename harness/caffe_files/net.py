@@ -51,7 +51,7 @@ def train_net(solver: pb.SolverParameter, path: Path, upgrade: Upgrade) -> NetFi
         )
     value: str | pb.NetParameter = getattr(solver, fields[0])
     param, source = (read_net(value, path, fields[0], upgrade), value) if isinstance(value, str) else (value, f"{path}")
-    return NetFile(source, keep_layers(param, _state(pb.TRAIN, param, solver.train_state)))
+    return NetFile(source, layers_in_state(param, pb.TRAIN, solver.train_state))
 
 
 def test_nets(solver: pb.SolverParameter, path: Path, upgrade: Upgrade) -> list[NetFile]:
@@ -89,7 +89,7 @@ def test_nets(solver: pb.SolverParameter, path: Path, upgrade: Upgrade) -> list[
             remedy="Give none, or one for each test net",
         )
     return [
-        NetFile(source, keep_layers(param, _state(pb.TEST, param, state)))
+        NetFile(source, layers_in_state(param, pb.TEST, state))
         for (source, param), state in zip(sources, states, strict=True)
     ]
 
@@ -122,11 +122,12 @@ def phase_of(layer: pb.LayerParameter, net: str) -> str:
     return pb.Phase.Name(layer.phase) if layer.HasField("phase") else net
 
 
-def _state(phase: pb.Phase.ValueType, param: pb.NetParameter, override: pb.NetState) -> pb.NetState:
+def layers_in_state(param: pb.NetParameter, phase: pb.Phase.ValueType, override: pb.NetState) -> pb.NetParameter:
+    """Copy `param` with only the layers that a solver keeps; `override` is its train_state, or a test_state."""
     state = pb.NetState(phase=phase)
     state.MergeFrom(param.state)
     state.MergeFrom(override)
-    return state
+    return keep_layers(param, state)
 
 
 def keep_layers(param: pb.NetParameter, state: pb.NetState) -> pb.NetParameter:

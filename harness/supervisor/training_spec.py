@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -10,7 +10,7 @@ from google.protobuf import text_format
 
 from harness.caffe_files.field_values import flatten
 from harness.caffe_files.messages import parse_text, pb, read_text
-from harness.caffe_files.net import NetFile, test_nets, train_net
+from harness.caffe_files.net import NetFile, layers_in_state, test_nets, train_net
 from harness.caffe_files.solver import solver_type
 from harness.errors import BadInput
 from harness.schemas.run_info import RunInfo, TrainingSetup
@@ -97,6 +97,17 @@ def recorded_training_spec(file: Path, setup: TrainingSetup) -> TrainingSpec:
         for i, text in enumerate(setup.test_nets)
     )
     return TrainingSpec(file, parse_text(setup.solver, pb.SolverParameter, file), train, tests, False)
+
+
+def in_its_state(spec: TrainingSpec) -> TrainingSpec:
+    """Return `spec` without the layers that its train_state and test_state exclude, which an edit may have changed."""
+    nothing = [pb.NetState()] * len(spec.tests)
+    train = layers_in_state(spec.train.param, pb.TRAIN, spec.solver.train_state)
+    tests = [
+        replace(net, param=layers_in_state(net.param, pb.TEST, state))
+        for net, state in zip(spec.tests, [*spec.solver.test_state, *nothing], strict=False)
+    ]
+    return replace(spec, train=replace(spec.train, param=train), tests=tuple(tests))
 
 
 def recorded_fields(info: RunInfo, file: Path) -> dict[str, object]:

@@ -115,15 +115,26 @@ def check_layers(net: NetFile, phase: str) -> None:
 
 
 def check_snapshot_names(solver: pb.SolverParameter, net: NetFile, path: Path) -> None:
-    """Check for names with a slash, which become paths in HDF5 that Caffe does not create: it aborts."""
+    """Check for layers without a name of their own, or with a slash in it: Caffe makes a group of each in HDF5.
+
+    At the first snapshot, it would abort (Net::ToHDF5, net.cpp).
+    """
     if solver.snapshot_format != pb.SolverParameter.HDF5:
         return
     readers = Counter(bottom for layer in net.layers for bottom in layer.bottom)
     split = [blob for blob, count in readers.items() if count > 1]  # Caffe names the Split layers after these
-    for name in [*(layer.name for layer in net.layers), *split]:
-        if "/" in name:
+    names = Counter(layer.name for layer in net.layers)
+    for name in [*names, *split]:
+        if "/" in name or not name or names[name] > 1:
+            what = (
+                "a slash in a name"
+                if "/" in name
+                else "several layers of one name"
+                if name
+                else "a layer without a name"
+            )
             raise BadInput(
-                f"Caffe cannot write an HDF5 snapshot of a net with a slash in a name ({name}): it aborts",
+                f"Caffe cannot write an HDF5 snapshot of a net with {what} ({name}): it aborts",
                 file=path,
                 field="snapshot_format",
                 value="HDF5",

@@ -10,7 +10,7 @@ import pytest
 from harness.diagnosis.live.rows import names_in
 from harness.recording import Recording
 from harness.supervisor.predict_client import predictions
-from tests.helpers.commands import train
+from tests.helpers.commands import restart, train
 from tests.helpers.net_matrix import losses, odd
 from tests.helpers.net_matrix.checks import write
 from tests.helpers.net_matrix.parts import HEAD, IMAGES, MatrixNet, conv, layer
@@ -77,3 +77,18 @@ def test_a_missing_module_of_a_python_layer_is_named(tmp_path: Path, matrix_data
     assert done.code != 0
     assert "No module named 'matrix_layers'" in done.stderr
     assert "SystemError" not in done.stderr
+
+
+def test_a_restart_keeps_the_state_or_changes_it(tmp_path: Path, matrix_data: Path) -> None:
+    """A state that is set anew leaves out layers, which Caffe and the recording must agree on."""
+    net = odd.NETS["level and stage"]
+    run = train(write(net, matrix_data, tmp_path), tmp_path / "run", *net.options, "--until", 2).run
+    names = {}
+    for level in ("2", "4"):
+        done = restart(run, "--from", 0, "--set", f"train_state.level={level}", "--out", tmp_path / level, code=None)
+        assert "Traceback" not in done.stderr
+        names[level] = done.code
+    assert names == {"2": 0, "4": 2}  # without the classifier there is no net
+    with Recording(run) as one, Recording(tmp_path / "2") as two:
+        assert {p.layer for p in (*one.params, *two.params)} == {"ip"}
+        assert np.array_equal(one.series("digest"), two.series("digest")[:2])
