@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from tests.helpers.commands import restart, train
 from tests.helpers.net_matrix import losses, odd
 from tests.helpers.net_matrix.checks import write
 from tests.helpers.net_matrix.parts import HEAD, IMAGES, MatrixNet, conv, layer
+from tests.helpers.paths import BIN
+from tests.helpers.processes import command
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
@@ -92,3 +95,21 @@ def test_a_restart_keeps_the_state_or_changes_it(tmp_path: Path, matrix_data: Pa
     with Recording(run) as one, Recording(tmp_path / "2") as two:
         assert {p.layer for p in (*one.params, *two.params)} == {"ip"}
         assert np.array_equal(one.series("digest"), two.series("digest")[:2])
+
+
+@pytest.mark.parametrize(
+    ("net", "said"),
+    [
+        ("layers without a name", "a layer without a name"),
+        ("layers of one name", "several layers of one name (ip)"),
+        ("names that are paths", "a slash in a name"),
+    ],
+)
+def test_hdf5_snapshots_that_caffe_cannot_write_are_refused(
+    tmp_path: Path, matrix_data: Path, net: str, said: str
+) -> None:
+    odd_net = replace(odd.NETS[net], solver={"snapshot_format": "HDF5", "max_iter": 1})
+    solver = write(odd_net, matrix_data, tmp_path)
+    assert command(BIN / "caffe", "train", f"--solver={solver}").code != 0
+    done = train(solver, tmp_path / "run", code=2)
+    assert said in done.stderr
