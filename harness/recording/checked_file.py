@@ -25,7 +25,7 @@ from harness.recording.checksums import (
     scalar_rows,
     table_checksum,
 )
-from harness.recording.hdf5_schema import datasets
+from harness.recording.hdf5_schema import datasets, row_datasets
 from harness.recording.tables import read_alarms, read_attributes, read_blobs, read_params
 from harness.schemas.layout import Activation, Alarm, Param, link_names
 
@@ -95,12 +95,24 @@ class CheckedFile:
                 raise RecordingError(f"{self._path}: the names in /{group} are damaged. {_REMEDY}")
             return found
 
+    def count(self) -> int:
+        """Count the iterations that are complete in all datasets."""
+        # a live file may be read between two datasets of the same row
+        found = row_datasets(self._file) if self._live else self._row_datasets
+        return min(int(dataset.shape[0]) for dataset in found)
+
+    @cached_property
+    def _row_datasets(self) -> list[h5py.Dataset]:
+        return row_datasets(self._file)
+
     def rows(self, name: str, rows: slice) -> npt.NDArray[Any]:
         """Read rows of the dataset `name` that grows; `rows` has a start and a stop, and steps of at least 1."""
         start, stop, step = rows.start, max(rows.start, rows.stop), rows.step or 1
         with self._reading(f"/{name}"):
             dataset = self._file[name]
             values = np.asarray(dataset[start:stop])
+            if len(values) < stop - start:
+                raise RecordingError(f"{self._path}: /{name} is damaged: it has {len(dataset)} rows. {_REMEDY}")
             column = dataset.attrs.get(COLUMN)
             group = _group_of(name)
             if column is not None and not self._live:

@@ -15,7 +15,7 @@ from harness.recording.locks import read_lock, write_lock
 from harness.recording.overlay import Overlay
 from harness.recording.repair import needs_repair, repair
 from harness.recording.structure import SPARED, check_structure
-from harness.recording.superblock import is_marked_open
+from harness.recording.superblock import cleared, is_marked_open
 
 _TIMEOUT = 5.0  # seconds within which a writer has finished opening or closing its file
 
@@ -81,4 +81,9 @@ def _as_it_is(path: Path) -> h5py.File:
     journal = read_journal(path)
     if journal is not None:
         return h5py.File(Overlay(path, journal.pages, journal.size), "r", libver="latest")
-    return h5py.File(path, "r", libver="latest", swmr=is_marked_open(path))
+    if is_marked_open(path):  # SWMR would open it, too, and try for minutes to read what is damaged
+        overlay = Overlay(path)
+        superblock, overlay.size = cleared(path)
+        overlay.write(memoryview(superblock))
+        return h5py.File(overlay, "r", libver="latest")
+    return h5py.File(path, "r", libver="latest")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from harness.caffe_files.paths import is_directory
 from harness.errors import RecordingError, nearest
 from harness.recording.checked_file import CheckedFile
-from harness.recording.hdf5_schema import datasets, row_datasets
+from harness.recording.hdf5_schema import datasets
 from harness.recording.labelled import Labelled
 from harness.recording.open_file import open_file
 from harness.recording.window_reader import WindowReader
@@ -133,7 +133,7 @@ class Recording:
     @property
     def iterations(self) -> npt.NDArray[np.int64]:
         """(T,) the recorded iterations."""
-        return self._checked.rows("iteration", slice(0, self._rows()))
+        return self._checked.rows("iteration", slice(0, self._checked.count()))
 
     def series(self, name: str, rows: slice = slice(None)) -> npt.NDArray[Any]:
         """Read a number of every iteration.
@@ -189,11 +189,7 @@ class Recording:
         return Labelled(values, iterations, labels, ("iteration", "param"))
 
     def _slice(self, rows: slice) -> slice:
-        return slice(*rows.indices(self._rows()))
-
-    def _rows(self) -> int:
-        # a live file may be read between two datasets of the same row
-        return min(int(d.shape[0]) for d in row_datasets(self._file))
+        return slice(*rows.indices(self._checked.count()))
 
     # -- activations and tests --------------------------------------------------------------------------------------
 

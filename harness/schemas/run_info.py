@@ -16,6 +16,7 @@ from harness.schemas.onset import Onset
 Iteration = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]  # Caffe counts in int
 Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
 FileName = Annotated[str, msgspec.Meta(pattern=r"^(?!\.{1,2}$)[^/]+$")]  # never a path to another directory
+PathName = Annotated[str, msgspec.Meta(max_length=4095, pattern="^[^/]{0,255}(/[^/]{0,255})*$")]
 Prototxt = Annotated[str, msgspec.Meta(max_length=4 << 20)]
 
 RUN_INFO_VERSION = 1
@@ -64,7 +65,7 @@ class Change(msgspec.Struct, frozen=True):
 class Parent(msgspec.Struct, frozen=True):
     """The run that a restart continues, before `iteration`, and what was changed."""
 
-    run: str
+    run: PathName
     iteration: Iteration
     reason: str = ""
     changes: tuple[Change, ...] = ()
@@ -215,7 +216,7 @@ class RunInfo(TrainingSetup, frozen=True, kw_only=True):
 
     format_version: int = RUN_INFO_VERSION
     command: tuple[str, ...] = ()
-    directory: str
+    directory: PathName
     harness: str
     started: str
     machine: str
@@ -225,9 +226,9 @@ class RunInfo(TrainingSetup, frozen=True, kw_only=True):
     random_seed_drawn: bool
     versions: dict[str, str]
     weights: tuple[str, ...]
-    resume: str | None
+    resume: PathName | None
     parent: Parent | None
-    goes_on_from: str | None
+    goes_on_from: PathName | None
     step: Iteration
     first: Iteration
     until: Iteration
