@@ -63,6 +63,12 @@ class _Moving:
     def position(self) -> RowsPosition:
         return replace(self.place, order=self._reader.order) if self._reader else self.place
 
+    @property
+    def passes_without_draw(self) -> int:
+        """The number of passes that end before the last row of the file that is being read."""
+        assert self._reader is not None
+        return 0 if self.place.skip else (self._reader.rows_left - 1) // self.place.batch_size
+
     def move(self, passes: int) -> None:
         after = self.place.after(passes)
         if self._reader is not None:
@@ -77,6 +83,8 @@ def _move(layers: Sequence[_Moving], passes: Iterable[tuple[int, int]], count: C
         return
     for net, number in passes:
         here = [layer for layer in layers if layer.place.net == net]
-        for _ in range(number if here else 0):
+        while here and number:
+            step = min(number, max(1, min(layer.passes_without_draw for layer in here)))
             for layer in here:
-                layer.move(1)
+                layer.move(step)
+            number -= step

@@ -52,6 +52,11 @@ class RowReader:
         return int(self._files[self._number])
 
     @property
+    def rows_left(self) -> int:
+        """The number of rows of this file that were not read yet."""
+        return len(self._rows) - self._row
+
+    @property
     def order(self) -> RowOrder:
         """The order, and where it stands."""
         return RowOrder(tuple(self._files.tolist()), self._number, self._rows.astype("<i4").tobytes(), self._row)
