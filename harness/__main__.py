@@ -12,9 +12,13 @@ import shtab
 from rich_argparse import RawDescriptionRichHelpFormatter
 
 import harness
+from harness import output
+from harness.command_parser import CommandParser
 from harness.dispatch import module_of, start
 from harness.errors import BadInput
 from harness.exit_codes import Exit
+from harness.output import visible
+from harness.reports.console import complain
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -32,9 +36,19 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that `arguments` (default: the command line's) begin with, and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    output.open_standard_files()
+    output.show_exceptions()
     if given and given[0] in COMMANDS:
         return start(given[0], given[1:])
-    return _main(given)
+    try:
+        with output.writing_results():
+            return _main(given)
+    except output.ResultFailed as error:
+        complain(error)
+        return Exit.RECORDING_FAILED
+    finally:
+        output.flush_or_discard()
+    return Exit.DONE  # the reader of a pipe has closed it
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,7 +84,7 @@ def _main(arguments: Sequence[str]) -> int:
         commands.add_parser(name, help=summary)
     args = top.parse_args(arguments)
     if args.version:
-        print(_versions())
+        print(visible(_versions()))
     elif args.print_completion:
         print(shtab.complete(parser(), shell=args.print_completion))
     else:
@@ -79,10 +93,8 @@ def _main(arguments: Sequence[str]) -> int:
     return Exit.DONE
 
 
-def _parser() -> tuple[argparse.ArgumentParser, _SubParsersAction[argparse.ArgumentParser]]:
-    top = argparse.ArgumentParser(
-        prog="caffe-harness", description=__doc__, formatter_class=RawDescriptionRichHelpFormatter
-    )
+def _parser() -> tuple[CommandParser, _SubParsersAction[CommandParser]]:
+    top = CommandParser(prog="caffe-harness", description=__doc__, formatter_class=RawDescriptionRichHelpFormatter)
     top.add_argument("--version", action="store_true", help="print the versions of the harness and of Caffe")
     top.add_argument(
         "--print-completion",

@@ -13,16 +13,17 @@ if __name__ == "__main__":  # start as `caffe-harness compare` does
 
     sys.exit(start("compare", sys.argv[1:]))
 
-from rich.console import Console
-from rich.text import Text
 from rich_argparse import RawDescriptionRichHelpFormatter
 
+from harness.command_parser import CommandParser
 from harness.diagnosis.compare import compare
 from harness.diagnosis.settings import differing_settings
 from harness.exit_codes import Exit
 from harness.invocation import command_line, program
+from harness.output import writing_results
 from harness.recording import BadInput, Recording, RecordingError
 from harness.recording.run_directory import read_info
+from harness.reports.console import Console, complain
 from harness.reports.text.comparison import show
 from harness.supervisor.training_spec import recorded_fields
 
@@ -33,14 +34,16 @@ the first difference it also compares their windows (--watch), which show the la
 Example:
   {command} runs/first runs/second
 
-Exit codes: 0 compared (identical or not: see the first word of the result), 2 bad input.
+Exit codes: 0 compared (identical or not: see the first word of the result), 1 the result could not be written, 2 bad
+input.
 """
+_NO_TERMINAL = 160  # columns in a file or a pipe
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of this command's arguments."""
     command = command_line("compare")
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=program("compare"),
         description=f"{__doc__}\n{_EXAMPLES.format(command=command)}",
         formatter_class=RawDescriptionRichHelpFormatter,
@@ -53,14 +56,14 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     args = parser().parse_args(arguments)
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     try:
         with Recording(args.a) as a, Recording(args.b) as b:
             info_a, info_b = read_info(a.path.parent), read_info(b.path.parent)
             fields = recorded_fields(info_a, args.a), recorded_fields(info_b, args.b)
             found = compare(a, b, info_a, info_b, differing_settings(*fields))
     except (BadInput, RecordingError) as error:
-        Console(stderr=True).print(Text(f"error: {error}", style="bold red"), soft_wrap=True)
+        complain(error)
         return Exit.BAD_INPUT
-    show(found, (str(args.a), str(args.b)), console)
+    with writing_results():
+        show(found, (str(args.a), str(args.b)), Console(width=None if sys.stdout.isatty() else _NO_TERMINAL))
     return Exit.DONE

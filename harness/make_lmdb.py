@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -28,14 +29,12 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     # imported here because it takes a while, after the handler of Ctrl-C is installed
-    from rich.console import Console
-    from rich.text import Text
-
     from harness.errors import BadInput
     from harness.exit_codes import Exit
     from harness.imageset import Stopped
     from harness.imageset.options import parse
     from harness.imageset.pipeline import make_lmdbs
+    from harness.reports.console import Console, complain
 
     console = Console(stderr=True)
     before = _on_interrupt(_stop_in_order)
@@ -43,10 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = parse(sys.argv[1:] if arguments is None else arguments)
         _print_summary(make_lmdbs(options, console))
     except (BadInput, Stopped) as error:
-        console.print(Text(f"error: {error}", style="bold red"), soft_wrap=True)
+        complain(error)
         return Exit.BAD_INPUT if isinstance(error, BadInput) else 1
     except KeyboardInterrupt:
-        console.print(_INTERRUPTED, style="bold yellow")
+        with suppress(OSError):
+            console.print(_INTERRUPTED, style="bold yellow")
         return Exit.INTERRUPTED
     finally:
         _on_interrupt(before)
@@ -54,10 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print_summary(summary: str) -> None:
-    try:
-        print(summary, flush=True)
-    except BrokenPipeError:  # nobody reads it; report.txt contains it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    from harness.output import ResultFailed, visible, writing_results
+
+    with suppress(ResultFailed), writing_results():  # if nobody can read it: report.txt contains it
+        print(visible(summary))
 
 
 def _on_interrupt(handler: Handler) -> Handler:
@@ -75,13 +75,21 @@ def _stop_in_order(*_: object) -> None:
 
 def _stop_at_once(*_: object) -> None:
     """Exit immediately: finished work is saved at any moment, and workers die with their parent."""
-    os.write(2, f"{_SHOW_CURSOR if os.isatty(2) else ''}{_INTERRUPTED}\n".encode())
+    with suppress(OSError):
+        os.write(2, f"{_SHOW_CURSOR if os.isatty(2) else ''}{_INTERRUPTED}\n".encode())
     os._exit(130)
 
 
 if __name__ == "__main__":
     _on_interrupt(_stop_at_once)  # during imports, when there is nothing to clean up
-    code = main()
+    from harness.output import flush_or_discard, open_standard_files, show_exceptions
+
+    open_standard_files()
+    show_exceptions()
+    try:
+        code = main()
+    finally:
+        flush_or_discard()
     if code == 130:  # an executor whose shutdown was interrupted may block the interpreter's exit forever
         os._exit(code)
     sys.exit(code)

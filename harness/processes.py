@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import math
 import os
-from contextlib import suppress
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import harness
@@ -18,6 +20,37 @@ def child_environment(blas_threads: int) -> dict[str, str]:
     """Return the environment for a child process: it finds this package, and BLAS uses `blas_threads` threads."""
     paths = [str(Path(harness.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     return dict(os.environ) | {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": str(blas_threads)}
+
+
+# The supervisor decides what follows from these, also when they are sent to all processes of a run, as by systemd.
+_FOR_THE_SUPERVISOR = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+
+
+@contextmanager
+def signals_blocked() -> Iterator[None]:
+    """Start a process inside the block that none of the supervisor's signals reaches, until it calls `take_signals`."""
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_SUPERVISOR)  # inherited
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+
+def take_signals() -> None:
+    """Do nothing at the supervisor's signals from here on, but let them end the processes that this one starts.
+
+    A Python layer may have processes of its own, and end them with SIGTERM.
+    """
+    for number in _FOR_THE_SUPERVISOR:
+        signal.signal(number, lambda number, frame: None)  # unlike SIG_IGN, not inherited by another program
+        signal.siginterrupt(number, False)
+    os.register_at_fork(after_in_child=_restore_signals)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FOR_THE_SUPERVISOR)
+
+
+def _restore_signals() -> None:
+    for number in _FOR_THE_SUPERVISOR:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def cores(groups: Path = _GROUPS) -> int:

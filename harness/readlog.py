@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import TextIO
@@ -19,8 +18,6 @@ if __name__ == "__main__":  # start as `caffe-harness readlog` does
 
     sys.exit(start("readlog", sys.argv[1:]))
 
-from rich.console import Console
-from rich.text import Text
 from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.api.logs import diagnose_log, log_file
@@ -29,10 +26,13 @@ from harness.caffe_files.log_header import LogHeader
 from harness.caffe_log.follow import FollowedLog
 from harness.caffe_log.model import Log
 from harness.caffe_log.reader import LogReader, read_path
+from harness.command_parser import CommandParser
 from harness.diagnosis.live.limits import Limits, read_limits
 from harness.errors import BadInput
 from harness.exit_codes import Exit
 from harness.invocation import command_line, program
+from harness.output import visible, writing_results
+from harness.reports.console import Console, complain
 from harness.reports.log_result import LogResult
 from harness.reports.text.log_csv import write_csv
 from harness.reports.text.log_json import write_json
@@ -56,7 +56,7 @@ _NO_TERMINAL = 1000  # columns: lines in a file or a pipe are not folded
 def parser() -> argparse.ArgumentParser:
     """Return the parser of this command's arguments."""
     command = command_line("readlog")
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=program("readlog"),
         description=f"{__doc__}\n{_EXAMPLES.format(command=command)}",
         formatter_class=RawDescriptionRichHelpFormatter,
@@ -91,26 +91,17 @@ def _positive(text: str) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     args = parser().parse_args(arguments)
-    if sys.stdout is None:
-        _complain("standard output is closed")
-        return Exit.RECORDING_FAILED
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal or a file of another encoding
     try:
-        return _main(args)
+        with writing_results():
+            return _main(args)
     except BadInput as error:
-        _complain(error)
+        complain(error)
         return Exit.BAD_INPUT
-    except BrokenPipeError:
-        # the reader of the pipe has closed it
-        _silence()
-        return Exit.DONE
-    except OSError as error:  # errors of the logs and of the files to write are bad input
-        _silence()
-        _complain(f"standard output cannot be written ({error.strerror})")
-        return Exit.RECORDING_FAILED
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
+    return Exit.DONE  # the reader of a pipe has closed it
 
 
 def _main(args: argparse.Namespace) -> int:
@@ -122,18 +113,8 @@ def _main(args: argparse.Namespace) -> int:
     if found:
         _draw(found, args)
     for error in errors:
-        _complain(error)
+        complain(error)
     return Exit.BAD_INPUT if errors else Exit.DONE
-
-
-def _complain(error: object) -> None:
-    with suppress(OSError):
-        Console(stderr=True).print(Text(f"error: {error}", style="bold red"), soft_wrap=True)
-
-
-def _silence() -> None:
-    """Redirect standard output, so that the flush at exit does not fail."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _read(args: argparse.Namespace, limits: Limits) -> tuple[list[LogResult], list[str]]:
@@ -146,12 +127,6 @@ def _read(args: argparse.Namespace, limits: Limits) -> tuple[list[LogResult], li
         except BadInput as error:
             errors.append(str(error))
     return found, list(dict.fromkeys(errors))
-
-
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """Raise, instead of exiting with 1 as rich does."""
-        raise BrokenPipeError
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -193,11 +168,13 @@ def _draw(found: Sequence[LogResult], args: argparse.Namespace) -> None:
         with _writing("--csv", args.csv):
             write_whole(Path(args.csv), table.getvalue())
     if args.csv == "-":
-        write_csv(found, sys.stdout)
+        table = StringIO()
+        write_csv(found, table)
+        sys.stdout.write(visible(table.getvalue()) if sys.stdout.isatty() else table.getvalue())
     elif args.json:
         write_json(found, sys.stdout)
     else:
-        show(found, _Console(width=None if sys.stdout.isatty() else _NO_TERMINAL, highlight=False))
+        show(found, Console(width=None if sys.stdout.isatty() else _NO_TERMINAL))
     sys.stdout.flush()
 
 
@@ -236,7 +213,7 @@ def _follow(args: argparse.Namespace, limits: Limits) -> int:
     except BadInput as error:
         if code == Exit.DONE:
             raise
-        _complain(error)
+        complain(error)
     return code
 
 
@@ -256,5 +233,5 @@ def _print_changes(reader: LogReader, args: argparse.Namespace, limits: Limits, 
     )
     now = (last.number, found.verdict, findings)
     if now != shown:
-        print(one_line(last), file=live, flush=True)
+        print(visible(one_line(last)), file=live, flush=True)
     return now

@@ -9,7 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 if __name__ == "__main__":  # start as `caffe-harness report` does
@@ -21,20 +21,21 @@ if __name__ == "__main__":  # start as `caffe-harness report` does
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
-from rich.text import Text
 from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.api.runs import diagnose, predict
 from harness.atomic_write import write_whole
 from harness.caffe_files.lmdb_file import open_records
+from harness.command_parser import CommandParser
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.settings import differing_settings
 from harness.exit_codes import Exit
 from harness.invocation import command_line, program
+from harness.output import print_result, visible
 from harness.recording import BadInput, Recording, RecordingError
 from harness.recording.lineage import children
 from harness.recording.run_directory import read_info
+from harness.reports.console import complain
 from harness.reports.figures import smoothed_losses
 from harness.reports.figures.files import write_pdf, write_pngs
 from harness.reports.html.figures import figures_of
@@ -66,7 +67,7 @@ _NICE = 10  # added to the niceness, so that the run has priority
 def parser() -> argparse.ArgumentParser:
     """Return the parser of this command's arguments."""
     command = command_line("report")
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=program("report"),
         description=f"{__doc__}\n{_EXAMPLES.format(command=command)}",
         formatter_class=RawDescriptionRichHelpFormatter,
@@ -114,20 +115,16 @@ def main(arguments: list[str] | None = None) -> int:
             raise BadInput("contains the same run twice", field="--compare", remedy="Give each run once")
         written = _follow(args) if args.follow else _write(args)
     except (BadInput, RecordingError) as error:
-        _complain(error)
+        complain(error)
         return Exit.BAD_INPUT
     except OSError as error:
-        _complain(f"{args.out or args.run}: cannot be written ({error.strerror})")
+        complain(f"{args.out or args.run}: cannot be written ({error.strerror})")
         return Exit.RECORDING_FAILED
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     for path in written:
-        print(path)
+        print_result(str(path))
     return Exit.DONE
-
-
-def _complain(error: object) -> None:
-    Console(stderr=True).print(Text(f"error: {error}", style="bold red"), soft_wrap=True)
 
 
 def _write(args: argparse.Namespace) -> Sequence[Path]:
@@ -181,7 +178,8 @@ def _follow(args: argparse.Namespace) -> Sequence[Path]:
         if not live:
             return [target]
         if not announced:
-            print(f"Following {args.run}: see {target}", file=sys.stderr, flush=True)
+            with suppress(OSError):
+                print(visible(f"Following {args.run}: see {target}"), file=sys.stderr, flush=True)
             announced = True
         _rest(args.run, pause)
 

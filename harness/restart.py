@@ -22,6 +22,7 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 from harness.caffe_files.edits import set_fields, set_layer_fields
 from harness.caffe_files.solver import display_interval
 from harness.caffe_files.solverstate import HISTORY_MODES, history_scale
+from harness.command_parser import CommandParser
 from harness.diagnosis.last_good import Choice, last_good
 from harness.diagnosis.live.limits import Limits, read_limits
 from harness.diagnosis.recorded.detect import detect
@@ -48,7 +49,7 @@ Examples:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of this command's arguments."""
     command = command_line("restart")
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=program("restart"),
         description=f"{__doc__}\n{_EXAMPLES.format(command=command)}{EXIT_CODES}",
         formatter_class=RawDescriptionRichHelpFormatter,
@@ -93,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     args = parser().parse_args(given)
     options = options_of(args, ("restart.py", *given))
-    return train(lambda progress, say: _plan(args, options, progress, say), args.rules, args.tensorboard)
+    return train(lambda progress, say: _plan(args, options, progress, say), args)
 
 
 def _plan(

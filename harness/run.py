@@ -15,6 +15,7 @@ if __name__ == "__main__":  # start as `caffe-harness run` does
 
 from rich_argparse import RawDescriptionRichHelpFormatter
 
+from harness.command_parser import CommandParser
 from harness.errors import BadInput
 from harness.invocation import command_line, program
 from harness.supervisor.plan import make_plan
@@ -33,7 +34,7 @@ Examples:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of this command's arguments."""
     command = command_line("run")
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=program("run"),
         description=f"{__doc__}\n{_EXAMPLES.format(command=command)}{EXIT_CODES}",
         formatter_class=RawDescriptionRichHelpFormatter,
@@ -89,4 +90,4 @@ def main(arguments: list[str] | None = None) -> int:
             start = from_weights(args.weights, spec.solver)
         return make_plan(spec, start, options, progress=progress)
 
-    return train(plan, args.rules, args.tensorboard)
+    return train(plan, args)

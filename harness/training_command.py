@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import Progress
-from rich.text import Text
 
 from harness.caffe_files.solver import display_interval
 from harness.diagnosis.live.health import Health
@@ -16,15 +13,17 @@ from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.live.rows import rows_before
 from harness.errors import BadInput, RecordingError
 from harness.exit_codes import Exit
+from harness.output import print_result
 from harness.processes import return_large_blocks
 from harness.reports.listeners import RunListeners
-from harness.reports.terminal import Terminal
+from harness.reports.terminal_process import TerminalProcess
 from harness.schemas.layout import CAPTURES
 from harness.schemas.listener import RunListener
 from harness.supervisor.options import Options
 from harness.supervisor.plan import Plan
 from harness.supervisor.process_limits import raise_file_limit
 from harness.supervisor.session import Session
+from harness.supervisor.signals import Interrupts
 
 EXIT_CODES = """
 Exit codes: 0 done, 1 the recording could not be written any further, 2 bad input (nothing was trained),
@@ -54,6 +53,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         choices=("continue", "stop"),
         default="continue",
         help="what to do when a rule finds a divergence: continue, or take a snapshot and stop (default: %(default)s)",
+    )
+    how.add_argument(
+        "--on-hangup",
+        choices=("continue", "stop"),
+        default="continue",
+        help="what to do when the terminal is closed (SIGHUP): continue without it, or take a snapshot and stop "
+        "(default: %(default)s)",
     )
     how.add_argument(
         "--rules",
@@ -117,48 +123,42 @@ def options_of(args: argparse.Namespace, command: Sequence[str]) -> Options:
     )
 
 
-def train(
-    make: Callable[[Callable[[int, int], None], Callable[[str], None]], Plan], rules: Path | None, tensorboard: bool
-) -> int:
+def train(make: Callable[[Callable[[int, int], None], Callable[[str], None]], Plan], args: argparse.Namespace) -> int:
     """Plan a run and carry it out. Returns the exit code.
 
     Args:
         make: makes the plan; it is given a function that receives how many of how many labels were read, and one that
             receives sentences for the user.
-        rules: a file with limits for the alarms.
-        tensorboard: write event files for TensorBoard as well.
+        args: the values of the options that `add_options` added.
     """
     return_large_blocks()
-    console = Console(stderr=True)
-    terminal = Terminal(console)
-    listener: RunListener = terminal
-    if tensorboard:
-        from harness.reports.tensorboard import TensorBoard  # loaded for those who ask for it
-
-        listener = RunListeners(TensorBoard(terminal.message), terminal)
-    try:
-        raise_file_limit()
-        limits = read_limits(rules)
-        with Progress(console=console, transient=True) as bar:
-            task = bar.add_task("Reading labels", visible=False)
-            plan = make(
-                lambda done, total: bar.update(task, completed=done, total=total, visible=True), terminal.message
-            )
-        for remark in plan.remarks:
-            terminal.message(remark)
+    interrupts = Interrupts(args.on_hangup)
+    with closing(TerminalProcess()) as terminal, closing(_listener(terminal, args.tensorboard)) as listener:
         try:
-            run = plan.info.goes_on_from
-            earlier = rows_before(Path(run), plan.first) if run else None
-            health = Health(display_interval(plan.solver), plan.first, limits, earlier)
-            session = Session(plan, listener, health)
+            with interrupts.planning():
+                raise_file_limit()
+                limits = read_limits(args.rules)
+                plan = make(terminal.reading, terminal.message)
+                for remark in plan.remarks:
+                    terminal.message(remark)
+                run = plan.info.goes_on_from
+                earlier = rows_before(Path(run), plan.first) if run else None
+                health = Health(display_interval(plan.solver), plan.first, limits, earlier)
+            session = Session(plan, listener, health, interrupts)
             outcome = session.run()
-        finally:
-            listener.close()
-    except (BadInput, RecordingError) as error:
-        console.print(Text(f"error: {error}", style="bold red"), soft_wrap=True)  # in a Text, :100: is not an emoji
-        return Exit.BAD_INPUT
-    except KeyboardInterrupt:
-        return Exit.INTERRUPTED
+        except (BadInput, RecordingError) as error:
+            terminal.error(str(error))
+            return Exit.BAD_INPUT
+        except KeyboardInterrupt:
+            return Exit.INTERRUPTED
     if outcome.code != Exit.BAD_INPUT:
-        print(session.out)
+        print_result(str(session.out))
     return outcome.code
+
+
+def _listener(terminal: TerminalProcess, tensorboard: bool) -> RunListener:
+    if not tensorboard:
+        return terminal
+    from harness.reports.tensorboard import TensorBoard  # loaded for those who ask for it
+
+    return RunListeners(TensorBoard(terminal.message), terminal)

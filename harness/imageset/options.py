@@ -13,6 +13,7 @@ import cv2
 from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.caffe_files.formatting import printable
+from harness.command_parser import CommandParser
 from harness.errors import BadInput
 from harness.imageset.decoding import UNREADABLE_BY_CAFFE, UNREADABLE_FROM_LMDB
 from harness.imageset.image_format import ImageFormat
@@ -153,7 +154,7 @@ def _as_argparse(arguments: Sequence[str]) -> list[str]:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the options, as argparse spells them."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=program("make-lmdb"), description=DESCRIPTION.format(command=command_line("make-lmdb")), epilog=EPILOG,
         formatter_class=RawDescriptionRichHelpFormatter, allow_abbrev=False,
     )  # fmt: skip

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Sequence
 
 import lmdb
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from harness.atomic_write import write_whole
@@ -27,6 +26,7 @@ from harness.imageset.remarks import remarks_on
 from harness.imageset.report import FinishedSet, Report
 from harness.imageset.work_directory import WorkDirectory
 from harness.imageset.workers import Workers
+from harness.reports.console import Console
 
 
 def make_lmdbs(options: Options, console: Console) -> str:
@@ -79,7 +79,7 @@ class _Pipeline:
         return f"{summary}\n{'written to':<12} {out}; {out / 'report.txt'} lists every problem with an image"
 
     def _print(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(text, soft_wrap=True)
 
     def _check_output(self) -> None:
         check_output(self._work.out, self._work.part, self._options.folder, self._options.force)

@@ -17,7 +17,7 @@ from collections import deque
 from contextlib import suppress
 
 from harness.prefetch.shared_batch import BatchShape, Floats, SharedBatch
-from harness.processes import child_environment
+from harness.processes import child_environment, signals_blocked
 from harness.schemas.stream import Stream
 
 
@@ -35,14 +35,15 @@ class PrefetchClient:
         # one more than are ready, because the solver keeps the one it computes with
         self._batches = [SharedBatch(os.memfd_create("caffe-harness-batch")) for _ in range(stream.prefetch + 1)]
         fds = [batch.fd for batch in self._batches]
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "harness.prefetch.main"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=fds,
-            env=child_environment(blas_threads=1),
-            start_new_session=True,  # Ctrl-C goes to the supervisor, which stops all other processes in order
-        )
+        with signals_blocked():  # the supervisor stops all other processes in order
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "harness.prefetch.main"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                pass_fds=fds,
+                env=child_environment(blas_threads=1),
+                start_new_session=True,
+            )
         self._send({"stream": stream.to_json(), "batches": fds})
 
     @property

@@ -47,6 +47,8 @@ class TensorBoard:
     events.
     """
 
+    dropped = None  # the user is shown what the terminal shows
+
     def __init__(self, report: Callable[[str], None]) -> None:
         self._report = report
         self._opening: Opening | None = None

@@ -1,11 +1,14 @@
-"""Show a run on standard error: a live panel on a terminal, plain lines elsewhere."""
+"""Draw a run on standard error: a live panel on a terminal, plain lines elsewhere.
+
+It writes, so it may wait and it may fail; it runs in the process that `terminal_process` starts.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress import (
     BarColumn,
@@ -23,6 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.diagnosis.recorded.progress import HeadNow, Progress, progress
+from harness.reports.console import Console
 from harness.reports.text.alarms import alarm_lines, divergence_lines
 from harness.reports.text.exactness import not_exact
 from harness.schemas.events import (
@@ -44,7 +48,7 @@ _PLAIN_EVERY = 10.0  # seconds between plain lines
 
 
 class Terminal:
-    """Shows one run on `console`."""
+    """Shows one run on `console`. While `is_live`, the panel is drawn when `refresh` is called."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -59,6 +63,38 @@ class Terminal:
         self._bytes = 0
         self._printed = 0.0  # time of the last plain line
         self._printed_iteration = -1
+        self._labels: Bar | None = None  # while labels are read
+
+    @property
+    def is_live(self) -> bool:
+        """A part of the screen is drawn again and again."""
+        return self._live is not None or self._labels is not None
+
+    def refresh(self) -> None:
+        """Draw that part again."""
+        for part in (self._labels, self._live):
+            if part is not None:
+                part.refresh()
+
+    def reading(self, done: int, total: int) -> None:
+        """Show how many of how many labels were read, until something else is shown."""
+        if not self._console.is_terminal:
+            return
+        if self._labels is None:
+            self._labels = Bar(console=self._console, transient=True, auto_refresh=False)
+            self._task = self._labels.add_task("Reading labels")
+            self._labels.start()
+        self._labels.update(self._task, completed=done, total=total)
+
+    def error(self, text: str) -> None:
+        """Print why there is no run."""
+        self._stop_reading()
+        self._console.print(Text(f"error: {text}", style="bold red"), soft_wrap=True)
+
+    def _stop_reading(self) -> None:
+        if self._labels is not None:
+            self._labels.stop()
+            self._labels = None
 
     # -- the listener's methods --------------------------------------------------------------------------------------
 
@@ -82,7 +118,7 @@ class Terminal:
                 expand=True,
             )
             self._task = self._bar.add_task("", total=opening.until, completed=opening.first)
-            self._live = Live(console=self._console, refresh_per_second=2, get_renderable=self._panel)
+            self._live = Live(console=self._console, auto_refresh=False, get_renderable=self._panel)
             self._live.start()
 
     def event(self, event: Event) -> None:
@@ -120,13 +156,15 @@ class Terminal:
             self.message(_plain_line(self._now, self._opening, recorded_bytes))
 
     def close(self) -> None:
-        """Stop the live panel."""
+        """Draw the live panel for the last time."""
+        self._stop_reading()
         if self._live is not None:
             self._live.stop()
+            self._live = None
 
     def finish(self, outcome: Outcome) -> None:
         self.close()
-        if self._live is None and self._now is not None and self._now.iteration != self._printed_iteration:
+        if not self._console.is_terminal and self._now is not None and self._now.iteration != self._printed_iteration:
             self.message(_plain_line(self._now, self._opening, self._bytes))
         for line in outcome.last_words:
             self.message(f"Caffe said: {line}")
@@ -137,6 +175,7 @@ class Terminal:
         self._print(Text(outcome.sentence, style=style))
 
     def _print(self, text: Text) -> None:
+        self._stop_reading()
         # do not wrap lines in a log file, which is searched by line
         self._console.print(text, soft_wrap=not self._console.is_terminal)
 

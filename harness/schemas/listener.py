@@ -14,7 +14,12 @@ class RunListener(Protocol):
     """Receives what happens in a run.
 
     The supervisor calls it from its only thread: nothing is recorded until a call returns.
+
+    `dropped` says why the user is shown nothing any more; None while that is not so.
     """
+
+    @property
+    def dropped(self) -> str | None: ...
 
     def start(self, opening: Opening) -> None:
         """Receive the layout and the sizes of the recording, before the first iteration."""

@@ -207,6 +207,7 @@ class RunInfo(TrainingSetup, frozen=True, kw_only=True):
         goes_on_from: the run directory that recorded the iterations before `first`.
         until: the iteration before which it ends.
         windows: as "A:B", half open.
+        display: why the user was shown nothing from some iteration on; None if all was shown.
         not_exact: what keeps it from repeating the training that it continues, bit for bit, as far as that is known.
         exact_if: what must hold besides for it to repeat that training, and cannot be seen from outside.
         verified: how its weights compare with those of the run that it continues; None for a new training, and while
@@ -240,6 +241,7 @@ class RunInfo(TrainingSetup, frozen=True, kw_only=True):
     native_start: NativeStart | None = None
     replayed: Replay | None = None
     copied: tuple[CopiedWeights, ...] = ()
+    display: str | None = None
     verified: Verification | None = None
     ended: Ended | None = None
 

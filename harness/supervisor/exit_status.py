@@ -24,7 +24,7 @@ class Circumstances:
         refusal: why nets, weights, state or data could not be used.
         failure: why the recording could not be written.
         end: the worker's last message; None if it died.
-        interrupts: how often the user asked for an end.
+        interrupted: a signal asked for an end; `at_once`: and the worker was killed for it.
         diverged: the alarm at which the run was stopped.
         last_words: what Caffe printed last.
     """
@@ -36,7 +36,8 @@ class Circumstances:
     refusal: str | None
     failure: str | None
     end: End | None
-    interrupts: int
+    interrupted: bool
+    at_once: bool
     diverged: Alarm | None
     divergence: Divergence | None
     last_words: tuple[str, ...]
@@ -50,12 +51,12 @@ def outcome_of(run: Circumstances) -> Outcome:
         return Outcome(Exit.RECORDING_FAILED, run.failure, divergence=run.divergence)
     upto = f"{run.recording} holds every iteration up to {run.last}" if run.last >= 0 else "no iteration was made"
     # otherwise it died of something else before it could stop
-    stopped = run.returncode == 0 or run.interrupts > 1
+    stopped = run.returncode == 0 or run.at_once or run.end is not None
     at = run.end.iteration if run.end else -1
     if run.diverged is not None and run.end is not None:
         why = f"Diverged ({run.diverged.rule} at iteration {run.diverged.iteration})"
         return Outcome(Exit.DIVERGED, f"{why}, stopped before iteration {at}; {upto}", divergence=run.divergence)
-    if run.interrupts and stopped and at < run.until:
+    if run.interrupted and stopped and at < run.until:
         return Outcome(Exit.INTERRUPTED, f"Interrupted; {upto}", divergence=run.divergence)
     if run.end is None:
         code = run.returncode

@@ -57,23 +57,23 @@ _POLL = 0.05  # seconds between two looks at how full the ring is
 
 
 class Session:
-    """One run of `plan`, followed by `listener`; `health` applies the rules to it.
+    """One run of `plan`, followed by `listener`; `health` applies the rules to it, `interrupts` may end it.
 
     Attributes:
         directory: a path of the run directory that leads there even if it is moved.
         out: the run directory as it was called at the end.
     """
 
-    def __init__(self, plan: Plan, listener: RunListener, health: Health) -> None:
+    def __init__(self, plan: Plan, listener: RunListener, health: Health, interrupts: Interrupts) -> None:
         self.plan = plan
         self.listener = listener
+        self.interrupts = interrupts
         self.monitor = HealthMonitor(health, plan.out / "snapshots", plan.options.keep_snapshots)
         self.directory = self.out = plan.out
         self.info = plan.info
         self.verifier = Verifier(plan.info, plan.out)
         self.ring = Ring.create(plan.options.ring_mib << 20)
         self.consumer = Consumer(self.ring, self._open_writer, listener.event)
-        self.interrupts = Interrupts()
         self.failure: RecordingFailed | None = None
         self.no_snapshot: str | None = None  # why one could not be taken
         self.refusal: str | None = None
@@ -114,7 +114,9 @@ class Session:
                 if self.verifier.result is not None:
                     self.listener.message(verification(self.verifier.result))
             self.out = self._place
-        self.listener.finish(outcome)
+            self.listener.finish(outcome)
+            if outcome.code != Exit.BAD_INPUT:
+                self._note_display(outcome)
         return outcome
 
     # -- while it trains ----------------------------------------------------------------------------------------------
@@ -175,13 +177,20 @@ class Session:
         return bool(data)
 
     def _pass_interrupts_on(self, process: subprocess.Popen[bytes]) -> None:
-        if self.interrupts.count and self.ring.request in (Request.WAIT, Request.GO):
+        interrupts = self.interrupts
+        if interrupts.stop is not None and self.ring.request in (Request.WAIT, Request.GO):
             self.ring.request = Request.STOP
+            by, again = ("", "again") if interrupts.stop == signal.SIGINT else (f" by {interrupts.stop.name}", "twice")
             self.listener.message(
-                "Interrupted: finishing the iteration, then taking a snapshot. Press Ctrl-C again to stop now."
+                f"Interrupted{by}: finishing the iteration, then taking a snapshot. Press Ctrl-C {again} to stop now."
             )
-        if self.interrupts.count > 1:
+        if interrupts.at_once:
             process.kill()
+        if interrupts.hung_up and interrupts.stop is None:
+            interrupts.hung_up = False
+            self.listener.message(
+                f"SIGHUP: the run continues (--on-hangup continue). `kill {os.getpid()}` ends it with a snapshot."
+            )
 
     def _drain(self) -> None:
         self._check_directory()
@@ -204,6 +213,7 @@ class Session:
         self.monitor.review_snapshots(self.listener.message)
         writer = self.consumer.writer
         self.listener.tick(writer.size if writer else 0)
+        self._note_display()
 
     def _fail(self, failure: RecordingFailed) -> None:
         if self.failure is None:
@@ -294,7 +304,8 @@ class Session:
                 refusal=self.refusal,
                 failure=str(self.failure) if self.failure else self.no_snapshot,
                 end=self.end,
-                interrupts=self.interrupts.count,
+                interrupted=self.interrupts.stop is not None,
+                at_once=self.interrupts.at_once,
                 diverged=self.diverged,
                 divergence=self.monitor.divergence(self.diverged) if self.refusal is None else None,
                 last_words=tuple(self.log.last_words()),
@@ -304,7 +315,7 @@ class Session:
     def _explain_failed_start(self, returncode: int) -> None:
         """If Caffe ended by itself before the first iteration, nothing was trained: the input is refused."""
         started = self.consumer.writer is not None and self.consumer.writer.last_iteration >= 0
-        if started or self.end is not None or self.interrupts.count or (self.refusal or self.failure) is not None:
+        if started or self.end is not None or self.interrupts.stop or (self.refusal or self.failure) is not None:
             return
         error = build_failure(self.plan.spec.nets, self.log.lines(), returncode)
         self.refusal = str(error) if error else None
@@ -342,6 +353,14 @@ class Session:
                 return outcome
             self.listener.message(f"{self._place / 'run.json'} does not say how the run ended ({error.strerror})")
         return outcome
+
+    def _note_display(self, outcome: Outcome | None = None) -> None:
+        """Write down why the user is shown nothing any more; `outcome`: how the run has ended."""
+        if self.listener.dropped is None or self.info.display is not None:
+            return
+        self.info = msgspec.structs.replace(self.info, display=self.listener.dropped)
+        with suppress(OSError):  # a full disk, a directory that was deleted: the run itself reports them
+            run_directory.write_info(self.directory, self._info_of(outcome) if outcome else self.info)
 
     def _abandon_recording(self) -> None:
         if self.consumer.writer is not None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from harness.processes import child_environment
+from harness.processes import child_environment, signals_blocked
 from harness.recording.ring import Ring
 from harness.supervisor.plan import Plan
 
@@ -25,15 +25,16 @@ def worker_process(plan: Plan, ring: Ring, lock: int) -> Iterator[subprocess.Pop
     if plan.keys is not None and payload.record_keys is not None:
         plan.keys.write(Path(payload.record_keys))
     lifeline, held = os.pipe()
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "harness.worker.main", *map(str, (ring.fd, lifeline, lock))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        pass_fds=(ring.fd, lifeline, lock),
-        env=child_environment(plan.info.blas_threads),
-        start_new_session=True,  # the terminal's Ctrl-C is for the supervisor, which passes it on
-    )
+    with signals_blocked():
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "harness.worker.main", *map(str, (ring.fd, lifeline, lock))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=(ring.fd, lifeline, lock),
+            env=child_environment(plan.info.blas_threads),
+            start_new_session=True,  # the terminal's Ctrl-C is for the supervisor, which passes it on
+        )
     os.close(lifeline)
     try:
         assert process.stdin is not None

@@ -30,6 +30,7 @@ from harness.caffe_files.lmdb_file import check_reader_lock
 from harness.caffe_files.messages import pb
 from harness.errors import BadInput, RecordingFailed
 from harness.prefetch.positions import PositionTracker
+from harness.processes import take_signals
 from harness.recording import run_directory
 from harness.recording.consumer import Consumer
 from harness.recording.locks import path_by
@@ -336,7 +337,8 @@ def main(payload: Payload, channel: Channel) -> int:
 
 
 if __name__ == "__main__":
-    caffe.init_log(0, True)  # glog to stderr, all of it, as `caffe train` does
+    caffe.init_log(0, True)  # glog to stderr, all of it, as `caffe train` does; it installs a handler of SIGTERM
+    take_signals()
     ring, lifeline, lock = map(int, sys.argv[1:])
     given = Payload.decode(sys.stdin.buffer.read())
     sys.exit(main(given, Channel(path_by(lock, Path(given.run)), ring, lifeline)))

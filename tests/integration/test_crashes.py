@@ -448,7 +448,7 @@ def test_nothing_is_lost_when_the_supervisor_is_killed_before_it_read_the_end(
 # -- Ctrl-C -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_finishes_the_iteration_and_takes_a_snapshot(
     tmp_path: Path, long_solver: Path, whole: dict[str, np.ndarray], number: signal.Signals
 ) -> None:

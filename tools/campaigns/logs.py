@@ -16,7 +16,6 @@ from functools import cache
 from typing import NoReturn
 
 import numpy as np
-from rich.console import Console
 
 from harness.api.logs import diagnose_log
 from harness.caffe_files.log_header import LogHeader
@@ -24,6 +23,7 @@ from harness.caffe_log.decode import GZIP
 from harness.caffe_log.model import Log
 from harness.caffe_log.reader import LogReader
 from harness.diagnosis.live.limits import Limits, read_limits
+from harness.reports.console import Console
 from harness.reports.log_result import LogResult
 from harness.reports.text.log_csv import write_csv
 from harness.reports.text.log_json import write_json
@@ -198,7 +198,7 @@ def check_diagnosis(results: tuple[LogResult, ...]) -> None:
     assert len(found["runs"]) == len(results)
     write_csv(results, io.StringIO())
     printed = io.StringIO()
-    show(results, Console(file=printed, width=200, highlight=False, force_terminal=False))
+    show(results, Console(file=printed, width=200))
     assert "\x1b" not in printed.getvalue(), "an escape sequence of the log reaches the terminal"
 
 

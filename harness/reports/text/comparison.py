@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from harness.diagnosis.comparison import ArrayDifference, Cause, Comparison, Extent, KeyDifference, Part
+from harness.reports.console import Console
 from harness.reports.text.exactness import verification
 
 _MOST_SETTINGS = 40

@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 from harness.diagnosis.logged.findings import Deviations, HeadFinding, RecordRange, Schedule
 from harness.diagnosis.logged.tracks import TOTAL
+from harness.output import visible_json
 from harness.reports.log_result import LogResult
 
 
@@ -16,8 +17,8 @@ def write_json(runs: Sequence[LogResult], out: TextIO) -> None:
     """Write one object: that of the last run, with those of all runs in `runs`."""
     objects = [_run(result) for result in runs]
     ascii_only = not (out.encoding or "utf-8").lower().startswith("utf")
-    json.dump(objects[-1] | {"runs": objects}, out, allow_nan=False, indent=2, ensure_ascii=ascii_only)
-    out.write("\n")
+    text = json.dumps(objects[-1] | {"runs": objects}, allow_nan=False, indent=2, ensure_ascii=ascii_only)
+    out.write(f"{visible_json(text)}\n")
 
 
 def _run(result: LogResult) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rich.cells import cell_len
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from harness.diagnosis.conditions import Verdict
 from harness.diagnosis.logged.findings import RunFindings
 from harness.diagnosis.logged.tracks import TOTAL
+from harness.reports.console import Console
 from harness.reports.log_result import LogResult
 
 _STYLES: dict[Verdict, str] = {

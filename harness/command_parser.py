@@ -1,0 +1,25 @@
+"""The parser of a command's arguments."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn
+
+from harness.output import visible
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose errors show control characters in the arguments as escapes, and end the program as documented
+    also where they cannot be printed.
+    """
+
+    def error(self, message: str) -> NoReturn:
+        super().error(visible(message))
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        with suppress(OSError, AttributeError):  # closed from the start
+            super()._print_message(message, file)

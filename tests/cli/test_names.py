@@ -1,0 +1,93 @@
+"""Names with control characters and markup, in every command: a terminal shows them and does not obey them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.imagesets import write_photos
+from tests.helpers.nets import small_net, solver_text
+from tests.helpers.processes import PATIENCE
+from tests.helpers.terminals import drain, session_on_terminal
+
+HOSTILE = "\x1b]0;obey\x07[/x][red]\x9b2J\u202e"  # a terminal's title, markup, clear the screen, right to left
+PROTOTXT = r"\033]0;obey\007[/x][red]\302\2332J\342\200\256"
+NAME = HOSTILE.replace("/", "|")  # of a file
+
+# what rich draws with: movements of the cursor, erasing, colours, showing and hiding the cursor
+DRAWN = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r\n|\r|\n|\t")
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e]")
+
+
+def on_terminal(*arguments: object, code: int) -> str:
+    """Run a command on a terminal; check its exit code, and that the terminal gets no control character of a name."""
+    env = {"COLUMNS": "160", "LINES": "50", "TERM": "xterm-256color", "OPENBLAS_NUM_THREADS": "1"}
+    with session_on_terminal(sys.executable, "-m", "harness", *arguments, env=env) as (process, terminal):
+        drawn = DRAWN.sub("", drain(terminal).decode())
+        assert process.wait(PATIENCE) == code, drawn
+    assert "Traceback" not in drawn
+    assert not CONTROL.search(drawn), ascii(drawn)
+    assert "2J" not in drawn or r"\x9b2J" in drawn
+    return drawn
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Path:
+    """A folder with a solver whose net, layers and blobs have hostile names, and which diverges."""
+    home = tmp_path_factory.mktemp("names") / NAME
+    home.mkdir()
+    net = small_net(digit_data)
+    for name in ("small", "loss1/loss1", "conv1/3x3", "loss1/classifier"):
+        net = net.replace(f'"{name}"', f'"{name}{PROTOTXT}"')
+    (home / "net.prototxt").write_text(net)
+    fields = {"lr_policy": '"step"', "gamma": 500, "stepsize": 20, "power": None, "max_iter": 40, "snapshot": 10}
+    path = str(home / "net.prototxt").replace(NAME, PROTOTXT.replace("/", "|"))
+    (home / "solver.prototxt").write_text(solver_text(Path(path), Path("native"), **fields))
+    return home
+
+
+def test_the_commands_about_a_run(home: Path) -> None:
+    run, again = home / f"run{NAME}", home / f"again{NAME}"
+    drawn = on_terminal("run", "--solver", home / "solver.prototxt", "--watch", "5:8", "--out", run, code=0)
+    assert r"loss1/loss1\x1b]0;obey" in drawn
+    assert "[/x][red]" in drawn
+    assert "ALARM" in drawn
+    change = ("--set", "base_lr=0.001", "--set-layer", "conv1*:lr_mult=3")
+    drawn = on_terminal("restart", run, "--from", 10, *change, "--out", again, code=0)
+    assert r"Changed: conv1/3x3\x1b]0;obey" in drawn
+    assert r"conv1/3x3\x1b]0;obey" in on_terminal("compare", run, again, code=0)
+    for option in ((), ("--json",), ("--csv",)):
+        assert r"obey" in on_terminal("readlog", run, *option, code=0)
+    drawn = on_terminal("report", run, "--compare", again, "--out", home / f"page{NAME}.html", code=0)
+    assert r"page\x1b]0;obey" in drawn
+    assert "<title>" in (home / f"page{NAME}.html").read_text()
+
+
+def test_errors(home: Path) -> None:
+    nothing = home / "none"
+    for arguments in (
+        ("run", "--solver", nothing),
+        ("run", "--solver", home / "solver.prototxt", "--watch", NAME),
+        ("run", "--solver", home / "solver.prototxt", "--capture", NAME),
+        ("run", f"--{NAME}"),
+        ("restart", nothing),
+        ("compare", nothing, nothing),
+        ("readlog", nothing),
+        ("readlog", nothing, "--classes", NAME),
+        ("report", nothing),
+        ("make-lmdb", nothing, home / "out"),
+        (NAME,),
+    ):
+        on_terminal(*arguments, code=2)
+
+
+def test_make_lmdb(home: Path) -> None:
+    photos = home / f"photos{NAME}"
+    write_photos(photos, ["a/1.png", "a/2.png", "b/1.png"])
+    (photos / f"a/broken{NAME}.jpg").write_text("no image")
+    (photos / "b").rename(photos / f"b{NAME}")
+    drawn = on_terminal("make-lmdb", photos, home / f"out{NAME}", code=0)
+    assert r"written to   " in drawn
