@@ -116,9 +116,10 @@ def check_tops(files: HDF5Files, tops: Sequence[str], where: str) -> None:
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Return the shapes of the datasets that hdf5_load_nd_dataset (hdf5.cpp) reads: floats and integers."""
     with h5py.File(path) as file:
+        items = {name: file.get(name) for name in file}  # None for a link that leads nowhere
         return {
             name: item.shape
-            for name, item in file.items()
+            for name, item in items.items()
             if isinstance(item, h5py.Dataset) and item.ndim and item.dtype.kind in "iuf"
         }
 

@@ -243,6 +243,25 @@ def test_data_can_be_skipped_and_changed_files_are_refused(tmp_path: Path, digit
     assert "the HDF5 files have changed since the snapshot was made" in " ".join(done.stderr.split())
 
 
+def test_a_snapshot_without_rows_starts_all_inputs_together(tmp_path: Path, digit_data: Path) -> None:
+    """Before 0.3.0, snapshots did not hold the position of HDF5Data layers."""
+    solver = write_solver(tmp_path, paired(tmp_path, digit_data, False))
+    train(solver, tmp_path / "run", "--until", 8)
+    about = tmp_path / "run/snapshots/native_iter_8.json"
+    told = json.loads(about.read_text())
+    del told["digest"], told["point"]["rows"], told["point"]["rand"]
+    about.write_text(json.dumps(told))
+    state = about.with_suffix(".solverstate")
+    done = train(solver, tmp_path / "again", "--resume", state, "--until", 9, "--watch", "8:9")
+    said = "layer data has no position in the training that goes on: it starts at its first record; so do all inputs of"
+    assert said in " ".join(done.stderr.split())
+    images, labels = digits(RECORDS, 1)
+    with Recording(tmp_path / "again") as again:
+        assert np.array_equal(again.input(8, "label"), labels[:6])
+        for image, given in zip(images[:6] * np.float32(0.01), again.input(8, "data"), strict=True):
+            assert np.array_equal(given, image) or np.array_equal(given, image[:, :, ::-1])
+
+
 # -- bad input --------------------------------------------------------------------------------------------------------
 
 
@@ -252,6 +271,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         del file["label"]
         file["label"] = np.zeros(4)
         file["text"] = ["a"] * 17
+        file["nowhere"] = h5py.SoftLink("/gone")
     files = open_hdf5_list(source, "net")
     check_tops(files, ["data", "vector"], "net")
     for tops, message in (
