@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from harness.caffe_files.lmdb_file import Records
 from harness.caffe_files.transformer_rng import mt19937
+from harness.errors import BadInput
 from harness.prefetch.record_order import ReadingPlan
 from harness.schemas.data_position import TrainingPosition
 from harness.schemas.window import Window
@@ -35,8 +36,21 @@ class WindowKeys:
     label_blob: str | None
 
     def write(self, path: Path) -> None:
-        """Write them to the .npz file `path`, from which the worker's RecordKeys reads them."""
-        np.savez(path, key=self.key, label=self.label, plan=np.array(msgspec.json.encode(self.plan)))
+        """Write them to the .npz file `path`, from which the worker's RecordKeys reads them.
+
+        Raises:
+            BadInput: there is no room for them.
+        """
+        try:
+            np.savez(path, key=self.key, label=self.label, plan=np.array(msgspec.json.encode(self.plan)))
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise BadInput(
+                f"no room for the keys of {len(self.key):,} records, which a window needs ({error.strerror})",
+                field="--out",
+                value=path.parent,
+                remedy="Free some space, give --out on another disk, or leave input out of --capture",
+            ) from None
 
 
 def window_keys(

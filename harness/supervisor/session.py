@@ -97,8 +97,12 @@ class Session:
             self.monitor.directory = self.directory / "snapshots"
             self.log = log
             run_directory.write_info(self.directory, self.info)
-            with worker_process(self.plan, self.ring, lock) as process, _batch_scheduling():
-                self._attend(process)
+            try:
+                with worker_process(self.plan, self.ring, lock) as process, _batch_scheduling():
+                    self._attend(process)
+            except BadInput:
+                run_directory.remove(out, created)
+                raise
             if self.plan.payload.record_keys is not None:
                 Path(self.plan.payload.record_keys).unlink(missing_ok=True)  # the worker died before it could
             self._explain_failed_start(process.returncode)
