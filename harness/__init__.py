@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harness.api.logs import read_log
-    from harness.api.runs import diagnose, open_run, predict, restarts, suggest
+    from harness.api.runs import diagnose, exactness, open_run, predict, restarts, suggest
     from harness.diagnosis.recorded.diagnose import Diagnosis
     from harness.errors import BadInput, RecordingError
     from harness.recording.reader import Recording
@@ -31,6 +31,7 @@ __all__ = [
     "Recording",
     "RecordingError",
     "diagnose",
+    "exactness",
     "open_run",
     "predict",
     "read_log",
@@ -45,6 +46,7 @@ _MODULES = {
     "Recording": "harness.recording.reader",
     "RecordingError": "harness.errors",
     "diagnose": "harness.api.runs",
+    "exactness": "harness.api.runs",
     "open_run": "harness.api.runs",
     "predict": "harness.api.runs",
     "read_log": "harness.api.logs",

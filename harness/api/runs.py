@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
+from harness.diagnosis.exactness import Exactness, Restarts, of_restarts, recorded_exactness
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.recorded import diagnose as recorded
 from harness.diagnosis.recorded.diagnose import Diagnosis
@@ -12,8 +14,31 @@ from harness.recording import Recording
 from harness.recording.lineage import children
 from harness.recording.run_directory import read_info
 from harness.reports.suggestions import Suggestion, next_commands
+from harness.reports.text.exactness import summary
 from harness.schemas.predictions import HeadPredictions
+from harness.schemas.run_info import Verification
 from harness.supervisor.predict_client import predictions
+
+
+@dataclass(frozen=True)
+class RunExactness:
+    """How exactly a run continues another, and how exactly restarts repeat it.
+
+    Attributes:
+        continues: what keeps the run from repeating the training that it continues (`reasons`), and what must hold
+            besides (`conditions`).
+        restarts: the same for restarts of the run: `from_start` (None if it did not begin at iteration 0) and
+            `from_snapshots`.
+        verified: how its digests compare with those of the run that it continues; None for a new training, and while
+            the run is in progress.
+        sentence: all of this in words, as in the report.
+    """
+
+    continues: Exactness
+    restarts: Restarts
+    verified: Verification | None
+    sentence: str
+
 
 RunPath = str | os.PathLike[str]
 
@@ -56,6 +81,20 @@ def diagnose(run: Recording, *, rules: RunPath | None = None) -> Diagnosis:
     known = rules is None and info.ended is not None and info.ended.has_alarms
     limits = read_limits(Path(rules) if rules is not None else None)
     return recorded.diagnose(run, limits=limits, raised=run.alarms if known else None)
+
+
+def exactness(run: Recording) -> RunExactness:
+    """Tell how exactly a run continues another, as its settings and digests show, and how exactly restarts repeat it.
+
+    Raises:
+        BadInput: run.json cannot be read.
+
+    Example:
+        >>> found = harness.exactness(harness.open_run("runs/demo-restart"))
+        >>> print(found.verified.equal, "of", found.verified.compared, found.restarts.from_snapshots.reasons)
+    """
+    info = read_info(run.path.parent)
+    return RunExactness(recorded_exactness(info), of_restarts(info), info.verified, summary(info))
 
 
 def predict(run: Recording, iteration: int) -> tuple[HeadPredictions, ...]:

@@ -257,7 +257,10 @@ class Session:
 
     def _report_difference(self, found: bool) -> None:
         if found and self.verifier.result is not None:
-            self.listener.message(first_difference(self.verifier.result, self.info))
+            self.info = msgspec.structs.replace(self.info, verified=self.verifier.result)
+            self.listener.message(first_difference(self.verifier.result, self.info, self.plan.out))
+            with suppress(OSError):  # it is written again at the end
+                run_directory.write_info(self.plan.out, self.info)
 
     def _apply_rules(self) -> None:
         """Apply the rules to the iterations that have arrived."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -148,20 +149,37 @@ class Verifier:
             self._note(first_difference=iteration)
 
     def _continuation(self, other: RecordedDigests) -> RecordedDigests | None:
-        """Find a run that continues `other` where it ended, with nothing changed."""
-        then = read_info(other.run)
-        for run in continuations(other.run):
-            try:
-                info = read_info(run)
-                adjoins = info.first <= other.last + 1 and run.resolve() != self._out.resolve()
-                if adjoins and not info.not_exact and unchanged_through(then, info) is None:
-                    found = RecordedDigests(run)
-                    if found.last > other.last or found.live:
-                        return found
-            except _UNREADABLE:
-                continue
+        """Find an unchanged relative of `other` that recorded what comes after its end."""
+        seen, queue = {self._out.resolve(), other.run.resolve()}, [other.run]
+        while queue:
+            for run in _unchanged_relatives(queue.pop(0)):
+                if run.resolve() not in seen:
+                    seen.add(run.resolve())
+                    queue.append(run)
+                    with suppress(*_UNREADABLE):
+                        found = RecordedDigests(run)
+                        if found.last > other.last or found.live:
+                            return found
         return None
 
     def _note(self, **fields: object) -> None:
         assert self.result is not None
         self.result = msgspec.structs.replace(self.result, **fields)
+
+
+def _unchanged_relatives(run: Path) -> list[Path]:
+    """List the runs that continue `run` with nothing changed, and the run that it continues itself in this way."""
+    found = []
+    with suppress(*_UNREADABLE):
+        info = read_info(run)
+        for later in continuations(run):
+            with suppress(*_UNREADABLE):
+                if _repeats(info, read_info(later)):
+                    found.append(later)
+        if info.goes_on_from is not None and _repeats(read_info(Path(info.goes_on_from)), info):
+            found.append(Path(info.goes_on_from))
+    return found
+
+
+def _repeats(then: RunInfo, now: RunInfo) -> bool:
+    return not now.not_exact and unchanged_through(then, now) is None

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.api.runs import exactness
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.recorded.diagnose import diagnose
 from harness.recording import Recording
@@ -74,6 +75,9 @@ def test_a_restart_repeats_the_run_bit_for_bit(
         assert run.iterations[0] == (EXPECTED["last_good"] if start == "last-good" else 99)
         digests = [f"{digest:016x}" for digest in run.series("digest").tolist()]
         assert digests == EXPECTED["digest"][run.iterations[0] : until]
+        verified = exactness(run).verified
+        assert verified is not None
+        assert verified.compared == verified.equal == len(digests)
 
 
 def test_the_report_names_the_onset(home: Path, tmp_path: Path) -> None:

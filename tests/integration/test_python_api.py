@@ -43,6 +43,15 @@ def test_a_run_is_opened_by_its_directory_or_its_recording(run: Path) -> None:
         harness.open_run(run / "nowhere")
 
 
+def test_the_exactness_of_a_run(run: Path) -> None:
+    with harness.open_run(run) as recording:
+        found = harness.exactness(recording)
+    assert found.verified is None  # a new training
+    assert found.restarts.from_start is not None
+    assert (found.continues.reasons, found.restarts.from_start.reasons) == ((), ())
+    assert found.sentence.startswith("A restart from iteration 0 or from a snapshot repeats it bit for bit")
+
+
 def test_a_diagnosis_holds_what_reports_show(run: Path, tmp_path: Path) -> None:
     with harness.open_run(run) as recording:
         found = harness.diagnose(recording)

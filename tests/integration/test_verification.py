@@ -17,6 +17,7 @@ from typing import Any
 import h5py
 import pytest
 
+from harness.api.runs import exactness, open_run
 from tests.helpers.commands import RUN, restart, train
 from tests.helpers.nets import small_net, solver_text
 from tests.helpers.paths import ROOT
@@ -91,15 +92,25 @@ def test_an_unchanged_restart_is_verified_at_every_common_iteration(parent: Path
     assert (found["first_difference"], found["final"], found["problem"]) == (None, True, None)
     sentence = f"Verified: its digests equal those of {parent} at {count} of {count} iterations that both recorded"
     assert sentence in done.stderr
+    if start == 0:
+        return
     compared = command(sys.executable, ROOT / "harness/compare.py", parent, tmp_path / "child")
     assert f"B: {sentence}" in compared.stdout
-    assert f"{sentence} ({start}…{LAST - 1}), and so do the final weights." in page(tmp_path / "child")
     assert sentence in page(parent, "--compare", tmp_path / "child")
+    with open_run(tmp_path / "child") as recording:
+        assert f"{sentence} ({start}…{LAST - 1}), and so do the final weights." in exactness(recording).sentence
 
 
 CHANGES: dict[str, tuple[tuple[object, ...], int, int | None]] = {
-    "a rate": (("--set", "base_lr=0.001"), 1, 8),
-    "a layer and the momentum": (("--set-layer", "loss3/classifier:lr_mult=3", "--history", "reset"), 1, 8),
+    "a rate, a layer and the momentum": (
+        ("--set", "base_lr=0.001", "--set-layer", "loss3/classifier:lr_mult=3", "--history", "reset"),
+        1,
+        8,
+    ),
+        ("--set", "base_lr=0.001", "--set-layer", "loss3/classifier:lr_mult=3", "--history", "reset"),
+        1,
+        8,
+    ),
     "skipped data": (("--skip", "12:14"), 5, 12),
     "caffe's data": (("--data", "caffe"), 1, 8),
     "nothing that acts on weights": (
@@ -136,27 +147,31 @@ def test_other_kernels_of_blas_are_found(parent: Path, tmp_path: Path, monkeypat
     assert f"at {other - 8} of {LAST - 8} iterations that both recorded" in done.stderr
 
 
-@pytest.mark.parametrize(("altered", "said"), [(8, "the weights at the start of this run differ"), (LAST, "differ")])
-def test_a_difference_at_the_start_or_at_the_end_is_reported(
-    parent: Path, tmp_path: Path, altered: int, said: str
-) -> None:
-    """What the parent recorded is altered: a digest of an iteration, or that of its final weights."""
+def test_other_weights_at_the_start_are_found(parent: Path, tmp_path: Path, digit_data: Path) -> None:
+    """The caffemodel that the run was fine-tuned from is another one when it is restarted from iteration 0."""
+    model = tmp_path / "start.caffemodel"
+    shutil.copy(parent / "snapshots/run_iter_8.caffemodel", model)
+    train(write(tmp_path, digit_data), tmp_path / "run", "--weights", model, "--until", 4)
+    shutil.copy(parent / "snapshots/run_iter_16.caffemodel", model)
+    done = restart(tmp_path / "run", "--from", 0, "--until", 4, "--out", tmp_path / "child")
+    assert first_difference(tmp_path / "run", tmp_path / "child") == 0
+    found = verified(tmp_path / "child")
+    assert (found["first_difference"], found["compared"], found["equal"], found["final"]) == (0, 4, 0, False)
+    assert "Iteration 0: the weights at the start of this run differ from those that" in done.stderr
+
+
+def test_other_final_weights_are_found(parent: Path, tmp_path: Path) -> None:
+    """The parent's digest of its final weights is altered."""
     run = tmp_path / "run"
     shutil.copytree(parent, run)
-    if altered == LAST:
-        info = json.loads((run / "run.json").read_text())
-        info["ended"]["weight_digest"] = "0" * 16
-        (run / "run.json").write_text(json.dumps(info))
-    else:
-        with h5py.File(run / "recording.h5", "r+") as file:
-            file["digest"][altered] += 1
-    done = restart(run, "--from", 8, "--out", tmp_path / "child")
-    assert f"Iteration {altered}: " in done.stderr
-    assert said in done.stderr
+    info = json.loads((run / "run.json").read_text())
+    info["ended"]["weight_digest"] = "0" * 16
+    (run / "run.json").write_text(json.dumps(info))
+    done = restart(run, "--from", 16, "--out", tmp_path / "child")
     found = verified(tmp_path / "child")
-    assert found["first_difference"] == altered
-    assert found["equal"] == LAST - 8 - (altered == 8)
-    assert found["final"] is (altered != LAST)
+    assert (found["first_difference"], found["compared"], found["equal"]) == (LAST, LAST - 16, LAST - 16)
+    assert found["final"] is False
+    assert f"Iteration {LAST}: the weights differ" in done.stderr
 
 
 def test_a_run_that_stopped_is_followed_by_its_continuation(tmp_path: Path, digit_data: Path) -> None:
@@ -174,6 +189,13 @@ def test_a_run_that_stopped_is_followed_by_its_continuation(tmp_path: Path, digi
     assert found["against"] == [str(tmp_path / "run"), str(tmp_path / "b-resumed")]
     assert (found["compared"], found["equal"], found["final"]) == (16, 16, True)
     assert first_difference(tmp_path / "b-resumed", tmp_path / "c-again") is None
+    # and a run that stopped earlier than the one that it continues is followed by that one
+    restart(tmp_path / "run", "--from", 8, "--until", 12, "--out", tmp_path / "d-short")
+    restart(tmp_path / "d-short", "--out", tmp_path / "e-further")
+    found = verified(tmp_path / "e-further")
+    assert (found["first"], found["through"], found["compared"], found["equal"]) == (12, 23, 12, 12)
+    assert found["against"][:2] == [str(tmp_path / name) for name in ("d-short", "run")]
+    assert found["final"] is True
     assert first_difference(tmp_path / "a-changed", tmp_path / "c-again") == 17
 
 

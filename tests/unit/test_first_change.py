@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,10 +129,14 @@ def test_the_result_is_one_sentence(found: Verification, said: str) -> None:
 
 def test_a_difference_is_explained_by_what_is_known() -> None:
     found = with_(equal=3, first_difference=23)
-    text = first_difference(found, run_info(first=20))
+    text = first_difference(found, run_info(first=20), Path("runs/b"))
     assert "Iteration 23: the weights differ from those that runs/a recorded, although nothing was changed" in text
     assert "the update of iteration 22 was another one" in text
     assert "states no reason" in text
-    assert "Known reasons: two threads." in first_difference(found, run_info(first=20, not_exact=("two threads",)))
-    assert "It is exact only if it rains." in first_difference(found, run_info(first=20, exact_if=("it rains",)))
-    assert "the weights at the start" in first_difference(with_(first_difference=20), run_info(first=20))
+    assert text.endswith(" runs/a runs/b")
+    for fields, said in (
+        ({"not_exact": ("two threads",)}, "Known reasons: two threads."),
+        ({"exact_if": ("it rains",)}, "It is exact only if it rains."),
+    ):
+        assert said in first_difference(found, run_info(first=20, **fields), Path("b"))
+    assert "the weights at the start" in first_difference(with_(first_difference=20), run_info(first=20), Path("b"))

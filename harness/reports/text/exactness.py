@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from harness.diagnosis.exactness import Exactness, Restarts, of_restarts, recorded_exactness
+from harness.invocation import next_command, path_argument
 from harness.reports.text.grammar import count
 from harness.schemas.run_info import RunInfo, Verification
 
@@ -43,7 +46,7 @@ def verification(found: Verification) -> str:
     """Say how the digests of a run compare with those that were recorded before."""
     if not found.compared:
         return f"Not verified: {found.problem or _nothing_in_common(found)}."
-    runs = " and its continuation ".join(found.against)
+    runs = " and ".join(found.against)
     same = found.first_difference is None
     at = f"{found.equal:,} of {found.compared:,} iterations that both recorded ({found.first}…{found.through})"
     text = f"{'Verified: its' if same else 'Its'} digests equal those of {runs} at {at}"
@@ -56,8 +59,8 @@ def verification(found: Verification) -> str:
     return f"{text}. Nothing further was compared: {found.problem}." if found.problem else f"{text}."
 
 
-def first_difference(found: Verification, info: RunInfo) -> str:
-    """Say that the weights of a run differ from those recorded before, and what that means."""
+def first_difference(found: Verification, info: RunInfo, out: Path) -> str:
+    """Say that the weights of the run in the directory `out` differ from those recorded before, and what that means."""
     t, run = found.first_difference, found.against[-1]
     if t == info.first:
         what = f"Iteration {t}: the weights at the start of this run differ from those that {run} recorded"
@@ -74,12 +77,14 @@ def first_difference(found: Verification, info: RunInfo) -> str:
     elif stated.conditions:
         why = f"It is exact only{_if(stated)}"
     else:
-        why = "run.json states no reason for it; compare.py shows what differs first"
+        command = f"{next_command('compare')} {path_argument(run)} {path_argument(out)}"
+        why = f"run.json states no reason for it. To see what differs first, once this run has ended: {command}"
+        return f"{what}, {means}. {why}"
     return f"{what}, {means}. {why}."
 
 
 def _nothing_in_common(found: Verification) -> str:
-    runs = " and its continuation ".join(found.against)
+    runs = " and ".join(found.against)
     if found.unchanged_through is not None:
         return f"{runs} recorded none of the iterations up to {found.unchanged_through}, on which no change acts"
     return f"{runs} recorded none of its iterations"
