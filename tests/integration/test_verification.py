@@ -107,10 +107,6 @@ CHANGES: dict[str, tuple[tuple[object, ...], int, int | None]] = {
         1,
         8,
     ),
-        ("--set", "base_lr=0.001", "--set-layer", "loss3/classifier:lr_mult=3", "--history", "reset"),
-        1,
-        8,
-    ),
     "skipped data": (("--skip", "12:14"), 5, 12),
     "caffe's data": (("--data", "caffe"), 1, 8),
     "nothing that acts on weights": (
