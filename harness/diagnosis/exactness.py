@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -76,8 +76,8 @@ def exactness(
 
 
 def recorded_exactness(info: RunInfo) -> Exactness:
-    """Return how exactly a run repeats the training that it continues, as its run.json states it."""
-    return Exactness(info.not_exact, info.exact_if)
+    """Return how exactly a run repeats the training that it continues: by its settings, and as its digests showed."""
+    return Exactness(info.not_exact + _shown(info), info.exact_if)
 
 
 def of_restarts(info: RunInfo) -> Restarts:
@@ -86,8 +86,24 @@ def of_restarts(info: RunInfo) -> Restarts:
     Raises:
         BadInput: a prototxt in `info` cannot be parsed.
     """
+    unexplained = () if info.not_exact else _shown(info)
     later = exactness(msgspec.structs.replace(info, first=info.until), info)
-    return Restarts(exactness(info, info) if info.first == 0 else None, later)
+    start = exactness(info, info) if info.first == 0 else None
+    return Restarts(start and _with(start, unexplained), _with(later, unexplained))
+
+
+def _with(found: Exactness, reasons: tuple[str, ...]) -> Exactness:
+    return replace(found, reasons=found.reasons + reasons)
+
+
+def _shown(info: RunInfo) -> tuple[str, ...]:
+    """State a difference that the comparison of digests has shown."""
+    verified = info.verified
+    if verified is None or verified.first_difference is None:
+        return ()
+    return (
+        f"its weights differ from those that {verified.against[-1]} recorded, at iteration {verified.first_difference}",
+    )
 
 
 def _reasons(now: RunInfo, then: TrainingSetup | None, nets: Sequence[pb.NetParameter]) -> Iterator[str]:

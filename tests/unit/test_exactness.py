@@ -7,10 +7,10 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from harness.diagnosis.exactness import Exactness, exactness, of_restarts
+from harness.diagnosis.exactness import Exactness, exactness, of_restarts, recorded_exactness
 from harness.reports.text.exactness import at_the_start, summary
 from harness.schemas.data_position import GeneratorState, StreamPosition, TrainingPosition
-from harness.schemas.run_info import RunInfo, SnapshotInfo, TrainingSetup
+from harness.schemas.run_info import RunInfo, SnapshotInfo, TrainingSetup, Verification
 from tests.helpers.run_infos import run_info
 
 PLAIN = 'layer { name: "data" type: "Data" top: "data" }'
@@ -143,6 +143,18 @@ def test_a_run_on_a_gpu_is_never_called_exact() -> None:
     info = run_info(net=PLAIN, mode="GPU 0")
     assert "bit for bit" not in summary(info)
     assert summary(info).startswith("A restart is not exact: a GPU")
+
+
+def test_a_difference_of_digests_is_a_reason() -> None:
+    found = Verification(against=("runs/a",), first=20, through=39, compared=20, equal=3, first_difference=23)
+    info = run_info(net=PLAIN, first=20, verified=found)
+    (reason,) = recorded_exactness(info).reasons
+    assert reason == "its weights differ from those that runs/a recorded, at iteration 23"
+    assert of_restarts(info).from_snapshots.reasons == (reason,)
+    assert "bit for bit" not in summary(info)
+    explained = msgspec.structs.replace(info, not_exact=("other kernels",))
+    assert recorded_exactness(explained).reasons == ("other kernels", reason)
+    assert of_restarts(explained).from_snapshots.exact  # with its own kernels
 
 
 def test_a_run_that_begins_later_states_how_it_continues() -> None:

@@ -69,9 +69,12 @@ def first_difference(found: Verification, info: RunInfo, out: Path) -> str:
         what = f"Iteration {t}: the weights differ from those that {run} recorded"
         means = "which has no earlier iteration to compare"
     else:
-        what = f"Iteration {t}: the weights differ from those that {run} recorded, although nothing was changed"
+        what = (
+            f"Iteration {t}: the weights differ from those that {run} recorded, although nothing that acts on them was "
+            "changed"
+        )
         means = f"so the update of iteration {t - 1 if t else t} was another one"
-    stated = recorded_exactness(info)
+    stated = Exactness(info.not_exact, info.exact_if)
     if not stated.exact:
         why = f"Known reasons: {'; '.join(stated.reasons)}"
     elif stated.conditions:
