@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from harness.command_parser import CommandParser
 from harness.diagnosis.last_good import Choice, last_good
 from harness.diagnosis.live.limits import Limits, read_limits
 from harness.diagnosis.recorded.detect import detect
-from harness.errors import BadInput
+from harness.errors import BadInput, RecordingError
 from harness.invocation import command_line, program
 from harness.recording import Recording, run_directory
 from harness.recording.snapshots import damaged_in, iterations_of
@@ -133,6 +134,8 @@ def _plan(
 
 
 def _choice(run: Path, info: RunInfo, wanted: str, limits: Limits) -> Choice:
+    with suppress(RecordingError):  # a snapshot is restarted from without a recording as well
+        Recording(run).close()  # completes what a kill has left unfinished, also a snapshot
     if wanted.isascii() and wanted.isdecimal():
         return Choice(int(wanted), "as asked for")
     if wanted != "last-good":
@@ -145,7 +148,10 @@ def _choice(run: Path, info: RunInfo, wanted: str, limits: Limits) -> Choice:
     last = int(iterations[-1]) if len(iterations) else info.first - 1
     choice = last_good(snapshots, onset, span, info.first, last)
     if choice is None:
-        why = f"training went wrong at iteration {onset.iteration} ({onset.reason})" if onset else "it has no snapshot"
+        if onset:
+            why = f"training went wrong at iteration {onset.iteration} ({onset.reason})"
+        else:
+            why = f"its recording ends at iteration {last}, before its snapshots" if snapshots else "it has no snapshot"
         raise BadInput(
             f"nothing good to restart from: {why}; snapshots: {', '.join(map(str, sorted(snapshots))) or 'none'}",
             file=run,

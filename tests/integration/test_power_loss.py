@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from harness.recording import Recording
+from harness.recording.repair import drop_incomplete_rows
 from harness.recording.run_directory import read_info
 from harness.recording.snapshots import iterations_of
 from tests.helpers.commands import RUN, restart
@@ -134,3 +135,24 @@ def test_a_snapshot_that_was_synchronized_restarts_exactly(synchronized: Synchro
     restart(tmp_path / str(first), "--from", 50, "--until", 60, "--out", tmp_path / "again")
     with Recording(synchronized.run) as whole, Recording(tmp_path / "again") as again:
         np.testing.assert_array_equal(again.series("digest"), whole.series("digest")[50:])
+
+
+def test_snapshots_newer_than_the_recording_are_not_taken_for_none(synchronized: Synchronized, tmp_path: Path) -> None:
+    """As up to 0.2.0, where a kill of both processes could leave them."""
+    run = tmp_path / "run"
+    shutil.copytree(synchronized.run, run)
+    with h5py.File(run / "recording.h5", "r+", libver="latest") as file:
+        file["iteration"].resize(10, axis=0)
+        drop_incomplete_rows(file)
+    refused = restart(run, "--out", tmp_path / "again", code=2)
+    assert "its recording ends at iteration 9, before its snapshots; snapshots: 25, 50, 60" in refused.stderr
+    restart(run, "--from", 25, "--until", 30, "--out", tmp_path / "again")
+
+
+def test_a_restart_finds_a_snapshot_that_a_kill_left_unpublished(synchronized: Synchronized, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(synchronized.run, run)
+    for path in (run / "snapshots").glob("native_iter_50.*"):
+        path.rename(run / "snapshots/.writing" / path.name)
+    restart(run, "--from", 50, "--until", 55, "--out", tmp_path / "again")
+    assert not list((run / "snapshots/.writing").iterdir())
