@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import tempfile
 from pathlib import Path
+
+_RANDOM = 8  # characters that mkstemp adds to a name
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -24,9 +25,9 @@ def write_whole(path: Path, content: str | bytes) -> None:
     sync(path.parent)
 
 
-def parts_of(path: Path) -> list[Path]:
-    """Find what killed processes left of `path` while they wrote it."""
-    return [part for part in path.parent.glob(f".{glob.escape(path.name)}.{'?' * 8}") if part.is_file()]
+def parts_of(directory: Path, names: str) -> list[Path]:
+    """Find what killed processes left of files in `directory` while they wrote them; `names` is a pattern."""
+    return [part for part in directory.glob(f".{names}.{'?' * _RANDOM}") if part.is_file()]
 
 
 def set_default_mode(fd: int) -> None:

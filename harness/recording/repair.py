@@ -49,11 +49,8 @@ def repair(path: Path) -> None:
 
 def _parts(path: Path) -> list[Path]:
     """Find files that the dead writer did not complete, beside the recording and among its snapshots."""
-    return [
-        *parts_of(path.with_name("run.json")),
-        *parts_of(journal_of(path)),
-        *parts_of_snapshots(path.parent / "snapshots"),
-    ]
+    run, journal = path.parent, journal_of(path).name
+    return [*parts_of(run, "run.json"), *parts_of(run, journal), *parts_of_snapshots(run / "snapshots")]
 
 
 def drop_incomplete_rows(file: h5py.File, *, resuming: bool = False) -> None:

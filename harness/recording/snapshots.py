@@ -151,7 +151,7 @@ def finish_snapshots(directory: Path) -> list[Path]:
 
 def parts_of_snapshots(directory: Path) -> list[Path]:
     """Find files beside snapshots that were being written when a process was killed."""
-    return [part for path in directory.glob("*.json") for part in parts_of(path)] if not directory.is_symlink() else []
+    return [] if directory.is_symlink() else parts_of(directory, "*.json")
 
 
 def _is_file_or_link(path: Path) -> bool:

@@ -18,7 +18,6 @@ import pytest
 
 from harness.recording import Recording, Window
 from harness.recording.hdf5_schema import datasets
-from harness.recording.journal import journal_of
 from harness.recording.locks import write_lock
 from harness.recording.repair import repair
 from harness.recording.superblock import is_marked_open
@@ -96,7 +95,7 @@ def check(run: Path) -> None:
         assert {len(dataset) for dataset in datasets(file["window"])} == {20}
         closed = bool(file.attrs["closed"])
     assert closed == (json.loads((run / "run.json").read_text())["ended"] is not None)
-    assert not journal_of(run / "recording.h5").exists()
+    assert not list(run.glob(".*"))
 
 
 def locked_repair(run: Path) -> None:
