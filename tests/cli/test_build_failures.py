@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from harness.caffe_files.layer_types import FILLERS, LAYER_TYPES
@@ -231,8 +231,8 @@ class Slow(caffe.Layer):
     log = tmp_path / "run/solver.log"
     with started(*arguments, stderr=subprocess.PIPE, env={"PYTHONPATH": str(tmp_path)}) as process:
         wait_for(lambda: log.exists() and "Creating Layer p" in log.read_text(), process)
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        os.kill(int(children[0]), signal.SIGKILL)
+        children = psutil.Process(process.pid).children()
+        next(child for child in children if "harness.worker.main" in child.cmdline()).kill()
         stderr = process.communicate(timeout=60)[1]
     assert process.returncode == 4
     assert "SIGKILL" in stderr
