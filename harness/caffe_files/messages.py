@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["caffe_directory", "decode", "has_field", "is_utf8", "parse_text", "pb", "read_binary", "read_text"]
 
+_LARGEST = 2**31 - 1  # bytes of a binary message, in protobuf
+
 MessageT = TypeVar("MessageT", bound=Message)
 
 _AS_LATIN_1 = "caffe-harness.latin-1"  # the name of an error handler
@@ -177,6 +179,14 @@ def read_binary(path: Path, kind: type[MessageT], what: str) -> MessageT:
         BadInput: not readable, or not such a message.
     """
     try:
+        if path.exists() and not path.is_file():  # reading a named pipe would wait forever
+            raise BadInput(f"a directory or a device, not a {what}", file=path, remedy="Check the path")
+        if path.stat().st_size > _LARGEST:
+            raise BadInput(
+                f"not a {what}: it is larger than 2 GiB, which no message can be",
+                file=path,
+                remedy=f"It is damaged: give a {what} that Caffe wrote",
+            )
         data = path.read_bytes()
     except OSError as error:
         raise BadInput(f"cannot read the {what} ({error.strerror})", file=path, remedy="Check the path") from None

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import xxhash
 
+from harness.caffe_files.caffemodel import read_caffemodel, read_solverstate
 from harness.errors import BadInput
 from harness.prefetch.row_order import RowReader
 from harness.recording import Recording, RecordingError
@@ -289,3 +290,17 @@ def test_an_order_of_rows_that_cannot_be_is_refused(order: RowOrder) -> None:
         msgspec.convert(told | {"order": msgspec.to_builtins(order)}, RowsPosition)
     with pytest.raises(ValueError, match="missing or there twice"):
         RowReader((3,), None, RowOrder((0,), 0, bytes(12), 0), 0)
+
+
+@pytest.mark.parametrize("name", ["x.caffemodel", "x.solverstate"])
+def test_a_binary_file_that_cannot_be_one_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    read = read_caffemodel if name == "x.caffemodel" else read_solverstate
+    os.mkfifo(path)
+    with pytest.raises(BadInput, match=f"{name}: a directory or a device, not a "):
+        read(path)
+    path.unlink()
+    with path.open("wb") as file:
+        file.truncate(1 << 36)
+    with pytest.raises(BadInput, match=f"{name}: not a .* larger than 2 GiB"):
+        read(path)

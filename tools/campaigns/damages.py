@@ -54,7 +54,7 @@ def extend(path: Path, victim: Path, chance: random.Random) -> None:
 
 
 def grow_enormous(path: Path, victim: Path, chance: random.Random) -> None:
-    os.truncate(path, 1 << 36)
+    os.truncate(path, 1 << 22 if path.suffix == ".log" else 1 << 36)  # logs are read whole, however long they are
 
 
 def remove(path: Path, victim: Path, chance: random.Random) -> None:
@@ -293,7 +293,23 @@ def be_left_open(path: Path, victim: Path, chance: random.Random) -> None:
     part.replace(path)
 
 
+def forge(path: Path, victim: Path, chance: random.Random) -> None:
+    """Change a recording, and remove its checksums, as in one of before 0.3.0."""
+    changes = (change_numbers, change_an_attribute, delete_an_attribute, change_a_name, retype_a_dataset)
+    for _ in range(chance.randint(1, 4)):
+        chance.choice(changes)(path, victim, chance)
+
+    def drop_checksums(file: h5py.File) -> None:
+        nodes = [file, *(file[name] for name in _objects(file))]
+        for node in nodes:
+            for name in {"checksum", "checksum_column"} & set(node.attrs):
+                del node.attrs[name]
+
+    _edit(path, drop_checksums)
+
+
 HDF5: tuple[Damage, ...] = (
     *(delete_an_object, rename_an_object, retype_a_dataset, resize_a_dataset, change_numbers, change_numbers),
     *(link_elsewhere, link_in_a_circle, change_an_attribute, delete_an_attribute, change_a_name, be_left_open),
+    *(forge, forge),
 )

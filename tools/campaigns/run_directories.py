@@ -37,7 +37,7 @@ _HOME = ROOT / "runs/campaigns/run_directories"
 _STATES = {"jump": "native_iter_80.solverstate", "again": "native_iter_110.solverstate"}  # a snapshot of each run
 _LONGEST = 10.0  # seconds that a command may compute
 # These may leave another recording, or a part of one, that is as good as any
-_PLAUSIBLE = (damages.swap_with_another, damages.become_a_link, damages.resize_a_dataset)
+_PLAUSIBLE = (damages.swap_with_another, damages.become_a_link, damages.resize_a_dataset, damages.forge)
 
 
 @cache
