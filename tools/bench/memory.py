@@ -61,7 +61,7 @@ def measure(home: Path, solver: Path, turn: int, iterations: int, ring_mib: int)
     with lane("harness", arguments, home / "harness.log") as one:
         for done in range(turn, iterations + 1, turn):
             one.turn(turn)
-            solver_size, harness_size = (process.memory_info().rss for process in one.processes)
+            solver_size, harness_size, *_ = (process.memory_info().rss for process in one.processes)
             seen.append((done, solver_size, harness_size))
             ring = max(ring, *(_shared(process) for process in one.processes))
         one.end()

@@ -30,7 +30,7 @@ class LaneDied(Exception):
 
 
 class Lane:
-    """A running lane: a bare solver, or harness/run.py with its worker.
+    """A running lane: a bare solver, or harness/run.py with its worker and the process that draws.
 
     `still`: a bare solver whose threads and prefetch processes are stopped between turns.
     """
@@ -54,8 +54,10 @@ class Lane:
         theirs.close()
         self.solver = psutil.Process(self._wait())
         self.harness = psutil.Process(self.process.pid) if role == "harness" else None
-        self._readers = self.solver.children() if still else []
-        self._stopped = [self.solver, *self._readers] if still else list(filter(None, [self.harness]))
+        self._others = self.solver.children() if still else []  # that read data, or draw
+        if self.harness is not None:
+            self._others = [child for child in self.harness.children() if child != self.solver]
+        self._stopped = [self.solver, *self._others] if still else [*filter(None, [self.harness]), *self._others]
         if priority:
             for process in self.processes:
                 Path(f"/proc/{process.pid}/autogroup").write_text(str(priority))
@@ -84,7 +86,7 @@ class Lane:
 
     @property
     def processes(self) -> list[psutil.Process]:
-        return [self.solver, *filter(None, [self.harness]), *self._readers]
+        return [self.solver, *filter(None, [self.harness]), *self._others]
 
     def cpu_seconds(self) -> float:
         """Return the CPU time that all processes of the lane have used so far."""
