@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import h5py
 import numpy as np
 
 from harness.recording.checksums import CHECKSUM, COLUMN, SCALARS, attributes_checksum, table_checksum
 from harness.recording.tables import read_attributes, read_blobs, read_params
-from harness.recording.window_datasets import create_dataset
+from harness.recording.window_datasets import References, create_dataset
 from harness.schemas import layout as fmt
 from harness.schemas.layout import Layout, Output, link_names
 
@@ -24,6 +24,7 @@ _ALARM = np.dtype(
     ]
 )
 _CHUNK = 1 << 17  # bytes of a chunk of rows
+_MANY = 256  # datasets that are attached to a scale before its list of references slows down the next one
 
 # Attributes of a recording's root, by name
 Attributes = Mapping[str, str | int | float | bool]
@@ -106,8 +107,13 @@ def _create_windows(file: h5py.File, layout: Layout, axes: _Axes) -> None:
     """Create the window arrays, which grow by one row an iteration of a window."""
     window = axes.rows("window/iteration")
     window.attrs[COLUMN] = 0
+    references = References()
     for column, (array, path) in enumerate(zip(layout.arrays, array_paths(layout), strict=True), 1):
         create_dataset(file, path, array, [window, *(axes.index(size) for size in array.shape)], column)
+        if column % _MANY == 0:
+            references.take([window, *axes.indices])
+    references.take([window, *axes.indices])
+    references.put_back()
     _checksum_rows(file["window"], 1 + len(layout.arrays), window, axes)
 
 
@@ -190,6 +196,11 @@ class _Axes:
     def __init__(self, file: h5py.File) -> None:
         self._file = file
         self._indices: dict[int, h5py.Dataset] = {}
+
+    @property
+    def indices(self) -> Iterable[h5py.Dataset]:
+        """The scales of fixed length."""
+        return self._indices.values()
 
     def rows(self, path: str) -> h5py.Dataset:
         scale = self._file.create_dataset(path, (0,), "<i8", maxshape=(None,), chunks=(1024,))

@@ -6,10 +6,11 @@ opened through HDF5's own functions, as h5py has them: its groups and attributes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 from h5py import h5a, h5d, h5ds, h5p, h5s, h5t
 
 from harness.recording.checksums import COLUMN
@@ -18,6 +19,30 @@ from harness.schemas.layout import Array
 
 _TEXT = h5t.py_create(h5py.string_dtype(), logical=True)
 _SCALAR = h5s.create(h5s.SCALAR)
+_REFERENCES = "REFERENCE_LIST"  # of a dimension scale (HDF5 Dimension Scale Specification)
+
+
+class References:
+    """The references of dimension scales to the datasets that they are attached to, while many are created.
+
+    HDF5 rewrites the whole list of a scale with each dataset that is attached to it. So the lists are taken away from
+    time to time, and put back as a whole in the end.
+    """
+
+    def __init__(self) -> None:
+        self._taken: dict[h5py.Dataset, list[npt.NDArray[np.void]]] = {}
+
+    def take(self, scales: Iterable[h5py.Dataset]) -> None:
+        """Take the lists of `scales` away."""
+        for scale in scales:
+            if _REFERENCES in scale.attrs:
+                self._taken.setdefault(scale, []).append(scale.attrs[_REFERENCES])
+                del scale.attrs[_REFERENCES]
+
+    def put_back(self) -> None:
+        """Write all that was taken away."""
+        for scale, parts in self._taken.items():
+            scale.attrs[_REFERENCES] = np.concatenate(parts)
 
 
 def create_dataset(file: h5py.File, path: str, array: Array, scales: Sequence[h5py.Dataset], column: int) -> None:

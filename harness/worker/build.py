@@ -59,7 +59,7 @@ def build(
     else:
         caffe.set_device(payload.gpu)
         caffe.set_mode_gpu()
-    native = _parsed(payload.native)
+    native = _parsed(payload.native) if payload.replay else []
     point = _with_seeds(payload, param, nets, native) if payload.replay else payload.point
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)

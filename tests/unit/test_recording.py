@@ -253,3 +253,18 @@ def test_labelled_arrays_have_names_and_labels(written: Path) -> None:
         assert norms.labels == ("conv0/3x3/0", "conv1/3x3/0")
         assert np.asarray(norms).shape == (20, 2)
         assert "iterations 0…19" in repr(recording)
+
+
+def test_every_array_of_a_window_is_attached_to_its_scales(tmp_path: Path) -> None:
+    """Also where there are so many that the references of the scales are taken away in between."""
+    layout = layout_of(200, Window(0, 2))
+    Writer.create(tmp_path / "recording.h5", layout, {}).close()
+    with h5py.File(tmp_path / "recording.h5") as file:
+        references = {name: file[name].attrs["REFERENCE_LIST"] for name in ("window/iteration", "axis/3", "axis/4")}
+        for kind in ("weight", "gradient", "update"):
+            for number in (0, 85, 86, 199):
+                dataset = file[f"window/{kind}/conv{number}/3x3/0"]
+                assert [dataset.dims[axis][0].name for axis in range(3)] == ["/window/iteration", "/axis/3", "/axis/4"]
+                assert all(h5py.h5ds.is_attached(dataset.id, file[name].id, n) for n, name in enumerate(references))
+        assert [len(references[name]) for name in ("axis/3", "axis/4")] == [3 * 200 + 1, 3 * 200]  # 3: an output
+        assert len(references["window/iteration"]) == 3 * 200 + 1  # and the checksums
