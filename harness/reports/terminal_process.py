@@ -202,7 +202,9 @@ def _be_drawer(channel: socket.socket, blocked: set[int]) -> None:
         os.closerange(channel.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
         gc.freeze()  # the objects that both processes share stay shared
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # waits for a core; see Session
-        _draw(channel, Terminal(Console(stderr=True)))
+        # not sys.stderr, whose own descriptor may be one of those closed above (where a test captures it)
+        with open(2, "w", buffering=1, errors="backslashreplace", closefd=False) as stderr:
+            _draw(channel, Terminal(Console(file=stderr)))
     except Exception as error:
         why = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
         with suppress(OSError):

@@ -38,7 +38,7 @@ class Case:
 
     home: Path
     data: Path
-    capsys: pytest.CaptureFixture[str]
+    capfd: pytest.CaptureFixture[str]
 
     @property
     def solver(self) -> Path:
@@ -67,7 +67,7 @@ class Case:
             code = int(main(given))
         except SystemExit as error:  # argparse
             code = int(error.code or 0)
-        captured = self.capsys.readouterr()
+        captured = self.capfd.readouterr()
         if code == 2:
             assert captured.out == ""
         return code, captured.err
@@ -93,8 +93,8 @@ pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
 
 @pytest.fixture
-def case(small: Path, digit_data: Path, capsys: pytest.CaptureFixture[str]) -> Case:
-    return Case(small, digit_data, capsys)
+def case(small: Path, digit_data: Path, capfd: pytest.CaptureFixture[str]) -> Case:
+    return Case(small, digit_data, capfd)
 
 
 # -- files and their text ---------------------------------------------------------------------------------------------
@@ -647,11 +647,11 @@ def test_a_wrong_argument(case: Case, arguments: tuple[object, ...], said: tuple
     case.refused(*said, arguments=arguments)
 
 
-def test_no_solver_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_solver_is_given(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main([])
     assert exit_.value.code == 2
-    assert "--solver" in capsys.readouterr().err
+    assert "--solver" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("seed", [0, (1 << 32) - 1])

@@ -92,14 +92,14 @@ HDF5 = 'layer { name: "h" type: "HDF5Data" top: "%s" hdf5_data_param { source: "
     ],
 )  # fmt: skip
 def test_an_error_in_the_prototxt_is_found_before_caffe_starts(
-    tmp_path: Path, layer: str, said: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, layer: str, said: tuple[str, ...], capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "list.txt").write_text(f"{tmp_path}/gone.h5\n")
     path = solver(
         tmp_path, layer.replace("LIST", f"{tmp_path}/list.txt") + HEAD, snapshot_prefix=f'"{tmp_path}/native"'
     )
     assert main(["--solver", str(path), "--out", str(tmp_path / "run")]) == 2
-    stderr = capsys.readouterr().err
+    stderr = capfd.readouterr().err
     assert stderr.lstrip().startswith("error: ")  # nothing before it: no recording, no process
     assert str(tmp_path / "net.prototxt") in stderr
     for part in said:
@@ -174,11 +174,11 @@ class Crashes(caffe.Layer):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_net_with_layer_and_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_net_with_layer_and_layers(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = solver(tmp_path, 'layers { name: "r" type: RELU bottom: "data" top: "r" }' + HEAD)
     (tmp_path / "net.prototxt").write_bytes((tmp_path / "net.prototxt").read_bytes() + b"# caf\xe9")
     assert main(["--solver", str(path), "--out", str(tmp_path / "run")]) == 2
-    stderr = capsys.readouterr().err
+    stderr = capfd.readouterr().err
     assert f"{tmp_path / 'net.prototxt'}: Caffe cannot upgrade this old net" in stderr
     assert "both 'layer' and 'layers' fields" in stderr
     assert " @ 0x" not in stderr
