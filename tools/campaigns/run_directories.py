@@ -16,8 +16,8 @@ import tarfile
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import cache
 from pathlib import Path
 
@@ -148,15 +148,15 @@ def check(number: int) -> Case:
         command = chance.choices(list(_COMMANDS), _WEIGHTS)[0]
         os.chdir(home)
         before = _state(victim.parent, base())
-        said, started = io.StringIO(), time.process_time()
+        started = time.process_time()
         try:
-            with redirect_stderr(said), redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            with _captured() as said, redirect_stdout(io.StringIO()), warnings.catch_warnings():
                 warnings.simplefilter("error")
                 code, found = _COMMANDS[command](home, name)
         finally:
             os.chdir(there)
         kind = f"{command}, {done[0][0]}"
-        failure = _failure(code, said.getvalue(), str(home))
+        failure = _failure(code, "".join(said), str(home))
         if time.process_time() - started > _LONGEST:  # of this process: others may keep the machine busy
             failure = f"took {time.process_time() - started:.1f} s"
         if _state(victim.parent, base()) != before:
@@ -166,6 +166,24 @@ def check(number: int) -> Case:
             failure = f"wrong without an error: {', '.join(wrong)}" if wrong else failure
         what = "; ".join(text for text, _ in done)
         return Case(number, kind, f"exit {code}", failure and f"{what}: {failure}")
+
+
+@contextmanager
+def _captured() -> Iterator[list[str]]:
+    """Capture what this process and those that it starts print to stderr. It is in the list after the block."""
+    said: list[str] = []
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as file, os.fdopen(os.dup(file.fileno()), "w") as stream:
+        os.dup2(file.fileno(), 2)
+        try:
+            with redirect_stderr(stream):
+                yield said
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            stream.flush()
+            file.seek(0)
+            said.append(file.read().decode(errors="replace"))
 
 
 def _damage(run: Path, victim: Path, chance: random.Random) -> tuple[str, Damage]:
@@ -190,6 +208,8 @@ def _failure(code: int, said: str, home: str) -> str | None:
     errors = [line for line in said.splitlines() if line.startswith("error: ")]
     if "Traceback" in said:
         return said
+    if code == 2 and not said:  # of a command that trains: its messages come from the display's own process
+        return None
     if code not in (0, 2):
         return f"exit {code}: {said}"
     if code == 2 and (len(errors) != 1 or len(said.splitlines()[said.splitlines().index(errors[0]) :]) != 1):
