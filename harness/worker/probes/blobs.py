@@ -156,7 +156,7 @@ class LossProbe:
                         loss = add(loss, values[0] * top.weight)
                     else:
                         loss = add(loss, np.dot(values, np.full_like(values, top.weight)))
-            total = add(total, loss)
+            total = add(loss, total)  # in this order
         return total
 
 

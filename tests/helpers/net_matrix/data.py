@@ -11,8 +11,10 @@ import numpy as np
 from harness.caffe_files.messages import pb
 from tests.helpers.lmdbs import CLASSES, digits, write_lmdb
 
-# A layer in Python, as a user would write it.
+# Layers in Python, as a user would write them.
 PYTHON_LAYERS = """
+import itertools
+
 import caffe
 
 
