@@ -29,6 +29,8 @@ _LARGEST = 2**31 - 1  # bytes of a binary message, in protobuf
 
 MessageT = TypeVar("MessageT", bound=Message)
 
+_LARGEST_TEXT = 64 << 20  # bytes; the prototxt of a large net has some hundred thousand
+
 _AS_LATIN_1 = "caffe-harness.latin-1"  # the name of an error handler
 _ESCAPE = re.compile(rb"\\(\\|[23][0-7]{2}|[xX][89a-fA-F][0-9a-fA-F])")  # in a string: a byte that is not ASCII
 
@@ -109,7 +111,8 @@ def read_text(path: Path, kind: type[MessageT], what: str) -> MessageT:
         BadInput: no such file, not readable, a syntax error, an unknown field, a value of the wrong type.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:  # of a device, only as much as tells that it is no prototxt
+            data = file.read(_LARGEST_TEXT + 1)
     except IsADirectoryError:
         raise BadInput(f"a directory, not a {what} prototxt", file=path, remedy="Name the file") from None
     except OSError as error:
@@ -118,6 +121,8 @@ def read_text(path: Path, kind: type[MessageT], what: str) -> MessageT:
             file=path,
             remedy=f"Relative paths are resolved from the current directory ({Path.cwd()}), as for caffe train",
         ) from None
+    if len(data) > _LARGEST_TEXT and b"\0" not in data:
+        raise BadInput(f"larger than {_LARGEST_TEXT >> 20} MiB", file=path, remedy=f"Give a {what} prototxt")
     if b"\0" in data:
         raise BadInput(
             f"not a text file (byte {data.index(0)})", file=path, remedy=f"Give a {what} prototxt, not a binary"

@@ -184,6 +184,11 @@ def test_a_net_path_is_relative_to_the_current_directory(case: Case, monkeypatch
     case.works()
 
 
+def test_a_device_in_place_of_a_net(case: Case) -> None:
+    case.edit(case.solver, str(case.net), "/dev/zero")
+    case.refused("/dev/zero", "not a text file")
+
+
 def test_a_net_that_is_a_directory(case: Case) -> None:
     case.net.unlink()
     case.net.mkdir()
