@@ -151,10 +151,13 @@ def _disturb(process: subprocess.Popen[bytes], run: Path, phase: str, victim: st
         _end(process, worker)
     if ring is None:
         return _Lost(None, nobody_left)
-    if not nobody_left:
-        _require(ring.tail == ring.head, "messages are left in the ring")
-    ring.take_over()
-    frames = [message.iteration for message in ring.messages() if message.kind is Kind.FRAME]
+    try:
+        if not nobody_left:
+            _require(ring.tail == ring.head, "messages are left in the ring")
+        ring.take_over()
+        frames = [message.iteration for message in ring.messages() if message.kind is Kind.FRAME]
+    finally:
+        os.close(ring.fd)  # its memory is given back when nothing maps it any more
     return _Lost(min(frames, default=None), nobody_left)
 
 
@@ -203,11 +206,7 @@ def _ring(pid: int) -> Ring | None:
     with suppress(OSError):
         for link in Path(f"/proc/{pid}/fd").iterdir():
             if str(link.readlink()).startswith("/memfd:caffe-harness-ring"):
-                fd = os.open(link, os.O_RDWR)
-                try:
-                    return Ring(os.dup(fd))
-                finally:
-                    os.close(fd)
+                return Ring(os.open(link, os.O_RDWR))
     return None
 
 
