@@ -26,6 +26,7 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 from harness.api.runs import diagnose, predict
 from harness.atomic_write import write_whole
 from harness.caffe_files.lmdb_file import open_records
+from harness.caffe_files.paths import is_directory
 from harness.command_parser import CommandParser
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.settings import differing_settings
@@ -241,7 +242,7 @@ def _labels(info: RunInfo) -> npt.NDArray[np.int32] | None:
     """Read all labels of the training data, if the data still exist unchanged."""
     for place in info.point.places:
         source = Path(info.directory, place.source)
-        if place.net == 0 and source.is_dir():  # an LMDB
+        if place.net == 0 and is_directory(source):  # an LMDB
             try:
                 records = open_records(source, scan=scan_apart)
             except BadInput:

@@ -19,7 +19,7 @@ BLOCK = 1 << 16  # rows read at a time
 class RecordedDigests:
     """The digests of the run directory `run`: finished, in progress, or left behind by a killed process.
 
-    The recording is opened only while a block of it is read.
+    The recording is opened only while a block of it is read, and never repaired: other files name it.
 
     Raises:
         RecordingError: it cannot be read.
@@ -36,7 +36,7 @@ class RecordedDigests:
         self.last = -1
         self._first = 0
         self._iterations, self._digests = np.empty(0, np.int64), np.empty(0, np.uint64)
-        with Recording(run) as recording:
+        with Recording(run, may_repair=False) as recording:
             self.blobs = tuple((param.layer, param.index, param.shape) for param in recording.params)
             self._note(recording)
 
@@ -70,7 +70,7 @@ class RecordedDigests:
         return begin <= first and (last <= end or (end == self.last and not self.live))
 
     def _read(self, first: int) -> None:
-        with Recording(self.run) as recording:
+        with Recording(self.run, may_repair=False) as recording:
             self._note(recording)
             rows = slice(max(0, first - self._first), max(0, first - self._first) + BLOCK)
             iterations, digests = recording.series("iteration", rows), recording.series("digest", rows)

@@ -85,6 +85,7 @@ def edit(recording: Path, change: Callable[[h5py.File], None], run_info: bytes |
             change(file)
         journal = Journal(overlay.pages, overlay.size, run_info)
     content = msgspec.msgpack.encode(journal)
+    sync(recording)  # the changed pages refer to what was written before them: that lasts first
     write_whole(journal_of(recording), xxhash.xxh3_64_digest(content) + content)
     _carry_out(recording, journal)
 

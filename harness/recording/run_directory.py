@@ -24,6 +24,15 @@ _MAY_NOT = f"{_REMEDY}, of a directory where user {os.getuid()} may write (in a 
 # the recording has a format version of its own, and has neither ended nor repeated anything when its attributes are
 # written
 _NOT_ATTRIBUTES = ("format_version", "verified", "ended")
+# files that a run may have written before its first iteration
+_OF_THE_RUN = (
+    "recording.h5",
+    "recording.h5.part",
+    ".recording.h5.journal",
+    "run.json",
+    "solver.log",
+    ".window_keys.npz",
+)
 
 
 def create(path: Path) -> bool:
@@ -78,7 +87,7 @@ def remove(path: Path, itself: bool) -> None:
     for entry in path.iterdir():
         if entry.name in ("snapshots", "tensorboard"):
             shutil.rmtree(entry)
-        elif entry.name in ("recording.h5", "run.json", "solver.log", ".window_keys.npz"):
+        elif entry.name in _OF_THE_RUN:
             entry.unlink()
     if itself:
         with suppress(OSError):  # not empty

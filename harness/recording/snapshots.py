@@ -138,10 +138,11 @@ def finish_snapshots(directory: Path) -> list[Path]:
     if not has_unfinished(directory):
         return []
     published = []
-    with suppress(BadInput):  # a JSON that is damaged completes nothing
-        published += [publish(path) for path in sorted(unfinished.glob("*.json"))]
-    with suppress(BadInput):
-        for path in unfinished.glob(f"*{_REMOVED}"):
+    for path in sorted(unfinished.glob("*.json")):
+        with suppress(BadInput):  # a JSON that is damaged completes nothing
+            published.append(publish(path))
+    for path in unfinished.glob(f"*{_REMOVED}"):
+        with suppress(BadInput):
             _remove_files(path, directory)
     for path in unfinished.iterdir():
         if _is_file_or_link(path):

@@ -348,7 +348,7 @@ def _complete(file: h5py.File) -> None:
 def _disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, RuntimeError) as error:  # HDF5 reports a failed write as either
+    except (OSError, RuntimeError, RecordingError) as error:  # HDF5 reports a failed write as one of the first two
         if "No space left on device" in str(error):
             raise RecordingFailed(
                 f"{path}: the disk is full. What was flushed before is recorded; free some space and run again, or "

@@ -47,6 +47,7 @@ class TerminalProcess:
         self._bytes = 0
         self._sent = 0.0  # time of the last state
         self._unsent = bytearray()
+        self._pid = 0  # of the process that draws
         self._channel, theirs = socket.socketpair()
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
         try:

@@ -17,7 +17,7 @@ Iteration = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]  # Caffe counts in 
 Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
 FileName = Annotated[str, msgspec.Meta(pattern=r"^(?!\.{1,2}$)[^/]+$")]  # never a path to another directory
 PathName = Annotated[str, msgspec.Meta(max_length=4095, pattern="^[^/]{0,255}(/[^/]{0,255})*$")]
-Prototxt = Annotated[str, msgspec.Meta(max_length=4 << 20)]
+Prototxt = Annotated[str, msgspec.Meta(max_length=64 << 20)]  # as large as a file may be (messages.py)
 
 RUN_INFO_VERSION = 1
 SNAPSHOT_INFO_VERSION = 1

@@ -260,7 +260,7 @@ class Session:
             self.info = msgspec.structs.replace(self.info, verified=self.verifier.result)
             self.listener.message(first_difference(self.verifier.result, self.info, self.plan.out))
             with suppress(OSError):  # it is written again at the end
-                run_directory.write_info(self.plan.out, self.info)
+                run_directory.write_info(self.directory, self.info)
 
     def _apply_rules(self) -> None:
         """Apply the rules to the iterations that have arrived."""

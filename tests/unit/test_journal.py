@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from harness.recording import Recording, Window
+from harness.recording.digests import RecordedDigests
 from harness.recording.hdf5_schema import datasets
 from harness.recording.locks import write_lock
 from harness.recording.repair import repair
@@ -150,3 +151,30 @@ with Recording(sys.argv[1]) as recording:
         assert done.code == 0, done.stderr
         assert done.stdout == "30 20\n"
         check(run)
+
+
+def test_what_a_journal_refers_to_is_on_the_disk_before_it(
+    killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(killed, run)
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def noting(fd: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{fd}").readlink().name)
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    locked_repair(run)
+    journal = next(number for number, name in enumerate(synced) if "journal" in name)
+    assert "recording.h5" in synced[:journal]
+    assert "recording.h5" in synced[journal:]
+
+
+def test_digests_of_a_recording_that_a_file_names_are_read_without_a_repair(killed: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(killed, run)
+    found, _ = RecordedDigests(run).find(np.arange(20, 40))
+    np.testing.assert_array_equal(found, np.arange(20, 30))
+    assert is_marked_open(run / "recording.h5")

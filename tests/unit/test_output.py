@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from harness.exit_codes import Exit
 from harness.output import visible, visible_json
 from harness.reports.console import Console
 from harness.reports.listeners import RunListeners
+from harness.reports.terminal_process import TerminalProcess
 from harness.schemas.outcome import Outcome
 from tests.helpers.processes import command
 
@@ -117,3 +120,17 @@ def test_results_are_exact_in_a_pipe(tmp_path: Path) -> None:
     script = '"$0" -c "$1" > "$2"'
     assert command("bash", "-c", script, sys.executable, program, tmp_path / "out").code == 0
     assert (tmp_path / "out").read_bytes() == b"run\x1b\xff\n"
+
+
+def test_a_display_that_cannot_be_started_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a user may start no more processes (ulimit -u)."""
+
+    def refuse() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", refuse)
+    terminal = TerminalProcess()
+    terminal.message("shown to nobody")
+    terminal.close()
+    assert terminal.dropped is not None
+    assert "Resource temporarily unavailable" in terminal.dropped

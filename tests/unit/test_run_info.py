@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from harness.errors import BadInput
+from harness.recording import run_directory
 from harness.recording.run_directory import attributes, read_info, write_info
-from harness.recording.snapshots import iterations_of, note_health, read_snapshot, remove
+from harness.recording.snapshots import finish_snapshots, iterations_of, note_health, read_snapshot, remove
 from harness.schemas.layout import Head
 from harness.schemas.onset import Onset
 from harness.schemas.run_info import Change, Ended, Parent, SnapshotHealth, SnapshotInfo, TrainingSetup
@@ -137,3 +138,30 @@ def test_a_snapshot_of_a_newer_version_is_refused(snapshot: Path) -> None:
 def test_attributes_leave_out_what_is_the_recordings_own(tmp_path: Path) -> None:
     found = attributes(run_info(ended=Ended(code=0, how="Done", onset=None)))
     assert not {"format_version", "ended"} & found.keys()
+
+
+def test_a_large_net_is_read_back(tmp_path: Path) -> None:
+    """A net may hold its weights as text."""
+    info = run_info(net=f"layer {{ blobs {{ {'data: 0.5 ' * 600_000}}} }}")
+    write_info(tmp_path, info)
+    assert read_info(tmp_path) == info
+
+
+def test_a_damaged_json_does_not_keep_another_snapshot_from_being_completed(snapshot: Path) -> None:
+    unfinished = snapshot.parent / ".writing"
+    unfinished.mkdir()
+    for path in (snapshot, snapshot.with_name("a.caffemodel"), snapshot.with_name("a.solverstate")):
+        path.rename(unfinished / path.name)
+    (unfinished / "A.json").write_text("{")
+    assert finish_snapshots(snapshot.parent) == [snapshot]
+    assert snapshot.with_name("a.solverstate").exists()
+    assert not list(unfinished.iterdir())
+
+
+def test_nothing_is_left_of_a_run_that_never_started(tmp_path: Path) -> None:
+    """Also of a recording that filled the disk while it was laid out."""
+    for name in ("recording.h5.part", "run.json", "solver.log"):
+        (tmp_path / "run" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "run" / name).touch()
+    run_directory.remove(tmp_path / "run", True)
+    assert not (tmp_path / "run").exists()

@@ -69,7 +69,7 @@ def worker(turns: Turns, ring: str, lifeline: str, lock: str) -> None:
     import caffe
 
     from harness.recording.ring import Kind
-    from harness.worker.main import Channel
+    from harness.worker.channel import Channel
     from harness.worker.main import main as run_worker
     from harness.worker.payload import Payload
 
