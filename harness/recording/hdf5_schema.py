@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from harness.recording.checksums import CHECKSUM, COLUMN, SCALARS, attributes_checksum, table_checksum
 from harness.recording.tables import read_attributes, read_blobs, read_params
@@ -224,3 +226,15 @@ def datasets(node: h5py.Group | h5py.Dataset) -> list[h5py.Dataset]:
     if isinstance(node, h5py.Dataset):
         return [node]
     return [dataset for child in node.values() for dataset in datasets(child)]
+
+
+def chunk_bytes(dataset: h5py.Dataset) -> int:
+    """Return the bytes of a chunk of `dataset`."""
+    return int(math.prod(dataset.chunks) * dataset.dtype.itemsize)
+
+
+def extend(dataset: h5py.Dataset, rows: npt.NDArray[np.generic]) -> None:
+    """Append `rows` to `dataset`."""
+    old = dataset.shape[0]
+    dataset.resize(old + len(rows), axis=0)
+    dataset[old:] = rows

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import itertools
-import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
 import numpy.typing as npt
-import xxhash
 
 from harness.atomic_write import sync
 from harness.errors import RecordingError, RecordingFailed
 from harness.recording import checksums
 from harness.recording.checksums import CHECKSUM
-from harness.recording.hdf5_schema import Attributes, array_paths, create_datasets, datasets, row_datasets
+from harness.recording.hdf5_schema import Attributes, chunk_bytes, create_datasets, datasets, extend, row_datasets
 from harness.recording.journal import edit, finish
 from harness.recording.preallocate import Preallocation
 from harness.recording.repair import drop_incomplete_rows
 from harness.recording.superblock import is_marked_open
-from harness.recording.window_datasets import open_dataset
+from harness.recording.window_writer import WindowWriter
 from harness.schemas import layout as fmt
 from harness.schemas.layout import Alarm, Layout, link_names
 
@@ -33,23 +30,7 @@ from harness.schemas.layout import Alarm, Layout, link_names
 MIN_FREE_SPACE = 4 << 20
 SPARE_SPACE = 4 * MIN_FREE_SPACE  # free bytes that a recording needs beside its own size, roughly
 _CHECK_EVERY = 1 << 20  # bytes between two checks of the free space
-# Rows by which a window array grows at once: growing costs as much as writing. /window/iteration says which are filled;
-# the others are dropped when the file is closed or repaired.
-_GROW_BY = 16
 _CHUNK_INDEX = 1 << 14  # bytes by which the index of one dataset's chunks may grow at once
-
-
-@dataclass
-class _WindowArray:
-    """One window array: the shape and bytes of an iteration, its dataset, bytes of a chunk, and its current rows."""
-
-    shape: tuple[int, ...]
-    nbytes: int
-    dataset: h5py.Dataset
-    chunk_bytes: int
-    extent: int
-    checksum: xxhash.xxh3_64 = field(default_factory=xxhash.xxh3_64)
-    checked: int = 0  # bytes of the iteration that `checksum` has seen
 
 
 class Writer:
@@ -59,7 +40,6 @@ class Writer:
 
     Attributes:
         last_iteration: the newest iteration in the file, -1 for none.
-        last_window_iteration: the newest iteration whose window arrays are complete, -1 for none.
     """
 
     def __init__(self, path: Path, layout: Layout) -> None:
@@ -72,9 +52,7 @@ class Writer:
             self._open_datasets()
             self._file.swmr_mode = True
         self.last_iteration = _last(self._scalars["iteration"])
-        self.last_window_iteration = -1 if self._window is None else _last(self._window)
         self._last_activation = _last(self._activation_rows)
-        self._window_row = 0 if self._window is None else len(self._window)
         self._unchecked = _CHECK_EVERY
         self._unflushed = 0
         self._preallocation = Preallocation(path, self._margin())
@@ -114,13 +92,7 @@ class Writer:
         self._activation_rows = file["activation/iteration"]
         self._checksums = file[CHECKSUM]
         self._activation_checksums = file["activation"][CHECKSUM]
-        self._window = file["window/iteration"] if "window" in file else None
-        self._window_checksums = file["window"][CHECKSUM] if "window" in file else None
-        arrays = [open_dataset(file, path) for path in array_paths(layout)]
-        self._arrays = [
-            _WindowArray(array.shape, array.nbytes, dataset, _chunk_bytes(dataset), len(dataset))
-            for array, dataset in zip(layout.arrays, arrays, strict=True)
-        ]
+        self._windows = WindowWriter(file, layout) if "window" in file else None
         self._tests = []
         for net, outputs in enumerate(layout.test_outputs):
             paths = link_names(o.name for o in outputs)
@@ -132,7 +104,7 @@ class Writer:
         """Bytes that the file may grow by beyond the rows appended."""
         rows = row_datasets(self._file) + datasets(self._file["activation"]) + datasets(self._file["test"])
         # the first row takes a whole chunk; a chunk index grows in pages
-        growth = sum(map(_chunk_bytes, rows)) + _CHUNK_INDEX * (len(rows) + len(self._arrays))
+        growth = sum(map(chunk_bytes, rows)) + _CHUNK_INDEX * (len(rows) + len(self.layout.arrays))
         return growth + MIN_FREE_SPACE + _CHECK_EVERY
 
     # -- rows -------------------------------------------------------------------------------------------------------
@@ -150,10 +122,10 @@ class Writer:
         scalars = {name: frames[name] for name in self._scalars}
         with _disk_errors(self.path):
             for dataset, values in zip((*self._outputs, *self._stats), rows, strict=True):
-                _extend(dataset, values)
-            _extend(self._checksums, checksums.row_checksums(times, times, checksums.scalar_rows(scalars), *rows))
+                extend(dataset, values)
+            extend(self._checksums, checksums.row_checksums(times, times, checksums.scalar_rows(scalars), *rows))
             for name, values in scalars.items():
-                _extend(self._scalars[name], values)
+                extend(self._scalars[name], values)
         self.last_iteration = int(frames["iteration"][-1])
 
     def append_activations(self, iterations: Sequence[int], values: npt.NDArray[np.float64]) -> None:
@@ -165,9 +137,9 @@ class Writer:
         rows = [values[new, :, column] for column in range(len(self._activations))]
         with _disk_errors(self.path):
             for dataset, part in zip(self._activations, rows, strict=True):
-                _extend(dataset, part)
-            _extend(self._activation_checksums, checksums.row_checksums(times, times, *rows))
-            _extend(self._activation_rows, times)
+                extend(dataset, part)
+            extend(self._activation_checksums, checksums.row_checksums(times, times, *rows))
+            extend(self._activation_rows, times)
         self._last_activation = iterations[-1]
 
     def append_test_pass(self, net: int, iteration: int, values: npt.NDArray[np.float32]) -> None:
@@ -180,9 +152,9 @@ class Writer:
         time = np.array([iteration], np.int64)
         with _disk_errors(self.path):
             for dataset, part in zip(outputs, rows, strict=True):
-                _extend(dataset, part)
-            _extend(sums, checksums.row_checksums(time, time, *rows))
-            _extend(iterations, time)
+                extend(dataset, part)
+            extend(sums, checksums.row_checksums(time, time, *rows))
+            extend(iterations, time)
 
     def append_alarms(self, alarms: Sequence[Alarm]) -> None:
         """Append alarms, and flush."""
@@ -192,7 +164,7 @@ class Writer:
         rows[CHECKSUM] = [checksums.alarm_checksum(row) for row in rows]
         self.reserve(rows.nbytes)
         with _disk_errors(self.path):
-            _extend(dataset, rows)
+            extend(dataset, rows)
         self.flush()
 
     # -- windows ----------------------------------------------------------------------------------------------------
@@ -208,60 +180,21 @@ class Writer:
         Returns:
             The number and the bytes of each array that was in `payload`.
         """
-        parts = []
+        assert self._windows is not None
         self.reserve(payload.nbytes)
         with _disk_errors(self.path):
-            while payload.nbytes:
-                into = self._arrays[array]
-                rest = into.nbytes - start * (into.nbytes // into.shape[0]) if start else into.nbytes
-                part, payload = payload[:rest], payload[rest:]
-                parts.append((array, part))
-                self._write_part(into, start, part)
-                array, start = array + 1, 0
-        return parts
-
-    def _write_part(self, array: _WindowArray, start: int, part: memoryview) -> None:
-        array.checksum.update(part)
-        array.checked += part.nbytes
-        self._grow(array)
-        if part.nbytes == array.chunk_bytes:  # past the selections of h5py and HDF5, in a tenth of the time
-            offset = (self._window_row, start, *(0 for _ in array.shape[1:]))
-            array.dataset.id.write_direct_chunk(offset[: 1 + len(array.shape)], part)
-        elif part.nbytes:
-            values = np.frombuffer(part, array.dataset.dtype).reshape(-1, *array.shape[1:])
-            array.dataset[self._window_row, start : start + len(values)] = values
-
-    def _grow(self, array: _WindowArray) -> None:
-        if array.extent <= self._window_row:
-            array.extent = self._window_row + _GROW_BY
-            array.dataset.id.set_extent((array.extent, *array.shape))
-
-    def _window_checksum(self, array: _WindowArray, iteration: int) -> int:
-        """Return the checksum of an array whose iteration is complete, and begin the next."""
-        if array.checked == array.nbytes:
-            state = array.checksum
-        else:  # a part was written by the writer that this one took over from, or by nobody
-            self._grow(array)
-            state = xxhash.xxh3_64(array.dataset[self._window_row].tobytes())
-        state.update(checksums.iteration_bytes(iteration))
-        found = state.intdigest()
-        array.checksum.reset()
-        array.checked = 0
-        return found
+            return self._windows.write(array, start, payload)
 
     def complete_window_iteration(self, iteration: int) -> None:
         """Declare that all slabs of `iteration` are written."""
-        if self._window is None:
-            return
-        time = np.array([iteration], np.int64)
-        with _disk_errors(self.path):
-            arrays = [self._window_checksum(array, iteration) for array in self._arrays]
-            assert self._window_checksums is not None
-            self._window_checksums.resize(self._window_row + 1, axis=0)  # may have been written before a take-over
-            self._window_checksums[self._window_row] = [*checksums.row_checksums(time, time)[0], *arrays]
-            _extend(self._window, time)
-        self._window_row += 1
-        self.last_window_iteration = iteration
+        if self._windows is not None:
+            with _disk_errors(self.path):
+                self._windows.complete(iteration)
+
+    @property
+    def last_window_iteration(self) -> int:
+        """The newest iteration whose window arrays are complete, -1 for none."""
+        return -1 if self._windows is None else self._windows.last_iteration
 
     # -- the file ---------------------------------------------------------------------------------------------------
 
@@ -361,16 +294,6 @@ def _last(rows: h5py.Dataset) -> int:
     return int(rows[-1]) if len(rows) else -1
 
 
-def _chunk_bytes(dataset: h5py.Dataset) -> int:
-    return int(math.prod(dataset.chunks) * dataset.dtype.itemsize)
-
-
 def _truncated(text: str) -> bytes:
     """As much of `text` as an alarm's subject has room for."""
     return text.encode()[:256].decode(errors="ignore").encode()
-
-
-def _extend(dataset: h5py.Dataset, rows: npt.NDArray[np.generic]) -> None:
-    old = dataset.shape[0]
-    dataset.resize(old + len(rows), axis=0)
-    dataset[old:] = rows
