@@ -16,7 +16,7 @@ from harness.errors import BadInput
 from harness.schemas.run_info import TrainingSetup
 
 # bytes: a net of thousands of layers takes less than one MiB, the shuffled order of a million HDF5 rows 5 MiB
-_LARGEST = 64 << 20
+_LARGEST = 128 << 20
 
 Metadata = TypeVar("Metadata", bound=TrainingSetup)
 

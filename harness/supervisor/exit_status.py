@@ -21,7 +21,8 @@ class Circumstances:
     Attributes:
         returncode: of the worker; negative for a signal.
         last: the last iteration in the recording; -1 if there is none.
-        refusal: why nets, weights, state or data could not be used.
+        refusal: why nets, weights, state or data could not be used. Once there are iterations, the run failed in its
+            middle: what is recorded stays.
         failure: why the recording could not be written.
         end: the worker's last message; None if it died.
         interrupted: a signal asked for an end; `at_once`: and the worker was killed for it.
@@ -45,10 +46,11 @@ class Circumstances:
 
 def outcome_of(run: Circumstances) -> Outcome:
     """Return the exit code, and one sentence."""
-    if run.refusal is not None:
+    if run.refusal is not None and run.last < 0:
         return Outcome(Exit.BAD_INPUT, run.refusal)
-    if run.failure is not None:
-        return Outcome(Exit.RECORDING_FAILED, run.failure, divergence=run.divergence)
+    failure = run.failure or run.refusal
+    if failure is not None:
+        return Outcome(Exit.RECORDING_FAILED, failure, divergence=run.divergence)
     upto = f"{run.recording} holds every iteration up to {run.last}" if run.last >= 0 else "no iteration was made"
     # otherwise it died of something else before it could stop
     stopped = run.returncode == 0 or run.at_once or run.end is not None

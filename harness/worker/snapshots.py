@@ -17,6 +17,7 @@ from harness.atomic_write import sync, write_whole
 from harness.caffe_files.history_digest import digest_history
 from harness.caffe_files.solverstate import set_learned_net
 from harness.caffe_files.written import is_whole_model, is_whole_state
+from harness.errors import BadInput
 from harness.recording.snapshots import UNFINISHED, expected_size, publish, write_snapshot
 from harness.recording.writer import MIN_FREE_SPACE
 from harness.schemas.data_position import TrainingPosition
@@ -88,18 +89,19 @@ class Snapshots:
             layers: the state that layers keep outside their params; None if it cannot be read.
 
         Raises:
-            SnapshotFailed: a file was not written completely.
+            SnapshotFailed: a file was not written completely, or cannot be read back.
         """
         try:
             return self._publish(self._states()[0], digest, point, layers)
-        except (OSError, SnapshotFailed) as error:
+        except (OSError, BadInput, SnapshotFailed) as error:
             for path in self._unfinished.glob("*"):
                 path.unlink(missing_ok=True)
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise SnapshotFailed(
                 f"{self._place}: the snapshot of iteration {self._solver.iter}, which needs {_mib(self._bytes)} MiB, "
-                f"could not be written ({reason}); nothing of it is left. Free some space on that disk, and restart "
-                "from the last snapshot"
+                f"could not be written ({reason}); nothing of it is left. "
+                + ("Restart" if isinstance(error, BadInput) else "Free some space on that disk, and restart")
+                + " from the last snapshot"
             ) from error
 
     def _publish(

@@ -260,7 +260,7 @@ def test_metadata_that_is_no_ordinary_file_is_refused_at_once(tmp_path: Path) ->
     path.rmdir()
     with path.open("wb") as file:
         file.truncate(1 << 33)
-    with pytest.raises(BadInput, match=r"run\.json: damaged \(it is larger than 64 MiB\)"):
+    with pytest.raises(BadInput, match=r"run\.json: damaged \(it is larger than 128 MiB\)"):
         read_info(tmp_path)
 
 
