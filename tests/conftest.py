@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,6 +45,12 @@ LONGEST = (
     "integration/test_full_size.py",
     "integration/test_tensorboard.py",
 )
+
+
+def pytest_configure() -> None:
+    """Handle interrupts and hangups as in a shell: `nohup` and a script's background job have them ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -643,7 +643,7 @@ def test_a_window_of_a_whole_long_training_is_refused_at_once(case: Case) -> Non
         (("--bogus",), ("--bogus",)),
         (("--weights", "gone.caffemodel"), ("gone.caffemodel", "cannot read the caffemodel")),
         (("--weights", ""), ("caffemodel",)),
-        (("--weights", "."), ("cannot read the caffemodel", "directory")),
+        (("--weights", "."), ("error: .: a directory", "not a caffemodel")),
         (("--resume", "gone.solverstate"), ("gone.solverstate", "cannot read the solverstate")),
         (("--weights", "gone.caffemodel.h5"), ("gone.caffemodel.h5",)),
     ],

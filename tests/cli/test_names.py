@@ -30,7 +30,7 @@ def on_terminal(*arguments: object, code: int) -> str:
         assert process.wait(PATIENCE) == code, drawn
     assert "Traceback" not in drawn
     assert not CONTROL.search(drawn), ascii(drawn)
-    assert "2J" not in drawn or r"\x9b2J" in drawn
+    assert "2J" not in drawn or r"\x9b2J" in drawn or r"\u009b2J" in drawn
     return drawn
 
 
