@@ -1,4 +1,4 @@
-"""Start child processes that find this package, with the number of threads that suits the machine; free memory."""
+"""Processes: how children are started and which signals reach them; cores, scheduling and memory of this one."""
 
 from __future__ import annotations
 
@@ -51,6 +51,20 @@ def take_signals() -> None:
 def _restore_signals() -> None:
     for number in _FOR_THE_SUPERVISOR:
         signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def batch_scheduling() -> Iterator[None]:
+    """Let this process wait for a core when it wakes up, instead of taking it from the worker (sched(7), SCHED_BATCH).
+
+    BLAS threads wait for each other: to stop one for a moment stops all of them.
+    """
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def cores(groups: Path = _GROUPS) -> int:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
+from harness.processes import batch_scheduling
 from harness.reports.console import Console
 from harness.reports.terminal import Terminal
 from harness.schemas.events import Activations, Event, Frames, Kept
@@ -202,9 +203,8 @@ def _be_drawer(channel: socket.socket, blocked: set[int]) -> None:
         os.closerange(3, channel.fileno())
         os.closerange(channel.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
         gc.freeze()  # the objects that both processes share stay shared
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # waits for a core; see Session
         # not sys.stderr, whose own descriptor may be one of those closed above (where a test captures it)
-        with open(2, "w", buffering=1, errors="backslashreplace", closefd=False) as stderr:
+        with batch_scheduling(), open(2, "w", buffering=1, errors="backslashreplace", closefd=False) as stderr:
             _draw(channel, Terminal(Console(file=stderr)))
     except Exception as error:
         why = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"

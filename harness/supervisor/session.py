@@ -9,8 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -18,6 +17,7 @@ import msgspec
 from harness.diagnosis.live.health import Health
 from harness.errors import BadInput, RecordingFailed
 from harness.exit_codes import Exit
+from harness.processes import batch_scheduling
 from harness.recording import run_directory
 from harness.recording.consumer import Consumer
 from harness.recording.locks import path_by
@@ -46,6 +46,7 @@ from harness.supervisor.exit_status import Circumstances, ended, outcome_of
 from harness.supervisor.health_monitor import HealthMonitor
 from harness.supervisor.plan import Plan
 from harness.supervisor.process_limits import check_file_sizes
+from harness.supervisor.run_place import RunPlace
 from harness.supervisor.signals import Interrupts
 from harness.supervisor.solver_log import SolverLog
 from harness.supervisor.spawn import worker_process
@@ -60,7 +61,7 @@ class Session:
     """One run of `plan`, followed by `listener`; `health` applies the rules to it, `interrupts` may end it.
 
     Attributes:
-        directory: a path of the run directory that leads there even if it is moved.
+        place: of the run directory, from when it is locked.
         out: the run directory as it was called at the end.
     """
 
@@ -69,7 +70,8 @@ class Session:
         self.listener = listener
         self.interrupts = interrupts
         self.monitor = HealthMonitor(health, plan.out / "snapshots", plan.options.keep_snapshots)
-        self.directory = self.out = plan.out
+        self.place = RunPlace(plan.out, plan.out)
+        self.out = plan.out
         self.info = plan.info
         self.verifier = Verifier(plan.info, plan.out)
         self.ring = Ring.create(plan.options.ring_mib << 20)
@@ -93,12 +95,12 @@ class Session:
             run_directory.claim(out) as lock,
             SolverLog(path_by(lock, out) / "solver.log", self.plan.payload.run) as log,
         ):
-            self.directory = path_by(lock, out)
-            self.monitor.directory = self.directory / "snapshots"
+            self.place = RunPlace(out, path_by(lock, out))
+            self.monitor.directory = self.place.path / "snapshots"
             self.log = log
-            run_directory.write_info(self.directory, self.info)
+            run_directory.write_info(self.place.path, self.info)
             try:
-                with worker_process(self.plan, self.ring, lock) as process, _batch_scheduling():
+                with worker_process(self.plan, self.ring, lock) as process, batch_scheduling():
                     self._attend(process)
             except BadInput:
                 run_directory.remove(out, created)
@@ -117,7 +119,7 @@ class Session:
                 outcome = self._close(outcome, process.returncode)
                 if self.verifier.result is not None:
                     self.listener.message(verification(self.verifier.result))
-            self.out = self._place
+            self.out = self.place.current
             self.listener.finish(outcome)
             if outcome.code != Exit.BAD_INPUT:
                 self._note_display(outcome)
@@ -154,22 +156,10 @@ class Session:
     def _check_directory(self) -> None:
         """Check that nobody has deleted the run directory or the recording; if it was moved, the run goes on there."""
         writer = self.consumer.writer
-        if self._is_deleted:
+        if self.place.is_deleted:
             self._fail(RecordingFailed(f"{self.plan.out} was deleted while the run went on: nothing of it is kept"))
         elif writer is not None and writer.is_deleted:
-            self._fail(RecordingFailed(f"{self._place / 'recording.h5'} was deleted while the run went on"))
-
-    @property
-    def _is_deleted(self) -> bool:
-        return not self.directory.is_dir() or not self.directory.stat().st_nlink
-
-    @property
-    def _place(self) -> Path:
-        """The run directory as it is called now."""
-        with suppress(OSError):
-            if not self.plan.out.samefile(self.directory):
-                return self.directory.resolve()
-        return self.plan.out
+            self._fail(RecordingFailed(f"{self.place.current / 'recording.h5'} was deleted while the run went on"))
 
     def _read_log(self, pipe: int) -> bool:
         """Pass Caffe's output on to solver.log. Returns False at its end."""
@@ -221,7 +211,7 @@ class Session:
 
     def _fail(self, failure: RecordingFailed) -> None:
         if self.failure is None:
-            self.failure = RecordingFailed(str(failure).replace(str(self.directory), str(self._place)))
+            self.failure = RecordingFailed(self.place.for_the_user(failure))
             self.listener.message(str(self.failure))
 
     def _receive(self, event: Event) -> None:
@@ -260,7 +250,7 @@ class Session:
             self.info = msgspec.structs.replace(self.info, verified=self.verifier.result)
             self.listener.message(first_difference(self.verifier.result, self.info, self.plan.out))
             with suppress(OSError):  # it is written again at the end
-                run_directory.write_info(self.directory, self.info)
+                run_directory.write_info(self.place.path, self.info)
 
     def _apply_rules(self) -> None:
         """Apply the rules to the iterations that have arrived."""
@@ -293,9 +283,9 @@ class Session:
     def _open_writer(self, layout: Layout) -> Writer:
         out, iterations = self.plan.out, self.plan.until - self.plan.first
         check_file_sizes(layout, iterations)
-        check_disk_space(self.directory, layout, iterations)
+        check_disk_space(self.place.path, layout, iterations)
         try:
-            return Writer.create(self.directory / "recording.h5", layout, run_directory.attributes(self.info))
+            return Writer.create(self.place.path / "recording.h5", layout, run_directory.attributes(self.info))
         except RecordingFailed:
             raise disk_too_small(out, layout, iterations) from None
 
@@ -305,7 +295,7 @@ class Session:
         return outcome_of(
             Circumstances(
                 returncode=returncode,
-                recording=self._place / "recording.h5",
+                recording=self.place.current / "recording.h5",
                 until=self.plan.until,
                 last=self.consumer.writer.last_iteration if self.consumer.writer else -1,
                 refusal=self.refusal,
@@ -329,20 +319,20 @@ class Session:
 
     def _explain_failed_snapshot(self, returncode: int) -> None:
         """If Caffe aborted while it wrote a snapshot, the disk is to blame, which filled up meanwhile."""
-        if self.end is not None or returncode != -signal.SIGABRT or not has_unfinished(self.directory / "snapshots"):
+        if self.end is not None or returncode != -signal.SIGABRT or not has_unfinished(self.place.path / "snapshots"):
             return
         numbers = sum(param.count for param in self.consumer.writer.layout.params) if self.consumer.writer else 0
         size = expected_size(numbers, self.plan.payload.solver_type, self.info.net)
         self.no_snapshot = (
-            f"{self._place}: Caffe could not write a snapshot of {size / 2**20:.1f} MiB (the disk has "
-            f"{mib(shutil.disk_usage(self.directory).free)} MiB free); nothing of it is left. Free some space and "
+            f"{self.place.current}: Caffe could not write a snapshot of {size / 2**20:.1f} MiB (the disk has "
+            f"{mib(shutil.disk_usage(self.place.path).free)} MiB free); nothing of it is left. Free some space and "
             "restart from the last snapshot, or give --out on another disk"
         )
 
     def _close(self, outcome: Outcome, returncode: int) -> Outcome:
         """Complete the recording and run.json together. Returns the outcome, which is another one if that fails."""
         with suppress(OSError):  # the next reader does it
-            finish_snapshots(self.directory / "snapshots")  # the worker may have died in the middle of one
+            finish_snapshots(self.place.path / "snapshots")  # the worker may have died in the middle of one
         writer = self.consumer.writer
         if writer is not None and self.failure is None:
             try:
@@ -354,11 +344,13 @@ class Session:
                 return outcome
         self._abandon_recording()
         try:
-            run_directory.write_info(self.directory, self._info_of(outcome))
+            run_directory.write_info(self.place.path, self._info_of(outcome))
         except OSError as error:
-            if self._is_deleted:
+            if self.place.is_deleted:
                 return outcome
-            self.listener.message(f"{self._place / 'run.json'} does not say how the run ended ({error.strerror})")
+            self.listener.message(
+                f"{self.place.current / 'run.json'} does not say how the run ended ({error.strerror})"
+            )
         return outcome
 
     def _note_display(self, outcome: Outcome | None = None) -> None:
@@ -367,7 +359,7 @@ class Session:
             return
         self.info = msgspec.structs.replace(self.info, display=self.listener.dropped)
         with suppress(OSError):  # a full disk, a directory that was deleted: the run itself reports them
-            run_directory.write_info(self.directory, self._info_of(outcome) if outcome else self.info)
+            run_directory.write_info(self.place.path, self._info_of(outcome) if outcome else self.info)
 
     def _abandon_recording(self) -> None:
         if self.consumer.writer is not None:
@@ -375,17 +367,3 @@ class Session:
 
     def _info_of(self, outcome: Outcome) -> RunInfo:
         return msgspec.structs.replace(self.info, verified=self.verifier.result, ended=ended(outcome, self.end))
-
-
-@contextmanager
-def _batch_scheduling() -> Iterator[None]:
-    """Let this process wait for a core when it wakes up, instead of taking it from the worker (sched(7), SCHED_BATCH).
-
-    BLAS threads wait for each other: to stop one for a moment stops all of them.
-    """
-    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
-    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, policy, parameters)
