@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import codecs
 import importlib.util
+import os
 import re
+import select
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +32,7 @@ _LARGEST = 2**31 - 1  # bytes of a binary message, in protobuf
 MessageT = TypeVar("MessageT", bound=Message)
 
 _LARGEST_TEXT = 64 << 20  # bytes; the prototxt of a large net has some hundred thousand
+_PATIENCE = 5.0  # seconds that the writer of a pipe may take for the next part of a prototxt
 
 _AS_LATIN_1 = "caffe-harness.latin-1"  # the name of an error handler
 _ESCAPE = re.compile(rb"\\(\\|[23][0-7]{2}|[xX][89a-fA-F][0-9a-fA-F])")  # in a string: a byte that is not ASCII
@@ -111,8 +114,13 @@ def read_text(path: Path, kind: type[MessageT], what: str) -> MessageT:
         BadInput: no such file, not readable, a syntax error, an unknown field, a value of the wrong type.
     """
     try:
-        with path.open("rb") as file:  # of a device, only as much as tells that it is no prototxt
-            data = file.read(_LARGEST_TEXT + 1)
+        data = _read_start(path)
+    except TimeoutError:
+        raise BadInput(
+            f"a pipe or a device into which nothing was written for {_PATIENCE:.0f} s",
+            file=path,
+            remedy=f"Give a {what} prototxt",
+        ) from None
     except IsADirectoryError:
         raise BadInput(f"a directory, not a {what} prototxt", file=path, remedy="Name the file") from None
     except OSError as error:
@@ -132,6 +140,28 @@ def read_text(path: Path, kind: type[MessageT], what: str) -> MessageT:
             "starts with a byte order mark, which Caffe cannot read", file=path, remedy="Save it as UTF-8 without one"
         )
     return parse_text(decode(data), kind, path)
+
+
+def _read_start(path: Path) -> bytes:
+    """Read `path`: of a device that never ends, only as much as tells that it is no prototxt.
+
+    Raises:
+        TimeoutError: of a pipe, nothing came for `_PATIENCE` seconds.
+        OSError: it cannot be read.
+    """
+    data = bytearray()
+    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)  # a pipe may have no writer
+    with os.fdopen(opened, "rb", buffering=0) as file:
+        ready = select.poll()
+        ready.register(file, select.POLLIN)
+        while len(data) <= _LARGEST_TEXT:
+            if not ready.poll(1000 * _PATIENCE):
+                raise TimeoutError
+            part = file.read(_LARGEST_TEXT + 1 - len(data))
+            if not part:
+                break
+            data += part
+    return bytes(data)
 
 
 def parse_text(text: str, kind: type[MessageT], path: Path) -> MessageT:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import file_digest
 from pathlib import Path
 
 import xxhash
@@ -12,6 +14,7 @@ from harness.caffe_files.caffemodel import SolverState, read_caffemodel, read_so
 from harness.caffe_files.history_digest import digest_history
 from harness.caffe_files.lr_policy import next_step
 from harness.caffe_files.messages import parse_text, pb
+from harness.caffe_files.paths import exists, is_file
 from harness.caffe_files.solver import solver_type
 from harness.errors import BadInput
 from harness.recording import Recording
@@ -19,6 +22,8 @@ from harness.recording.snapshots import iterations_of, read_snapshot
 from harness.schemas.run_info import NativeStart, RunInfo, SnapshotInfo, TrainingSetup
 from harness.schemas.window import Window, merge
 from harness.supervisor.native_start import find_native_start
+
+_LARGEST_STATE = 4 << 30  # bytes
 
 
 @dataclass(frozen=True)
@@ -214,7 +219,7 @@ def check_snapshot(start: Start) -> None:
 
 def _check_layer_state(path: Path, info: SnapshotInfo) -> None:
     try:
-        found = xxhash.xxh3_64_hexdigest(path.read_bytes())
+        found = _digest(path)
     except OSError as error:
         found = f"({error.strerror})"
     if found != info.layer_state_digest:
@@ -226,3 +231,17 @@ def _check_layer_state(path: Path, info: SnapshotInfo) -> None:
             value=found,
             remedy="Restart from another snapshot",
         )
+
+
+def _digest(path: Path) -> str:
+    """Compute the digest of a file of layers' state.
+
+    Raises:
+        OSError: it cannot be read, or it is a directory, a pipe, or larger than any state of layers.
+    """
+    if exists(path) and not is_file(path):  # reading a named pipe would wait forever
+        raise OSError(errno.EINVAL, "not a file")
+    if path.stat().st_size > _LARGEST_STATE:
+        raise OSError(errno.EFBIG, f"larger than {_LARGEST_STATE >> 30} GiB")
+    with path.open("rb") as file:
+        return file_digest(file, xxhash.xxh3_64).hexdigest()

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import lmdb
 import numpy as np
 import pytest
 
+from harness.caffe_files import messages
 from harness.caffe_files.messages import pb
 from harness.run import main
 from tests.helpers.commands import RUN, caffe_train, train
@@ -107,6 +109,17 @@ def test_no_such_solver(case: Case) -> None:
 
 def test_a_directory_as_solver(case: Case) -> None:
     case.refused(str(case.home), "a directory", "Name the file", solver=case.home)
+
+
+def test_a_named_pipe_as_solver(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messages, "_PATIENCE", 0.1)
+    pipe = case.home / "pipe"
+    os.mkfifo(pipe)
+    case.refused(str(pipe), "nothing was written", solver=pipe)
+    with ThreadPoolExecutor() as pool:  # as in the shell: --solver <(sed … solver.prototxt)
+        pool.submit(pipe.write_text, case.solver.read_text())
+        monkeypatch.setattr(messages, "_PATIENCE", 30.0)
+        assert case.run("--until", 3, solver=pipe)[0] == 0
 
 
 @pytest.mark.parametrize("content", [b"\x00\x01\x02", b"\x89PNG\r\n\x1a\n\x00", os.urandom(5000)])

@@ -5,6 +5,7 @@ The oracles are an uninterrupted `caffe train` and plain pycaffe.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import caffe
@@ -136,3 +137,11 @@ def test_a_missing_or_damaged_state_is_refused(home: Path, tmp_path: Path) -> No
     kept.unlink()
     done = train(home / "solver.prototxt", tmp_path / "a", "--resume", state, code=2)
     assert f"{kept}: layer_state_digest = (No such file" in done.stderr
+    os.mkfifo(kept)
+    done = train(home / "solver.prototxt", tmp_path / "a", "--resume", state, code=2)
+    assert f"{kept}: layer_state_digest = (not a file)" in done.stderr
+    kept.unlink()
+    with kept.open("wb") as file:
+        file.truncate(1 << 40)
+    done = train(home / "solver.prototxt", tmp_path / "a", "--resume", state, code=2)
+    assert f"{kept}: layer_state_digest = (larger than 4 GiB)" in done.stderr
