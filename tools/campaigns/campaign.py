@@ -12,8 +12,9 @@ import signal
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -70,28 +71,65 @@ def read_journal(path: Path) -> dict[int, Case]:
 
 
 def run(campaign: Campaign, numbers: Iterable[int], journal: Path, jobs: int) -> Iterator[Case]:
-    """Run the cases of `numbers` that are not in the journal, `jobs` at a time, and yield each once it is in there."""
+    """Run the cases of `numbers` that are not in the journal, `jobs` at a time, and yield each once it is in there.
+
+    A case that kills its process is a failure.
+    """
     done = read_journal(journal)
     journal.parent.mkdir(parents=True, exist_ok=True)
-    left = iter([number for number in numbers if number not in done])
-    with journal.open("ab") as file, ProcessPoolExecutor(jobs) as pool:
+    with journal.open("ab") as file:
         if file.tell() and not journal.read_bytes().endswith(b"\n"):
             file.write(b"\n")
-        running: set[Future[Case]] = set()
-        try:
-            while True:
-                running |= {pool.submit(_checked, campaign, number) for number in islice(left, 2 * jobs - len(running))}
-                if not running:
-                    return
-                finished, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    case = future.result()
-                    file.write(msgspec.json.encode(case) + b"\n")
-                    file.flush()
-                    yield case
-        finally:
-            for future in running:
-                future.cancel()
+        for case in _results(campaign, [number for number in numbers if number not in done], jobs):
+            file.write(msgspec.json.encode(case) + b"\n")
+            file.flush()
+            yield case
+
+
+def _results(campaign: Campaign, numbers: Sequence[int], jobs: int) -> Iterator[Case]:
+    """Run cases, `jobs` at a time. Those that were running when one killed its process are run again, each alone."""
+    left = iter(numbers)
+    broken = True
+    while broken:
+        broken = False
+        again = []
+        with ProcessPoolExecutor(jobs) as pool:
+            running: dict[Future[Case], int] = {}
+            try:
+                while True:
+                    for number in islice(left, 0 if broken else 2 * jobs - len(running)):
+                        try:
+                            running[pool.submit(_checked, campaign, number)] = number
+                        except BrokenProcessPool:
+                            broken = True
+                            again.append(number)
+                            break
+                    if not running:
+                        break
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        number = running.pop(future)
+                        try:
+                            case = future.result()
+                        except BrokenProcessPool:
+                            broken = True
+                            again.append(number)
+                        else:
+                            yield case
+            finally:
+                for future in running:
+                    future.cancel()
+        yield from (_alone(campaign, number) for number in sorted(again))
+
+
+def _alone(campaign: Campaign, number: int) -> Case:
+    """Run a case in a process of its own."""
+    try:
+        with ProcessPoolExecutor(1) as pool:
+            return pool.submit(_checked, campaign, number).result()
+    except BrokenProcessPool:
+        return Case(
+            number, "?", "killed its process", failure="the process of the case died (a signal, or a hang in C)"
+        )
 
 
 def summary(cases: Iterable[Case]) -> list[str]:
