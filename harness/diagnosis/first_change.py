@@ -106,9 +106,13 @@ def _without(net: pb.NetParameter, fields: set[str]) -> pb.NetParameter:
 
 
 def _acts_in_tests(net: pb.NetParameter) -> bool:
-    """Check whether a test pass of `net` can act on training: by a draw, a shared running average, or Python code."""
+    """Check whether a test pass of `net` can act on training: by a draw, a shared running average, or Python code.
+
+    All HDF5Data layers of a process that shuffle draw from one generator, that of the C library.
+    """
     return any(
         layer.type in ("Python", "DummyData")
+        or (layer.type == "HDF5Data" and layer.hdf5_data_param.shuffle)
         or (layer.phase == pb.TRAIN and layer.HasField("phase"))
         or (layer.type == "BatchNorm" and layer.batch_norm_param.HasField("use_global_stats"))
         for layer in net.layer

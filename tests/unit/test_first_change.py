@@ -78,6 +78,7 @@ def test_at_iteration_0_initialization_can_be_changed(now: RunInfo, through: int
     [
         'layer { type: "DummyData" }',
         'layer { type: "Python" }',
+        'layer { type: "HDF5Data" hdf5_data_param { source: "list" shuffle: true } }',  # from the train net's generator
         'layer { type: "Dropout" phase: TRAIN }',
         'layer { type: "BatchNorm" batch_norm_param { use_global_stats: false } }',
     ],
