@@ -25,7 +25,7 @@ _AS_CAFFE = (
     "as Caffe resumes (--data caffe), weights and momentum are restored, the position in the data and the random state "
     "are not (BVLC/caffe#1059), so this is not what an uninterrupted run would do"
 )
-_NO_SEED = "the solver has no random_seed: the images come in order, but crops, mirrors and dropout differ"
+_NO_SEED = "the solver has no random_seed: crops, mirrors, dropout and the order of shuffled images differ"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def exactness(
         return Exactness((_AS_CAFFE,))
     nets = [parse_text(text, pb.NetParameter, Path("run.json")) for text in (now.net, *now.test_nets)]
     reasons = [*_reasons(now, then, nets), *(() if layer_state or not now.first else _without_state(now, then, nets))]
-    return Exactness(tuple(reasons), tuple(_conditions(now, then, nets)))
+    return Exactness(tuple(dict.fromkeys(reasons)), tuple(dict.fromkeys(_conditions(now, then, nets))))
 
 
 def recorded_exactness(info: RunInfo) -> Exactness:
