@@ -21,6 +21,7 @@ FILLERS = ("constant", "gaussian", "positive_unitball", "uniform", "xavier", "ms
 
 # Data layers whose position can be read and set (replay): those of images, of windows in images, and of rows.
 IMAGES, WINDOWS, ROWS = ("Data", "ImageData"), ("WindowData",), ("HDF5Data",)
+TRANSFORMED = (*IMAGES, *WINDOWS, "MemoryData")  # layers that heed transform_param
 _WITHOUT_DATA = ("DummyData", "Input", "Parameter")  # what they give depends on no position in any data
 
 _LOSS, _TRANSFORM = ("loss_param",), ("transform_param",)

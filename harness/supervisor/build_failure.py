@@ -7,8 +7,8 @@ import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.caffe_files.layer_types import FILLERS, LAYER_TYPES
-from harness.caffe_files.net import NetFile, net_phase
+from harness.caffe_files.layer_types import FILLERS, IMAGES, LAYER_TYPES, ROWS, WINDOWS
+from harness.caffe_files.net import NetFile, data_param_of, net_phase
 from harness.caffe_log.death import death_message, without_header
 from harness.errors import BadInput, nearest
 
@@ -112,8 +112,5 @@ def _remedy(said: str, nets: Sequence[NetFile]) -> str:
 
 def _sources(net: NetFile) -> Iterator[str]:
     for layer in net.layers:
-        yield from (
-            param.source
-            for param in (layer.data_param, layer.image_data_param, layer.hdf5_data_param, layer.window_data_param)
-            if param.source
-        )
+        if layer.type in IMAGES + WINDOWS + ROWS:
+            yield data_param_of(layer).source

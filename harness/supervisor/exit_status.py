@@ -50,7 +50,8 @@ def outcome_of(run: Circumstances) -> Outcome:
         return Outcome(Exit.BAD_INPUT, run.refusal)
     failure = run.failure or run.refusal
     if failure is not None:
-        return Outcome(Exit.RECORDING_FAILED, failure, divergence=run.divergence)
+        said = run.last_words if run.returncode == -signal.SIGABRT else ()
+        return Outcome(Exit.RECORDING_FAILED, failure, said, run.divergence)
     upto = f"{run.recording} holds every iteration up to {run.last}" if run.last >= 0 else "no iteration was made"
     # otherwise it died of something else before it could stop
     stopped = run.returncode == 0 or run.at_once or run.end is not None

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.caffe_files.hdf5_list import HDF5Files, check_tops, open_hdf5_list
 from harness.caffe_files.image_list import check_images, open_list
-from harness.caffe_files.layer_types import IMAGES, ROWS, WINDOWS
+from harness.caffe_files.layer_types import IMAGES, ROWS, TRANSFORMED, WINDOWS
 from harness.caffe_files.lmdb_file import Progress, Records, first_datum, open_records
 from harness.caffe_files.lr_policy import LR_POLICIES
 from harness.caffe_files.messages import pb
@@ -24,7 +24,6 @@ from harness.supervisor.lmdb_scan import scan_apart
 _SOLVERS = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
 # the message that names the file which a layer of that type reads
 _SOURCES = {"ImageData": "image_data_param", "HDF5Data": "hdf5_data_param", "WindowData": "window_data_param"}
-_TRANSFORMED = ("Data", "ImageData", "WindowData", "MemoryData")
 
 
 def check_solver(solver: pb.SolverParameter, kind: str, path: Path) -> None:
@@ -163,7 +162,7 @@ def check_sources(net: NetFile) -> None:
                 value=f"{resized.new_height}×{resized.new_width}", remedy="Give both, or none",
             )  # fmt: skip
         mean = layer.transform_param.mean_file
-        if layer.type in _TRANSFORMED and mean and not is_file(mean):
+        if layer.type in TRANSFORMED and mean and not is_file(mean):
             raise BadInput(
                 "no such file", file=where, field="mean_file", value=mean,
                 remedy="Make it with compute_image_mean, or use mean_value",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.caffe_files.layer_types import FILLERS, LAYER_TYPES
+from harness.caffe_files.layer_types import FILLERS, LAYER_TYPES, TRANSFORMED
 from harness.caffe_files.messages import has_field, pb
 from harness.caffe_files.net import NetFile
 from harness.errors import BadInput, nearest
@@ -204,7 +204,7 @@ def _check_transform(layer: pb.LayerParameter, where: str) -> None:
     if layer.type == "HDF5Data" and layer.HasField("transform_param"):  # hdf5_data_layer.cpp
         raise BadInput("HDF5Data does not transform its data", file=where, field="transform_param",
                        remedy="Leave it out, or transform what the HDF5 files hold")  # fmt: skip
-    if layer.type not in ("Data", "ImageData", "WindowData", "MemoryData"):
+    if layer.type not in TRANSFORMED:
         return
     transform = layer.transform_param
     if transform.mean_file and transform.mean_value:  # data_transformer.cpp

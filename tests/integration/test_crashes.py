@@ -763,3 +763,4 @@ def test_a_snapshot_that_fails_in_the_middle_leaves_nothing(
     assert [path.name for path in (run.out / "snapshots").rglob("*")] == [".writing"]
     assert check_prefix(run.recording, whole) == 399  # Caffe writes a snapshot within the step
     assert run.ended["code"] == 1
+    assert any("Check failed" in line for line in run.ended["last_words"])  # whatever else Caffe aborted for is shown
