@@ -68,7 +68,7 @@ def open_hdf5_list(source: Path, where: str) -> HDF5Files:
         try:
             _hash(Path(name), digest, _HASHED // len(names))
             shapes.append(_shapes(Path(name)))
-        except OSError:
+        except (OSError, RuntimeError, LookupError, ValueError, TypeError):  # h5py's, of damaged files
             raise _bad("not an HDF5 file, or a damaged one", where, name, "Write it again") from None
     return HDF5Files(source, digest.hexdigest(), tuple(names), tuple(shapes))
 

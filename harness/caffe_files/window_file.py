@@ -19,6 +19,7 @@ _FORMAT = (
     "overlap, x1, y1, x2, y2"
 )
 
+_LARGEST = 2**31 - 1  # Caffe reads pixels as int
 
 _IMAGE = re.compile(
     rb"\s*#\s+(?P<index>\d{1,9})\s+(?P<path>\S+)\s+(?P<channels>\d{1,9})\s+\d{1,9}\s+\d{1,9}\s+(?P<windows>\d{1,9})(?!\S)"
@@ -83,6 +84,8 @@ def read_window_file(source: Path) -> WindowFile:
     if rest := content[position:].split():
         raise ValueError(f"{os.fsdecode(rest[0])} in place of the # and the six values before image {len(images)}")
     table = np.concatenate(tables) if tables else np.zeros((0, 6))
+    if not (np.abs(table) <= _LARGEST).all():
+        raise ValueError(f"a number that is not finite, or larger than {_LARGEST:,}")
     if (table[:, 2:] % 1).any():
         raise ValueError("pixels that are not whole numbers")
     return WindowFile(

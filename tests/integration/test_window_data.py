@@ -162,6 +162,10 @@ BAD = {
     "cut short": ("# 0 image0.jpg 3 30 30 2 1 0.9 0 0 5 5 1 0.1 0", "image 0 has 1.5 windows, and says 2"),
     "words": ("# 0 image0.jpg 3 30 30 1 1 0.9 a b c d", "something else than numbers"),
     "halves": ("# 0 image0.jpg 3 30 30 1 1 0.9 0 0 5.5 5", "pixels that are not whole numbers"),
+    "too large": (
+        "# 0 image0.jpg 3 30 30 1 1 0.9 0 0 99999999999999999999 5",
+        "not finite, or larger than 2,147,483,647",
+    ),
     "grey": ("# 0 image0.jpg 1 30 30 1 1 0.9 0 0 5 5", "images of other than 3 channels"),
     "an image number": ("# 1 image0.jpg 3 30 30 1 1 0.9 0 0 5 5", "the image numbers 1…1, but 1 images"),
     "no background": ("# 0 image0.jpg 3 30 30 1 1 0.9 0 0 5 5", "no background window"),
