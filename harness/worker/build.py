@@ -15,7 +15,7 @@ from harness.caffe_files.caffemodel import check_fit, check_history, read_caffem
 from harness.caffe_files.messages import pb
 from harness.caffe_files.net import same_layer
 from harness.caffe_files.solverstate import copy_solverstate, write_window_state
-from harness.errors import BadInput
+from harness.errors import BadInput, RecordingError
 from harness.recording import Recording
 from harness.schemas.data_position import GeneratorState, TrainingPosition
 from harness.schemas.events import Note, NotExact, Replayed, Replaying, WeightsCopied
@@ -178,9 +178,14 @@ def _restore_window(solver: Solver, resume: Resume, net: pb.NetParameter, direct
             (p.layer, p.index, p.shape) for p in probe.params
         ]:
             raise BadInput("its param blobs are not this net's", file=resume.window, remedy="Give the run of this net")
-        for param_blob, blob in zip(probe.params, probe.blobs, strict=True):
-            blob.data[...] = recording.weight(resume.iteration, param_blob.layer, param_blob.index)
-        updates = {(p.layer, p.index): recording.update(resume.iteration - 1, p.layer, p.index) for p in probe.params}
+        try:
+            for p, blob in zip(probe.params, probe.blobs, strict=True):
+                blob.data[...] = recording.weight(resume.iteration, p.layer, p.index)
+            updates = {
+                (p.layer, p.index): recording.update(resume.iteration - 1, p.layer, p.index) for p in probe.params
+            }
+        except RecordingError as error:  # its checksums are compared here
+            raise BadInput(str(error), remedy="Or restart from a snapshot, or from another iteration") from None
     model = _without_weights(directory)
     state = directory / "window.solverstate"
     write_window_state(updates, resume.iteration, resume.step, model, state, probe.params)

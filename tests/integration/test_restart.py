@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import h5py
 import lmdb
 import numpy as np
 import pytest
@@ -172,6 +173,22 @@ def test_bad_input_is_one_clear_error(
     for words in said:
         assert words in done.stderr.replace("\n", " ")
     assert not (tmp_path / "child").exists()
+
+
+@pytest.mark.parametrize(("kind", "iteration"), [("weight", 14), ("update", 13)])
+def test_a_window_that_changed_on_the_disk_is_refused(parent: Path, tmp_path: Path, kind: str, iteration: int) -> None:
+    """A restart from iteration 14 needs its weights and the updates before it; that from 16 needs other rows."""
+    shutil.copytree(parent, tmp_path / "run")
+    with h5py.File(tmp_path / "run/recording.h5", "r+") as file:
+        values = file[f"window/{kind}/{LATE}/1"]
+        row = file["window/iteration"][:].tolist().index(iteration)
+        values[row] = values[row] + 0.5
+    done = restart(tmp_path / "run", "--from", 14, "--out", tmp_path / "child", code=2)
+    said = done.stderr.replace("\n", " ")
+    assert f"recording.h5: /window/{kind}/{LATE}/1 at iteration {iteration}: damaged" in said
+    assert "restart from a snapshot" in said
+    assert not (tmp_path / "child").exists()
+    restart(tmp_path / "run", "--from", 16, "--out", tmp_path / "child")
 
 
 def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
