@@ -208,8 +208,6 @@ def _failure(code: int, said: str, home: str) -> str | None:
     errors = [line for line in said.splitlines() if line.startswith("error: ")]
     if "Traceback" in said:
         return said
-    if code == 2 and not said:  # of a command that trains: its messages come from the display's own process
-        return None
     if code not in (0, 2):
         return f"exit {code}: {said}"
     if code == 2 and (len(errors) != 1 or len(said.splitlines()[said.splitlines().index(errors[0]) :]) != 1):
