@@ -6,7 +6,7 @@ import argparse
 from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
-from harness.output import visible
+from harness.output import visible_line
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -18,7 +18,7 @@ class CommandParser(argparse.ArgumentParser):
     """
 
     def error(self, message: str) -> NoReturn:
-        super().error(visible(message))
+        super().error(visible_line(message))
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
         with suppress(OSError, AttributeError):  # closed from the start

@@ -21,6 +21,7 @@ _PATIENCE = 2.0  # seconds that a stream may take for one write
 # C0 without tab and line feed, DEL, C1; marks, embeddings, overrides and isolates of the text direction (UAX 9); line
 # and paragraph separators; surrogates, as which Python decodes bytes that are not UTF-8
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_HIDDEN_IN_LINE = re.compile(f"\n|{_HIDDEN.pattern}")
 
 
 class ResultFailed(Exception):
@@ -32,14 +33,19 @@ def visible(text: object) -> str:
     return _HIDDEN.sub(_escape, str(text))
 
 
+def visible_line(text: object) -> str:
+    """Show `text` as `visible` does, and line feeds as escapes, too: a name in it cannot begin a line of its own."""
+    return visible(text).replace("\n", r"\n")
+
+
 def visible_json(text: str) -> str:
     """Show the control characters that JSON allows inside strings as JSON's own escapes."""
     return _HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def hidden_spans(text: str) -> list[tuple[int, int]]:
-    """Find the characters of `text` that `visible` replaces, each as (start, stop)."""
-    return [match.span() for match in _HIDDEN.finditer(text)]
+    """Find the characters of `text` that `visible_line` replaces, each as (start, stop)."""
+    return [match.span() for match in _HIDDEN_IN_LINE.finditer(text)]
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -70,11 +76,11 @@ def show_exceptions() -> None:
 
 
 def print_result(text: str) -> None:
-    """Print a line on standard output as it is (as `visible` shows it on a terminal), unless that fails or takes long.
+    """Print a line on standard output, on a terminal as `visible_line` shows it, unless that fails or takes long.
 
     Ctrl-C ends the attempt, too: the result is there, whoever reads of it.
     """
-    shown = visible(text).encode(errors="replace") if os.isatty(_OUT) else os.fsencode(text)
+    shown = visible_line(text).encode(errors="replace") if os.isatty(_OUT) else os.fsencode(text)
     with suppress(KeyboardInterrupt):
         _write(_OUT, shown + b"\n")
 

@@ -12,11 +12,13 @@ from rich.protocol import rich_cast
 from rich.segment import Segment
 from rich.text import Span, Text
 
-from harness.output import hidden_spans, visible
+from harness.output import hidden_spans, visible_line
 
 
 class Console(rich.console.Console):
-    """A console that reads no markup in a text, shows control characters as escapes, and raises if a pipe is closed."""
+    """A console that reads no markup in a text, shows control characters and line feeds as escapes, and raises if
+    a pipe is closed.
+    """
 
     def __init__(self, *, stderr: bool = False, file: IO[str] | None = None, width: int | None = None) -> None:
         super().__init__(stderr=stderr, file=file, width=width, markup=False, emoji=False, highlight=False)
@@ -26,7 +28,7 @@ class Console(rich.console.Console):
         return super().render(_visible_text(cast) if isinstance(cast, Text) else cast, options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        return super().render_str(visible(text), **options)
+        return super().render_str(visible_line(text), **options)
 
     def on_broken_pipe(self) -> None:
         """Raise, instead of exiting with 1 as rich does."""
@@ -36,17 +38,17 @@ class Console(rich.console.Console):
 def complain(error: object) -> None:
     """Print an error on standard error, if that can be written."""
     with suppress(OSError):
-        Console(stderr=True).print(Text(f"error: {visible(error)}", style="bold red"), soft_wrap=True)
+        Console(stderr=True).print(Text(f"error: {visible_line(error)}", style="bold red"), soft_wrap=True)
 
 
 def _visible_text(text: Text) -> Text:
-    """Return `text` with its control characters as escapes, in the style that each of them had."""
+    """Return `text` with its control characters and line feeds as escapes, in the style that each of them had."""
     hidden = hidden_spans(text.plain)
     if not hidden:
         return text
     shown = text.blank_copy()
     for part in text.divide(position for span in hidden for position in span):
-        escape = visible(part.plain)
+        escape = visible_line(part.plain)
         if escape == part.plain:
             shown.append_text(part)
         else:  # a single character

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.exit_codes import Exit
-from harness.output import visible, visible_json
+from harness.output import visible, visible_json, visible_line
 from harness.reports.console import Console
 from harness.reports.listeners import RunListeners
 from harness.reports.terminal_process import TerminalProcess
@@ -37,13 +37,14 @@ from tests.helpers.processes import command
 def test_control_characters_are_shown_as_escapes(text: str, shown: str) -> None:
     assert visible(text) == shown
     assert visible(shown) == shown
+    assert visible_line(text) == shown.replace("\n", r"\n")
 
 
 def test_a_console_shows_text_as_it_is() -> None:
     printed = io.StringIO()
-    console = Console(file=printed, width=60)
-    hostile = "[/x][bold]:smile:\x1b[2J\x9b"
-    shown = r"[/x][bold]:smile:\x1b[2J\x9b"
+    console = Console(file=printed, width=70)
+    hostile = "[/x][bold]:smile:\x1b[2J\nx\x9b"
+    shown = r"[/x][bold]:smile:\x1b[2J\nx\x9b"
     grid = Table.grid()
     grid.add_row(hostile, Text(hostile, overflow="fold"))
     console.print(hostile, Text.assemble((hostile, "red"), "."))
@@ -51,7 +52,7 @@ def test_a_console_shows_text_as_it_is() -> None:
     lines = printed.getvalue().splitlines()
     assert lines[0] == f"{shown} {shown}."
     assert printed.getvalue().isprintable() or "\x1b" not in printed.getvalue()
-    assert all(len(line) <= 60 for line in lines)
+    assert all(len(line) <= 70 for line in lines)
     assert lines[1].startswith(shown)
 
 
