@@ -20,6 +20,14 @@ Shapes = tuple[tuple[int, ...], ...]
 
 # History blobs that each solver type keeps for one learnable blob (src/caffe/solvers/*.cpp).
 HISTORIES = {"SGD": 1, "Nesterov": 1, "AdaGrad": 1, "RMSProp": 1, "AdaDelta": 2, "Adam": 2}
+_OF_H5PY = (
+    AttributeError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)  # what it raises of damaged files
 _GIVE_STATE = "Give the .solverstate that Caffe wrote next to the .caffemodel"
 _ANOTHER_NET = "It belongs to another net: give this net's solverstate"
 
@@ -65,20 +73,28 @@ def read_caffemodel(path: Path) -> dict[str, Shapes]:
         BadInput: missing, damaged, or not a caffemodel.
     """
     if path.name.endswith(".h5"):
-        with _open_h5(path, "caffemodel") as file:
-            if "data" not in file:
-                raise BadInput("not a caffemodel: it has no group `data`", file=path, remedy="Give a .caffemodel.h5")
-            # a shared blob is stored with its owner only (Net::ToHDF5); Caffe accepts layers without it
-            return {
-                name: tuple(group[str(i)].shape for i in range(len(group)))
-                for name, group in file["data"].items()
-                if len(group) and all(str(i) in group for i in range(len(group)))
-            }
+        try:
+            return _read_h5_model(path)
+        except _OF_H5PY as error:
+            remedy = "Give a .caffemodel.h5 that Caffe wrote"
+            raise BadInput(f"damaged, or not a caffemodel ({error})", file=path, remedy=remedy) from None
     net = read_binary(path, pb.NetParameter, "caffemodel")
     layers: Sequence[pb.LayerParameter | pb.V1LayerParameter] = net.layer or net.layers
     if not any(layer.blobs for layer in layers):
         raise BadInput("not a caffemodel: it holds no layer with weights", file=path, remedy="Give a .caffemodel")
     return {name_of(layer): tuple(_shape(blob) for blob in layer.blobs) for layer in layers}
+
+
+def _read_h5_model(path: Path) -> dict[str, Shapes]:
+    with _open_h5(path, "caffemodel") as file:
+        if "data" not in file:
+            raise BadInput("not a caffemodel: it has no group `data`", file=path, remedy="Give a .caffemodel.h5")
+        # a shared blob is stored with its owner only (Net::ToHDF5); Caffe accepts layers without it
+        return {
+            name: tuple(group[str(i)].shape for i in range(len(group)))
+            for name, group in file["data"].items()
+            if len(group) and all(str(i) in group for i in range(len(group)))
+        }
 
 
 def name_of(layer: pb.LayerParameter | pb.V1LayerParameter) -> str:
@@ -95,7 +111,7 @@ def read_solverstate(path: Path) -> SolverState:
     """
     try:
         state = _read_h5_state(path) if path.name.endswith(".h5") else _read_binary_state(path)
-    except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:  # of h5py
+    except _OF_H5PY as error:
         raise BadInput(f"damaged, or not a solverstate ({error})", file=path, remedy=_GIVE_STATE) from None
     if not is_file(state.learned_net):
         raise BadInput(
@@ -117,6 +133,10 @@ def _read_h5_state(path: Path) -> SolverState:
             )
         history = file["history"]
         shapes = tuple(history[str(i)].shape for i in range(len(history)))
+        if file[
+            "learned_net"
+        ].dtype.hasobject:  # Caffe writes text of fixed length; HDF5 may look for other text forever
+            raise ValueError("learned_net is not in its dataset")
         stored = file["learned_net"][()]
         return SolverState(
             path,

@@ -43,5 +43,5 @@ def _is_whole_h5(path: Path) -> bool:
     try:
         with h5py.File(path, "r") as file:
             return len(file) > 0
-    except OSError:  # also if it is shorter than its superblock says
+    except (OSError, RuntimeError):  # also if it is shorter than its superblock says
         return False
