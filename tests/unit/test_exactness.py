@@ -10,7 +10,7 @@ import pytest
 from harness.diagnosis.exactness import Exactness, exactness, of_restarts, recorded_exactness
 from harness.reports.text.exactness import at_the_start, summary
 from harness.schemas.data_position import GeneratorState, StreamPosition, TrainingPosition
-from harness.schemas.run_info import RunInfo, SnapshotInfo, TrainingSetup, Verification
+from harness.schemas.run_info import Parent, RunInfo, SnapshotInfo, TrainingSetup, Verification
 from tests.helpers.run_infos import run_info
 
 PLAIN = 'layer { name: "data" type: "Data" top: "data" }'
@@ -162,3 +162,20 @@ def test_a_run_that_begins_later_states_how_it_continues() -> None:
     text = summary(info)
     assert text.startswith("Not exact: 3 BLAS threads instead of 1. A restart from a snapshot repeats it bit for bit")
     assert of_restarts(info).from_start is None
+
+
+@pytest.mark.parametrize(
+    ("history", "momentum"),
+    [("keep", "momentum"), ("rescale", "rescaled momentum"), ("reset", "momentum set to zero")],
+)
+def test_a_restart_says_what_becomes_of_the_momentum(history: str, momentum: str) -> None:
+    info = run_info(net=PLAIN, first=20, parent=Parent("run", 20, history=history))
+    (said,) = at_the_start(info)
+    assert said == f"Resuming at iteration 20 exactly: weights, {momentum}, position in the data and random state"
+
+
+def test_a_layer_of_train_and_test_net_is_named_once() -> None:
+    lstm = net(("lstm", "LSTM"))
+    info = run_info(net=lstm, test_nets=(lstm,), first=20)
+    reasons = exactness(info, None, layer_state=False).reasons
+    assert len([reason for reason in reasons if "hidden state" in reason]) == 1

@@ -9,6 +9,8 @@ from harness.invocation import next_command, path_argument
 from harness.reports.text.grammar import count
 from harness.schemas.run_info import RunInfo, Verification
 
+_MOMENTUM = {"keep": "momentum", "rescale": "rescaled momentum", "reset": "momentum set to zero"}
+
 
 def not_exact(reason: str) -> str:
     """Say why a run is not exact."""
@@ -22,7 +24,8 @@ def at_the_start(info: RunInfo) -> list[str]:
         return [not_exact(reason) for reason in found.reasons]
     if info.first:
         begun = info.native_start
-        parts = "weights, momentum, position in the data and random state"
+        momentum = _MOMENTUM[info.parent.history if info.parent else "keep"]
+        parts = f"weights, {momentum}, position in the data and random state"
         resumed = [f"Resuming at iteration {info.first} exactly{_if(found)}: {parts}"]
         if begun is not None and begun.known_from is not None and not found.conditions:
             where = f"was resumed at iteration {begun.iteration}" if begun.iteration else "ran from iteration 0"
