@@ -20,14 +20,8 @@ Shapes = tuple[tuple[int, ...], ...]
 
 # History blobs that each solver type keeps for one learnable blob (src/caffe/solvers/*.cpp).
 HISTORIES = {"SGD": 1, "Nesterov": 1, "AdaGrad": 1, "RMSProp": 1, "AdaDelta": 2, "Adam": 2}
-_OF_H5PY = (
-    AttributeError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)  # what it raises of damaged files
+# What h5py raises of damaged files
+_OF_H5PY = (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 _GIVE_STATE = "Give the .solverstate that Caffe wrote next to the .caffemodel"
 _ANOTHER_NET = "It belongs to another net: give this net's solverstate"
 
@@ -133,9 +127,8 @@ def _read_h5_state(path: Path) -> SolverState:
             )
         history = file["history"]
         shapes = tuple(history[str(i)].shape for i in range(len(history)))
-        if file[
-            "learned_net"
-        ].dtype.hasobject:  # Caffe writes text of fixed length; HDF5 may look for other text forever
+        # Caffe writes text of fixed length; HDF5 may look for another one forever
+        if file["learned_net"].dtype.hasobject:
             raise ValueError("learned_net is not in its dataset")
         stored = file["learned_net"][()]
         return SolverState(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -55,7 +56,5 @@ def test_a_damaged_snapshot_is_bad_input(tmp_path: Path) -> None:
     with h5py.File(state, "w") as file:
         file["iter"], file["current_step"] = np.array([5], np.int32), np.array([0], np.int32)
         file["learned_net"], file["history/0"] = np.bytes_(str(model)), np.zeros((3, 4), np.float32)
-    assert refusals(
-        state, lambda: read_solverstate(state), lambda: digest_history(state), lambda: is_whole_state(state)
-    )
+    assert refusals(state, *(partial(read, state) for read in (read_solverstate, digest_history, is_whole_state)))
     assert refusals(model, lambda: read_caffemodel(model), lambda: is_whole_model(model, 1))
