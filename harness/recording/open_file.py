@@ -8,7 +8,7 @@ from pathlib import Path
 
 import h5py
 
-from harness.caffe_files.paths import is_file
+from harness.caffe_files.paths import is_directory, is_file
 from harness.errors import RecordingError
 from harness.recording.journal import read_journal
 from harness.recording.locks import read_lock, write_lock
@@ -30,6 +30,8 @@ def open_file(path: Path, may_repair: bool) -> tuple[h5py.File, bool]:
         RecordingError: no such file; not a recording, or not of a structure as recordings have (see `structure`);
             written by a newer version; truncated.
     """
+    if is_directory(path.parent) and not os.access(path.parent, os.X_OK):
+        raise RecordingError(f"{path.parent}: permission denied. Give yourself read access to it")
     if not is_file(path):
         raise RecordingError(f"{path}: no such recording. Give a run directory or its recording.h5")
     try:
@@ -73,7 +75,9 @@ def _open(path: Path, may_repair: bool) -> tuple[h5py.File, bool]:
 
 
 def _may_be_changed(path: Path) -> bool:
-    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK)
+    """Check that this user may change a recording and the directories that a repair looks into."""
+    directories = [path.parent, *(found for found in [path.parent / "snapshots"] if is_directory(found))]
+    return os.access(path, os.W_OK) and all(os.access(found, os.R_OK | os.W_OK | os.X_OK) for found in directories)
 
 
 def _as_it_is(path: Path) -> h5py.File:

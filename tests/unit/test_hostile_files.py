@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from harness.recording.writer import Writer
 from harness.schemas.data_position import RowOrder, RowsPosition
 from harness.schemas.run_info import SnapshotInfo, TrainingSetup
 from harness.schemas.window import Window
+from tests.helpers.processes import command
 from tests.helpers.recordings import fill_ring, layout_of
 from tests.helpers.run_infos import run_info
 
@@ -182,6 +184,21 @@ def test_a_killed_recording_is_not_repaired_through_a_link(recorded: Path, tmp_p
     with Recording(tmp_path / "run") as recording:
         assert len(recording.iterations) == 20
     assert victim.read_bytes() == before
+
+
+def test_directories_that_this_user_may_not_read(recorded: Path, tmp_path: Path) -> None:
+    root = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    run = tmp_path / "run"
+    (run / "snapshots").mkdir(parents=True)
+    shutil.copy(recorded / "open.h5", run / "recording.h5")
+    look = "import sys; from harness.recording import Recording; print(len(Recording(sys.argv[1]).iterations))"
+    for closed, said in ((run / "snapshots", "20"), (run, f"{run}: permission denied. Give yourself read access")):
+        closed.chmod(0)
+        try:
+            done = command(*root, sys.executable, "-c", look, run)
+        finally:
+            closed.chmod(0o755)
+        assert said in done.stdout + done.stderr
 
 
 def test_snapshots_are_not_completed_through_a_link(recorded: Path, tmp_path: Path) -> None:
