@@ -125,7 +125,8 @@ def _draw_losses(axes: Axes, recording: Recording) -> None:
     levels = chance_levels(recording.heads)
     high = float(np.quantile(total, 0.999)) if len(total) else 1.0
     low = min(0.0, float(total.min())) if len(total) else 0.0
-    axes.set_ylim(low * 1.08, max([high, *(value for value, _ in levels)]) * 1.08)
+    top = max([high, *(value for value, _ in levels)])
+    axes.set_ylim(low * 1.08, top * 1.08 if top > low else low + 1.0)
     label_levels(axes, levels)
     axes.set_ylabel("loss")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False, fontsize=8)
