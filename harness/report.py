@@ -119,7 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
         complain(error)
         return Exit.BAD_INPUT
     except OSError as error:
-        complain(f"{args.out or args.run}: cannot be written ({error.strerror})")
+        complain(f"{_target(args)}: cannot be written ({error.strerror})")
         return Exit.RECORDING_FAILED
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
@@ -128,9 +128,14 @@ def main(arguments: list[str] | None = None) -> int:
     return Exit.DONE
 
 
-def _write(args: argparse.Namespace) -> Sequence[Path]:
+def _target(args: argparse.Namespace) -> Path:
     name = "comparison" if args.compare else "report"
-    target = args.out or args.run / f"{name}.{args.format}"
+    out: Path = args.out or args.run / f"{name}.{args.format}"
+    return out
+
+
+def _write(args: argparse.Namespace) -> Sequence[Path]:
+    target = _target(args)
     with ExitStack() as stack:
         subject = stack.enter_context(_subject(args.run, args.rules))
         if not args.compare:
@@ -166,7 +171,7 @@ def _names(runs: Sequence[Path]) -> list[str]:
 
 
 def _follow(args: argparse.Namespace) -> Sequence[Path]:
-    target = args.out or args.run / "report.html"
+    target = _target(args)
     os.nice(_NICE)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job has it ignored
     announced, pause = False, _MIN_PAUSE

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import errno
+import os
+import stat
 import sys
 import zlib
 from collections.abc import Iterator
@@ -36,6 +38,8 @@ def open_log(path: str) -> Iterator[BinaryIO]:
             yield sys.stdin.buffer
         else:
             with Path(path).open("rb") as file:
+                if stat.S_ISCHR(os.fstat(file.fileno()).st_mode) and not file.isatty():
+                    raise OSError(errno.EINVAL, "a device")  # /dev/zero has no end
                 yield file
     except OSError as error:
         raise BadInput(

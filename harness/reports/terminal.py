@@ -26,6 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.diagnosis.recorded.progress import HeadNow, Progress, progress
+from harness.exit_codes import Exit
 from harness.reports.console import Console
 from harness.reports.text.alarms import alarm_lines, divergence_lines
 from harness.reports.text.exactness import not_exact
@@ -172,7 +173,8 @@ class Terminal:
             for text in divergence_lines(outcome.divergence, self._opening):
                 self._print(text)
         style = "bold green" if outcome.code == 0 else "bold yellow" if outcome.code == 130 else "bold red"
-        self._print(Text(outcome.sentence, style=style))
+        error = "error: " if outcome.code == Exit.BAD_INPUT else ""  # as where nothing was started
+        self._print(Text(error + outcome.sentence, style=style))
 
     def _print(self, text: Text) -> None:
         self._stop_reading()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -494,3 +495,11 @@ def test_bad_input_is_one_clear_error(tmp_path: Path, demo: Path, capsys: pytest
     assert done.code == 1
     assert "place.html" in done.stderr
     assert "Traceback" not in done.stderr
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("recording.h5", "run.json"):
+        shutil.copy(demo / name, run)
+    (run / "report.html").mkdir()
+    done = report(run)
+    assert done.code == 1
+    assert f"{run / 'report.html'}: cannot be written" in done.stderr

@@ -164,7 +164,7 @@ class Crashes(caffe.Layer):
 """)
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = train(solver(tmp_path, layer + HEAD), tmp_path / "run", code=2, env={"PYTHONPATH": path})
-    assert str(tmp_path / "net.prototxt") in done.stderr
+    assert f"error: {tmp_path / 'net.prototxt'}" in done.stderr
     for part in said:
         assert part in done.stderr
     assert "Traceback" not in done.stderr

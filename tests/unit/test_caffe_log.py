@@ -940,6 +940,11 @@ def test_bulk_and_line_by_line_reading_agree_on_damaged_logs(seed: int) -> None:
     check_reading(bytes(content), sorted(chance.sample(range(len(content)), 5)))
 
 
+def test_a_device_is_no_log() -> None:
+    with pytest.raises(BadInput, match="/dev/zero: cannot be read \\(a device\\)"):
+        read_path("/dev/zero")
+
+
 def test_a_cut_exponent_among_many_lines_gives_no_value() -> None:
     content = long_log(60).decode().replace("lr = 2.77008e-05\n", "lr = 2.77008e-\n")
     assert "2.77008e-\n" in content

@@ -197,7 +197,7 @@ def _damage(run: Path, victim: Path, chance: random.Random) -> tuple[str, Damage
     damage = chance.choice(own if own and chance.random() < 0.6 else damages.BYTES)
     try:
         damage(path, victim, chance)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, IndexError):  # the file was damaged before
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, IndexError, MemoryError):  # damaged before
         damage = damages.truncate
         os.truncate(path, path.stat().st_size // 2)
     kind = path.name if path.name in ("recording.h5", "run.json", "solver.log", "report.html") else f"*{path.suffix}"
