@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from harness.diagnosis.last_good import last_good
 from harness.diagnosis.recorded.onset import find_onset
+from harness.schemas.layout import Alarm
 from harness.schemas.onset import Onset
 
 SPAN = 40
@@ -270,3 +271,12 @@ def test_without_an_onset_the_newest_snapshot_is_the_last_good() -> None:
 def test_the_last_good_snapshot_is_the_newest_that_qualifies(snapshots: list[int], at: int, span: int) -> None:
     choice = last_good(snapshots, Onset(at, ""), span, 0, 2000)
     assert (choice.iteration if choice else None) == max((t for t in snapshots if t + span <= at), default=None)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("count", [0, 1, 50])
+def test_an_alarm_after_the_last_row_of_a_damaged_recording(count: int) -> None:
+    loss = np.ones(count)
+    alarm = Alarm(60, "loss_jump", "loss", 9.0, 2.0)
+    onset = find_onset(np.arange(count), loss, None, None, SPAN, active=[alarm])
+    assert onset is None or onset.iteration < count

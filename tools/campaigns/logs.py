@@ -221,6 +221,7 @@ def check(number: int) -> Case:
     known = LogHeader(classes=chance.choice((None, None, 10, 1000)), images=chance.choice((None, 278_000)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DeprecationWarning)  # which Python does not show
         check_diagnosis(diagnose_log(log, _limits(), known))
     return Case(number, kind, "diagnosed")
 

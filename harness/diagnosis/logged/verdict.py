@@ -155,7 +155,7 @@ def _by_trend(evidence: Evidence) -> tuple[Verdict, Why]:
 def _without_saturated_start(values: Floats, heads: Sequence[HeadFinding]) -> Floats:
     """Leave out the displays at 87.3365 with which a net may begin: to come down from there is not to learn."""
     top = MAX_LOSS * (sum(h.weight for h in heads) or 1)
-    there = np.abs(values / top - 1) < 1e-3
+    there = np.abs(values - top) < 1e-3 * abs(top)
     return values[int(np.argmin(there)) :] if len(values) and not there.all() else values
 
 

@@ -77,8 +77,8 @@ def find_onset(
     """
     loss = np.asarray(loss, np.float64)
     onset = _lasting_damage(iterations, loss, gradient_l2, nonfinite, span, labels)
-    if active:
-        young = len(loss) and iterations[-1] - active[0].iteration < MIN_BLOCK
+    if active and len(loss):
+        young = iterations[-1] - active[0].iteration < MIN_BLOCK
         if onset is None or onset.iteration > active[0].iteration or (young and np.isfinite(loss[-1])):
             return _onset_before(iterations, loss, active[0], span)
     return onset
@@ -112,7 +112,8 @@ def _lasting_damage(
 
 def _onset_before(iterations: Iterations, loss: Floats, alarm: Alarm, span: int) -> Onset:
     """Find the onset behind an alarm on the loss whose rise is too small, or too young, to show as lasting."""
-    row, width = int(np.searchsorted(iterations, alarm.iteration)), block_width(len(loss), span)
+    width = block_width(len(loss), span)
+    row = min(int(np.searchsorted(iterations, alarm.iteration)), len(loss) - 1)  # a damaged file may have lost its rows
     first = max(0, row - _MAX_BLOCK)
     before = float(np.median(loss[first : max(first + 1, row - width)]))
     limit = (before + float(np.median(loss[row : row + width]))) / 2
