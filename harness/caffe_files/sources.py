@@ -1,4 +1,4 @@
-"""What the data layers of a training read."""
+"""The data sources of a training: LMDBs, image lists, HDF5 files and window files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How exactly a run repeats the training that it continues: the one place that decides it.
+"""Decide how exactly a run repeats the training that it continues.
 
 Everything that users read about exactness (terminal, run.json, report, comparison, suggestions) is rendered from here
 by `reports.text.exactness`. A new reason for inexactness goes into `_reasons`, a new assumption into `_conditions`.

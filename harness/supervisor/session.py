@@ -310,7 +310,7 @@ class Session:
         )
 
     def _explain_failed_start(self, returncode: int) -> None:
-        """If Caffe ended by itself before the first iteration, nothing was trained: the input is refused."""
+        """Refuse the input if Caffe ended by itself before the first iteration: nothing was trained."""
         started = self.consumer.writer is not None and self.consumer.writer.last_iteration >= 0
         if started or self.end is not None or self.interrupts.stop or (self.refusal or self.failure) is not None:
             return
@@ -318,7 +318,7 @@ class Session:
         self.refusal = str(error) if error else None
 
     def _explain_failed_snapshot(self, returncode: int) -> None:
-        """If Caffe aborted while it wrote a snapshot, the disk is to blame, which filled up meanwhile."""
+        """Report a snapshot that Caffe did not finish before it aborted, and the free space of the disk."""
         if self.end is not None or returncode != -signal.SIGABRT or not has_unfinished(self.place.path / "snapshots"):
             return
         numbers = sum(param.count for param in self.consumer.writer.layout.params) if self.consumer.writer else 0
