@@ -107,11 +107,13 @@ class NativeStart(msgspec.Struct, frozen=True, kw_only=True):
         iteration: 0, or where `caffe train --snapshot` resumed.
         known_from: the log that says so, or "--native-start"; None if it is assumed.
         suspected: where other snapshots beside this one suggest that the training was resumed; None if nowhere.
+        solver_type: of the solver that wrote the snapshot, as that log has it; None if it is not known.
     """
 
     iteration: int
     known_from: str | None = None
     suspected: int | None = None
+    solver_type: str | None = None
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.schemas.run_info import NativeStart
@@ -25,6 +26,8 @@ _SLACK = 60.0  # seconds that Caffe takes to write a snapshot after it has said 
 _BEGINS = re.compile(rb"Initializing solver from parameters")
 _RESUMES = re.compile(rb"Resuming from \S*?_iter_(\d{1,18})\.solverstate(?:\.h5)?\s*$")
 _SNAPSHOT = re.compile(rb"Snapshotting solver state to (?:binary proto|HDF5) file (.+?)\s*$")
+_GLOG_LINE = re.compile(rb"[IWEF]\d{4}")
+_TYPE = re.compile(rb'type: "(\w+)"')  # at the margin: of the solver itself
 _GLOG_TIME = re.compile(rb"I(?:\d{4})?(\d\d)(\d\d) (\d\d):(\d\d):(\d\d)")
 
 
@@ -37,10 +40,10 @@ def find_native_start(state: Path, iteration: int, given: int | None, interval: 
     """
     if given is not None:
         return NativeStart(iteration=given, known_from="--native-start")
-    found = {start: log for log, start in _starts(state)}
+    found = {begun: log for log, begun in _starts(state)}
     if len(found) == 1:
-        ((start, log),) = found.items()
-        return NativeStart(iteration=start, known_from=str(log))
+        ((begun, log),) = found.items()
+        return NativeStart(iteration=begun.iteration, known_from=str(log), solver_type=begun.solver_type)
     return NativeStart(iteration=0, suspected=suspected_resume(_neighbours(state), iteration, interval))
 
 
@@ -60,31 +63,45 @@ def suspected_resume(snapshots: Iterable[int], iteration: int, interval: int) ->
     return max(suspected, default=None)
 
 
-def starts_in_log(lines: Iterable[bytes]) -> Iterator[tuple[bytes, str, int]]:
-    """Yield for each solverstate that a log mentions its line, its name, and where the process began that wrote it."""
-    start = 0
+@dataclass(frozen=True)
+class Begun:
+    """The start of a process of `caffe train`; `solver_type` is None where the log does not hold the solver."""
+
+    iteration: int = 0
+    solver_type: str | None = None
+
+
+def starts_in_log(lines: Iterable[bytes]) -> Iterator[tuple[bytes, str, Begun]]:
+    """Yield for each solverstate that a log mentions its line, its name, and how the process began that wrote it."""
+    begun, in_solver = Begun(), False
     for line in lines:
+        if in_solver:
+            in_solver = not _GLOG_LINE.match(line)
+            if match := _TYPE.match(line):
+                begun = replace(begun, solver_type=match[1].decode())
+            elif line.startswith(b"lr_policy:") and begun.solver_type is None:
+                begun = replace(begun, solver_type="SGD")  # the default, unless a line below gives another
         if b"olver" not in line:  # most of them
             continue
         if _BEGINS.search(line):
-            start = 0
+            begun, in_solver = Begun(), True
         elif match := _RESUMES.search(line):
-            start = int(match[1])
+            begun = replace(begun, iteration=int(match[1]))
         elif match := _SNAPSHOT.search(line):
-            yield line, os.fsdecode(match[1]), start
+            yield line, os.fsdecode(match[1]), begun
 
 
-def _starts(state: Path) -> Iterator[tuple[Path, int]]:
-    """Yield for each log that mentions `state` where the process began that wrote it last."""
+def _starts(state: Path) -> Iterator[tuple[Path, Begun]]:
+    """Yield for each log that mentions `state` how the process began that wrote it last."""
     absolute = state.resolve()
     for directory, named, strict in ((absolute.parent, _LOG_NAME, False), (_glog_directory(), _GLOG_NAME, True)):
         for log in _logs(directory, named):
             last = None
             try:
                 with log.open("rb") as lines:
-                    for line, name, start in starts_in_log(lines):
+                    for line, name, begun in starts_in_log(lines):
                         if _is(name, line, absolute, strict):
-                            last = start
+                            last = begun
             except OSError:
                 continue
             if last is not None:

@@ -32,6 +32,7 @@ from harness.supervisor.record_keys import WindowKeys, window_keys
 from harness.supervisor.resume import Start, check_snapshot
 from harness.supervisor.streams import rows_of, streams_of
 from harness.supervisor.training_spec import TrainingSpec
+from harness.supervisor.validate_rates import check_rates
 from harness.worker.payload import Payload, Resume
 
 _LIBRARIES = ("numpy", "h5py", "protobuf", "lmdb", "xxhash")
@@ -76,7 +77,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Resolved:
-    """The values that the options, the solver and the start resolve to."""
+    """The values that the options, the solver and the start resolve to; `warnings` about input that Caffe takes."""
 
     until: int
     gpu: int | None
@@ -89,6 +90,7 @@ class _Resolved:
     windows: tuple[Window, ...]
     capture: tuple[str, ...]
     replay: bool
+    warnings: tuple[str, ...]
 
 
 def make_plan(
@@ -146,7 +148,7 @@ def make_plan(
         solver=solver,
         payload=payload,
         keys=keys,
-        remarks=tuple(_remarks(info, resolved.windows)),
+        remarks=(*_remarks(info, resolved.windows), *resolved.warnings),
     )
 
 
@@ -158,8 +160,9 @@ def _resolve(spec: TrainingSpec, start: Start, options: Options, progress: Calla
     check_ring_size(options.ring_mib)
     spec.check()
     check_snapshot(start)
-    _check_history(spec, start)
     until = until_of(options, spec.solver, start.iteration)
+    warnings = [*_check_history(spec, start)]
+    warnings += check_rates(spec.solver, spec.path, start.iteration, until, start.step)
     gpu = gpu_of(options, spec.solver)
     if gpu is None:
         card = None
@@ -184,6 +187,7 @@ def _resolve(spec: TrainingSpec, start: Start, options: Options, progress: Calla
         windows=windows,
         capture=capture,
         replay=options.exact and (start.iteration > 0 or start.skip is not None),
+        warnings=tuple(warnings),
     )
 
 
@@ -289,12 +293,15 @@ def _remarks(info: RunInfo, windows: tuple[Window, ...]) -> Iterator[str]:
             yield f"Window {window} reaches beyond this run's iterations {first}:{until} and is cut to them"
 
 
-def _check_history(spec: TrainingSpec, start: Start) -> None:
-    """Check that this type of solver can use the snapshot's history: Caffe only counts its blobs (BVLC/caffe#5581)."""
-    if start.setup is None or start.state is None or start.scale == 0:
+def _check_history(spec: TrainingSpec, start: Start) -> Iterator[str]:
+    """Check that this type of solver can use the snapshot's history: Caffe only counts its blobs (BVLC/caffe#5581).
+
+    Yields a warning where it can, but another solver made it.
+    """
+    then, now = _solver_type_of(start), spec.solver_type
+    if then is None or then == now or start.scale == 0:
         return
-    then, now = solver_type(parse_text(start.setup.solver, pb.SolverParameter, start.state.path)), spec.solver_type
-    if then != now and {then, now} != {"SGD", "Nesterov"}:  # these two keep the same momentum
+    if {then, now} != {"SGD", "Nesterov"}:  # these two keep the same momentum
         raise BadInput(
             f"the snapshot holds the history of a {then} solver, which means something else to {now}",
             file=spec.path,
@@ -302,3 +309,16 @@ def _check_history(spec: TrainingSpec, start: Start) -> None:
             value=now,
             remedy=f"Set type to {then}, or reset the history: restart.py … --history reset",
         )
+    yield (
+        f"warning: {spec.path}: the solver's type is {now}, and the snapshot is of a {then} solver: its momentum is "
+        f"kept, but training goes on by another rule. Set type to {then}, unless you want this"
+    )
+
+
+def _solver_type_of(start: Start) -> str | None:
+    """Return the type of the solver that made the snapshot of `start`; None if there is none, or it is not known."""
+    if start.state is None:
+        return None
+    if start.setup is not None:
+        return solver_type(parse_text(start.setup.solver, pb.SolverParameter, start.state.path))
+    return start.native_start.solver_type if start.native_start else None

@@ -46,6 +46,7 @@ _STRICTER = (
     "no such HDF5 file", "no such image",  # aborts once it reads that far
     "larger than the images of",
     "bytes, and a name",
+    "the learning rate is 0 at every iteration", "becomes NaN or infinite at once",
 )  # fmt: skip
 
 
