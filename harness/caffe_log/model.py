@@ -53,6 +53,8 @@ class LogRun:
     first_line: int  # line numbers in the log, from 1
     last_line: int
     other_solvers: int  # other solvers (GPUs, ranks) of this run that print as well; their lines are left out
+    rank: str = ""  # of the solver that was read, where the log names ranks
+    outputs_left_out: int = 0  # outputs of a display that were not kept, because there are too many; losses are kept
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from enum import Enum
 
@@ -13,6 +14,8 @@ RUNS_KEPT = 1000
 _TEXT_KEPT = 32 << 20  # bytes of prototxt of all runs; older runs are dropped
 _BEGINNINGS = ("solver", "start", "resume", "weights")
 _MOST_OTHERS = 1000  # solvers of one run
+_DISPLAYED = ("loss", "lr", "test", "output", "score")
+_FIRST_DISPLAYS = 2  # of one rank, after which those of a lower one are no longer waited for
 _LEAP = 3  # an iteration this many times further ahead than the next one is a damaged number
 
 
@@ -51,12 +54,8 @@ class RunTracker:
         if entry.kind == "broken":
             return Use.DAMAGED
         run = self.run
-        if entry.rank and run is not None and entry.rank != run.rank:
-            if run.iteration >= 0 and run.rank:
-                _note(run.other_ranks, entry.rank)
-                return Use.NOISE
-            if entry.kind == "loss" or not run.rank:
-                run.rank = entry.rank
+        if entry.rank and run is not None and entry.rank != run.rank and not self._is_read(run, entry):
+            return Use.NOISE
         if entry.kind in _BEGINNINGS:
             return self._begin(entry, line)
         if entry.iteration >= 0 and entry.kind != "snapshot":
@@ -72,6 +71,21 @@ class RunTracker:
         run.note_line(line, entry.stamp)
         return Use.USED
 
+    @staticmethod
+    def _is_read(run: RunBuilder, entry: Entry) -> bool:
+        """Decide whether to read the rank of `entry`: of several that display losses, the lowest is read."""
+        _note(run.ranks, entry.rank)
+        if entry.kind not in _DISPLAYED:  # every rank announces that it begins
+            return run.iteration < 0
+        if not run.rank:
+            run.rank = entry.rank
+            return True
+        lower = _order(entry.rank) < _order(run.rank)
+        if entry.kind != "loss" or not lower or len(run.loss) > _FIRST_DISPLAYS:
+            return False
+        run.restart(entry.rank)
+        return True
+
     def _begin(self, entry: Entry, line: int) -> Use:
         self.resolve()
         if self.run is not None and self.run.under_way:
@@ -79,6 +93,8 @@ class RunTracker:
         if self.run is None or entry.kind == "solver":
             self.run = RunBuilder(line)
         self.run.announced = True
+        if entry.rank:
+            _note(self.run.ranks, entry.rank)
         self.run.add(entry)
         self.run.note_line(line, entry.stamp)
         return Use.USED
@@ -130,6 +146,10 @@ class RunTracker:
                 _note(run.other_threads, entry.thread)
             return self._begin_tentative(entry, line, back)
         if back:
+            if entry.kind == "lr" and entry.iteration + 1 == run.iteration and run.kinds == {"loss"} and not other:
+                # NVIDIA's fork displays the last loss as that of max_iter, but not its rate
+                run.move_last(entry.iteration)
+                return self._add_to(run, entry, line)
             if not self._last_iteration_is_damaged(run, entry.iteration):
                 return self._begin_tentative(entry, line, back)
             self.retracted += min(run.drop_last(), 1)
@@ -207,6 +227,11 @@ class RunTracker:
             self.left_out += 1
             if text is not self.closed[0].net_text:
                 self._text_kept -= len(text or "")
+
+
+def _order(rank: bytes) -> tuple[bool, list[int]]:
+    """Return a key that sorts ranks by their numbers; names come last."""
+    return not rank[:1].isdigit(), [int(number) for number in re.findall(rb"\d+", rank)]
 
 
 def _note(seen: set[bytes], who: bytes) -> None:

@@ -10,7 +10,7 @@ from harness.caffe_log.model import LoggedOutput, LogRun
 from harness.caffe_log.series import KEPT, GrowingSeries
 
 _FULL_LENGTH = 64  # outputs that keep KEPT values; the others (a vector is one output per value) keep fewer
-_OUTPUTS = 4096
+_OUTPUTS = 4096  # outputs without a weight, and as many losses, that are kept of a net
 _TEST_NETS = 64
 _SNAPSHOTS = 4096
 _WEIGHTS = 100
@@ -21,11 +21,18 @@ Key = tuple[int, str, float | None]  # number, name, weight
 
 
 class Outputs:
-    """The outputs of one net: a series for each number, name and weight that occurs."""
+    """The outputs of one net: a series for each number, name and weight that occurs.
+
+    Attributes:
+        left_out: outputs of one display that were not kept, because there are too many.
+    """
 
     def __init__(self) -> None:
         self.series: dict[Key, GrowingSeries] = {}
+        self.left_out = 0
         self._newest: dict[int, int] = {}  # output number → iteration of its newest value
+        self._losses = 0  # series that have a weight
+        self._left_out_at = (-1, 0)  # iteration, outputs of its display that were left out so far
 
     def add(self, key: Key, iteration: int, value: float) -> bool:
         """Add a value; False if this output already has one for `iteration`, or there are too many outputs."""
@@ -33,6 +40,9 @@ class Outputs:
             return False
         series = self.series_of(key)
         if series is None:
+            at, count = self._left_out_at
+            self._left_out_at = (iteration, count + 1 if at == iteration else 1)
+            self.left_out = max(self.left_out, self._left_out_at[1])
             return False
         self._newest[key[0]] = iteration
         series.append(iteration, value)
@@ -40,11 +50,15 @@ class Outputs:
 
     def series_of(self, key: Key) -> GrowingSeries | None:
         """Return the series of an output, which is created if needed; None if there are too many outputs."""
-        if key not in self.series:
-            if len(self.series) >= _OUTPUTS:
+        series = self.series.get(key)
+        if series is None:
+            loss = key[2] is not None
+            alike = self._losses if loss else len(self.series) - self._losses
+            if alike >= _OUTPUTS:
                 return None
-            self.series[key] = GrowingSeries(KEPT if len(self.series) < _FULL_LENGTH else KEPT >> 7)
-        return self.series[key]
+            self._losses += loss
+            series = self.series[key] = GrowingSeries(KEPT if alike < _FULL_LENGTH else KEPT >> 7)
+        return series
 
     def extend(self, key: Key, iterations: list[int], values: list[float]) -> None:
         """Add values of increasing iterations to a known output."""
@@ -56,6 +70,13 @@ class Outputs:
         for number in [number for number, newest in self._newest.items() if newest == iteration]:
             del self._newest[number]
         return sum(series.drop_last(iteration) for series in self.series.values())
+
+    def move_last(self, iteration: int, to: int) -> None:
+        """Move the values of `iteration`, the newest, to the iteration `to` before it."""
+        for number in [number for number, newest in self._newest.items() if newest == iteration]:
+            self._newest[number] = to
+        for series in self.series.values():
+            series.move_last(iteration, to)
 
     def build(self) -> tuple[LoggedOutput, ...]:
         most: dict[int, int] = {}
@@ -102,7 +123,14 @@ class RunBuilder:
     test_pass: tuple[int, int] | None = None  # test net, iteration
     announced: bool = False  # the solver has announced its beginning
     other_threads: set[bytes] = field(default_factory=set)  # of other solvers of this run
-    other_ranks: set[bytes] = field(default_factory=set)
+    ranks: set[bytes] = field(default_factory=set)  # that the log names
+
+    def restart(self, rank: bytes) -> None:
+        """Drop what was displayed, by another solver, in order to read that of `rank`; the header stays."""
+        self.rank, self.thread = rank, None
+        self.loss, self.lr, self.train, self.tests = GrowingSeries(), GrowingSeries(), Outputs(), []
+        self.iteration = self.previous = -1
+        self.kinds, self.test_pass = set(), None
 
     @property
     def under_way(self) -> bool:
@@ -190,6 +218,12 @@ class RunBuilder:
         nets = (self.train, *self.tests)
         return self.loss.drop_last(wrong) + self.lr.drop_last(wrong) + sum(net.drop_last(wrong) for net in nets)
 
+    def move_last(self, iteration: int) -> None:
+        """Move the loss and the outputs displayed last to `iteration`, the one before."""
+        self.loss.move_last(self.iteration, iteration)
+        self.train.move_last(self.iteration, iteration)
+        self.iteration = iteration
+
     @property
     def thinned(self) -> bool:
         return self.loss.thinned or self.lr.thinned or any(series.thinned for series in self.train.series.values())
@@ -211,5 +245,7 @@ class RunBuilder:
             fatal=self.fatal,
             first_line=self.first_line,
             last_line=self.last_line,
-            other_solvers=len(self.other_threads) + len(self.other_ranks),
+            other_solvers=len(self.other_threads) + len(self.ranks - {self.rank}),
+            rank=self.rank.decode(errors="replace"),
+            outputs_left_out=max(net.left_out for net in (self.train, *self.tests)),
         )

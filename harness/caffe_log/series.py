@@ -63,6 +63,11 @@ class GrowingSeries:
         self.values.pop()
         return 1
 
+    def move_last(self, iteration: int, to: int) -> None:
+        """Move the newest value, if it is of `iteration`, to the iteration `to` before it."""
+        if self.last == iteration and (len(self.iterations) < 2 or self.iterations[-2] < to):
+            self.iterations[-1] = to
+
     def _thin(self) -> None:
         moved = self._kept // 2
         first = -self._aged % self._stride

@@ -54,9 +54,16 @@ class LogResult:
             iteration, file = self.findings.last_good
             yield f"The newest snapshot from before the onset is of iteration {iteration:,}: {file}"
         others, unassigned = self.run.other_solvers, self.log.unassigned
-        if others:
+        if self.run.rank and others:
+            yield f"{others + 1} ranks (GPUs, processes) printed to the log. Only rank {self.run.rank} was read."
+        elif others:
             many = f"{others} more solvers (GPUs, ranks)" if others > 1 else "One more solver (GPU, rank)"
             yield f"{many} of this run printed to the log as well. Only the first one was read."
+        if self.run.outputs_left_out:
+            yield (
+                f"{self.run.outputs_left_out:,} of the outputs of a display were left out, because there are too many; "
+                "the losses are complete."
+            )
         if self.is_last and unassigned:
             belong = "outputs belong" if unassigned > 1 else "output belongs"
             yield f"{unassigned:,} {belong} to a display that is not in the log."

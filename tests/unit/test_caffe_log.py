@@ -410,6 +410,42 @@ def test_of_several_ranks_that_print_the_first_is_read() -> None:
     assert heads(only(threads).outputs) == {(0, "x", 1.0): [(n, 0.25) for n in range(0, 100, 10)]}
 
 
+def test_rank_0_is_read_whichever_rank_prints_first() -> None:
+    """As in NVIDIA's fork: every rank announces its start, and the last loss is that of max_iter, but not its rate."""
+
+    def line(rank: int, text: str) -> str:
+        return f"I0519 23:35:51.816445 {215053 + rank} solver.cpp:337]     [0.{rank}] {text}\n"
+
+    started = "".join(line(rank, "Starting Optimization") for rank in (2, 0, 1))
+    tested = "I0519 23:35:51.816491 215053 solver.cpp:494] Iteration 0, Testing net (#0)\n"
+    tested += "I0519 23:35:51.535589 215053 solver.cpp:581]     (0.0)    Test net output #0: accuracy = 0.09\n"
+    displayed = "".join(
+        line(rank, f"Iteration {shown} (0.02 s), loss = {rank}.{n + 1}")
+        + line(rank, f"    Train net output #0: x = {rank}.{n + 1} (* 1 = {rank}.{n + 1} loss)")
+        + line(rank, f"Iteration {n}, lr = 0.001, m = 0.9, gs = 1")
+        for n, shown in ((0, 0), (1, 1), (2, 2), (3, 4))
+        for rank in (2, 0, 1)
+    )
+    done = "I0519 23:35:51.894297 215053 solver.cpp:459] Iteration 4, loss = 0.5\n"
+    run = only(started + tested + displayed + done)
+    assert pairs(run.loss) == [(0, 0.1), (1, 0.2), (2, 0.3), (3, 0.4), (4, 0.5)]
+    assert pairs(run.lr) == [(n, 0.001) for n in range(4)]
+    assert heads(run.outputs) == {(0, "x", 1.0): [(0, 0.1), (1, 0.2), (2, 0.3), (3, 0.4)]}
+    assert (run.rank, run.other_solvers) == ("0.0", 2)
+    silent = only(started + tested + "".join(t for t in displayed.splitlines(True) if "[0.0]" in t) + done)
+    assert (pairs(silent.loss), silent.other_solvers) == (pairs(run.loss), 2)
+
+
+def test_losses_among_very_many_outputs_are_kept() -> None:
+    vector = "".join(
+        f"I0515 08:44:41.838122  1279 solver.cpp:244]     Train net output #{k}: prob = 0.5\n" for k in range(5000)
+    )
+    loss = "I0515 08:44:41.838122  1279 solver.cpp:244]     Train net output #5000: x = 2.5 (* 1 = 2.5 loss)\n"
+    run = only(BEGUN + "".join(shown(n).splitlines(True)[0] + vector + loss for n in (0, 20)))
+    assert pairs(next(output for output in run.outputs if output.number == 5000).series) == [(0, 2.5), (20, 2.5)]
+    assert run.outputs_left_out == 5000 - 4096
+
+
 @pytest.mark.parametrize("mark", ["[{}] ", "[1,{}]<stderr>:", "[1,{}]<stderr>: "])
 def test_of_several_mpi_processes_one_is_read(mark: str) -> None:
     """Every process has a solver of its own and prints everything; process ids may be the same."""

@@ -102,7 +102,7 @@ def test_outputs_and_solvers_that_were_left_out_are_reported(
     assert (found["displays"], found["other_solvers"]) == (100, 2)
     said = " ".join(found["findings"])
     assert "2 outputs belong to a display that is not in the log." in said
-    assert "2 more solvers (GPUs, ranks) of this run printed to the log as well" in said
+    assert "3 ranks (GPUs, processes) printed to the log. Only rank 0.0 was read." in said
     assert "damaged" not in said
 
 

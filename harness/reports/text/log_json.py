@@ -47,6 +47,8 @@ def _run(result: LogResult) -> dict[str, Any]:
         "resumed_at": found.lifecycle.resumed_at,
         "weights_from": list(log.weights_from),
         "other_solvers": log.other_solvers,
+        "rank": log.rank or None,
+        "outputs_left_out": log.outputs_left_out,
         "finished": found.lifecycle.finished,
         "fatal": found.lifecycle.fatal,
         "findings": result.sentences,
