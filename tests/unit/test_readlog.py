@@ -792,7 +792,7 @@ def test_pictures_in_every_format(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert picture.shape[1] > 1000
     assert main([str(CASE), "--plot", str(tmp_path / "case.svg")]) == 0
     texts = " ".join(e.text or "" for e in ET.parse(tmp_path / "case.svg").iter() if e.tag.endswith("text"))
-    for words in ("ln 280 = 5.635", "all heads at chance: 9.016", "jump at 119,040", "loss3/top-1"):
+    for words in ("chance level 5.635 (280 classes)", "chance level 9.016 (total)", "jump at 119,040", "loss3/top-1"):
         assert words in texts
     for name, (losses, display, _) in VERDICTS.items():
         if name in ("falls, every iteration", "NaN", "NaN from the start", "Euclidean", "negative", "two displays"):

@@ -14,10 +14,11 @@ from harness.caffe_log.model import LoggedOutput, LogRun, Series
 from harness.diagnosis.conditions import MAX_LOSS
 from harness.diagnosis.logged.findings import RunFindings
 from harness.diagnosis.robust_stats import Floats
-from harness.reports.figures.style import label_iterations, label_levels, styled
+from harness.reports.figures.style import DASHES, label_iterations, label_levels, label_log, styled
 from harness.reports.levels import chance_levels
 from harness.reports.log_result import LogResult
-from harness.reports.palette import BROKEN, GREY, LINES, TOTAL, WINDOW
+from harness.reports.names import DISPLAYED, head_name, more_heads
+from harness.reports.palette import BROKEN, GREY, HEADS, TOTAL, WINDOW, accuracy_styles
 
 _MOST_HEADS = 6
 _MOST_POINTS = 4000  # of a line: more than twice its width in pixels
@@ -53,7 +54,7 @@ def log_figure(runs: Sequence[LogResult]) -> Figure:
         if "lr" in axes:
             _draw_rates(axes["lr"], runs)
         if "test accuracy" in axes:
-            _draw_accuracies(axes["test accuracy"], accuracies)
+            _draw_accuracies(axes["test accuracy"], accuracies, [o.name for o in run.outputs if o.weight])
         label_iterations(panels[-1, 0])
         if not any(run.extent for run in runs):
             panels[-1, 0].set_xticks([])
@@ -77,16 +78,16 @@ def _draw_losses(axes: Axes, runs: Sequence[LogResult], tests: Sequence[tuple[st
     # with one head and average_loss 1, the head and the total are the same curve
     if len(heads) == 1 and np.allclose(_common(heads[0].series, run.loss), 0, atol=1e-4):
         heads = []
-    for output, colour in zip(heads[:_MOST_HEADS], LINES, strict=False):
-        label = output.name if output.weight == 1 else f"{output.name}, weight {output.weight:g}"
+    for output, colour in zip(heads[:_MOST_HEADS], HEADS, strict=False):
+        label = head_name(output.name, output.weight or 1)
         drawn.append(_line(axes, output.series, color=colour, lw=0.8, alpha=0.85, label=label, zorder=2))
     if len(heads) > _MOST_HEADS:
-        axes.plot([], [], " ", label=f"{len(heads) - _MOST_HEADS} more heads, not drawn")
+        axes.plot([], [], " ", label=more_heads(len(heads) - _MOST_HEADS))
     if len(run.loss.values):
         label = f"run {runs[-1].number}, " if len(runs) > 1 else ""
-        drawn.append(_line(axes, run.loss, color=TOTAL, lw=1.5, label=f"{label}total, as displayed", zorder=3))
+        drawn.append(_line(axes, run.loss, color=TOTAL, lw=1.5, label=f"{label}{DISPLAYED}", zorder=3))
     else:
-        for (name, series), colour in zip(tests, LINES, strict=False):
+        for (name, series), colour in zip(tests, HEADS, strict=False):
             drawn.append(_line(axes, series, color=colour, lw=1.2, label=f"test {name}", marker="o", ms=3))
     finite = np.concatenate([np.zeros(0), *drawn])
     finite = finite[np.isfinite(finite)]
@@ -118,6 +119,7 @@ def _draw_rates(axes: Axes, runs: Sequence[LogResult]) -> None:
     rates = rates[np.isfinite(rates)]
     if len(rates) and rates.min() > 0 and rates.max() > _DECADES * rates.min():
         axes.set_yscale("log")
+        label_log(axes.yaxis)
         return
     axes.margins(y=0.12)
     if len(rates) and rates.min() >= 0:
@@ -125,9 +127,10 @@ def _draw_rates(axes: Axes, runs: Sequence[LogResult]) -> None:
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
 
 
-def _draw_accuracies(axes: Axes, accuracies: Sequence[tuple[str, Series]]) -> None:
-    for (name, series), colour in zip(accuracies, LINES, strict=False):
-        _line(axes, series, color=colour, lw=1.2, label=name, marker="o", ms=3)
+def _draw_accuracies(axes: Axes, accuracies: Sequence[tuple[str, Series]], heads: Sequence[str]) -> None:
+    styles = accuracy_styles([name for name, _ in accuracies], heads)
+    for (name, series), (colour, nth) in zip(accuracies, styles, strict=True):
+        _line(axes, series, color=colour, ls=DASHES[nth % len(DASHES)], lw=1.2, label=name, marker="o", ms=3)
     axes.set_ylim(-0.03, 1.06)
     axes.set_ylabel("test accuracy")
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -160,6 +163,7 @@ def _scale(axes: Axes, finite: Floats, levels: Sequence[float]) -> None:
         if low > 0:
             axes.set_yscale("log")
             axes.set_ylim(min(low, *levels, low) / 1.5, min(max(highest, *levels, highest), _LARGEST / 2) * 2)
+            label_log(axes.yaxis)
         else:
             about_zero = 10.0 ** math.ceil(math.log10(np.quantile(sizes, 0.25)))
             decades = math.log10(sizes.max()) - math.log10(about_zero)

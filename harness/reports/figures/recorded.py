@@ -16,9 +16,10 @@ from harness.diagnosis.recorded.heatmap import heatmap
 from harness.diagnosis.recorded.thinning import extremes
 from harness.recording import Recording
 from harness.reports.figures.layers import draw_heatmap
-from harness.reports.figures.style import label_iterations, label_levels, shortened, styled
+from harness.reports.figures.style import DASHES, label_iterations, label_levels, shortened, styled
 from harness.reports.levels import chance_levels
-from harness.reports.palette import BROKEN, GOOD, GREY, LINES, TOTAL, WINDOW
+from harness.reports.names import SMOOTHED, head_name, more_heads
+from harness.reports.palette import BROKEN, GOOD, GREY, HEADS, RUNS, TOTAL, WINDOW, accuracy_styles
 
 Series = npt.NDArray[Any]
 
@@ -55,8 +56,10 @@ def losses(recording: Recording, found: Diagnosis) -> Figure:
         _draw_losses(panels[0], recording)
         _draw_rate(panels[1], recording)
         if accuracies:
-            for (name, (times, values)), colour in zip(accuracies.items(), itertools.cycle(LINES)):
-                panels[2].plot(times, values, "o-", color=colour, ms=3, lw=1.2, label=shortened(name))
+            styles = accuracy_styles(list(accuracies), [head.name for head in recording.heads])
+            for (name, (times, values)), (colour, nth) in zip(accuracies.items(), styles, strict=True):
+                dash = DASHES[nth % len(DASHES)]
+                panels[2].plot(times, values, "o", ls=dash, color=colour, ms=3, lw=1.2, label=shortened(name))
             panels[2].set_ylim(-0.03, 1.06)
             panels[2].set_ylabel("test accuracy")
             panels[2].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -80,14 +83,14 @@ def smoothed_losses(runs: Mapping[str, Recording]) -> Figure:
         axes = figure.subplots()
         top = 1.0
         levels: dict[float, str] = {}
-        for (name, recording), colour in zip(runs.items(), itertools.cycle((TOTAL, *LINES))):
+        for (name, recording), colour in zip(runs.items(), itertools.cycle((TOTAL, *RUNS))):
             smoothed = recording.series("smoothed_loss")
             times = recording.iterations[: len(smoothed)]
             _line(axes, times, smoothed, color=colour, lw=1.4, label=shortened(name, 90))
             axes.plot(times[:1], smoothed[:1], "o", color=colour, ms=4)
             finite = smoothed[np.isfinite(smoothed)]
             top = max(top, float(np.quantile(finite, 0.999)) if len(finite) else 0)
-            levels |= {value: f"chance level: {value:.3f}" for value, _ in chance_levels(recording.heads)[-1:]}
+            levels |= dict(chance_levels(recording.heads)[-1:])
         axes.set_ylim(0, top * 1.08)
         label_levels(axes, list(levels.items()))
         label_iterations(axes)
@@ -113,13 +116,13 @@ def accuracy_series(recording: Recording) -> dict[str, tuple[Series, Series]]:
 def _draw_losses(axes: Axes, recording: Recording) -> None:
     iterations = recording.iterations
     smoothed = recording.series("smoothed_loss")[: len(iterations)]
-    _line(axes, iterations, smoothed, color=TOTAL, lw=1.6, label="total, smoothed", zorder=3)
-    for head, colour in zip(recording.heads, LINES, strict=False):
-        label = f"{shortened(head.name)}, weight {head.weight:g}"
+    _line(axes, iterations, smoothed, color=TOTAL, lw=1.6, label=SMOOTHED, zorder=3)
+    for head, colour in zip(recording.heads, HEADS, strict=False):
+        label = head_name(shortened(head.name), head.weight)
         values = recording.output(head.name)[: len(iterations), 0]
         _line(axes, iterations, values, color=colour, lw=0.6, alpha=0.8, label=label)
-    if len(recording.heads) > len(LINES):
-        axes.plot([], [], " ", label=f"{len(recording.heads) - len(LINES)} more heads, not drawn")
+    if len(recording.heads) > len(HEADS):
+        axes.plot([], [], " ", label=more_heads(len(recording.heads) - len(HEADS)))
     total = recording.series("loss")
     total = total[np.isfinite(total)]
     levels = chance_levels(recording.heads)

@@ -7,7 +7,11 @@ from contextlib import contextmanager
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 
+from harness.reports.scales import log_ticks
+
+DASHES = ("-", "--", ":", "-.")  # of curves of one colour
 _SPACING = 0.055  # of the height, between labels
 _LONGEST = 34  # characters of a name beside an axis
 
@@ -37,6 +41,15 @@ def label_iterations(axes: Axes) -> None:
     axes.set_xlabel("iteration")
     axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
+
+
+def label_log(axis: Axis) -> None:
+    """Label a logarithmic axis with 1, 10, 100 or 10ⁿ. Set its limits before."""
+    low, high = sorted(axis.get_view_interval())
+    ticks = log_ticks(low, high)
+    axis.set_major_locator(mpl.ticker.FixedLocator([value for value, _ in ticks]))
+    axis.set_major_formatter(mpl.ticker.FixedFormatter([text for _, text in ticks]))
+    axis.set_minor_locator(mpl.ticker.NullLocator())
 
 
 def label_levels(axes: Axes, levels: Sequence[tuple[float, str]]) -> None:

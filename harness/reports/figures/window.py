@@ -13,11 +13,10 @@ from matplotlib.figure import Figure
 from harness.diagnosis.recorded.batch import Batch, LabelShare, shown_range, worst_first
 from harness.diagnosis.recorded.distributions import Distribution
 from harness.reports.figures.style import plain, shortened, styled
-from harness.reports.palette import BROKEN, LINES, TOTAL
+from harness.reports.palette import BROKEN, MOMENTS, TOTAL
 from harness.schemas.predictions import Predictions
 
-_COLOURS = (LINES[3], BROKEN, LINES[0], TOTAL)  # before, at, after the onset, end of the window
-_DASHES = ("-", "-", "--", ":")
+_DASHES = ("-", "-", "--", ":")  # of moments
 _MOST_IMAGES = 64
 _MOST_LABELS = 40
 _CAPTION_WIDTH = 20  # characters below an image
@@ -101,7 +100,7 @@ def labels(shares: Sequence[LabelShare], total: int) -> Figure:
         axes = figure.subplots()
         shown = list(shares)[:_MOST_LABELS]
         places = np.arange(len(shown))
-        axes.bar(places, [share.count for share in shown], color=LINES[0], width=0.7, label="in the batch")
+        axes.bar(places, [share.count for share in shown], color=TOTAL, alpha=0.6, width=0.7, label="in the batch")
         expected = [np.nan if share.expected is None else share.expected for share in shown]
         if not np.all(np.isnan(expected)):
             axes.plot(places, expected, "_", color=BROKEN, ms=10, mew=2, label="expected from the data set")
@@ -125,7 +124,7 @@ def moment_name(iteration: int, onset: int | None) -> str:
 
 
 def _draw_spectra(axes: Axes, part: Distribution, onset: int | None) -> None:
-    for spectrum, colour, dash in zip(part.spectra, _COLOURS, _DASHES, strict=False):
+    for spectrum, colour, dash in zip(part.spectra, MOMENTS, _DASHES, strict=False):
         zero = f", {spectrum.zero:.0%} zero" if spectrum.zero > 0.005 else ""
         bad = f", {spectrum.nonfinite:.2%} not finite" if spectrum.nonfinite else ""
         label = f"{moment_name(spectrum.iteration, onset)}{zero}{bad}"

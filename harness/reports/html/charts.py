@@ -21,7 +21,8 @@ from harness.reports.figures.recorded import accuracy_series
 from harness.reports.html.packing import Arrays
 from harness.reports.html.subject import Subject
 from harness.reports.levels import chance_levels
-from harness.reports.palette import DISTANCES, LINES, NOT_FINITE, VALUES
+from harness.reports.names import EACH, SMOOTHED, head_name
+from harness.reports.palette import DISTANCES, HEADS, MOMENTS, NOT_FINITE, RUNS, VALUES, accuracy_styles
 
 _MOST_ROWS = 250_000  # of a line; longer ones are reduced to the extremes of equal parts
 _COLUMNS = 300  # of a heat map of the whole run
@@ -36,25 +37,27 @@ Json = dict[str, Any]
 def palette() -> Json:
     """Colours that the scripts use; those of the page itself are in its style sheet."""
     scales = {name: _scale(colours) for name, colours in (("values", VALUES), ("distances", DISTANCES))}
-    return {"lines": LINES, "nonfinite": NOT_FINITE, **scales}
+    return {"lines": HEADS, "moments": MOMENTS, "nonfinite": NOT_FINITE, **scales}
 
 
 def losses(subject: Subject, arrays: Arrays) -> Json:
     """The chart of losses, learning rate and test accuracy, with windows, snapshots and alarms."""
     recording, found = subject.recording, subject.found
     heads = [
-        _series(recording, f"{head.name}, weight {head.weight:g}", recording.output(head.name)[:, 0], colour, arrays)
-        for head, colour in zip(recording.heads, LINES, strict=False)
+        _series(recording, head_name(head.name, head.weight), recording.output(head.name)[:, 0], colour, arrays)
+        for head, colour in zip(recording.heads, HEADS, strict=False)
     ]
-    total = _series(recording, "total of each iteration", recording.series("loss"), "faint", arrays)
-    smoothed = _series(recording, "total, smoothed", recording.series("smoothed_loss"), "ink", arrays)
+    total = _series(recording, EACH, recording.series("loss"), "faint", arrays)
+    accuracies = accuracy_series(recording)
+    styles = accuracy_styles(list(accuracies), [head.name for head in recording.heads])
+    smoothed = _series(recording, SMOOTHED, recording.series("smoothed_loss"), "ink", arrays)
     return {
         "lines": [total, *heads, smoothed, *_restarts(subject, arrays)],
-        "more": max(0, len(recording.heads) - len(LINES)),
+        "more": max(0, len(recording.heads) - len(HEADS)),
         "lr": _series(recording, "learning rate", recording.series("lr"), "ink", arrays),
         "accuracies": [
-            {"name": name, "x": times.tolist(), "y": values.tolist(), "colour": colour}
-            for (name, (times, values)), colour in zip(accuracy_series(recording).items(), cycle(LINES))
+            {"name": name, "x": times.tolist(), "y": values.tolist(), "colour": colour, "nth": nth}
+            for (name, (times, values)), (colour, nth) in zip(accuracies.items(), styles, strict=True)
         ],
         "levels": [{"value": value, "text": text} for value, text in chance_levels(recording.heads)],
         "windows": [[window.start, window.stop] for window in recording.windows],
@@ -78,7 +81,7 @@ def smoothed_losses(runs: Iterable[tuple[str, Recording]], arrays: Arrays) -> Js
     runs = list(runs)
     lines = [
         _series(recording, name, recording.series("smoothed_loss"), colour, arrays)
-        for (name, recording), colour in zip(runs, chain(("ink",), cycle(LINES)), strict=False)
+        for (name, recording), colour in zip(runs, chain(("ink",), cycle(RUNS)), strict=False)
     ]
     levels = {level: text for _, recording in runs for level, text in chance_levels(recording.heads)}
     return {
@@ -137,7 +140,7 @@ def window(subject: Subject, arrays: Arrays) -> list[Json]:
 def _restarts(subject: Subject, arrays: Arrays) -> list[Json]:
     return [
         _series(recording, name, recording.series("smoothed_loss"), colour, arrays) | {"restart": True}
-        for (name, recording), colour in zip(subject.children.items(), cycle(LINES[::-1]))
+        for (name, recording), colour in zip(subject.children.items(), cycle(RUNS))
     ]
 
 

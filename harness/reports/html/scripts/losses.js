@@ -63,7 +63,7 @@ function drawLosses() {
     if (rate) drawn.push({ ...visible(rate), type: "scatter", mode: "lines", yaxis: "y2", showlegend: false,
       line: { color: themeColour("ink"), width: 1.4 }, hovertemplate: "%{x:,d}: %{y:.4g}<extra>learning rate</extra>" });
     for (const one of accuracies) drawn.push({ x: one.x, y: one.y, name: shortened(one.name), type: "scatter", mode: "lines+markers",
-      yaxis: "y3", line: { color: one.colour, width: 1.4 }, marker: { size: 5 }, legend: "legend2", showlegend: !isNarrow(),
+      yaxis: "y3", line: { color: one.colour, width: 1.4, dash: DASHES[one.nth % DASHES.length] }, marker: { size: 5 }, legend: "legend2", showlegend: !isNarrow(),
       hovertemplate: `%{x:,d}: %{y:.4f}<extra>${shortened(one.name, 60)}</extra>` });
     const mark = (items, at, symbol, colours, sizes, text) => drawn.push({ x: items.map((item) => item.iteration), y: items.map(() => at),
       type: "scatter", mode: "markers", yaxis: "y4", showlegend: false, cliponaxis: false,

@@ -16,6 +16,7 @@ const number = (value) =>
 const thousands = (value) => value.toLocaleString("en");
 const isNarrow = () => innerWidth < 640;
 const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
+const DASHES = ["solid", "dash", "dot", "dashdot"];  // of lines of one colour
 const redraws = [];  // called when the colour scheme changes
 let array;  // maps a reference in `page` to its numbers
 

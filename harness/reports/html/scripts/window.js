@@ -5,9 +5,8 @@ function drawWindow() {
   if (!form) return;
   const params = form.elements.param;
   params.replaceChildren(...page.window.map((p) => new Option(p.label, p.label, false, p.label === page.offender)));
-  const DASHES = ["solid", "solid", "dash", "dot"];
+  const dashes = ["solid", "solid", "dash", "dot"];
   function draw() {
-    const colours = [themeColour("good"), themeColour("bad"), page.palette.lines[0], themeColour("ink")];
     const param = page.window.find((p) => p.label === params.value) || page.window[0];
     $("window-shape").textContent = param.shape;
     for (const kind of ["weight", "gradient"]) {
@@ -21,7 +20,7 @@ function drawWindow() {
         if (zero[n] > 0.005) more.push(`${(100 * zero[n]).toFixed(0)}% zero`);
         if (nonfinite[n]) more.push(`${Math.min(100, 100 * nonfinite[n]).toFixed(nonfinite[n] < 0.01 ? 2 : 0)}% not finite`);
         return { x: edges, y: [...share, share[bins - 1]], type: "scatter", mode: "lines", name: [moment, ...more].join(", "),
-          line: { shape: "hv", color: colours[n % 4], width: 1.8, dash: DASHES[n % 4] }, hovertemplate: "%{x:.3g}: %{y:.2f}%<extra></extra>" };
+          line: { shape: "hv", color: page.palette.moments[n % 4], width: 1.8, dash: dashes[n % 4] }, hovertemplate: "%{x:.3g}: %{y:.2f}%<extra></extra>" };
       });
       Plotly.react($(kind), traces, layout({
         margin: { l: 54, r: 12, t: 20, b: 110 }, showlegend: true, legend: { orientation: "h", y: -0.25, x: 0, font: { size: 10 } },

@@ -1,0 +1,31 @@
+"""Names of curves, the same in every figure and page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+EACH = "total, each iteration"
+SMOOTHED = "total, smoothed"
+DISPLAYED = "total, as displayed"
+
+
+def head_name(name: str, weight: float) -> str:
+    """Name the curve of a head: with its weight in the total, unless that is 1."""
+    return name if weight == 1 else f"{name} (weight {weight:g})"
+
+
+def more_heads(count: int) -> str:
+    """Name what a figure leaves out."""
+    return f"{count} more heads, not drawn"
+
+
+def head_of(output: str, heads: Sequence[str]) -> int | None:
+    """Find the head that another output of a net belongs to: the only one, or the one in the same block of layers.
+
+    `loss3/top-1` and `loss3/loss3` are in one block. Returns its position in `heads`; None where it is not known.
+    """
+    if len(heads) == 1:
+        return 0
+    block = output.rpartition("/")[0]
+    same = [position for position, head in enumerate(heads) if block and head.rpartition("/")[0] == block]
+    return same[0] if len(same) == 1 else None
