@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -20,19 +21,20 @@ def command_line(command: str) -> str:
 
 
 def path_argument(path: Path | str) -> str:
-    """Return `path` as an argument for the user's shell to copy: quoted, and never an option by its first character."""
-    text = str(path)
-    return shlex.quote(f"./{text}" if text.startswith("-") else text)
+    """Return `path` as an argument for the user's shell to copy: absolute, for a shell elsewhere, and quoted."""
+    return shlex.quote(str(Path(path).absolute()))
 
 
 def next_command(command: str) -> str:
-    """Return what the user types next to start `command`, for suggestions.
+    """Return what starts `command` in the user's shell, in whatever directory, for suggestions.
 
-    In a checkout this is `python harness/COMMAND.py`, unless this process was started as `caffe-harness`; for a harness
-    that is installed elsewhere there is only `caffe-harness COMMAND`.
+    That is `caffe-harness COMMAND` if the PATH leads to the caffe-harness beside this Python, else its full path; where
+    there is none (a checkout that is not installed), this Python with the file of the command.
     """
-    by_entry_point = Path(sys.argv[0]).name in ("caffe-harness", "__main__.py")
-    in_checkout = (Path(__file__).parents[1] / "pyproject.toml").is_file()
-    if by_entry_point or not in_checkout:
-        return f"caffe-harness {command}"
-    return f"python harness/{command.replace('-', '_')}.py"
+    script = Path(sys.executable).with_name("caffe-harness")
+    if not script.is_file():
+        file = Path(__file__).with_name(f"{command.replace('-', '_')}.py")
+        return f"{shlex.quote(sys.executable)} {path_argument(file)}"
+    found = shutil.which("caffe-harness")
+    on_path = found is not None and script.samefile(found)
+    return f"{'caffe-harness' if on_path else path_argument(script)} {command}"

@@ -54,7 +54,7 @@ file and needs no server and no network. Restarts of RUN in the same directory a
 Examples:
   {command} runs/quick
   {command} runs/quick --follow
-  {command} runs/quick --compare runs/quick-restart-20261124-101500
+  {command} runs/quick --compare runs/quick-clip_gradients=10
   {command} runs/quick --format png
 
 Exit codes: 0 written, 1 the page could not be written, 2 bad input, 130 interrupted.

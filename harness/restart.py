@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -36,6 +35,7 @@ from harness.schemas.window import parse_watch
 from harness.supervisor.options import Options
 from harness.supervisor.plan import Plan, make_plan
 from harness.supervisor.resume import Start, from_run
+from harness.supervisor.run_names import free_directory, restart_name
 from harness.supervisor.training_spec import TrainingSpec, in_its_state, recorded_training_spec
 from harness.training_command import EXIT_CODES, add_options, options_of, train
 
@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
         "new rate / old rate (default: %(default)s)",
     )
     what.add_argument("--skip", metavar="A:B", help="skip the training data of iterations A … B-1")
-    add_options(parser)
+    add_options(parser, "runs/RUN-CHANGE, as in runs/quick-clip_gradients=10")
     return parser
 
 
@@ -103,8 +103,7 @@ def _plan(
 ) -> Plan:
     run = args.run.resolve()
     info = run_directory.read_info(run)
-    out = options.out or Path("runs") / f"{run.name}-restart-{time.strftime('%Y%m%d-%H%M%S')}"
-    options = replace(options, out=out.absolute())
+    here = Path.cwd()
     if Path(info.directory).is_dir():
         os.chdir(info.directory)  # from which the run's own relative paths count
 
@@ -112,6 +111,8 @@ def _plan(
         say(damaged)
     chosen = _choice(run, info, args.start, read_limits(args.rules))
     say(f"Restarting {run.name} at iteration {chosen.iteration:,}: {chosen.reason}")
+    out = here / (options.out or free_directory(here / "runs", _name(args, chosen.iteration)))
+    options = replace(options, out=out)
     start = from_run(run, info, chosen.iteration)
     old = recorded_training_spec(run / "run.json", info)
     solver, changes = set_fields(old.solver, args.set)
@@ -131,6 +132,18 @@ def _plan(
     parent = Parent(str(run), chosen.iteration, chosen.reason, tuple(changes), args.history, args.skip)
     plan = make_plan(spec, start, options, parent, progress)
     return replace(plan, title=f"{spec.train.param.name or run.name} · restart of {run.name}")
+
+
+def _name(args: argparse.Namespace, start: int) -> str:
+    """Name the restart after its changes, and after the iteration if the user chose it or nothing is changed."""
+    changes = [*args.set, *args.set_layer]
+    changes += [f"history-{args.history}"] if args.history != "keep" else []
+    if args.skip is not None:
+        window = parse_watch(args.skip, "--skip")
+        changes.append(f"skip-{window.start}" + (f"-{window.stop}" if len(window) > 1 else ""))
+    changes += [f"seed={args.seed}"] if args.seed is not None else []
+    changes += ["data-caffe"] if args.data == "caffe" else []
+    return restart_name(args.run.resolve().name, changes, start if args.start != "last-good" or not changes else None)
 
 
 def _choice(run: Path, info: RunInfo, wanted: str, limits: Limits) -> Choice:

@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
         help="of a snapshot of caffe train: the iteration at which caffe train was last resumed (--snapshot), where "
         "data and random numbers began anew (default: as a log of it says, else 0)",
     )
-    add_options(parser)
+    add_options(parser, "runs/SOLVER-DATE-TIME")
     return parser
 
 

@@ -31,8 +31,8 @@ Exit codes: 0 done, 1 the recording could not be written any further, 2 bad inpu
 """
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of every run, however it starts."""
+def add_options(parser: argparse.ArgumentParser, default_out: str) -> None:
+    """Add the options of every run, however it starts. `default_out` describes the run directory without --out."""
     how = parser.add_argument_group("how to run")
     device = how.add_mutually_exclusive_group()
     device.add_argument("--cpu", action="store_true", help="run on the CPU, whatever the solver says")
@@ -82,7 +82,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         help="the arrays that --watch records (default: %(default)s)",
     )
-    keep.add_argument("--out", type=Path, metavar="DIR", help="run directory (default: runs/SOLVER-DATE-TIME)")
+    keep.add_argument("--out", type=Path, metavar="DIR", help=f"run directory (default: {default_out})")
     keep.add_argument("--snapshot-every", type=int, metavar="N", help="snapshot interval (default: the solver's)")
     keep.add_argument(
         "--keep-snapshots",

@@ -9,6 +9,7 @@ from harness.caffe_files.log_header import LogHeader, read_header
 from harness.caffe_files.messages import pb, read_text
 from harness.caffe_files.net import train_net
 from harness.caffe_files.paths import is_directory, is_file
+from harness.caffe_files.solver_search import find_solver, given_solver
 from harness.caffe_log.model import Log
 from harness.caffe_log.reader import read_path
 from harness.diagnosis.live.limits import Limits, read_limits
@@ -94,11 +95,14 @@ def diagnose_log(log: Log, limits: Limits, known: LogHeader, solver: Path | None
             "`I0515 08:44:41.838122  1279 solver.cpp:228] Iteration 40, loss = 9.72169`",
         )
     files = _solver_and_net(solver)
+    named = given_solver(solver, files[0]) if solver is not None and files[0] is not None else None
     given = {name: value for name, value in vars(known).items() if value not in (None, ())}
     results = []
     for number, run in enumerate(log.runs, 1):
         header = LogHeader(**vars(read_header(run.solver_text, run.net_text, *files)) | given)
-        results.append(LogResult(log, number, number == len(log.runs), run, examine(run, header, limits), solver))
+        found = examine(run, header, limits)
+        file = named or (find_solver(log.name, run.solver_text) if found.jump is not None else None)
+        results.append(LogResult(log, number, number == len(log.runs), run, found, header, file))
     return tuple(results)
 
 

@@ -13,7 +13,8 @@ from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.recording import Recording
 from harness.recording.lineage import children
 from harness.recording.run_directory import read_info
-from harness.reports.suggestions import Suggestion, next_commands
+from harness.reports.suggestion import Suggestion
+from harness.reports.suggestions import next_commands
 from harness.reports.text.exactness import summary
 from harness.schemas.predictions import HeadPredictions
 from harness.schemas.run_info import Verification

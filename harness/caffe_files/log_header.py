@@ -55,11 +55,16 @@ def read_header(
     net: pb.NetParameter | None = None,
 ) -> LogHeader:
     """Read the solver and the net in a log; `solver` and `net` are used if the log does not hold them."""
-    printed_solver, printed_net = _tolerant(solver_text, pb.SolverParameter), _tolerant(net_text, pb.NetParameter)
-    solver = solver if printed_solver is None else printed_solver
+    in_log, printed_net = printed_solver(solver_text), _tolerant(net_text, pb.NetParameter)
+    solver = solver if in_log is None else in_log
     net = net if printed_net is None else printed_net
     header = LogHeader() if solver is None else _of_solver(solver)
     return header if net is None else _with_net(header, net)
+
+
+def printed_solver(text: str | None) -> pb.SolverParameter | None:
+    """Parse the solver that a log prints; None if there is none, or it cannot be parsed."""
+    return _tolerant(text, pb.SolverParameter)
 
 
 def _tolerant(text: str | None, kind: type[MessageT]) -> MessageT | None:

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
+from harness.caffe_files.log_header import LogHeader
+from harness.caffe_files.solver_search import SolverFile
 from harness.caffe_log.model import Log, LogRun
 from harness.diagnosis.logged.findings import RunFindings
+from harness.reports.log_commands import log_commands
+from harness.reports.suggestion import Suggestion
 from harness.reports.text.log_summary.summary import summarise
 
 
 @dataclass(frozen=True)
 class LogResult:
-    """Run `number` of a log, its findings, and the solver file that the user named."""
+    """Run `number` of a log, and its findings.
+
+    `solver` is the solver file: the one that the user named, or one with the solver that the log prints.
+    """
 
     log: Log
     number: int
     is_last: bool  # of its log
     run: LogRun
     findings: RunFindings
-    solver: Path | None
+    header: LogHeader
+    solver: SolverFile | None
 
     @property
     def name(self) -> str:
@@ -36,11 +43,15 @@ class LogResult:
     @property
     def sentences(self) -> list[str]:
         """The findings in sentences. Those on the last run of a log include remarks about the log."""
-        found = summarise(self.findings, self.log if self.is_last else None, self.solver)
+        found = summarise(self.findings, self.log if self.is_last else None)
         if self.extent is None and not len(self.run.lr.iterations):
             found = [self._nothing_displayed(), *found[1:]]
-        end = len(found) - (self.findings.jump is not None)  # of all but the suggested command
-        return [*found[:end], *self._remarks(), *found[end:]]
+        return [*found, *self._remarks()]
+
+    @property
+    def suggestions(self) -> list[Suggestion]:
+        """Commands to look at the jump; empty for a run without one."""
+        return log_commands(self.log.name, self.run, self.findings, self.solver, self.header.max_iter)
 
     def _nothing_displayed(self) -> str:
         if self.findings.lifecycle.fatal:

@@ -15,22 +15,23 @@ from harness.diagnosis.robust_stats import total_norm
 from harness.exit_codes import Exit
 from harness.invocation import next_command, path_argument
 from harness.recording import Recording
+from harness.reports.suggestion import Suggestion
 from harness.schemas.run_info import RunInfo
 
-_REPOSITORY = Path(__file__).resolve().parents[2]
 _BEFORE, _AFTER = 5, 40  # iterations around an onset that are worth a window
+_RAISED = 1.5  # times: a learning rate that rose by so much before the onset
 _HEADROOM = 3  # times the baseline of the gradient norm: a bound that ordinary iterations do not reach
 
 
-@dataclass(frozen=True)
-class Suggestion:
-    """A command and its purpose. `command` is empty where there is only advice."""
-
-    command: str
-    purpose: str
-
-
 NEEDS_PARENT = "This run has no snapshot from before the onset. Restart the run that it continues."
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """The norm of the whole gradient: its median before the onset, and its largest value just after; inf for NaN."""
+
+    baseline: float
+    peak: float
 
 
 @dataclass(frozen=True)
@@ -40,22 +41,28 @@ class BrokenRun:
     Attributes:
         run: the run directory.
         first: the first iteration recorded.
+        until: the iteration before which a restart ends by itself.
         onset: the first iteration whose update does the damage.
         last_good: the iteration of the newest snapshot from before the onset; None if there is none.
         in_window: a window holds the onset.
         base_lr: the solver's.
-        gradient_baseline: the median norm of the whole gradient before the onset; None if not known.
-        has_outliers: the batch of the onset has images with values far beyond those of the others.
+        gradients: None if not known.
+        raised_rate: the learning rate before and at the onset, if the schedule has raised it there.
+        outliers: records of the onset's batch with values far beyond those of the others.
+        batch_size: the records of that batch.
     """
 
     run: Path
     first: int
+    until: int
     onset: int
     last_good: int | None
     in_window: bool
     base_lr: float
-    gradient_baseline: float | None = None
-    has_outliers: bool = False
+    gradients: Gradients | None = None
+    raised_rate: tuple[float, float] | None = None
+    outliers: int = 0
+    batch_size: int = 0
 
     @property
     def needs_parent(self) -> bool:
@@ -78,7 +85,7 @@ def next_commands(
         base_lr: the solver's.
         batch: the batch of the onset, as far as it was recorded.
     """
-    run, iterations = from_repository(recording.path.parent), recording.iterations
+    run, iterations = recording.path.parent, recording.iterations
     if found.onset is None:
         finished = info.ended is not None and info.ended.code == Exit.DONE
         if recording.live or finished or not found.snapshots:
@@ -86,26 +93,24 @@ def next_commands(
         exactly = "exactly " if of_restarts(info).from_snapshots.exact else ""
         purpose = f"continue {exactly}from the last snapshot, iteration {found.snapshots[-1]:,}"
         return [Suggestion(f"{next_command('restart')} {path_argument(run)}", purpose)]
+    onset = found.onset.iteration
     broken = BrokenRun(
         run=run,
         first=int(iterations[0]) if len(iterations) else 0,
-        onset=found.onset.iteration,
+        until=found.solver.max_iter,
+        onset=onset,
         last_good=found.last_good.iteration if found.last_good else None,
-        in_window=found.onset.iteration in recording.window_iterations,
+        in_window=onset in recording.window_iterations,
         base_lr=base_lr,
-        gradient_baseline=_gradient_baseline(recording, found.onset.iteration),
-        has_outliers=batch is not None and bool(batch.outliers.any()),
+        gradients=_gradients(recording, onset),
+        raised_rate=_raised_rate(recording, onset),
+        outliers=0 if batch is None else int(batch.outliers.sum()),
+        batch_size=0 if batch is None else len(batch),
     )
     if broken.needs_parent:
         command = f"{next_command('restart')} {path_argument(info.parent.run)}" if info.parent else ""
         return [Suggestion(command, NEEDS_PARENT)]
     return after_divergence(broken)
-
-
-def from_repository(run: Path) -> Path:
-    """Name a run directory relative to the repository, from which the commands are given; absolute if outside."""
-    absolute = run.resolve()
-    return absolute.relative_to(_REPOSITORY) if absolute.is_relative_to(_REPOSITORY) else absolute
 
 
 def report_command(run: Path) -> Suggestion:
@@ -115,28 +120,77 @@ def report_command(run: Path) -> Suggestion:
 
 
 def after_divergence(broken: BrokenRun) -> list[Suggestion]:
-    """Suggest restarts: with a window, with a lower rate, with clipped gradients, without the batch."""
+    """Suggest restarts, those first for which the run itself gives a reason.
+
+    Without outliers in the batch of the onset, a repetition that records the onset comes first.
+    """
     if broken.needs_parent:
         return []
-    back = f"from iteration {broken.last_good or 0:,}"
-    found = []
-    if not broken.in_window:
-        window = f"{max(broken.first, broken.onset - _BEFORE)}:{broken.onset + _AFTER}"
-        found.append(Suggestion(f"{broken.restart} --watch {window}", f"repeat {back}, with a window around the onset"))
-    found.append(Suggestion(f"{broken.restart} --set base_lr={broken.base_lr / 10:g}", f"a tenth of base_lr, {back}"))
-    if broken.gradient_baseline is not None:
-        bound = float(f"{_HEADROOM * broken.gradient_baseline:.1g}")
-        purpose = f"clip the gradient at about {_HEADROOM} times its baseline norm of {broken.gradient_baseline:.3g}"
-        found.append(Suggestion(f"{broken.restart} --set clip_gradients={bound:g}", purpose))
-    if broken.has_outliers:
-        skip = f"{broken.restart} --skip {broken.onset}:{broken.onset + 1}"
-        found.append(Suggestion(skip, "without the data of the onset"))
-    return found
+    look = [] if broken.in_window else [_look(broken)]
+    rate, clipped = [_lower_rate(broken)], _clip(broken)
+    changes = [*rate, *clipped] if broken.raised_rate else [*clipped, *rate]
+    return [_skip(broken), *changes, *look] if broken.outliers else [*look, *changes]
 
 
-def _gradient_baseline(recording: Recording, onset: int) -> float | None:
-    """Compute the median norm of the whole gradient before the onset."""
+def _skip(broken: BrokenRun) -> Suggestion:
+    held = f"{broken.outliers} of its {broken.batch_size} records hold"
+    if broken.outliers == 1:
+        held = f"one of its {broken.batch_size} records holds"
+    return Suggestion(
+        f"{broken.restart} --skip {broken.onset}:{broken.onset + 1}",
+        f"without the data of iteration {broken.onset:,}: {held} values far beyond those of the others",
+    )
+
+
+def _clip(broken: BrokenRun) -> list[Suggestion]:
+    """Suggest a bound for the gradient, if the gradients of the onset exceed it."""
+    norms = broken.gradients
+    if norms is None:
+        return []
+    bound = float(f"{_HEADROOM * norms.baseline:.1g}")
+    if not norms.peak > bound:
+        return []
+    reached = f"was {norms.peak:.3g}" if np.isfinite(norms.peak) else "was not finite"
+    return [
+        Suggestion(
+            f"{broken.restart} --set clip_gradients={bound:g}",
+            f"clip the gradient at about {_HEADROOM} times its baseline norm of {norms.baseline:.3g}; at the onset it "
+            f"{reached}",
+        )
+    ]
+
+
+def _lower_rate(broken: BrokenRun) -> Suggestion:
+    why = f", from iteration {broken.last_good or 0:,}"
+    if broken.raised_rate:
+        before, at = broken.raised_rate
+        why = f"; the schedule had raised the learning rate from {before:.3g} to {at:.3g}"
+    return Suggestion(f"{broken.restart} --set base_lr={broken.base_lr / 10:g}", f"a tenth of base_lr{why}")
+
+
+def _look(broken: BrokenRun) -> Suggestion:
+    stop = min(broken.onset + _AFTER, max(broken.until, broken.onset + 1))
+    window = f"{max(broken.first, broken.onset - _BEFORE)}:{stop}"
+    return Suggestion(
+        f"{broken.restart} --watch {window} --until {stop}",
+        f"repeat from iteration {broken.last_good or 0:,}, with a window around the onset, to look at it",
+    )
+
+
+def _gradients(recording: Recording, onset: int) -> Gradients | None:
     row = int(np.searchsorted(recording.iterations, onset))
-    norms = total_norm(recording.stat("gradient_l2", slice(max(0, row - PARAM_ROWS), row)).values)
-    norms = norms[np.isfinite(norms)]
-    return float(np.median(norms)) if len(norms) and np.median(norms) > 0 else None
+    norms = total_norm(recording.stat("gradient_l2", slice(max(0, row - PARAM_ROWS), row + _BEFORE)).values)
+    before, after = norms[: min(row, PARAM_ROWS)], norms[min(row, PARAM_ROWS) :]
+    before = before[np.isfinite(before)]
+    if not len(before) or np.median(before) <= 0:
+        return None
+    return Gradients(float(np.median(before)), float(np.nan_to_num(after, nan=np.inf).max(initial=0.0)))
+
+
+def _raised_rate(recording: Recording, onset: int) -> tuple[float, float] | None:
+    """Return the learning rate before and at the onset, if it rose by half or more in the iterations before it."""
+    row = int(np.searchsorted(recording.iterations, onset))
+    rates = recording.series("lr")[max(0, row - PARAM_ROWS) : row + 1]
+    if not len(rates) or not rates[-1] >= _RAISED * rates.min() > 0:
+        return None
+    return float(rates.min()), float(rates[-1])

@@ -100,8 +100,8 @@ class Terminal:
     # -- the listener's methods --------------------------------------------------------------------------------------
 
     def message(self, text: str) -> None:
-        """Print a sentence that stays on the screen."""
-        self._print(Text(text))
+        """Print a sentence that stays on the screen, or, indented by four spaces, a command to copy."""
+        self._print(Text(text, no_wrap=text.startswith("    ")))
 
     def start(self, opening: Opening) -> None:
         self._opening = opening
@@ -178,8 +178,8 @@ class Terminal:
 
     def _print(self, text: Text) -> None:
         self._stop_reading()
-        # do not wrap lines in a log file, which is searched by line
-        self._console.print(text, soft_wrap=not self._console.is_terminal)
+        # do not wrap lines in a log file, which is searched by line, nor commands, which are copied
+        self._console.print(text, soft_wrap=not self._console.is_terminal or bool(text.no_wrap))
 
     # -- the panel --------------------------------------------------------------------------------------------------
 

@@ -217,7 +217,8 @@ class Session:
     def _report_difference(self, found: bool) -> None:
         if found and self.verifier.result is not None:
             self.state.info = msgspec.structs.replace(self.state.info, verified=self.verifier.result)
-            self.listener.message(first_difference(self.verifier.result, self.state.info, self.plan.out))
+            for text in first_difference(self.verifier.result, self.state.info, self.plan.out):
+                self.listener.message(text)
             with suppress(OSError):  # it is written again at the end
                 run_directory.write_info(self.state.place.path, self.state.info)
 

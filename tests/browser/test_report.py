@@ -23,6 +23,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.recorded.diagnose import diagnose
 from harness.diagnosis.recorded.propagation import propagation
+from harness.invocation import next_command
 from harness.recording import Recording
 from harness.report import main
 from harness.supervisor.predict_client import predictions
@@ -143,9 +144,9 @@ def test_the_collapse_of_the_demo(demo: Path, demo_page: Path, opened: OpenPage)
     assert one.text("#first-param") == found.onset.param == "conv1/3x3_s1/0"
     commands = page.locator(".suggestions code").all_inner_texts()
     assert commands == [
-        f"python harness/restart.py {demo} --set base_lr=0.0005",
-        f"python harness/restart.py {demo} --set clip_gradients=20",
-        f"python harness/restart.py {demo} --skip 841:842",
+        f"{next_command('restart')} {demo} --skip 841:842",
+        f"{next_command('restart')} {demo} --set clip_gradients=20",
+        f"{next_command('restart')} {demo} --set base_lr=0.0005",
     ]
     rows = page.locator("#propagation tbody tr")
     assert rows.count() == 12
@@ -323,7 +324,7 @@ def test_a_run_that_died(small: Path, opened: OpenPage) -> None:
     ended = json.loads((small / "run/run.json").read_text())["ended"]
     assert one.text("#ending").rstrip(".") == ended["how"].rstrip(".")
     assert "SIGKILL" in one.text("#ending")
-    assert one.page.locator(".suggestions code").all_inner_texts() == [f"python harness/restart.py {small / 'run'}"]
+    assert one.page.locator(".suggestions code").all_inner_texts() == [f"{next_command('restart')} {small / 'run'}"]
     assert one.page.locator("#batch figure").count() == 8  # of the window's first iteration
     assert one.page.locator("#window-controls select option").count() == 10
 

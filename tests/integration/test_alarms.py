@@ -18,6 +18,7 @@ import pytest
 from harness.caffe_files.messages import pb
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.recorded.diagnose import diagnose
+from harness.invocation import next_command
 from harness.recording import Recording
 from harness.schemas.layout import Alarm
 from tests.helpers.commands import RUN, caffe_train, restart, train
@@ -167,8 +168,9 @@ def test_the_alarm_the_onset_and_the_next_commands_are_printed(wild: Plant) -> N
     assert "(chance level: 1.609)" in alarm
     assert "has damaged the weights" in alarm
     assert f"Onset: iteration {FAULT}: loss" in said
-    assert f"python harness/restart.py {wild.run} --watch {FAULT - 5}:{FAULT + 40}" in said
-    assert f"python harness/restart.py {wild.run} --set base_lr=0.001" in said
+    look = f"--watch {FAULT - 5}:{FAULT + 40} --until {FAULT + 40}"
+    for options in (look, "--set base_lr=0.001"):
+        assert f"    {next_command('restart')} {wild.run} {options}\n" in said
 
 
 def test_a_rate_that_the_schedule_raises_tenfold_raises_lr_jump(planted: Planted) -> None:

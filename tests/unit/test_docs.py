@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import sys
 import tarfile
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from module_table import HARNESS, modules, summary
 
 from harness import readlog
 from harness.schemas.run_info import Ended, RunInfo, SnapshotInfo
-from tests.helpers.paths import FIXTURES, ROOT
+from tests.helpers.paths import BIN, FIXTURES, ROOT
 
 PAGES = sorted(
     [*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("prototxt/*/README.md")],
@@ -74,7 +74,7 @@ def test_readlog_prints_the_example_of_its_page(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(sys, "argv", ["harness/readlog.py"])
+    monkeypatch.setenv("PATH", str(BIN), prepend=os.pathsep)
     page = (ROOT / "docs/logs.md").read_text()
     (shown,) = re.findall(r"^python harness/readlog.py (.*case.log.*)$", page, re.MULTILINE)
     assert readlog.main(shown.split()) == 0

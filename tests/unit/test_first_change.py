@@ -130,16 +130,16 @@ def test_the_result_is_one_sentence(found: Verification, said: str) -> None:
 
 def test_a_difference_is_explained_by_what_is_known() -> None:
     found = with_(equal=3, first_difference=23)
-    text = first_difference(found, run_info(first=20), Path("runs/b"))
+    text, compare = first_difference(found, run_info(first=20), Path("runs/b"))
     assert text.startswith(
         "Iteration 23: the weights differ from those that runs/a recorded, although nothing that acts"
     )
     assert "the update of iteration 22 was another one" in text
     assert "states no reason" in text
-    assert text.endswith(" runs/a runs/b")
+    assert compare.endswith(f" compare {Path('runs/a').absolute()} {Path('runs/b').absolute()}")
     for fields, said in (
         ({"not_exact": ("two threads",)}, "Known reasons: two threads."),
         ({"exact_if": ("it rains",)}, "It is exact only if it rains."),
     ):
-        assert said in first_difference(found, run_info(first=20, **fields), Path("b"))
-    assert "the weights at the start" in first_difference(with_(first_difference=20), run_info(first=20), Path("b"))
+        assert said in first_difference(found, run_info(first=20, **fields), Path("b"))[0]
+    assert "the weights at the start" in first_difference(with_(first_difference=20), run_info(first=20), Path("b"))[0]

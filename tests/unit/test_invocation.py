@@ -1,14 +1,16 @@
-"""Printed commands do what they say when they are copied into a shell."""
+"""Printed commands do what they say when they are copied into a shell; those of real runs are in cli/test_pasted.py."""
 
 from __future__ import annotations
 
+import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from harness.invocation import path_argument
-from harness.reports.suggestions import BrokenRun, after_divergence, report_command
+from harness.invocation import next_command, path_argument
+from harness.reports.suggestions import BrokenRun, Gradients, after_divergence, report_command
 
 NAMES = [
     "plain",
@@ -27,11 +29,17 @@ NAMES = [
 ]
 
 
+def broken(run: Path, **fields: object) -> BrokenRun:
+    usual: dict[str, object] = {"first": 0, "until": 500, "onset": 70, "last_good": 50, "in_window": False}
+    return BrokenRun(run=run, **(usual | {"base_lr": 0.1} | fields))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_a_shell_reads_a_path_as_it_is(name: str, tmp_path: Path) -> None:
+def test_a_shell_elsewhere_reads_a_path_as_it_is(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / name).write_text("content")
+    monkeypatch.chdir(tmp_path)
     shown = subprocess.run(
-        ["sh", "-c", f"cat {path_argument(name)}"], cwd=tmp_path, capture_output=True, text=True, check=True
+        ["sh", "-c", f"cat {path_argument(name)}"], cwd="/", capture_output=True, text=True, check=True
     )
     assert shown.stdout == "content"
     assert [path.name for path in tmp_path.iterdir()] == [name]
@@ -39,9 +47,54 @@ def test_a_shell_reads_a_path_as_it_is(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_suggested_commands_are_quoted(name: str, tmp_path: Path) -> None:
-    broken = BrokenRun(Path(name), 0, 70, 50, False, 0.1, 3.0, True)
-    for suggestion in (*after_divergence(broken), report_command(Path(name))):
-        script = f'shift_to() {{ printf %s "$3"; }}; shift_to {suggestion.command}'
+    run = tmp_path / name
+    everything = broken(run, gradients=Gradients(3, 100), outliers=1, batch_size=8)
+    for suggestion in (*after_divergence(everything), report_command(run)):
+        words = suggestion.command.removeprefix(next_command("restart")).removeprefix(next_command("report"))
+        script = f'shift_to() {{ printf %s "$1"; }}; shift_to {words}'
         shown = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
-        assert shown.stdout in (name, f"./{name}"), suggestion.command
+        assert shown.stdout == str(run), suggestion.command
     assert not list(tmp_path.iterdir())
+
+
+def changes(run: BrokenRun) -> list[str]:
+    """The option of each suggested restart, and what it sets."""
+    return [" ".join(shlex.split(s.command.split(" /run")[1])[:2]) for s in after_divergence(run)]
+
+
+def test_suggestions_are_ranked_by_evidence() -> None:
+    run = Path("/run")
+    rate, clip, skip, look = "--set base_lr=0.01", "--set clip_gradients=9", "--skip 70:71", "--watch 65:110"
+    assert changes(broken(run)) == [look, rate]
+    assert changes(broken(run, in_window=True)) == [rate]
+    assert changes(broken(run, gradients=Gradients(3, 100))) == [look, clip, rate]
+    assert changes(broken(run, gradients=Gradients(3, float("inf")))) == [look, clip, rate]
+    assert changes(broken(run, gradients=Gradients(3, 5))) == [look, rate]  # a bound of 9 would change nothing
+    assert changes(broken(run, gradients=Gradients(3, 100), raised_rate=(0.1, 1))) == [look, rate, clip]
+    worst = broken(run, gradients=Gradients(3, 100), outliers=16, batch_size=32)
+    assert changes(worst) == [skip, clip, rate, look]
+    assert "16 of its 32 records" in after_divergence(worst)[0].purpose
+
+
+def test_a_command_to_look_at_a_break_ends_after_it() -> None:
+    looks = [after_divergence(broken(Path("/run"), until=until))[0].command for until in (500, 90, 71, 60)]
+    ends = [look.split(" --watch ")[1] for look in looks]
+    assert ends == ["65:110 --until 110", "65:90 --until 90", "65:71 --until 71", "65:71 --until 71"]
+
+
+def test_the_command_is_found_whatever_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name if the PATH leads there, else by where it is; without one, Python runs the file."""
+    here = Path(sys.executable).with_name("caffe-harness")
+    monkeypatch.setenv("PATH", f"/usr/bin:{here.parent}")
+    assert next_command("make-lmdb") == "caffe-harness make-lmdb"
+    monkeypatch.setenv("PATH", "/usr/bin")
+    assert next_command("make-lmdb") == f"{shlex.quote(str(here))} make-lmdb"
+    other = tmp_path / "bin/caffe-harness"
+    other.parent.mkdir()
+    other.write_text("#!/bin/sh\n")
+    other.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{other.parent}:/usr/bin")
+    assert next_command("make-lmdb") == f"{shlex.quote(str(here))} make-lmdb"
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "a python"))
+    assert next_command("make-lmdb").startswith(f"'{tmp_path}/a python' ")
+    assert next_command("make-lmdb").endswith("/harness/make_lmdb.py")

@@ -112,7 +112,7 @@ def drawn(tmp_path: Path, text: str) -> list[Axes]:
     log = read_path(str(tmp_path / "log"))
     limits = read_limits()
     runs = [
-        LogResult(log, n, n == len(log.runs), run, examine(run, LogHeader(), limits), None)
+        LogResult(log, n, n == len(log.runs), run, examine(run, LogHeader(), limits), LogHeader(), None)
         for n, run in enumerate(log.runs, 1)
     ]
     assert main([str(tmp_path / "log"), "--plot", str(tmp_path / "log.png")]) == 0

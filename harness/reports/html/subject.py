@@ -14,7 +14,8 @@ from harness.diagnosis.recorded.batch import Batch, LabelShare, label_shares
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.diagnosis.recorded.heatmap import QUANTITIES, Heatmap
 from harness.recording import Recording
-from harness.reports.suggestions import Suggestion, next_commands
+from harness.reports.suggestion import Suggestion
+from harness.reports.suggestions import next_commands
 from harness.schemas.predictions import HeadPredictions
 from harness.schemas.run_info import RunInfo
 

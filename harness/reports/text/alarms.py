@@ -9,6 +9,7 @@ from rich.text import Text
 
 from harness.diagnosis.live.messages import MEANING, sentence
 from harness.diagnosis.live.rows import names_of
+from harness.reports.suggestion import Suggestion
 from harness.reports.suggestions import NEEDS_PARENT, BrokenRun, after_divergence, report_command
 from harness.reports.text.grammar import list_names
 from harness.schemas.layout import Alarm
@@ -57,6 +58,7 @@ def divergence_lines(divergence: Divergence, opening: Opening) -> list[Text]:
     broken = BrokenRun(
         run=opening.directory,
         first=opening.first,
+        until=opening.until,
         onset=at,
         last_good=divergence.last_good,
         in_window=layout.in_window(at),
@@ -64,7 +66,12 @@ def divergence_lines(divergence: Divergence, opening: Opening) -> list[Text]:
     )
     if broken.needs_parent:
         return [*lines, Text(f"  {NEEDS_PARENT}")]
-    return lines + [
-        Text.assemble("  ", (suggestion.command, "cyan"), (f"   # {suggestion.purpose}", "dim"))
-        for suggestion in (*after_divergence(broken), report_command(opening.directory))
-    ]
+    for suggestion in (*after_divergence(broken), report_command(opening.directory)):
+        lines += suggestion_lines(suggestion)
+    return lines
+
+
+def suggestion_lines(suggestion: Suggestion) -> list[Text]:
+    """Return the purpose of a suggestion, and its command on a line of its own, which a terminal must not fold."""
+    command = Text(f"    {suggestion.command}", style="cyan", no_wrap=True, overflow="ignore")
+    return [Text(f"  {suggestion.purpose}:", style="dim"), command]

@@ -62,8 +62,11 @@ def verification(found: Verification) -> str:
     return f"{text}. Nothing further was compared: {found.problem}." if found.problem else f"{text}."
 
 
-def first_difference(found: Verification, info: RunInfo, out: Path) -> str:
-    """Say that the weights of the run in the directory `out` differ from those recorded before, and what that means."""
+def first_difference(found: Verification, info: RunInfo, out: Path) -> list[str]:
+    """Say that the weights of the run in the directory `out` differ from those recorded before, and what that means.
+
+    Returns a sentence, and a command on a line of its own where that helps.
+    """
     t, run = found.first_difference, found.against[-1]
     if t == info.first:
         what = f"Iteration {t}: the weights at the start of this run differ from those that {run} recorded"
@@ -83,10 +86,10 @@ def first_difference(found: Verification, info: RunInfo, out: Path) -> str:
     elif stated.conditions:
         why = f"It is exact only{_if(stated)}"
     else:
-        command = f"{next_command('compare')} {path_argument(run)} {path_argument(out)}"
-        why = f"run.json states no reason for it. To see what differs first, once this run has ended: {command}"
-        return f"{what}, {means}. {why}"
-    return f"{what}, {means}. {why}."
+        command = f"    {next_command('compare')} {path_argument(run)} {path_argument(out)}"
+        why = "run.json states no reason for it. To see what differs first, once this run has ended:"
+        return [f"{what}, {means}. {why}", command]
+    return [f"{what}, {means}. {why}."]
 
 
 def _nothing_in_common(found: Verification) -> str:

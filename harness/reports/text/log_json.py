@@ -22,7 +22,7 @@ def write_json(runs: Sequence[LogResult], out: TextIO) -> None:
 
 
 def _run(result: LogResult) -> dict[str, Any]:
-    found, log = result.findings, result.run
+    found, log, suggestions = result.findings, result.run, result.suggestions
     jump, onset, last_good, nans = found.jump, found.onset, found.last_good, found.nans
     return {
         "log": result.name,
@@ -51,7 +51,8 @@ def _run(result: LogResult) -> dict[str, Any]:
         "outputs_left_out": log.outputs_left_out,
         "finished": found.lifecycle.finished,
         "fatal": found.lifecycle.fatal,
-        "findings": result.sentences,
+        "findings": [*result.sentences, *(f"{s.purpose}: {s.command}" for s in suggestions[-1:])],
+        "commands": [{"purpose": s.purpose, "command": s.command} for s in suggestions],
     }
 
 

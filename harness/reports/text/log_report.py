@@ -77,6 +77,9 @@ def show(runs: Sequence[LogResult], console: Console) -> None:
             console.print()
         for sentence in run.sentences:
             console.print(Text(sentence), soft_wrap=not console.is_terminal)
+        for suggestion in run.suggestions:
+            console.print(Text(f"{suggestion.purpose}:"), soft_wrap=not console.is_terminal)
+            console.print(Text(f"  {suggestion.command}", style="cyan"), soft_wrap=True)
 
 
 def _table(columns: Sequence[_Column], console: Console, *, header: bool) -> Table:

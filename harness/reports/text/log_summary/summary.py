@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from harness.caffe_log.model import Log
 from harness.diagnosis.logged.findings import RunFindings
-from harness.invocation import next_command, path_argument
 from harness.reports.text.log_summary.context import deviations, learning_rate, onset, records, tests
 from harness.reports.text.log_summary.outcome import head_states, outcome
 
 
-def summarise(run: RunFindings, log: Log | None = None, solver: Path | None = None) -> list[str]:
-    """Summarise a run, the most important finding first.
-
-    Args:
-        log: for remarks about the whole log; None to leave them out.
-        solver: the solver file for the suggested command, which comes last.
-    """
+def summarise(run: RunFindings, log: Log | None = None) -> list[str]:
+    """Summarise a run, the most important finding first. `log` is for remarks about the whole log."""
     parts = (outcome, head_states, onset, learning_rate, records, deviations, tests)
     sentences = [sentence for part in parts for sentence in part(run)]
-    return [*sentences, *_ending(run, log), *_next_command(run, solver)]
+    return [*sentences, *_ending(run, log)]
 
 
 def _ending(run: RunFindings, log: Log | None) -> Iterator[str]:
@@ -36,11 +29,3 @@ def _ending(run: RunFindings, log: Log | None) -> Iterator[str]:
         yield "The log has more displays than are kept: they were thinned evenly, which makes dates coarser."
     if log.left_out:
         yield f"{log.left_out:,} older runs in the log were left out."
-
-
-def _next_command(run: RunFindings, solver: Path | None) -> Iterator[str]:
-    if run.jump is not None:
-        yield (
-            "To see what every layer did there, run it again with a window around the jump: "
-            f"{next_command('run')} --solver {path_argument(solver or 'SOLVER.prototxt')} --watch {run.jump.watch}"
-        )
