@@ -29,6 +29,9 @@ _INDEXES = ("UV_INDEX", "UV_INDEX_URL", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL"
 
 
 def main() -> None:
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(__doc__)
+        return
     with tempfile.TemporaryDirectory() as scratch:
         venv.create(scratch, with_pip=True)
         subprocess.run([f"{scratch}/bin/pip", "install", "--quiet", UV], check=True)

@@ -5,6 +5,7 @@
 Pages are opened in Debian's Chromium (tools/setup --tests).
 """
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ def harness(command: str, *arguments: object) -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         harness("report.py", "runs/demo", "--format", "png", "--out", home / "demo.png")

@@ -41,6 +41,9 @@ def wait_for(server: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> None:
+    if len(sys.argv) == 1 or sys.argv[1] in ("-h", "--help"):
+        print(__doc__)
+        return
     command = [
         *sys.argv[1:],
         f"--ServerApp.port={PORT}",

@@ -30,7 +30,7 @@ class Place:
     elsewhere: Path
 
     def call(self, *arguments: object, code: int = 0) -> Finished:
-        done = command(HARNESS, *arguments, cwd=self.home)
+        done = command(HARNESS, *arguments, cwd=self.home, env={"PATH": "/usr/bin:/bin"})
         assert done.code == code, done.stderr
         return done
 

@@ -7,6 +7,7 @@ fdatasync. `dd` writes as many zeros to the same disk, with conv=fdatasync, in b
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -126,4 +127,9 @@ def _sync(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    produce(Ring(int(sys.argv[1])), Path(sys.argv[2]), int(sys.argv[3]))
+    parser = argparse.ArgumentParser(description="Put frames into a ring: the process in place of the worker.")
+    parser.add_argument("ring", type=int, help="an inherited file descriptor")
+    parser.add_argument("solver", type=Path)
+    parser.add_argument("iterations", type=int)
+    given = parser.parse_args()
+    produce(Ring(given.ring), given.solver, given.iterations)

@@ -85,6 +85,9 @@ def worker(turns: Turns, ring: str, lifeline: str, lock: str) -> None:
 
 
 def main() -> int:
+    if len(sys.argv) < 3:
+        print(__doc__)
+        return 0 if sys.argv[1:] in (["-h"], ["--help"]) else 2
     role, descriptor, *rest = sys.argv[1:]
     if role == "bare":
         bare(Turns(int(descriptor)), *rest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import subprocess
@@ -132,4 +133,8 @@ def train(path: str, iterations: int) -> None:
 
 
 if __name__ == "__main__":
-    train(sys.argv[1], int(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=train.__doc__)
+    parser.add_argument("solver")
+    parser.add_argument("iterations", type=int)
+    given = parser.parse_args()
+    train(given.solver, given.iterations)
