@@ -26,7 +26,7 @@ from harness.recording.checksums import (
     table_checksum,
 )
 from harness.recording.hdf5_schema import datasets, row_datasets
-from harness.recording.tables import read_alarms, read_attributes, read_blobs, read_params
+from harness.recording.tables import read_alarms, read_attributes, read_blobs, read_inputs, read_params
 from harness.schemas.layout import Activation, Alarm, Param, link_names
 
 T = TypeVar("T")
@@ -77,6 +77,15 @@ class CheckedFile:
         with self._reading("/blob"):
             found = read_blobs(self._file)
             self._check_table("blob", found)
+            return found
+
+    @cached_property
+    def inputs(self) -> tuple[Activation, ...]:
+        """/input: the blobs that data layers fill; none in recordings from before 0.3.0."""
+        with self._reading("/input"):
+            found = read_inputs(self._file)
+            if found:
+                self._check_table("input", found)
             return found
 
     def alarms(self) -> tuple[Alarm, ...]:

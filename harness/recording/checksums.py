@@ -49,7 +49,7 @@ def scalar_rows(scalars: Mapping[str, npt.NDArray[np.generic]]) -> npt.NDArray[n
 
 
 def table_checksum(rows: Sequence[Param | Activation]) -> int:
-    """Return the checksum of /param or /blob."""
+    """Return the checksum of /param, /input or /blob."""
     return xxhash.xxh3_64_intdigest(msgspec.msgpack.encode(rows))
 
 

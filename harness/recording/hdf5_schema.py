@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
 from harness.recording.checksums import CHECKSUM, COLUMN, SCALARS, attributes_checksum, table_checksum
-from harness.recording.tables import read_attributes, read_blobs, read_params
+from harness.recording.tables import read_attributes, read_blobs, read_inputs, read_params
 from harness.recording.window_datasets import References, create_dataset
 from harness.schemas import layout as fmt
-from harness.schemas.layout import Layout, Output, link_names
+from harness.schemas.layout import Activation, Layout, Output, link_names
 
 _ALARM = np.dtype(
     [
@@ -51,8 +51,10 @@ def create_datasets(file: h5py.File, layout: Layout, attributes: Attributes) -> 
     for name, value in attributes.items():
         file.attrs[name] = value
     axes = _Axes(file)
-    params, blobs = _create_tables(file, layout)
-    _create_iterations(file, layout, axes, params)
+    params = _create_params(file, layout)
+    blobs = _create_blobs(file, "blob", layout.activations)
+    inputs = _create_blobs(file, "input", layout.inputs)
+    _create_iterations(file, layout, axes, params, inputs)
     _create_activations(file, layout, axes, blobs)
     _create_tests(file, layout, axes)
     file.create_dataset("alarm", (0,), _ALARM, maxshape=(None,), chunks=(64,))
@@ -61,10 +63,13 @@ def create_datasets(file: h5py.File, layout: Layout, attributes: Attributes) -> 
     # of what does not change any more
     file["param"].attrs[CHECKSUM] = np.uint64(table_checksum(read_params(file)))
     file["blob"].attrs[CHECKSUM] = np.uint64(table_checksum(read_blobs(file)))
+    file["input"].attrs[CHECKSUM] = np.uint64(table_checksum(read_inputs(file)))
     file.attrs[CHECKSUM] = np.uint64(attributes_checksum(read_attributes(file)))
 
 
-def _create_iterations(file: h5py.File, layout: Layout, axes: _Axes, params: h5py.Dataset) -> None:
+def _create_iterations(
+    file: h5py.File, layout: Layout, axes: _Axes, params: h5py.Dataset, inputs: h5py.Dataset
+) -> None:
     """Create what grows by one row an iteration."""
     rows = axes.rows("iteration")
     units = {"lr": "learning rate", "loss": "weighted total of this iteration alone", "seconds": "s"}
@@ -78,9 +83,13 @@ def _create_iterations(file: h5py.File, layout: Layout, axes: _Axes, params: h5p
     stats = file.create_group("stat")
     for name, meaning in fmt.STATS.items():
         _rows(stats, name, (len(layout.params),), "<f8", [rows, params], meaning)
+    input_stats = file.create_group("input_stat")
+    for name, meaning in fmt.INPUT_STATS.items():
+        _rows(input_stats, name, (len(layout.inputs),), "<f8", [rows, inputs], meaning)
     covered = [[rows], [file[name] for name in SCALARS]]
     covered += [[outputs[paths[output.name]]] for output in layout.outputs]
     covered += [[stats[name]] for name in fmt.STATS]
+    covered += [[input_stats[name]] for name in fmt.INPUT_STATS]
     _checksums(file, covered, rows, axes)
 
 
@@ -119,8 +128,8 @@ def _create_windows(file: h5py.File, layout: Layout, axes: _Axes) -> None:
     _checksum_rows(file["window"], 1 + len(layout.arrays), window, axes)
 
 
-def _create_tables(file: h5py.File, layout: Layout) -> tuple[h5py.Dataset, h5py.Dataset]:
-    """Create /param and /blob, which are also the dimension scales of the statistics."""
+def _create_params(file: h5py.File, layout: Layout) -> h5py.Dataset:
+    """Create /param, which is also the dimension scale of the statistics of param blobs."""
     text, shape = h5py.string_dtype(), h5py.vlen_dtype(np.dtype("<i4"))
     param = np.dtype(
         [
@@ -137,13 +146,18 @@ def _create_tables(file: h5py.File, layout: Layout) -> tuple[h5py.Dataset, h5py.
         rows[row] = (p.layer, p.index, np.array(p.shape, "<i4"), p.count, p.lr_mult, p.decay_mult)
     params = file.create_dataset("param", data=rows, dtype=param)
     params.make_scale("param")
-    blob = np.dtype([("name", text), ("shape", shape)])
-    rows = np.empty(len(layout.activations), blob)
-    for row, a in enumerate(layout.activations):
+    return params
+
+
+def _create_blobs(file: h5py.File, name: str, blobs: Sequence[Activation]) -> h5py.Dataset:
+    """Create the table `name` of the net's blobs, which is also the dimension scale of their statistics."""
+    blob = np.dtype([("name", h5py.string_dtype()), ("shape", h5py.vlen_dtype(np.dtype("<i4")))])
+    rows = np.empty(len(blobs), blob)
+    for row, a in enumerate(blobs):
         rows[row] = (a.name, np.array(a.shape, "<i4"))
-    blobs = file.create_dataset("blob", data=rows, dtype=blob)
-    blobs.make_scale("blob")
-    return params, blobs
+    table = file.create_dataset(name, data=rows, dtype=blob)
+    table.make_scale(name)
+    return table
 
 
 def _rows(

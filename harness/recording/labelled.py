@@ -21,7 +21,7 @@ class Labelled:
         >>> xarray.DataArray(norms.values, norms.coords, norms.dims)
 
     Attributes:
-        values: (T, P) or (S, A) float64.
+        values: (T, P), (T, I) or (S, A) float64.
         iterations: (T,) or (S,) int64.
         labels: names of the columns: `layer/index` of a param blob, or the name of a net's blob.
         dims: names of the two axes, `("iteration", "param")` or `("iteration", "blob")`.

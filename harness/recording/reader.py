@@ -22,9 +22,9 @@ from harness.schemas.window import Window
 class Recording(RowReader):
     """A recording, open for reading: finished, still being written, or left behind by a process that was killed.
 
-    In the shapes below, T is the number of recorded iterations, P of learnable param blobs, A of the train net's blobs,
-    and S of the iterations at which activation statistics were taken. Methods that take `rows`, a slice of positions in
-    `iterations`, read that part only.
+    In the shapes below, T is the number of recorded iterations, P of learnable param blobs, I of the blobs that data
+    layers fill, A of the train net's blobs, and S of the iterations at which activation statistics were taken. Methods
+    that take `rows`, a slice of positions in `iterations`, read that part only.
 
     Args:
         path: a recording, or the run directory that contains `recording.h5`.

@@ -16,15 +16,15 @@ from harness.recording.labelled import Labelled
 from harness.schemas import layout as fmt
 from harness.schemas.layout import ROWS, Activation, Param
 
-_SERIES = tuple(name for name in ROWS if name not in ("output", "stat"))
+_SERIES = tuple(name for name in ROWS if name not in ("output", "stat", "input_stat"))
 
 
 class RowReader:
     """Reads the rows of the recording `path`, whose open file is `file`.
 
-    In the shapes below, T is the number of recorded iterations, P of learnable param blobs, A of the train net's blobs,
-    and S of the iterations at which activation statistics were taken. Methods that take `rows`, a slice of positions in
-    `iterations`, read that part only.
+    In the shapes below, T is the number of recorded iterations, P of learnable param blobs, I of the blobs that data
+    layers fill, A of the train net's blobs, and S of the iterations at which activation statistics were taken. Methods
+    that take `rows`, a slice of positions in `iterations`, read that part only.
     """
 
     def __init__(self, path: Path, file: h5py.File, live: bool) -> None:
@@ -42,6 +42,11 @@ class RowReader:
     def blobs(self) -> tuple[Activation, ...]:
         """The A blobs of the train net, which are the columns of `activation`."""
         return self._checked.blobs
+
+    @property
+    def inputs(self) -> tuple[Activation, ...]:
+        """The I blobs that data layers fill, the columns of `input_stat`; none in recordings from before 0.3.0."""
+        return self._checked.inputs
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -107,6 +112,29 @@ class RowReader:
         labels = tuple(p.label for p in self.params)
         values, iterations = self._checked.rows(f"stat/{name}", self._slice(rows)), self.series("iteration", rows)
         return Labelled(values, iterations, labels, ("iteration", "param"))
+
+    def input_stat(self, name: str, rows: slice = slice(None)) -> Labelled:
+        """Read a statistic of every blob that a data layer fills, images and labels, at every iteration.
+
+        Args:
+            name: `minimum`, `maximum`, `mean_abs` (mean magnitude) or `nonfinite` (number of NaN or infinite elements);
+                with `iter_size` above 1, over all passes of the iteration.
+            rows: part of the iterations.
+
+        Returns:
+            (T, I) float64; labels are names of blobs. Of a recording from before 0.3.0, there are no labels: (T, 0).
+
+        Raises:
+            RecordingError: no such statistic.
+        """
+        if name not in fmt.INPUT_STATS:
+            raise RecordingError(f"{self.path}: no statistic of inputs {name!r}. {nearest(name, fmt.INPUT_STATS)}")
+        iterations = self.series("iteration", rows)
+        labels = tuple(blob.name for blob in self.inputs)
+        values = np.empty((len(iterations), 0))
+        if labels:
+            values = self._checked.rows(f"input_stat/{name}", self._slice(rows))
+        return Labelled(values, iterations, labels, ("iteration", "blob"))
 
     def _slice(self, rows: slice) -> slice:
         return slice(*rows.indices(self._checked.count()))

@@ -19,7 +19,7 @@ import numpy as np
 
 from harness.errors import RecordingError
 from harness.recording.checksums import CHECKSUM
-from harness.schemas.layout import ACTIVATION_STATS, FORMAT, FORMAT_VERSION, ROWS, STATS
+from harness.schemas.layout import ACTIVATION_STATS, FORMAT, FORMAT_VERSION, INPUT_STATS, ROWS, STATS
 
 # What a user has without the recording
 SPARED = "readlog still reads its solver.log, and restart its snapshots with --from ITERATION"
@@ -34,6 +34,7 @@ _KINDS: tuple[tuple[str, str, int | None], ...] = (
     (r"(?:|activation/|window/|test/\d+/)checksum", "u8", 2),
     (r"(?:test/\d+/)?output/.+", "f4", 2),
     (rf"stat/(?:{'|'.join(STATS)})", "f8", 2),
+    (rf"input_stat/(?:{'|'.join(INPUT_STATS)})", "f8", 2),
     (rf"activation/(?:{'|'.join(ACTIVATION_STATS)})", "f8", 2),
     (r"window/(?:weight|gradient|update|input)/.+", "f4", None),
     (r"window/key", "S", 2),
@@ -43,13 +44,15 @@ _FIELDS = {
     "param": ("layer", "index", "shape", "lr_mult", "decay_mult"),
     "blob": ("name", "shape"),
     "alarm": ("iteration", "rule", "subject", "value", "limit"),
+    "input": ("name", "shape"),
 }
 _GROUPS = ("output", "stat", "activation", "test")
+_INPUTS = ("input", *(f"input_stat/{name}" for name in INPUT_STATS))  # all of them, or none before 0.3.0
 _NEEDED = (
-    *(name for name in ROWS if name not in _GROUPS),
+    *(name for name in ROWS if name not in (*_GROUPS, "input_stat")),
     *(f"stat/{name}" for name in STATS),
     *(f"activation/{name}" for name in ("iteration", *ACTIVATION_STATS)),
-    *_FIELDS,
+    *(name for name in _FIELDS if name not in _INPUTS),
 )
 
 
@@ -163,7 +166,8 @@ def _check_needed(path: Path, groups: set[str], datasets: Mapping[str, _Facts]) 
         if name not in groups:
             raise RecordingError(f"{path}: damaged: it has no group /{name}")
     iterations = [*(f"test/{net}/iteration" for net in tests), *(["window/iteration"] if "window" in groups else [])]
-    for name in (*_NEEDED, *iterations):
+    inputs = _INPUTS if {"input", "input_stat"} & (groups | datasets.keys()) else ()
+    for name in (*_NEEDED, *inputs, *iterations):
         if name not in datasets:
             raise RecordingError(f"{path}: damaged: it has no dataset /{name}")
 
@@ -193,7 +197,9 @@ def _check_dataset(path: Path, name: str, facts: _Facts) -> None:
 
 def _check_columns(path: Path, datasets: Mapping[str, _Facts]) -> None:
     """Check that the statistics have one column for each row of their table."""
-    for group, table, names in (("stat", "param", STATS), ("activation", "blob", ACTIVATION_STATS)):
+    tables = [("stat", "param", STATS), ("activation", "blob", ACTIVATION_STATS)]
+    tables += [("input_stat", "input", INPUT_STATS)] if "input" in datasets else []
+    for group, table, names in tables:
         rows = datasets[table].shape[0]
         for name in names:
             columns = datasets[f"{group}/{name}"].shape[1]

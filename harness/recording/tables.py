@@ -32,7 +32,12 @@ def read_params(file: h5py.File) -> tuple[Param, ...]:
 
 def read_blobs(file: h5py.File) -> tuple[Activation, ...]:
     """Read /blob: the blobs of the train net."""
-    return tuple(Activation(_text(r["name"]), tuple(map(int, r["shape"]))) for r in file["blob"][()])
+    return _blobs(file["blob"])
+
+
+def read_inputs(file: h5py.File) -> tuple[Activation, ...]:
+    """Read /input: the blobs that data layers fill. Recordings from before 0.3.0 have no such table."""
+    return _blobs(file["input"]) if "input" in file else ()
 
 
 def read_alarms(rows: npt.NDArray[np.void]) -> tuple[Alarm, ...]:
@@ -41,6 +46,10 @@ def read_alarms(rows: npt.NDArray[np.void]) -> tuple[Alarm, ...]:
         Alarm(int(r["iteration"]), _text(r["rule"]), _text(r["subject"]), float(r["value"]), float(r["limit"]))
         for r in rows
     )
+
+
+def _blobs(table: h5py.Dataset) -> tuple[Activation, ...]:
+    return tuple(Activation(_text(r["name"]), tuple(map(int, r["shape"]))) for r in table[()])
 
 
 def _text(value: bytes | str) -> str:

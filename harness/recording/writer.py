@@ -88,6 +88,7 @@ class Writer:
         paths = link_names(o.name for o in layout.outputs)
         self._outputs = [file["output"][paths[o.name]] for o in layout.outputs]
         self._stats = [file["stat"][name] for name in fmt.STATS]
+        self._inputs = [file["input_stat"][name] for name in fmt.INPUT_STATS]
         self._activations = [file["activation"][name] for name in fmt.ACTIVATION_STATS]
         self._activation_rows = file["activation/iteration"]
         self._checksums = file[CHECKSUM]
@@ -118,10 +119,11 @@ class Writer:
         starts = self.layout.output_columns
         rows = [frames["output"][:, starts[o.name] : starts[o.name] + o.size] for o in self.layout.outputs]
         rows += [frames["stat"][:, number] for number in range(len(self._stats))]
+        rows += [frames["input"][:, number] for number in range(len(self._inputs))]
         times = np.ascontiguousarray(frames["iteration"])
         scalars = {name: frames[name] for name in self._scalars}
         with _disk_errors(self.path):
-            for dataset, values in zip((*self._outputs, *self._stats), rows, strict=True):
+            for dataset, values in zip((*self._outputs, *self._stats, *self._inputs), rows, strict=True):
                 extend(dataset, values)
             extend(self._checksums, checksums.row_checksums(times, times, checksums.scalar_rows(scalars), *rows))
             for name, values in scalars.items():

@@ -1,7 +1,7 @@
 """The format of a recording: its names, types and shapes, as worker and supervisor share them.
 
-Format 1. Axes: T iterations, P learnable param blobs, A activations (net blobs), S iterations at which activations
-were recorded, W window iterations.
+Format 1. Axes: T iterations, P learnable param blobs, I inputs, A activations (net blobs), S iterations at which
+activations were recorded, W window iterations.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FORMAT = "caffe-harness recording"
 FORMAT_VERSION = 1
 
 # The datasets and groups that grow by one row an iteration.
-ROWS = ("iteration", "lr", "loss", "smoothed_loss", "seconds", "digest", "output", "stat")
+ROWS = ("iteration", "lr", "loss", "smoothed_loss", "seconds", "digest", "output", "stat", "input_stat")
 
 # What `/stat/<name>` means; all over one blob, accumulated in float64.
 STATS = {
@@ -31,6 +31,13 @@ STATS = {
     "gradient_max": "largest magnitude in the raw gradient",
     "gradient_nonfinite": "number of NaN or infinite elements of the raw gradient",
     "update_l2": "square root of the sum of squares of what Caffe subtracted from W_t",
+}
+# What `/input_stat/<name>` means; over one blob that a data layer filled, with iter_size over all its passes.
+INPUT_STATS = {
+    "minimum": "smallest value",
+    "maximum": "largest value",
+    "mean_abs": "mean magnitude",
+    "nonfinite": "number of NaN or infinite elements",
 }
 ACTIVATION_STATS = {
     "mean_abs": "mean magnitude",
@@ -167,6 +174,7 @@ class Layout:
     relus: tuple[str, ...]  # names of the activations that a ReLU wrote
     windows: tuple[Window, ...]
     arrays: tuple[Array, ...]
+    inputs: tuple[Activation, ...] = ()  # blobs that data layers fill
 
     def in_window(self, iteration: int) -> bool:
         return any(iteration in window for window in self.windows)
@@ -195,6 +203,7 @@ class Layout:
                 ("digest", "<u8"),
                 ("output", "<f4", (self.output_size,)),
                 ("stat", "<f8", (len(STATS), len(self.params))),
+                ("input", "<f8", (len(INPUT_STATS), len(self.inputs))),
             ]
         )
 

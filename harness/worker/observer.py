@@ -26,6 +26,7 @@ from harness.schemas.window import clip
 from harness.worker.payload import Payload
 from harness.worker.probes.blobs import ActivationProbe, LossProbe, OutputProbe, ParamProbe, losses_beside_outputs
 from harness.worker.probes.capture import InputCapture, RecordKeys, param_arrays
+from harness.worker.probes.inputs import InputProbe
 from harness.worker.probes.memory import Memory
 from harness.worker.pycaffe import Floats, Net, Solver
 from harness.worker.smoothed_loss import add
@@ -98,6 +99,7 @@ class Observer:
 
         windows = clip(payload.windows, solver.iter, payload.until)
         capture = payload.capture if windows else ()
+        self._input_stats = InputProbe(solver.net, memory)
         self._inputs = InputCapture(solver.net, param.iter_size, memory) if "input" in capture else None
         self._keys = (
             RecordKeys(payload.record_keys, payload.label_blob) if self._inputs and payload.record_keys else None
@@ -113,6 +115,7 @@ class Observer:
             relus=payload.info.relus,
             windows=windows,
             arrays=self._window_arrays(capture),
+            inputs=self._input_stats.inputs,
         )
         largest = min(SLAB, channel.ring.max_payload)
         self._transfers = {group: self._plan_transfers(group, largest) for group in (*CAPTURES, "key")}
@@ -147,6 +150,7 @@ class Observer:
         self._frame["iteration"] = iteration
         self._frame["stat"][:2] = self.params.weight_stats()
         self._frame["digest"] = self.params.digest()
+        self._input_stats.begin()
         if self._inputs:
             self._inputs.begin(in_window)
         if in_window:
@@ -168,6 +172,7 @@ class Observer:
         frame["output"] = outputs
         frame["loss"] = self.loss(outputs) if self._pass_losses is None else self._pass_losses.mean(self._iter_size)
         frame["stat"][2:5] = self.params.diff_stats()
+        frame["input"] = self._input_stats.values
         displayed = self._display != 0 and iteration % self._display == 0  # as Solver::Step, also where it is negative
         first_nonfinite = not self._nonfinite and not all_finite(frame)
         self._nonfinite = self._nonfinite or first_nonfinite

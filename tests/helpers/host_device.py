@@ -48,7 +48,7 @@ class HostDevice:
         assert starts.dtype == np.uint64
         assert lengths.dtype == np.int64
         assert starts.shape == lengths.shape
-        out = np.full((len(starts), 5), np.nan)
+        out = np.full((len(starts), 7), np.nan)
         pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in (starts, lengths, out)]
         self._launch(len(starts), *pointers)
         return out
@@ -125,6 +125,7 @@ def compare(solver_file: str, library: str) -> None:
         for name in ("iteration", "digest", "lr", "loss", "output"):
             assert np.array_equal(host[name], gpu[name]), name
         np.testing.assert_allclose(host["stat"], gpu["stat"], rtol=1e-13)
+        np.testing.assert_allclose(host["input"], gpu["input"], rtol=1e-13)
         assert host["stat"][2].sum() > 0
     kept = [channel.kept for _, channel in sides]
     assert [message[:2] for message in kept[0]] == [message[:2] for message in kept[1]]

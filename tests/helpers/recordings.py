@@ -9,6 +9,7 @@ from harness.recording.ring import Kind, Ring
 from harness.schemas.events import End, encode_note
 from harness.schemas.layout import (
     CAPTURES,
+    INPUT_STATS,
     STATS,
     Activation,
     Array,
@@ -31,6 +32,7 @@ def layout_of(blobs: int = 2, window: Window | None = None) -> Layout:
         relus=(),
         windows=(window,) if window else (),
         arrays=tuple(arrays) if window else (),
+        inputs=(Activation("data", (8, 1, 2, 2)), Activation("label", (8,))),
     )
 
 
@@ -41,6 +43,7 @@ def frame(layout: Layout, iteration: int) -> np.ndarray:
     row["digest"] = iteration * 0x9E3779B97F4A7C15 % 2**64
     row["output"] = np.arange(4) + iteration
     row["stat"] = np.arange(len(STATS))[:, None] + iteration
+    row["input"] = np.arange(len(INPUT_STATS))[:, None] - iteration
     return row
 
 

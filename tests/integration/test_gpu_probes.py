@@ -89,15 +89,17 @@ RANDOM = np.random.default_rng(3)
         "not finite at the end",
     ],
 )
-@pytest.mark.parametrize("what", ["norms", "activity"])
+@pytest.mark.parametrize("what", ["norms", "activity", "range"])
 def test_the_kernel_agrees_with_the_cpu(
-    what: Literal["norms", "activity"], arrays: list[npt.ArrayLike], device: HostDevice
+    what: Literal["norms", "activity", "range"], arrays: list[npt.ArrayLike], device: HostDevice
 ) -> None:
     these = blobs(*arrays)
     got = GpuMemory(device).moments(what, these, "data").measure()
     expected = Moments(what, [blob.data.ravel() for blob in these]).measure()
     assert got.shape == expected.shape
     np.testing.assert_array_equal(got[1], expected[1])  # the largest
+    if what == "range":
+        np.testing.assert_array_equal(got[0], expected[0])  # the smallest
     np.testing.assert_array_equal(got[-1], expected[-1])  # NaN or infinite ones
     np.testing.assert_allclose(got, expected, rtol=1e-13)
 

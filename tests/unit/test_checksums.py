@@ -63,7 +63,7 @@ def test_everything_is_covered(recorded: Path) -> None:
             "alarm", "checksum", "activation/checksum", "test/0/checksum", "window/checksum"
         }  # fmt: skip
         assert "checksum" in file["alarm"].dtype.names
-        assert all("checksum" in file[name].attrs for name in ("/", "param", "blob"))
+        assert all("checksum" in file[name].attrs for name in ("/", "param", "blob", "input"))
 
 
 def test_no_flipped_bit_goes_unnoticed(recorded: Path, original: Contents, tmp_path: Path) -> None:
@@ -86,7 +86,15 @@ def test_no_flipped_bit_goes_unnoticed(recorded: Path, original: Contents, tmp_p
 
 
 @pytest.mark.parametrize(
-    "name", ["loss", "stat/gradient_l2", "output/prob", "window/weight/conv0/3x3/0", "test/0/output/loss"]
+    "name",
+    [
+        "loss",
+        "stat/gradient_l2",
+        "input_stat/maximum",
+        "output/prob",
+        "window/weight/conv0/3x3/0",
+        "test/0/output/loss",
+    ],
 )
 def test_a_changed_number_is_named_and_the_others_are_read(recorded: Path, tmp_path: Path, name: str) -> None:
     shutil.copy(recorded, tmp_path)

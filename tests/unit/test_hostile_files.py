@@ -88,7 +88,18 @@ def need_a_plugin(file: h5py.File, victim: Path) -> None:
 
 
 def claim_far_too_much(file: h5py.File, victim: Path) -> None:
-    for name in ("iteration", "lr", "loss", "smoothed_loss", "seconds", "digest", "output", "stat", "checksum"):
+    for name in (
+        "iteration",
+        "lr",
+        "loss",
+        "smoothed_loss",
+        "seconds",
+        "digest",
+        "output",
+        "stat",
+        "input_stat",
+        "checksum",
+    ):
         for dataset in [file[name]] if isinstance(file[name], h5py.Dataset) else datasets_in(file[name]):
             dataset.resize(1 << 60 if dataset.ndim == 1 else 1 << 50, axis=0)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from harness.recording import Recording, RecordingError
-from harness.schemas.layout import ACTIVATION_STATS, STATS
+from harness.schemas.layout import ACTIVATION_STATS, INPUT_STATS, STATS
 
 Contents = Mapping[str, Any]
 _SERIES = ("iteration", "lr", "loss", "smoothed_loss", "seconds", "digest")
@@ -16,6 +16,7 @@ _PROPERTIES = (
     "attributes",
     "params",
     "blobs",
+    "inputs",
     "outputs",
     "heads",
     "relus",
@@ -32,6 +33,8 @@ def contents(run: Recording) -> Contents:
     found |= {f"series {name}": _value(run.series, name) for name in _SERIES}
     for name in STATS:
         found[f"stat {name}"] = _value(lambda n: run.stat(n).values, name)
+    for name in INPUT_STATS:
+        found[f"input_stat {name}"] = _value(lambda n: run.input_stat(n).values, name)
     for name in ACTIVATION_STATS:
         found[f"activation {name}"] = _value(lambda n: run.activation(n).values, name)
     found["activations at"] = _value(lambda n: run.activation(n).iterations, "max")

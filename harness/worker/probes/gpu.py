@@ -37,12 +37,12 @@ import numpy.typing as npt
 from harness.recording.ring import Part
 from harness.schemas.run_info import Gpu
 from harness.worker.probes.memory import Measurement
-from harness.worker.probes.moments import Statistics
+from harness.worker.probes.moments import ROWS, Statistics
 from harness.worker.pycaffe import Blob, Field, Floats, GpuBlob
 
 _THREADS = 256  # THREADS in moments.cu
 _PIECE = 1 << 15  # elements that one block of threads processes
-_SQUARES, _MAGNITUDES, _LARGEST, _ZEROS, _NONFINITE = range(5)  # the columns of moments.cu
+_SQUARES, _MAGNITUDES, _LARGEST, _ZEROS, _NONFINITE, _LOWEST, _HIGHEST = range(7)  # the columns of moments.cu
 
 
 class Device(Protocol):
@@ -65,7 +65,7 @@ class Device(Protocol):
         ...
 
     def partials(self, starts: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Compute (pieces, 5): the sums and counts of moments.cu for each piece.
+        """Compute (pieces, 7): the sums, counts and extremes of moments.cu for each piece.
 
         Args:
             starts: addresses on the device.
@@ -115,7 +115,7 @@ class Cuda:
         self._cupy.cuda.runtime.streamSynchronize(0)
 
     def partials(self, starts: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        out = self._cupy.empty((len(starts), 5), np.float64)
+        out = self._cupy.empty((len(starts), 7), np.float64)
         arguments = (self._cupy.asarray(starts), self._cupy.asarray(lengths), out)
         self._kernel((len(starts),), (_THREADS,), arguments)
         result: npt.NDArray[np.float64] = self._cupy.asnumpy(out)
@@ -182,7 +182,7 @@ class _GpuMoments:
 
     def measure(self) -> npt.NDArray[np.float64]:
         if not self._blobs:  # CuPy launches at least one block
-            return np.empty((3 if self._statistics == "norms" else 4, 0))
+            return np.empty((ROWS[self._statistics], 0))
         addresses = np.array([self._device.address(blob, self._field) for blob in self._blobs], np.uint64)
         counts = np.array([blob.count for blob in self._blobs], np.int64)
         pieces = np.maximum(-(-counts // _PIECE), 1)
@@ -194,6 +194,12 @@ class _GpuMoments:
         sums = np.add.reduceat(partials, firsts)
         largest = np.maximum.reduceat(partials[:, _LARGEST], firsts)
         share = np.maximum(counts, 1)
+        if self._statistics == "range":
+            total = np.where(counts > 0, sums[:, _MAGNITUDES], np.nan)
+            lowest = np.minimum.reduceat(partials[:, _LOWEST], firsts)
+            highest = np.maximum.reduceat(partials[:, _HIGHEST], firsts)
+            extremes = [np.where(np.isnan(total), np.nan, extreme) for extreme in (lowest, highest)]
+            return np.stack([*extremes, total / share, sums[:, _NONFINITE]])
         if self._statistics == "norms":
             total, columns = sums[:, _SQUARES], [np.sqrt(sums[:, _SQUARES])]
             rest = [sums[:, _NONFINITE]]

@@ -84,10 +84,49 @@ EVERY_CPU static void activity_of(const float *x, int64_t count, double *out, in
   out[3 * step] = isfinite(sum) ? 0 : nonfinite(x, count);
 }
 
+/* out[0], out[step]…: smallest value, largest value, mean magnitude, number of NaN or infinite values */
+EVERY_CPU static void range_of(const float *x, int64_t count, double *out, int64_t step) {
+  double magnitudes[LANES] = {0}, sum = 0;
+  float low[LANES], high[LANES], bottom = INFINITY, top = -INFINITY;
+  int64_t i = 0;
+  for (int j = 0; j < LANES; ++j) {
+    low[j] = INFINITY;
+    high[j] = -INFINITY;
+  }
+  for (; i + LANES <= count; i += LANES) {
+    for (int j = 0; j < LANES; ++j) {
+      float a = x[i + j];
+      magnitudes[j] += fabsf(a);
+      low[j] = a < low[j] ? a : low[j];
+      high[j] = a > high[j] ? a : high[j];
+    }
+  }
+  for (int j = 0; i < count; ++i, ++j) {
+    float a = x[i];
+    magnitudes[j] += fabsf(a);
+    low[j] = a < low[j] ? a : low[j];
+    high[j] = a > high[j] ? a : high[j];
+  }
+  for (int j = 0; j < LANES; ++j) {
+    sum += magnitudes[j];
+    bottom = low[j] < bottom ? low[j] : bottom;
+    top = high[j] > top ? high[j] : top;
+  }
+  int known = count > 0 && !isnan(sum);
+  out[0] = known ? bottom : NAN;
+  out[step] = known ? top : NAN;
+  out[2 * step] = count > 0 ? sum / count : NAN;
+  out[3 * step] = isfinite(sum) ? 0 : nonfinite(x, count);
+}
+
 void norms(const float *const *x, const int64_t *count, int64_t arrays, double *out) {
   for (int64_t i = 0; i < arrays; ++i) norms_of(x[i], count[i], out + i, arrays);
 }
 
 void activity(const float *const *x, const int64_t *count, int64_t arrays, double *out) {
   for (int64_t i = 0; i < arrays; ++i) activity_of(x[i], count[i], out + i, arrays);
+}
+
+void range(const float *const *x, const int64_t *count, int64_t arrays, double *out) {
+  for (int64_t i = 0; i < arrays; ++i) range_of(x[i], count[i], out + i, arrays);
 }

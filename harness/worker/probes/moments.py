@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -11,9 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 # Functions of moments.c. norms: l2 norm, largest magnitude, NaN or infinite values. activity: mean magnitude, largest
-# magnitude, share of zeros, NaN or infinite values.
-Statistics = Literal["norms", "activity"]
-_ROWS: dict[Statistics, int] = {"norms": 3, "activity": 4}
+# magnitude, share of zeros, NaN or infinite values. range: smallest value, largest value, mean magnitude, NaN or
+# infinite values.
+Statistics = Literal["norms", "activity", "range"]
+ROWS: dict[Statistics, int] = {"norms": 3, "activity": 4, "range": 4}
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    return ctypes.CDLL(str(Path(__file__).with_name("_moments.so")))
 
 
 class Moments:
@@ -25,12 +32,11 @@ class Moments:
     """
 
     def __init__(self, statistics: Statistics, arrays: Sequence[npt.NDArray[np.float32]]) -> None:
-        library = ctypes.CDLL(str(Path(__file__).with_name("_moments.so")))
-        self._function = getattr(library, statistics)
+        self._function = getattr(_library(), statistics)
         self._arrays = list(arrays)  # keeps the memory alive
         self._pointers = np.array([a.ctypes.data for a in arrays], np.uintp)
         self._counts = np.array([a.size for a in arrays], np.int64)
-        self._out = np.empty((_ROWS[statistics], len(arrays)), np.float64)
+        self._out = np.empty((ROWS[statistics], len(arrays)), np.float64)
         self._arguments = (
             self._pointers.ctypes.data_as(ctypes.c_void_p),
             self._counts.ctypes.data_as(ctypes.c_void_p),
