@@ -16,6 +16,7 @@ from module_table import HARNESS, modules, summary
 from harness import readlog
 from harness.recording.hdf5_schema import create_datasets
 from harness.schemas.run_info import Ended, RunInfo, SnapshotInfo
+from harness.schemas.window import Window
 from tests.helpers.paths import BIN, FIXTURES, ROOT
 from tests.helpers.recordings import layout_of
 
@@ -138,7 +139,7 @@ def test_every_dataset_is_documented(run: Path, tmp_path: Path) -> None:
     paths = [name for name in documented("The recording") | documented("Checksums") if name.startswith("/")]
     shapes = [re.sub(r"<layer>|<name>|<blob>", ".+", re.sub(r"<index>|<k>|<n>", r"\\d+", path)) for path in paths]
     with h5py.File(tmp_path / "new.h5", "w", libver="latest") as file:  # what runs of today have besides
-        create_datasets(file, layout_of(), {})
+        create_datasets(file, layout_of(2, Window(5, 7)), {})
         found = dataset_names(file)
     with h5py.File(run / "recording.h5") as file:
         found |= dataset_names(file)
