@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import xxhash
 
 from harness.caffe_files.hdf5_list import HDF5Files
 from harness.caffe_files.lmdb_file import Records
 from harness.caffe_files.window_file import WindowFile
+
+
+def with_mean(fingerprint: str, mean: Path | None) -> str:
+    """Hash `fingerprint`, of the records that a layer reads, and, if it has one, its mean_file.
+
+    Raises:
+        OSError: the mean_file cannot be read.
+    """
+    return fingerprint if mean is None else xxhash.xxh3_128(fingerprint.encode() + mean.read_bytes()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import lmdb
 import numpy as np
+import numpy.typing as npt
 from google.protobuf import text_format
 
 from harness.caffe_files.formatting import format_shape, printable
@@ -47,37 +48,53 @@ def _fill_from(stream: Stream, first_key: str | int, drawn: int, free: Iterator[
 def _fill_images(stream: Stream, first_key: str | int, drawn: int, free: Iterator[SharedBatch]) -> Iterator[BatchShape]:
     transform = text_format.Parse(stream.transform, pb.TransformationParameter())
     transformer = Transformer(transform, stream.phase)
-    per_image = draws_per_image(transform, stream.phase)
-    random = mt19937(stream.seed or 0, drawn if per_image else 0)
-    draws = np.zeros((stream.batch_size, 0), np.uint64)
-    decoded = _images(stream, first_key, transform)
+    decoded = drawn_images(stream, first_key, drawn)
     for batch in free:
-        if per_image:
-            draws = random.random_raw((stream.batch_size, per_image))
-        first = next(decoded)
+        first, draws = next(decoded)
         shape = transformer.shape(first)
         images, labels = batch.arrays((stream.batch_size, *shape))
+        image = first
         for position in range(stream.batch_size):
-            image = next(decoded) if position else first
+            if position:
+                image, draws = next(decoded)
             if transformer.shape(image) != shape:
                 raise ValueError(
                     f"record {image.key}: {format_shape(transformer.shape(image))}, in a batch whose first record "
                     f"{first.key} is {format_shape(shape)}"
                 )
-            transformer(image, draws[position], images[position])
+            transformer(image, draws, images[position])
             labels[position] = image.label
         yield (stream.batch_size, *shape)
+
+
+def drawn_images(stream: Stream, first_key: str | int, drawn: int) -> Iterator[tuple[Image, npt.NDArray[np.uint64]]]:
+    """Yield the images of `stream` endlessly, each with the outputs of the layer's generator that it takes.
+
+    Args:
+        first_key: the first image, as in a Stream.
+        drawn: the outputs that were drawn before.
+
+    Raises:
+        ValueError, OSError, lmdb.Error: as `fill_batches`.
+    """
+    transform = text_format.Parse(stream.transform, pb.TransformationParameter())
+    per_image = draws_per_image(transform, stream.phase)
+    random = mt19937(stream.seed or 0, drawn if per_image else 0)
+    for image in _images(stream, first_key, transform):
+        yield image, random.random_raw(per_image)
 
 
 def _images(stream: Stream, first_key: str | int, transform: pb.TransformationParameter) -> Iterator[Image]:
     """Yield the images of `stream` endlessly, from the record `first_key` on."""
     if isinstance(stream.files, Files):
         assert isinstance(first_key, int)
-        yield from _listed_images(stream.source, stream.files, first_key)
+        yield from _listed_images(stream, stream.files, first_key)
     else:
         assert isinstance(first_key, str)
+        excluded = {bytes.fromhex(str(key)) for key in stream.excluded}
         for key, value in _records(stream.source, first_key):
-            yield decode(key, value, transform)
+            if key not in excluded:
+                yield decode(key, value, transform)
 
 
 def _records(source: str, first_key: str) -> Iterator[tuple[bytes, bytes]]:
@@ -96,7 +113,9 @@ def _records(source: str, first_key: str) -> Iterator[tuple[bytes, bytes]]:
                 cursor.first()
 
 
-def _listed_images(source: str, files: Files, first: int) -> Iterator[Image]:
-    lines = list(parse_lines(Path(source).read_bytes()))
-    for number in Epochs(len(lines), files.seed if files.shuffled else None).lines_from(files.skipped + first):
+def _listed_images(stream: Stream, files: Files, first: int) -> Iterator[Image]:
+    lines = list(parse_lines(Path(stream.source).read_bytes()))
+    excluded = [int(number) for number in stream.excluded]
+    epochs = Epochs(len(lines), files.seed if files.shuffled else None, excluded)
+    for number in epochs.lines_from(files.skipped + first):
         yield read_file(*lines[number], files)

@@ -55,7 +55,8 @@ def read_file(path: bytes, label: int, files: Files) -> Image:
     """
     name = printable(path)
     flag = cv2.IMREAD_COLOR if files.colour else cv2.IMREAD_GRAYSCALE
-    image: Any = cv2.imread(os.fsencode(files.root) + path, flag)  # type: ignore[call-overload]  # the path may not be valid as str
+    full = os.path.join(os.fsencode(files.directory), os.fsencode(files.root) + path)  # noqa: PTH118  # of bytes
+    image: Any = cv2.imread(full, flag)  # type: ignore[call-overload]  # the path may not be valid as str
     if image is None:
         raise ValueError(f"record {name}: no such file, or not an image (root_folder: {files.root or 'not given'})")
     if files.height and files.width:
@@ -96,6 +97,15 @@ def _raw(name: str, datum: pb.Datum) -> npt.NDArray[Any]:
     if len(values) < count:
         raise ValueError(f"record {name}: {len(values)} pixel values, and {format_shape(shape)} needs {count}")
     return values[:count].reshape(shape)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The part of an image that the net sees: from row `top` and column `left` on, and whether it is mirrored."""
+
+    top: int
+    left: int
+    mirrored: bool
 
 
 class Transformer:
@@ -147,14 +157,10 @@ class Transformer:
             draws: the outputs of the generator for this image, `draws_per_image` of them.
         """
         pixels, mean = image.pixels, self._mean
-        mirrored = self._mirror and bool(draws[0] % 2)
+        place = self.placement(image, draws)
+        mirrored = place.mirrored
         if self._crop:
-            rows, columns = (size - self._crop for size in pixels.shape[1:])
-            if self._random_crop:
-                top, left = int(draws[-2]) % (rows + 1), int(draws[-1]) % (columns + 1)
-            else:
-                top, left = rows // 2, columns // 2
-            window = np.s_[:, top : top + self._crop, left : left + self._crop]
+            window = np.s_[:, place.top : place.top + self._crop, place.left : place.left + self._crop]
             pixels = pixels[window]
             if mean is not None and self._mean_file:
                 mean = mean[window]
@@ -163,6 +169,16 @@ class Transformer:
             np.subtract(out, mean[:, :, ::-1] if mirrored else mean, out=out)
         if self._scale != 1:
             np.multiply(out, self._scale, out=out)
+
+    def placement(self, image: Image, draws: npt.NDArray[np.uint64]) -> Placement:
+        """Tell which part of an image is cut out, and whether it is mirrored; `draws` as above."""
+        mirrored = self._mirror and bool(draws[0] % 2)
+        if not self._crop:
+            return Placement(0, 0, mirrored)
+        rows, columns = (size - self._crop for size in image.pixels.shape[1:])
+        if self._random_crop:
+            return Placement(int(draws[-2]) % (rows + 1), int(draws[-1]) % (columns + 1), mirrored)
+        return Placement(rows // 2, columns // 2, mirrored)
 
 
 def read_mean(path: Path) -> Floats:

@@ -57,7 +57,7 @@ class _Moving:
 
     def __init__(self, place: RowsPosition, random: LibcRandom) -> None:
         self.place = place
-        self._reader = RowReader(place.counts, random, place.order, 0) if place.shuffle else None
+        self._reader = RowReader(place.counts, random, place.order, 0, place.excluded) if place.shuffle else None
 
     @property
     def position(self) -> RowsPosition:

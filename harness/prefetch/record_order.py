@@ -25,7 +25,7 @@ class RecordOrder:
 
     def __init__(self, plan: ReadingPlan, count: int) -> None:
         self._plan = plan
-        self._epochs = Epochs(count, plan.place.list_seed)
+        self._epochs = Epochs(count, plan.place.list_seed, plan.place.excluded)
 
     @property
     def size(self) -> int:

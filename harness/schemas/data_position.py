@@ -33,6 +33,9 @@ class StreamPosition:
     A WindowData layer without a random transformer (phase TEST, no mirror) has `draws_its_seed_first`: nothing is drawn
     before its seed.
 
+    The records that are `excluded`, by their numbers in the source, are left out of the stream, and do not count among
+    `records`.
+
     An ImageData layer also has `shuffle` and `rand_skip` as in its parameters; `list_seed` is the seed that shuffles
     its list, and `skipped` the number of lines at the start that were never read. Both are None until they are known.
     """
@@ -54,6 +57,7 @@ class StreamPosition:
     skipped: Count | None = None
     index: Count | None = None
     draws_its_seed_first: bool = False
+    excluded: tuple[Count, ...] = ()
 
     @property
     def position(self) -> int:
@@ -107,6 +111,7 @@ class StreamPosition:
             skip=before.skip,
             list_seed=before.list_seed if self.shuffle else None,
             skipped=before.skipped if self.rand_skip else None,
+            excluded=before.excluded,
         )
 
     def after(self, passes: int) -> StreamPosition:
@@ -142,7 +147,8 @@ class RowsPosition:
 
     `counts` are the numbers of rows of its files. Before the next batch, `records` rows were read. A layer with
     `shuffle` has an `order`; without one it stands where Caffe sets it up, and has still to draw its first order. After
-    `skip_at` more passes, `skip` passes are left out.
+    `skip_at` more passes, `skip` passes are left out. The rows that are `excluded`, as (file, row), are left out of the
+    stream, and do not count among `records`.
     """
 
     net: Count
@@ -157,6 +163,7 @@ class RowsPosition:
     order: RowOrder | None = None
     skip_at: Count = 0
     skip: Count = 0
+    excluded: tuple[tuple[Count, Count], ...] = ()
 
     def __post_init__(self) -> None:
         order = self.order
@@ -174,7 +181,14 @@ class RowsPosition:
 
     def moved_to(self, before: RowsPosition) -> RowsPosition:
         """Return the position of this layer where it stood `before`."""
-        return replace(self, records=before.records, order=before.order, skip_at=before.skip_at, skip=before.skip)
+        return replace(
+            self,
+            records=before.records,
+            order=before.order,
+            skip_at=before.skip_at,
+            skip=before.skip,
+            excluded=before.excluded,
+        )
 
     def after(self, passes: int) -> RowsPosition:
         """Return the position after `passes` more batches, with the order as it is."""

@@ -30,6 +30,8 @@ class Windows(msgspec.Struct, frozen=True, tag=True):
 class Files(msgspec.Struct, frozen=True, tag=True):
     """Parameters of an ImageData layer's stream, whose source is a list of files below `root` (a prefix).
 
+    Relative paths count from `directory`, which is the current directory if it is empty.
+
     Images are read in colour or in grey, and resized if `height` and `width` are not 0. The list is shuffled with
     `seed` if `shuffled`, and its first `skipped` lines are left out: the layer draws these two numbers.
     """
@@ -41,6 +43,7 @@ class Files(msgspec.Struct, frozen=True, tag=True):
     shuffled: bool
     seed: int | None = None
     skipped: int = 0
+    directory: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,8 @@ class Stream:
     were read before. `transform` is the text of the layer's TransformationParameter;
     it is applied as in `phase`, "TRAIN" or "TEST". `seed` seeds the transformer's mt19937, from which `draws` 32-bit
     outputs were drawn; it is None where the layer draws nothing. `labels`: the layer has a second top. `prefetch` is
-    the number of batches kept ready. With a `jump` some records are left out on the way. `net` and `index` say which
-    layer it is, as in a StreamPosition.
+    the number of batches kept ready. With a `jump` some records are left out on the way. Those that are `excluded` are
+    never read: keys in hex, or numbers of lines. `net` and `index` say which layer it is, as in a StreamPosition.
     """
 
     layer: str
@@ -86,6 +89,7 @@ class Stream:
     files: Files | Windows | None = None
     net: int = 0
     index: int = 0
+    excluded: tuple[str | int, ...] = ()
 
     def seeded(self, seed: int | None, list_seed: int | None, skipped: int) -> Stream:
         """Return the stream with what the layer drew when it was set up."""

@@ -20,13 +20,14 @@ from harness.caffe_files.solver import net_text, solver_type
 from harness.caffe_files.sources import Sources
 from harness.diagnosis.exactness import exactness
 from harness.errors import BadInput
+from harness.prefetch.seeds import with_seeds
 from harness.reports.text.exactness import at_the_start
 from harness.schemas.data_position import TrainingPosition
 from harness.schemas.run_info import DataSource, Gpu, Parent, RunInfo, SnapshotInfo
 from harness.schemas.window import Window, clip, merge, parse_watch
 from harness.supervisor import device, validate
 from harness.supervisor.options import Options, blas_threads_of, gpu_of, seed_of, until_of
-from harness.supervisor.positions import point_of
+from harness.supervisor.positions import is_positioned, point_of
 from harness.supervisor.process_limits import check_names, check_ring_size
 from harness.supervisor.record_keys import WindowKeys, window_keys
 from harness.supervisor.resume import Start, check_snapshot
@@ -175,6 +176,8 @@ def _resolve(spec: TrainingSpec, start: Start, options: Options, progress: Calla
         validate.check_crops(net)
         validate.check_labels(net, sources.images)
     seed, drawn = seed_of(options, spec.solver, start.setup)
+    replay = options.exact and (start.iteration > 0 or start.skip is not None)
+    point = point_of(spec, start, seed, sources, options.exact)
     return _Resolved(
         until=until,
         gpu=gpu,
@@ -183,12 +186,19 @@ def _resolve(spec: TrainingSpec, start: Start, options: Options, progress: Calla
         seed=seed,
         seed_drawn=drawn,
         blas_threads=blas_threads_of(start.setup if options.exact else None),
-        point=point_of(spec, start, seed, sources, options.exact),
+        point=with_seeds(point, _built_with(spec, start, replay), spec.train.param),
         windows=windows,
         capture=capture,
-        replay=options.exact and (start.iteration > 0 or start.skip is not None),
+        replay=replay,
         warnings=tuple(warnings),
     )
+
+
+def _built_with(spec: TrainingSpec, start: Start, replay: bool) -> pb.NetParameter:
+    """Return the train net whose data layers drew the seeds: the one that the training began with, or `spec`'s own."""
+    if start.setup is None or not replay or not is_positioned(spec.train):
+        return spec.train.param
+    return parse_text(start.setup.net, pb.NetParameter, start.state.path if start.state else spec.path)
 
 
 def _effective_solver(spec: TrainingSpec, options: Options, resolved: _Resolved) -> pb.SolverParameter:

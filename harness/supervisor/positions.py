@@ -6,17 +6,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import xxhash
 from google.protobuf import text_format
 
 from harness.caffe_files.layer_types import IMAGES, ROWS, WINDOWS, is_input_without_position
 from harness.caffe_files.messages import pb
-from harness.caffe_files.net import NetFile, data_param_of, net_phase, numbered_layers, phase_of
+from harness.caffe_files.net import NetFile, data_param_of, numbered_layers
 from harness.caffe_files.passes import schedule
-from harness.caffe_files.sources import Sources
-from harness.caffe_files.transformer_rng import draws_per_image
+from harness.caffe_files.sources import Sources, with_mean
 from harness.errors import BadInput
 from harness.prefetch.positions import moved, with_orders
+from harness.prefetch.seeds import first_place
 from harness.schemas.data_position import (
     GeneratorState,
     Place,
@@ -164,27 +163,10 @@ def _places(spec: TrainingSpec, sources: Sources) -> Iterator[StreamPosition]:
     """Yield the position of each Data, ImageData and WindowData layer at its first record."""
     for number, net in enumerate(spec.nets):
         for index, layer in numbered_layers(net, IMAGES + WINDOWS):
-            param = data_param_of(layer)
-            transform, phase = layer.transform_param, phase_of(layer, net_phase(number))
-            windowed = layer.type in WINDOWS
-            yield StreamPosition(
-                number,
-                layer.name,
-                param.source,
-                _with_mean(sources.all[param.source].fingerprint, layer),
-                param.batch_size,
-                1 + transform.mirror if windowed else draws_per_image(transform, phase),
-                shuffle=layer.image_data_param.shuffle,
-                rand_skip=layer.image_data_param.rand_skip,
-                index=index,
-                draws_its_seed_first=windowed and not draws_per_image(transform, phase),
-            )
-
-
-def _with_mean(fingerprint: str, layer: pb.LayerParameter) -> str:
-    """Hash `fingerprint`, of the records that a layer reads, and, if it has one, its mean_file."""
-    mean = layer.transform_param.mean_file
-    return xxhash.xxh3_128(fingerprint.encode() + Path(mean).read_bytes()).hexdigest() if mean else fingerprint
+            records = sources.all[data_param_of(layer).source]
+            mean = layer.transform_param.mean_file
+            fingerprint = with_mean(records.fingerprint, Path(mean) if mean else None)
+            yield first_place(number, index, layer, fingerprint)
 
 
 def _rows(spec: TrainingSpec, sources: Sources) -> Iterator[RowsPosition]:

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.caffe_files.lmdb_file import Records
-from harness.caffe_files.transformer_rng import mt19937
 from harness.errors import BadInput
 from harness.prefetch.record_order import ReadingPlan
 from harness.schemas.data_position import TrainingPosition
@@ -65,9 +64,6 @@ def window_keys(
         return None
     layer = spec.train.layers[place.index]
     data = records[place.source]
-    if not place.known and place.index == 0:
-        random = mt19937(point.seed, 0)
-        place = place.seeded(lambda: int(random.random_raw()))
     if (place.shuffle and place.list_seed is None) or (place.rand_skip and place.skipped is None):
         return None
     label = layer.top[1] if len(layer.top) > 1 else None

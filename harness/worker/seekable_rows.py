@@ -34,7 +34,8 @@ class SeekableRows(caffe.Layer):  # type: ignore[misc]  # caffe carries no types
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         self.stream = stream = RowsStream.from_json(self.param_str)
         place = stream.position
-        self.reader = RowReader(place.counts, _random if place.shuffle else None, place.order, place.records)
+        random = _random if place.shuffle else None
+        self.reader = RowReader(place.counts, random, place.order, place.records, place.excluded)
         self.loaded, self.datasets = -1, tuple[Floats, ...]()
         self.until_gap, self.gap = place.skip_at, place.skip * place.batch_size  # batches, rows
         self._pass_gap()
