@@ -44,8 +44,8 @@ from harness.reports.html.page import Compared, comparison, report
 from harness.reports.html.subject import Subject
 from harness.schemas.predictions import HeadPredictions
 from harness.schemas.run_info import RunInfo
-from harness.supervisor.lmdb_scan import scan_apart
 from harness.supervisor.training_spec import recorded_fields
+from harness.training_data.lmdb_scan import scan_apart
 
 _EXAMPLES = """
 The page shows what happened, when and where in the net it started, on which data, and what to try next. It is a single

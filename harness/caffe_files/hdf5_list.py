@@ -43,14 +43,17 @@ class HDF5Files:
         return sum(max(shape[0] for shape in shapes.values()) for shapes in self.shapes)
 
 
-def open_hdf5_list(source: Path, where: str) -> HDF5Files:
+def open_hdf5_list(source: Path, where: str, directory: str = "") -> HDF5Files:
     """Read the list `source` of the layer `where`, and the shapes of the datasets of its files.
+
+    Relative names of files count from `directory`.
 
     Raises:
         BadInput: the list or a file of it cannot be read, or it is empty.
     """
     try:
-        names = [os.fsdecode(name) for name in source.read_bytes().split()]  # as HDF5DataLayer::LayerSetUp parses it
+        written = source.read_bytes().split()  # as HDF5DataLayer::LayerSetUp parses it
+        names = [os.path.join(directory, os.fsdecode(name)) for name in written]  # noqa: PTH118
     except OSError as error:
         raise _bad(f"cannot be read ({error.strerror})", where, source, "Give a list of HDF5 files") from None
     if not names:
@@ -75,6 +78,12 @@ def open_hdf5_list(source: Path, where: str) -> HDF5Files:
 
 def _bad(problem: str, where: str, value: object, remedy: str) -> BadInput:
     return BadInput(problem, file=where, field="hdf5_data_param.source", value=value, remedy=remedy)
+
+
+def short_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return what the files `names` are called in keys of their rows: without the directory where that is enough."""
+    last = [Path(name).name for name in names]
+    return tuple(short if last.count(short) == 1 else name for short, name in zip(last, names, strict=True))
 
 
 def check_tops(files: HDF5Files, tops: Sequence[str], where: str) -> None:

@@ -1,7 +1,7 @@
 """Read the LMDB of a Data layer: its fingerprint, its keys, its labels.
 
 All records are read once; the result is kept in the user's cache. A damaged LMDB can kill the process that reads it:
-`supervisor/lmdb_scan.py` reads in another process.
+`training_data/lmdb_scan.py` reads in another process.
 """
 
 from __future__ import annotations
@@ -72,10 +72,7 @@ def open_records(source: Path, progress: Progress = lambda done, total: None, sc
         BadInput: missing, empty, locked, damaged; a record that is not a Datum.
     """
     entries = check_lmdb(source)
-    # a new LMDB with a few corrected labels may have the same sample
-    changed = (source / "data.mdb").stat().st_mtime_ns
-    cache = cache_directory("records")
-    cached = None if cache is None else cache / f"{_sample_of(source, entries)}-{changed:x}.npz"
+    cached = _cache_of(source, entries)
     try:
         with np.load(cached or os.devnull) as arrays:
             scanned = ScanResult(str(arrays["digest"]), arrays["keys"], arrays["labels"])
@@ -88,6 +85,23 @@ def open_records(source: Path, progress: Progress = lambda done, total: None, sc
             with suppress(OSError):  # without a cache, the next run scans again
                 _write_cache(cached, scanned)
     return Records(source, scanned.digest, scanned.keys, scanned.labels)
+
+
+def is_known(source: Path) -> bool:
+    """Check whether `open_records` returns the records of the LMDB `source` from the cache.
+
+    Raises:
+        BadInput: as `check_lmdb`.
+    """
+    cached = _cache_of(source, check_lmdb(source))
+    return cached is not None and cached.is_file()
+
+
+def _cache_of(source: Path, entries: int) -> Path | None:
+    """Return the file in which the records of the LMDB `source` are kept; None where there can be none."""
+    changed = (source / "data.mdb").stat().st_mtime_ns  # one with a few corrected labels may have the same sample
+    cache = cache_directory("records")
+    return None if cache is None else cache / f"{_sample_of(source, entries)}-{changed:x}.npz"
 
 
 def check_lmdb(source: Path) -> int:

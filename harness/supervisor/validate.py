@@ -19,7 +19,7 @@ from harness.caffe_files.paths import is_file
 from harness.caffe_files.sources import Sources
 from harness.caffe_files.window_file import WindowFile, check_windows, open_window_file
 from harness.errors import BadInput, nearest
-from harness.supervisor.lmdb_scan import scan_apart
+from harness.training_data.lmdb_scan import scan_apart
 
 _SOLVERS = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
 # the message that names the file which a layer of that type reads

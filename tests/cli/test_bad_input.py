@@ -346,7 +346,7 @@ def test_an_lmdb_that_a_process_with_the_same_id_reads(case: Case, look: str) ->
     code = f"""import sys
 from pathlib import Path
 from harness.caffe_files.lmdb_file import check_lmdb, check_reader_lock
-from harness.supervisor.lmdb_scan import scan_apart
+from harness.training_data.lmdb_scan import scan_apart
 if __name__ == "__main__":
     input()
     {look}(Path(sys.argv[1]), *[lambda *_: None] * ("{look}" == "scan_apart"))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from harness.caffe_files.lmdb_file import check_lmdb, open_records, scan_lmdb
-from harness.supervisor.lmdb_scan import scan_apart
+from harness.training_data.lmdb_scan import scan_apart
 from tests.helpers.lmdbs import digits, write_lmdb
 from tests.helpers.processes import started
 
