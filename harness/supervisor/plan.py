@@ -309,19 +309,19 @@ def _check_history(spec: TrainingSpec, start: Start) -> Iterator[str]:
     Yields a warning where it can, but another solver made it.
     """
     then, now = _solver_type_of(start), spec.solver_type
-    if then is None or then == now or start.scale == 0:
+    if start.state is None or then is None or then == now or start.scale == 0:
         return
     if {then, now} != {"SGD", "Nesterov"}:  # these two keep the same momentum
         raise BadInput(
-            f"the snapshot holds the history of a {then} solver, which means something else to {now}",
+            f"{start.state.path} holds the history of a solver of type {then}, which means something else to {now}",
             file=spec.path,
             field="type",
             value=now,
-            remedy=f"Set type to {then}, or reset the history: restart.py … --history reset",
+            remedy=f"Set `type` to {then}, or reset the history: restart.py … --history reset",
         )
     yield (
-        f"warning: {spec.path}: the solver's type is {now}, and the snapshot is of a {then} solver: its momentum is "
-        f"kept, but training goes on by another rule. Set type to {then}, unless you want this"
+        f"warning: {spec.path}: the solver's type is {now}, and {start.state.path} is of a {then} solver: its momentum is "
+        f"kept, but training goes on by another rule. Set `type` to {then}, unless you want this"
     )
 
 

@@ -768,7 +768,7 @@ def test_a_solverstate_of_a_net_with_other_layers(case: Case, trained: Path) -> 
 
 def test_a_solverstate_of_another_solver_type(case: Case, trained: Path) -> None:
     state = trained / "adam_iter_5.solverstate"
-    case.refused(str(state), "Adam", "set `type`", arguments=("--resume", state))
+    case.refused(str(state), "Adam", "et `type`", arguments=("--resume", state))
 
 
 @pytest.mark.parametrize("kind", ["{}", "{}.h5"])

@@ -83,6 +83,8 @@ def test_momentum_of_a_nesterov_solver_under_sgd_is_a_warning(case: Case) -> Non
         assert "warning: " not in said
         case.solver_fields(max_iter=12)
         said = case.resumed(state)
-        assert f"warning: {case.solver}: the solver's type is SGD, and the snapshot is of a Nesterov solver" in said
+        assert f"warning: {case.solver}: the solver's type is SGD, and {state} is of a Nesterov solver" in said
         case.solver_fields(max_iter=12, type='"AdaGrad"', momentum=0)  # has as many history blobs
-        case.refused("type = AdaGrad", "history of a Nesterov solver", arguments=("--resume", state), out=case.out)
+        case.refused(
+            "type = AdaGrad", "history of a solver of type Nesterov", arguments=("--resume", state), out=case.out
+        )
