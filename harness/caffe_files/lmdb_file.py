@@ -16,17 +16,21 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import lmdb
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
 from harness.caffe_files.cache import cache_directory
+from harness.caffe_files.image_survey import ImageKind, Images, Survey
 from harness.caffe_files.messages import pb
 from harness.caffe_files.paths import exists, is_directory
 from harness.errors import BadInput
 
 Progress = Callable[[int, int], None]  # records read, total number of records
 
+# what reading a cache raises that is missing, damaged, or of an older version
+_NO_CACHE = (OSError, EOFError, ValueError, KeyError, BadZipFile, msgspec.DecodeError)
 _LOCK_TIMEOUT = 2  # seconds; opening an LMDB takes milliseconds
 REMEDY = "Create it again (convert_imageset or caffe-harness make-lmdb), or correct `source`"
 
@@ -42,12 +46,16 @@ class Records:
         fingerprint: a hash; that of an LMDB covers all records but not their places in the file.
         keys: byte strings (n,).
         labels: int32 (n,).
+        images: what is known of their images; of a list, nothing.
+        warnings: what is odd about them, though Caffe takes it.
     """
 
     source: Path
     fingerprint: str
     keys: npt.NDArray[np.bytes_]
     labels: npt.NDArray[np.int32]
+    images: Images | None = None
+    warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -60,6 +68,7 @@ class ScanResult:
     digest: str
     keys: npt.NDArray[np.bytes_]
     labels: npt.NDArray[np.int32]
+    images: Images
 
 
 Scan = Callable[[Path, Progress], ScanResult]
@@ -75,8 +84,10 @@ def open_records(source: Path, progress: Progress = lambda done, total: None, sc
     cached = _cache_of(source, entries)
     try:
         with np.load(cached or os.devnull) as arrays:
-            scanned = ScanResult(str(arrays["digest"]), arrays["keys"], arrays["labels"])
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile):  # missing, damaged, or of an older version
+            kinds = msgspec.json.decode(arrays["kinds"].item(), type=tuple[ImageKind, ...])
+            images = Images(kinds, arrays["kind_of"])
+            scanned = ScanResult(str(arrays["digest"]), arrays["keys"], arrays["labels"], images)
+    except _NO_CACHE:
         scanned = (scan or scan_lmdb)(source, progress)
         if len(scanned.keys) != entries:
             problem = f"damaged: {len(scanned.keys):,} of {entries:,} records can be read"
@@ -84,7 +95,7 @@ def open_records(source: Path, progress: Progress = lambda done, total: None, sc
         if cached is not None:
             with suppress(OSError):  # without a cache, the next run scans again
                 _write_cache(cached, scanned)
-    return Records(source, scanned.digest, scanned.keys, scanned.labels)
+    return Records(source, scanned.digest, scanned.keys, scanned.labels, scanned.images)
 
 
 def is_known(source: Path) -> bool:
@@ -215,8 +226,9 @@ def scan_lmdb(source: Path, progress: Progress) -> ScanResult:
 
     Raises:
         lmdb.Error: it cannot be read.
-        ValueError: a record is not a Datum.
+        ValueError: a record is not a Datum, or holds an image that Caffe cannot use.
     """
+    survey = Survey((source / "data.mdb").stat().st_size)
     keys: list[bytes] = []
     labels: list[int] = []
     datum = pb.Datum()
@@ -230,11 +242,17 @@ def scan_lmdb(source: Path, progress: Progress) -> ScanResult:
                 raise ValueError(f"damaged: the record {key!r} is not a Datum ({len(value)} bytes)") from None
             keys.append(key)
             labels.append(datum.label)
+            survey.add(key, datum)
             digest.update(b"%d %d %b" % (len(key), len(value), key))
             digest.update(value)
             if len(keys) % 1000 == 0:
                 progress(len(keys), entries)
-    return ScanResult(digest.hexdigest(), np.array(keys), np.array(labels, np.int32))
+    if survey.damaged:
+        raise ValueError(
+            f"{survey.damaged_count:,} of {len(keys):,} records cannot be used: {'; '.join(survey.damaged)}"
+            + ("; …" if survey.damaged_count > len(survey.damaged) else "")
+        )
+    return ScanResult(digest.hexdigest(), np.array(keys), np.array(labels, np.int32), survey.images)
 
 
 def first_datum(source: Path) -> pb.Datum:
@@ -249,7 +267,14 @@ def _write_cache(path: Path, scanned: ScanResult) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         with part.open("wb") as file:
-            np.savez(file, digest=scanned.digest, keys=scanned.keys, labels=scanned.labels)
+            np.savez(
+                file,
+                digest=scanned.digest,
+                keys=scanned.keys,
+                labels=scanned.labels,
+                kinds=np.array(msgspec.json.encode(scanned.images.kinds)),
+                kind_of=scanned.images.of,
+            )
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

@@ -13,9 +13,9 @@ import cv2
 from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.caffe_files.formatting import printable
+from harness.caffe_files.image_kinds import UNREADABLE_BY_CAFFE, UNREADABLE_FROM_LMDB
 from harness.command_parser import CommandParser
 from harness.errors import BadInput
-from harness.imageset.decoding import UNREADABLE_BY_CAFFE, UNREADABLE_FROM_LMDB
 from harness.imageset.image_format import ImageFormat
 from harness.invocation import command_line, program
 from harness.processes import cores

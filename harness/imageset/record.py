@@ -18,17 +18,15 @@ import numpy.typing as npt
 import xxhash
 
 from harness.caffe_files.formatting import printable
-from harness.caffe_files.messages import pb
-from harness.imageset.decoding import (
+from harness.caffe_files.image_kinds import (
     END_MARKER,
     UNREADABLE_BY_CAFFE,
     UNREADABLE_FROM_LMDB,
-    Pixels,
-    decode,
     detect_kind,
     lacks_end_marker,
-    orientation,
 )
+from harness.caffe_files.messages import pb
+from harness.imageset.decoding import Pixels, decode, orientation
 from harness.imageset.image_format import LOSSLESS, ImageFormat
 from harness.imageset.native_stderr import CapturedStderr
 from harness.imageset.problems import Problem, UnusableImage

@@ -16,10 +16,10 @@ import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from harness.caffe_files.formatting import format_shape, printable
-from harness.caffe_files.messages import has_field, pb
+from harness.caffe_files.mean_file import Floats, read_mean
+from harness.caffe_files.messages import pb
 from harness.schemas.stream import Files
 
-Floats = npt.NDArray[np.float32]
 Shape = tuple[int, int, int]  # channels, height, width
 
 
@@ -179,27 +179,3 @@ class Transformer:
         if self._random_crop:
             return Placement(int(draws[-2]) % (rows + 1), int(draws[-1]) % (columns + 1), mirrored)
         return Placement(rows // 2, columns // 2, mirrored)
-
-
-def read_mean(path: Path) -> Floats:
-    """Read the mean image in the BlobProto file `path`, (channels, height, width) (Blob::FromProto, blob.cpp).
-
-    Raises:
-        ValueError: not readable, or not such a blob.
-    """
-    try:
-        blob = pb.BlobProto.FromString(path.read_bytes())
-    except OSError as error:
-        raise ValueError(f"cannot read mean_file {path} ({error.strerror})") from None
-    except DecodeError:
-        raise ValueError(f"mean_file {path} is not a BlobProto") from None
-    if any(has_field(blob, name) for name in ("num", "channels", "height", "width")):
-        shape = [blob.num, blob.channels, blob.height, blob.width]
-    else:
-        shape = list(blob.shape.dim)
-    values = np.array(blob.double_data or blob.data, np.float32)
-    if not 1 <= len(shape) <= 4 or len(values) == 0 or len(values) != np.prod(shape):
-        raise ValueError(f"mean_file {path}: {len(values)} values in a blob of shape {format_shape(shape)}")
-    shape += [1] * (4 - len(shape))  # as Blob::LegacyShape reads it; only the first image is used
-    mean: Floats = values.reshape(shape)[0]
-    return mean

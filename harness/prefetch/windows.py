@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf import text_format
 
+from harness.caffe_files.mean_file import Floats, read_mean
 from harness.caffe_files.messages import pb
 from harness.caffe_files.transformer_rng import mt19937
 from harness.caffe_files.window_file import WindowFile, read_window_file
-from harness.prefetch.images import Floats, read_mean
 from harness.prefetch.shared_batch import BatchShape, SharedBatch
 from harness.schemas.stream import Stream, Windows
 

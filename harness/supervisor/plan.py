@@ -33,7 +33,9 @@ from harness.supervisor.record_keys import WindowKeys, window_keys
 from harness.supervisor.resume import Start, check_snapshot
 from harness.supervisor.streams import rows_of, streams_of
 from harness.supervisor.training_spec import TrainingSpec
+from harness.supervisor.validate_labels import check_labels
 from harness.supervisor.validate_rates import check_rates
+from harness.supervisor.validate_transforms import check_transforms
 from harness.worker.payload import Payload, Resume
 
 _LIBRARIES = ("numpy", "h5py", "protobuf", "lmdb", "xxhash")
@@ -173,8 +175,8 @@ def _resolve(spec: TrainingSpec, start: Start, options: Options, progress: Calla
         card = device.check_gpu(gpu, spec.path if options.gpu is None else None)
     sources = validate.read_sources(spec.nets, progress)
     for net in spec.nets:
-        validate.check_crops(net)
-        validate.check_labels(net, sources.images)
+        warnings += check_transforms(net, sources)
+        check_labels(net, sources.images)
     seed, drawn = seed_of(options, spec.solver, start.setup)
     replay = options.exact and (start.iteration > 0 or start.skip is not None)
     point = point_of(spec, start, seed, sources, options.exact)
@@ -320,8 +322,8 @@ def _check_history(spec: TrainingSpec, start: Start) -> Iterator[str]:
             remedy=f"Set `type` to {then}, or reset the history: restart.py … --history reset",
         )
     yield (
-        f"warning: {spec.path}: the solver's type is {now}, and {start.state.path} is of a {then} solver: its momentum is "
-        f"kept, but training goes on by another rule. Set `type` to {then}, unless you want this"
+        f"warning: {spec.path}: the solver's type is {now}, and {start.state.path} is of a {then} solver: its "
+        f"momentum is kept, but training goes on by another rule. Set `type` to {then}, unless you want this"
     )
 
 

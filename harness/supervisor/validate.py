@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-
-import numpy as np
 
 from harness.caffe_files.hdf5_list import HDF5Files, check_tops, open_hdf5_list
 from harness.caffe_files.image_list import check_images, open_list
 from harness.caffe_files.layer_types import IMAGES, ROWS, TRANSFORMED, WINDOWS
-from harness.caffe_files.lmdb_file import Progress, Records, first_datum, open_records
+from harness.caffe_files.lmdb_file import Progress, Records, open_records
 from harness.caffe_files.lr_policy import LR_POLICIES
 from harness.caffe_files.messages import pb
-from harness.caffe_files.net import NetFile, class_count, data_layers, data_param_of, numbered_layers
+from harness.caffe_files.net import NetFile, data_layers, data_param_of, numbered_layers
 from harness.caffe_files.paths import is_file
 from harness.caffe_files.sources import Sources
 from harness.caffe_files.window_file import WindowFile, check_windows, open_window_file
 from harness.errors import BadInput, nearest
+from harness.supervisor.validate_transforms import mean_of
 from harness.training_data.lmdb_scan import scan_apart
 
 _SOLVERS = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
@@ -161,12 +160,8 @@ def check_sources(net: NetFile) -> None:
                 "new_height and new_width are given only together", file=where, field="image_data_param",
                 value=f"{resized.new_height}×{resized.new_width}", remedy="Give both, or none",
             )  # fmt: skip
-        mean = layer.transform_param.mean_file
-        if layer.type in TRANSFORMED and mean and not is_file(mean):
-            raise BadInput(
-                "no such file", file=where, field="mean_file", value=mean,
-                remedy="Make it with compute_image_mean, or use mean_value",
-            )  # fmt: skip
+        if layer.type in TRANSFORMED and layer.transform_param.HasField("mean_file"):
+            mean_of(layer, where)
         if layer.type == "Data" and layer.data_param.backend != pb.DataParameter.LMDB:
             raise BadInput(
                 "the default backend, but this build of Caffe reads LMDB only"
@@ -176,23 +171,6 @@ def check_sources(net: NetFile) -> None:
                 field="data_param.backend",
                 value="LEVELDB",
                 remedy="Write `backend: LMDB` and give an LMDB",
-            )
-
-
-def check_crops(net: NetFile) -> None:
-    """Check that the first record of each Data layer is at least as large as its crop_size (data_transformer.cpp)."""
-    for layer in net.layers:
-        crop = layer.transform_param.crop_size
-        if layer.type != "Data" or not crop:
-            continue
-        image = first_datum(Path(layer.data_param.source))
-        if not image.encoded and crop > min(image.height, image.width):
-            raise BadInput(
-                f"larger than the images of {layer.data_param.source}, whose first has {image.height}×{image.width}",
-                file=f"{net.source}: layer {layer.name}",
-                field="crop_size",
-                value=crop,
-                remedy=f"Give at most {min(image.height, image.width)}, or larger images",
             )
 
 
@@ -222,35 +200,3 @@ def read_sources(nets: Iterable[NetFile], progress: Progress) -> Sources:
                 windows[source] = open_window_file(Path(source), where)
             check_windows(windows[source], layer.window_data_param, where)
     return Sources(records, rows, windows)
-
-
-def check_labels(net: NetFile, records: Mapping[str, Records]) -> None:
-    """Check that every label lies within the classes of its readers; otherwise Caffe reads out of bounds."""
-    for layer in data_layers(net):
-        if len(layer.top) < 2:
-            continue
-        data = records[data_param_of(layer).source]
-        low, high = int(data.labels.min()), int(data.labels.max())
-        for position, reader in enumerate(net.layers):
-            if reader.type not in ("SoftmaxWithLoss", "Accuracy", "MultinomialLogisticLoss", "InfogainLoss"):
-                continue
-            if len(reader.bottom) < 2 or reader.bottom[1] != layer.top[1]:
-                continue
-            classes = class_count(net, position)
-            if classes is None or 0 <= low <= high < classes:
-                continue
-            outside = (data.labels < 0) | (data.labels >= classes)
-            for parameter in (reader.loss_param, reader.accuracy_param):
-                if parameter.HasField("ignore_label"):
-                    outside &= data.labels != parameter.ignore_label
-            if outside.any():
-                first = int(np.flatnonzero(outside)[0])
-                raise BadInput(
-                    f"{int(outside.sum()):,} of {len(data):,} labels lie outside 0…{classes - 1}, which layer "
-                    f"{reader.name} of {net.source} allows (the first: record {first:,}, key "
-                    f"{data.keys[first].decode(errors='replace')}, label {data.labels[first]})",
-                    file=data.source,
-                    field="label",
-                    value=f"{low}…{high}",
-                    remedy=f"Set num_output of the classifier to at least {high + 1}, or correct the labels",
-                )

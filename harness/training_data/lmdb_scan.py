@@ -50,6 +50,7 @@ def scan_apart(source: Path, progress: Progress) -> ScanResult:
 
 
 def _scan(source: Path, sender: Connection) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libraries that decode images print what they think of them
     try:
         sender.send(scan_lmdb(source, lambda *progress: sender.send(progress)))
     except lmdb.LockError:

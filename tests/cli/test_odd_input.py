@@ -5,12 +5,19 @@ What cannot train is refused; what may be meant is a warning, and trains as `caf
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import lmdb
+import numpy as np
 import pytest
 
+from harness.caffe_files.messages import pb
 from tests.helpers.bad_input import Case
 from tests.helpers.commands import caffe_train
+from tests.helpers.lmdbs import SIDE, digits, write_lmdb
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
@@ -88,3 +95,144 @@ def test_momentum_of_a_nesterov_solver_under_sgd_is_a_warning(case: Case) -> Non
         case.refused(
             "type = AdaGrad", "history of a solver of type Nesterov", arguments=("--resume", state), out=case.out
         )
+
+
+# -- means and crops --------------------------------------------------------------------------------------------------
+
+
+def mean(*shape: int, legacy: bool = True) -> bytes:
+    """A mean image of that shape, as compute_image_mean writes it or as Blob::ToProto does."""
+    blob = pb.BlobProto(data=np.full(int(np.prod(shape)), 100.0).tolist())
+    if legacy:
+        blob.num, blob.channels, blob.height, blob.width = shape
+    else:
+        blob.shape.dim.extend(shape)
+    return blob.SerializeToString()
+
+
+def subtracts(case: Case, transform: str, phase: str = "TRAIN") -> None:
+    """Let the data layer of that phase have `transform` in place of its scale."""
+    before, layer, after = case.net.read_text().partition(f"include {{ phase: {phase} }}")
+    case.net.write_text(before + layer + after.replace("scale: 0.0078125", transform, 1))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (mean(1, 1, 16, 16), ("the mean is 1×16×16, and the image is 1×12×12", "00000000_img0.png")),
+        (mean(1, 1, 10, 10), ("the mean is 1×10×10, and the image is 1×12×12",)),
+        (mean(1, 3, 12, 12), ("the mean is 3×12×12, and the image is 1×12×12",)),
+        (mean(1, 12, 12, legacy=False), ("the mean is 12×12×1, and the image is 1×12×12",)),
+        (mean(1, 1, 12, 12)[:300], ("not a mean image, or a damaged one",)),
+        (mean(1, 1, 12, 12)[:-4], ("not a mean image, or a damaged one",)),
+        (pb.BlobProto(num=1, channels=1, height=12, width=12, data=[1.0]).SerializeToString(), ("1 values in a blob",)),
+        (b"", ("0 values in a blob",)),
+        (b"P5 12 12 255 " + bytes(144), ("not a mean image, or a damaged one",)),
+        (pb.NetParameter(name="net").SerializeToString(), ("not a mean image, or a damaged one",)),
+    ],
+    ids=["size", "crop", "channels", "axes", "cut", "a value", "values", "empty", "picture", "net"],
+)
+def test_a_mean_that_does_not_fit_the_images(case: Case, content: bytes, said: tuple[str, ...]) -> None:
+    path = case.home / "mean.binaryproto"
+    path.write_bytes(content)
+    subtracts(case, f'mean_file: "{path}"', "TEST" if b"P5" in content else "TRAIN")
+    case.refused(f"{case.net}: layer data: mean_file = {path}", "compute_image_mean", *said)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, SIDE, SIDE), (4, 1, SIDE, SIDE)])
+@pytest.mark.parametrize("legacy", [True, False])
+def test_a_mean_that_fits(case: Case, shape: tuple[int, ...], legacy: bool) -> None:
+    path = case.home / "mean.binaryproto"
+    path.write_bytes(mean(*shape, legacy=legacy))
+    subtracts(case, f'mean_file: "{path}"')
+    assert not case.warnings()
+
+
+def test_a_mean_value_for_each_channel(case: Case) -> None:
+    subtracts(case, "mean_value: 100 mean_value: 90")
+    case.refused("mean_value = 100 90: 2 values, and the image has 1 channel ", "00000000_img0.png")
+    case.edit(case.net, "mean_value: 100 mean_value: 90", "mean_value: 100")
+    assert not case.warnings()
+
+
+def own(case: Case, records: dict[int, bytes], count: int = 24, shape: tuple[int, int] = (SIDE, SIDE)) -> Path:
+    """Let the train net read an LMDB of its own, whose first records are `records`."""
+    images, labels = digits(count, 3)
+    images = images.repeat(2, axis=2).repeat(2, axis=3)[:, :, : shape[0], : shape[1]]
+    source = write_lmdb(case.home / "own", images, labels)
+    with lmdb.open(str(source), map_size=1 << 30) as environment, environment.begin(write=True) as transaction:
+        for number, value in records.items():
+            assert transaction.put(f"{number:08d}_img{number}.png".encode(), value)
+    case.edit(case.net, str(case.data / "train"), str(source))
+    return source
+
+
+def encoded(kind: str, channels: int = 1, dtype: type = np.uint8, size: int = SIDE) -> bytes:
+    """A picture as a file of that kind."""
+    pixels: np.ndarray = np.random.default_rng(1).integers(0, 200, (size, size, channels)).astype(dtype)
+    done, data = cv2.imencode(f".{kind}", pixels)
+    assert done
+    return data.tobytes()
+
+
+def datum(shape: tuple[int, int, int], data: bytes | None = None, **fields: object) -> bytes:
+    channels, height, width = shape
+    data = bytes(channels * height * width) if data is None else data
+    return pb.Datum(channels=channels, height=height, width=width, data=data, label=1, **fields).SerializeToString()  # type: ignore[arg-type]
+
+
+def stored(data: bytes) -> bytes:
+    return pb.Datum(data=data, label=1, encoded=True).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (datum((1, 9, 12)), ("crop_size = 10: larger than an image: record 7", "9×12")),
+        (datum((3, 12, 12)), ("record 6 ", "1×12×12", "record 7 ", "3×12×12", "must have one shape")),
+        (stored(encoded("png", 3)), ("1×12×12", "3×12×12", "must have one shape")),
+        (stored(encoded("png", 3, np.uint16)), ("record 7, key 00000007_img7.png, has 16 bits a value", "force_color")),
+    ],
+    ids=["smaller than the crop", "channels", "channels of a PNG", "16 bits"],
+)
+def test_a_record_that_does_not_fit_the_others(case: Case, record: bytes, said: tuple[str, ...]) -> None:
+    own(case, {7: record})
+    for _ in range(2):  # the second time from the cache
+        case.refused("00000007_img7.png", *said)
+
+
+def test_records_of_several_sizes_need_a_crop_or_batches_of_one_size(case: Case) -> None:
+    own(case, {number: datum((1, 12, 14)) for number in range(8)})
+    assert not case.warnings()
+    case.net.write_text(re.sub(r"(mirror: true )?crop_size: 10", "", case.net.read_text()))
+    assert not case.warnings()  # the first batch has one size, and so have the others
+    own_lmdb = case.home / "own"
+    with lmdb.open(str(own_lmdb), map_size=1 << 30) as environment, environment.begin(write=True) as transaction:
+        transaction.put(b"00000008_img8.png", datum((1, 12, 14)))
+    case.refused("record 9 ", "record 8 ", "1×12×14", "1×12×12", "must have one shape")
+
+
+# -- records that Caffe cannot use ------------------------------------------------------------------------------------
+
+
+def test_records_that_caffe_cannot_use(case: Case) -> None:
+    text, short = stored(b"not an image"), datum((3, 12, 12), bytes(144))
+    source = own(case, {7: text, 11: short, 12: text, 13: text})
+    case.refused(
+        f"{source}: 4 of 24 records cannot be used",
+        "record 00000007_img7.png: 12 bytes that begin b'not an image', which cannot be decoded",
+        "record 00000011_img11.png: 144 bytes of pixels, and its shape 3×12×12 needs 432",
+    )
+
+
+def test_records_with_more_values_than_their_shape_are_a_warning(case: Case) -> None:
+    source = own(case, {7: datum((1, 12, 12), np.ones(144, np.float32).tobytes())})
+    said = case.warnings()
+    assert f"warning: {source}: 1 of 24 records hold more values than their shape 1×12×12 has" in said
+    assert "00000007_img7.png" in said
+
+
+@pytest.mark.parametrize("make", [lambda: encoded("jpg"), lambda: encoded("bmp"), lambda: encoded("png")])
+def test_encoded_images_that_fit_raise_no_warning(case: Case, make: Callable[[], bytes]) -> None:
+    own(case, {number: stored(make()) for number in range(24)})
+    assert not case.warnings()

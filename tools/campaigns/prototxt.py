@@ -44,7 +44,7 @@ _STRICTER = (
     "Caffe cannot write an HDF5 snapshot",  # aborts at the first snapshot
     "a name has at most",  # as well
     "no such HDF5 file", "no such image",  # aborts once it reads that far
-    "larger than the images of",
+    "larger than an image",
     "bytes, and a name",
     "the learning rate is 0 at every iteration", "becomes NaN or infinite at once",
 )  # fmt: skip
