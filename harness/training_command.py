@@ -27,7 +27,7 @@ from harness.supervisor.signals import Interrupts
 
 EXIT_CODES = """
 Exit codes: 0 done, 1 the recording could not be written any further, 2 bad input (nothing was trained),
-3 diverged and stopped (--on-alarm stop), 4 the worker, which runs Caffe, died, 130 interrupted.
+3 diverged and stopped (--on-alarm), 4 the worker, which runs Caffe, died, 130 interrupted.
 """
 
 
@@ -50,9 +50,11 @@ def add_options(parser: argparse.ArgumentParser, default_out: str) -> None:
     )
     how.add_argument(
         "--on-alarm",
-        choices=("continue", "stop"),
-        default="continue",
-        help="what to do when a rule finds a divergence: continue, or take a snapshot and stop (default: %(default)s)",
+        choices=("non_finite", "stop", "continue"),
+        default="non_finite",
+        help="at which divergence to take a snapshot and stop: at the first NaN or infinity, at any that a rule finds, "
+        "or never. Caffe cannot train on after a NaN: it spreads to every weight, and where it reaches a MAX pooling "
+        "layer, Caffe writes outside of its memory, and crashes sooner or later (default: %(default)s)",
     )
     how.add_argument(
         "--on-hangup",

@@ -72,7 +72,10 @@ def read_rules(text: str) -> list[Rule]:
 def _markdown(rules: list[Rule]) -> Iterator[str]:
     for rule in rules:
         switches = {limit.name: limit.value == "true" for limit in rule.limits[:2]}
-        kind = "Divergence: stops a run with `--on-alarm stop`." if switches["stops"] else "Reported only."
+        stops = "Divergence: stops a run with `--on-alarm stop`."
+        if rule.name == "non_finite":
+            stops = "Divergence: stops a run, but with `--on-alarm continue`."
+        kind = stops if switches["stops"] else "Reported only."
         yield from ("", f"### `{rule.name}`", "", _escaped(" ".join(rule.text)), "")
         yield f"*{kind}{'' if switches['enabled'] else ' Off by default.'}*"
         if rule.limits[2:]:

@@ -58,7 +58,9 @@ def outcome_of(run: Circumstances) -> Outcome:
     at = run.end.iteration if run.end else -1
     if run.diverged is not None and run.end is not None:
         why = f"Diverged ({run.diverged.rule} at iteration {run.diverged.iteration})"
-        return Outcome(Exit.DIVERGED, f"{why}, stopped before iteration {at}; {upto}", divergence=run.divergence)
+        next_step = "Restart it from before the onset with a change; --on-alarm continue would train on"
+        sentence = f"{why}, stopped before iteration {at}; {upto}. {next_step}"
+        return Outcome(Exit.DIVERGED, sentence, divergence=run.divergence)
     if run.interrupted and stopped and at < run.until:
         return Outcome(Exit.INTERRUPTED, f"Interrupted; {upto}", divergence=run.divergence)
     if run.end is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.caffe_files.messages import pb
 from harness.errors import BadInput
 from harness.processes import cores
-from harness.schemas.layout import CAPTURES
+from harness.schemas.layout import CAPTURES, Alarm
 from harness.schemas.run_info import TrainingSetup
 
 _LARGEST_SEED = (1 << 32) - 1  # Caffe::set_random_seed takes an unsigned int
@@ -32,13 +32,17 @@ class Options:
     keep_snapshots: int | None = None
     ring_mib: int = 128
     data: str = "exact"
-    on_alarm: str = "continue"
+    on_alarm: str = "non_finite"
     command: tuple[str, ...] = ()
 
     @property
     def exact(self) -> bool:
         """A resumed run continues exactly where the old one was, not at the first record as Caffe does."""
         return self.data == "exact"
+
+    def stops_at(self, divergence: Alarm) -> bool:
+        """Check whether the run stops where an alarm found a divergence."""
+        return self.on_alarm == "stop" or self.on_alarm == divergence.rule
 
     @property
     def captures(self) -> tuple[str, ...]:

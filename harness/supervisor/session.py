@@ -234,10 +234,14 @@ class Session:
         if alarms:
             divergence = self.monitor.divergence(divergences[0]) if divergences else None
             self.listener.alarms(alarms, divergences, divergence)
-        if divergences and self.plan.options.on_alarm == "stop" and self.ring.request is Request.GO:
-            state.diverged = divergences[0]
+        options = self.plan.options
+        stopping = next((alarm for alarm in divergences if options.stops_at(alarm)), None)
+        if stopping is not None and self.ring.request is Request.GO:
+            state.diverged = stopping
             self.ring.request = Request.STOP
-            self.listener.message("Diverged: finishing the iteration, and stopping with a snapshot (--on-alarm stop).")
+            self.listener.message(
+                f"Diverged: finishing the iteration, and stopping with a snapshot (--on-alarm {options.on_alarm})."
+            )
         if state.writer is not None:
             self.ring.checked_until = max(self.monitor.next, 0)
 

@@ -397,8 +397,9 @@ def test_a_partial_window_away_from_the_onset(small: Path, opened: OpenPage) -> 
     (small / "solver.prototxt").write_text(
         solver_text(small / "net.prototxt", small / "x", base_lr=1e6, lr_policy='"fixed"', max_iter=12)
     )
-    train(small / "solver.prototxt", small / "run", "--watch", "8:11")
-    train(small / "solver.prototxt", small / "inputs", "--watch", "8:11", "--capture", "input")
+    options = ("--watch", "8:11", "--on-alarm", "continue")
+    train(small / "solver.prototxt", small / "run", *options)
+    train(small / "solver.prototxt", small / "inputs", *options, "--capture", "input")
     for run in ("run", "inputs"):
         assert report(small / run).code == 0
     whole, inputs = opened(small / "run/report.html"), opened(small / "inputs/report.html")

@@ -187,10 +187,20 @@ def test_a_rate_that_the_schedule_raises_tenfold_raises_lr_jump(planted: Planted
     assert log["schedule"]["rises"]
 
 
-def test_a_nan_in_a_record_raises_non_finite(planted: Planted, home: Path) -> None:
-    images, labels = noisy_digits()
-    source = write(home / "nan_data", images, labels, {FAULT * BATCH + 2: math.nan})
-    plant = planted("nan", source=source)
+@pytest.fixture(scope="module")
+def nan_data(home: Path) -> Path:
+    """A record of iteration FAULT has NaN in place of its pixels."""
+    return write(home / "nan_data", *noisy_digits(), {FAULT * BATCH + 2: math.nan})
+
+
+@pytest.fixture(scope="module")
+def nan_record(planted: Planted, nan_data: Path) -> Plant:
+    return planted("nan", source=nan_data)
+
+
+def test_a_nan_in_a_record_raises_non_finite(planted: Planted, nan_data: Path) -> None:
+    plant = planted("nan_on", "--on-alarm", "continue", source=nan_data)
+    assert len(plant.losses) == 500
     alarms = [alarm for alarm in plant.alarms if alarm.rule == "non_finite"]
     assert [(alarm.iteration, alarm.subject, alarm.value) for alarm in alarms] == [(FAULT, "activation data", 144)]
     assert plant.ended["onset"]["iteration"] == FAULT
@@ -200,6 +210,23 @@ def test_a_nan_in_a_record_raises_non_finite(planted: Planted, home: Path) -> No
     assert log["onset"]["low"] <= FAULT <= log["onset"]["high"]
 
 
+def test_the_first_nan_stops_a_run_after_a_snapshot(nan_record: Plant) -> None:
+    plant = nan_record
+    assert plant.done.code == 3
+    assert len(plant.losses) == FAULT + 1
+    assert (plant.run / f"snapshots/native_iter_{FAULT + 1}.solverstate").exists()
+    last = plant.done.stderr.splitlines()[-1]
+    assert last.startswith(f"Diverged (non_finite at iteration {FAULT}), stopped before iteration {FAULT + 1}")
+    assert "--on-alarm continue would train on" in last
+    assert "with a snapshot (--on-alarm non_finite)" in plant.done.stderr
+    assert f"restart {plant.run} --from 0" in plant.done.stderr
+
+
+def test_a_divergence_that_stays_finite_stops_no_run_by_default(wild: Plant) -> None:
+    assert {"loss_jump", "dead_relu"} <= wild.rules
+    assert (wild.done.code, len(wild.losses)) == (0, 500)
+
+
 def test_a_nan_in_a_weight_raises_non_finite(planted: Planted, home: Path, healthy_data: Path) -> None:
     first = planted("before", "--until", "20")
     model = pb.NetParameter()
@@ -207,7 +234,7 @@ def test_a_nan_in_a_weight_raises_non_finite(planted: Planted, home: Path, healt
     ip1 = next(layer for layer in model.layer if layer.name == "ip1")
     ip1.blobs[1].data[3] = math.nan
     (home / "nan.caffemodel").write_bytes(model.SerializeToString())
-    plant = planted("nan_weight", "--weights", home / "nan.caffemodel", "--on-alarm", "stop")
+    plant = planted("nan_weight", "--weights", home / "nan.caffemodel")
     assert plant.done.code == 3
     alarm = plant.alarms[0]
     assert (alarm.iteration, alarm.rule, alarm.subject) == (0, "non_finite", "weight ip1/1")
@@ -361,7 +388,7 @@ def test_the_onset_is_found_in_a_run_interrupted_after_the_alarm(
                 process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 130
     assert json.loads((run / "run.json").read_text())["ended"]["onset"]["iteration"] == FAULT
-    assert f"Onset: iteration {FAULT}" in "".join(said[-5:])
+    assert f"Onset: iteration {FAULT}" in "".join(said[-10:])
 
 
 def test_a_loss_summed_over_the_batch_has_no_classes(home: Path, healthy_data: Path) -> None:

@@ -99,7 +99,9 @@ def test_a_shorter_run_is_compared_up_to_its_end(runs: Runs) -> None:
 
 
 def test_equal_nans_are_equal(runs: Runs) -> None:
-    one, two = (runs.make(name, base_lr=1e30, clip_gradients=None) for name in ("nan", "nan again"))
+    one, two = (
+        runs.make(name, "--on-alarm", "continue", base_lr=1e30, clip_gradients=None) for name in ("nan", "nan again")
+    )
     with Recording(one) as recording:
         assert np.isnan(recording.series("loss")[-1])
     assert compared(one, two).identical

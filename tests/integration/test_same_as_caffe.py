@@ -60,7 +60,7 @@ def test_weights_and_log_equal_those_of_caffe_train(small: Path, fields: dict[st
         net.write_text(re.sub(r"(conv\d|loss\d)/", r"\1", net.read_text()))
     (small / "solver.prototxt").write_text(solver_text(small / "net.prototxt", small / "native", **fields))
     native = caffe_train(small / "solver.prototxt")
-    train(small / "solver.prototxt", small / "run", "--watch", "10:14")
+    train(small / "solver.prototxt", small / "run", "--watch", "10:14", "--on-alarm", "continue")
     ours, theirs = spoken((small / "run/solver.log").read_text()), spoken(native)
     (our_words, our_sums), (their_words, their_sums) = without_sums(ours), without_sums(theirs)
     assert our_words == their_words

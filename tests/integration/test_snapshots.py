@@ -50,7 +50,7 @@ def diverged(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Path
         "display": 5,
     }
     solver = write_solver(home, digit_data, **fields)
-    train(solver, home / "run", "--keep-snapshots", 2)
+    train(solver, home / "run", "--keep-snapshots", 2, "--on-alarm", "continue")
     return home / "run"
 
 
@@ -81,7 +81,7 @@ def test_the_last_good_snapshot_survives_and_restarts(diverged: Path, tmp_path: 
 
 def test_a_run_without_a_good_snapshot_is_refused(tmp_path: Path, digit_data: Path) -> None:
     solver = write_solver(tmp_path, digit_data, base_lr=5, max_iter=60, snapshot=30, display=5)
-    train(solver, tmp_path / "run")
+    train(solver, tmp_path / "run", "--on-alarm", "continue")
     done = restart(tmp_path / "run", "--set", "base_lr=0.01", "--out", tmp_path / "child", code=2)
     said = done.stderr.replace("\n", " ")
     assert "nothing good to restart from: training went wrong at iteration" in said

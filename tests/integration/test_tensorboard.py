@@ -97,7 +97,18 @@ def home(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Path:
     later = ("--from", 25, "--watch", "30:31", "--out", home / "again")
     check_quiet(restart(home / "shown", *later, "--tensorboard"))
     env = {"PYTHONWARNINGS": "error::RuntimeWarning"}
-    check_quiet(train(home / "wild.prototxt", home / "diverged", "--watch", "0:30", "--tensorboard", env=env))
+    check_quiet(
+        train(
+            home / "wild.prototxt",
+            home / "diverged",
+            "--watch",
+            "0:30",
+            "--on-alarm",
+            "continue",
+            "--tensorboard",
+            env=env,
+        )
+    )
 
     killed = ("--solver", home / "long.prototxt", *common, "--tensorboard", "--out", home / "killed")
     with started(sys.executable, RUN, *killed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:

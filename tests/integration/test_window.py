@@ -254,7 +254,7 @@ layer {{ name: "loss" type: "EuclideanLoss" bottom: "far" bottom: "huge" top: "l
     (tmp_path / "net.prototxt").write_text(net)
     solver = solver_text(tmp_path / "net.prototxt", tmp_path / "x", max_iter=3, test_iter=None, test_interval=None)
     (tmp_path / "solver.prototxt").write_text(solver)
-    train(tmp_path / "solver.prototxt", tmp_path / "run", "--watch", "0:3")
+    train(tmp_path / "solver.prototxt", tmp_path / "run", "--watch", "0:3", "--on-alarm", "continue")
     with Recording(tmp_path / "run") as recording:
         norms = recording.stat("weight_l2")["huge/0"]
         assert np.allclose(norms, np.float64(np.float32(1e30)) * np.sqrt(5 * 144), rtol=1e-6)

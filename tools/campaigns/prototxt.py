@@ -112,7 +112,7 @@ def _unclear(refusal: str | None) -> str | None:
 def whole_way(number: int, kind: str, home: Path, refusal: str | None) -> Case:
     """Run the case in `home` for an iteration with the harness and, if that does not train, with Caffe alone."""
     code, said = _limited(home, sys.executable, ROOT / "harness/run.py", "--solver", home / "solver.prototxt",
-                          "--out", home / "run", "--until", 1)  # fmt: skip
+                          "--out", home / "run", "--until", 1, "--on-alarm", "continue")  # fmt: skip
     outcome = f"exit {code}" + (" while planning" if refusal else " while building" if code == Exit.BAD_INPUT else "")
     if code not in {int(known) for known in Exit} - {Exit.INTERRUPTED}:
         return Case(number, kind, outcome, f"not a documented exit code: {said[-3000:]}")
