@@ -15,6 +15,7 @@ if __name__ == "__main__":  # start as `caffe-harness compare` does
 
 from rich_argparse import RawDescriptionRichHelpFormatter
 
+from harness.caffe_files.file_kind import run_given
 from harness.command_parser import CommandParser
 from harness.diagnosis.compare import compare
 from harness.diagnosis.settings import differing_settings
@@ -57,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     args = parser().parse_args(arguments)
     try:
-        with Recording(args.a) as a, Recording(args.b) as b:
+        with Recording(run_given(args.a)) as a, Recording(run_given(args.b)) as b:
             info_a, info_b = read_info(a.path.parent), read_info(b.path.parent)
             fields = recorded_fields(info_a, args.a), recorded_fields(info_b, args.b)
             found = compare(a, b, info_a, info_b, differing_settings(*fields))

@@ -25,6 +25,7 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.api.runs import diagnose, predict
 from harness.atomic_write import write_whole
+from harness.caffe_files.file_kind import run_given
 from harness.caffe_files.lmdb_file import open_records
 from harness.caffe_files.paths import is_directory
 from harness.command_parser import CommandParser
@@ -109,6 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a name in a script that the font lacks
     try:
+        args.run, args.compare = run_given(args.run), [run_given(run) for run in args.compare]
         if args.follow and (args.compare or args.format != "html"):
             raise BadInput("writes the HTML page of one run", field="--follow", remedy="Omit --compare and --format")
         read_limits(args.rules)  # before anything is read

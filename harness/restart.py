@@ -20,6 +20,7 @@ if __name__ == "__main__":  # start as `caffe-harness restart` does
 from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.caffe_files.edits import set_fields, set_layer_fields
+from harness.caffe_files.file_kind import run_given
 from harness.caffe_files.solver import display_interval
 from harness.caffe_files.solverstate import HISTORY_MODES, history_scale
 from harness.command_parser import CommandParser
@@ -101,7 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _plan(
     args: argparse.Namespace, options: Options, progress: Callable[[int, int], None], say: Callable[[str], None]
 ) -> Plan:
-    run = args.run.resolve()
+    run = run_given(args.run).resolve()
     info = run_directory.read_info(run)
     here = Path.cwd()
     if Path(info.directory).is_dir():
@@ -111,7 +112,7 @@ def _plan(
         say(damaged)
     chosen = _choice(run, info, args.start, read_limits(args.rules))
     say(f"Restarting {run.name} at iteration {chosen.iteration:,}: {chosen.reason}")
-    out = here / (options.out or free_directory(here / "runs", _name(args, chosen.iteration)))
+    out = here / (options.out or free_directory(here / "runs", _name(args, run, chosen.iteration)))
     options = replace(options, out=out)
     start = from_run(run, info, chosen.iteration)
     old = recorded_training_spec(run / "run.json", info)
@@ -134,7 +135,7 @@ def _plan(
     return replace(plan, title=f"{spec.train.param.name or run.name} · restart of {run.name}")
 
 
-def _name(args: argparse.Namespace, start: int) -> str:
+def _name(args: argparse.Namespace, run: Path, start: int) -> str:
     """Name the restart after its changes, and after the iteration if the user chose it or nothing is changed."""
     changes = [*args.set, *args.set_layer]
     changes += [f"history-{args.history}"] if args.history != "keep" else []
@@ -143,7 +144,7 @@ def _name(args: argparse.Namespace, start: int) -> str:
         changes.append(f"skip-{window.start}" + (f"-{window.stop}" if len(window) > 1 else ""))
     changes += [f"seed={args.seed}"] if args.seed is not None else []
     changes += ["data-caffe"] if args.data == "caffe" else []
-    return restart_name(args.run.resolve().name, changes, start if args.start != "last-good" or not changes else None)
+    return restart_name(run.name, changes, start if args.start != "last-good" or not changes else None)
 
 
 def _choice(run: Path, info: RunInfo, wanted: str, limits: Limits) -> Choice:

@@ -15,6 +15,7 @@ if __name__ == "__main__":  # start as `caffe-harness run` does
 
 from rich_argparse import RawDescriptionRichHelpFormatter
 
+from harness.caffe_files.file_kind import check_solver, check_state, check_weights
 from harness.command_parser import CommandParser
 from harness.errors import BadInput
 from harness.invocation import command_line, program
@@ -58,7 +59,11 @@ def parser() -> argparse.ArgumentParser:
     start = what.add_mutually_exclusive_group()
     start.add_argument("--weights", metavar="FILE", help="fine-tune from this caffemodel, by layer name")
     start.add_argument(
-        "--resume", type=Path, metavar="FILE", help="continue from this solverstate, exactly (see --data)"
+        "--resume",
+        "--snapshot",
+        type=Path,
+        metavar="FILE",
+        help="continue from this solverstate, exactly (see --data); --snapshot as for caffe train",
     )
     what.add_argument(
         "--native-start",
@@ -78,6 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = options_of(args, ("run.py", *given))
 
     def plan(progress, say):  # type: ignore[no-untyped-def]
+        check_solver(args.solver)
         spec = read_training_spec(args.solver, args.level, args.stage)
         if args.native_start is not None and (args.resume is None or not options.exact):
             remedy = "Leave it out"
@@ -85,8 +91,11 @@ def main(arguments: list[str] | None = None) -> int:
                 "is for --resume with --data exact", field="--native-start", value=args.native_start, remedy=remedy
             )
         if args.resume:
+            check_state(args.resume)
             start = from_solverstate(args.resume, args.native_start, spec.solver.snapshot)
         else:
+            for name in (args.weights or "").split(","):
+                check_weights(Path(name.strip()))
             start = from_weights(args.weights, spec.solver)
         return make_plan(spec, start, options, progress=progress)
 

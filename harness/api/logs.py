@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from harness.caffe_files.file_kind import check_log, check_solver
 from harness.caffe_files.log_header import LogHeader, read_header
 from harness.caffe_files.messages import pb, read_text
 from harness.caffe_files.net import train_net
@@ -71,6 +72,7 @@ def log_file(path: str | os.PathLike[str]) -> str:
     """
     name = os.fspath(path)
     if name != "-" and is_directory(name):
+        check_log(Path(name))
         if not is_file(Path(name) / "solver.log"):
             raise BadInput("a directory without a solver.log", file=name, remedy="Name a log, or a run directory")
         return str(Path(name) / "solver.log")
@@ -88,6 +90,8 @@ def diagnose_log(log: Log, limits: Limits, known: LogHeader, solver: Path | None
         BadInput: the log contains no training run, or the solver file cannot be read.
     """
     if not log.runs:
+        if log.name != "-":
+            check_log(Path(log.name))
         raise BadInput(
             f"no training run in it, in {log.lines:,} lines",
             file=log.name,
@@ -110,6 +114,7 @@ def _solver_and_net(file: Path | None) -> tuple[pb.SolverParameter | None, pb.Ne
     """Read a solver file and its train net; None for what is not given or not available."""
     if file is None:
         return None, None
+    check_solver(file)
     solver = read_text(file, pb.SolverParameter, "solver")
     try:
         return solver, train_net(solver, file, upgrade_net).param

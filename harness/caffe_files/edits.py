@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 from harness.caffe_files.assignments import Assignment, FieldPath, assign
 from harness.caffe_files.layer_types import blob_count, is_known, parameters
 from harness.caffe_files.messages import has_field, pb
+from harness.caffe_files.synonyms import layer_field, solver_field
 from harness.errors import BadInput, nearest
 from harness.schemas.run_info import Change
 
@@ -25,6 +26,12 @@ MessageT = TypeVar("MessageT", bound=Message)
 
 _MULTIPLIERS = ("lr_mult", "decay_mult")
 _OTHER_NAME = {"type": "solver_type", "solver_type": "type"}  # Caffe aborts if both are given
+_LAYER_FIELDS = {
+    inner.name
+    for field in pb.LayerParameter.DESCRIPTOR.fields
+    if field.message_type is not None and field.name.endswith("_param")
+    for inner in field.message_type.fields
+}
 _NETS = ("net", "net_param", "train_net", "train_net_param", "test_net", "test_net_param")
 _REFUSED = dict.fromkeys(_NETS, "Change layers of the run's nets with --set-layer GLOB:FIELD=VALUE") | {
     "snapshot_prefix": "Snapshots go into the run directory, which --out names"
@@ -46,12 +53,25 @@ def set_fields(solver: pb.SolverParameter, assignments: Sequence[str]) -> tuple[
         name = assignment.path[0][0]
         if name in _REFUSED:
             raise assignment.error(f"{name} cannot be changed at a restart", _REFUSED[name])
+        if name not in pb.SolverParameter.DESCRIPTOR.fields_by_name:
+            _explain_other_name(assignment)
         other = _OTHER_NAME.get(name)
         if other and has_field(edited, other):
             cleared = Assignment("--set", text, ((other, None),), "")
             changes.append(assign("solver", edited, cleared.path, cleared))
         changes.append(assign("solver", edited, assignment.path, assignment))
     return edited, changes
+
+
+def _explain_other_name(assignment: Assignment) -> None:
+    """Raise an error that names the right field, if one is known for a name that the solver does not have."""
+    name, value = assignment.path[0][0], assignment.value
+    problem = f"SolverParameter has no field {name}"
+    if name in _MULTIPLIERS or name in _LAYER_FIELDS:
+        raise assignment.error(problem, f"It is a field of layers: --set-layer 'GLOB:{name}={value}'")
+    meant = solver_field(name)
+    if meant is not None:
+        raise assignment.error(problem, f"Caffe calls it {meant}: --set {meant}={value}")
 
 
 def set_layer_fields(
@@ -163,10 +183,17 @@ def _no_layer_has_it(layers: Sequence[pb.LayerParameter], assignment: Assignment
     known -= {name for name in known if name.endswith("_param")}
     for layer in layers:
         known.update(parameters(layer), *(_fields_of(name) for name in parameters(layer)))
-    name, _ = assignment.path[0]
+    name, value = assignment.path[0][0], assignment.value
     which = ", ".join(dict.fromkeys(f"{layer.name} ({layer.type})" for layer in layers[:5]))
     more = f" and {len(layers) - 5} more" if len(layers) > 5 else ""
-    remedy = "Their type has no such blob" if name in known else nearest(name, known)
+    if name in known:
+        remedy = "Their type has no such blob"
+    elif name in pb.SolverParameter.DESCRIPTOR.fields_by_name:
+        remedy = f"It is a field of the solver: --set {name}={value}"
+    elif meant := layer_field(name):
+        remedy = f"Caffe calls it {meant}: --set-layer '{assignment.glob}:{meant}={value}'"
+    else:
+        remedy = nearest(name, known)
     return assignment.error(f"none of the matching layers has this field: {which}{more}", remedy)
 
 

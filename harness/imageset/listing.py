@@ -46,7 +46,7 @@ def list_folder(folder: Path) -> ImageList:
         raise BadInput(
             f"cannot be read ({error.strerror})",
             file=folder,
-            remedy="Give a folder with a folder of images for each class",
+            remedy="Give a folder with a folder of images for each class; a list of images belongs to --list",
         ) from None
     classes = [entry.name for entry in entries if _is_folder(entry) and not entry.name.startswith(b".")]
     if len(classes) < 2:

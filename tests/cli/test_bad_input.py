@@ -71,7 +71,12 @@ def test_a_binary_as_solver(case: Case, content: bytes) -> None:
 
 
 def test_a_caffemodel_as_solver(case: Case, trained: Path) -> None:
-    case.refused("native_iter_5.caffemodel", "not a text file", solver=trained / "native_iter_5.caffemodel")
+    case.refused(
+        "native_iter_5.caffemodel",
+        "a caffemodel",
+        "It belongs to --weights",
+        solver=trained / "native_iter_5.caffemodel",
+    )
 
 
 def test_an_empty_solver(case: Case) -> None:
@@ -80,7 +85,7 @@ def test_an_empty_solver(case: Case) -> None:
 
 
 def test_a_solver_that_is_a_net(case: Case) -> None:
-    case.refused(str(case.net), "SolverParameter has no field", solver=case.net)
+    case.refused(str(case.net), "a net prototxt, not a solver", f"in its field `net`: {case.solver}", solver=case.net)
 
 
 def test_an_unreadable_solver(case: Case) -> None:
