@@ -212,6 +212,8 @@ def _subject(run: Path, rules: Path | None) -> Iterator[Subject]:
         unpredicted = None
         if batch is not None and recording.live:
             unpredicted = "they will be computed after the run has ended."
+        elif batch is not None and batch.source == "data set":
+            unpredicted = "they need the weights of that iteration, which only a window holds (--watch A:B)."
         elif batch is not None:
             try:
                 heads = predict(recording, batch.iteration)

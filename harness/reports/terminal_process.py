@@ -17,6 +17,7 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from harness.processes import batch_scheduling
 from harness.reports.console import Console
@@ -49,6 +50,7 @@ class TerminalProcess:
         self._sent = 0.0  # time of the last state
         self._unsent = bytearray()
         self._pid = 0  # of the process that draws
+        self._run: Path | None = None
         self._channel, theirs = socket.socketpair()
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
         try:
@@ -64,6 +66,7 @@ class TerminalProcess:
     # -- what is shown ---------------------------------------------------------------------------------------------
 
     def start(self, opening: Opening) -> None:
+        self._run = opening.directory
         self._call("start", opening)
 
     def event(self, event: Event) -> None:
@@ -96,6 +99,11 @@ class TerminalProcess:
 
     def finish(self, outcome: Outcome) -> None:
         self._call_state()
+        if outcome.divergence is not None and self._run is not None and self._is_connected:
+            from harness.reports.text.worst_records import worst_records  # loaded where a training has diverged
+
+            for line in worst_records(self._run, outcome.divergence.onset.iteration):
+                self.message(line)
         self._call("finish", outcome)
         self.close()
 

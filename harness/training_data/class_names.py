@@ -28,21 +28,20 @@ class ClassNames:
         return self.by_label.get(label)
 
 
-def find_class_names(source: Path, classes: int, labels: int | None = None) -> ClassNames | None:
+def find_class_names(source: Path, *classes: int | None) -> ClassNames | None:
     """Find the names of the classes of the data set `source`: in its directory, or in the one above.
 
     A list is taken only if its number of names fits, because such directories also hold other lists.
 
     Args:
         source: an LMDB, or a list of images or of HDF5 files.
-        classes: the number of classes that the labels of the data have: the largest label + 1.
-        labels: the number of outputs of the net's classifier, where it is known.
+        classes: numbers of names that fit: that of the net's classes, the largest label + 1. None is not known.
     """
     directory = source if source.is_dir() else source.parent
     for place in dict.fromkeys((directory, directory.absolute().parent)):
         for name in _FILES:
             found = _read(place / name)
-            if found is not None and max(found) + 1 in {classes, labels or classes}:
+            if found is not None and max(found) + 1 in classes:
                 return ClassNames(place / name, found)
     return None
 

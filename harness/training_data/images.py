@@ -14,9 +14,7 @@ from harness.prefetch.batches import drawn_images
 from harness.prefetch.images import Transformer
 from harness.schemas.stream import Files, Stream
 from harness.training_data.class_names import ClassNames
-from harness.training_data.records import LayerRecords, Record, RecordsUnknown
-
-LARGEST = 1 << 30  # bytes of an iteration's records
+from harness.training_data.records import LARGEST, LayerRecords, Record, RecordsUnknown
 
 
 def read_images(

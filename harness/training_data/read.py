@@ -14,14 +14,13 @@ from google.protobuf import text_format
 from harness.caffe_files.layer_types import IMAGES, ROWS, WINDOWS, is_input_without_position
 from harness.caffe_files.lmdb_file import Records
 from harness.caffe_files.messages import parse_text, pb
-from harness.caffe_files.net import NetFile, class_count
+from harness.caffe_files.net import NetFile, class_count, data_param_of
 from harness.prefetch.streams import stream_of
 from harness.recording.run_directory import read_info
 from harness.schemas.data_position import TrainingPosition
 from harness.schemas.run_info import RunInfo
 from harness.schemas.stream import Files, Stream
 from harness.training_data.class_names import ClassNames, find_class_names
-from harness.training_data.images import read_images
 from harness.training_data.place import position_at
 from harness.training_data.records import IterationRecords, LayerRecords, RecordsUnknown
 from harness.training_data.rows import read_rows, rows_of
@@ -39,6 +38,15 @@ def read_records(run: Path, iteration: int) -> IterationRecords:
         BadInput: run.json cannot be read.
     """
     return _Reader(run).read(iteration)
+
+
+def class_names_of(run: Path) -> ClassNames | None:
+    """Find the names of the classes of a run beside the data of its train net; None where there is no list of them.
+
+    Raises:
+        BadInput: run.json cannot be read.
+    """
+    return _Reader(run).class_names()
 
 
 class _Reader:
@@ -72,6 +80,13 @@ class _Reader:
             raise RecordsUnknown(" ".join(unknown) or "The train net reads no data set.")
         return IterationRecords(iteration, tuple(layers), tuple(unknown))
 
+    def class_names(self) -> ClassNames | None:
+        """Find names by the number of the net's classes alone, whether or not the data have changed."""
+        classes = self._classes()
+        sources = [data_param_of(layer).source for layer in self._net.layer if layer.type in IMAGES + ROWS]
+        found = (find_class_names(self._directory / source, classes) for source in sources if source)
+        return next((names for names in found if names is not None), None)
+
     def _layer(self, index: int, layer: pb.LayerParameter) -> LayerRecords:
         if layer.type in IMAGES:
             return self._images(index, layer)
@@ -84,6 +99,8 @@ class _Reader:
         raise RecordsUnknown(f"Which data layer {layer.name} ({layer.type}) gave the net is not known after the run.")
 
     def _images(self, index: int, layer: pb.LayerParameter) -> LayerRecords:
+        from harness.training_data.images import read_images  # loads OpenCV, which commands that read none do not need
+
         assert self._point is not None
         place = next((p for p in self._point.places if p.net == 0 and p.index == index), None)
         if place is None:
@@ -110,13 +127,11 @@ class _Reader:
             raise RecordsUnknown(f"run.json has no position of layer {layer.name} in its data.")
         files = files_of(self._directory, layer, places[number])
         rows = rows_of(places, self._point.rand, self._solver.iter_size)[number]
-        classes = self._classes()
-        names = find_class_names(files.source, classes) if classes else None
+        names = find_class_names(files.source, self._classes())
         return read_rows(places[number], files, list(layer.top), rows, names)
 
     def _class_names(self, records: Records) -> ClassNames | None:
-        labels = int(records.labels.max()) + 1
-        return find_class_names(records.source, labels, self._classes()) if labels > 0 else None
+        return find_class_names(records.source, self._classes(), int(records.labels.max()) + 1)
 
     def _classes(self) -> int | None:
         """Return the number of classes of the net's first softmax loss; None if the net does not say."""

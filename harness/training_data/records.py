@@ -13,6 +13,8 @@ from harness.errors import RecordingError
 
 Floats = npt.NDArray[np.float32]
 
+LARGEST = 1 << 30  # bytes of the records of an iteration that are read
+
 
 class RecordsUnknown(RecordingError):
     """The records of an iteration cannot be told for certain; the message is one sentence with the reason."""

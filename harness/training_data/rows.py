@@ -12,8 +12,7 @@ from harness.prefetch.libc_random import LibcRandom
 from harness.prefetch.row_order import RowReader
 from harness.schemas.data_position import RowsPosition
 from harness.training_data.class_names import ClassNames
-from harness.training_data.images import LARGEST
-from harness.training_data.records import Floats, LayerRecords, Record, RecordsUnknown, whole_label
+from harness.training_data.records import LARGEST, Floats, LayerRecords, Record, RecordsUnknown, whole_label
 
 
 def rows_of(places: Sequence[RowsPosition], rand: str | None, passes: int) -> list[list[tuple[int, int]]]:

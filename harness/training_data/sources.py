@@ -8,6 +8,7 @@ from harness.caffe_files.hdf5_list import HDF5Files, open_hdf5_list
 from harness.caffe_files.image_list import open_list
 from harness.caffe_files.lmdb_file import Records, is_known, open_records
 from harness.caffe_files.messages import pb
+from harness.caffe_files.paths import is_directory, is_file
 from harness.caffe_files.sources import with_mean
 from harness.errors import BadInput
 from harness.schemas.data_position import RowsPosition, StreamPosition
@@ -25,8 +26,12 @@ def records_of(directory: Path, layer: pb.LayerParameter, place: StreamPosition)
     """
     source, mean = directory / place.source, layer.transform_param.mean_file
     try:
+        if layer.type != "Data" and not is_file(source):
+            raise RecordsUnknown(f"{source}, which layer {layer.name} read, is no longer there.")
         if layer.type != "Data":
             records = open_list(source)
+        elif not is_directory(source):
+            raise RecordsUnknown(f"{source}, which layer {layer.name} read, is no longer there.")
         elif is_known(source) or _size(source) <= _SCANNED:
             records = open_records(source, scan=scan_apart)
         else:
@@ -37,6 +42,8 @@ def records_of(directory: Path, layer: pb.LayerParameter, place: StreamPosition)
     except BadInput as error:
         raise RecordsUnknown(f"{source}, which layer {layer.name} read, cannot be read: {error.problem}.") from None
     try:
+        if mean and not is_file(directory / mean):
+            raise RecordsUnknown(f"{directory / mean}, the mean_file of layer {layer.name}, is no longer there.")
         fingerprint = with_mean(records.fingerprint, directory / mean if mean else None)
     except OSError as error:
         raise RecordsUnknown(
@@ -60,6 +67,8 @@ def files_of(directory: Path, layer: pb.LayerParameter, place: RowsPosition) -> 
         RecordsUnknown: it is gone, has changed, or cannot be read.
     """
     source = directory / place.source
+    if not is_file(source):
+        raise RecordsUnknown(f"{source}, which layer {layer.name} read, is no longer there.")
     try:
         files = open_hdf5_list(source, layer.name, str(directory))
     except BadInput as error:

@@ -159,7 +159,7 @@ def test_data_that_are_gone_or_changed_are_not_shown(home: Path, tmp_path: Path)
     assert mean_changed == (
         f"{tmp_path}/train or its mean_file has changed since the run: its records are no longer those that it read."
     )
-    assert rows_gone.startswith(f"{tmp_path}/rows.txt, which layer rows read, cannot be read")
+    assert rows_gone == f"{tmp_path}/rows.txt, which layer rows read, is no longer there."
 
     shutil.rmtree(tmp_path / "train")
     images, labels = digits(RECORDS, 3)
@@ -168,6 +168,6 @@ def test_data_that_are_gone_or_changed_are_not_shown(home: Path, tmp_path: Path)
     (tmp_path / "images.txt").unlink()
     with pytest.raises(RecordsUnknown, match="has changed since the run") as refusal:
         read_records(here, 3)
-    assert "images.txt, which layer listed read, cannot be read" in str(refusal.value)
+    assert "images.txt, which layer listed read, is no longer there." in str(refusal.value)
     with pytest.raises(RecordsUnknown, match="Iteration 24 is not of this run, which has iterations 0 to 23"):
         read_records(here, LAST)

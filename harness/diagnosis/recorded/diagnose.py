@@ -10,7 +10,7 @@ from harness.diagnosis.last_good import Choice, last_good
 from harness.diagnosis.live.limits import Limits
 from harness.diagnosis.live.messages import sentence
 from harness.diagnosis.live.rows import Names
-from harness.diagnosis.recorded.batch import Batch, batch_of
+from harness.diagnosis.recorded.batch import Batch, batch_or_reason
 from harness.diagnosis.recorded.detect import detect, display_interval
 from harness.diagnosis.recorded.distributions import (
     KINDS,
@@ -129,9 +129,30 @@ class Diagnosis:
         )
 
     def batch(self, iteration: int | None = None) -> Batch | None:
-        """Read the inputs of an iteration (default: `moment`); None where they were not captured, or are no batch."""
-        iteration = self.moment if iteration is None else iteration
-        return None if iteration is None else batch_of(self.recording, iteration)
+        """Read the inputs of an iteration, from a window or else from the data set.
+
+        Default: those of the onset; where these are not known, or there is no onset, those of `moment`. None where they
+        are not known either, or are no batch: see `why_no_batch`.
+        """
+        for at in self._batch_moments(iteration):
+            found = batch_or_reason(self.recording, at)
+            if not isinstance(found, str):
+                return found
+        return None
+
+    def why_no_batch(self, iteration: int | None = None) -> str | None:
+        """Tell why `batch` does not know the inputs of an iteration (default: of the onset); None where it does."""
+        at = next(iter(self._batch_moments(iteration)), None)
+        if at is None:
+            return "There is no onset, and no window."
+        found = batch_or_reason(self.recording, at)
+        return found if isinstance(found, str) else None
+
+    def _batch_moments(self, iteration: int | None) -> list[int]:
+        if iteration is not None:
+            return [iteration]
+        moments = (self.onset.iteration if self.onset else None, self.moment)
+        return list(dict.fromkeys(at for at in moments if at is not None))
 
 
 def diagnose(

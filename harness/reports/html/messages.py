@@ -94,7 +94,8 @@ def caption(subject: Subject, image: int) -> list[str]:
     assert batch is not None
     lines = [batch.keys[image]] if batch.keys else []
     if batch.labels is not None:
-        lines.append(f"label {batch.labels[image]}")
+        name = batch.names[image] if batch.names else None
+        lines.append(f"label {batch.labels[image]}{f' ({name})' if name else ''}")
     if head is not None:
         both = (head.before, head.after)
         predicted = (_prediction(part.predicted[image], part.probability[image]) for part in both)
