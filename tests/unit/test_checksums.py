@@ -121,3 +121,13 @@ def test_rows_that_changed_places_are_noticed(recorded: Path, tmp_path: Path) ->
             file[name][3:5] = file[name][3:5][::-1]
     with Recording(tmp_path) as run, pytest.raises(RecordingError, match=r"/stat/weight_l2 at iteration 3 and 1 more"):
         run.stat("weight_l2")
+
+
+@pytest.mark.parametrize("name", ["heads", "net", "closed"])
+def test_a_missing_attribute_is_noticed(recorded: Path, tmp_path: Path, name: str) -> None:
+    copy = tmp_path / "recording.h5"
+    shutil.copy(recorded, copy)
+    with h5py.File(copy, "r+") as file:
+        del file.attrs[name]
+    with Recording(copy) as run, pytest.raises(RecordingError, match="the attributes: damaged"):
+        _ = run.attributes
