@@ -100,7 +100,7 @@ def diagnose_log(log: Log, limits: Limits, known: LogHeader, solver: Path | None
         )
     files = _solver_and_net(solver)
     named = given_solver(solver, files[0]) if solver is not None and files[0] is not None else None
-    given = {name: value for name, value in vars(known).items() if value not in (None, ())}
+    given = {name: value for name, value in vars(known).items() if value not in (None, (), {})}
     results = []
     for number, run in enumerate(log.runs, 1):
         header = LogHeader(**vars(read_header(run.solver_text, run.net_text, *files)) | given)

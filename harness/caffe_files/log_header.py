@@ -6,18 +6,20 @@ They may come from a fork with unknown fields, or be cut off: whatever cannot be
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from google.protobuf import text_format
 
 from harness.caffe_files.lr_policy import LR_POLICIES, learning_rate
 from harness.caffe_files.messages import MessageT, has_field, pb
 from harness.caffe_files.net import NetFile, heads, keep_layers
+from harness.caffe_files.old_layers import with_new_layers
 from harness.caffe_files.solver import display_interval
 from harness.schemas.layout import Head
 
 _MOST_DROPPED = 100  # lines with an unknown value
+_LAYER = re.compile(r"^layers? *\{", re.MULTILINE)
 _SOURCES = ("data_param", "image_data_param", "hdf5_data_param", "window_data_param", "memory_data_param")
 
 
@@ -30,7 +32,9 @@ class LogHeader:
         average_loss: number of iterations over which the displayed loss is averaged (SmoothedLoss).
         policy: lr_policy.
         rate: the solver's learning rate as a function of the iteration.
-        heads: losses of the train net; empty if the net is not known.
+        heads: losses of the train net; empty if the net is not known, or not to its end.
+        some_heads: its losses as far as the log shows them: glog cuts a net after 30,000 characters.
+        loss_types: the layer types of its losses, by the names of their blobs.
         batch: records that one forward pass reads.
         classes: number of classes of every head for which the net does not give one, from the user.
         images: number of records of the training data, from the user.
@@ -43,6 +47,8 @@ class LogHeader:
     policy: str | None = None
     rate: Callable[[int], float] | None = None
     heads: tuple[Head, ...] = ()
+    some_heads: tuple[Head, ...] = ()
+    loss_types: Mapping[str, str] = field(default_factory=dict)
     batch: int | None = None
     classes: int | None = None
     images: int | None = None
@@ -59,7 +65,10 @@ def read_header(
     solver = solver if in_log is None else in_log
     net = net if printed_net is None else printed_net
     header = LogHeader() if solver is None else _of_solver(solver)
-    return header if net is None else _with_net(header, net)
+    if net is not None:
+        return _with_net(header, net)
+    begun = _tolerant(_whole_layers(net_text or ""), pb.NetParameter)
+    return header if begun is None else replace(_with_net(header, begun), heads=())
 
 
 def printed_solver(text: str | None) -> pb.SolverParameter | None:
@@ -85,6 +94,12 @@ def _tolerant(text: str | None, kind: type[MessageT]) -> MessageT | None:
     return None
 
 
+def _whole_layers(text: str) -> str:
+    """Return the text of a net that is cut off without its last layer, which is not complete."""
+    begins = [match.start() for match in _LAYER.finditer(text)]
+    return text[: begins[-1]] if len(begins) > 1 else ""
+
+
 def _of_solver(solver: pb.SolverParameter) -> LogHeader:
     return LogHeader(
         display=display_interval(solver),
@@ -97,9 +112,16 @@ def _of_solver(solver: pb.SolverParameter) -> LogHeader:
 
 
 def _with_net(header: LogHeader, param: pb.NetParameter) -> LogHeader:
-    net = NetFile("the log", keep_layers(param, pb.NetState(phase=pb.TRAIN)))
+    net = NetFile("the log", keep_layers(with_new_layers(param), pb.NetState(phase=pb.TRAIN)))
+    found = heads(net)
     sizes = [getattr(layer, f).batch_size for layer in net.layers for f in _SOURCES if has_field(layer, f)]
-    return replace(header, heads=heads(net), batch=next((int(size) for size in sizes if size), None))
+    return replace(
+        header,
+        heads=found,
+        some_heads=found,
+        loss_types={top: layer.type for layer in net.layers for top in layer.top if "Loss" in layer.type},
+        batch=next((int(size) for size in sizes if size), None),
+    )
 
 
 def _rate_of(solver: pb.SolverParameter) -> Callable[[int], float] | None:

@@ -67,7 +67,7 @@ OUTPUT_WITHIN = re.compile(
 CUT_WEIGHT = re.compile(rb" = " + VALUE + rb" {1,20}\([^0-9A-Za-z()]{0,4}? ?(?:" + VALUE + rb")?$")
 # No output name contains one of these; if one seems to, newlines were lost.
 ANOTHER = re.compile(rb"(?:Train|Test) net output #\d|Iteration \d+[^=#]{0,160}?(?:loss|lr) = ")
-SCORE = re.compile(rb"Test score #(?P<number>\d{1,9}): (?P<value>" + VALUE + rb")" + _ENDS)
+SCORE = re.compile(rb"Test score # ?(?P<number>\d{1,9}): (?P<value>" + VALUE + rb")" + _ENDS)
 TEST_LOSS = re.compile(rb"Test loss: (?P<value>" + VALUE + rb")" + _ENDS)
 TESTING = re.compile(rb"Testing net(?: \(#(?P<net>\d{1,3})\))?(?![\w(]| \()")
 ITERATION_OF_FILE = re.compile(rb"_iter_(\d{1,10})")

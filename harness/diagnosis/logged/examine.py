@@ -13,9 +13,13 @@ from harness.caffe_log.model import LoggedOutput, LogRun, Series
 from harness.diagnosis.conditions import MAX_LOSS, Condition, Verdict, chance_loss
 from harness.diagnosis.last_good import newest_healthy
 from harness.diagnosis.live.limits import Limits
+from harness.diagnosis.logged.at_chance import always_at_chance
+from harness.diagnosis.logged.below_zero import is_below_zero
 from harness.diagnosis.logged.dating import Dated, between, date_nans, date_rise, records_of, watch_window
 from harness.diagnosis.logged.deviations import far_at_the_end, find_deviations, swings
 from harness.diagnosis.logged.displays import AverageSpan, Displays, average_span
+from harness.diagnosis.logged.few import Judgement, judge_few, spread_of
+from harness.diagnosis.logged.few_passes import accuracies_of, judge_passes
 from harness.diagnosis.logged.findings import (
     Coverage,
     HeadFinding,
@@ -27,13 +31,14 @@ from harness.diagnosis.logged.findings import (
     Schedule,
     TestChange,
     Trend,
-    Why,
 )
 from harness.diagnosis.logged.heads import judge
 from harness.diagnosis.logged.levels import FEWEST, correlated, lag_of
 from harness.diagnosis.logged.passes import judge_tests, verdict_of_tests
+from harness.diagnosis.logged.regular_leaps import find_leaps
 from harness.diagnosis.logged.rises import find_rise, rise_at
 from harness.diagnosis.logged.schedule import read_schedule
+from harness.diagnosis.logged.strength import strength_of
 from harness.diagnosis.logged.tracks import (
     TOTAL,
     Track,
@@ -49,6 +54,7 @@ from harness.diagnosis.logged.verdict import RISE, Evidence, ends_of, is_falling
 _LEAST_TO_LEARN = 5  # displays
 _SHARE_TO_LEARN = 0.01  # of max_iter
 _COLLAPSED = (Condition.UNIFORM, Condition.SATURATED)
+_SWINGING = ("oscillation", "leaps", "noise")
 
 
 def examine(run: LogRun, header: LogHeader, limits: Limits) -> RunFindings:
@@ -59,25 +65,30 @@ def examine(run: LogRun, header: LogHeader, limits: Limits) -> RunFindings:
     schedule = read_schedule(run.lr, header)
     evidence = _evidence(run, header, limits, displays, span, tracks, schedule)
     total, lag = evidence.total.values, evidence.lag
-    verdict, why = verdict_of(evidence)
-    jump = _jump(_date(evidence, displays, verdict, why), evidence, displays, header, resumed_at(run))
+    judged = _judge(evidence, tracks, run, header, limits)
+    verdict, why, heads = judged.verdict, judged.why, _named(judged.heads, run, header)
+    jump = _jump(_date(evidence, displays, judged), evidence, judged.row, displays, header, resumed_at(run))
     if evidence.nans is not None and evidence.nans.poisoned and verdict in ("unknown", "drift/oscillation"):
         verdict = Condition.NON_FINITE.verdict
-    heads = _named(evidence.heads, run, header)
-    if len(displays.values) < FEWEST and verdict == "unknown":
-        tested = judge_tests(run, header, limits)
-        by_tests = verdict_of_tests(tested)
-        if by_tests is not None:
-            (verdict, why), heads = by_tests, tested
     # the displays from row `stop` on are of the plateau
     stop = len(total) if jump is None else int(np.searchsorted(evidence.total.iterations, jump.iteration))
     ends = ends_of(total, lag, stop if stop < len(total) else 0)
     cycles = bool(evidence.restarts) and swings(total, lag)
     lost = verdict == Condition.NON_FINITE.verdict and not (evidence.nans is not None and evidence.nans.poisoned)
     far = jump is None and verdict in ("healthy", "unknown") and far_at_the_end(total, lag)
+    plateau = Plateau(_explained(heads, ends.end), _doubted(heads, header))
     return RunFindings(
         verdict=verdict,
         why=why,
+        strength=judged.strength
+        or strength_of(
+            verdict,
+            why,
+            displays=len(total),
+            held=len(total) - stop if jump is not None else len(total),
+            long=evidence.long,
+            agree=plateau.explained is not None and len(heads) > 1,
+        ),
         coverage=_coverage(run, displays, header),
         trend=Trend(
             start=ends.start,
@@ -87,12 +98,14 @@ def examine(run: LogRun, header: LogHeader, limits: Limits) -> RunFindings:
             cycles=len(evidence.restarts) if cycles else 0,
         ),
         heads=heads,
-        plateau=Plateau(_explained(heads, ends.end), _doubted(heads, header)),
+        plateau=plateau,
         jump=jump,
         # a loss that goes up and down all the time makes no excursions
         deviations=find_deviations(
-            evidence.total, lag, tracks, evidence.heads, stop, excursions=why != "oscillation" and not cycles, far=far
+            evidence.total, lag, tracks, evidence.heads, stop, excursions=why not in _SWINGING and not cycles, far=far
         ),
+        leaps=evidence.leaps if why in _SWINGING else None,
+        spread=spread_of(evidence.total) if why == "noise" else None,
         nans=evidence.nans,
         schedule=schedule,
         tests=_tests(run.tests, jump),
@@ -125,7 +138,33 @@ def _evidence(
         long=long,
         tuned=bool(run.weights_from or run.resumed_from) or displays.start > 0,
         restarts=tuple(iteration for iteration, _, _ in rises) if len(rises) > 1 else (),
+        leaps=find_leaps(total) if len(rises) < 2 else None,
+        below_zero=is_below_zero(tracks, total.values, header.loss_types),
+        loss_types=header.loss_types,
     )
+
+
+def _judge(evidence: Evidence, tracks: Sequence[Track], run: LogRun, header: LogHeader, limits: Limits) -> Judgement:
+    """Judge a run by its displays, else by the weak evidence of few of them and of the tests."""
+    verdict, why = verdict_of(evidence)
+    strict = Judgement(verdict, why, None, evidence.heads)
+    accuracies = accuracies_of(run)
+    if verdict == "healthy" and limits.uniform_collapse.enabled:
+        came_down = always_at_chance(tracks, evidence.heads, accuracies)
+        return strict if came_down is None else Judgement("uniform-softmax", "never learned", "likely", came_down)
+    if verdict != "unknown":
+        return strict
+    few = judge_few(evidence, tracks, accuracies, limits)
+    if len(evidence.total.values) >= FEWEST or (few is not None and few.verdict != "healthy"):
+        return few or strict
+    tested = judge_tests(run, header, limits)
+    by_tests = verdict_of_tests(tested)
+    if by_tests is not None:
+        return Judgement(*by_tests, "likely", tested)
+    if few is not None:
+        return few
+    passes = judge_passes(run)
+    return Judgement(*passes, "hint", tested) if passes is not None else strict
 
 
 def _is_long(displays: Displays, header: LogHeader, limits: Limits) -> bool:
@@ -152,21 +191,29 @@ def _nans(displays: Displays, tracks: Sequence[Track], poisoned: bool) -> Nans |
 # -- when it broke ---------------------------------------------------------------------------------------------------
 
 
-def _jump(dated: Dated | None, evidence: Evidence, displays: Displays, header: LogHeader, resumed: int) -> Jump | None:
+def _jump(
+    dated: Dated | None, evidence: Evidence, step: int | None, displays: Displays, header: LogHeader, resumed: int
+) -> Jump | None:
     if dated is None:
         return None
     iteration, onset = dated
+    before = evidence.rise.good if evidence.rise is not None else None
+    if step is not None:
+        before = float(np.median(evidence.total.values[max(step - FEWEST, 0) : step]))
     return Jump(
         iteration=iteration,
-        before=evidence.rise.good if evidence.rise is not None else None,
+        before=before,
         onset=onset,
         watch=watch_window(onset, displays.interval),
         records=records_of(onset, header, resumed),
     )
 
 
-def _date(evidence: Evidence, displays: Displays, verdict: Verdict, why: Why) -> Dated | None:
+def _date(evidence: Evidence, displays: Displays, judged: Judgement) -> Dated | None:
     """Date the jump of a run that broke."""
+    verdict, why = judged.verdict, judged.why
+    if judged.row is not None:
+        return int(evidence.total.iterations[judged.row]), between(evidence.total, judged.row)
     if why in ("collapsed", "rise"):
         return _date_plateau(evidence)
     if verdict != Condition.NON_FINITE.verdict or evidence.nans is None:

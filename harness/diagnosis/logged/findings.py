@@ -10,18 +10,26 @@ from harness.schemas.window import Window
 
 # Where the number of classes comes from: the net in the log, --classes, or the losses themselves.
 Source = Literal["net", "given", "inferred"]
+# How strong the evidence for a verdict is: many displays; as few as three that agree; fewer, or noisy ones.
+Strength = Literal["clear", "likely", "hint"]
 # What led to a verdict, where its name leaves that open.
 Why = Literal[
     "collapsed",  # was learning, then uniform
     "never learned",  # uniform all the time
     "rise",  # suddenly worse, for good
     "slow rise",
+    "step",  # few displays, the last of which are higher than all before
     "oscillation",
+    "leaps",  # up and down with a regular period
+    "noise",  # neither rises nor falls, at a level that is not low, with very different displays
+    "below zero",  # negative where it should not be, or without bound
     "fallen",
     "level",  # stays where it began, which is low
     "still at the start",  # has not fallen yet, and it is early
     "not falling",  # has not fallen, and its chance level is not known
     "too few",
+    "zero",  # is 0 from the first display on
+    "large start",  # far above any chance level from the first display on, and no softmax that is saturated
     "tests",  # the only evidence
     "",
 ]
@@ -160,6 +168,15 @@ class Deviations:
 
 
 @dataclass(frozen=True)
+class Leaps:
+    """The loss goes up and down every `period` iterations, between the levels `low` and `high`."""
+
+    period: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Nans:
     """Displays whose loss is not finite.
 
@@ -272,16 +289,26 @@ class Lifecycle:
 
 @dataclass(frozen=True)
 class RunFindings:
-    """The findings on one run. `last_good` is the iteration and file of the last good snapshot that the log names."""
+    """The findings on one run.
+
+    Attributes:
+        strength: of the evidence for the verdict; None for "unknown".
+        leaps: the period with which the loss goes up and down; None where that is not the verdict.
+        spread: the lowest and the highest single loss, where these differ so widely that it is the verdict.
+        last_good: the iteration and file of the last good snapshot that the log names.
+    """
 
     verdict: Verdict
     why: Why
+    strength: Strength | None
     coverage: Coverage
     trend: Trend
     heads: tuple[HeadFinding, ...]
     plateau: Plateau
     jump: Jump | None
     deviations: Deviations
+    leaps: Leaps | None
+    spread: tuple[float, float] | None
     nans: Nans | None
     schedule: Schedule | None
     tests: tuple[TestChange, ...]

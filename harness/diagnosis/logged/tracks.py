@@ -136,12 +136,12 @@ def test_tracks(run: LogRun, header: LogHeader) -> list[Track]:
 
 
 def _track(name: str, weight: float, series: Series, header: LogHeader) -> Track:
-    head = next((head for head in header.heads if head.name == name), None)
+    head = next((head for head in header.some_heads or header.heads if head.name == name), None)
     classes: int | None = head.classes if head is not None else None
     source: Source | None = "net" if classes else None
     # where the net shows the classes of some heads, the others are no softmax, whatever --classes is
     if classes == 1 or header.classes == 1:  # the softmax of a single class always costs 0
-        return _track(name, weight, series, replace(header, heads=(), classes=None))
+        return _track(name, weight, series, replace(header, heads=(), some_heads=(), classes=None))
     if not classes and (head is None or not any(h.classes for h in header.heads)):
         classes, source = header.classes, "given" if header.classes else None
     return Track(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from harness.diagnosis.conditions import MAX_LOSS, Condition, Verdict, chance_loss
 from harness.diagnosis.logged.deviations import swings
 from harness.diagnosis.logged.displays import AverageSpan, Displays
-from harness.diagnosis.logged.findings import HeadFinding, Nans, Why
+from harness.diagnosis.logged.findings import HeadFinding, Leaps, Nans, Why
 from harness.diagnosis.logged.heads import LOW, Judged
 from harness.diagnosis.logged.levels import FEWEST, FLOOR, block_medians, lag_of, noise_of, relative_noise
 from harness.diagnosis.logged.rises import FALLEN, Rise, apart
@@ -48,6 +48,9 @@ class Evidence:
         long: there was time to learn.
         tuned: the log does not begin with a new net.
         restarts: iterations at which the learning rate rose, where it did so several times.
+        leaps: the period with which the loss goes up and down; None without one.
+        below_zero: a loss is negative that never should be, or without bound.
+        loss_types: the layer types of the losses, by name, as far as the log shows them.
     """
 
     total: Displays
@@ -59,6 +62,9 @@ class Evidence:
     long: bool
     tuned: bool
     restarts: tuple[int, ...]
+    leaps: Leaps | None
+    below_zero: bool
+    loss_types: Mapping[str, str]
 
     @property
     def heads(self) -> tuple[HeadFinding, ...]:
@@ -90,6 +96,10 @@ def verdict_of(evidence: Evidence) -> tuple[Verdict, Why]:
         return Condition.UNIFORM.verdict, "collapsed"
     if sum(abs(h.weight) for h in heads if h.never_learned) > _weight(heads) / 2:
         return Condition.UNIFORM.verdict, "never learned"
+    if evidence.below_zero:
+        return "drift/oscillation", "below zero"
+    if evidence.leaps is not None:
+        return "drift/oscillation", "leaps"
     if rise is not None and _at_restart(rise, evidence):
         rise = None
     if rise is not None and (rise.certain or any(j.rise for j in evidence.judged)):

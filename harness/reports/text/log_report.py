@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.diagnosis.conditions import Verdict
-from harness.diagnosis.logged.findings import RunFindings
+from harness.diagnosis.logged.findings import HeadFinding, RunFindings, Source
 from harness.diagnosis.logged.tracks import TOTAL
 from harness.reports.console import Console
 from harness.reports.log_result import LogResult
@@ -25,6 +25,8 @@ _STYLES: dict[Verdict, str] = {
     "drift/oscillation": "bold yellow",
     "unknown": "default",
 }
+
+_SOURCES: dict[Source, str] = {"net": "net", "given": "--classes", "inferred": "by the losses"}
 
 _FOLDED = 16  # characters of a folded column
 _WIDE = 80  # characters of a terminal with more space between columns
@@ -56,6 +58,7 @@ def show(runs: Sequence[LogResult], console: Console) -> None:
     """Print a table of the runs, and the findings on each."""
     several = len({run.name for run in runs}) > 1
     found = [run.findings for run in runs]
+    strengths = tuple(f.strength or "–" for f in found)
     columns = [
         *([_Column("log", tuple(run.name for run in runs), folds=True)] if several else []),
         _Column("run", tuple(str(run.number) for run in runs), rank=3 * (len(runs) == 1)),
@@ -64,6 +67,7 @@ def show(runs: Sequence[LogResult], console: Console) -> None:
         ),
         _Column("displays", tuple(f"{f.coverage.displays:,}" for f in found), rank=1, right=True),
         _Column("verdict", tuple(Text(f.verdict, style=_STYLES[f.verdict]) for f in found)),
+        *([_Column("strength", strengths, rank=1)] if any(f.strength for f in found) else []),
         _Column("jump", tuple("–" if f.jump is None else f"{f.jump.iteration:,}" for f in found), rank=4, right=True),
         _Column("final loss", tuple(_plain(f.trend.end) for f in found), rank=2, right=True),
     ]
@@ -99,7 +103,7 @@ def _table(columns: Sequence[_Column], console: Console, *, header: bool) -> Tab
 
 def _heads(found: RunFindings, console: Console) -> Table:
     heads = found.heads
-    classes = [f"{'about ' if h.approximate else ''}{h.classes} classes" if h.classes else "" for h in heads]
+    classes = [_classes(head) for head in heads]
     columns = [
         _Column("", ("",) * len(heads), rank=1),
         _Column("", tuple(head.name for head in heads), folds=True),
@@ -111,12 +115,24 @@ def _heads(found: RunFindings, console: Console) -> Table:
     return _table(columns, console, header=False)
 
 
+def _classes(head: HeadFinding) -> str:
+    """Return the number of classes of a head, and where it comes from."""
+    if not head.classes:
+        return ""
+    return f"{'about ' if head.approximate else ''}{head.classes} classes ({_SOURCES[head.source or 'net']})"
+
+
 def one_line(run: LogResult) -> str:
     """Summarise a run in progress in one line."""
     found = run.findings
     jump = f", jump at {found.jump.iteration:,}" if found.jump is not None else ""
     at = "started" if run.extent is None else f"iteration {found.coverage.last:,}"
-    return f"run {run.number}, {at}: {found.verdict}{jump}, loss {_plain(found.trend.end)}"
+    return f"run {run.number}, {at}: {_graded(found)}{jump}, loss {_plain(found.trend.end)}"
+
+
+def _graded(found: RunFindings) -> str:
+    """Return the verdict, with its strength where that is not clear."""
+    return found.verdict if found.strength in (None, "clear") else f"{found.verdict} ({found.strength})"
 
 
 def _plain(value: float) -> str:

@@ -9,6 +9,7 @@ from harness.diagnosis.conditions import MAX_LOSS
 from harness.diagnosis.logged.findings import HeadFinding, Nans, RunFindings
 from harness.diagnosis.logged.tracks import TOTAL
 from harness.reports.text.grammar import count, list_names
+from harness.reports.text.log_summary.unsteady import unsteady
 
 _NEAR = 0.05  # to the share of images that a net with one answer gets wrong
 _MOVED = 0.05  # of the loss: if start and end differ by more, it has moved
@@ -28,9 +29,9 @@ def outcome(run: RunFindings) -> Iterator[str]:
             yield f"The loss fell from {trend.start:.4g} to {trend.end:.4g} and is still falling."
         case "healthy", "fallen":
             yield f"The loss fell from {trend.start:.4g} to {trend.end:.4g} and stays there."
-        case "healthy", _:
+        case "healthy", "level":
             yield _level(run)
-        case (("uniform-softmax" | "saturated-softmax" | "nan"), "tests"):
+        case _, "tests":
             shown = count(run.coverage.displays, "display")
             yield f"The log shows {shown} of the training loss; the verdict is based on the tests."
             yield from _last_test_pass(run)
@@ -55,6 +56,8 @@ def outcome(run: RunFindings) -> Iterator[str]:
                 f"The loss rises slowly and does not recover, from {trend.best:.4g} at its best to {trend.end:.4g}, "
                 "without a single jump. The learning rate may be too high at this stage, or the data may change."
             )
+        case "drift/oscillation", ("leaps" | "noise" | "below zero"):
+            yield from unsteady(run)
         case "unknown", _:
             yield _unknown(run)
         case _:
@@ -65,6 +68,13 @@ def outcome(run: RunFindings) -> Iterator[str]:
                     "longer depends on its input, but whose biases have learned the class frequencies, is also below "
                     "ln(classes)."
                 )
+    if run.verdict == "healthy" and run.trend.end == 0:
+        yield "At the end it is 0 to all digits: check that the labels differ, and the accuracy on test data."
+    if run.why == "oscillation" and run.leaps is not None:
+        yield f"It does so with a period of {run.leaps.period:,} iterations."
+    if run.strength == "hint" and run.why != "tests":
+        shown = count(run.coverage.displays, "display")
+        yield f"That is a hint only: {shown} show{'s' if run.coverage.displays == 1 else ''} little."
     if trend.cycles:
         yield f"The loss goes up and down with the learning rate, whose schedule raises it {trend.cycles} times."
     if run.deviations.last_far is not None:
@@ -89,8 +99,11 @@ def head_states(run: RunFindings) -> Iterator[str]:
         heads = [h for h in uniform if h.classes == classes]
         about = "about " if any(h.approximate for h in heads) else ""
         subject = "The total is" if heads[0].name == TOTAL else f"{names(heads)} {'are' if len(heads) > 1 else 'is'}"
+        level = f"ln {classes} = {math.log(classes or 1):.3f}"
+        if heads[0].name == TOTAL and heads[0].weight != 1:
+            level = f"{heads[0].weight:g}·ln {classes} = {heads[0].weight * math.log(classes or 1):.3f}"
         yield (
-            f"{subject} at ln {classes} = {math.log(classes or 1):.3f}: the same probability for each of "
+            f"{subject} at {level}: the same probability for each of "
             f"{about}{classes} classes, whatever the input ({sources[heads[0].source or 'net']})."
         )
     others = [h for h in run.heads if h.state != "uniform"]
@@ -128,6 +141,17 @@ def _unknown(run: RunFindings) -> str:
         return f"The log shows no training loss{off}, only tests." if run.tests else "The log shows no loss."
     end = run.trend.end if math.isfinite(run.trend.end) else start
     few = "are too few" if shown.displays > 1 else "is too little"
+    if run.why == "zero":
+        return (
+            f"The loss is {start:.4g} at the first display, and stays there: there is nothing to learn. Check that the "
+            "labels differ, that the softmax has more than one output, and ignore_label."
+        )
+    if run.why == "large start":
+        return (
+            f"The loss is {start:.4g} at the first display and {end:.4g} at the last one: above the chance level of "
+            "any number of classes, and not that of a saturated softmax. Check that the labels lie in 0 … classes - 1, "
+            "which Caffe does not check, and the scale of the inputs."
+        )
     if run.why == "too few":
         return f"{count(shown.displays, 'display')} {few} for a verdict (loss {end:.4g} at the end)."
     if run.why == "still at the start":
@@ -154,10 +178,17 @@ def _never_learned(run: RunFindings) -> Iterator[str]:
             "learned. Look at the layers between them."
         )
         return
-    resumed = run.lifecycle.resumed_at
+    resumed, shown = run.lifecycle.resumed_at, run.coverage
     since = "never learned" if resumed is None else f"was at chance level when it was resumed at iteration {resumed:,}"
+    where = f"up to iteration {shown.last:,}"
+    if resumed is None and shown.first > shown.interval:
+        since += ", as far as the log shows"
+        where = f"in the whole log, from iteration {shown.first:,} to {shown.last:,}"
+    stayed = "stayed at chance level"
+    if run.trend.start > (1 + _MOVED) * run.trend.end:
+        stayed = f"came down from {run.trend.start:.4g} to chance level and stayed there"
     yield (
-        f"The loss stayed at chance level ({run.trend.end:.4g}) up to iteration {run.coverage.last:,}: the net "
+        f"The loss {stayed} ({run.trend.end:.4g}) {where}: the net "
         f"{since}. Look at the learning rate and lr_mult, the labels, the scale of the inputs and the weight fillers."
     )
 
@@ -167,6 +198,11 @@ def _last_test_pass(run: RunFindings) -> Iterator[str]:
         heads = [h for h in run.heads if h.state == state]
         if heads:
             yield f"In the last test pass {names(heads)} {'are' if len(heads) > 1 else 'is'} {text}."
+
+    stuck = [t for t in run.tests if not t.is_loss and t.first[0] < t.last[0] and t.first[1] == t.last[1]]
+    if run.verdict == "uniform-softmax" and stuck and not any(h.state == "uniform" for h in run.heads):
+        value = stuck[0].last[1]
+        yield f"{stuck[0].name} is {value:.4g} in every test pass, as for one answer among {1 / value:.0f} classes."
 
 
 def _jumped(run: RunFindings) -> Iterator[str]:

@@ -1,0 +1,161 @@
+"""Judge a run by weak evidence: few displays, or a level that lasts but not for long.
+
+Where the statistics of `verdict.py` need more displays than a log has, an expert still sees what they are likely to
+mean. Each rule here says how strong its evidence is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from harness.diagnosis.conditions import Verdict
+from harness.diagnosis.live.limits import Limits
+from harness.diagnosis.logged.at_chance import heads_at_chance
+from harness.diagnosis.logged.displays import Displays
+from harness.diagnosis.logged.findings import HeadFinding, Strength, Why
+from harness.diagnosis.logged.heads import LOW
+from harness.diagnosis.logged.levels import FLOOR
+from harness.diagnosis.logged.tracks import Track
+from harness.diagnosis.logged.verdict import Evidence
+from harness.diagnosis.robust_stats import Floats
+
+_ZERO = 1e-4  # a loss that begins below it learns nothing
+_LARGE = 14.0  # above the chance level of a million classes
+_SOFTMAX = ("SoftmaxWithLoss", "MultinomialLogisticLoss", "InfogainLoss")
+_STEP, _EXPLODED = 1.5, 1000.0  # times all before: three displays or more, and one
+_HELD = 3  # displays before and after a step
+_CLEAR_OF_SPREAD = 2.0  # times the spread of the displays on either side, of a step
+_RISING, _RISEN = 5, 1.25  # displays that rise one by one, and by how much in all
+_MANY = 8  # displays of which some may be out of order
+_ORDERED = 0.75  # Kendall's tau of these
+_NOISY = 0.3  # standard deviation / mean
+_HIGH = 2.0, 12.0  # levels of a softmax that has learned little
+_POOR = 0.65  # accuracy of a net that hardly does better than guessing among two classes
+_FALLEN = 0.1  # of the first displays
+_SHORT = 20  # displays below which a low level counts, also from the start
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict by weak evidence. `row`: the first display after a step; None without one."""
+
+    verdict: Verdict
+    why: Why
+    strength: Strength | None
+    heads: tuple[HeadFinding, ...]
+    row: int | None = None
+
+
+def judge_few(
+    evidence: Evidence, tracks: Sequence[Track], accuracies: Sequence[float], limits: Limits
+) -> Judgement | None:
+    """Judge a run; None where its displays show nothing.
+
+    Args:
+        tracks: of the heads of `evidence`.
+        accuracies: of the train net and the test nets, between 0 and 1.
+    """
+    heads, values = evidence.heads, evidence.total.values
+    tracks = _complete(tracks, evidence.total)
+    fresh = any(track.fresh for track in tracks)
+    if not len(values):
+        return None
+    if fresh and np.abs(values).max() < _ZERO:
+        return Judgement("unknown", "zero", None, heads)
+    if fresh and any(_starts_large(track, evidence) for track in tracks):
+        return Judgement("unknown", "large start", None, heads)
+    at_chance, shown = heads_at_chance(tracks, heads, accuracies, evidence.total.iterations)
+    if shown is not None and limits.uniform_collapse.enabled:
+        return Judgement("uniform-softmax", "never learned", shown, at_chance)
+    row = _step(values)
+    if row is not None:
+        return Judgement("drift/oscillation", "step", "likely" if len(values) - row > 1 else "hint", heads, row)
+    if _rises(values):
+        return Judgement("drift/oscillation", "slow rise", "likely" if len(values) >= _MANY else "hint", heads)
+    if len(tracks) == 1 and _is_noise(evidence, accuracies):
+        return Judgement("drift/oscillation", "noise", "hint", heads)
+    why = _healthy(values, fresh, evidence)
+    return None if why is None else Judgement("healthy", why, "hint", heads)
+
+
+def _complete(tracks: Sequence[Track], total: Displays) -> Sequence[Track]:
+    """Return the tracks; that of a single head with the displays of the total, where the log shows more of these."""
+    if len(tracks) != 1 or not tracks[0].weight > 0 or len(tracks[0].values) >= len(total.values):
+        return tracks
+    return [replace(tracks[0], iterations=total.iterations, values=total.values / tracks[0].weight)]
+
+
+def _starts_large(track: Track, evidence: Evidence) -> bool:
+    """Check whether a loss, as far as is known of a softmax, is from the start far above any chance level."""
+    if evidence.loss_types.get(track.name, _SOFTMAX[0]) not in _SOFTMAX or not len(track.finite):
+        return False
+    first, last = float(track.finite[0]), float(track.finite[-1])
+    return bool(track.finite.min() > _LARGE and track.finite.max() < 1.001 * track.saturated and last > first / 2)
+
+
+def _step(values: Floats) -> int | None:
+    """Return the first of the displays at the end that are all far above those before; None where there is none."""
+    if len(values) < 2 or np.any(values <= 0):
+        return None
+    if values[-1] > _EXPLODED * values[:-1].max() and values[-1] > 100:
+        return len(values) - 1
+    for row in range(_HELD, len(values) - _HELD + 1):
+        low, high = values[row - _HELD : row], values[row:]
+        gap = float(high.min() - low.max())
+        spread = max(float(np.ptp(low)), float(np.ptp(high)), 0.1 * float(np.median(low)))
+        if high.min() > _STEP * values[:row].min() and gap > _CLEAR_OF_SPREAD * spread:
+            return row
+    return None
+
+
+def _rises(values: Floats) -> bool:
+    """Check whether the displays rise nearly one by one."""
+    if len(values) < _RISING or values[0] <= 0 or values[-1] < _RISEN * values[0]:
+        return False
+    order = np.sign(values[None, :] - values[:, None])[np.triu_indices(len(values), 1)]
+    if len(values) < _MANY:
+        return bool(np.all(order > 0))
+    return bool(order.mean() >= _ORDERED and np.median(values[-3:]) > _STEP * np.median(values[:3]))
+
+
+def _is_noise(evidence: Evidence, accuracies: Sequence[float]) -> bool:
+    """Check whether single losses differ widely, and do not fall, at a level at which little was learned."""
+    values = _single(evidence.total)
+    if len(values) > 2 and values[0] > 2 * np.median(values[1:]):  # it came down from there
+        values = values[1:]
+    if len(values) < 4 or np.any(values <= 0) or np.std(values, ddof=1) < _NOISY * np.mean(values):
+        return False
+    level, half = float(np.median(values)), len(values) // 2
+    poor = bool(accuracies) and max(accuracies) < _POOR
+    high = _HIGH[0] <= level <= _HIGH[1] or (poor and LOW <= level < _HIGH[0])
+    return bool(high and np.median(values[half:]) > (1 - _FALLEN) * np.median(values[:half]))
+
+
+def _single(total: Displays) -> Floats:
+    single = total.single[np.isfinite(total.single)]
+    return single if len(single) > _HELD else total.values
+
+
+def spread_of(total: Displays) -> tuple[float, float]:
+    """Return the lowest and the highest loss of a single iteration; of the means where the log does not show them."""
+    values = _single(total)
+    return float(values.min()), float(values.max())
+
+
+def _healthy(values: Floats, fresh: bool, evidence: Evidence) -> Why | None:
+    """Return why a run in which nothing is wrong looks healthy; None where it does not."""
+    third = max(len(values) // 3, 1)
+    first, last = float(np.median(values[:third])), float(np.median(values[-third:]))
+    if len(values) > 1 and first - last > max(_FALLEN * abs(first), FLOOR):
+        return (
+            "fallen" if len(values) < 4 or np.median(values[third:-third]) <= max(values[:third].max(), last) else None
+        )
+    if evidence.long and fresh:  # it had time to fall
+        return None
+    if _ZERO < abs(last) < LOW and len(values) < _SHORT:
+        return "level"
+    excerpt = not fresh and len(values) > 2 and last - first < _FALLEN * abs(first)
+    return "level" if excerpt else None
