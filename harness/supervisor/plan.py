@@ -176,7 +176,7 @@ def _resolve(spec: TrainingSpec, start: Start, options: Options, progress: Calla
     sources = validate.read_sources(spec.nets, progress)
     for net in spec.nets:
         warnings += check_transforms(net, sources)
-        check_labels(net, sources.images)
+        warnings += check_labels(net, sources)
     seed, drawn = seed_of(options, spec.solver, start.setup)
     replay = options.exact and (start.iteration > 0 or start.skip is not None)
     point = point_of(spec, start, seed, sources, options.exact)
@@ -192,7 +192,7 @@ def _resolve(spec: TrainingSpec, start: Start, options: Options, progress: Calla
         windows=windows,
         capture=capture,
         replay=replay,
-        warnings=tuple(warnings),
+        warnings=tuple(dict.fromkeys(warnings)),
     )
 
 

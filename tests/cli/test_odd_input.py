@@ -10,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import h5py
 import lmdb
 import numpy as np
 import pytest
 
 from harness.caffe_files.messages import pb
+from harness.supervisor import label_values
 from tests.helpers.bad_input import Case
 from tests.helpers.commands import caffe_train
 from tests.helpers.lmdbs import SIDE, digits, write_lmdb
@@ -236,3 +238,130 @@ def test_records_with_more_values_than_their_shape_are_a_warning(case: Case) -> 
 def test_encoded_images_that_fit_raise_no_warning(case: Case, make: Callable[[], bytes]) -> None:
     own(case, {number: stored(make()) for number in range(24)})
     assert not case.warnings()
+
+
+# -- labels and targets -----------------------------------------------------------------------------------------------
+
+CLASSIFIER = """
+layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 5
+  weight_filler { type: "xavier" } } }
+"""
+SOFTMAX = 'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }\n'
+SIGMOID = 'layer { name: "loss" type: "SigmoidCrossEntropyLoss" bottom: "ip" bottom: "label" top: "loss" }\n'
+
+
+def reads_rows(case: Case, labels: list[np.ndarray], losses: str = SOFTMAX, phase: str = "TRAIN") -> Path:
+    """Let the net read a list of HDF5 files with these labels in that phase, and what fits in the other."""
+    source = case.home / "rows.txt"
+    good = [np.zeros_like(part) for part in labels]
+    for name, parts in (("rows", labels), ("good", good)):
+        files = []
+        for number, part in enumerate(parts):
+            files.append(str(case.home / f"{name}{number}.h5"))
+            with h5py.File(files[-1], "w") as file:
+                file["data"], file["label"] = np.zeros((len(part), 4), np.float32), part
+        (case.home / f"{name}.txt").write_text("\n".join(files))
+    other = "TEST" if phase == "TRAIN" else "TRAIN"
+    layers = [
+        f"""layer {{ name: "rows" type: "HDF5Data" top: "data" top: "label" include {{ phase: {at} }}
+          hdf5_data_param {{ source: "{case.home / name}.txt" batch_size: 4 }} }}\n"""
+        for at, name in ((phase, "rows"), (other, "good"))
+    ]
+    case.net.write_text("".join(layers) + CLASSIFIER + losses)
+    return source
+
+
+@pytest.mark.parametrize("phase", ["TRAIN", "TEST"])
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([0, 1, 2, 3, 4, 5, 4], ("label = 0…5: 1 of 10 labels lie outside 0…4", "row 5 of ", "label 5)")),
+        ([0, -1, 2], ("label = -1…2", "row 1 of ", "they count from 0")),
+        ([0, 1, np.nan], ("label = nan…nan", "row 2 of ", "label nan)")),
+        ([[1], [2], [1000]], ("label = 0…1000", "num_output of the classifier to at least 1001")),
+    ],
+    ids=["one too many", "negative", "nan", "column"],
+)
+def test_labels_of_hdf5_files_outside_the_classes(
+    case: Case, labels: list[float], said: tuple[str, ...], phase: str
+) -> None:
+    bad = np.array(labels, np.float32)
+    source = reads_rows(case, [np.zeros_like(bad[:3]), bad], phase=phase)
+    case.refused(str(source), "rows1.h5", *said)
+
+
+def test_labels_that_are_cut_out_of_a_dataset_are_compared_with_their_own_classes(case: Case) -> None:
+    labels = np.tile(np.array([[4, 7]], np.float32), (6, 1))
+    slices = """layer { name: "slice" type: "Slice" bottom: "label" top: "label0" top: "label1" }
+layer { name: "ip2" type: "InnerProduct" bottom: "data" top: "ip2" inner_product_param { num_output: 8 } }
+layer { name: "loss2" type: "SoftmaxWithLoss" bottom: "ip2" bottom: "label1" top: "loss2" }\n"""
+    reads_rows(case, [labels], slices + SOFTMAX.replace('"label"', '"label0"'))
+    assert not case.warnings()
+    labels[3, 1] = 8
+    reads_rows(case, [labels], slices + SOFTMAX.replace('"label"', '"label0"'))
+    case.refused("1 of 6 labels lie outside 0…7", "layer loss2", "row 3 of ", "label 8)")
+
+
+def test_labels_with_a_fraction_are_a_warning(case: Case) -> None:
+    source = reads_rows(case, [np.array([0, 1.5, 2, 2.25, 4])])
+    said = case.warnings()
+    assert f"warning: {source}: label: the fraction of 2 of 5 labels is lost" in said
+    assert "row 1 of " in said
+
+
+def test_ignored_labels_and_targets_may_have_any_value(case: Case) -> None:
+    for loss, label in ((SOFTMAX, 255), (SOFTMAX, -1), (SIGMOID, -1)):
+        labels = np.array([0, 1, label, 1, label], np.float32).reshape(-1, 1).repeat(5 if loss == SIGMOID else 1, 1)
+        reads_rows(case, [labels], loss.replace("type:", f"loss_param {{ ignore_label: {label} }} type:"))
+        assert not case.warnings()
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(255, "0…255"), (-1, "-1…0"), (1.01, "0…1.01"), (np.nan, "nan…nan"), (1, ""), (0.25, "")]
+)
+def test_sigmoid_targets_outside_0_and_1_are_a_warning(case: Case, value: float, said: str) -> None:
+    targets = np.zeros((6, 5), np.float32)
+    targets[4, 2] = value
+    reads_rows(case, [targets], SIGMOID)
+    warning = case.warnings()
+    assert ("row 4 of " in warning) == bool(said)
+    if said:
+        assert (
+            f"layer loss (SigmoidCrossEntropyLoss): its targets in {case.home}/rows.txt (label) are {said}" in warning
+        )
+
+
+def test_masks_of_0_and_255_as_targets_are_a_warning(case: Case) -> None:
+    masks = np.zeros((12, 1, 4, 4), np.uint8)
+    write_lmdb(case.home / "images", masks, np.zeros(12, int))
+    masks[5:, 0, 2] = 255
+    source = write_lmdb(case.home / "masks", masks, np.zeros(12, int))
+    layers = [
+        f'layer {{ name: "{name}" type: "Data" top: "{name}" data_param {{ source: "{case.home / where}" batch_size: 4 '
+        f"backend: LMDB }} }}\n"
+        for name, where in (("data", "images"), ("label", "masks"))
+    ]
+    conv = """layer { name: "ip" type: "Convolution" bottom: "data" top: "ip"
+      convolution_param { num_output: 1 kernel_size: 1 } }\n"""
+    case.net.write_text("".join(layers) + conv + SIGMOID)
+    case.solver_fields(test_iter=None, test_interval=None)
+    said = case.warnings()
+    assert f"its targets in {source} (pixels) are 0…255" in said
+    assert "record 5, key 00000005_img5.png" in said
+    assert "scale: 0.0039215686" in said
+    layer = 'name: "label" type: "Data"'
+    case.edit(case.net, layer, f"{layer} transform_param {{ scale: 0.0039215686 }}")
+    assert not case.warnings()
+    case.edit(case.net, "scale: 0.0039215686", "scale: 0.004")
+    assert "are 0…1.02, and must lie in 0…1" in case.warnings()
+
+
+def test_many_rows_are_not_all_read(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label_values, "_MOST", 1000)
+    monkeypatch.setattr(label_values, "_ROWS", 50)
+    labels = np.zeros((3000, 10), np.float32)
+    reads_rows(case, [labels[:2500], labels[:500]], SIGMOID.replace('"ip"', '"data"'))
+    assert not case.warnings()
+    labels[-1] = 2
+    reads_rows(case, [labels[:2500], labels[2500:]], SIGMOID.replace('"ip"', '"data"'))
+    assert "row 499 of " in case.warnings()
