@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.diagnosis.last_good import last_good
-from harness.diagnosis.live.active_alarms import is_active
+from harness.diagnosis.live.active_alarms import ActiveAlarms
 from harness.diagnosis.live.limits import Limits
 from harness.diagnosis.live.messages import sentence
 from harness.diagnosis.live.monitor import Monitor
@@ -39,7 +39,6 @@ class Health:
         self._span, self._first, self._limits = span_of(display), first, limits
         self._earlier = earlier
         self._past = Past(self._span)
-        self._divergences: list[Alarm] = []
         self._localized: Onset | None = None
 
     def begin(self, layout: Layout) -> None:
@@ -47,6 +46,7 @@ class Health:
         self._frames = FrameReader(layout)
         self._names = self._frames.names
         self._monitor = Monitor(self._names, self._limits)
+        self._active = ActiveAlarms(self._names, self._span)
         known, self._earlier = self._earlier, None
         if known is None or not known.fits(self._names):
             known = no_rows(self._names)
@@ -72,7 +72,7 @@ class Health:
         new = slice(self._looked, known)
         alarms = self._monitor.take(rows, self._taken[new], self._values[new])
         diverged = [alarm for alarm in alarms if self.stops(alarm)]
-        self._divergences += diverged
+        self._active.take(rows, diverged)
         if diverged or (self._localized is not None and self.last - self._localized.iteration < _LOCALIZING):
             self.onset()  # while the iterations around it are still kept
         drop = max(0, known - _LOOKS)
@@ -99,12 +99,10 @@ class Health:
         """Find the onset as far as it shows now; None for a run that is healthy, or is healthy again."""
         past = self._past.rows
         gradient, nonfinite = past.gradient_l2[:, None], past.nonfinite[:, None]
-        recent = self._monitor.recent
-        last = recent[-self._span :]
-        active = [alarm for alarm in self._divergences if is_active(alarm, last, self._names)]
-        onset = find_onset(past.iteration, past.loss, gradient, nonfinite, self._span, active=active)
+        onset = find_onset(past.iteration, past.loss, gradient, nonfinite, self._span, active=self._active.now)
         if onset is None:
             return None
+        recent = self._monitor.recent
         if self._localized is None or self._localized.iteration != onset.iteration or not self._localized.is_localized:
             self._localized = localize(
                 onset, recent.iteration, recent.gradient_l2, self._taken, self._values, self._names

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.diagnosis.conditions import Condition, chance_loss
+from harness.diagnosis.departures import FLOOR
 from harness.diagnosis.logged.displays import Displays
 from harness.diagnosis.logged.findings import Deviations, Excursion, HeadFinding, Recovery, Spike
-from harness.diagnosis.logged.levels import FLOOR, KNOWN, noise_of, relative_noise, running_median
+from harness.diagnosis.logged.levels import KNOWN, noise_of, relative_noise, running_median
 from harness.diagnosis.logged.tracks import Track
 from harness.diagnosis.robust_stats import Floats, Ints
 

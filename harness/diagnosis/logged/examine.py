@@ -219,9 +219,11 @@ def _date(evidence: Evidence, displays: Displays, judged: Judgement) -> Dated | 
     if verdict != Condition.NON_FINITE.verdict or evidence.nans is None:
         return None
     rise = evidence.rise
-    if evidence.nans.lasting and rise is not None and rise.sudden and rise.row > 0:
-        return date_rise(evidence.total, rise, evidence.span)
-    return date_nans(displays, int(np.searchsorted(displays.iterations, evidence.nans.first)))
+    by_nans = date_nans(displays, int(np.searchsorted(displays.iterations, evidence.nans.first)))
+    if not evidence.nans.lasting or rise is None or not rise.sudden or rise.row == 0:
+        return by_nans
+    by_rise = date_rise(evidence.total, rise, evidence.span)
+    return by_rise if rise.grows or by_nans is None else min(by_rise, by_nans, key=lambda dated: dated[0])
 
 
 def _date_plateau(evidence: Evidence) -> Dated | None:

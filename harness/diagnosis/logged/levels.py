@@ -10,7 +10,6 @@ from harness.diagnosis.robust_stats import SIGMA, Floats, Ints
 
 FEWEST = 3  # displays: one or two do not make a level
 KNOWN = 10  # displays from which noise is known: the median of 8 deviations is right to about a third
-FLOOR = 0.001  # a loss below it counts as 0: changes down there do not matter
 
 
 def running_median(values: Floats, count: int) -> Floats:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.diagnosis.logged.levels import FLOOR, lag_of, noise_of, relative_noise, running_median
+from harness.diagnosis.departures import EXPLODED, FLOOR, PLAIN, Departure, has_exploded, last_departure
+from harness.diagnosis.logged.levels import lag_of, noise_of, relative_noise, running_median
 from harness.diagnosis.robust_stats import Floats, Ints
 
 # Of all that a total has fallen: a smaller rise is none. What a net gains on easy data for a while, it loses with them.
 FALLEN = 0.1
-_PLAIN = 5.0  # factor: few displays of a healthy loss are all that far above the two before them
-_EXPLODED = 25.0  # factor: whether that was one step or growth, it is dated where it first reaches _PLAIN
 _GROWS = 3.0  # factor between the level at the end and the one just after the rise: no plateau
 _SCALES = (3, 6, 12, 24, 48, 96, 192)  # displays whose median is a level: short plateaus, and those deep in noise
 _MOST = 20_000  # levels that are examined; more displays than that are grouped
@@ -35,7 +34,7 @@ class Rise:
         good, bad: the levels just before and just after.
         noise: a standard deviation of single displays before; NaN where there are too few.
         sudden: half of the whole rise was done at once.
-        certain: noise cannot have made it; where the displays are too few to know noise, that takes _PLAIN.
+        certain: noise cannot have made it; where the displays are too few to know noise, that takes PLAIN.
         grows: there is no plateau, it keeps rising.
     """
 
@@ -67,39 +66,37 @@ def find_rise(iterations: Ints, values: Floats, span: int, least: float, lag: in
     lag = lag_of(iterations, span) if lag is None else lag
     few = not math.isfinite(relative_noise(values, lag))
     for scale in [1] if few else [w for w in _SCALES if w == 3 or 4 * w <= len(values)]:
-        found, shown = _rise_at(values, scale, least, lag), values
-        if found is not None and _has_exploded(values, found.best):
-            # half of the way up would be late; values above plain add nothing
-            shown = np.minimum(values, _PLAIN * max(found.best, FLOOR))
-            found = _rise_at(shown, scale, least, lag) or found
+        found = _rise_at(values, scale, least, lag)
         if found is None:
             continue
+        # half of the way up to what has grown without bound would be late
+        shown = np.minimum(values, found.top)
         row = _row(iterations, shown, span, found)
         if few or apart(values[min(found.settled, row - 1) : row], values[row:], lag):
             return rise_at(iterations, values, span, row, found.best, not few or _is_plain(values, row))
     return None
 
 
-def _has_exploded(values: Floats, best: float) -> bool:
-    return bool(best >= 0 and float(np.median(values[-3:])) > _EXPLODED * max(best, FLOOR))
-
-
 def _is_plain(values: Floats, row: int) -> bool:
     """Check whether two displays or more are all far above the two before them, or farther above a single one."""
     if row < 1 or len(values) < row + 2:
         return False
-    baseline, times = float(values[max(row - 2, 0) : row].max()), _PLAIN if row > 1 else _EXPLODED
-    return baseline > FLOOR / _PLAIN and bool(values[row:].min() >= times * baseline)
+    baseline, times = float(values[max(row - 2, 0) : row].max()), PLAIN if row > 1 else EXPLODED
+    return baseline > FLOOR / PLAIN and bool(values[row:].min() >= times * baseline)
 
 
 @dataclass(frozen=True)
 class _Found:
-    """Displays: the first near the `best` level, the last at it, and one when the rise is over."""
+    """Displays: the first near the `best` level, the last at it, and one when the rise is over.
+
+    `top` is that of the departure.
+    """
 
     settled: int
     lowest: int
     over: int
     best: float
+    top: float
 
 
 def _rise_at(values: Floats, scale: int, least: float, lag: int) -> _Found | None:
@@ -110,36 +107,41 @@ def _rise_at(values: Floats, scale: int, least: float, lag: int) -> _Found | Non
     past = running_median(coarse, scale)
     future = running_median(coarse[::-1], scale)[::-1]
     best = np.minimum.accumulate(past)
-    after = np.minimum.accumulate(future[::-1])[::-1]
-    relative = relative_noise(coarse, lag)
-    known, start = math.isfinite(relative), float(past[0])
+    found = _departure(coarse, scale, least, lag, past, future)
+    if found is None:
+        return None
+    settled = _settled(past[: found.first + 1], best[: found.first + 1])
+    if scale > 1 and found.end - found.best < _wandered((past - best)[settled : found.first + 1]):
+        return None
+    lowest = int(np.flatnonzero(past[: found.last + 1] <= found.best)[-1])
+    over = min((found.last + 1 + scale // 2) * step, len(values) - 1)
+    return _Found(settled * step, lowest * step, over, found.best, found.top)
+
+
+def _departure(coarse: Floats, scale: int, least: float, lag: int, past: Floats, future: Floats) -> Departure | None:
+    """Find the last departure by levels `past` and `future` of `scale` displays, beyond what their noise can do."""
+    relative, best = relative_noise(coarse, lag), np.minimum.accumulate(past)
+    known = math.isfinite(relative)
     # of a few displays only what is plain counts: back up by half of what it had fallen, and twice as high
     least = least if known else max(least, 1.0)
-    with np.errstate(over="ignore"):
-        lifted = after[1:] - best[:-1]
+    fallen = (FALLEN if known else 0.5) * np.maximum(float(past[0]) - best, 0)
+    found = None
     for _ in range(_PASSES):
         # the lowest of many is low by chance, and the noise of few is not well known
         sure = (4 + math.sqrt(2 * math.log(len(coarse)))) * (1 + 8 / len(coarse))
         sure *= relative / math.sqrt(max(scale / lag, 1)) if known else 0
-        fallen = (FALLEN if known else 0.5) * np.maximum(start - best, 0)
         margin = np.maximum(max(least, sure) * np.maximum(np.abs(best), FLOOR), fallen)
         # one display is an excursion, and so are all whose mean it is in; a plateau takes more
-        rows = np.flatnonzero((lifted > margin[:-1])[: max(len(coarse) - lag - 1, 0)])
-        if not len(rows):
-            return None
-        # the rise may be plain only later than it is certain
-        plain = np.flatnonzero(lifted[rows] >= 0.5 * lifted[rows].max())
-        row = int(rows[plain[0]])
+        margin[max(len(coarse) - lag - 1, 0) :] = np.inf
+        found = last_departure(past, future, margin, reach=lag - 1)
+        if found is None:
+            break
         # a plateau without noise must not hide the noise before it
-        before = relative_noise(coarse[: row + 1], lag)
+        before = relative_noise(coarse[: found.last + 1], lag)
         if not math.isfinite(before) or before <= 1.05 * relative:
             break
         relative = before
-    settled = _settled(past[: rows[0] + 1], best[: rows[0] + 1])
-    if known and lifted[row] < _wandered((past - best)[settled : rows[0] + 1]):
-        return None
-    lowest = int(np.flatnonzero(past[: row + 1] <= best[row])[-1])
-    return _Found(settled * step, lowest * step, min((row + 1 + scale // 2) * step, len(values) - 1), float(best[row]))
+    return found
 
 
 def _settled(level: Floats, best: Floats) -> int:
@@ -201,7 +203,7 @@ def rise_at(iterations: Ints, values: Floats, span: int, row: int, best: float, 
         full += 1
     good, noise = before(iterations, values, row)
     after = values[full : full + 2 * _NEAR]
-    exploded = _has_exploded(values, best)
+    exploded = has_exploded(values, best)
     end = float(np.median(values[-max(len(values) // 10, 3) :]))
     grows = exploded and len(after) >= 4 and bool(end > _GROWS * np.median(after[:_NEAR]))
     if grows:

@@ -9,12 +9,12 @@ import numpy as np
 
 from harness.caffe_files import solver
 from harness.caffe_files.messages import parse_text, pb
-from harness.diagnosis.live.active_alarms import is_active
+from harness.diagnosis.live.active_alarms import ActiveAlarms
 from harness.diagnosis.live.limits import Limits, read_limits
 from harness.diagnosis.live.monitor import Monitor
 from harness.diagnosis.live.rows import Names, Rows, names_in, no_rows, recorded_rows, rows_before
 from harness.diagnosis.recorded.localize import localize
-from harness.diagnosis.recorded.onset import find_onset, span_of
+from harness.diagnosis.recorded.onset import find_onset
 from harness.diagnosis.robust_stats import Bools, Floats, Ints
 from harness.recording import Recording
 from harness.schemas.layout import ACTIVATION_STATS, Alarm
@@ -27,11 +27,14 @@ _CHUNK = 4096  # iterations that are read at a time: those of a long run do not 
 class Detection:
     """The alarms that the rules raise on a recording, and the onset of its divergence (None: it did not diverge).
 
-    `names` are the names behind its columns, with which `harness.diagnosis.live.messages.sentence` describes an alarm.
+    Attributes:
+        active: the alarms of divergences from which the run has not returned.
+        names: the names behind the columns, with which `harness.diagnosis.live.messages.sentence` describes an alarm.
     """
 
     alarms: tuple[Alarm, ...]
     onset: Onset | None
+    active: tuple[Alarm, ...]
     names: Names
 
 
@@ -61,20 +64,23 @@ def detect(
     monitor.remember(earlier)
     series = _Series.of(earlier, iterations)
     alarms = list(raised or ())
+    active = ActiveAlarms(names, span)
     looked = 0
     for start, rows in _chunks(recording, names, len(iterations)):
         upto = int(np.searchsorted(taken, rows.iteration[-1], side="right"))
         if raised is None:
             alarms += monitor.take(rows, taken[looked:upto], values[looked:upto])
+        here = (alarm for alarm in alarms if rows.iteration[0] <= alarm.iteration <= rows.iteration[-1])
+        active.take(rows, (alarm for alarm in here if limits.stops(alarm.rule)))
         looked = upto
         series.put(len(earlier) + start, rows)
 
-    last = recorded_rows(recording, names, slice(max(0, len(iterations) - span_of(span)), len(iterations)))
-    active = [alarm for alarm in alarms if limits.stops(alarm.rule) and is_active(alarm, last, names)]
-    onset = find_onset(series.iterations, series.loss, series.gradient_l2, series.nonfinite, span, names.params, active)
+    onset = find_onset(
+        series.iterations, series.loss, series.gradient_l2, series.nonfinite, span, names.params, active.now
+    )
     if onset is not None:
         onset = localize(onset, series.iterations, series.gradient_l2, taken, values, names)
-    return Detection(tuple(alarms), onset, names)
+    return Detection(tuple(alarms), onset, tuple(active.now), names)
 
 
 def display_interval(recording: Recording) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from harness.diagnosis.departures import Departure, began, is_usual, last_departure
 from harness.diagnosis.recorded.evidence_text import (
     BASELINE_BLOCKS,
     MIN_BLOCK,
@@ -15,7 +16,7 @@ from harness.diagnosis.recorded.evidence_text import (
     loss_evidence,
     nonfinite_evidence,
 )
-from harness.diagnosis.robust_stats import SIGMA, Bools, Floats, total_norm
+from harness.diagnosis.robust_stats import SIGMA, Bools, Floats, logarithm, total_norm
 from harness.schemas.layout import Alarm
 from harness.schemas.onset import Onset
 
@@ -73,14 +74,18 @@ def find_onset(
         nonfinite: (T, P) numbers of NaN or infinite elements of each param blob's gradient, or whether there are any.
         span: iterations over which a level is taken: the solver's display interval (0: 40).
         labels: (P,) names of the param blobs.
-        active: alarms of divergences whose damage is still there; no onset comes after the first of them.
+        active: alarms of divergences whose damage is still there; no onset comes after the first of them, unless the
+            levels of the loss, which are all that it is about, show a later departure.
     """
     loss = np.asarray(loss, np.float64)
     onset = _lasting_damage(iterations, loss, gradient_l2, nonfinite, span, labels)
     if active and len(loss):
-        young = iterations[-1] - active[0].iteration < MIN_BLOCK
-        if onset is None or onset.iteration > active[0].iteration or (young and np.isfinite(loss[-1])):
-            return _onset_before(iterations, loss, active[0], span)
+        alarm = active[0]
+        young = iterations[-1] - alarm.iteration < MIN_BLOCK
+        slack = 2 * level_width(span) if alarm.rule == "loss_jump" else len(loss)
+        late = onset is None or 0 < onset.iteration - alarm.iteration <= slack
+        if late or (young and np.isfinite(loss[-1])):
+            return _onset_before(iterations, loss, alarm, span)
     return onset
 
 
@@ -123,9 +128,14 @@ def _onset_before(iterations: Iterations, loss: Floats, alarm: Alarm, span: int)
     return Onset(int(iterations[row]), evidence)
 
 
+def level_width(span: int) -> int:
+    """Return the iterations whose median is a level, for a display interval of `span` iterations (0: 40)."""
+    return max(min(span_of(span), _MAX_BLOCK), MIN_BLOCK)
+
+
 def block_width(count: int, span: int) -> int:
     """Return the iterations in a block, of a run of `count` iterations."""
-    return max(min(span_of(span), _MAX_BLOCK, count // 4), MIN_BLOCK)
+    return max(min(level_width(span), count // 4), MIN_BLOCK)
 
 
 # -- the damage ------------------------------------------------------------------------------------------------------
@@ -173,7 +183,6 @@ def _sustained_rise(levels: _Levels, loss: Floats) -> int | None:
     if not count:
         return None
     width = int(levels.stop[0] - levels.start[0])
-    lowest_after = np.minimum.accumulate(levels.median[::-1])[::-1]
     smooth = _running_median(levels.median, 3)  # of three levels, so that one lucky block is not the reference
     finite_mad = np.where(np.isfinite(levels.mad), levels.mad, 0.0)
     best, at = _running_minimum(smooth)
@@ -182,19 +191,29 @@ def _sustained_rise(levels: _Levels, loss: Floats) -> int | None:
     with np.errstate(invalid="ignore"):
         fallen = np.nan_to_num(smooth[0] - best, nan=0.0)
     margin = np.maximum(np.maximum(np.abs(best) / 3, spread), np.maximum(0.02 * fallen, 1e-12))
-    with np.errstate(invalid="ignore"):  # a run that begins with NaN has nothing to rise from
-        rise = (lowest_after[1:] - best[:-1]) / margin[:-1]
-    if np.any(rise > 1):
+    departure = last_departure(smooth, levels.median, margin)
+    if departure is not None:
         # where the level has always wandered up and down, wandering is no damage
-        stop = int(at[int(np.argmax(rise > 1))]) + 1
+        stop = int(at[departure.last]) + 1
         margin = np.maximum(margin, _wander(levels.median[:stop], best[:stop]))
-        with np.errstate(invalid="ignore"):
-            rise = (lowest_after[1:] - best[:-1]) / margin[:-1]
-    if np.any(rise > 1):
-        k = int(np.argmax(rise > 0.5)) + 1  # it may be certain only later than it is plain
-        after = float(lowest_after[min(k + 1, len(lowest_after) - 1)])  # block k itself may be half and half
-        return _change(loss, levels, k, float(best[k - 1]), after, float(margin[k - 1]))
-    return _rise_from_the_start(loss, lowest_after, float(np.median(finite_mad)))
+        departure = last_departure(smooth, levels.median, margin)
+    if departure is not None and not is_usual(levels.median, departure):
+        last, before = _foot(levels.median, smooth, departure, margin)
+        # the block after it may be half and half
+        lowest = min(float(np.min(levels.median[min(last + 2, count - 1) :])), departure.top)
+        return _change(loss, levels, last + 1, before, lowest, float(margin[last]))
+    return _rise_from_the_start(loss, float(np.min(levels.median)), float(np.median(finite_mad)))
+
+
+def _foot(level: Floats, smooth: Floats, departure: Departure, margin: Floats) -> tuple[int, float]:
+    """Return the last block before the rise, and the level there; of a gradual rise, where the climb left its base."""
+    last = departure.last
+    if departure.sudden:
+        return last, float(smooth[last])
+    least = 0.5 * float(margin[last])
+    start = began(smooth, last, least)
+    near = np.flatnonzero(level[start : last + 1] <= departure.base + least)
+    return start + (int(near[-1]) if len(near) else 0), departure.base
 
 
 def _wander(level: Floats, best: Floats) -> float:
@@ -234,14 +253,14 @@ def _split(loss: Floats, limit: float) -> int:
     return int(np.flatnonzero(balance == balance.min())[-1])
 
 
-def _rise_from_the_start(loss: Floats, lowest_after: Floats, noise: float) -> int | None:
+def _rise_from_the_start(loss: Floats, lowest: float, noise: float) -> int | None:
     """Find the rise of a run that breaks within its first block, as one restarted at too high a rate."""
     head = loss[:5]
     level = float(np.median(head))
-    if not np.isfinite(level) or not lowest_after[0] > level + max(level, 15 / np.sqrt(len(head)) * noise):
+    if not np.isfinite(level) or not lowest > level + max(level, 15 / np.sqrt(len(head)) * noise):
         return None
     finite = np.where(np.isfinite(loss), loss, np.inf)
-    limit = level + min(float(lowest_after[0]) - level, 2 * level) / 2
+    limit = level + min(lowest - level, 2 * level) / 2
     below = np.flatnonzero(finite[: _MAX_BLOCK + 1] <= limit)
     return int(below[-1]) + 1
 
@@ -255,7 +274,7 @@ def _first_excursion(loss: Floats, gradient_l2: Floats | None, anchor: int, widt
     far = _far(loss, from_, first, anchor)
     if gradient_l2 is not None and gradient_l2.size:
         length = total_norm(gradient_l2[from_ : anchor + 1])
-        far |= _far(np.log(np.maximum(length, 1e-30)), 0, first - from_, anchor - from_)
+        far |= _far(logarithm(length), 0, first - from_, anchor - from_)
     row = anchor
     for candidate in range(anchor, first - 1, -1):
         if row - candidate > gap:

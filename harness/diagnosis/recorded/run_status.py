@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from harness.diagnosis.conditions import Condition, Status
-from harness.diagnosis.live.active_alarms import is_active
 from harness.diagnosis.live.rows import Names, recorded_rows
 from harness.diagnosis.recorded.detect import Detection
 from harness.diagnosis.recorded.onset import span_of
@@ -45,7 +45,7 @@ def run_status(recording: Recording, detection: Detection, span: int) -> RunStat
         return RunStatus("never learned" if still else "healthy", (), start, after)
     row = int(np.searchsorted(recording.iterations, onset.iteration))
     before = float(np.median(recording.series("loss", slice(max(0, row - span), row)))) if row else None
-    active = [alarm for alarm in detection.alarms if is_active(alarm, last, detection.names)]
+    active = detection.active
     if not np.isfinite(last.loss[-1]) or any(alarm.rule == Condition.NON_FINITE.rule for alarm in active):
         return RunStatus(Condition.NON_FINITE.status, (), before, float(last.loss[-1]))
     for condition in (Condition.SATURATED, Condition.UNIFORM):
@@ -55,6 +55,6 @@ def run_status(recording: Recording, detection: Detection, span: int) -> RunStat
     return RunStatus("diverged", (), before, after)
 
 
-def _heads_in(condition: Condition, active: list[Alarm], names: Names) -> tuple[str, ...]:
+def _heads_in(condition: Condition, active: Sequence[Alarm], names: Names) -> tuple[str, ...]:
     named = {alarm.subject for alarm in active if alarm.rule == condition.rule}
     return tuple(head.name for head in names.heads if head.name in named)

@@ -1,0 +1,74 @@
+"""Live alarms, recordings and logs date the same curve alike: the last departure from which it did not return."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from harness.caffe_files.log_header import LogHeader
+from harness.diagnosis.live.health import Health
+from harness.diagnosis.live.limits import read_limits
+from harness.diagnosis.recorded.onset import find_onset
+from harness.schemas.layout import STATS, Head
+from tests.helpers.curves import CURVES, Curve
+from tests.helpers.made_up_logs import examined, log_text
+from tests.helpers.recordings import layout_of
+
+pytestmark = pytest.mark.usefixtures("one_blas_thread")
+
+LIMITS = read_limits()
+LAYOUT = replace(layout_of(), heads=(Head("loss1/loss1", 1.0, 280),))
+
+
+def recorded_onset(curve: Curve, span: int) -> int | None:
+    onset = find_onset(curve.start + np.arange(len(curve.loss)), curve.loss, None, None, span)
+    return onset.iteration if onset else None
+
+
+def live_onset(curve: Curve, span: int, size: int) -> int | None:
+    """The onset that a run knows at its end, which came in pieces of `size` iterations."""
+    health = Health(span, curve.start, LIMITS)
+    health.begin(LAYOUT)
+    frames = np.zeros(len(curve.loss), LAYOUT.frame_dtype)
+    frames["iteration"] = curve.start + np.arange(len(curve.loss))
+    frames["loss"] = frames["output"][:, 0] = curve.loss
+    frames["stat"] = 1.0
+    frames["stat"][:, list(STATS).index("gradient_nonfinite")] = 0
+    frames["stat"][:, list(STATS).index("update_l2")] = 0.001
+    for start in range(0, len(frames), size):
+        health.take(frames[start : start + size], (), np.empty((0, len(LAYOUT.activations), 4)))
+    onset = health.onset()
+    return onset.iteration if onset else None
+
+
+def is_right(curve: Curve, onset: int | None) -> bool:
+    if curve.onset is None or onset is None:
+        return onset == curve.onset
+    return curve.onset <= onset <= curve.onset + curve.slack
+
+
+@pytest.mark.parametrize("curve", CURVES, ids=str)
+def test_a_curve_has_one_onset_live_recorded_and_logged(curve: Curve) -> None:
+    for display, average in ((10, 1), (20, 20), (40, 40)):
+        recorded = recorded_onset(curve, display)
+        assert is_right(curve, recorded)
+        known = LogHeader(display=display, average_loss=average, classes=280) if display < 40 else LogHeader()
+        text = log_text(curve.loss, average_loss=average, display=display, first=curve.start)
+        logged = examined(text, known).onset
+        if curve.onset is None or recorded is None:
+            assert logged is None
+        else:
+            assert logged is not None
+            assert logged.low <= recorded <= logged.high
+            assert logged.low <= curve.onset + curve.slack
+            assert curve.onset <= logged.high
+    assert is_right(curve, live_onset(curve, 20, 997))
+
+
+@pytest.mark.parametrize("size", [1, 70, 6000])
+def test_the_onset_does_not_depend_on_how_a_run_is_cut_into_pieces(size: int) -> None:
+    """A run that recovers from an alarm, and breaks 282 iterations after it."""
+    (curve,) = (curve for curve in CURVES if curve.name == "hot rate: 718, recovers to 1.5 times, breaks at 1000")
+    assert live_onset(replace(curve, loss=curve.loss[:1300]), 40, size) == 1000
