@@ -8,18 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import shtab
-from rich_argparse import RawDescriptionRichHelpFormatter
-
 import harness
 from harness import output
 from harness.command_parser import CommandParser
 from harness.dispatch import module_of, start
 from harness.errors import BadInput
 from harness.exit_codes import Exit
+from harness.missing_packages import guarded
 from harness.output import visible
-from harness.reports.console import complain
 
+# Libraries are imported where they are used: `guarded` says what to do where one is missing.
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
@@ -42,8 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return start(given[0], given[1:])
     try:
         with output.writing_results():
-            return _main(given)
+            return guarded(lambda: _main(given))
     except output.ResultFailed as error:
+        from harness.reports.console import complain
+
         complain(error)
         return Exit.RECORDING_FAILED
     finally:
@@ -72,6 +72,8 @@ def parser() -> argparse.ArgumentParser:
 
 def _complete_files(command: argparse.ArgumentParser) -> None:
     """Let shtab complete names of files wherever a path is expected."""
+    import shtab
+
     for action in command._actions:  # argparse has no public list of them
         if action.type is Path or action.metavar in ("FILE", "DIR", "LOG"):
             action.complete = shtab.FILE  # type: ignore[attr-defined]
@@ -79,6 +81,8 @@ def _complete_files(command: argparse.ArgumentParser) -> None:
 
 def _main(arguments: Sequence[str]) -> int:
     """Do what needs no command: --help, --version, --print-completion."""
+    import shtab
+
     top, commands = _parser()
     for name, summary in COMMANDS.items():
         commands.add_parser(name, help=summary)
@@ -94,6 +98,9 @@ def _main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> tuple[CommandParser, _SubParsersAction[CommandParser]]:
+    import shtab
+    from rich_argparse import RawDescriptionRichHelpFormatter
+
     top = CommandParser(prog="caffe-harness", description=__doc__, formatter_class=RawDescriptionRichHelpFormatter)
     top.add_argument("--version", action="store_true", help="print the versions of the harness and of Caffe")
     top.add_argument(

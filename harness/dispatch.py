@@ -11,10 +11,15 @@ from types import ModuleType
 from harness import output
 from harness.errors import BadInput
 from harness.exit_codes import Exit
+from harness.missing_packages import guarded
 
 
 def start(command: str, arguments: Sequence[str]) -> int:
     """Import `command` and run it. Returns its exit code; Ctrl-C during the import prints no traceback."""
+    return guarded(lambda: _start(command, arguments))
+
+
+def _start(command: str, arguments: Sequence[str]) -> int:
     output.open_standard_files()
     output.show_exceptions()
     try:

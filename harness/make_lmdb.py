@@ -82,12 +82,13 @@ def _stop_at_once(*_: object) -> None:
 
 if __name__ == "__main__":
     _on_interrupt(_stop_at_once)  # during imports, when there is nothing to clean up
+    from harness.missing_packages import guarded
     from harness.output import flush_or_discard, open_standard_files, show_exceptions
 
     open_standard_files()
     show_exceptions()
     try:
-        code = main()
+        code = guarded(main)
     finally:
         flush_or_discard()
     if code == 130:  # an executor whose shutdown was interrupted may block the interpreter's exit forever

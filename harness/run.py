@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
             check_state(args.resume)
             start = from_solverstate(args.resume, args.native_start, spec.solver.snapshot)
         else:
-            for name in (args.weights or "").split(","):
+            for name in args.weights.split(",") if args.weights else ():
                 check_weights(Path(name.strip()))
             start = from_weights(args.weights, spec.solver)
         return make_plan(spec, start, options, progress=progress)

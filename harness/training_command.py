@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from harness.caffe_files.messages import caffe_directory
 from harness.caffe_files.solver import display_interval
 from harness.diagnosis.live.health import Health
 from harness.diagnosis.live.limits import read_limits
@@ -139,6 +140,7 @@ def train(make: Callable[[Callable[[int, int], None], Callable[[str], None]], Pl
         try:
             with interrupts.planning():
                 raise_file_limit()
+                caffe_directory()
                 limits = read_limits(args.rules)
                 plan = make(terminal.reading, terminal.message)
                 for remark in plan.remarks:

@@ -2,7 +2,8 @@
 
 `import caffe.proto.caffe_pb2` would run `caffe/__init__.py` and load the C++ library. Here that one module is loaded by
 itself, so that every process but the worker stays free of Caffe. Its classes are created at run time, with their types
-in caffe_pb2.pyi, which tools/message_stubs.py generates.
+in caffe_pb2.pyi. Where Caffe is not installed, caffe_pb2.py of this package takes its place: logs and recordings can be
+read there. tools/message_stubs.py writes both from the pinned Caffe.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
+from harness.caffe_files.paths import is_file
 from harness.errors import BadInput, nearest
 
 if TYPE_CHECKING:
@@ -42,24 +44,30 @@ def caffe_directory() -> Path:
     """Find the directory of the caffe package without importing it.
 
     Raises:
-        BadInput: the package is not installed.
+        BadInput: the package is not installed, or is another one.
     """
     spec = importlib.util.find_spec("caffe")
     if spec is None or not spec.submodule_search_locations:
         raise BadInput("the caffe package is not installed for this Python", remedy="Run tools/setup")
-    return Path(next(iter(spec.submodule_search_locations)))
+    path = Path(next(iter(spec.submodule_search_locations)))
+    if not is_file(path / "proto/caffe_pb2.py"):
+        raise BadInput(
+            "not a pycaffe build (PyPI's `caffe` is an empty placeholder)", file=path, remedy="Run tools/setup"
+        )
+    return path
 
 
 def _load() -> ModuleType:
     name = "caffe.proto.caffe_pb2"  # under its own name, a later `import caffe` finds it and does not register it again
     if name in sys.modules:
         return sys.modules[name]
-    path = caffe_directory() / "proto" / "caffe_pb2.py"
+    try:
+        path = caffe_directory() / "proto/caffe_pb2.py"
+    except BadInput:
+        path = Path(__file__).with_name("caffe_pb2.py")
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise BadInput(
-            "not a pycaffe build (PyPI's `caffe` is an empty placeholder)", file=path.parent, remedy="Run tools/setup"
-        )
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)

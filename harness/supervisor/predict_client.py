@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.caffe_files.deploy import SoftmaxHead
+from harness.caffe_files.messages import caffe_directory
 from harness.caffe_log.death import death_message, without_header
+from harness.errors import BadInput
 from harness.processes import child_environment
 from harness.recording import Recording
 from harness.schemas.predictions import HeadPredictions, NoPredictions, Predictions
@@ -41,6 +43,10 @@ def predictions(recording: Recording, iteration: int) -> tuple[HeadPredictions, 
     first = recording.params[0] if recording.params else None
     if first is not None:
         recording.weight(iteration, first.layer, first.index)  # raises for what is missing before Caffe is started
+    try:
+        caffe_directory()
+    except BadInput as error:
+        raise NoPredictions(f"{recording.path}: the predictions of iteration {iteration} need Caffe: {error}") from None
     started_from = Path(str(recording.attributes.get("directory", "")))
     with tempfile.TemporaryDirectory() as name:
         done = subprocess.run(

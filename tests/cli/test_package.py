@@ -92,9 +92,10 @@ def test_an_installed_harness_trains_compares_and_reports(
 
 def test_without_caffe_the_remedy_is_named() -> None:
     program = "import sys; sys.modules['caffe'] = None; from harness.__main__ import main; sys.exit(main(sys.argv[1:]))"
-    done = command(sys.executable, "-c", program, "readlog", LOGS / "case.log")
-    assert done.code == 2
-    assert done.stderr == "error: the caffe package is not installed for this Python. Run tools/setup\n"
+    for arguments in (("run", "--solver", ROOT / "prototxt/glyphs280/quick_solver.prototxt"), ("restart", "nowhere")):
+        done = command(sys.executable, "-c", program, *arguments)
+        assert done.code == 2
+        assert done.stderr == "error: the caffe package is not installed for this Python. Run tools/setup\n"
     done = command(sys.executable, "-c", program, "--version")
     assert done.code == 0
     assert done.stdout.splitlines()[1] == "Caffe: the caffe package is not installed for this Python. Run tools/setup"
