@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from harness.diagnosis.logged.levels import FEWEST, FLOOR
+from harness.diagnosis.departures import FLOOR
+from harness.diagnosis.logged.levels import FEWEST
 from harness.diagnosis.logged.tracks import Track
 from harness.diagnosis.robust_stats import Floats
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.diagnosis.conditions import Verdict
+from harness.diagnosis.departures import FLOOR
 from harness.diagnosis.live.limits import Limits
 from harness.diagnosis.logged.at_chance import heads_at_chance
 from harness.diagnosis.logged.displays import Displays
 from harness.diagnosis.logged.findings import HeadFinding, Strength, Why
 from harness.diagnosis.logged.heads import LOW
-from harness.diagnosis.logged.levels import FLOOR
 from harness.diagnosis.logged.tracks import Track
 from harness.diagnosis.logged.verdict import Evidence
 from harness.diagnosis.robust_stats import Floats
