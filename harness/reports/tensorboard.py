@@ -23,7 +23,7 @@ from tensorboardX.proto.event_pb2 import Event as FileEvent
 from tensorboardX.proto.summary_pb2 import HistogramProto, Summary
 from tensorboardX.summary import text as text_summary
 
-from harness.diagnosis.live.messages import MEANING, sentence
+from harness.diagnosis.live.messages import LOOK_AT, sentence
 from harness.diagnosis.live.rows import names_of
 from harness.diagnosis.recorded.histogram import Histogram, histogram, merged
 from harness.diagnosis.robust_stats import total_norm
@@ -94,7 +94,7 @@ class TensorBoard:
         for alarm in alarms:
             # one tag each: of two texts with one tag and iteration, TensorBoard keeps one
             tag = "/".join(filter(None, ("alarm", alarm.rule, alarm.subject)))
-            self._text(alarm.iteration, tag, f"{sentence(alarm, names)}. {MEANING[alarm.rule]}")
+            self._text(alarm.iteration, tag, f"{sentence(alarm, names)}. {LOOK_AT[alarm.rule]}")
         self._diverged(divergence)
 
     def message(self, text: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 import harness
 from harness.diagnosis.last_good import last_good
 from harness.diagnosis.live.limits import read_limits
-from harness.diagnosis.live.messages import MEANING
+from harness.diagnosis.live.messages import LOOK_AT
 from harness.diagnosis.recorded.diagnose import diagnose
 from harness.diagnosis.recorded.onset import find_onset
 from harness.recording import Recording, Window
@@ -126,7 +126,7 @@ def test_the_documentation_quotes_the_alarm_and_the_onset(demo: Path) -> None:
     with Recording(demo) as recording:
         found = harness.diagnose(recording)
     alarm = found.alarms[0]
-    raised = f"ALARM {alarm.rule} at iteration {alarm.iteration}: {found.describe(alarm)}. {MEANING[alarm.rule]}"
+    raised = f"ALARM {alarm.rule} at iteration {alarm.iteration}: {found.describe(alarm)}. {LOOK_AT[alarm.rule]}"
     for page, quotes in {
         "README.md": (where,),
         "docs/quickstart.md": (raised, where),

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.diagnosis.live.limits import DEFAULTS, Limits, read_limits
-from harness.diagnosis.live.messages import MEANING, sentence
+from harness.diagnosis.live.messages import LOOK_AT, sentence
 from harness.diagnosis.live.monitor import Monitor
 from harness.diagnosis.live.rows import Names, Rows
 from harness.schemas.layout import Alarm, Head
@@ -341,6 +341,6 @@ def test_every_rule_is_documented_and_explained() -> None:
     text = DEFAULTS.read_text()
     for rule in vars(LIMITS):
         assert f"[{rule}]\n#" in text
-        assert MEANING[rule].endswith(".")
+        assert LOOK_AT[rule].endswith(".")
         said = sentence(Alarm(1, rule, "loss3/loss3", 1.5, 2.5), NAMES)
         assert "loss3/loss3" in said or "1.5" in said

@@ -1,4 +1,4 @@
-"""Describe alarms, and explain what they mean."""
+"""Describe alarms: what was observed, and what to look at first."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from harness.diagnosis.conditions import MAX_LOSS
 from harness.diagnosis.live.rows import Names
 from harness.schemas.layout import Alarm
 
-MEANING = {
-    "loss_jump": "A bad batch alone lasts one iteration. This lasts: an update before it has damaged the weights.",
-    "loss_spike": "The batch differs from the others (bad records?), or an update was almost too large.",
-    "uniform_collapse": "The head gives every class the same probability: its output no longer depends on its input.",
-    "saturated_softmax": "The scores have exploded: the net is certain of one class for every record.",
-    "non_finite": "Caffe spreads it to every weight: training cannot recover.",
-    "gradient_explosion": "The updates grow with it; a smaller learning rate or clip_gradients limits them.",
-    "vanishing_gradient": "The blob no longer learns: a layer after it is saturated, dead, or disconnected.",
-    "dead_relu": "No gradient passes back through it, so the layers before it no longer learn from those after it.",
-    "weight_update_ratio": "Such a step overwrites most of what the blob had learned: the learning rate is too high.",
-    "loss_not_decreasing": "The net has learned nothing: check the labels, the learning rate, the initial weights.",
-    "lr_jump": "The learning rate schedule did this; Caffe's momentum is still at the old scale.",
+# What to look at first. An alarm says what was seen; what caused it, a replay has to show.
+LOOK_AT = {
+    "loss_jump": "Look at the records of the batches at the onset, and at the learning rate.",
+    "loss_spike": "Look at the records of that batch and of the one before it.",
+    "uniform_collapse": "Look at the input of the head: does it differ between records? Look at the ReLUs before it.",
+    "saturated_softmax": "Look at the size of the scores and of the weights before them, and at the labels.",
+    "non_finite": "Look at the inputs of that iteration, and at the updates of the iterations before it.",
+    "gradient_explosion": "Look at the records of that batch; clip_gradients and the learning rate limit the update.",
+    "vanishing_gradient": "Look at the layers after the blob: outputs that are 0 or saturated, or lead to no loss.",
+    "dead_relu": "Look at the last updates of the layer before it. No gradient passes back through an output of 0.",
+    "weight_update_ratio": "Look at the learning rate, and at the lr_mult of the blob; 0.001 is a common value.",
+    "loss_not_decreasing": "Look at the labels, the learning rate, and the initial weights.",
+    "lr_jump": "Look at the schedule of the learning rate; Caffe's momentum is still at the old scale.",
 }
 
 

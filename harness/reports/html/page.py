@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from harness.diagnosis.live.messages import MEANING, sentence
+from harness.diagnosis.live.messages import LOOK_AT, sentence
 from harness.diagnosis.recorded.distributions import Element
 from harness.diagnosis.recorded.localize import BLOB_ROWS, PARAM_ROWS
 from harness.diagnosis.settings import Setting
@@ -55,7 +55,7 @@ def report(subject: Subject, refresh: int | None = None) -> str:
         messages=messages,
         details=run_details(subject),
         sentence=sentence,
-        meaning=MEANING,
+        look_at=LOOK_AT,
         stills=static_images(subject),
         images=batch_images(subject),
         elements=_elements(subject),

@@ -1,4 +1,4 @@
-"""Describe alarms and the onset: the observation, its meaning, and the suggested commands."""
+"""Describe alarms and the onset: the observation, what to look at first, and the suggested commands."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import groupby
 
 from rich.text import Text
 
-from harness.diagnosis.live.messages import MEANING, sentence
+from harness.diagnosis.live.messages import LOOK_AT, sentence
 from harness.diagnosis.live.rows import names_of
 from harness.reports.suggestion import Suggestion
 from harness.reports.suggestions import NEEDS_PARENT, BrokenRun, after_divergence, report_command
@@ -23,7 +23,7 @@ def alarm_lines(
 
     Args:
         divergences: alarms that mean that training diverged.
-        explained: rules whose meaning is left out.
+        explained: rules of which it has been said what to look at.
     """
     names = names_of(opening.layout)
     lines = []
@@ -34,7 +34,7 @@ def alarm_lines(
         text = f" at iteration {first.iteration:,}: {sentence(first, names)}{too}."
         line = Text.assemble((f"ALARM {rule}", "bold red" if first in divergences else "bold yellow"), text)
         if rule not in explained:
-            line.append(f" {MEANING[rule]}", style="dim")
+            line.append(f" {LOOK_AT[rule]}", style="dim")
             explained = {*explained, rule}
         lines.append(line)
     return lines

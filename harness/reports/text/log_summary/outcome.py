@@ -49,12 +49,12 @@ def outcome(run: RunFindings) -> Iterator[str]:
         case "drift/oscillation", "oscillation":
             yield (
                 f"The loss repeatedly rises and falls by half or more and ends at {trend.end:.4g}; its best level was "
-                f"{trend.best:.4g}. A learning rate that is too high can have this effect."
+                f"{trend.best:.4g}. Look at the learning rate first."
             )
         case "drift/oscillation", "slow rise":
             yield (
                 f"The loss rises slowly and does not recover, from {trend.best:.4g} at its best to {trend.end:.4g}, "
-                "without a single jump. The learning rate may be too high at this stage, or the data may change."
+                "without a single jump. Look at the learning rate at this stage, and at the order of the data."
             )
         case "drift/oscillation", ("leaps" | "noise" | "below zero"):
             yield from unsteady(run)
@@ -114,11 +114,14 @@ def head_states(run: RunFindings) -> Iterator[str]:
         yield f"The plateau of the total is their weighted sum: {parts} = {run.plateau.explained:.3f}."
     if broken and run.verdict == "uniform-softmax" and not others:
         yield (
-            "The outputs of the classifiers no longer depend on the image, typically because the ReLUs before them are "
-            "dead. No gradient passes a dead ReLU, so training on from here is unlikely to help."
+            "Outputs that no longer depend on the image have such losses. Look at the ReLUs before the classifiers, of "
+            "whose outputs all may be 0: no gradient passes these, so start again from a snapshot before the jump."
         )
     elif broken and run.verdict == "uniform-softmax":
-        yield f"The output of {names(broken)} no longer depends on the image; that of the other heads still does."
+        yield (
+            f"An output that no longer depends on the image has such a loss: look at the layers that only "
+            f"{names(broken)} {'have' if len(broken) > 1 else 'has'}."
+        )
 
 
 def names(heads: Sequence[HeadFinding]) -> str:

@@ -14,14 +14,14 @@ def unsteady(run: RunFindings) -> Iterator[str]:
         yield (
             f"The loss goes up and down with a period of {run.leaps.period:,} iterations, between {run.leaps.low:.4g} "
             f"and {run.leaps.high:.4g}. Compare the period with an epoch (records / batch size): records that are "
-            "sorted by class, or come from several files one after the other, have this effect. Shuffle them."
+            "sorted by class, or come from several files one after the other, have such losses. Shuffle them."
         )
     if run.why == "noise" and run.spread is not None:
         low, high = run.spread
         yield (
             f"The displayed losses differ widely ({low:.4g} to {high:.4g}) and neither rise nor fall; they are at "
-            f"{trend.end:.4g} at iteration {last:,}. A batch that is too small, or a learning rate that is too high, "
-            "can have this effect."
+            f"{trend.end:.4g} at iteration {last:,}. Look at the batch size and at the learning rate "
+            "first."
         )
     if run.why == "below zero":
         course = f"{trend.start:.4g} at the start, {trend.end:.4g} at iteration {last:,}"
