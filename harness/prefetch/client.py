@@ -101,7 +101,7 @@ class PrefetchClient:
             if message is not None and "error" not in message:
                 return message["batch"], tuple(message["shape"])
             error = self._cause_of_death() if message is None else message["error"]
-            self._failure = f"layer {self.stream.layer}: {error}"
+            self._failure = f"layer {self.stream.layer}: {error} (in {self.stream.source})"
         raise RuntimeError(self._failure)
 
     def _cause_of_death(self) -> str:

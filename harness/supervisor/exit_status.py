@@ -28,6 +28,8 @@ class Circumstances:
         interrupted: a signal asked for an end; `at_once`: and the worker was killed for it.
         diverged: the alarm at which the run was stopped.
         last_words: what Caffe printed last.
+        record: a record that cannot be used, of those that the worker was about to read when it died; None if there is
+            none.
     """
 
     returncode: int
@@ -42,6 +44,7 @@ class Circumstances:
     diverged: Alarm | None
     divergence: Divergence | None
     last_words: tuple[str, ...]
+    record: str | None = None
 
 
 def outcome_of(run: Circumstances) -> Outcome:
@@ -69,7 +72,9 @@ def outcome_of(run: Circumstances) -> Outcome:
         when = "" if run.last >= 0 else " before the first iteration"
         if when and -code == signal.SIGKILL:
             when += ", by hand or because the system's memory ran out"
-        return Outcome(Exit.WORKER_DIED, f"The worker died ({how}){when}; {upto}", run.last_words, run.divergence)
+        record = f": {run.record}" if run.record else ""
+        sentence = f"The worker died ({how}){when}{record}; {upto}"
+        return Outcome(Exit.WORKER_DIED, sentence, run.last_words, run.divergence)
     return Outcome(Exit.DONE, f"Done: iteration {at}; {upto}", divergence=run.divergence)
 
 

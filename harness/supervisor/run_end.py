@@ -17,6 +17,7 @@ from harness.supervisor.health_monitor import HealthMonitor
 from harness.supervisor.run_state import RunState
 from harness.supervisor.signals import Interrupts
 from harness.supervisor.solver_log import SolverLog
+from harness.supervisor.unusable_record import unusable_record
 
 
 class RunEnd:
@@ -27,6 +28,7 @@ class RunEnd:
     ) -> None:
         self._state, self._monitor, self._interrupts, self._log = state, monitor, interrupts, log
         self._returncode = returncode
+        self._record = self._unusable_record()
         self._explain_failed_start()
         self._explain_failed_snapshot()
 
@@ -47,8 +49,17 @@ class RunEnd:
                 diverged=state.diverged,
                 divergence=self._monitor.divergence(state.diverged) if state.refusal is None else None,
                 last_words=tuple(self._log.last_words()),
+                record=self._record,
             )
         )
+
+    def _unusable_record(self) -> str | None:
+        """Name the record at which Caffe died, if it was one."""
+        state = self._state
+        if state.end is not None or self._returncode != -signal.SIGABRT or self._interrupts.at_once:
+            return None
+        last = state.writer.last_iteration if state.writer else -1
+        return unusable_record(state.plan, max(last, state.plan.first - 1), self._log.last_words())
 
     def _explain_failed_start(self) -> None:
         """Refuse the input if Caffe ended by itself before the first iteration: nothing was trained."""
@@ -57,7 +68,7 @@ class RunEnd:
         if started or state.end is not None or self._interrupts.stop or (state.refusal or state.failure) is not None:
             return
         error = build_failure(state.plan.spec.nets, self._log.lines(), self._returncode)
-        state.refusal = str(error) if error else None
+        state.refusal = f"{error}{f'. {self._record}' if self._record else ''}" if error else None
 
     def _explain_failed_snapshot(self) -> None:
         """Report a snapshot that Caffe did not finish before it aborted, and the free space of the disk."""

@@ -82,7 +82,7 @@ def check_transforms(net: NetFile, sources: Sources) -> Iterator[str]:
             _check_mean(seen, transform, mean, where)
         if records is not None and records.images is not None:
             _check_batches(layer, records, records.images, where)
-            yield from _surplus(records, records.images)
+            yield from _doubtful(records, records.images)
 
 
 def _seen(layer: pb.LayerParameter, records: Records | None) -> Iterator[_Seen]:
@@ -200,8 +200,15 @@ def _check_batches(layer: pb.LayerParameter, records: Records, images: Images, w
     )  # fmt: skip
 
 
-def _surplus(records: Records, images: Images) -> Iterator[str]:
+def _doubtful(records: Records, images: Images) -> Iterator[str]:
     for number, kind in enumerate(images.kinds):
+        if kind.cut:
+            first = images.first(number)
+            yield (
+                f"warning: {records.source}: {images.count(number):,} of {len(records):,} records hold a JPEG without "
+                f"its end (the first: record {first:,}, key {printable(records.keys[first])}): Caffe decodes a part of "
+                "such an image, or aborts at it. Store these images anew, or leave them out"
+            )
         if kind.surplus and kind.shape is not None:
             first = images.first(number)
             yield (

@@ -15,7 +15,7 @@ import lmdb
 import numpy as np
 import pytest
 
-from harness.caffe_files.messages import pb
+from harness.caffe_files.messages import pb, read_binary
 from harness.supervisor import label_values
 from tests.helpers.bad_input import Case
 from tests.helpers.commands import caffe_train
@@ -157,15 +157,17 @@ def test_a_mean_value_for_each_channel(case: Case) -> None:
     assert not case.warnings()
 
 
-def own(case: Case, records: dict[int, bytes], count: int = 24, shape: tuple[int, int] = (SIDE, SIDE)) -> Path:
-    """Let the train net read an LMDB of its own, whose first records are `records`."""
+def own(
+    case: Case, records: dict[int, bytes], count: int = 24, shape: tuple[int, int] = (SIDE, SIDE), phase: str = "TRAIN"
+) -> Path:
+    """Let the net of that phase read an LMDB of its own, with `records`."""
     images, labels = digits(count, 3)
     images = images.repeat(2, axis=2).repeat(2, axis=3)[:, :, : shape[0], : shape[1]]
-    source = write_lmdb(case.home / "own", images, labels)
+    source = write_lmdb(case.home / f"own_{phase}", images, labels)
     with lmdb.open(str(source), map_size=1 << 30) as environment, environment.begin(write=True) as transaction:
         for number, value in records.items():
             assert transaction.put(f"{number:08d}_img{number}.png".encode(), value)
-    case.edit(case.net, str(case.data / "train"), str(source))
+    case.edit(case.net, str(case.data / phase.lower()), str(source))
     return source
 
 
@@ -208,7 +210,7 @@ def test_records_of_several_sizes_need_a_crop_or_batches_of_one_size(case: Case)
     assert not case.warnings()
     case.net.write_text(re.sub(r"(mirror: true )?crop_size: 10", "", case.net.read_text()))
     assert not case.warnings()  # the first batch has one size, and so have the others
-    own_lmdb = case.home / "own"
+    own_lmdb = case.home / "own_TRAIN"
     with lmdb.open(str(own_lmdb), map_size=1 << 30) as environment, environment.begin(write=True) as transaction:
         transaction.put(b"00000008_img8.png", datum((1, 12, 14)))
     case.refused("record 9 ", "record 8 ", "1×12×14", "1×12×12", "must have one shape")
@@ -225,6 +227,42 @@ def test_records_that_caffe_cannot_use(case: Case) -> None:
         "record 00000007_img7.png: 12 bytes that begin b'not an image', which cannot be decoded",
         "record 00000011_img11.png: 144 bytes of pixels, and its shape 3×12×12 needs 432",
     )
+
+
+@pytest.mark.parametrize(("phase", "number", "when"), [("TRAIN", 61, "at iteration 7"), ("TEST", 16, "in a test pass")])
+def test_the_record_at_which_caffe_dies_is_named(case: Case, phase: str, number: int, when: str) -> None:
+    """A part of a JPEG: only Caffe can tell whether it decodes it."""
+    whole = stored(encoded("jpg", size=2 * SIDE))
+    part = stored(encoded("jpg", size=2 * SIDE)[:200])
+    source = own(case, {n: part if n == number else whole for n in range(70)}, count=70, phase=phase)
+    other = own(case, dict.fromkeys(range(70), whole), count=70, phase={"TRAIN": "TEST", "TEST": "TRAIN"}[phase])
+    assert other != source
+    code, said = case.run()
+    key = f"{number:08d}_img{number}.png"
+    assert (
+        f"warning: {source}: 1 of 70 records hold a JPEG without its end (the first: record {number}, key {key})"
+        in said
+    )
+    assert code in (2, 4)  # 2 where Caffe read that far before the first iteration was done
+    end = said.rpartition("warning: ")[2]
+    assert f"{source}: record {key}: its 200 bytes cannot be decoded" in end
+    assert when in end
+    assert "Traceback" not in said
+
+
+def test_half_a_jpeg_that_caffe_decodes_trains_as_by_caffe(case: Case) -> None:
+    whole = stored(encoded("jpg", size=2 * SIDE))
+    half = stored(encoded("jpg", size=2 * SIDE)[:330])
+    own(case, {n: half if n == 13 else whole for n in range(24)})
+    own(case, dict.fromkeys(range(24), whole), phase="TEST")
+    case.solver_fields(max_iter=5, snapshot=0)
+    caffe_train(case.solver)
+    assert case.run()[0] == 0
+    ours, caffes = (
+        [blob.data for layer in read_binary(path, pb.NetParameter, "caffemodel").layer for blob in layer.blobs]
+        for path in (case.out / "snapshots/native_iter_5.caffemodel", case.home / "native_iter_5.caffemodel")
+    )
+    assert ours == caffes
 
 
 def test_records_with_more_values_than_their_shape_are_a_warning(case: Case) -> None:
