@@ -70,6 +70,7 @@ def check_structure(path: Path, file: h5py.File) -> None:
         for name, facts in datasets.items():
             _check_dataset(path, name, facts)
         _check_columns(path, datasets)
+        _check_outputs(path, datasets)
         _check_sizes(path, datasets)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
         raise RecordingError(f"{path}: damaged ({error}). Copy it from a backup; {SPARED}") from error
@@ -205,6 +206,17 @@ def _check_columns(path: Path, datasets: Mapping[str, _Facts]) -> None:
             columns = datasets[f"{group}/{name}"].shape[1]
             if columns != rows:
                 raise RecordingError(f"{path}: damaged: /{group}/{name} has {columns} columns, /{table} {rows} rows")
+
+
+def _check_outputs(path: Path, datasets: Mapping[str, _Facts]) -> None:
+    """Check that no output of a net is missing: each has a column of checksums, beside those of the other datasets."""
+    inputs = len(INPUT_STATS) if "input" in datasets else 0
+    for name, facts in datasets.items():
+        if found := re.fullmatch(r"(|test/\d+/)checksum", name):
+            others = 1 if found[1] else 2 + len(STATS) + inputs
+            missing = facts.shape[1] - others - sum(other.startswith(f"{found[1]}output/") for other in datasets)
+            if missing:
+                raise RecordingError(f"{path}: damaged: {missing} of the outputs in /{found[1]}output missing. {SPARED}")
 
 
 def _check_sizes(path: Path, datasets: Mapping[str, _Facts]) -> None:

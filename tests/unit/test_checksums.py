@@ -131,3 +131,13 @@ def test_a_missing_attribute_is_noticed(recorded: Path, tmp_path: Path, name: st
         del file.attrs[name]
     with Recording(copy) as run, pytest.raises(RecordingError, match="the attributes: damaged"):
         _ = run.attributes
+
+
+@pytest.mark.parametrize("group", ["output", "test/0/output"])
+def test_a_missing_output_is_noticed(recorded: Path, tmp_path: Path, group: str) -> None:
+    copy = tmp_path / "recording.h5"
+    shutil.copy(recorded, copy)
+    with h5py.File(copy, "r+") as file:
+        del file[group][next(iter(file[group]))]
+    with pytest.raises(RecordingError, match=f"1 of the outputs in /{group} missing"):
+        Recording(copy)

@@ -50,20 +50,10 @@ def base() -> Path:
         with tarfile.open(_DATA) as archive:
             archive.extractall(home)
         shutil.rmtree(home / "runs")
-        solver = ("run", "--solver", "solver.prototxt", "--watch", "99:102", "--out", "runs/jump")
-        changed = (
-            "restart",
-            "runs/jump",
-            "--set",
-            "gamma=1",
-            "--until",
-            "110",
-            "--watch",
-            "90:93",
-            "--out",
-            "runs/again",
-        )
-        for arguments in (solver, changed):
+        on = ("--on-alarm", "continue")
+        solver = ("run", "--solver", "solver.prototxt", "--watch", "99:102", "--out", "runs/jump", *on)
+        restart = ("restart", "runs/jump", "--set", "gamma=1", "--until", "110", "--watch", "90:93")
+        for arguments in (solver, (*restart, "--out", "runs/again", *on)):
             subprocess.run([sys.executable, "-m", "harness", *arguments], cwd=home, check=True, capture_output=True)
         write_whole(home / "complete", "")
     return home
