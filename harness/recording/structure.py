@@ -216,7 +216,7 @@ def _check_outputs(path: Path, datasets: Mapping[str, _Facts]) -> None:
             others = 1 if found[1] else 2 + len(STATS) + inputs
             missing = facts.shape[1] - others - sum(other.startswith(f"{found[1]}output/") for other in datasets)
             if missing:
-                raise RecordingError(f"{path}: damaged: {missing} of the outputs in /{found[1]}output missing. {SPARED}")
+                raise RecordingError(f"{path}: damaged: /{found[1]}output lacks outputs: {missing}. {SPARED}")
 
 
 def _check_sizes(path: Path, datasets: Mapping[str, _Facts]) -> None:

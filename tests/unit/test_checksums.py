@@ -139,5 +139,5 @@ def test_a_missing_output_is_noticed(recorded: Path, tmp_path: Path, group: str)
     shutil.copy(recorded, copy)
     with h5py.File(copy, "r+") as file:
         del file[group][next(iter(file[group]))]
-    with pytest.raises(RecordingError, match=f"1 of the outputs in /{group} missing"):
+    with pytest.raises(RecordingError, match=f"/{group} lacks outputs: 1"):
         Recording(copy)
