@@ -39,6 +39,7 @@ INPUT_STATS = {
     "mean_abs": "mean magnitude",
     "nonfinite": "number of NaN or infinite elements",
 }
+_NONFINITE_INPUTS = list(INPUT_STATS).index("nonfinite")
 ACTIVATION_STATS = {
     "mean_abs": "mean magnitude",
     "max": "largest magnitude",
@@ -105,6 +106,21 @@ class Activation:
 
     name: str
     shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class NetRoles:
+    """What the blobs and layers of a train net are for.
+
+    Attributes:
+        labels: blobs that a data layer fills with labels of classes.
+        idle: layers, by their unique names, that no gradient reaches.
+        fixed: blobs that only the data change: nothing before them learns.
+    """
+
+    labels: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -175,6 +191,7 @@ class Layout:
     windows: tuple[Window, ...]
     arrays: tuple[Array, ...]
     inputs: tuple[Activation, ...] = ()  # blobs that data layers fill
+    roles: NetRoles = NetRoles()
 
     def in_window(self, iteration: int) -> bool:
         return any(iteration in window for window in self.windows)
@@ -226,6 +243,11 @@ def all_finite(frame: npt.NDArray[np.void] | np.void) -> bool:
     """Check that everything in a frame is finite: loss, weights, gradients and updates."""
     # called at every iteration: one sum is faster than a test of each, and the norms of a blob with a NaN are NaN
     return math.isfinite(float(frame["loss"]) + float(frame["stat"].sum()))
+
+
+def inputs_finite(frame: npt.NDArray[np.void] | np.void) -> bool:
+    """Check that everything is finite that data layers have filled."""
+    return not frame["input"][_NONFINITE_INPUTS].any()
 
 
 def link_names(names: Iterable[str]) -> dict[str, str]:

@@ -34,7 +34,7 @@ from harness.recording.ring import Kind, Request, Ring
 from harness.recording.snapshots import prefix
 from harness.schemas.data_position import GeneratorState, TrainingPosition
 from harness.schemas.events import BlasLoaded, End, NoSnapshot, NotExact, Refused
-from harness.schemas.layout import Layout, all_finite
+from harness.schemas.layout import Layout, all_finite, inputs_finite
 from harness.worker import rng
 from harness.worker.blas import loaded_blas, other_kernels
 from harness.worker.build import build, nets_of
@@ -83,16 +83,17 @@ class Training:
 
     def _loop(self) -> None:
         solver, ring = self.solver, self.channel.ring
-        asked, broken = ring.snapshot_requests, False
+        asked, judged = ring.snapshot_requests, (True, True)
         while solver.iter < self.payload.until and self.channel.alive() and self.channel.request is Request.GO:
             iteration = solver.iter
             if self._is_due(iteration + 1):  # Caffe takes it in this step, and would abort
                 self.snapshots.check_space()
             frame = self._step(iteration)
-            if not broken and not all_finite(frame):
+            finite = (judged[0] and all_finite(frame), judged[1] and inputs_finite(frame))
+            if finite != judged:
                 # A NaN that meets a MAX pooling layer corrupts the heap (pooling_layer.cpp, Backward_cpu: its mask
                 # stays -1), so the supervisor decides before another iteration is made.
-                broken = True
+                judged = finite
                 self.channel.wait_for_rules(iteration)
             if ring.snapshot_requests > asked:
                 asked = ring.snapshot_requests

@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 from harness.caffe_files.lr_policy import learning_rate, next_step
 from harness.caffe_files.messages import pb
+from harness.caffe_files.net_roles import net_roles
 from harness.recording.ring import Kind, MessagePayload, Part, Ring
 from harness.schemas.events import Note, OtherLabels, OtherShape
-from harness.schemas.layout import CAPTURES, SLAB, Array, Layout, all_finite, runs
+from harness.schemas.layout import CAPTURES, SLAB, Array, Layout, all_finite, inputs_finite, runs
 from harness.schemas.window import clip
 from harness.worker.payload import Payload
 from harness.worker.probes.blobs import ActivationProbe, LossProbe, OutputProbe, ParamProbe, losses_beside_outputs
@@ -88,7 +89,7 @@ class Observer:
         self._display, self._iter_size = param.display, param.iter_size
         self._step = payload.resume.step if payload.resume else 0
         self._iteration = solver.iter
-        self._nonfinite = False  # since some iteration
+        self._nonfinite = self._bad_input = False  # since some iteration
         self.params = ParamProbe(solver.net, net, memory)
         self._activations = ActivationProbe(solver.net, memory)
         self._outputs = OutputProbe(
@@ -116,6 +117,7 @@ class Observer:
             windows=windows,
             arrays=self._window_arrays(capture),
             inputs=self._input_stats.inputs,
+            roles=net_roles(net),
         )
         largest = min(SLAB, channel.ring.max_payload)
         self._transfers = {group: self._plan_transfers(group, largest) for group in (*CAPTURES, "key")}
@@ -176,11 +178,14 @@ class Observer:
         displayed = self._display != 0 and iteration % self._display == 0  # as Solver::Step, also where it is negative
         first_nonfinite = not self._nonfinite and not all_finite(frame)
         self._nonfinite = self._nonfinite or first_nonfinite
+        first_bad_input = not self._bad_input and not inputs_finite(frame)
+        self._bad_input = self._bad_input or first_bad_input
         frame["lapse"] = now - self._displayed if displayed else 0
         if displayed:
             self._displayed = now
         in_window = self.layout.in_window(iteration)
-        if displayed or in_window or first_nonfinite:  # which activation was the first that is not finite?
+        # which activation was the first that is not finite? does an input that is not do anything?
+        if displayed or in_window or first_nonfinite or first_bad_input:
             self._channel.put(Kind.ACTIVATION, self._activations.stats(), iteration=iteration)
         if in_window:
             self._send("gradient", self.params.diff)

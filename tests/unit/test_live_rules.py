@@ -42,6 +42,7 @@ def healthy(count: int = COUNT, seed: int = 0, first: int = 0) -> Rows:
         gradient,
         np.zeros((count, 3)),
         0.001 * gradient,
+        np.empty((count, 4, 0)),
     )
 
 

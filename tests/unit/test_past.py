@@ -21,7 +21,7 @@ def rows_of(loss: np.ndarray, nonfinite: int | None = None) -> Rows:
     if nonfinite is not None:
         norms[nonfinite], bad[nonfinite] = np.inf, 3
     heads = np.empty((count, 0))
-    return Rows(np.arange(count), np.full(count, 0.1), loss, heads, norms, norms, bad, norms)
+    return Rows(np.arange(count), np.full(count, 0.1), loss, heads, norms, norms, bad, norms, np.empty((count, 4, 0)))
 
 
 def losses(count: int, breaks: int | None) -> np.ndarray:

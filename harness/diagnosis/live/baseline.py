@@ -28,6 +28,7 @@ class Baseline:
         losses: (at most _CHANCES,) single ones, except the very last.
         settled: the level of its last half if that no longer falls; NaN if it does.
         gradient_median, gradient_max: (P,) NaN while there are too few.
+        inputs_median: (I,) medians of the largest magnitudes of the inputs.
     """
 
     count: int
@@ -37,6 +38,7 @@ class Baseline:
     settled: float
     gradient_median: Floats
     gradient_max: Floats
+    inputs_median: Floats
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class History:
         far: the lowest value that was ever far above the level, for a single loss.
         level_far: the same for a level.
         best_heads: (H,) the lowest level of each head.
+        largest_inputs: (I,) the largest magnitude that each input ever had.
     """
 
     first: int = 0
@@ -60,6 +63,7 @@ class History:
     far: float = np.nan
     level_far: float = np.nan
     best_heads: Floats = field(default_factory=lambda: np.empty(0))
+    largest_inputs: Floats = field(default_factory=lambda: np.empty(0))
 
     def extended(self, baseline: Baseline, heads: Floats, limit: LossJump) -> History:
         """Return the history extended by `baseline`; `heads` (H,) are the levels of the heads."""
@@ -125,4 +129,5 @@ def baseline_of(before: Rows, limits: Limits) -> Baseline | None:
         settled=float(min(older, newer)) if settled else np.nan,
         gradient_median=np.median(low, axis=0) if len(low) >= _MIN_GRADIENTS else unknown,
         gradient_max=high.max(axis=0) if len(high) >= _MIN_GRADIENTS else unknown,
+        inputs_median=np.median(before.largest_inputs, axis=0),
     )

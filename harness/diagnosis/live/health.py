@@ -15,6 +15,7 @@ from harness.diagnosis.live.messages import sentence
 from harness.diagnosis.live.monitor import Monitor
 from harness.diagnosis.live.past import Past
 from harness.diagnosis.live.rows import FrameReader, Rows, no_rows
+from harness.diagnosis.recorded.input_evidence import INPUT_ROWS, UnusualInput, unusual_input, with_evidence
 from harness.diagnosis.recorded.localize import localize
 from harness.diagnosis.recorded.onset import find_onset, span_of
 from harness.diagnosis.robust_stats import Floats
@@ -25,6 +26,7 @@ from harness.schemas.run_info import SnapshotHealth
 
 _UNSEEN = 10  # display intervals after which a divergence shows; until then a snapshot from before it must be kept
 _LOCALIZING = 100  # iterations after an onset in which its first blobs are looked for
+_KEPT = 2 * INPUT_ROWS  # iterations that are kept in full
 _PART = 4096  # iterations that are added to the past at once
 _LOOKS = 200  # iterations with statistics of activations that are kept
 
@@ -40,6 +42,7 @@ class Health:
         self._earlier = earlier
         self._past = Past(self._span)
         self._localized: Onset | None = None
+        self._unusual: UnusualInput | None = None
 
     def begin(self, layout: Layout) -> None:
         """Prepare for the iterations of nets with this layout."""
@@ -47,10 +50,10 @@ class Health:
         self._names = self._frames.names
         self._monitor = Monitor(self._names, self._limits)
         self._active = ActiveAlarms(self._names, self._span)
-        known, self._earlier = self._earlier, None
-        if known is None or not known.fits(self._names):
-            known = no_rows(self._names)
+        known = no_rows(self._names) if self._earlier is None else self._earlier.with_columns_of(self._names)
+        self._earlier = None
         self._monitor.remember(known)
+        self._recent = known[-_KEPT:]
         self._past.extend(known)
         self._taken, self._values = np.empty(0, np.int64), np.empty((0, len(layout.activations), len(ACTIVATION_STATS)))
         self._looked = 0  # rows of _values that the monitor has taken
@@ -65,6 +68,7 @@ class Health:
         rows = self._frames.rows(frames)
         for start in range(0, len(rows), _PART):
             self._remember(rows[start : start + _PART])
+        self._recent = (self._recent + rows)[-_KEPT:]
         self._taken = np.append(self._taken, taken).astype(np.int64)
         self._values = np.concatenate([self._values, values])
         # an iteration's activations arrive before its frame
@@ -102,12 +106,16 @@ class Health:
         onset = find_onset(past.iteration, past.loss, gradient, nonfinite, self._span, active=self._active.now)
         if onset is None:
             return None
-        recent = self._monitor.recent
-        if self._localized is None or self._localized.iteration != onset.iteration or not self._localized.is_localized:
+        is_new = self._localized is None or self._localized.iteration != onset.iteration
+        if is_new or self._localized is None or not self._localized.is_localized:
+            recent = self._recent
             self._localized = localize(
                 onset, recent.iteration, recent.gradient_l2, self._taken, self._values, self._names
             )
-        return replace(onset, blob=self._localized.blob, param=self._localized.param)
+            found = unusual_input(onset.iteration, recent, self._names)
+            self._unusual = found if is_new or found is not None else self._unusual
+        onset = replace(onset, blob=self._localized.blob, param=self._localized.param)
+        return with_evidence(onset, self._unusual)
 
     def verdict(self) -> SnapshotHealth:
         """Return what is known so far, for the JSON beside a snapshot and for run.json."""

@@ -51,6 +51,13 @@ class SaturatedSoftmax(Rule):
 
 
 @dataclass(frozen=True)
+class InputRange(Rule):
+    """The limits of `input_range`."""
+
+    factor: float
+
+
+@dataclass(frozen=True)
 class FarGradient(Rule):
     """The limits of `gradient_explosion` and `vanishing_gradient`."""
 
@@ -99,6 +106,7 @@ class Limits:
     uniform_collapse: UniformCollapse
     saturated_softmax: SaturatedSoftmax
     non_finite: Rule
+    input_range: InputRange
     gradient_explosion: FarGradient
     vanishing_gradient: FarGradient
     dead_relu: DeadRelu

@@ -13,6 +13,7 @@ LOOK_AT = {
     "uniform_collapse": "Look at the input of the head: does it differ between records? Look at the ReLUs before it.",
     "saturated_softmax": "Look at the size of the scores and of the weights before them, and at the labels.",
     "non_finite": "Look at the inputs of that iteration, and at the updates of the iterations before it.",
+    "input_range": "Look at the records of that batch: no batch before held values nearly as large.",
     "gradient_explosion": "Look at the records of that batch; clip_gradients and the learning rate limit the update.",
     "vanishing_gradient": "Look at the layers after the blob: outputs that are 0 or saturated, or lead to no loss.",
     "dead_relu": "Look at the last updates of the layer before it. No gradient passes back through an output of 0.",
@@ -36,8 +37,12 @@ def sentence(alarm: Alarm, names: Names) -> str:
         case "saturated_softmax":
             return f"the loss of {subject} is {value}; {MAX_LOSS:.6g} is the largest that Caffe counts for a record"
         case "non_finite":
-            counted = subject.startswith(("gradient ", "activation "))
+            counted = subject.startswith(("input ", "gradient ", "activation "))
             return f"{subject} is not finite{f' ({alarm.value:,.0f} elements)' if counted else ''}"
+        case "input_range":
+            return (
+                f"the largest magnitude in input {subject} is {value}; the limit, from the batches before, is {limit}"
+            )
         case "gradient_explosion" | "vanishing_gradient":
             return f"the gradient norm of {subject} is {value}; the limit, from its baseline, is {limit}"
         case "dead_relu":

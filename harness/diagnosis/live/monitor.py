@@ -13,11 +13,11 @@ import numpy as np
 
 from harness.diagnosis.conditions import Condition
 from harness.diagnosis.live.baseline import MIN_LOSSES, Baseline, History, Segment, baseline_of
-from harness.diagnosis.live.debounce import Debounce
+from harness.diagnosis.live.debounce import Debounce, Hits
 from harness.diagnosis.live.limits import Limits
 from harness.diagnosis.live.rows import Names, Rows, no_rows
-from harness.diagnosis.live.rules import RULES, dead_relu, loss_spike, nonfinite_activations
-from harness.diagnosis.robust_stats import Floats, Ints
+from harness.diagnosis.live.rules import RULES, dead_relu, loss_spike, new_nonfinite_inputs, nonfinite_activations
+from harness.diagnosis.robust_stats import Bools, Floats, Ints
 from harness.schemas.layout import ACTIVATION_STATS, Alarm
 
 _NO_ITERATIONS, _NO_VALUES = np.empty(0, np.int64), np.empty((0, 0, len(ACTIVATION_STATS)))
@@ -43,7 +43,9 @@ class Monitor:
         self._seen = 0
         self._before = no_rows(names)
         self._baseline: Baseline | None = None
-        self._history = History(best_heads=np.full(len(names.heads), np.inf))
+        self._history = History(
+            best_heads=np.full(len(names.heads), np.inf), largest_inputs=np.full(len(names.inputs), np.nan)
+        )
         self._raised: list[Alarm] = []  # since the baseline was updated
         self._debounces = {name: Debounce(self._span) for name in RULES}
         self._spikes, self._dead = Debounce(self._span), Debounce(self._span)
@@ -60,11 +62,13 @@ class Monitor:
 
         `values` (S, A, 4) are the statistics of the net's blobs at the iterations `taken` (S,).
         """
-        before = self._last_nonfinite
+        before, earlier = self._last_nonfinite, self._before
         alarms = [alarm for segment in self._segments(rows) for alarm in self._examine(segment)]
         if len(taken):
             alarms += self._dead_relus(taken, values)
-            alarms = self._with_nonfinite_activation(alarms, before, taken, values)
+            inputs = _inputs_at(taken, earlier, rows)
+            hits = nonfinite_activations(values, self._names, *inputs)
+            alarms = self._with_nonfinite_activation(alarms, before, taken, hits)
         return sorted(alarms, key=lambda alarm: alarm.iteration)
 
     @property
@@ -95,25 +99,24 @@ class Monitor:
             taken, values = np.append(taken[:1], taken), np.concatenate([values[:1], values])
         return self._dead.take(taken, dead_relu(values, self._names, self._limits))
 
-    def _with_nonfinite_activation(self, alarms: list[Alarm], before: int, taken: Ints, values: Floats) -> list[Alarm]:
+    def _with_nonfinite_activation(self, alarms: list[Alarm], before: int, taken: Ints, hits: Hits) -> list[Alarm]:
         """Return `alarms` with one of an activation that is not finite, unless one names something that came before it.
 
         `before`: the last iteration before these with something that is not finite.
         """
-        hits = nonfinite_activations(values, self._names)
         bad = np.flatnonzero(hits.hit.any(axis=1))
         if not self._limits.non_finite.enabled or not len(bad):
             return alarms
         row, self._last_nonfinite = int(bad[0]), max(self._last_nonfinite, int(taken[bad[-1]]))
-        iteration, blob = int(taken[row]), int(np.argmax(hits.hit[row]))
+        iteration, first = int(taken[row]), int(np.argmax(hits.hit[row]))
         if iteration - before <= self._span:
             return alarms
         others = [alarm for alarm in alarms if alarm.rule == hits.rule]
-        # in an iteration, its weights come before its activations, and everything else after them
-        if any(alarm.iteration < iteration + alarm.subject.startswith("weight ") for alarm in others):
+        # in an iteration, its inputs and weights come before its activations, and everything else after them
+        if any(alarm.iteration < iteration + alarm.subject.startswith(("input ", "weight ")) for alarm in others):
             return alarms
-        value, limit = float(hits.value[row, blob]), float(hits.limit[row, blob])
-        alarm = Alarm(iteration, hits.rule, hits.subjects[blob], value, limit)
+        value, limit = float(hits.value[row, first]), float(hits.limit[row, first])
+        alarm = Alarm(iteration, hits.rule, hits.subjects[first], value, limit)
         return [*(other for other in alarms if other.rule != hits.rule), alarm]
 
     def _segments(self, rows: Rows) -> Iterator[Segment]:
@@ -144,7 +147,27 @@ class Monitor:
         history = replace(history, best_heads=np.where(collapsed, np.inf, history.best_heads))
         if np.isnan(history.start) and len(self._before):
             history = replace(history, start=float(np.median(self._before.loss[:_START])))
+        largest = np.fmax.reduce(_finite(self._before.largest_inputs[-self._every :]), axis=0, initial=np.nan)
+        history = replace(history, largest_inputs=np.fmax(history.largest_inputs, largest))
         if self._baseline is not None:
             level = np.median(self._before.heads[-self._limits.loss_jump.level :], axis=0)
             history = history.extended(self._baseline, level, self._limits.loss_jump)
         self._history = history
+
+
+def _inputs_at(taken: Ints, earlier: Rows, rows: Rows) -> tuple[Floats, Bools]:
+    """(S, I) Return how many elements of inputs are not finite at the iterations `taken`, and which were finite before.
+
+    `earlier` are the iterations before `rows`. Of iterations that are not among `rows`, nothing is known: 0.
+    """
+    counts, new = np.zeros((len(taken), rows.inputs.shape[2])), np.zeros((len(taken), rows.inputs.shape[2]), bool)
+    if len(rows):
+        at = np.searchsorted(rows.iteration, taken).clip(max=len(rows) - 1)
+        here = rows.iteration[at] == taken
+        counts[here] = rows.nonfinite_inputs[at[here]]
+        new[here] = new_nonfinite_inputs(rows, earlier)[at[here]]
+    return counts, new
+
+
+def _finite(values: Floats) -> Floats:
+    return np.where(np.isfinite(values), values, np.nan)

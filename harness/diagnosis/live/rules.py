@@ -13,7 +13,7 @@ from harness.diagnosis.conditions import MAX_LOSS, Condition
 from harness.diagnosis.live.baseline import WARM_UP, Segment, trailing
 from harness.diagnosis.live.debounce import Hits
 from harness.diagnosis.live.limits import FarGradient, Limits, LossJump
-from harness.diagnosis.live.rows import Names
+from harness.diagnosis.live.rows import Names, Rows
 from harness.diagnosis.robust_stats import Bools, Floats
 from harness.schemas.layout import ACTIVATION_STATS
 
@@ -134,7 +134,7 @@ def gradient_explosion(segment: Segment, limits: Limits) -> Hits:
     limit, gradient = limits.gradient_explosion, segment.rows.gradient_l2
     longest = segment.baseline.gradient_max if segment.baseline else np.full(gradient.shape[1], np.nan)
     bound = limit.factor * longest
-    hit = np.isfinite(gradient) & (gradient > bound) & (bound > 0)
+    hit = np.isfinite(gradient) & (gradient > bound) & (bound > 0) & segment.names.learning
     return _of_gradients("gradient_explosion", segment, hit, bound, limit)
 
 
@@ -144,7 +144,7 @@ def vanishing_gradient(segment: Segment, limits: Limits) -> Hits:
     median = segment.baseline.gradient_median if segment.baseline else np.full(gradient.shape[1], np.nan)
     bound = limit.factor * median
     loss = np.median(trailing(segment.rows.loss, segment.before.loss, limit.iterations), axis=1)
-    hit = (gradient < bound) & (loss > _CONVERGED * segment.scale)[:, None]
+    hit = (gradient < bound) & (loss > _CONVERGED * segment.scale)[:, None] & segment.names.learning
     return _of_gradients("vanishing_gradient", segment, hit, bound, limit)
 
 
@@ -159,14 +159,31 @@ def weight_update_ratio(segment: Segment, limits: Limits) -> Hits:
     with np.errstate(all="ignore"):
         ratio = np.where(weight > 0, update / weight, 0.0)
     late = segment.rows.iteration - segment.history.first >= limit.after
-    hit = late[:, None] & np.array(segment.names.matrices, bool) & np.isfinite(ratio) & (ratio > limit.largest)
+    blobs = np.array(segment.names.matrices, bool) & segment.names.learning
+    hit = late[:, None] & blobs & np.isfinite(ratio) & (ratio > limit.largest)
     bound = np.full(ratio.shape, limit.largest)
     return Hits("weight_update_ratio", segment.names.params, hit, ratio, bound, limit.iterations)
+
+
+# -- inputs, and what is not finite ----------------------------------------------------------------------------------
+
+
+def input_range(segment: Segment, limits: Limits) -> Hits:
+    """Find inputs with values far larger than any before, more so where the largest has varied from batch to batch."""
+    value, baseline = segment.rows.largest_inputs, segment.baseline
+    bound = np.full(value.shape[1], np.nan)
+    if baseline is not None and baseline.count >= WARM_UP:
+        with np.errstate(all="ignore"):
+            varies = np.maximum(segment.history.largest_inputs / baseline.inputs_median, 1)
+            bound = limits.input_range.factor * segment.history.largest_inputs * varies
+    hit = np.isfinite(value) & (value > bound) & (bound > 0) & segment.names.measured
+    return Hits("input_range", segment.names.inputs, hit, value, np.broadcast_to(bound, hit.shape))
 
 
 def non_finite(segment: Segment, limits: Limits) -> Hits:
     """Find NaN or infinity in weights, losses, gradients and updates, in the order in which an iteration computes them.
 
+    Inputs come first, in iterations in which something else is not finite either: a net may ignore its inputs.
     Activations, between weights and losses, are examined where they are taken: `nonfinite_activations`.
     """
     rows = segment.rows
@@ -177,10 +194,19 @@ def non_finite(segment: Segment, limits: Limits) -> Hits:
         (rows.gradient_nonfinite > 0) | ~np.isfinite(rows.gradient_l2),
         ~np.isfinite(rows.update_l2),
     ]
+    inputs = new_nonfinite_inputs(rows, segment.before) & np.concatenate(bad, axis=1).any(axis=1, keepdims=True)
     values = [rows.weight_l2, rows.heads, rows.loss[:, None], rows.gradient_nonfinite, rows.update_l2]
-    hit = np.concatenate(bad, axis=1)
+    values = [rows.nonfinite_inputs, *values]
+    hit = np.concatenate([inputs, *bad], axis=1)
     value, bound = np.concatenate(values, axis=1), np.full(hit.shape, np.inf)
     return Hits(Condition.NON_FINITE.rule, segment.names.quantities, hit, value, bound)
+
+
+def new_nonfinite_inputs(rows: Rows, before: Rows) -> Bools:
+    """(n, I) Find inputs that are not finite and were finite in the iteration before."""
+    bad = rows.nonfinite_inputs > 0
+    earlier = before[-1:].nonfinite_inputs > 0 if len(before) else np.zeros_like(bad[:1])
+    return np.asarray(bad & ~np.concatenate([earlier, bad])[: len(bad)])
 
 
 # -- activations, at the iterations at which they were taken ---------------------------------------------------------
@@ -195,11 +221,22 @@ def dead_relu(values: Floats, names: Names, limits: Limits) -> Hits:
     return Hits("dead_relu", subjects, zeros >= limit.zeros, zeros, np.full(zeros.shape, limit.zeros), in_a_row=2)
 
 
-def nonfinite_activations(values: Floats, names: Names) -> Hits:
-    """Find NaN or infinite elements of blobs, in `values` (S, A, 4), in forward order."""
+def nonfinite_activations(values: Floats, names: Names, inputs: Floats, new: Bools) -> Hits:
+    """Find NaN or infinite elements of blobs, in `values` (S, A, 4): in forward order, after the inputs.
+
+    Args:
+        inputs: (S, I) numbers of NaN or infinite elements that data layers gave. An input alone is no hit.
+        new: (S, I) whether they gave none in the iteration before.
+    """
     count = values[:, :, _STAT["nonfinite"]]
-    subjects = tuple(f"activation {blob}" for blob in names.blobs)
-    return Hits(Condition.NON_FINITE.rule, subjects, count > 0, count, np.zeros(count.shape))
+    given = np.zeros(count.shape, bool)
+    for column, name in enumerate(names.inputs):
+        if name in names.blobs:
+            given[:, names.blobs.index(name)] = inputs[:, column] > 0
+    bad = (count > 0) & ~given
+    hit = np.concatenate([new & bad.any(axis=1, keepdims=True), bad], axis=1)
+    subjects = (*(f"input {name}" for name in names.inputs), *(f"activation {blob}" for blob in names.blobs))
+    return Hits(Condition.NON_FINITE.rule, subjects, hit, np.concatenate([inputs, count], axis=1), np.zeros(hit.shape))
 
 
 # The rules on every iteration that raise an alarm after enough hits in a row.
@@ -207,6 +244,7 @@ RULES: dict[str, Callable[[Segment, Limits], Hits]] = {
     rule.__name__: rule
     for rule in (
         non_finite,
+        input_range,
         lr_jump,
         loss_jump,
         saturated_softmax,

@@ -13,6 +13,7 @@ from harness.diagnosis.live.active_alarms import ActiveAlarms
 from harness.diagnosis.live.limits import Limits, read_limits
 from harness.diagnosis.live.monitor import Monitor
 from harness.diagnosis.live.rows import Names, Rows, names_in, no_rows, recorded_rows, rows_before
+from harness.diagnosis.recorded.input_evidence import INPUT_ROWS, unusual_input, with_evidence
 from harness.diagnosis.recorded.localize import localize
 from harness.diagnosis.recorded.onset import find_onset
 from harness.diagnosis.robust_stats import Bools, Floats, Ints
@@ -80,6 +81,10 @@ def detect(
     )
     if onset is not None:
         onset = localize(onset, series.iterations, series.gradient_l2, taken, values, names)
+        row = int(np.searchsorted(iterations, onset.iteration))
+        around = slice(max(0, row - INPUT_ROWS), min(row + INPUT_ROWS, len(iterations)))
+        near = (earlier if not around.start else no_rows(names)) + recorded_rows(recording, names, around)
+        onset = with_evidence(onset, unusual_input(onset.iteration, near, names))
     return Detection(tuple(alarms), onset, tuple(active.now), names)
 
 
@@ -128,4 +133,4 @@ def _earlier(recording: Recording, iterations: Ints, names: Names) -> Rows:
     """Return the last iterations of the run that this one continues, where they are there and their columns fit."""
     run = recording.goes_on_from
     earlier = rows_before(run, int(iterations[0])) if run is not None and len(iterations) else None
-    return earlier if earlier is not None and earlier.fits(names) else no_rows(names)
+    return no_rows(names) if earlier is None else earlier.with_columns_of(names)

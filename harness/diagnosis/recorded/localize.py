@@ -20,11 +20,11 @@ def localize(onset: Onset, iterations: Ints, gradient_l2: Floats, taken: Ints, v
     return replace(
         onset,
         blob=first_blob(taken, values, onset.iteration, names.blobs),
-        param=first_param(iterations, gradient_l2, onset.iteration, names.params),
+        param=first_param(iterations, gradient_l2, onset.iteration, names),
     )
 
 
-def first_param(iterations: Ints, gradient_l2: Floats, onset: int, labels: Sequence[str]) -> str | None:
+def first_param(iterations: Ints, gradient_l2: Floats, onset: int, names: Names) -> str | None:
     """Find the first param blob, in update order, whose gradient left its baseline at the onset or just after.
 
     Args:
@@ -36,9 +36,9 @@ def first_param(iterations: Ints, gradient_l2: Floats, onset: int, labels: Seque
     if len(baseline) < MIN_ROWS:
         return None
     for now in gradient_l2[row : row + _PATIENCE]:
-        far = np.flatnonzero(outside(baseline, logarithm(now)) | ~np.isfinite(now))
+        far = np.flatnonzero((outside(baseline, logarithm(now)) & names.learning) | ~np.isfinite(now))
         if len(far):
-            return labels[int(far[0])]
+            return names.params[int(far[0])]
     return None
 
 
