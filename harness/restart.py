@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +33,7 @@ from harness.recording import Recording, run_directory
 from harness.recording.snapshots import damaged_in, iterations_of
 from harness.schemas.run_info import Parent, RunInfo
 from harness.schemas.window import parse_watch
+from harness.supervisor.excluded_records import given_keys
 from harness.supervisor.options import Options
 from harness.supervisor.plan import Plan, make_plan
 from harness.supervisor.resume import Start, from_run
@@ -45,7 +46,9 @@ Examples:
   {command} runs/quick --set base_lr=0.0005 --set clip_gradients=10
   {command} runs/quick --from 118000 --set-layer 'loss*/classifier:lr_mult=1'
   {command} runs/quick --skip 119010:119030
+  {command} runs/quick --skip-records 00007315_cat7315.jpg,00007402_dog7402.jpg
 """
+_MOST_KEYS = 10  # listed on the screen
 
 
 def parser() -> argparse.ArgumentParser:
@@ -86,7 +89,12 @@ def parser() -> argparse.ArgumentParser:
         help="what to do with the momentum, which holds learning rate × gradient; rescale multiplies it by "
         "new rate / old rate (default: %(default)s)",
     )
-    what.add_argument("--skip", metavar="A:B", help="skip the training data of iterations A … B-1")
+    what.add_argument(
+        "--skip",
+        metavar="A:B",
+        help="skip the training data of iterations A … B-1, once: their records return in the next epoch, at the "
+        "iteration that is shown at the start (--skip-records leaves records out for good)",
+    )
     add_options(parser, "runs/RUN-CHANGE, as in runs/quick-clip_gradients=10")
     return parser
 
@@ -105,6 +113,7 @@ def _plan(
     run = run_given(args.run).resolve()
     info = run_directory.read_info(run)
     here = Path.cwd()
+    options = replace(options, skip_records=given_keys(args.skip_records))  # a file counts from here
     if Path(info.directory).is_dir():
         os.chdir(info.directory)  # from which the run's own relative paths count
 
@@ -121,7 +130,8 @@ def _plan(
     changes += layer_changes
     for change in changes:
         say(f"Changed: {change.where}: {change.field} {change.old} → {change.new}")
-    if not changes and args.history == "keep" and args.skip is None and args.seed is None:
+    unchanged = not changes and args.history == "keep" and args.seed is None
+    if unchanged and args.skip is None and not options.skip_records:
         say("Nothing is changed")
     train_net, *tests = (replace(net, param=param) for net, param in zip(old.nets, nets, strict=True))
     spec = in_its_state(TrainingSpec(run / "run.json", solver, train_net, tuple(tests), as_written=False))
@@ -130,8 +140,11 @@ def _plan(
         scale=history_scale(spec.solver_type, args.history, old.solver, solver, start.iteration, start.step),
         skip=_skip(args.skip, start, options, solver.max_iter),
     )
-    parent = Parent(str(run), chosen.iteration, chosen.reason, tuple(changes), args.history, args.skip)
+    what = tuple(changes), args.history, args.skip, options.skip_records
+    parent = Parent(str(run), chosen.iteration, chosen.reason, *what)
     plan = make_plan(spec, start, options, parent, progress)
+    if options.skip_records:
+        say(f"Left out for good: {_listed(options.skip_records)}")
     return replace(plan, title=f"{spec.train.param.name or run.name} · restart of {run.name}")
 
 
@@ -142,9 +155,17 @@ def _name(args: argparse.Namespace, run: Path, start: int) -> str:
     if args.skip is not None:
         window = parse_watch(args.skip, "--skip")
         changes.append(f"skip-{window.start}" + (f"-{window.stop}" if len(window) > 1 else ""))
+    if args.skip_records is not None:
+        keys = given_keys(args.skip_records)
+        changes.append(f"skip_records-{keys[0] if len(keys) == 1 else len(keys)}")
     changes += [f"seed={args.seed}"] if args.seed is not None else []
     changes += ["data-caffe"] if args.data == "caffe" else []
     return restart_name(run.name, changes, start if args.start != "last-good" or not changes else None)
+
+
+def _listed(keys: Sequence[str]) -> str:
+    few = ", ".join(keys[:_MOST_KEYS])
+    return few if len(keys) <= _MOST_KEYS else f"{few} and {len(keys) - _MOST_KEYS:,} more"
 
 
 def _choice(run: Path, info: RunInfo, wanted: str, limits: Limits) -> Choice:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 if __name__ == "__main__":  # start as `caffe-harness run` does
@@ -19,6 +20,7 @@ from harness.caffe_files.file_kind import check_solver, check_state, check_weigh
 from harness.command_parser import CommandParser
 from harness.errors import BadInput
 from harness.invocation import command_line, program
+from harness.supervisor.excluded_records import given_keys
 from harness.supervisor.plan import make_plan
 from harness.supervisor.resume import from_solverstate, from_weights
 from harness.supervisor.training_spec import read_training_spec
@@ -85,6 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
     def plan(progress, say):  # type: ignore[no-untyped-def]
         check_solver(args.solver)
         spec = read_training_spec(args.solver, args.level, args.stage)
+        told = replace(options, skip_records=given_keys(args.skip_records))
         if args.native_start is not None and (args.resume is None or not options.exact):
             remedy = "Leave it out"
             raise BadInput(
@@ -97,6 +100,6 @@ def main(arguments: list[str] | None = None) -> int:
             for name in args.weights.split(",") if args.weights else ():
                 check_weights(Path(name.strip()))
             start = from_weights(args.weights, spec.solver)
-        return make_plan(spec, start, options, progress=progress)
+        return make_plan(spec, start, told, progress=progress)
 
     return train(plan, args)

@@ -57,7 +57,7 @@ def _limits(then: RunInfo, now: RunInfo) -> Iterator[int]:
         yield first
     if fields & _RATE and (fields & _RATE != {"max_iter"} or solvers[0].lr_policy == "poly"):
         yield from _first_other_rate(now, *solvers)
-    if continues_as_caffe(now) or _other_data(then, now):
+    if continues_as_caffe(now) or _other_data(then, now) or _left_out(then) != _left_out(now):
         yield first
     if now.parent is not None and now.parent.history != "keep":
         yield first
@@ -133,6 +133,11 @@ def _other_data(then: RunInfo, now: RunInfo) -> bool:
     """Check whether a layer of the train net reads other data."""
     one, two = (_train_data(info) for info in (then, now))
     return one != two
+
+
+def _left_out(info: RunInfo) -> Sequence[tuple[str, object]]:
+    """Return the records that are left out of each layer of the train net."""
+    return sorted((place.layer, place.excluded) for place in info.point.inputs if place.net == 0 and place.excluded)
 
 
 def _train_data(info: RunInfo) -> Sequence[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from harness.schemas.run_info import RunInfo
 
 _BEFORE, _AFTER = 5, 40  # iterations around an onset that are worth a window
 _RAISED = 1.5  # times: a learning rate that rose by so much before the onset
+_MOST_KEYS = 16  # of records, in a command
 _HEADROOM = 3  # times the baseline of the gradient norm: a bound that ordinary iterations do not reach
 
 
@@ -50,6 +52,7 @@ class BrokenRun:
         raised_rate: the learning rate before and at the onset, if the schedule has raised it there.
         outliers: records of the onset's batch with values far beyond those of the others.
         batch_size: the records of that batch.
+        outlier_keys: the keys of those outliers; empty where they are not known, or too many for a command.
     """
 
     run: Path
@@ -63,6 +66,7 @@ class BrokenRun:
     raised_rate: tuple[float, float] | None = None
     outliers: int = 0
     batch_size: int = 0
+    outlier_keys: tuple[str, ...] = ()
 
     @property
     def needs_parent(self) -> bool:
@@ -106,6 +110,7 @@ def next_commands(
         raised_rate=_raised_rate(recording, onset),
         outliers=0 if batch is None else int(batch.outliers.sum()),
         batch_size=0 if batch is None else len(batch),
+        outlier_keys=() if batch is None else _keys(batch),
     )
     if broken.needs_parent:
         command = f"{next_command('restart')} {path_argument(info.parent.run)}" if info.parent else ""
@@ -129,7 +134,7 @@ def after_divergence(broken: BrokenRun) -> list[Suggestion]:
     look = [] if broken.in_window else [_look(broken)]
     rate, clipped = [_lower_rate(broken)], _clip(broken)
     changes = [*rate, *clipped] if broken.raised_rate else [*clipped, *rate]
-    return [_skip(broken), *changes, *look] if broken.outliers else [*look, *changes]
+    return [_skip(broken), *_leave_out(broken), *changes, *look] if broken.outliers else [*look, *changes]
 
 
 def _skip(broken: BrokenRun) -> Suggestion:
@@ -140,6 +145,19 @@ def _skip(broken: BrokenRun) -> Suggestion:
         f"{broken.restart} --skip {broken.onset}:{broken.onset + 1}",
         f"without the data of iteration {broken.onset:,}: {held} values far beyond those of the others",
     )
+
+
+def _keys(batch: Batch) -> tuple[str, ...]:
+    keys = tuple(batch.keys[image] for image in batch.worst) if batch.keys else ()
+    return keys if len(keys) <= _MOST_KEYS and not any("," in key for key in keys) else ()
+
+
+def _leave_out(broken: BrokenRun) -> list[Suggestion]:
+    if not broken.outlier_keys:
+        return []
+    those = "this record" if broken.outliers == 1 else f"these {broken.outliers} records"
+    command = f"{broken.restart} --skip-records {shlex.quote(','.join(broken.outlier_keys))}"
+    return [Suggestion(command, f"without {those}, in all later epochs as well")]
 
 
 def _clip(broken: BrokenRun) -> list[Suggestion]:

@@ -63,7 +63,11 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Parent(msgspec.Struct, frozen=True):
-    """The run that a restart continues, before `iteration`, and what was changed."""
+    """The run that a restart continues, before `iteration`, and what was changed.
+
+    `skip` are iterations whose data are passed over once, and `skip_records` the keys of records that are left out from
+    here on.
+    """
 
     run: PathName
     iteration: Iteration
@@ -71,6 +75,7 @@ class Parent(msgspec.Struct, frozen=True):
     changes: tuple[Change, ...] = ()
     history: str = "keep"
     skip: str | None = None
+    skip_records: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -78,6 +83,9 @@ class Parent(msgspec.Struct, frozen=True):
         changes = [f"{change.field} {change.old} → {change.new}" for change in self.changes]
         changes += [f"history {self.history}"] if self.history != "keep" else []
         changes += [f"without the data of {self.skip}"] if self.skip else []
+        if self.skip_records:
+            first, *more = self.skip_records
+            changes.append(f"without record {first}" + (f" and {len(more):,} more" if more else ""))
         return ", ".join(changes) or "nothing changed"
 
 
@@ -208,6 +216,8 @@ class RunInfo(TrainingSetup, frozen=True, kw_only=True):
         native_start: where the process began that wrote the snapshot of `caffe train` that it continues; else None.
         goes_on_from: the run directory that recorded the iterations before `first`.
         until: the iteration before which it ends.
+        skip_records: the keys of all records that it leaves out of the training data, with those that the run left out
+            which it continues.
         windows: as "A:B", half open.
         display: why the user was shown nothing from some iteration on; None if all was shown.
         not_exact: what keeps it from repeating the training that it continues, bit for bit, as far as that is known.
@@ -240,6 +250,7 @@ class RunInfo(TrainingSetup, frozen=True, kw_only=True):
     on_alarm: str
     not_exact: tuple[str, ...]
     exact_if: tuple[str, ...] = ()
+    skip_records: tuple[str, ...] = ()
     native_start: NativeStart | None = None
     replayed: Replay | None = None
     copied: tuple[CopiedWeights, ...] = ()

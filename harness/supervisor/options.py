@@ -33,6 +33,7 @@ class Options:
     ring_mib: int = 128
     data: str = "exact"
     on_alarm: str = "non_finite"
+    skip_records: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
 
     @property

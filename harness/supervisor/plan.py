@@ -20,17 +20,17 @@ from harness.caffe_files.solver import net_text, solver_type
 from harness.caffe_files.sources import Sources
 from harness.diagnosis.exactness import exactness
 from harness.errors import BadInput
-from harness.prefetch.seeds import with_seeds
 from harness.reports.text.exactness import at_the_start
 from harness.schemas.data_position import TrainingPosition
 from harness.schemas.run_info import DataSource, Gpu, Parent, RunInfo, SnapshotInfo
 from harness.schemas.window import Window, clip, merge, parse_watch
 from harness.supervisor import device, validate
+from harness.supervisor.excluded_records import excluded_keys
 from harness.supervisor.options import Options, blas_threads_of, gpu_of, seed_of, until_of
-from harness.supervisor.positions import is_positioned, point_of
 from harness.supervisor.process_limits import check_names, check_ring_size
 from harness.supervisor.record_keys import WindowKeys, window_keys
 from harness.supervisor.resume import Start, check_snapshot
+from harness.supervisor.starting_point import starting_point
 from harness.supervisor.streams import rows_of, streams_of
 from harness.supervisor.training_spec import TrainingSpec
 from harness.supervisor.validate_labels import check_labels
@@ -80,7 +80,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Resolved:
-    """The values that the options, the solver and the start resolve to; `warnings` about input that Caffe takes."""
+    """The values that the options, the solver and the start resolve to; `warnings` are what the user should know."""
 
     until: int
     gpu: int | None
@@ -178,8 +178,7 @@ def _resolve(spec: TrainingSpec, start: Start, options: Options, progress: Calla
         warnings += check_transforms(net, sources)
         warnings += check_labels(net, sources)
     seed, drawn = seed_of(options, spec.solver, start.setup)
-    replay = options.exact and (start.iteration > 0 or start.skip is not None)
-    point = point_of(spec, start, seed, sources, options.exact)
+    begins = starting_point(spec, start, options, seed, sources, until)
     return _Resolved(
         until=until,
         gpu=gpu,
@@ -188,19 +187,12 @@ def _resolve(spec: TrainingSpec, start: Start, options: Options, progress: Calla
         seed=seed,
         seed_drawn=drawn,
         blas_threads=blas_threads_of(start.setup if options.exact else None),
-        point=with_seeds(point, _built_with(spec, start, replay), spec.train.param),
+        point=begins.point,
         windows=windows,
         capture=capture,
-        replay=replay,
-        warnings=tuple(dict.fromkeys(warnings)),
+        replay=begins.replay,
+        warnings=tuple(dict.fromkeys([*warnings, *begins.remarks])),
     )
-
-
-def _built_with(spec: TrainingSpec, start: Start, replay: bool) -> pb.NetParameter:
-    """Return the train net whose data layers drew the seeds: the one that the training began with, or `spec`'s own."""
-    if start.setup is None or not replay or not is_positioned(spec.train):
-        return spec.train.param
-    return parse_text(start.setup.net, pb.NetParameter, start.state.path if start.state else spec.path)
 
 
 def _effective_solver(spec: TrainingSpec, options: Options, resolved: _Resolved) -> pb.SolverParameter:
@@ -249,6 +241,7 @@ def _record(
         weights=start.weights,
         resume=str(start.state.path) if start.state else None,
         parent=parent,
+        skip_records=excluded_keys(resolved.point, resolved.sources),
         native_start=start.native_start,
         goes_on_from=_goes_on_from(start, parent),
         point=resolved.point,

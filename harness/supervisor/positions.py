@@ -46,6 +46,13 @@ def point_of(spec: TrainingSpec, start: Start, seed: int, sources: Sources, exac
         tuple(_rows(spec, sources)),
     )
     if not exact:
+        if start.setup is not None and leaves_out(start.setup.point):
+            raise BadInput(
+                "the run that this one continues leaves records out, which needs --data exact",
+                field="--data",
+                value="caffe",
+                remedy="Leave --data caffe out",
+            )
         return first
     if start.setup is None:
         begun = start.native_start.iteration if start.native_start else 0
@@ -126,7 +133,7 @@ def is_positioned(net: NetFile) -> bool:
 
 def _skipping(here: TrainingPosition, spec: TrainingSpec, iteration: int, skip: tuple[int, int]) -> TrainingPosition:
     """Return the position with the gap of `skip`, in iterations, in the data of the train net."""
-    _check_inputs(spec.train)
+    check_inputs(spec.train, "--skip")
     at, passes = (spec.solver.iter_size * n for n in (skip[0] - iteration, skip[1] - skip[0]))
     return replace(
         here,
@@ -135,15 +142,24 @@ def _skipping(here: TrainingPosition, spec: TrainingSpec, iteration: int, skip: 
     )
 
 
-def _check_inputs(net: NetFile) -> None:
-    """Check that data of `net` can be skipped, in all of its inputs or in none."""
+def leaves_out(point: TrainingPosition) -> bool:
+    """Check whether records are left out of the train net."""
+    return any(place.excluded for place in point.inputs if place.net == 0)
+
+
+def check_inputs(net: NetFile, field: str) -> None:
+    """Check that data of `net` can be skipped, in all of its inputs or in none, as the option `field` asks for.
+
+    Raises:
+        BadInput: an input cannot be positioned.
+    """
     for layer in net.layers:
         if is_input_without_position(layer):
             raise BadInput(
                 f"the position of layer {layer.name} ({layer.type}) cannot be set, so that data cannot be skipped",
                 file=net.source,
-                field="--skip",
-                remedy="Leave --skip out, or give the data of that layer as an LMDB, a list of images or HDF5 files",
+                field=field,
+                remedy=f"Leave {field} out, or give the data of that layer as an LMDB, a list of images or HDF5 files",
             )
 
 

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
 NAMES = ("zero", "one", "two", "three", "four")
 LAST = 24
+LEFT_OUT = ("00000110_img110.png", "img120.png", "3.png", "17.png", "rows0.h5:2", "rows1.h5:9", "rows1.h5:0")
 
 # All kinds of data layers, each with another batch size; the second one draws its seed after the first.
 NET = """
@@ -68,7 +69,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fields = {"iter_size": 2, "max_iter": LAST, "snapshot": 8, "test_iter": None, "test_interval": None}
     (home / "solver.prototxt").write_text(solver_text(home / "net.prototxt", home / "x", base_lr=1e-4, **fields))
     train(home / "solver.prototxt", home / "run", "--watch", f"0:{LAST}", cwd=home)
-    restart(home / "run", "--from", 8, "--skip", "11:13", "--watch", f"8:{LAST}", "--out", home / "skipped", cwd=home)
+    without = ("--skip-records", ",".join(LEFT_OUT), "--skip", "11:13", "--watch", f"8:{LAST}")
+    restart(home / "run", "--from", 8, *without, "--out", home / "skipped", cwd=home)
     return home
 
 
@@ -98,6 +100,19 @@ def test_the_records_are_those_that_the_net_read(home: Path, run: str, iteration
                 assert [record.label for record in layer.records] == labels
                 assert [record.class_name for record in layer.records] == [NAMES[label] for label in labels]
             assert {record.label for record in target.records} == {None}
+
+
+def test_records_that_are_left_out_shift_the_stream(home: Path) -> None:
+    """The order stays that of the run before, shuffled ones as well; another gap of two iterations is in it."""
+    before = [read_records(home / "run", iteration) for iteration in range(8, LAST)]
+    after = [read_records(home / "skipped", iteration) for iteration in range(8, LAST)]
+    for number in range(4):
+        old, new = ([r.key for each in runs for r in each.layers[number].records] for runs in (before, after))
+        kept = [key for key in old if not set(LEFT_OUT) & {key, key[9:]}]
+        batch = len(new) // len(after)
+        wanted = kept[: 3 * batch] + kept[5 * batch :]
+        assert new[: len(wanted)] == wanted
+        assert len(kept) < len(old)
 
 
 def test_crops_and_mirrors_are_told(home: Path) -> None:
