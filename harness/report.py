@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -36,6 +37,7 @@ from harness.invocation import command_line, program
 from harness.output import print_result, visible
 from harness.recording import BadInput, Recording, RecordingError
 from harness.recording.lineage import children
+from harness.recording.repeats import repeat_of
 from harness.recording.run_directory import read_info
 from harness.reports.console import complain
 from harness.reports.figures import smoothed_losses
@@ -43,6 +45,7 @@ from harness.reports.figures.files import write_pdf, write_pngs
 from harness.reports.html.figures import figures_of
 from harness.reports.html.page import Compared, comparison, report
 from harness.reports.html.subject import Subject
+from harness.reports.names import change_name
 from harness.schemas.predictions import HeadPredictions
 from harness.schemas.run_info import RunInfo
 from harness.supervisor.training_spec import recorded_fields
@@ -127,6 +130,9 @@ def main(arguments: list[str] | None = None) -> int:
         return Exit.INTERRUPTED
     for path in written:
         print_result(str(path))
+    if args.format == "html":
+        with suppress(OSError):
+            print(f"Open it in a browser: {visible(written[0].resolve().as_uri())}", file=sys.stderr, flush=True)
     return Exit.DONE
 
 
@@ -207,6 +213,9 @@ def _subject(run: Path, rules: Path | None) -> Iterator[Subject]:
     with ExitStack() as stack:
         recording = stack.enter_context(Recording(run))
         found = diagnose(recording, rules=rules)
+        if found.onset is not None and found.moment != found.onset.iteration and not recording.live:
+            repeat = stack.enter_context(repeat_of(run, recording, found.onset.iteration))
+            found = found if repeat is None else found.with_windows_of(repeat)
         batch = found.batch()
         heads: tuple[HeadPredictions, ...] = ()
         unpredicted = None
@@ -216,7 +225,7 @@ def _subject(run: Path, rules: Path | None) -> Iterator[Subject]:
             unpredicted = "they need the weights of that iteration, which only a window holds (--watch A:B)."
         elif batch is not None:
             try:
-                heads = predict(recording, batch.iteration)
+                heads = predict(found.kept, batch.iteration)
             except RecordingError as error:
                 unpredicted = str(error)
         info = found.info
@@ -235,16 +244,17 @@ def _subject(run: Path, rules: Path | None) -> Iterator[Subject]:
 
 
 def _children(run: Path, stack: ExitStack) -> Mapping[str, Recording]:
-    """Open the restarts of `run` that can be read, by name and changes."""
-    found = {}
+    """Open the restarts of `run` that can be read, by their changes; where these are the same, with their names."""
+    found: list[tuple[str, str, Recording]] = []
     for child in children(run):
         try:
             recording, parent = stack.enter_context(Recording(child, may_repair=False)), read_info(child).parent
         except (BadInput, RecordingError):  # damaged
             continue
         if len(recording.iterations) and parent is not None:
-            found[f"{child.name}: {parent.summary}"] = recording
-    return found
+            found.append((change_name(parent), child.name, recording))
+    changes = Counter(change for change, _, _ in found)
+    return {change if changes[change] == 1 else f"{change} ({name})": recording for change, name, recording in found}
 
 
 def _labels(info: RunInfo) -> npt.NDArray[np.int32] | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.schemas.run_info import Parent
+
 EACH = "total, each iteration"
 SMOOTHED = "total, smoothed"
 DISPLAYED = "total, as displayed"
@@ -12,6 +14,14 @@ DISPLAYED = "total, as displayed"
 def head_name(name: str, weight: float) -> str:
     """Name the curve of a head: with its weight in the total, unless that is 1."""
     return name if weight == 1 else f"{name} (weight {weight:g})"
+
+
+def change_name(parent: Parent) -> str:
+    """Name a restart by what was changed: `base_lr=0.001, skip=841:842`."""
+    changes = [f"{change.field}={change.new.removesuffix('.0')}" for change in parent.changes]
+    changes += [f"history={parent.history}"] if parent.history != "keep" else []
+    changes += [f"skip={parent.skip}"] if parent.skip else []
+    return ", ".join(changes) or "nothing changed"
 
 
 def more_heads(count: int) -> str:

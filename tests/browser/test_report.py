@@ -122,6 +122,7 @@ def demo_page(demo: Path, rescues: dict[str, Path], tmp_path_factory: pytest.Tem
     done = report(demo, "--out", page)
     assert done.code == 0, done.stderr
     assert done.stdout.strip() == str(page)
+    assert done.stderr.splitlines()[-1] == f"Open it in a browser: {page.resolve().as_uri()}"
     return page
 
 
@@ -133,15 +134,37 @@ def test_the_collapse_of_the_demo(demo: Path, demo_page: Path, opened: OpenPage)
     assert found.onset is not None
     one = opened(demo_page)
     page = one.page
-    verdict = one.text("#verdict")
-    went = re.match(r"Training broke at iteration 841: the loss went from ([\d.]+) to ([\d.]+) ", verdict)
-    assert went is not None, verdict
+    evidence = "16 of the 32 images of batch 841 hold values 21 times larger than the others"
+    assert one.text("#verdict") == f"Training broke at iteration 841: {evidence}"
+    outcome = one.text("#outcome")
+    went = re.match(r"The loss went from ([\d.]+) to ([\d.]+) and did not recover", outcome)
+    assert went is not None, outcome
     assert float(went[1]) == pytest.approx(np.median(losses[BREAKS - 40 : BREAKS]), rel=1e-3)
     assert float(went[2]) == pytest.approx(9.02, abs=0.02)
-    assert "loss1/loss1, loss2/loss1 and loss3/loss3 now give every class the same probability" in verdict
+    assert "loss1/loss1, loss2/loss1 and loss3/loss3 now give every class the same probability" in outcome
     assert one.text("#onset") == str(found.onset.iteration) == str(BREAKS)
     assert one.text("#first-blob") == found.onset.blob == "data"
     assert one.text("#first-param") == found.onset.param == "conv1/3x3_s1/0"
+    # what the reader asks first comes first
+    assert page.locator("h2").all_inner_texts() == [
+        "Losses",
+        "Worst images of batch 841",
+        "Next steps",
+        "Data: the batch of the onset",
+        "Layers over iterations",
+        "Weights and gradients in the window",
+        "Restarts",
+        "Alarms",
+        "About this run",
+    ]
+    for chart in ("#loss", "#batch img"):
+        place = page.locator(chart).first.bounding_box()
+        assert place is not None
+        assert place["y"] < 900 / 2, "on the first screen"
+    titles = page.locator(".plot > figcaption").all_inner_texts()
+    assert all(title.startswith("demo") for title in titles if title)
+    assert titles[0] == f"demo: the loss goes from {float(went[1]):.3g} to 9.03 at iteration 841"
+    assert "first conv1/3x3_s1/0 at iteration 841" in titles[1]
     commands = page.locator(".suggestions code").all_inner_texts()
     assert commands == [
         f"{next_command('restart')} {demo} --skip 841:842",
@@ -164,7 +187,8 @@ def test_the_collapse_of_the_demo(demo: Path, demo_page: Path, opened: OpenPage)
     page.click('[data-zoom="all"]')
     assert page.input_value("#loss-to") == "1599"
     names = [one.trace("loss", n)["name"] for n in range(7)]
-    assert [name.split(":")[0] for name in names if ":" in name] == ["slower", "clipped"]
+    assert [name for name in names if "=" in name] == ["base_lr=0.0005", "clip_gradients=10"]
+    assert page.evaluate("document.getElementById('loss').layout.yaxis.ticktext") == ["1", "10"]
     assert fits(page)
 
 
@@ -174,6 +198,8 @@ def test_clicks_and_keys_show_layers_a_window_and_the_batch(demo: Path, demo_pag
         (head,) = [head for head in predictions(recording, BREAKS) if head.weight == 1]
         weights = recording.weight(BREAKS, "loss3/classifier_glyphs")
         keys = [key.decode() for key in recording.keys(BREAKS)]
+        sizes = [float(np.abs(image).max()) for image in recording.input(BREAKS, "data")]
+    others = sorted(sizes)[15]
     one = opened(demo_page)
     page = one.page
     # a click into the row of a layer, at the onset
@@ -191,7 +217,10 @@ def test_clicks_and_keys_show_layers_a_window_and_the_batch(demo: Path, demo_pag
     page.wait_for_timeout(200)
     page.mouse.click(place[0], place[1] - offset)
     page.wait_for_function("document.getElementById('layers').dataset.row === 'loss3/classifier_glyphs'")
-    assert one.text("#curve-title").startswith("loss3/classifier_glyphs: gradient norm")
+    assert re.match(
+        r"demo, loss3/classifier_glyphs: gradient norm [\d.]+ at iteration 841, [\d.]+ times its median before",
+        one.text("#curve-title"),
+    )
     layer, weight = one.trace("curve"), one.trace("curve", 1)
     assert weight["name"] == "loss3/classifier_glyphs/0"
     at = weight["x"].index(BREAKS)
@@ -201,10 +230,10 @@ def test_clicks_and_keys_show_layers_a_window_and_the_batch(demo: Path, demo_pag
     # by the keyboard alone, another number
     page.focus("#layers-controls input[value=gradient]")
     page.keyboard.press("ArrowRight")
-    assert one.text("#curve-title").endswith("weight norm per layer, ‖weight‖₂")
+    assert "loss3/classifier_glyphs: weight norm " in one.text("#curve-title")
     # another blob's spectrum
     page.select_option("#window-controls select", "loss3/classifier_glyphs/0")
-    assert one.text("#elements-of") == "loss3/classifier_glyphs/0"
+    assert one.text("#weight-title").startswith("demo, loss3/classifier_glyphs/0: largest weight ")
     before, at_onset = one.trace("weight"), one.trace("weight", 1)
     assert [before["name"], at_onset["name"]] == ["iteration 840 (onset − 1)", "iteration 841 (onset)"]
     edges, shares = np.log10(at_onset["x"]), np.array(at_onset["y"][:-1])
@@ -214,13 +243,16 @@ def test_clicks_and_keys_show_layers_a_window_and_the_batch(demo: Path, demo_pag
         counted = 100 * ((inside >= low) & (inside < high)).sum() / weights.size
         assert share == pytest.approx(counted, abs=0.02 + 1e-3 * share)
     # the batch, worst first
-    figures = page.locator("#batch figure")
+    figures = page.locator(".sheet figure")
     assert figures.count() == 32
-    assert page.locator("#batch figure.outlier").count() == 16
+    assert page.locator("#batch figure.outlier").count() == page.locator("#batch figure").count() == 8
+    assert page.locator("figure.outlier").count() == 16
     shown = [figure.split("\n") for figure in figures.all_inner_texts()]
+    badges = [lines.pop(0) for lines in shown[:16]]
+    assert badges == [f"×{round(size / others):d}" for size in sorted(sizes, reverse=True)[:16]]
     assert sorted(lines[0] for lines in shown) == sorted(keys)
     assert all(lines[0].endswith(".tif") for lines in shown[:16])  # as the demo's recipe has the bad ones
-    losses = [head.before.loss[keys.index(lines[0])] for lines in shown]
+    losses = [head.before.loss[keys.index(lines[0])] for lines in shown[16:]]
     assert losses == sorted(losses, reverse=True)
     for lines in shown:
         image = keys.index(lines[0])
@@ -228,6 +260,11 @@ def test_clicks_and_keys_show_layers_a_window_and_the_batch(demo: Path, demo_pag
         assert lines[2].startswith(f"predicted {head.before.predicted[image]} ")
         assert f" → {head.after.predicted[image]} " in lines[2]
         assert lines[3] == f"loss {head.before.loss[image]:.3g} → {head.after.loss[image]:.3g}"
+    copied = page.locator("#batch + p button").get_attribute("data-copy")
+    assert copied is not None
+    assert sorted(copied.split("\n")) == sorted(lines[0] for lines in shown[:16])
+    filters = [page.locator("#filters img").nth(n).get_attribute("src") for n in (0, 1)]
+    assert filters[0] != filters[1]
     assert page.evaluate("[...document.images].filter(i => i.offsetParent).every(i => i.naturalWidth > 0)")
 
 
@@ -236,6 +273,13 @@ def test_it_works_on_narrow_dark_and_scriptless_screens_and_on_paper(demo_page: 
     assert fits(narrow.page)
     background = narrow.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert sum(map(int, re.findall(r"\d+", background)[:3])) < 150
+    axis = narrow.page.evaluate("document.getElementById('loss').layout.font.color")
+    assert axis == narrow.page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--ink')").strip()
+    outlier, ordinary = (
+        narrow.page.locator(f".sheet figure{kind} img").first.evaluate("e => getComputedStyle(e).borderColor")
+        for kind in (".outlier", ":not(.outlier)")
+    )
+    assert outlier == "rgb(255, 154, 77)" != ordinary
     narrow.page.emulate_media(media="print")
     for selector, is_shown in ((".chart", False), ("img.still", True), (".controls", False)):
         displayed = narrow.page.evaluate(
@@ -245,9 +289,9 @@ def test_it_works_on_narrow_dark_and_scriptless_screens_and_on_paper(demo_page: 
         assert all(shown == is_shown for shown in displayed), selector
     scriptless = opened(demo_page, drawn=False, java_script_enabled=False)
     stills = scriptless.page.locator("img.still")
-    assert stills.count() == 6
-    assert all(stills.nth(n).is_visible() for n in range(6))
-    assert all(len(stills.nth(n).get_attribute("alt") or "") > 20 for n in range(6))
+    assert stills.count() == 5
+    assert all(stills.nth(n).is_visible() for n in range(5))
+    assert all(len(stills.nth(n).get_attribute("alt") or "") > 20 for n in range(5))
     assert not scriptless.page.locator(".chart").first.is_visible()
     # for readers of screens: every control has a name, every picture a text, headings come in order
     for control in narrow.page.locator("button, input, select").all():
@@ -264,7 +308,7 @@ def test_figures_alone_and_a_page_of_several_runs(
 ) -> None:
     done = report(demo, "--format", "png", "--out", tmp_path / "demo.png")
     assert done.code == 0, done.stderr
-    names = ["overview", "losses", "layers", "distances", "spectra", "batch", "labels", "restarts"]
+    names = ["overview", "losses", "layers", "distances", "spectra", "batch", "filters", "restarts"]
     assert done.stdout.split() == [str(tmp_path / f"demo-{name}.png") for name in names]
     for name in names:
         picture = cv2.imread(str(tmp_path / f"demo-{name}.png"))
@@ -325,7 +369,7 @@ def test_a_run_that_died(small: Path, opened: OpenPage) -> None:
     assert one.text("#ending").rstrip(".") == ended["how"].rstrip(".")
     assert "SIGKILL" in one.text("#ending")
     assert one.page.locator(".suggestions code").all_inner_texts() == [f"{next_command('restart')} {small / 'run'}"]
-    assert one.page.locator("#batch figure").count() == 8  # of the window's first iteration
+    assert one.page.locator(".sheet figure").count() == 8  # of the window's first iteration
     assert one.page.locator("#window-controls select option").count() == 10
 
 
@@ -384,10 +428,10 @@ def test_two_hundred_layers_with_hostile_names_are_shown_as_text(
     assert page.locator("#layers-controls select option").all_inner_texts() == names
     for name in HOSTILE[:3]:
         page.select_option("#layers-controls select[name=row]", name)
-        assert one.text("#curve-title").startswith(name)
+        assert one.text("#curve-title").startswith(f"run, {name}: ")
     assert page.locator("#window-controls select option").count() == 400
     page.select_option("#window-controls select", f"{HOSTILE[0]}/0")
-    assert one.text("#elements-of") == f"{HOSTILE[0]}/0"
+    assert f"{HOSTILE[0]}/0: largest weight" in one.text("#weight-title")
     assert fits(page)
     assert fits(opened(tmp_path / "page.html", 400).page)
 
@@ -411,7 +455,7 @@ def test_a_partial_window_away_from_the_onset(small: Path, opened: OpenPage) -> 
     assert "its loss on them is not finite" in whole.text("main")
     assert whole.page.locator("input[name=distance]").is_disabled()  # there is no baseline before it
     assert inputs.text("#window-contents").startswith("Inputs of iterations 8:11 were recorded in full.")
-    assert inputs.page.locator("#window-controls, #elements").count() == 0
+    assert inputs.page.locator("#window-controls, #filters").count() == 0
     assert "weights were" not in inputs.text("main")
 
 

@@ -5,14 +5,15 @@ They come from a window of the recording or, where no window holds them, from th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.recorded.outliers import far_beyond, outlying, times_usual
+from harness.diagnosis.recorded.outliers import far_beyond, outlying, times_ordinary
 from harness.diagnosis.robust_stats import Bools, Floats
 from harness.errors import BadInput
 from harness.recording import Recording, RecordingError
@@ -23,6 +24,7 @@ from harness.training_data.records import IterationRecords, LayerRecords, Record
 
 Source = Literal["window", "data set"]
 
+_LUCK, _FEWEST = 1e-4, 3  # probability and count from which on a label is unusually frequent
 _BEFORE = 1000  # iterations before, whose inputs are compared
 
 
@@ -36,8 +38,8 @@ class Batch:
         names: the name of each record's class; empty where there is no list of them beside the data.
         lowest, highest: extreme values of each record.
         outliers: whether the values of a record reach far beyond those of the others, or of the batches before.
-        times: how many times the median of the ordinary records (without any, of the batches before) the largest
-            magnitude of each record is; inf where it is not finite.
+        times: how many times the largest magnitude of the ordinary records (without any, of the batches before) that of
+            each record is; inf where it is not finite.
         records: what the data layer did with each record; empty for those of a window.
         pixels: (n, channels, height, width) as the net saw them: cropped, mirrored, scaled, mean subtracted; None where
             the inputs are no images.
@@ -58,6 +60,11 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.lowest)
+
+    @property
+    def is_finite(self) -> Bools:
+        """(n,) whether all values of a record are finite."""
+        return np.isfinite(self.lowest) & np.isfinite(self.highest)
 
     @property
     def worst(self) -> list[int]:
@@ -176,7 +183,7 @@ def _batch(
         highest=highest,
         outliers=outliers,
         pixels=values if values.ndim == 4 and min(values.shape[2:]) > 1 else None,
-        times=times_usual(size, outliers, before),
+        times=times_ordinary(size, outliers, before),
         source=source,
         names=names,
         records=records,
@@ -194,14 +201,16 @@ def shown_range(batch: Batch, image: int) -> tuple[float, float]:
 
 
 def worst_first(batch: Batch, predictions: Predictions | None) -> list[int]:
-    """Sort the images by their loss, ties (Caffe caps losses) by the probability of the label.
+    """Sort the records: outliers first, those with the largest values before the others; then the rest by their loss.
 
-    Without predictions the outliers with the largest values come first.
+    Ties of the loss, which Caffe caps, are sorted by the probability of the label. Without predictions all are sorted
+    by their values.
     """
+    times = np.nan_to_num(batch.times, nan=np.inf, posinf=np.finfo(np.float64).max)
     if predictions is None:
-        return [int(i) for i in np.lexsort((-np.nan_to_num(batch.times, nan=np.inf), ~batch.outliers))]
+        return [int(i) for i in np.lexsort((-times, ~batch.outliers))]
     loss, probability = np.nan_to_num(predictions.loss, nan=-1.0), np.nan_to_num(predictions.label_probability)
-    return [int(i) for i in np.lexsort((probability, -loss))]
+    return [int(i) for i in np.lexsort((probability, -loss, -np.where(batch.outliers, times, 0.0), ~batch.outliers))]
 
 
 def label_shares(labels: npt.NDArray[np.int64], all_labels: npt.NDArray[np.int32] | None) -> tuple[LabelShare, ...]:
@@ -219,6 +228,29 @@ def label_shares(labels: npt.NDArray[np.int64], all_labels: npt.NDArray[np.int32
         shown = there | {label: 0 for label, much in expected.items() if much >= 1 and label not in there}
         found = [LabelShare(label, count, expected.get(label, 0.0)) for label, count in shown.items()]
     return tuple(sorted(found, key=lambda share: -share.count))
+
+
+def unusual_labels(shares: Sequence[LabelShare], total: int) -> tuple[LabelShare, ...]:
+    """Return the labels that are more frequent in a batch of `total` records than chance draws from the data set give.
+
+    They are at least three, and would be as many with a probability of less than 1 in 10,000 (binomial, divided by the
+    number of labels).
+    """
+    limit = _LUCK / max(1, len(shares))
+    return tuple(
+        share
+        for share in shares
+        if share.expected is not None
+        and share.count >= _FEWEST
+        and _at_least(share.count, total, min(1.0, share.expected / total)) < limit
+    )
+
+
+def _at_least(count: int, total: int, probability: float) -> float:
+    """Compute the probability of at least `count` successes in `total` trials."""
+    return math.fsum(
+        math.comb(total, k) * probability**k * (1 - probability) ** (total - k) for k in range(count, total + 1)
+    )
 
 
 def _one_pass(values: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
 
 from harness.caffe_files.messages import parse_text, pb
 from harness.diagnosis.last_good import Choice, last_good
@@ -20,18 +23,20 @@ from harness.diagnosis.recorded.distributions import (
     largest_elements,
     moments_of,
 )
-from harness.diagnosis.recorded.heatmap import Heatmap, Quantity, heatmap
+from harness.diagnosis.recorded.heatmap import Heatmap, Quantity, heatmap, without_values_after
 from harness.diagnosis.recorded.onset import span_of
 from harness.diagnosis.recorded.propagation import Departure, propagation
 from harness.diagnosis.recorded.run_status import RunStatus, run_status
 from harness.diagnosis.robust_stats import Floats, total_norm
 from harness.recording import Recording
+from harness.recording.repeats import Repeat
 from harness.recording.run_directory import read_info
 from harness.recording.snapshots import damaged_in, iterations_of
 from harness.schemas.layout import Alarm, Param
 from harness.schemas.onset import Onset
 from harness.schemas.run_info import RunInfo
 
+_CHUNK = 4096  # iterations read at a time
 _BEFORE, _AFTER = 60, 100  # iterations around an onset that are shown one by one
 
 
@@ -41,6 +46,7 @@ class Diagnosis:
 
     Attributes:
         recording: the run.
+        kept: the recording whose windows are looked into: that of the run, or of a repeat of it (see `Repeat`).
         alarms: the alarms of the run, in the order in which they were raised.
         onset: the onset of the divergence; None for a run that did not diverge.
         status: the state at the end, with the loss before the onset and at the end.
@@ -56,6 +62,7 @@ class Diagnosis:
     """
 
     recording: Recording = field(repr=False, compare=False)
+    kept: Recording = field(repr=False, compare=False)
     alarms: tuple[Alarm, ...]
     onset: Onset | None
     status: RunStatus
@@ -74,6 +81,27 @@ class Diagnosis:
         """The iteration of a window to look into: the onset, or the first of `moments` where no window has that."""
         at = self.onset.iteration if self.onset else None
         return at if at in self.moments else next(iter(self.moments), None)
+
+    def with_windows_of(self, repeat: Repeat) -> Diagnosis:
+        """Return the diagnosis with the windows of a repeat of the run in place of its own."""
+        at = self.onset.iteration if self.onset else None
+        return replace(self, kept=repeat.recording, moments=moments_of(repeat.iterations, at))
+
+    @cached_property
+    def not_finite_from(self) -> int | None:
+        """The iteration from which on losses or gradients are not finite to the end of the run; None if they are."""
+        if self.status.kind != "not finite":
+            return None
+        iterations, stop = self.recording.iterations, len(self.recording.iterations)
+        while stop > 0:
+            rows = slice(max(0, stop - _CHUNK), stop)
+            bad = ~np.isfinite(self.recording.series("loss", rows))
+            bad |= (self.recording.stat("gradient_nonfinite", rows).values > 0).any(axis=1)
+            if not bad.all():
+                stop = rows.start + int(np.flatnonzero(~bad)[-1]) + 1
+                break
+            stop = rows.start
+        return int(iterations[stop]) if stop < len(iterations) else None
 
     def is_good(self, snapshot: int) -> bool:
         """Check whether a snapshot of that iteration is from before the onset, whose update comes after its weights."""
@@ -108,7 +136,8 @@ class Diagnosis:
         rows = self.around if rows is None else rows
         at = self.onset.iteration if self.onset else None
         count = len(self.recording.iterations[rows])
-        return heatmap(self.recording, quantity, rows, at, max(1, count if columns is None else columns))
+        drawn = heatmap(self.recording, quantity, rows, at, max(1, count if columns is None else columns))
+        return without_values_after(drawn, self.not_finite_from)
 
     def distributions(self, param: Param | None = None) -> tuple[Distribution, ...]:
         """Compute the distributions of a param blob's weights and gradients at `moments`, as far as they were recorded.
@@ -118,15 +147,13 @@ class Diagnosis:
         param = self.offender if param is None else param
         if param is None or not self.moments:
             return ()
-        found = (distribution(self.recording, param, kind, self.moments) for kind in KINDS)
+        found = (distribution(self.kept, param, kind, self.moments) for kind in KINDS)
         return tuple(part for part in found if part is not None)
 
     def largest_elements(self, count: int = 8, param: Param | None = None) -> tuple[Element, ...]:
         """Find the largest elements of a param blob (default: the offender) at `moment`."""
         param = self.offender if param is None else param
-        return (
-            () if param is None or self.moment is None else largest_elements(self.recording, param, self.moment, count)
-        )
+        return () if param is None or self.moment is None else largest_elements(self.kept, param, self.moment, count)
 
     def batch(self, iteration: int | None = None) -> Batch | None:
         """Read the inputs of an iteration, from a window or else from the data set.
@@ -135,7 +162,7 @@ class Diagnosis:
         are not known either, or are no batch: see `why_no_batch`.
         """
         for at in self._batch_moments(iteration):
-            found = batch_or_reason(self.recording, at)
+            found = batch_or_reason(self._holder(at), at)
             if not isinstance(found, str):
                 return found
         return None
@@ -145,8 +172,11 @@ class Diagnosis:
         at = next(iter(self._batch_moments(iteration)), None)
         if at is None:
             return "There is no onset, and no window."
-        found = batch_or_reason(self.recording, at)
+        found = batch_or_reason(self._holder(at), at)
         return found if isinstance(found, str) else None
+
+    def _holder(self, iteration: int) -> Recording:
+        return self.kept if iteration in self.kept.window_iterations else self.recording
 
     def _batch_moments(self, iteration: int | None) -> list[int]:
         if iteration is not None:
@@ -181,6 +211,7 @@ def diagnose(
     row = len(iterations) if at is None else int(iterations.searchsorted(at)) + _AFTER
     return Diagnosis(
         recording=recording,
+        kept=recording,
         alarms=detected.alarms,
         onset=onset,
         status=run_status(recording, detected, span),
@@ -192,7 +223,7 @@ def diagnose(
         propagation=propagation(recording, at) if at is not None else (),
         around=slice(max(0, row - _BEFORE - _AFTER), min(row, len(iterations))),
         offender=_offender(recording, onset),
-        moments=moments_of(recording, at),
+        moments=moments_of(recording.window_iterations, at),
     )
 
 

@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.robust_stats import Floats
+from harness.diagnosis.robust_stats import Floats, Ints
 from harness.recording import Recording, RecordingError
 from harness.schemas.layout import Param
+from harness.schemas.window import Window, merge
 
 Kind = Literal["weight", "gradient"]
 KINDS: tuple[Kind, ...] = ("weight", "gradient")
@@ -44,6 +45,13 @@ class Distribution:
     edges: Floats  # (B + 1,)
     spectra: tuple[Spectrum, ...]
 
+    @property
+    def change(self) -> tuple[Spectrum, Spectrum]:
+        """The spectra to compare: of gradients the first two (before the onset, and at it), of weights those before and
+        after the update of the onset."""
+        first = 1 if self.kind == "weight" and len(self.spectra) > 2 else 0
+        return self.spectra[first], self.spectra[min(first + 1, len(self.spectra) - 1)]
+
 
 @dataclass(frozen=True)
 class Element:
@@ -55,17 +63,19 @@ class Element:
     update: float | None
 
 
-def moments_of(recording: Recording, onset: int | None) -> tuple[int, ...]:
+def moments_of(kept: Ints, onset: int | None) -> tuple[int, ...]:
     """Choose the iterations of a window to compare: before the onset, at it, after it, and the last.
 
     In a window without an onset these are the first, the middle and the last iteration.
+
+    Args:
+        kept: (W,) the iterations of all windows.
     """
-    kept = recording.window_iterations
     if not len(kept):
         return ()
     if onset is None or onset not in kept:
         return tuple(dict.fromkeys(int(kept[i]) for i in (0, len(kept) // 2, -1)))
-    window = next(window for window in recording.windows if onset in window)
+    window = next(window for window in merge(Window(int(t), int(t) + 1) for t in kept) if onset in window)
     wanted = (max(window.start, onset - 1), onset, min(onset + 1, window.stop - 1), window.stop - 1)
     return tuple(dict.fromkeys(wanted))
 

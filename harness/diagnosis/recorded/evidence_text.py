@@ -11,6 +11,7 @@ from harness.diagnosis.robust_stats import Bools, Floats, total_norm
 
 MIN_BLOCK = 16  # iterations in a block, at least: enough for a median
 BASELINE_BLOCKS = 5  # blocks before an onset that make its baseline
+_RISE = 1.4  # times, from one iteration to the next: a step of the schedule, no warm-up
 
 
 def loss_evidence(loss: Floats, row: int, width: int) -> str:
@@ -62,3 +63,16 @@ def nonfinite_evidence(
         of = f" of {labels[int(blobs[0])]}{more}" if labels is not None else ""
         return f"gradient{of} not finite at iteration {iterations[row]}"
     return f"loss {loss[row]} at iteration {iterations[row]}, not finite from there on"
+
+
+def rate_evidence(iterations: npt.NDArray[np.integer], lr: Floats, row: int) -> str | None:
+    """Describe how the learning rate (T,) rose at `row` or in the iterations just before; None if it did not."""
+    first = max(0, row - BASELINE_BLOCKS * MIN_BLOCK)
+    rates = lr[first : row + 1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rise = np.nan_to_num(rates[1:] / rates[:-1], nan=0.0, posinf=0.0)
+    if not len(rise) or rise.max() < _RISE:
+        return None
+    at = int(np.argmax(rise))
+    rose = f"rose from {rates[at]:.3g} to {rates[at + 1]:.3g}"
+    return f"the learning rate {rose} at iteration {iterations[first + at + 1]:,}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
 
@@ -62,6 +62,15 @@ def heatmap(recording: Recording, quantity: Quantity, rows: slice, onset: int | 
         least = _LEAST_SPREAD_OF_WEIGHTS if quantity == "weight" else LEAST_SPREAD
         far = _distance(logarithm(baseline), logarithm(values), least)
     return Heatmap(quantity, labels, begin, end_of, values.T, far.T)
+
+
+def without_values_after(drawn: Heatmap, first: int | None) -> Heatmap:
+    """Leave out what is finite from the iteration `first` on (None: nothing): after a NaN it means nothing."""
+    if first is None:
+        return drawn
+    after = drawn.start >= first
+    values = np.where(after & np.isfinite(drawn.values), np.nan, drawn.values)
+    return replace(drawn, values=values, distance=np.where(after, np.nan, drawn.distance))
 
 
 def layers_of(recording: Recording) -> dict[str, tuple[int, ...]]:

@@ -35,9 +35,9 @@ def _bound(usual: Floats) -> float:
     return max(2 * centre, centre + _OUTLIER * spread)
 
 
-def times_usual(size: Floats, outliers: Bools, before: Floats) -> Floats:
-    """Return how many times the median magnitude of the ordinary records, or else of the batches before, each has."""
-    usual = size[~outliers] if not outliers.all() else before
-    centre = float(np.median(usual)) if len(usual) else float(np.min(size, initial=np.inf))
+def times_ordinary(size: Floats, outliers: Bools, before: Floats) -> Floats:
+    """Return how many times the largest magnitude of the ordinary records, or else of the batches before, each has."""
+    ordinary = size[~outliers] if not outliers.all() else before
+    largest = float(np.max(ordinary)) if len(ordinary) else float(np.min(size, initial=np.inf))
     finite = np.where(np.isfinite(size), size, np.inf)
-    return np.asarray(finite / centre) if 0 < centre < np.inf else np.where(outliers, np.inf, 1.0)
+    return np.asarray(finite / largest) if 0 < largest < np.inf else np.where(outliers, np.inf, 1.0)

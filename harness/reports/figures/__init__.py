@@ -6,11 +6,12 @@ Each function takes data or findings and returns a matplotlib Figure.
 from harness.reports.figures.layers import layers
 from harness.reports.figures.log import log_figure
 from harness.reports.figures.recorded import accuracy_series, losses, overview, smoothed_losses
-from harness.reports.figures.window import contact_sheet, labels, spectra
+from harness.reports.figures.window import contact_sheet, filters, labels, spectra
 
 __all__ = [
     "accuracy_series",
     "contact_sheet",
+    "filters",
     "labels",
     "layers",
     "log_figure",

@@ -12,14 +12,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.diagnosis.recorded.diagnose import Diagnosis
-from harness.diagnosis.recorded.heatmap import heatmap
 from harness.diagnosis.recorded.thinning import extremes
 from harness.recording import Recording
 from harness.reports.figures.layers import draw_heatmap
 from harness.reports.figures.style import DASHES, label_iterations, label_levels, shortened, styled
 from harness.reports.levels import chance_levels
-from harness.reports.names import SMOOTHED, head_name, more_heads
-from harness.reports.palette import BROKEN, GOOD, GREY, HEADS, RUNS, TOTAL, WINDOW, accuracy_styles
+from harness.reports.names import EACH, SMOOTHED, head_name, more_heads
+from harness.reports.palette import (
+    BROKEN,
+    GOOD,
+    GREY,
+    HEADS,
+    NOT_FINITE,
+    RUNS,
+    TOTAL,
+    WINDOW,
+    accuracy_styles,
+)  # fmt: skip
+from harness.schemas.layout import Head
 
 Series = npt.NDArray[Any]
 
@@ -33,11 +43,9 @@ def overview(recording: Recording, found: Diagnosis) -> Figure:
     with styled():
         figure = Figure(figsize=(10, 7.2), layout="constrained")
         loss, rate, norms = figure.subplots(3, 1, sharex=True, height_ratios=(5, 1.2, 5))
-        _draw_losses(loss, recording)
+        _draw_losses(loss, recording, found)
         _draw_rate(rate, recording)
-        onset = found.onset.iteration if found.onset else None
-        drawn = heatmap(recording, "gradient", slice(None), onset, _COLUMNS)
-        image = draw_heatmap(norms, drawn)
+        image = draw_heatmap(norms, found.heatmap("gradient", slice(None), _COLUMNS))
         if image is not None:
             figure.colorbar(image, cax=norms.inset_axes((1.012, 0, 0.014, 1)), label="‖gradient‖₂ per layer")
         _label(norms, recording)
@@ -48,12 +56,12 @@ def overview(recording: Recording, found: Diagnosis) -> Figure:
 def losses(recording: Recording, found: Diagnosis) -> Figure:
     """Draw the losses with their chance levels, the learning rate and the test accuracies, and mark the onset, the
     windows and the snapshots."""
-    accuracies = accuracy_series(recording)
+    accuracies = accuracy_series(recording, found.not_finite_from)
     heights = [5, 1.2] + [1.8] * bool(accuracies)
     with styled():
         figure = Figure(figsize=(10, 1.2 + 0.75 * sum(heights)), layout="constrained")
         panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-        _draw_losses(panels[0], recording)
+        _draw_losses(panels[0], recording, found)
         _draw_rate(panels[1], recording)
         if accuracies:
             styles = accuracy_styles(list(accuracies), [head.name for head in recording.heads])
@@ -99,31 +107,49 @@ def smoothed_losses(runs: Mapping[str, Recording]) -> Figure:
     return figure
 
 
-def accuracy_series(recording: Recording) -> dict[str, tuple[Series, Series]]:
+def accuracy_series(recording: Recording, until: int | None = None) -> dict[str, tuple[Series, Series]]:
     """Collect the test accuracies: iterations and values of each output of a test net that is not a loss and lies
-    between 0 and 1, by name."""
+    between 0 and 1, by name. Those from iteration `until` on are left out (None: none is)."""
     found = {}
     heads = {head.name for head in recording.heads}
     for net in range(recording.test_nets):
         for name in recording.test_outputs(net):
             times, values = recording.test(name, net)
+            kept = rows_until(times, until)
+            times, values = times[kept], values[kept]
             one = values.shape[1] == 1 and name not in heads and "loss" not in name.rsplit("/", 1)[-1].lower()
             if one and len(times) and np.all((values >= 0) & (values <= 1)):
                 found[f"{name}, net #{net}" if net else name] = (times, values[:, 0])
     return found
 
 
-def _draw_losses(axes: Axes, recording: Recording) -> None:
-    iterations = recording.iterations
-    smoothed = recording.series("smoothed_loss")[: len(iterations)]
+def rows_until(iterations: Series, until: int | None) -> slice:
+    """Return the rows of the iterations before `until` (None: all)."""
+    return slice(0, len(iterations) if until is None else int(np.searchsorted(iterations, until)))
+
+
+def heads_to_draw(heads: Sequence[Head]) -> Sequence[Head]:
+    """Leave out an only head of weight 1, whose curve is that of the total."""
+    return () if len(heads) == 1 and heads[0].weight == 1 else heads
+
+
+def _draw_losses(axes: Axes, recording: Recording, found: Diagnosis) -> None:
+    rows = rows_until(recording.iterations, found.not_finite_from)
+    iterations = recording.iterations[rows]
+    smoothed = recording.series("smoothed_loss", rows)
+    if found.not_finite_from is not None:
+        end = max(int(recording.iterations[-1]), found.not_finite_from + 1)
+        axes.axvspan(found.not_finite_from, end, color=NOT_FINITE, alpha=0.12, lw=0, zorder=0, label="not finite")
+    total = recording.series("loss", rows)
+    _line(axes, iterations, total, color=GREY, lw=0.6, alpha=0.8, label=EACH)
     _line(axes, iterations, smoothed, color=TOTAL, lw=1.6, label=SMOOTHED, zorder=3)
-    for head, colour in zip(recording.heads, HEADS, strict=False):
+    heads = heads_to_draw(recording.heads)
+    for head, colour in zip(heads, HEADS, strict=False):
         label = head_name(shortened(head.name), head.weight)
-        values = recording.output(head.name)[: len(iterations), 0]
+        values = recording.output(head.name, rows)[:, 0]
         _line(axes, iterations, values, color=colour, lw=0.6, alpha=0.8, label=label)
-    if len(recording.heads) > len(HEADS):
-        axes.plot([], [], " ", label=more_heads(len(recording.heads) - len(HEADS)))
-    total = recording.series("loss")
+    if len(heads) > len(HEADS):
+        axes.plot([], [], " ", label=more_heads(len(heads) - len(HEADS)))
     total = total[np.isfinite(total)]
     levels = chance_levels(recording.heads)
     high = float(np.quantile(total, 0.999)) if len(total) else 1.0

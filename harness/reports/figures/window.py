@@ -12,11 +12,13 @@ from matplotlib.figure import Figure
 
 from harness.diagnosis.recorded.batch import Batch, LabelShare, shown_range, worst_first
 from harness.diagnosis.recorded.distributions import Distribution
+from harness.diagnosis.recorded.filters import Filters
 from harness.reports.figures.style import plain, shortened, styled
-from harness.reports.palette import BROKEN, MOMENTS, TOTAL
+from harness.reports.palette import BROKEN, MOMENTS, NOT_FINITE, TOTAL
 from harness.schemas.predictions import Predictions
 
 _DASHES = ("-", "-", "--", ":")  # of moments
+_SIDES = ("before", "after")
 _MOST_IMAGES = 64
 _MOST_LABELS = 40
 _CAPTION_WIDTH = 20  # characters below an image
@@ -90,6 +92,36 @@ def picture(batch: Batch, image: int) -> npt.NDArray[np.uint8]:
     values = np.nan_to_num(batch.pixels[image].astype(np.float64), nan=low, posinf=high, neginf=low)
     scaled = (np.clip((values - low) / (high - low), 0, 1) * 255).astype(np.uint8)
     return np.ascontiguousarray(scaled[::-1].transpose(1, 2, 0) if len(scaled) == 3 else scaled[0])
+
+
+def filters(shown: Filters) -> Figure:
+    """Draw the filters of a layer before and after an update, in the same range of grey."""
+    with styled():
+        figure = Figure(figsize=(10, 5.2), layout="constrained")
+        for axes, part, name in zip(figure.subplots(1, 2), (shown.before, shown.after), _SIDES, strict=True):
+            axes.imshow(mosaic(part, shown.limit), interpolation="nearest")
+            axes.set_title(f"{name} the update, −{shown.limit:.3g} … {shown.limit:.3g}", fontsize=9, loc="left")
+            axes.axis("off")
+    return figure
+
+
+def mosaic(values: npt.NDArray[np.float32], limit: float) -> npt.NDArray[np.uint8]:
+    """Place filters (n, 1 or 3, height, width) side by side, with gaps of a pixel, as an RGB image.
+
+    −`limit` is black, 0 is grey, `limit` is white; what is not finite is red. Channels of colour are BGR.
+    """
+    count, _, height, width = values.shape
+    across = math.ceil(math.sqrt(count * height / width))
+    down = math.ceil(count / across)
+    image = np.full((down * (height + 1) + 1, across * (width + 1) + 1, 3), 255, np.uint8)
+    red = tuple(int(NOT_FINITE[at : at + 2], 16) for at in (1, 3, 5))
+    for place, part in enumerate(values):
+        scaled = np.clip(np.nan_to_num(part) / (2 * limit) + 0.5, 0, 1) * 255
+        tile = np.broadcast_to(scaled[::-1].transpose(1, 2, 0), (height, width, 3)).astype(np.uint8)
+        tile[~np.isfinite(part).all(axis=0)] = red
+        top, left = place // across * (height + 1) + 1, place % across * (width + 1) + 1
+        image[top : top + height, left : left + width] = tile
+    return image
 
 
 def labels(shares: Sequence[LabelShare], total: int) -> Figure:

@@ -12,12 +12,12 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
 from harness.diagnosis.live.messages import sentence
-from harness.diagnosis.recorded.distributions import KINDS, Distribution, distribution, largest_elements
-from harness.diagnosis.recorded.heatmap import QUANTITIES, Heatmap, heatmap
+from harness.diagnosis.recorded.distributions import KINDS, Distribution, distribution
+from harness.diagnosis.recorded.heatmap import QUANTITIES, Heatmap
 from harness.diagnosis.recorded.thinning import extremes
 from harness.recording import Recording
 from harness.reports.figures.layers import FARTHEST, TITLES
-from harness.reports.figures.recorded import accuracy_series
+from harness.reports.figures.recorded import accuracy_series, heads_to_draw, rows_until
 from harness.reports.html.packing import Arrays
 from harness.reports.html.subject import Subject
 from harness.reports.levels import chance_levels
@@ -28,7 +28,6 @@ _MOST_ROWS = 250_000  # of a line; longer ones are reduced to the extremes of eq
 _COLUMNS = 300  # of a heat map of the whole run
 _MOST_ALARMS = 300
 _SHADES = 16  # of a colour scale
-ELEMENTS = 8  # the largest ones of a blob
 _NORMS = ("gradient", "weight", "update")
 
 Json = dict[str, Any]
@@ -43,15 +42,19 @@ def palette() -> Json:
 def losses(subject: Subject, arrays: Arrays) -> Json:
     """The chart of losses, learning rate and test accuracy, with windows, snapshots and alarms."""
     recording, found = subject.recording, subject.found
+    until = rows_until(recording.iterations, found.not_finite_from)
     heads = [
-        _series(recording, head_name(head.name, head.weight), recording.output(head.name)[:, 0], colour, arrays)
-        for head, colour in zip(recording.heads, HEADS, strict=False)
+        _series(recording, head_name(head.name, head.weight), recording.output(head.name, until)[:, 0], colour, arrays)
+        for head, colour in zip(heads_to_draw(recording.heads), HEADS, strict=False)
     ]
-    total = _series(recording, EACH, recording.series("loss"), "faint", arrays)
-    accuracies = accuracy_series(recording)
+    total = _series(recording, EACH, recording.series("loss", until), "faint", arrays)
+    accuracies = accuracy_series(recording, found.not_finite_from)
     styles = accuracy_styles(list(accuracies), [head.name for head in recording.heads])
-    smoothed = _series(recording, SMOOTHED, recording.series("smoothed_loss"), "ink", arrays)
+    smoothed = _series(recording, SMOOTHED, recording.series("smoothed_loss", until), "ink", arrays)
     return {
+        "first": int(recording.iterations[0]),
+        "last": int(recording.iterations[-1]),
+        "not_finite": found.not_finite_from,
         "lines": [total, *heads, smoothed, *_restarts(subject, arrays)],
         "more": max(0, len(recording.heads) - len(HEADS)),
         "lr": _series(recording, "learning rate", recording.series("lr"), "ink", arrays),
@@ -84,7 +87,9 @@ def smoothed_losses(runs: Iterable[tuple[str, Recording]], arrays: Arrays) -> Js
         for (name, recording), colour in zip(runs, chain(("ink",), cycle(RUNS)), strict=False)
     ]
     levels = {level: text for _, recording in runs for level, text in chance_levels(recording.heads)}
+    ends = [int(recording.iterations[row]) for _, recording in runs if len(recording.iterations) for row in (0, -1)]
     return {
+        **{"first": min(ends, default=0), "last": max(ends, default=0), "not_finite": None},
         **{"lines": lines, "more": 0, "lr": None, "accuracies": [], "windows": [], "snapshots": [], "alarms": []},
         "levels": [{"value": value, "text": text} for value, text in levels.items()],
     }
@@ -93,7 +98,14 @@ def smoothed_losses(runs: Iterable[tuple[str, Recording]], arrays: Arrays) -> Js
 def layers(subject: Subject, arrays: Arrays) -> Json:
     """The heat maps around the onset and of the whole run, and the norms of single param blobs around the onset."""
     recording, found = subject.recording, subject.found
-    whole = [heatmap(recording, quantity, slice(None), subject.onset, _COLUMNS) for quantity in QUANTITIES]
+    whole = [found.heatmap(quantity, slice(None), _COLUMNS) for quantity in QUANTITIES]
+    iterations = recording.iterations[found.around]
+    after = iterations >= (np.inf if found.not_finite_from is None else found.not_finite_from)
+
+    def norms(kind: str) -> npt.NDArray[np.float64]:
+        values = recording.stat(f"{kind}_l2", found.around).values
+        return np.where(after[:, None] & np.isfinite(values), np.nan, values).T
+
     return {
         "titles": TITLES,
         "farthest": FARTHEST,
@@ -102,10 +114,10 @@ def layers(subject: Subject, arrays: Arrays) -> Json:
             for span, heatmaps in (("around", subject.heatmaps), ("whole", whole))
         },
         "blobs": {
-            "iterations": arrays.add(recording.iterations[found.around]),
+            "iterations": arrays.add(iterations),
             "labels": [param.label for param in recording.params],
             "layers": [param.layer for param in recording.params],
-            **{kind: arrays.add(recording.stat(f"{kind}_l2", found.around).values.T) for kind in _NORMS},
+            **{kind: arrays.add(norms(kind)) for kind in _NORMS},
         },
         "offender": found.offender.layer if found.offender and found.onset else None,
         "first_blob": found.onset.blob if found.onset else None,
@@ -113,10 +125,9 @@ def layers(subject: Subject, arrays: Arrays) -> Json:
 
 
 def window(subject: Subject, arrays: Arrays) -> list[Json]:
-    """The distributions and the largest elements of every param blob in the window."""
-    recording, found = subject.recording, subject.found
-    at = found.moment
-    if at is None:
+    """The distributions of every param blob in the window."""
+    recording, found = subject.found.kept, subject.found
+    if found.moment is None:
         return []
     entries = []
     for param in recording.params:
@@ -128,10 +139,6 @@ def window(subject: Subject, arrays: Arrays) -> list[Json]:
                 "label": param.label,
                 "shape": " × ".join(map(str, param.shape)),
                 "distributions": {kind: _distribution(part, arrays) for kind, part in kinds.items() if part},
-                "elements": [
-                    {"index": ", ".join(map(str, e.index)), **{k: _number(getattr(e, k)) for k in (*KINDS, "update")}}
-                    for e in largest_elements(recording, param, at, ELEMENTS)
-                ],
             }
         )
     return entries
@@ -176,13 +183,10 @@ def _distribution(part: Distribution, arrays: Arrays) -> Json:
         "shares": arrays.add(np.concatenate([100 * spectrum.share for spectrum in part.spectra])),
         "zero": [round(spectrum.zero, 4) for spectrum in part.spectra],
         "nonfinite": [spectrum.nonfinite for spectrum in part.spectra],
+        "change": [[spectrum.iteration, spectrum.largest] for spectrum in part.change],
     }
 
 
 def _scale(name: str) -> list[tuple[float, str]]:
     """A colour map of matplotlib as a colour scale of Plotly."""
     return [(n / _SHADES, to_hex(colormaps[name](n / _SHADES))) for n in range(_SHADES + 1)]
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"

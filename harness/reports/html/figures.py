@@ -17,12 +17,15 @@ from matplotlib.figure import Figure
 from harness.diagnosis.recorded.batch import worst_first
 from harness.diagnosis.recorded.heatmap import QUANTITIES
 from harness.reports import figures
-from harness.reports.figures.window import picture
+from harness.reports.figures.style import plain
+from harness.reports.figures.window import mosaic, picture
 from harness.reports.html import messages
 from harness.reports.html.subject import Subject
+from harness.reports.html.titles import titles
 from harness.schemas.predictions import Predictions
 
 MOST_IMAGES = 96
+_MOSAIC = 1024  # pixels of filters side by side, at most
 _THUMBNAIL = 96  # pixels of the longer side, at most
 _ALTERNATIVE_TEXTS = {
     "losses": "Losses, learning rate and test accuracy over all iterations",
@@ -30,22 +33,35 @@ _ALTERNATIVE_TEXTS = {
     "distances": "The same heat maps in standard deviations from the baseline of each row",
     "spectra": "Distributions of the magnitudes of the offender's weights and gradients at several iterations",
     "labels": "Number of images of each label in the batch",
+    "filters": "The filters of the first convolution before and after the update",
     "restarts": "Smoothed loss of the run and of its restarts",
 }
 
 
 @dataclass(frozen=True)
 class BatchImage:
-    """An image of the batch: its data URI, its caption in lines, and whether its values lie far beyond the others'."""
+    """A record of the batch: its image as a data URI (empty where it is none), its key (empty where it is not known),
+    other facts in lines, whether it is an outlier, and how far its values lie beyond the others' (`×363`)."""
 
     source: str
-    caption: list[str]
+    key: str
+    facts: list[str]
     outlier: bool
+    badge: str
+
+    @property
+    def text(self) -> str:
+        """The image in words."""
+        return ", ".join(part for part in (self.key, self.badge, *self.facts) if part)
 
 
 def figures_of(subject: Subject) -> dict[str, Figure]:
     """Draw all figures of a report, by name."""
-    return {name: draw() for name, draw in _drawings(subject).items()}
+    named = titles(subject)
+    drawn = {name: draw() for name, draw in _drawings(subject).items()}
+    for name, figure in drawn.items():
+        figure.suptitle(plain(named[name]), x=0.01, ha="left", fontsize=10)
+    return drawn
 
 
 def static_images(subject: Subject) -> dict[str, str]:
@@ -55,14 +71,38 @@ def static_images(subject: Subject) -> dict[str, str]:
 
 
 def batch_images(subject: Subject) -> list[BatchImage]:
-    """Encode the images of the batch, worst first."""
+    """Encode the records of the batch, worst first."""
     batch = subject.batch
-    if batch is None or batch.pixels is None:
+    if batch is None:
         return []
     return [
-        BatchImage(_encoded(picture(batch, image)), messages.caption(subject, image), bool(batch.outliers[image]))
+        BatchImage(
+            source=_encoded(picture(batch, image)) if batch.pixels is not None else "",
+            key=batch.keys[image] if batch.keys else "",
+            facts=messages.image_facts(subject, image),
+            outlier=bool(batch.outliers[image]),
+            badge=messages.badge(batch, image),
+        )
         for image in worst_first(batch, _predictions(subject))[:MOST_IMAGES]
     ]
+
+
+@dataclass(frozen=True)
+class FilterImages:
+    """The filters of a layer as data URIs: before the update, after it, and how many there are in a row."""
+
+    before: str
+    after: str
+    count: int
+
+
+def filter_images(subject: Subject) -> FilterImages | None:
+    """Encode the filters of the first convolution, if they are known."""
+    filters = subject.filters
+    if filters is None:
+        return None
+    before, after = (_encoded(mosaic(part, filters.limit), _MOSAIC) for part in (filters.before, filters.after))
+    return FilterImages(before, after, len(filters.before))
 
 
 def svg(figure: Figure, alternative_text: str) -> str:
@@ -87,13 +127,16 @@ def _drawings(subject: Subject) -> dict[str, Callable[[], Figure]]:
     }
     if np.isfinite(heatmaps[QUANTITIES.index("gradient")].distance).any():  # there is a baseline
         drawings["distances"] = lambda: figures.layers(heatmaps, onset, distances=True)
-    if found.moments and found.offender is not None:
-        parts = found.distributions()
+    parts = found.distributions()
+    if parts:
         drawings["spectra"] = lambda: figures.spectra(parts, onset)
     if batch is not None and batch.pixels is not None:
         captions = {image: "\n".join(messages.caption(subject, image)) for image in range(len(batch))}
         drawings["batch"] = lambda: figures.contact_sheet(batch, captions, _predictions(subject))
-    if batch is not None and batch.labels is not None:
+    if subject.filters is not None:
+        filters = subject.filters
+        drawings["filters"] = lambda: figures.filters(filters)
+    if batch is not None and subject.unusual_labels:
         drawings["labels"] = lambda: figures.labels(subject.label_shares, len(batch))
     if subject.children:
         drawings["restarts"] = lambda: figures.smoothed_losses({subject.run.name: recording, **subject.children})
@@ -104,13 +147,13 @@ def _predictions(subject: Subject) -> Predictions | None:
     return subject.head.before if subject.head else None
 
 
-def _encoded(pixels: npt.NDArray[np.uint8]) -> str:
+def _encoded(pixels: npt.NDArray[np.uint8], most: int = _THUMBNAIL) -> str:
     """Encode an image as a data URI: a small one as PNG, a larger one as a reduced JPEG."""
     shown: Any = pixels[..., ::-1] if pixels.ndim == 3 else pixels  # OpenCV writes BGR
     side = max(pixels.shape[:2])
-    if side > _THUMBNAIL:
-        size = [max(1, round(length * _THUMBNAIL / side)) for length in pixels.shape[1::-1]]
+    if side > most:
+        size = [max(1, round(length * most / side)) for length in pixels.shape[1::-1]]
         shown = cv2.resize(shown, size, interpolation=cv2.INTER_AREA)
-    kind = "jpeg" if side > _THUMBNAIL else "png"
+    kind = "jpeg" if side > most else "png"
     _, data = cv2.imencode(f".{kind}", shown)
     return f"data:image/{kind};base64,{base64.b64encode(data.tobytes()).decode('ascii')}"

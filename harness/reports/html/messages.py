@@ -6,47 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.diagnosis.recorded.distributions import SORTED_BY
-from harness.diagnosis.recorded.evidence_text import MIN_BLOCK
+from harness.diagnosis.recorded.batch import Batch
+from harness.diagnosis.recorded.batch_evidence import batch_evidence, times
+from harness.recording.run_directory import read_info
 from harness.reports.html.subject import Subject
 from harness.reports.text.alarms import first_abnormal
 from harness.reports.text.exactness import verification
 from harness.reports.text.grammar import list_names
 from harness.schemas.layout import Alarm
 from harness.schemas.predictions import HeadPredictions
-
-
-def verdict(subject: Subject) -> str:
-    """State the outcome of the run in one sentence."""
-    found, iterations = subject.found, subject.recording.iterations
-    status, onset = found.status, found.onset
-    if status.kind == "nothing":
-        return "Nothing was recorded: the run ended before its first iteration was complete."
-    if onset is None:
-        span = f"iterations {iterations[0]:,} to {iterations[-1]:,}"
-        went = f"the loss went from {status.before:.4g} to {status.after:.4g}"
-        if status.kind == "never learned":
-            level = (
-                f"; the chance level is {found.names.chance_loss:.4g}" if found.names.chance_loss is not None else ""
-            )
-            return f"The net never learned: over {span} {went}{level}."
-        if len(iterations) < MIN_BLOCK:
-            return (
-                f"No divergence was found in {span}, which are too few for a verdict; the loss is {status.after:.4g}."
-            )
-        return f"Healthy: no divergence was found in {span}; {went}."
-    broke = f"Training broke at iteration {onset.iteration:,}"
-    if status.kind == "not finite":
-        was = f" (the loss was {status.before:.4g} before)" if status.before is not None else ""
-        return f"{broke} and ended in values that are NaN or infinite{was}."
-    before = f"from {status.before:.4g} " if status.before is not None else ""
-    rose = f"{broke}: the loss went {before}to {status.after:.4g} and did not recover"
-    heads, plural = list_names(status.heads), len(status.heads) > 1
-    if status.kind == "uniform":
-        return f"{rose}; {heads} now {'give' if plural else 'gives'} every class the same probability."
-    if status.kind == "saturated":
-        return f"{rose}; {heads} now {'give' if plural else 'gives'} the true class a probability of 0."
-    return f"{rose}."
 
 
 def mood(subject: Subject) -> str:
@@ -74,12 +42,13 @@ def verified(subject: Subject) -> str:
 
 
 def where(subject: Subject) -> str:
-    """State the evidence for the onset, and where in the net it started."""
+    """State the evidence for the onset, but for that of the loss, and where in the net it started."""
     onset = subject.found.onset
     if onset is None:
         return ""
-    first = first_abnormal(onset.blob, onset.param)
-    return f"{onset.reason[:1].upper()}{onset.reason[1:]}.{f' {first}.' if first else ''}"
+    clauses = [clause for clause in onset.reason.split("; ") if not clause.startswith("loss ")]
+    clauses.append(first_abnormal(onset.blob, onset.param))
+    return " ".join(f"{clause[:1].upper()}{clause[1:]}." for clause in clauses if clause)
 
 
 def by_rule(alarms: Sequence[Alarm]) -> list[tuple[str, list[Alarm]]]:
@@ -88,11 +57,25 @@ def by_rule(alarms: Sequence[Alarm]) -> list[tuple[str, list[Alarm]]]:
     return [(rule, [alarm for alarm in alarms if alarm.rule == rule]) for rule in rules]
 
 
+def badge(batch: Batch, image: int) -> str:
+    """Name what makes an image an outlier: `×363` (how many times larger its values are), or `NaN`; else empty."""
+    if not batch.is_finite[image]:
+        return "NaN" if np.isnan([batch.lowest[image], batch.highest[image]]).any() else "infinite"
+    return f"×{times(float(batch.times[image]))}" if batch.outliers[image] and np.isfinite(batch.times[image]) else ""
+
+
 def caption(subject: Subject, image: int) -> list[str]:
     """Describe an image of the batch: key, label, prediction and loss before → after the update, range of values."""
+    batch = subject.batch
+    assert batch is not None
+    return [*([batch.keys[image]] if batch.keys else []), *image_facts(subject, image)]
+
+
+def image_facts(subject: Subject, image: int) -> list[str]:
+    """Describe an image of the batch as `caption` does, without its key."""
     batch, head = subject.batch, subject.head
     assert batch is not None
-    lines = [batch.keys[image]] if batch.keys else []
+    lines = []
     if batch.labels is not None:
         name = batch.names[image] if batch.names else None
         lines.append(f"label {batch.labels[image]}{f' ({name})' if name else ''}")
@@ -108,41 +91,36 @@ def batch_summary(subject: Subject) -> str:
     """Describe what is unusual about the batch, and the effect of the update on its predictions."""
     batch, head = subject.batch, subject.head
     assert batch is not None
-    sentences = []
-    outliers = int(batch.outliers.sum())
-    if outliers:
-        rest = batch.highest[~batch.outliers]
-        others = f" (the others: up to {rest.max():.3g})" if len(rest) else ""
-        sentences.append(
-            f"{outliers} of the {len(batch)} images have values far beyond those of the others: up to "
-            f"{np.abs(np.concatenate([batch.lowest, batch.highest])).max():.4g}{others}."
-        )
+    evidence = batch_evidence(batch)
+    sentences = [f"{evidence}."] if evidence else []
     if head is not None:
         sentences.append(_effect_of_update(head, len(batch)))
     channels = 1 if batch.pixels is None else batch.pixels.shape[1]
     if channels not in (1, 3):
         sentences.append(f"The images show channel 1 of {channels}.")
+    if batch.pixels is not None and batch.outliers.any():
+        sentences.append("Each outlier is drawn with a range of grey of its own, the other images with one in common.")
     return " ".join(sentences)
 
 
 def window_contents(subject: Subject) -> str:
     """State what the windows contain, and which iterations are compared."""
     found = subject.found
-    captured = [f"{kind}s" for kind in subject.info.capture]
+    kept = found.kept
+    captured = [f"{kind}s" for kind in read_info(kept.path.parent).capture]
     what = list_names(captured) or "The captured arrays"
-    windows = ", ".join(map(str, subject.recording.windows))
+    windows = ", ".join(map(str, kept.windows))
     text = f"{what[:1].upper()}{what[1:]} of iterations {windows} were recorded in full."
+    if kept is not subject.recording:
+        text = (
+            f"{text[:-1]} by {kept.path.parent.name}, which repeats this run: the weights before and after "
+            "the iterations that are shown have the same digests in both, and the losses are equal."
+        )
     if {"weights", "gradients"} & set(captured):
         text += f" Compared here: iterations {', '.join(f'{moment:,}' for moment in found.moments)}."
     if found.onset is not None and found.moment != found.onset.iteration:
         text += " None of them is the onset; the first command above repeats the run with a window around it."
     return text
-
-
-def element_order(subject: Subject) -> str:
-    """Name the array by which the largest elements of a blob are chosen."""
-    captured = subject.info.capture
-    return next((kind for kind in SORTED_BY if kind in captured), SORTED_BY[0])
 
 
 def _effect_of_update(head: HeadPredictions, count: int) -> str:

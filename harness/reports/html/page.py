@@ -11,19 +11,21 @@ from typing import Any
 import jinja2
 
 from harness.diagnosis.live.messages import LOOK_AT, sentence
-from harness.diagnosis.recorded.distributions import Element
 from harness.diagnosis.recorded.localize import BLOB_ROWS, PARAM_ROWS
 from harness.diagnosis.settings import Setting
 from harness.reports import figures
 from harness.reports.figures.window import moment_name
 from harness.reports.html import charts, messages
 from harness.reports.html.details import run_details
-from harness.reports.html.figures import MOST_IMAGES, batch_images, static_images, svg
+from harness.reports.html.figures import batch_images, filter_images, static_images, svg
+from harness.reports.html.headline import headline, outcome
 from harness.reports.html.packing import Arrays, plotly_js
 from harness.reports.html.subject import Subject
+from harness.reports.html.titles import titles
 
 _SCRIPTS = ("shared", "losses", "layers", "window", "main")
 _MOST_DEPARTURES = 12
+_MOST_WORST = 8  # images on the first screen
 
 
 @dataclass(frozen=True)
@@ -38,17 +40,23 @@ class Compared:
 def report(subject: Subject, refresh: int | None = None) -> str:
     """Render the report of a run. With `refresh`, the page reloads itself after that many seconds."""
     arrays, found, onset = Arrays(), subject.found, subject.onset
-    data: dict[str, Any] = {"onset": onset, "palette": charts.palette()}
+    name = subject.run.resolve().name
+    data: dict[str, Any] = {"run": name, "onset": onset, "palette": charts.palette()}
     if len(subject.recording.iterations):
         data["losses"] = charts.losses(subject, arrays)
         data["layers"] = charts.layers(subject, arrays)
         data["window"] = charts.window(subject, arrays)
         data["moments"] = [moment_name(moment, onset) for moment in found.moments]
         data["offender"] = found.offender.label if found.offender else None
+    images = batch_images(subject)
     return _render(
         "report.html",
         data,
         arrays,
+        name=name,
+        headline=headline(subject),
+        outcome=outcome(subject) if onset is not None else "",
+        titles=titles(subject),
         subject=subject,
         found=found,
         refresh=refresh,
@@ -57,10 +65,11 @@ def report(subject: Subject, refresh: int | None = None) -> str:
         sentence=sentence,
         look_at=LOOK_AT,
         stills=static_images(subject),
-        images=batch_images(subject),
-        elements=_elements(subject),
+        worst=images[:_MOST_WORST],
+        rest=images[_MOST_WORST:],
+        outlier_keys=[image.key for image in images if image.outlier and image.key],
+        filters=filter_images(subject),
         most_departures=_MOST_DEPARTURES,
-        most_images=MOST_IMAGES,
         baseline_rows=PARAM_ROWS,
         blob_baseline_rows=BLOB_ROWS,
     )
@@ -72,16 +81,23 @@ def comparison(name: str, first: Subject, others: Sequence[Compared]) -> str:
     runs = {name: first} | {other.name: other.subject for other in others}
     recordings = {name: subject.recording for name, subject in runs.items()}
     data = {
+        "run": name,
         "onset": None,
         "palette": charts.palette(),
         "losses": charts.smoothed_losses(recordings.items(), arrays),
     }
     still = svg(figures.smoothed_losses(recordings), "Smoothed losses of the runs over all iterations")
-    return _render("compare.html", data, arrays, runs=runs, others=others, messages=messages, still=still)
-
-
-def _elements(subject: Subject) -> Sequence[Element]:
-    return subject.found.largest_elements(charts.ELEMENTS)
+    return _render(
+        "compare.html",
+        data,
+        arrays,
+        runs=runs,
+        others=others,
+        title=f"{name} and {len(others)} other run{'s' if len(others) > 1 else ''}: smoothed losses",
+        headline=headline,
+        messages=messages,
+        still=still,
+    )
 
 
 def _text(name: str) -> str:

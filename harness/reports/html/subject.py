@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.recorded.batch import Batch, LabelShare, label_shares
+from harness.diagnosis.recorded.batch import Batch, LabelShare, label_shares, unusual_labels
 from harness.diagnosis.recorded.diagnose import Diagnosis
+from harness.diagnosis.recorded.filters import Filters, first_filters
 from harness.diagnosis.recorded.heatmap import QUANTITIES, Heatmap
 from harness.recording import Recording
 from harness.reports.suggestion import Suggestion
@@ -30,7 +31,7 @@ class Subject:
         batch: the inputs of the onset (without an onset, of the first iteration in a window); None if not recorded.
         predictions: those of each head for the batch; if empty, `unpredicted` may give the reason.
         labels: all labels of the training data; None if not available.
-        children: the restarts of this run, by name and changes.
+        children: the restarts of this run, by their changes.
     """
 
     run: Path
@@ -65,6 +66,16 @@ class Subject:
         if self.batch is None or self.batch.labels is None:
             return ()
         return label_shares(self.batch.labels, self.labels)
+
+    @property
+    def unusual_labels(self) -> tuple[LabelShare, ...]:
+        """The labels that are more frequent in the batch than by chance."""
+        return unusual_labels(self.label_shares, len(self.batch)) if self.batch is not None else ()
+
+    @cached_property
+    def filters(self) -> Filters | None:
+        """The filters of the first convolution before and after the update of the iteration that is looked into."""
+        return None if self.found.moment is None else first_filters(self.found.kept, self.found.moment)
 
     @property
     def head(self) -> HeadPredictions | None:

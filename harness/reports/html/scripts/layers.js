@@ -44,11 +44,10 @@ function drawLayers() {
       return `${shortened(name, 80)}<br>iteration ${when}<br>${number(v)}${away}`;
     }));
     const ticks = [...new Set(Array.from({ length: 40 }, (_, i) => Math.round((i * (y.length - 1)) / 39)))].filter((i) => i >= 0 && i < y.length);
-    const decades = [];
-    for (let d = Math.ceil(low); d <= high; d++) decades.push(d);
+    const decades = logTicks(low, high);
     const bar = asDistance ? { title: { text: "standard deviations", side: "right" } }
       : zeros ? { title: { text: "share", side: "right" } }
-      : { tickvals: decades, ticktext: decades.map((d) => `10<sup>${d}</sup>`), title: { text: quantity === "ratio" ? "ratio" : "norm", side: "right" } };
+      : { tickvals: decades.positions, ticktext: decades.texts, title: { text: quantity === "ratio" ? "ratio" : "norm", side: "right" } };
     const finite = { type: "heatmap", x: edges, y, z, zmin: low, zmax: high, colorscale: asDistance ? distanceColours : valueColours, text: hover,
       hovertemplate: "%{text}<extra></extra>", colorbar: { thickness: 12, ...bar, tickfont: { size: 10 } }, showscale: !isNarrow() };
     const nonfinite = { type: "heatmap", x: edges, y, z: values.map((row) => row.map((v) => (v === Infinity ? 1 : null))), zmin: 0, zmax: 1,
@@ -74,6 +73,24 @@ function drawLayers() {
     if (wanted !== undefined) drawCurve(wanted);
   }
 
+  // What the row shows: its value at the onset, and what it was before.
+  function finding(heatmap, values, quantity) {
+    const at = page.onset === null ? -1 : heatmap.start.findIndex((start, c) => start <= page.onset && page.onset < heatmap.stop[c]);
+    const before = Array.from(values.subarray(0, Math.max(at, 0))).filter(Number.isFinite).sort((a, b) => a - b);
+    let column = at;
+    while (quantity === "zeros" && column >= 0 && column < values.length && Number.isNaN(values[column])) column++;
+    if (at < 0 || !before.length || column >= values.length || Number.isNaN(values[column])) return titles[quantity];
+    const median = before[before.length >> 1], now = values[column];
+    const times = quantity !== "zeros" && median > 0 && Number.isFinite(now) ? `, ${number(Number((now / median).toPrecision(3)))} times its median before` : `, median before ${number(median)}`;
+    return `${titles[quantity].split(" per ")[0]} ${number(now)} at iteration ${thousands(heatmap.start[column])}${times}`;
+  }
+
+  function curveAxis(traces) {
+    let low = Infinity, high = -Infinity;
+    for (const trace of traces) for (const v of trace.y) if (v > 0 && Number.isFinite(v)) { low = Math.min(low, v); high = Math.max(high, v); }
+    return low < Infinity ? logAxis(Math.log10(low) - 0.08, Math.log10(high) + 0.08) : {};
+  }
+
   function drawCurve(name) {
     chosen = name;
     select.value = name;
@@ -93,13 +110,13 @@ function drawLayers() {
           line: { width: 1.2, color: lineColours[n % 4] }, hovertemplate: "%{x:,d}: %{y:.4g}<extra></extra>" });
       });
     }
-    $("curve-title").textContent = `${name}: ${titles[quantity]}`;
+    $("curve-title").textContent = `${page.run}, ${name}: ${finding(heatmap, values, quantity)}`;
     chart.dataset.row = name;
     Plotly.react(curve, traces, layout({
       margin: { l: 64, r: isNarrow() ? 16 : 30, t: 26, b: 44 }, showlegend: traces.length > 1, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
       xaxis: { title: { text: "iteration" }, tickformat: ",d", zeroline: false },
       yaxis: quantity === "zeros" ? { range: [-0.02, 1.02], title: { text: "zero fraction" } }
-        : { type: "log", title: { text: quantity === "ratio" ? "‖update‖ / ‖weight‖" : `‖${quantity}‖` }, exponentformat: "power" },
+        : { ...curveAxis(traces), title: { text: quantity === "ratio" ? "‖update‖ / ‖weight‖" : `‖${quantity}‖` } },
       shapes: page.onset === null ? [] : [verticalLine(page.onset)],
     }), config);
   }

@@ -31,11 +31,9 @@ function firstRow(x, value) {
 
 function drawLosses() {
   const chart = $("loss"), from = $("loss-from"), to = $("loss-to"), logarithmic = $("loss-log");
-  const { lines, more, lr, accuracies, levels, windows, snapshots, alarms } = page.losses;
+  const { lines, more, lr, accuracies, levels, first, last, windows, snapshots, alarms } = page.losses;
   const series = lines.map((one) => ({ ...one, x: array(one.x), y: array(one.y) }));
   const rate = lr && { ...lr, x: array(lr.x), y: array(lr.y) };
-  const first = Math.min(...series.filter((s) => s.x.length).map((s) => s.x[0]));
-  const last = Math.max(...series.filter((s) => s.x.length).map((s) => s.x[s.x.length - 1]));
   const finite = [];
   for (const one of series) if (!one.restart) {
     const step = Math.max(1, Math.floor(one.y.length / 4000));
@@ -63,7 +61,7 @@ function drawLosses() {
     if (rate) drawn.push({ ...visible(rate), type: "scatter", mode: "lines", yaxis: "y2", showlegend: false,
       line: { color: themeColour("ink"), width: 1.4 }, hovertemplate: "%{x:,d}: %{y:.4g}<extra>learning rate</extra>" });
     for (const one of accuracies) drawn.push({ x: one.x, y: one.y, name: shortened(one.name), type: "scatter", mode: "lines+markers",
-      yaxis: "y3", line: { color: one.colour, width: 1.4, dash: DASHES[one.nth % DASHES.length] }, marker: { size: 5 }, legend: "legend2", showlegend: !isNarrow(),
+      yaxis: "y3", line: { color: one.colour, width: 1.4, dash: DASHES[one.nth % DASHES.length] }, marker: { size: 5 }, legend: "legend2", showlegend: !isNarrow() && accuracies.length < 7,
       hovertemplate: `%{x:,d}: %{y:.4f}<extra>${shortened(one.name, 60)}</extra>` });
     const mark = (items, at, symbol, colours, sizes, text) => drawn.push({ x: items.map((item) => item.iteration), y: items.map(() => at),
       type: "scatter", mode: "markers", yaxis: "y4", showlegend: false, cliponaxis: false,
@@ -77,20 +75,32 @@ function drawLosses() {
   }
 
   function axes() {
-    const panels = [["", accuracies.length ? [0.48, 1] : rate ? [0.3, 1] : [0, 1]]];
-    if (rate) panels.push(["2", accuracies.length ? [0.3, 0.42] : [0, 0.22]]);
-    if (accuracies.length) panels.push(["3", [0, 0.24]]);
+    const panels = [["", accuracies.length ? [0.46, 1] : rate ? [0.3, 1] : [0, 1]]];
+    if (rate) panels.push(["2", accuracies.length ? [0.3, 0.41] : [0, 0.2]]);
+    if (accuracies.length) panels.push(["3", [0, 0.2]]);
     const bottom = panels[panels.length - 1][0];
     const top = Math.max(highest, ...levels.map((l) => l.value)) * 1.08;
     const found = {
       xaxis: { range: [range[0] - 0.5, range[1] + 0.5], title: { text: "iteration" }, anchor: `y${bottom}`, tickformat: ",d", zeroline: false },
-      yaxis: { title: { text: "loss" }, domain: panels[0][1], type: logarithmic.checked ? "log" : "linear", zeroline: false, dtick: logarithmic.checked ? "D2" : undefined,
-        range: logarithmic.checked ? [Math.log10(lowest) - 0.05, Math.log10(top) + 0.02] : [Math.min(0, lowest), top] },
+      yaxis: { title: { text: "loss" }, domain: panels[0][1], zeroline: false,
+        ...(logarithmic.checked ? logAxis(Math.log10(lowest) - 0.05, Math.log10(top) + 0.02) : { type: "linear", range: [Math.min(0, lowest), top] }) },
       yaxis4: { domain: panels[0][1], range: [0, 1], overlaying: "y", visible: false, fixedrange: true },
     };
-    if (rate) found.yaxis2 = { title: { text: "lr" }, domain: panels[1][1], rangemode: "tozero", nticks: 4, zeroline: false, exponentformat: "power" };
-    if (accuracies.length) found.yaxis3 = { title: { text: "test<br>accuracy" }, domain: [0, 0.24], range: [-0.03, 1.06], zeroline: false, fixedrange: true };
+    if (rate) found.yaxis2 = { title: { text: "learning<br>rate" }, domain: panels[1][1], zeroline: false, ...rateAxis() };
+    if (accuracies.length) found.yaxis3 = { title: { text: "test<br>accuracy" }, domain: [0, 0.2], range: [-0.06, 1.1], tickvals: [0, 0.5, 1], zeroline: false, fixedrange: true };
     return found;
+  }
+
+  // Linear, with one round tick; logarithmic where it changes by more than a factor of 20, but for the end of a run.
+  function rateAxis() {
+    const rates = Array.from(rate.y).filter((v) => Number.isFinite(v) && v > 0);
+    if (!rates.length) return { nticks: 3 };
+    rates.sort((a, b) => a - b);
+    const low = rates[0], high = rates[rates.length - 1];
+    if (rates.length === rate.y.length && high > 20 * rates[Math.floor(rates.length / 10)]) return logAxis(Math.log10(low) - 0.1, Math.log10(high) + 0.1);
+    const power = Math.floor(Math.log10(high) + 1e-9), round = Math.floor(high / 10 ** power + 1e-9);
+    const text = isPlain(power) ? (round * 10 ** power).toFixed(Math.max(0, -power)) : round === 1 ? powerOfTen(power) : `${round}·${powerOfTen(power)}`;
+    return { range: [0, 1.15 * high], tickvals: [0, round * 10 ** power], ticktext: ["0", text] };
   }
 
   function shapes() {
@@ -98,12 +108,14 @@ function drawLosses() {
       fillcolor: themeColour("window"), opacity: 0.3, line: { width: 0 }, layer: "below" }));
     const dashes = levels.map((l) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: l.value, y1: l.value, layer: "below",
       line: { color: themeColour("faint"), width: 1, dash: "dash" } }));
+    if (page.losses.not_finite !== null) bands.push({ type: "rect", yref: "paper", y0: 0, y1: 1, x0: page.losses.not_finite - 0.5, x1: last + 0.5,
+      fillcolor: page.palette.nonfinite, opacity: 0.15, line: { width: 0 }, layer: "below" });
     return [...bands, ...dashes, ...(page.onset === null ? [] : [verticalLine(page.onset)])];
   }
 
   // Labels of the levels, moved apart where they would overlap, and of the onset.
   function annotations() {
-    const position = isNarrow() ? { x: 0.99, xanchor: "right", yshift: 8 } : { x: 1.005, xanchor: "left" };
+    const position = { x: 0.008, xanchor: "left", yshift: 8, bgcolor: themeColour("paper"), opacity: 0.85, borderpad: 0 };
     const [low, high] = axes().yaxis.range, spacing = 13, height = 0.4 * (chart.clientHeight || 600);
     let previous = -Infinity;  // pixels
     const labels = [...levels].sort((a, b) => a.value - b.value).map((l) => {
@@ -120,9 +132,9 @@ function drawLosses() {
     [from.value, to.value] = range;
     return Plotly.react(chart, traces(), layout({
       ...axes(), shapes: shapes(), annotations: annotations(), showlegend: true,
-      margin: { l: isNarrow() ? 52 : 72, r: isNarrow() ? 16 : 160, t: isNarrow() ? 30 + 13 * lines.length : 64 + 8 * lines.length, b: 44 },
-      legend: { orientation: "h", x: 0, y: 1.06, yanchor: "bottom", font: { size: isNarrow() ? 9 : 11 } },
-      legend2: { x: 1.005, y: 0.24, yanchor: "top", font: { size: 11 } },
+      margin: { l: isNarrow() ? 56 : 74, r: 14, t: 40, b: 40 },
+      legend: { orientation: "h", x: 0, y: 1.05, yanchor: "bottom", font: { size: isNarrow() ? 9 : 11 } },
+      legend2: { orientation: "h", x: 0, y: 0.205, yanchor: "bottom", font: { size: 10 } },
     }), config);
   }
 

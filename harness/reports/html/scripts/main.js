@@ -31,7 +31,7 @@ async function readArrays() {
 
   for (const button of document.querySelectorAll("button.copy"))
     button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(button.parentElement.querySelector("code").textContent);
+      await navigator.clipboard.writeText(button.dataset.copy ?? button.parentElement.querySelector("code").textContent);
       button.textContent = "copied";
     });
   dark.addEventListener("change", () => redraws.forEach((draw) => draw()));

@@ -13,6 +13,28 @@ const shortened = (text, most = 30) =>
   escaped(text.length > most ? text.slice(0, most / 2) + "…" + text.slice(1 - most / 2) : text);
 const number = (value) =>
   Number.isFinite(value) ? String(Number(value.toPrecision(4))) : Number.isNaN(value) ? "not recorded" : "not finite";
+// Ticks of a logarithmic axis, as harness/reports/scales.py has them: 1, 10, 100, and 10ⁿ for what has more digits.
+const superscript = (power) => String(power).replace(/[-0-9]/g, (digit) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(digit)]);
+const isPlain = (power) => power >= -3 && power <= 4;
+const powerOfTen = (power) => (!isPlain(power) ? `10${superscript(power)}` : power < 0 ? (10 ** power).toFixed(-power) : thousands(10 ** power));
+function logTicks(low, high) {  // both as decimal logarithms
+  const first = Math.ceil(low - 1e-9), last = Math.floor(high + 1e-9), values = [];
+  if (last - first >= 1) {
+    const step = Math.ceil((last - first + 1) / 8);
+    for (let power = first; power <= last; power += step) values.push([power, powerOfTen(power)]);
+  } else
+    for (let power = first - 2; power <= last + 1; power++)
+      for (const times of [1, 2, 5]) {
+        const at = power + Math.log10(times);
+        const text = isPlain(power) ? (times * 10 ** power).toFixed(Math.max(0, -power)) : times === 1 ? powerOfTen(power) : `${times}·${powerOfTen(power)}`;
+        if (at >= low - 1e-9 && at <= high + 1e-9) values.push([at, text]);
+      }
+  return { positions: values.map(([at]) => at), texts: values.map(([, text]) => text) };
+}
+function logAxis(low, high) {
+  const { positions, texts } = logTicks(low, high);
+  return { type: "log", range: [low, high], tickmode: "array", tickvals: positions.map((at) => 10 ** at), ticktext: texts };
+}
 const thousands = (value) => value.toLocaleString("en");
 const isNarrow = () => innerWidth < 640;
 const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };

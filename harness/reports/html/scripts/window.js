@@ -1,4 +1,4 @@
-// The contents of a window: distributions and the largest elements of a param blob.
+// The contents of a window: the distributions of a param blob.
 
 function drawWindow() {
   const form = $("window-controls");
@@ -11,8 +11,10 @@ function drawWindow() {
     $("window-shape").textContent = param.shape;
     for (const kind of ["weight", "gradient"]) {
       const distribution = param.distributions[kind];
-      if (!distribution) { $(kind).hidden = true; continue; }
-      const { from, to, zero, nonfinite } = distribution;
+      if (!distribution) { $(kind).parentElement.hidden = true; continue; }
+      const { from, to, zero, nonfinite, change } = distribution;
+      const [[earlier, before], [later, after]] = change;
+      $(`${kind}-title`).textContent = `${page.run}, ${param.label}: largest ${kind} ${number(before)} → ${number(after)} (iterations ${thousands(earlier)} → ${thousands(later)})`;
       const shares = array(distribution.shares), bins = shares.length / page.moments.length;
       const edges = Array.from({ length: bins + 1 }, (_, i) => 10 ** (from + (i * (to - from)) / bins));
       const traces = page.moments.map((moment, n) => {
@@ -24,22 +26,10 @@ function drawWindow() {
       });
       Plotly.react($(kind), traces, layout({
         margin: { l: 54, r: 12, t: 20, b: 110 }, showlegend: true, legend: { orientation: "h", y: -0.25, x: 0, font: { size: 10 } },
-        xaxis: { type: "log", title: { text: `magnitude of a ${kind} element` }, exponentformat: "power", zeroline: false },
+        xaxis: { ...logAxis(from, to), title: { text: `magnitude of a ${kind} element` }, zeroline: false },
         yaxis: { title: { text: "elements (%)" }, rangemode: "tozero", zeroline: false },
       }), config);
     }
-    const body = document.querySelector("#elements tbody");
-    if (!body) return;
-    $("elements-of").textContent = param.label;
-    body.replaceChildren(...param.elements.map((element) => {
-      const row = document.createElement("tr");
-      for (const key of ["index", "weight", "gradient", "update"]) {
-        const cell = row.insertCell();
-        cell.textContent = element[key];
-        if (key !== "index") cell.className = "n";
-      }
-      return row;
-    }));
   }
   draw();
   form.addEventListener("change", draw);
