@@ -104,7 +104,7 @@ def next_commands(
         until=found.solver.max_iter,
         onset=onset,
         last_good=found.last_good.iteration if found.last_good else None,
-        in_window=onset in recording.window_iterations,
+        in_window=onset in found.kept.window_iterations,
         base_lr=base_lr,
         gradients=_gradients(recording, onset),
         raised_rate=_raised_rate(recording, onset),

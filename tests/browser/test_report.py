@@ -200,6 +200,7 @@ def test_clicks_and_keys_show_layers_a_window_and_the_batch(demo: Path, demo_pag
         keys = [key.decode() for key in recording.keys(BREAKS)]
         sizes = [float(np.abs(image).max()) for image in recording.input(BREAKS, "data")]
     others = sorted(sizes)[15]
+    classes = (ROOT / "prototxt/glyphs280/data/classes.txt").read_text().splitlines()
     one = opened(demo_page)
     page = one.page
     # a click into the row of a layer, at the onset
@@ -256,7 +257,7 @@ def test_clicks_and_keys_show_layers_a_window_and_the_batch(demo: Path, demo_pag
     assert losses == sorted(losses, reverse=True)
     for lines in shown:
         image = keys.index(lines[0])
-        assert lines[1] == f"label {head.labels[image]}"
+        assert lines[1] == f"label {head.labels[image]} ({classes[head.labels[image]]})"
         assert lines[2].startswith(f"predicted {head.before.predicted[image]} ")
         assert f" → {head.after.predicted[image]} " in lines[2]
         assert lines[3] == f"loss {head.before.loss[image]:.3g} → {head.after.loss[image]:.3g}"
@@ -451,8 +452,15 @@ def test_a_partial_window_away_from_the_onset(small: Path, opened: OpenPage) -> 
         "#window-contents"
     )
     assert "None of them is the onset" in whole.text("#window-contents")
-    assert "8 inputs of iteration 8 (no window holds the onset)" in whole.text("main")
-    assert "its loss on them is not finite" in whole.text("main")
+    with Recording(small / "run") as recording:
+        onset = diagnose(recording, 7, read_limits()).onset
+    assert onset is not None
+    assert f"8 inputs of iteration {onset.iteration}, as the net received them" in whole.text("main")
+    assert "read again from the data set" in whole.text("main")
+    assert f"not finite since {onset.iteration}" in whole.page.locator(".plot > figcaption").first.inner_text()
+    # nothing is drawn as measured after that
+    assert all(max(whole.trace("loss", n)["x"], default=0) < onset.iteration for n in range(3))
+    assert whole.page.evaluate("document.getElementById('loss').layout.xaxis.range[1]") > 11
     assert whole.page.locator("input[name=distance]").is_disabled()  # there is no baseline before it
     assert inputs.text("#window-contents").startswith("Inputs of iterations 8:11 were recorded in full.")
     assert inputs.page.locator("#window-controls, #filters").count() == 0
