@@ -6,7 +6,8 @@ when they are first used, so that `import harness` itself loads nothing.
 Example:
     >>> import harness
     >>> run = harness.open_run("runs/demo")
-    >>> print(harness.diagnose(run).onset)
+    >>> print(run.onset)
+    >>> run.layer("conv1/7x7_s2").gradient_l2
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from harness.api.layer import Layer
     from harness.api.logs import read_log
+    from harness.api.run import Run
     from harness.api.runs import diagnose, exactness, open_run, predict, restarts, suggest
     from harness.diagnosis.recorded.diagnose import Diagnosis
     from harness.errors import BadInput, RecordingError
@@ -27,9 +30,11 @@ __version__ = "0.2.0"
 __all__ = [
     "BadInput",
     "Diagnosis",
+    "Layer",
     "LogResult",
     "Recording",
     "RecordingError",
+    "Run",
     "diagnose",
     "exactness",
     "open_run",
@@ -42,9 +47,11 @@ __all__ = [
 _MODULES = {
     "BadInput": "harness.errors",
     "Diagnosis": "harness.diagnosis.recorded.diagnose",
+    "Layer": "harness.api.layer",
     "LogResult": "harness.reports.log_result",
     "Recording": "harness.recording.reader",
     "RecordingError": "harness.errors",
+    "Run": "harness.api.run",
     "diagnose": "harness.api.runs",
     "exactness": "harness.api.runs",
     "open_run": "harness.api.runs",

@@ -6,9 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.api.run import Run, diagnosis_of
 from harness.diagnosis.exactness import Exactness, Restarts, of_restarts, recorded_exactness
-from harness.diagnosis.live.limits import read_limits
-from harness.diagnosis.recorded import diagnose as recorded
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.recording import Recording
 from harness.recording.lineage import children
@@ -44,7 +43,7 @@ class RunExactness:
 RunPath = str | os.PathLike[str]
 
 
-def open_run(path: RunPath) -> Recording:
+def open_run(path: RunPath) -> Run:
     """Open the recording of a run: finished, in progress, or left behind by a process that was killed.
 
     Args:
@@ -56,9 +55,9 @@ def open_run(path: RunPath) -> Recording:
 
     Example:
         >>> with harness.open_run("runs/demo") as run:
-        ...     print(run.iterations[-1], run.series("loss")[-1])
+        ...     print(run.iterations[-1], run.series("loss")[-1], run.onset)
     """
-    return Recording(path)
+    return Run(path)
 
 
 def diagnose(run: Recording, *, rules: RunPath | None = None) -> Diagnosis:
@@ -77,11 +76,7 @@ def diagnose(run: Recording, *, rules: RunPath | None = None) -> Diagnosis:
         >>> found = harness.diagnose(harness.open_run("runs/demo"))
         >>> print(found.status.kind, found.onset)
     """
-    info = read_info(run.path.parent)
-    # the recording of a run that ended normally holds its alarms, unless other limits apply
-    known = rules is None and info.ended is not None and info.ended.has_alarms
-    limits = read_limits(Path(rules) if rules is not None else None)
-    return recorded.diagnose(run, limits=limits, raised=run.alarms if known else None)
+    return diagnosis_of(run, Path(rules) if rules is not None else None)
 
 
 def exactness(run: Recording) -> RunExactness:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.errors import RecordingError, nearest
+from harness.recording.frames import data_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -17,7 +22,7 @@ class Labelled:
     Example:
         >>> norms = recording.stat("gradient_l2")
         >>> norms["conv1/7x7_s2/0"]  # (T,), the column of one param blob
-        >>> pandas.DataFrame(norms.values, norms.iterations, norms.labels)
+        >>> norms.frame()  # a pandas DataFrame
         >>> xarray.DataArray(norms.values, norms.coords, norms.dims)
 
     Attributes:
@@ -36,6 +41,14 @@ class Labelled:
     def coords(self) -> dict[str, npt.NDArray[np.int64] | list[str]]:
         """Coordinates of the two axes by their names, as xarray takes them."""
         return {self.dims[0]: self.iterations, self.dims[1]: list(self.labels)}
+
+    def frame(self) -> pd.DataFrame:
+        """Return a pandas DataFrame with the iterations as its index and the labels as its columns.
+
+        Raises:
+            ModuleNotFoundError: pandas is not installed.
+        """
+        return data_frame(dict(zip(self.labels, self.values.T, strict=True)), self.iterations)
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[np.generic]:
         return np.array(self.values, dtype=dtype) if copy else np.asarray(self.values, dtype=dtype)

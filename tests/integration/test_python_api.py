@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
 import harness
 from harness.reports import figures
 from tests.helpers.paths import CASE, FIXTURES
+from tests.helpers.processes import command
 
 EXPECTED: dict[str, Any] = json.loads((FIXTURES / "run-0.1.0.json").read_text())
 ONSET = EXPECTED["onset"]["iteration"]
@@ -50,6 +53,70 @@ def test_the_exactness_of_a_run(run: Path) -> None:
     assert found.restarts.from_start is not None
     assert (found.continues.reasons, found.restarts.from_start.reasons) == ((), ())
     assert found.sentence.startswith("A restart from iteration 0 or from a snapshot repeats it bit for bit")
+
+
+def test_a_run_knows_its_onset_and_its_numbers(run: Path) -> None:
+    with harness.open_run(run) as one, h5py.File(run / "recording.h5") as file:
+        assert one.onset == harness.diagnose(one).onset
+        assert one.onset is not None
+        assert one.onset.iteration == ONSET
+        assert one.diagnosis is one.diagnosis
+        table = one.frame()
+        assert table.index.name == "iteration"
+        assert table.index.tolist() == file["iteration"][:].tolist()
+        for name in ("lr", "loss", "smoothed_loss", "seconds"):
+            assert table[name].tolist() == file[name][:].tolist()
+        assert table["loss3/loss3"].tolist() == file["output/loss3/loss3"][:, 0].tolist()
+        norms = one.stat("gradient_l2").frame()
+        assert norms[one.params[0].label].tolist() == file["stat/gradient_l2"][:, 0].tolist()
+
+
+def test_a_layer_has_its_norms_over_time_and_its_arrays_in_windows(run: Path) -> None:
+    with harness.open_run(run) as one, h5py.File(run / "recording.h5") as file:
+        assert one.layers == tuple(dict.fromkeys(param.layer for param in one.params))
+        name = one.layers[1]
+        layer = one.layer(name)
+        columns = [n for n, param in enumerate(one.params) if param.layer == name]
+        assert [param.index for param in layer.params] == list(range(len(columns)))
+        for statistic in ("weight_l2", "gradient_l2", "update_l2"):
+            stored = file[f"stat/{statistic}"][:, columns]
+            assert np.array_equal(layer.stat(statistic).values, stored)
+            assert np.allclose(getattr(layer, statistic), np.linalg.norm(stored, axis=1))
+            assert np.array_equal(layer.frame()[f"{statistic}/0"], stored[:, 0])
+        row = file["window/iteration"][:].tolist().index(ONSET)
+        for kind in ("weight", "gradient", "update"):
+            assert np.array_equal(getattr(layer, kind)(ONSET), file[f"window/{kind}/{name}/0"][row])
+        with pytest.raises(harness.RecordingError, match=f"Did you mean {name}"):
+            one.layer(f"{name}x")
+        with pytest.raises(harness.RecordingError, match="no window"):
+            layer.weight(0)
+
+
+def test_a_run_and_a_layer_are_drawn(run: Path, tmp_path: Path) -> None:
+    with harness.open_run(run) as one:
+        for name, figure in {
+            "losses": one.plot(),
+            "overview": one.plot("overview"),
+            "layer": one.layer(one.layers[0]).plot(),
+        }.items():
+            figure.savefig(tmp_path / f"{name}.png")
+            assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+        with pytest.raises(ValueError, match="losses or overview"):
+            one.plot("everything")  # type: ignore[arg-type]
+
+
+def test_without_pandas_only_tables_are_missing(run: Path) -> None:
+    program = f"""
+import sys
+sys.modules["pandas"] = None
+import harness
+run = harness.open_run({str(run)!r})
+print(run.onset.iteration, run.layer(run.layers[0]).gradient_l2.shape[0] == len(run.iterations))
+run.frame()
+"""
+    done = command(sys.executable, "-c", program)
+    assert done.stdout.split() == [str(ONSET), "True"]
+    assert done.stderr.rstrip().endswith("pandas is an extra of caffe-harness: pip install pandas")
 
 
 def test_a_diagnosis_holds_what_reports_show(run: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Each function takes data or findings and returns a matplotlib Figure.
 
 from harness.reports.figures.layers import layers
 from harness.reports.figures.log import log_figure
+from harness.reports.figures.norms import layer_norms
 from harness.reports.figures.recorded import accuracy_series, losses, overview, smoothed_losses
 from harness.reports.figures.window import contact_sheet, filters, labels, spectra
 
@@ -13,6 +14,7 @@ __all__ = [
     "contact_sheet",
     "filters",
     "labels",
+    "layer_norms",
     "layers",
     "log_figure",
     "losses",

@@ -1,0 +1,123 @@
+"""A recorded run: its recording, together with its diagnosis, layers, tables and figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from harness.api.layer import Layer, layer_of
+from harness.diagnosis.live.limits import read_limits
+from harness.diagnosis.recorded import diagnose as recorded
+from harness.diagnosis.recorded.diagnose import Diagnosis
+from harness.recording import Recording
+from harness.recording.frames import data_frame
+from harness.recording.run_directory import read_info
+from harness.schemas.onset import Onset
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+class Run(Recording):
+    """A recorded run, as `harness.open_run` opens it: a `Recording` that also knows its diagnosis.
+
+    Example:
+        >>> run = harness.open_run("runs/demo")
+        >>> run.onset.iteration, run.onset.reason
+        >>> run.layer("conv1/7x7_s2").gradient_l2[836:846]
+        >>> run.frame().tail()
+        >>> run.plot().savefig("losses.png")
+    """
+
+    _diagnosed: tuple[int, Diagnosis] | None = None  # the number of iterations of the diagnosis
+
+    def __enter__(self) -> Run:
+        return self
+
+    @property
+    def diagnosis(self) -> Diagnosis:
+        """The diagnosis of the run, as `harness.diagnose` makes it; made anew when a run in progress has gone on.
+
+        Raises:
+            BadInput: run.json cannot be read.
+        """
+        count = len(self.iterations)
+        if self._diagnosed is None or self._diagnosed[0] != count:
+            self._diagnosed = count, diagnosis_of(self)
+        return self._diagnosed[1]
+
+    @property
+    def onset(self) -> Onset | None:
+        """The onset of the divergence: the first iteration whose update did the damage, with the reason for that date,
+        and the first blob and param blob that left their baselines. None for a run that did not diverge.
+
+        Raises:
+            BadInput: run.json cannot be read.
+        """
+        return self.diagnosis.onset
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers that `layer` returns, in update order: those with learnable param blobs of their own."""
+        return tuple(dict.fromkeys(param.layer for param in self.params))
+
+    def layer(self, name: str) -> Layer:
+        """Return a layer: the norms of its weights, gradients and updates, and its arrays in windows.
+
+        Raises:
+            RecordingError: no layer of that name has a learnable param blob of its own.
+        """
+        return layer_of(self, name)
+
+    def frame(self) -> pd.DataFrame:
+        """Return the numbers of every iteration as a pandas DataFrame, with the iterations as its index.
+
+        Columns are `lr`, `loss`, `smoothed_loss`, `seconds`, and the train net's outputs by their names (`name[0]` and
+        so on for an output of several values).
+
+        Raises:
+            ModuleNotFoundError: pandas is not installed.
+        """
+        iterations = self.iterations
+        rows = slice(len(iterations))
+        columns = {name: self.series(name, rows) for name in ("lr", "loss", "smoothed_loss", "seconds")}
+        for name in self.outputs:
+            values = self.output(name, rows)
+            single = values.shape[1] == 1
+            columns |= {name if single else f"{name}[{n}]": column for n, column in enumerate(values.T)}
+        return data_frame(columns, iterations)
+
+    def plot(self, what: Literal["losses", "overview"] = "losses") -> Figure:
+        """Draw the run, with its onset, windows and snapshots.
+
+        Args:
+            what: `losses`, the losses with chance levels, learning rate and test accuracies; or `overview`, the losses,
+                the learning rate, and the gradient norm of every layer.
+
+        Returns:
+            A Matplotlib figure, which a notebook shows; `figure.savefig("run.png")` writes it.
+
+        Raises:
+            BadInput: run.json cannot be read.
+            ValueError: there is no such figure.
+        """
+        from harness.reports import figures  # Matplotlib takes a while to import
+
+        if what == "losses":
+            return figures.losses(self, self.diagnosis)
+        if what == "overview":
+            return figures.overview(self, self.diagnosis)
+        raise ValueError(f"no figure {what!r}: losses or overview")
+
+
+def diagnosis_of(run: Recording, rules: Path | None = None) -> Diagnosis:
+    """Diagnose a run. `rules` is a file with other limits.
+
+    Raises:
+        BadInput: run.json or the file `rules` cannot be read.
+    """
+    info = read_info(run.path.parent)
+    # the recording of a run that ended normally holds its alarms, unless other limits apply
+    known = rules is None and info.ended is not None and info.ended.has_alarms
+    return recorded.diagnose(run, limits=read_limits(rules), raised=run.alarms if known else None)
