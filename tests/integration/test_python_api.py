@@ -65,10 +65,10 @@ def test_a_run_knows_its_onset_and_its_numbers(run: Path) -> None:
         assert table.index.name == "iteration"
         assert table.index.tolist() == file["iteration"][:].tolist()
         for name in ("lr", "loss", "smoothed_loss", "seconds"):
-            assert table[name].tolist() == file[name][:].tolist()
-        assert table["loss3/loss3"].tolist() == file["output/loss3/loss3"][:, 0].tolist()
+            assert np.array_equal(table[name], file[name][:], equal_nan=True)
+        assert np.array_equal(table["loss3/loss3"], file["output/loss3/loss3"][:, 0], equal_nan=True)
         norms = one.stat("gradient_l2").frame()
-        assert norms[one.params[0].label].tolist() == file["stat/gradient_l2"][:, 0].tolist()
+        assert np.array_equal(norms[one.params[0].label], file["stat/gradient_l2"][:, 0], equal_nan=True)
 
 
 def test_a_layer_has_its_norms_over_time_and_its_arrays_in_windows(run: Path) -> None:
@@ -80,9 +80,9 @@ def test_a_layer_has_its_norms_over_time_and_its_arrays_in_windows(run: Path) ->
         assert [param.index for param in layer.params] == list(range(len(columns)))
         for statistic in ("weight_l2", "gradient_l2", "update_l2"):
             stored = file[f"stat/{statistic}"][:, columns]
-            assert np.array_equal(layer.stat(statistic).values, stored)
-            assert np.allclose(getattr(layer, statistic), np.linalg.norm(stored, axis=1))
-            assert np.array_equal(layer.frame()[f"{statistic}/0"], stored[:, 0])
+            assert np.array_equal(layer.stat(statistic).values, stored, equal_nan=True)
+            assert np.allclose(getattr(layer, statistic), np.linalg.norm(stored, axis=1), equal_nan=True)
+            assert np.array_equal(layer.frame()[f"{statistic}/0"], stored[:, 0], equal_nan=True)
         row = file["window/iteration"][:].tolist().index(ONSET)
         for kind in ("weight", "gradient", "update"):
             assert np.array_equal(getattr(layer, kind)(ONSET), file[f"window/{kind}/{name}/0"][row])
@@ -191,5 +191,5 @@ def test_a_log_is_read_with_what_is_known_besides(run: Path) -> None:
     assert len(figures.log_figure([result]).axes) == 3
     (own,) = harness.read_log(run)
     assert own.findings.verdict == EXPECTED["readlog"]["verdict"]
-    with pytest.raises(harness.BadInput, match=r"without a solver\.log"):
+    with pytest.raises(harness.BadInput, match="Name one of them"):
         harness.read_log(run.parent)
