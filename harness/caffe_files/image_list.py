@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
+from harness.caffe_files.formatting import printable
 from harness.caffe_files.lmdb_file import Records
 from harness.errors import BadInput
 
 _SAMPLE = 10_000  # files checked beforehand: a second on a slow disk
+_WHOLE = re.compile(rb"[+-]?[0-9]+(\.0*)?")
+_NUMBER = re.compile(rb"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _ATOI = re.compile(rb"[ \t\n\v\f\r]*([+-]?[0-9]+)")
 
 
@@ -34,7 +37,13 @@ def open_list(source: Path) -> Records:
     if not lines:
         raise BadInput("an empty list of images", file=source, remedy="Write a path and a label on each line")
     keys, labels = zip(*lines, strict=True)
-    return Records(source, xxhash.xxh3_128(text).hexdigest(), np.array(keys), np.array(labels, np.int32))
+    return Records(
+        source,
+        xxhash.xxh3_128(text).hexdigest(),
+        np.array(keys),
+        np.array(labels, np.int32),
+        warnings=tuple(_label_warnings(source, text)),
+    )
 
 
 def parse_lines(text: bytes) -> Iterator[tuple[bytes, int]]:
@@ -48,6 +57,29 @@ def parse_lines(text: bytes) -> Iterator[tuple[bytes, int]]:
         number = _ATOI.match(label)
         value = int(number[1]) if number else 0
         yield path if space else line, (value + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
+def _label_warnings(source: Path, text: bytes) -> Iterator[str]:
+    """Yield warnings about labels of which Caffe, with atoi, reads only a part, or nothing."""
+    fractions: list[tuple[int, bytes]] = []
+    others: list[tuple[int, bytes]] = []
+    lines = text.removesuffix(b"\n").split(b"\n")
+    for number, line in enumerate(lines, 1):
+        label = line.rpartition(b" ")[2].strip(b"\r\t")
+        if not _WHOLE.fullmatch(label):
+            (fractions if _NUMBER.fullmatch(label) else others).append((number, label))
+    for odd, what, remedy in (
+        (fractions, "the fraction of {} labels is lost", "For numbers with a fraction, give them in an HDF5Data layer"),
+        (others, "{} labels are no whole number", "Write a path, a space and a whole number on each line"),
+    ):
+        if odd:
+            number, label = odd[0]
+            read = _ATOI.match(label)
+            yield (
+                f"warning: {source}: {what.format(f'{len(odd):,} of {len(lines):,}')} (the first: line {number}, "
+                f"{printable(label)!r}, is read as {int(read[1]) if read else 0}), since Caffe reads labels with atoi. "
+                f"{remedy}"
+            )
 
 
 def check_images(records: Records, root: str, where: str) -> None:

@@ -25,6 +25,7 @@ from harness.caffe_files.image_kinds import (
 from harness.caffe_files.messages import pb
 
 DECODED = 16 << 20  # bytes of encoded images that are decoded: half a second of photographs
+DARK = 31  # of 255; an image without a larger value is nearly black
 _NAMED = 3  # damaged records that are named
 
 Shape = tuple[int, int, int]  # channels, height, width
@@ -40,6 +41,7 @@ class ImageKind(msgspec.Struct, frozen=True):
         surplus: the record holds more values than its shape has.
         exif: OpenCV may turn the image, if the number of channels is requested.
         cut: a JPEG without its end.
+        brightest: of an image of 16 bits, the largest value of the upper 8, which Caffe keeps.
     """
 
     stored: str
@@ -48,6 +50,7 @@ class ImageKind(msgspec.Struct, frozen=True):
     surplus: bool = False
     exif: bool = False
     cut: bool = False
+    brightest: int | None = None
 
     @property
     def encoded(self) -> bool:
@@ -91,12 +94,31 @@ class Survey:
         try:
             kind = self._encoded_kind(data) if datum.encoded else pixel_kind(datum, data)
         except ValueError as error:
-            self._of.append(-1)
-            self.damaged_count += 1
-            if len(self.damaged) < _NAMED:
-                self.damaged.append(f"record {printable(key)}: {error}")
+            self._add_damaged(key, error)
         else:
             self._of.append(self._kinds.setdefault(kind, len(self._kinds)))
+
+    def add_file(self, key: bytes, path: bytes) -> None:
+        """Look at the next image of a list, the file `path`."""
+        try:
+            with open(path, "rb") as file:  # noqa: PTH123  # a path of bytes
+                kind = encoded_kind(file.read(), UNREADABLE_BY_CAFFE, decodes=True)
+        except OSError as error:
+            self._add_damaged(key, ValueError(f"it cannot be read ({error.strerror})"))
+        except ValueError as error:
+            self._add_damaged(key, error)
+        else:
+            self._of.append(self._kinds.setdefault(kind, len(self._kinds)))
+
+    def skip(self, count: int) -> None:
+        """Leave out the next `count` records."""
+        self._of += [-1] * count
+
+    def _add_damaged(self, key: bytes, error: ValueError) -> None:
+        self._of.append(-1)
+        self.damaged_count += 1
+        if len(self.damaged) < _NAMED:
+            self.damaged.append(f"record {printable(key)}: {error}")
 
     @property
     def images(self) -> Images:
@@ -149,7 +171,13 @@ def encoded_kind(data: bytes, unreadable: tuple[str, ...], decodes: bool) -> Ima
         raise ValueError(f"{what}, which cannot be decoded as an image")
     height, width = pixels.shape[:2]
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    return ImageKind(stored, 8 * pixels.itemsize, (channels, height, width), exif=has_exif(data, stored))
+    return ImageKind(
+        stored,
+        8 * pixels.itemsize,
+        (channels, height, width),
+        exif=has_exif(data, stored),
+        brightest=int(pixels.max()) >> 8 if pixels.dtype == np.uint16 else None,
+    )
 
 
 def _decode(data: bytes) -> npt.NDArray[Any] | None:

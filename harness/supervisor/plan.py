@@ -174,6 +174,7 @@ def _resolve(spec: TrainingSpec, start: Start, options: Options, progress: Calla
     else:
         card = device.check_gpu(gpu, spec.path if options.gpu is None else None)
     sources = validate.read_sources(spec.nets, progress)
+    warnings += [warning for records in sources.images.values() for warning in records.warnings]
     for net in spec.nets:
         warnings += check_transforms(net, sources)
         warnings += check_labels(net, sources)

@@ -5,12 +5,8 @@ Caffe's own message names the check that failed, and neither the record nor the 
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import re
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -29,10 +25,10 @@ from harness.prefetch.positions import moved
 from harness.prefetch.streams import stream_of
 from harness.schemas.data_position import StreamPosition
 from harness.schemas.stream import Stream
+from harness.supervisor.apart import call_apart
 from harness.supervisor.plan import Plan
 
 _MOST = 4000  # records of a layer that are read again
-_PATIENCE = 60.0  # seconds
 # what Caffe, or OpenCV, says where it reads or transforms an image
 _ABOUT_IMAGES = re.compile(r"data_transformer\.[ch]pp|image_data_layer\.cpp|/?io\.[ch]pp|OpenCV|imdecode|cv::")
 
@@ -56,18 +52,13 @@ def unusable_record(plan: Plan, last: int, said: Sequence[str]) -> str | None:
     if not any(_ABOUT_IMAGES.search(line) for line in said):
         return None
     readings = [reading for place in _places(plan, last + 1) if (reading := _reading(plan, place)) is not None]
-    context = multiprocessing.get_context("spawn")  # OpenCV may crash at what it cannot decode
-    with ProcessPoolExecutor(1, context, initializer=_silence) as pool:
-        for reading in readings:
-            try:
-                found = pool.submit(_first_unusable, reading).result(_PATIENCE)
-            except (BrokenProcessPool, TimeoutError):
-                return None
-            if found is not None:
-                number, problem = found
-                net, at = reading.stream.net, last + 1 + number // reading.pass_size
-                when = f"at iteration {at}" if net == 0 else f"in a test pass (test net #{net - 1})"
-                return f"{reading.stream.source}: {problem}; layer {reading.stream.layer} reads it {when}"
+    for reading in readings:
+        found = call_apart(_first_unusable, reading)
+        if found is not None:
+            number, problem = found
+            net, at = reading.stream.net, last + 1 + number // reading.pass_size
+            when = f"at iteration {at}" if net == 0 else f"in a test pass (test net #{net - 1})"
+            return f"{reading.stream.source}: {problem}; layer {reading.stream.layer} reads it {when}"
     return None
 
 
@@ -114,7 +105,3 @@ def _first_unusable(reading: _Reading) -> tuple[int, str] | None:
     except (OSError, lmdb.Error):
         return None
     return None
-
-
-def _silence() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from harness.caffe_files.hdf5_list import HDF5Files, check_tops, open_hdf5_list
@@ -17,6 +18,7 @@ from harness.caffe_files.paths import is_file
 from harness.caffe_files.sources import Sources
 from harness.caffe_files.window_file import WindowFile, check_windows, open_window_file
 from harness.errors import BadInput, nearest
+from harness.supervisor.listed_images import check_windowed_images, survey_list
 from harness.supervisor.validate_transforms import mean_of
 from harness.training_data.lmdb_scan import scan_apart
 
@@ -188,7 +190,9 @@ def read_sources(nets: Iterable[NetFile], progress: Progress) -> Sources:
                     open_list(Path(source)) if listed else open_records(Path(source), progress, scan_apart)
                 )
             if listed:
-                check_images(records[source], layer.image_data_param.root_folder, f"{net.source}: layer {layer.name}")
+                where, root = f"{net.source}: layer {layer.name}", layer.image_data_param.root_folder
+                check_images(records[source], root, where)
+                records[source] = replace(records[source], images=survey_list(records[source], root, where))
         for _, layer in numbered_layers(net, ROWS):
             source, where = layer.hdf5_data_param.source, f"{net.source}: layer {layer.name}"
             if source not in rows:
@@ -199,4 +203,5 @@ def read_sources(nets: Iterable[NetFile], progress: Progress) -> Sources:
             if source not in windows:
                 windows[source] = open_window_file(Path(source), where)
             check_windows(windows[source], layer.window_data_param, where)
+            check_windowed_images(windows[source], layer.window_data_param.root_folder, where)
     return Sources(records, rows, windows)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.caffe_files.formatting import format_shape, printable
-from harness.caffe_files.image_survey import ImageKind, Images
+from harness.caffe_files.image_survey import DARK, ImageKind, Images
 from harness.caffe_files.layer_types import TRANSFORMED, WINDOWS
 from harness.caffe_files.lmdb_file import Records
 from harness.caffe_files.mean_file import Floats, read_mean
@@ -201,6 +201,16 @@ def _check_batches(layer: pb.LayerParameter, records: Records, images: Images, w
 
 
 def _doubtful(records: Records, images: Images) -> Iterator[str]:
+    looked_at = int(np.count_nonzero(images.of >= 0))
+    dark = [n for n, kind in enumerate(images.kinds) if kind.brightest is not None and kind.brightest <= DARK]
+    if dark:
+        first = min(map(images.first, dark))
+        brightest = max(images.kinds[n].brightest or 0 for n in dark)
+        yield (
+            f"warning: {records.source}: {sum(map(images.count, dark)):,} of {looked_at:,} images that were looked at "
+            f"are nearly black for Caffe (the first: {printable(records.keys[first])}): of their 16 bits a value it "
+            f"keeps the upper 8, at most {brightest} of 255. Scale them to 8 bits"
+        )
     for number, kind in enumerate(images.kinds):
         if kind.cut:
             first = images.first(number)

@@ -403,3 +403,84 @@ def test_many_rows_are_not_all_read(case: Case, monkeypatch: pytest.MonkeyPatch)
     labels[-1] = 2
     reads_rows(case, [labels[:2500], labels[2500:]], SIGMOID.replace('"ip"', '"data"'))
     assert "row 499 of " in case.warnings()
+
+
+# -- lists of images --------------------------------------------------------------------------------------------------
+
+
+def reads_list(case: Case, images: dict[str, bytes], labels: list[str], param: str = "", root: str = "") -> Path:
+    """Let the train net read a list of these files, with these labels in turn."""
+    source = case.home / "list.txt"
+    for name, content in images.items():
+        (case.home / name).write_bytes(content)
+    lines = [f"{'' if root else f'{case.home}/'}{name} {labels[n % len(labels)]}" for n, name in enumerate(images)]
+    source.write_text("\n".join(lines) + "\n")
+    data = f'source: "{source}" batch_size: 4 is_color: false {param} root_folder: "{root}"'
+    text = re.sub(r"data_param \{[^}]*batch_size: 8[^}]*\}", f"image_data_param {{ {data} }}", case.net.read_text())
+    case.net.write_text(text.replace('type: "Data"', 'type: "ImageData"', 1))
+    return source
+
+
+def pictures(count: int = 6) -> dict[str, bytes]:
+    return {f"{n}.png": encoded("png") for n in range(count)}
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["2.7272", "1"], "the fraction of 3 of 6 labels is lost (the first: line 1, '2.7272', is read as 2)"),
+        (["1", "0.5", "-.5"], "the fraction of 4 of 6 labels is lost (the first: line 2, '0.5', is read as 0)"),
+        (["1", "1e0"], "the fraction of 3 of 6 labels is lost (the first: line 2, '1e0', is read as 1)"),
+        (["1", "cat"], "3 of 6 labels are no whole number (the first: line 2, 'cat', is read as 0)"),
+        (["nan", "3x"], "6 of 6 labels are no whole number (the first: line 1, 'nan', is read as 0)"),
+        (["2", "2.0", "+3", "4.\r"], ""),
+    ],
+)
+def test_labels_of_a_list_that_caffe_reads_in_part_are_a_warning(case: Case, labels: list[str], said: str) -> None:
+    source = reads_list(case, pictures(), labels)
+    warning = case.warnings()
+    assert warning.count("warning: ") == bool(said)
+    assert not said or f"warning: {source}: {said}" in warning
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("3.png", b"<html>not found</html>", "22 bytes that begin b'<html>not fo', which cannot be decoded"),
+        ("3.png", b"", "an encoded image of zero bytes"),
+        ("3.gif", b"GIF89a" + bytes(40), "GIF, which Caffe cannot decode"),
+        ("3.png", encoded("png")[:-60], "PNG of"),
+    ],
+    ids=["text", "no bytes", "gif", "half"],
+)
+def test_a_listed_file_that_is_no_image(case: Case, name: str, data: bytes, said: str) -> None:
+    source = reads_list(case, pictures() | {name: data}, ["1"], root=f"{case.home}/")
+    case.refused(
+        f"image_data_param.source = {source}: 1 of the images that were looked at cannot be used: record {name}: {said}"
+    )
+
+
+def test_listed_images_of_several_sizes(case: Case) -> None:
+    case.net.write_text(case.net.read_text().replace("crop_size: 10", "").replace("mirror: true", ""))
+    reads_list(case, pictures() | {"4.png": encoded("png", size=14)}, ["1"])
+    case.refused("4.png", "1×14×14", "1×12×12", "must have one shape")
+    case.edit(case.net, "is_color: false", "is_color: false new_height: 12 new_width: 12")
+    assert not case.warnings()
+
+
+def test_listed_images_of_16_bits_that_become_nearly_black_are_a_warning(case: Case) -> None:
+    random = np.random.default_rng(2)
+
+    def scan(largest: int) -> bytes:
+        pixels = random.integers(0, largest + 1, (12, 12)).astype(np.uint16)
+        return cv2.imencode(".png", pixels)[1].tobytes()
+
+    scans = {"1.png": scan(4095), "4.png": scan(4095)}
+    source = reads_list(case, pictures() | scans, ["1"])
+    said = case.warnings()
+    assert f"warning: {source}: 2 of 6 images that were looked at are nearly black for Caffe" in said
+    assert "1.png" in said
+    assert "at most 15 of 255. Scale them to 8 bits" in said
+    for name in scans:
+        (case.home / name).write_bytes(scan(65535))
+    assert not case.warnings()
