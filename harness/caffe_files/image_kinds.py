@@ -61,6 +61,11 @@ def png_bits(png: bytes) -> int:
     return max(png[24], 8) if len(png) > 24 else 8
 
 
+def may_have_16_bits(data: bytes, kind: str) -> bool:
+    """Check whether an image of that `kind` may have more than 8 bits a value; a PNG tells it in its header."""
+    return png_bits(data) > 8 if kind == "png" else kind in ("tiff", "jp2", "pnm", "ras")
+
+
 def _segments(jpeg: bytes) -> Iterator[tuple[bytes, int]]:
     """Yield the markers of a JPEG in their order, and the positions of their lengths."""
     position = 2

@@ -16,6 +16,7 @@ from harness.errors import BadInput
 from harness.imageset.problems import Problem
 
 _LABEL = re.compile(rb"[+-]?[0-9]+")
+_FRACTION = re.compile(rb"[+-]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][+-]?[0-9]+)?")
 _MOST = 10**8  # images: more need nine digits, and keys of nine digits sort before those of eight
 _LARGEST = (1 << 31) - 1
 
@@ -180,6 +181,8 @@ def _bad_line(path: Path, number: int, line: bytes, label: bytes) -> BadInput:
         problem = "a tab between path and label; Caffe requires a space"
     elif re.search(rb" [+-]?[0-9]+\s+$", line):
         problem = "a space after the label: Caffe would read the label as part of the path"
+    elif _FRACTION.fullmatch(label):
+        problem = "a label with a fraction, which Caffe would cut off"
     elif _LABEL.fullmatch(label):
         problem = "a negative label" if _value(label) < 0 else "a label that does not fit in 32 bits"
     return BadInput(

@@ -24,7 +24,9 @@ from harness.caffe_files.image_kinds import (
     UNREADABLE_FROM_LMDB,
     detect_kind,
     lacks_end_marker,
+    may_have_16_bits,
 )
+from harness.caffe_files.image_survey import DARK
 from harness.caffe_files.messages import pb
 from harness.imageset.decoding import Pixels, decode, orientation
 from harness.imageset.image_format import LOSSLESS, ImageFormat
@@ -34,6 +36,7 @@ from harness.imageset.problems import Problem, UnusableImage
 LONGEST_KEY = 511  # bytes, in LMDB
 _UPRIGHT = 1  # EXIF orientation
 _LARGEST_ORIENTATION = 8
+_DARK = "nearly black"  # a kind of problem
 
 Remark = tuple[str, str]  # kind of problem, why; the image is kept
 
@@ -135,6 +138,7 @@ def _make_record(
     kind, stores_file = detect_kind(data), image_format.stores_file(path)
     _check_kind(kind, stores_file, image_format)
     pixels, remarks = _decode(data, kind, stores_file, image_format, stderr)
+    remarks += [remark for remark in _of_16_bits(data, kind, stderr) if remark[0] == _DARK or not stores_file]
     if stores_file:
         if _differs(pixels, image_format):
             remarks.append(("different format", f"stored as it is: {_describe(pixels)}"))
@@ -202,6 +206,18 @@ def _decode(
     if message.startswith("Corrupt JPEG data"):  # libjpeg repairs what it can, also for Caffe
         return pixels, [("damaged?", message)]
     return pixels, []
+
+
+def _of_16_bits(data: bytes, kind: str, stderr: CapturedStderr) -> list[Remark]:
+    """Remark on what Caffe keeps of an image of 16 bits: without force_color or force_gray, it decodes none."""
+    if not may_have_16_bits(data, kind):
+        return []
+    values = decode(data, cv2.IMREAD_UNCHANGED)
+    stderr.take_first_line()
+    if values is None or values.dtype != np.uint16:
+        return []
+    brightest = int(values.max()) >> 8
+    return [(_DARK if brightest <= DARK else "16 bits", f"at most {brightest} of 255 is left")]
 
 
 def _undecodable(data: bytes, kind: str, message: str) -> UnusableImage:

@@ -37,6 +37,7 @@ def remarks_on(
     found += _size_remarks(train, test)
     if image_format.encodes:
         found += _force_remarks(problems, image_format)
+    found += _dark_remarks(problems)
     found += _class_remarks(train, test, names)
     return tuple(found)
 
@@ -61,6 +62,15 @@ def _force_remarks(problems: Iterable[Problem], image_format: ImageFormat) -> It
         yield (
             f"{count:,} images need transform_param {{ force_{image_format.colour}: true }}: without it, Caffe aborts "
             "at the first one with other channels, and ignores the EXIF orientation of others"
+        )
+
+
+def _dark_remarks(problems: Iterable[Problem]) -> Iterator[str]:
+    dark = [problem for problem in problems if problem.kind == "nearly black"]
+    if dark:
+        yield (
+            f"{len(dark):,} images of 16 bits a value are nearly black, since Caffe keeps the upper 8 bits "
+            f"({dark[0].path}: {dark[0].why}): scale them to 8 bits, and make the LMDBs again"
         )
 
 

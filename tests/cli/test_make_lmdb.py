@@ -416,6 +416,10 @@ def test_the_lmdb_map_grows_when_it_is_full(photos: Path, tmp_path: Path, monkey
         (b"a.jpg 1\r\nb.jpg\r\n", "list.txt:2: line = 'b.jpg': no label after a path and a space"),
         (b"a.jpg 1\na b.jpg\n", "list.txt:2: line = 'a b.jpg': no label"),
         (b"a.jpg 1\n\nb.jpg 2\n", "list.txt:2: line = '': an empty line. Remove it"),
+        (
+            b"a.jpg 1\na.jpg 2.7272\n",
+            "'a.jpg 2.7272': a label with a fraction, which Caffe would cut off",
+        ),
         (b"a.jpg -1\n", "list.txt:1: line = 'a.jpg -1': a negative label"),
         (b"a.jpg 2147483648\n", "a label that does not fit in 32 bits"),
         (b"a.jpg\t1\n", "a tab between path and label; Caffe requires a space"),

@@ -142,6 +142,28 @@ def test_records_equal_those_of_convert_imageset_or_the_reason_is_given(
     assert all("its end is missing" in why for _, _, why in kept.values())
 
 
+def test_images_of_16_bits_are_told_and_those_that_become_nearly_black_are_remarked_on(tmp_path: Path) -> None:
+    random = np.random.default_rng(4)
+    for name, largest in (("full.png", 65535), ("scan.png", 4095), ("scan.tif", 4095), ("usual.png", 255)):
+        kind = np.uint8 if largest == 255 else np.uint16
+        pixels: np.ndarray = random.integers(0, largest + 1, (12, 12, 3)).astype(kind)
+        (tmp_path / name).write_bytes(cv2.imencode(name[-4:], pixels)[1].tobytes())
+    names = ["usual.png", "full.png", "scan.png", "scan.tif"]
+    (tmp_path / "list.txt").write_text("".join(f"{name} {n % 2}\n" for n, name in enumerate(names)))
+    theirs = convert_imageset(tmp_path, tmp_path / "list.txt", tmp_path / "theirs")
+    options = ("--list", "list.txt", "--root", ".", "--test-share", 0, "--no-shuffle")
+    done = command(*MAKE_LMDB, *options, "out", cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    assert records(tmp_path / "out/train_lmdb") == theirs
+    assert "2 images of 16 bits a value are nearly black" in done.stdout
+    text = (tmp_path / "out/report.txt").read_text()
+    assert "full.png (label 1): at most 255 of 255 is left" in text
+    for name in ("scan.png (label 0)", "scan.tif (label 1)"):
+        assert f"{name}: at most 15 of 255 is left" in text
+    done = command(*MAKE_LMDB, *options, "--encoded", "--encode-type", "png", "files", cwd=tmp_path)
+    assert "2 images of 16 bits a value are nearly black" in done.stdout
+
+
 SEEN = """
 import sys, caffe, numpy as np
 for home in sys.argv[1:]:
