@@ -121,7 +121,9 @@ def _plan(
         say(damaged)
     chosen = _choice(run, info, args.start, read_limits(args.rules))
     say(f"Restarting {run.name} at iteration {chosen.iteration:,}: {chosen.reason}")
-    out = here / (options.out or free_directory(here / "runs", _name(args, run, chosen.iteration)))
+    out = here / (
+        options.out or free_directory(here / "runs", _name(args, options.skip_records, run, chosen.iteration))
+    )
     options = replace(options, out=out)
     start = from_run(run, info, chosen.iteration)
     old = recorded_training_spec(run / "run.json", info)
@@ -148,16 +150,15 @@ def _plan(
     return replace(plan, title=f"{spec.train.param.name or run.name} · restart of {run.name}")
 
 
-def _name(args: argparse.Namespace, run: Path, start: int) -> str:
+def _name(args: argparse.Namespace, skipped: Sequence[str], run: Path, start: int) -> str:
     """Name the restart after its changes, and after the iteration if the user chose it or nothing is changed."""
     changes = [*args.set, *args.set_layer]
     changes += [f"history-{args.history}"] if args.history != "keep" else []
     if args.skip is not None:
         window = parse_watch(args.skip, "--skip")
         changes.append(f"skip-{window.start}" + (f"-{window.stop}" if len(window) > 1 else ""))
-    if args.skip_records is not None:
-        keys = given_keys(args.skip_records)
-        changes.append(f"skip_records-{keys[0] if len(keys) == 1 else len(keys)}")
+    if skipped:
+        changes.append(f"skip_records-{skipped[0] if len(skipped) == 1 else len(skipped)}")
     changes += [f"seed={args.seed}"] if args.seed is not None else []
     changes += ["data-caffe"] if args.data == "caffe" else []
     return restart_name(run.name, changes, start if args.start != "last-good" or not changes else None)

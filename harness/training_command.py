@@ -20,6 +20,7 @@ from harness.reports.listeners import RunListeners
 from harness.reports.terminal_process import TerminalProcess
 from harness.schemas.layout import CAPTURES
 from harness.schemas.listener import RunListener
+from harness.supervisor.alarm_command import OUTPUT, AlarmCommand
 from harness.supervisor.options import Options
 from harness.supervisor.plan import Plan
 from harness.supervisor.process_limits import raise_file_limit
@@ -63,6 +64,13 @@ def add_options(parser: argparse.ArgumentParser, default_out: str) -> None:
         help="at which divergence to take a snapshot and stop: at the first NaN or infinity, at any that a rule finds, "
         "or never. Caffe cannot train on after a NaN: it spreads to every weight, and where it reaches a MAX pooling "
         "layer, Caffe writes outside of its memory, and crashes sooner or later (default: %(default)s)",
+    )
+    how.add_argument(
+        "--on-alarm-exec",
+        metavar="CMD",
+        help="command for the shell, started once when a rule finds a divergence, whether the run stops or "
+        "not. The training does not wait for it. Its environment has CAFFE_HARNESS_RUN, _ITERATION, _RULE, _MESSAGE "
+        f"and _ONSET; its output goes to DIR/{OUTPUT}",
     )
     how.add_argument(
         "--on-hangup",
@@ -143,7 +151,7 @@ def train(make: Callable[[Callable[[int, int], None], Callable[[str], None]], Pl
     """
     return_large_blocks()
     interrupts = Interrupts(args.on_hangup)
-    with closing(TerminalProcess()) as terminal, closing(_listener(terminal, args.tensorboard)) as listener:
+    with closing(TerminalProcess()) as terminal, closing(_listener(terminal, args)) as listener:
         try:
             with interrupts.planning():
                 raise_file_limit()
@@ -167,9 +175,12 @@ def train(make: Callable[[Callable[[int, int], None], Callable[[str], None]], Pl
     return outcome.code
 
 
-def _listener(terminal: TerminalProcess, tensorboard: bool) -> RunListener:
-    if not tensorboard:
-        return terminal
-    from harness.reports.tensorboard import TensorBoard  # loaded for those who ask for it
+def _listener(terminal: TerminalProcess, args: argparse.Namespace) -> RunListener:
+    listener: RunListener = terminal
+    if args.on_alarm_exec is not None:
+        listener = RunListeners(AlarmCommand(args.on_alarm_exec, terminal.message), listener)
+    if args.tensorboard:
+        from harness.reports.tensorboard import TensorBoard  # loaded for those who ask for it
 
-    return RunListeners(TensorBoard(terminal.message), terminal)
+        listener = RunListeners(TensorBoard(terminal.message), listener)
+    return listener

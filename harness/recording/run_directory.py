@@ -31,6 +31,7 @@ _OF_THE_RUN = (
     ".recording.h5.journal",
     "run.json",
     "solver.log",
+    "on-alarm-exec.log",
     ".window_keys.npz",
 )
 
