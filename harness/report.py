@@ -63,7 +63,7 @@ Examples:
 
 Exit codes: 0 written, 1 the page could not be written, 2 bad input, 130 interrupted.
 """
-_FORMATS = ("html", "pdf", "png")
+_FORMATS = ("html", "pdf", "png", "tensorboard")
 _MIN_PAUSE = 5.0  # seconds between two pages of a run in progress, at least
 _PAUSE = 4  # times the time that it takes to make a page
 _NICE = 10  # added to the niceness, so that the run has priority
@@ -87,14 +87,18 @@ def parser() -> argparse.ArgumentParser:
         help="write one page that compares RUN with these runs",
     )
     parser.add_argument(
-        "--format", choices=_FORMATS, default="html", help="a page, or only its figures (default: %(default)s)"
+        "--format",
+        choices=_FORMATS,
+        default="html",
+        help="a page, only its figures, or event files for TensorBoard: losses, norms, histograms, and the records of "
+        "the onset's batch (default: %(default)s)",
     )
     parser.add_argument(
         "--out",
         type=Path,
         metavar="FILE",
         help="default: RUN/report.html (comparison.html, report.pdf); with --format png one file per figure, "
-        "FILE-losses.png and so on",
+        "FILE-losses.png and so on; with --format tensorboard the directory RUN/tensorboard",
     )
     parser.add_argument(
         "--follow", action="store_true", help="rewrite the page while the run is in progress, until it ends"
@@ -116,6 +120,12 @@ def main(arguments: list[str] | None = None) -> int:
         args.run, args.compare = run_given(args.run), [run_given(run) for run in args.compare]
         if args.follow and (args.compare or args.format != "html"):
             raise BadInput("writes the HTML page of one run", field="--follow", remedy="Omit --compare and --format")
+        if args.compare and args.format == "tensorboard":
+            raise BadInput(
+                "TensorBoard compares the runs in a directory by itself",
+                field="--compare",
+                remedy="Write each run with --format tensorboard, and start tensorboard --logdir with their directory",
+            )
         read_limits(args.rules)  # before anything is read
         if len({run.resolve() for run in (args.run, *args.compare)}) < 1 + len(args.compare):
             raise BadInput("contains the same run twice", field="--compare", remedy="Give each run once")
@@ -137,6 +147,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _target(args: argparse.Namespace) -> Path:
+    if args.format == "tensorboard":
+        return Path(args.out or args.run / "tensorboard")
     name = "comparison" if args.compare else "report"
     out: Path = args.out or args.run / f"{name}.{args.format}"
     return out
@@ -144,6 +156,13 @@ def _target(args: argparse.Namespace) -> Path:
 
 def _write(args: argparse.Namespace) -> Sequence[Path]:
     target = _target(args)
+    if args.format == "tensorboard":
+        from harness.reports.tensorboard.export import export  # loaded for those who ask for it
+
+        with Recording(args.run) as recording:
+            found = diagnose(recording, rules=args.rules)
+            export(found, found.batch(), target)
+        return [target]
     with ExitStack() as stack:
         subject = stack.enter_context(_subject(args.run, args.rules))
         if not args.compare:

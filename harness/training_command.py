@@ -180,7 +180,7 @@ def _listener(terminal: TerminalProcess, args: argparse.Namespace) -> RunListene
     if args.on_alarm_exec is not None:
         listener = RunListeners(AlarmCommand(args.on_alarm_exec, terminal.message), listener)
     if args.tensorboard:
-        from harness.reports.tensorboard import TensorBoard  # loaded for those who ask for it
+        from harness.reports.tensorboard.listener import TensorBoard  # loaded for those who ask for it
 
         listener = RunListeners(TensorBoard(terminal.message), listener)
     return listener

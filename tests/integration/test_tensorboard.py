@@ -1,4 +1,7 @@
-"""The files that `--tensorboard` writes, as a real TensorBoard serves them; the oracle is the recording."""
+"""The files that `--tensorboard` and `report --format tensorboard` write, as a real TensorBoard serves them.
+
+The oracle is the recording.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import psutil
 import pytest
 
+from harness import diagnose
 from harness.recording import Recording
 from tests.helpers.commands import RUN, Trained, restart, train
 from tests.helpers.mounts import run_with_mounts
 from tests.helpers.nets import small_net, solver_text
 from tests.helpers.paths import BIN, ROOT
-from tests.helpers.processes import PATIENCE, Finished, started, wait_for
+from tests.helpers.processes import PATIENCE, Finished, command, started, wait_for
 
 ITERATIONS, WINDOW = 45, (20, 23)
 # 720 kB of weights: more than a message in a ring of 1 MiB can hold. It learns nothing but decays.
@@ -31,6 +36,7 @@ layer { name: "wide" type: "InnerProduct" bottom: "conv2/b" top: "wide"
   inner_product_param { num_output: 300 weight_filler { type: "gaussian" std: 0.1 } } }
 layer { name: "nobody" type: "Silence" bottom: "wide" }"""
 KINDS = ("weight", "gradient", "update")
+RECORDED = {"shown": "shown", "exported": "plain"}  # the run directory with the recording
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
@@ -94,6 +100,10 @@ def home(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Path:
     common = ("--watch", "{}:{}".format(*WINDOW), "--ring-mib", 1)
     check_quiet(train(home / "solver.prototxt", home / "plain", *common))
     check_quiet(train(home / "solver.prototxt", home / "shown", *common, "--tensorboard"))
+    (home / "exported").mkdir()
+    for _ in range(2):  # the second takes the place of the first
+        export = (home / "plain", "--format", "tensorboard", "--out", home / "exported/tensorboard")
+        check_quiet(command(sys.executable, ROOT / "harness/report.py", *export))
     later = ("--from", 25, "--watch", "30:31", "--out", home / "again")
     check_quiet(restart(home / "shown", *later, "--tensorboard"))
     env = {"PYTHONWARNINGS": "error::RuntimeWarning"}
@@ -143,15 +153,14 @@ def check_series(board: Board, run: Path, recording: Recording) -> None:
         "loss/smoothed": recording.series("smoothed_loss"),
         "solver/lr": recording.series("lr"),
         "solver/seconds": recording.series("seconds"),
-        "norm/update_to_weight": norms["update"] / norms["weight"],
+        "norm_log10/update_to_weight": np.log10(norms["update"] / norms["weight"]),
     }
-    expected |= {f"norm/{kind}": values for kind, values in norms.items()}
-    expected |= {f"output/{name}": recording.output(name)[:, 0] for name in recording.outputs}
-    assert {"output/loss1/loss1", "output/loss3/loss3"} <= set(expected)
+    expected |= {f"norm_log10/{kind}": np.log10(values) for kind, values in norms.items()}
+    expected |= {f"loss/{name}": recording.output(name)[:, 0] for name in ("loss1/loss1", "loss3/loss3")}
     for tag, values in expected.items():
         steps, shown = board.scalars(run, tag)
         assert steps == list(recording.iterations), tag
-        np.testing.assert_allclose(shown, values, rtol=1e-6, err_msg=tag)
+        np.testing.assert_allclose(shown, values, rtol=1e-6, atol=1e-6, err_msg=tag)
 
 
 def check_histogram(bins: np.ndarray, values: np.ndarray) -> None:
@@ -165,33 +174,74 @@ def check_histogram(bins: np.ndarray, values: np.ndarray) -> None:
         assert np.abs(np.cumsum(counts) - np.cumsum(wanted)).max() <= max(2, 0.01 * values.size)
 
 
-def test_every_number_is_the_recorded_one(board: Board, home: Path) -> None:
-    run = home / "shown"
+@pytest.mark.parametrize("name", ["shown", "exported"])
+def test_every_number_is_the_recorded_one(board: Board, home: Path, name: str) -> None:
+    run = home / name
     assert "Done: iteration 45" in board.outcome(run)
-    with Recording(run) as recording:
+    with Recording(home / RECORDED[name]) as recording:
         assert len(recording.iterations) == ITERATIONS
         check_series(board, run, recording)
 
         displayed = sorted({*range(0, ITERATIONS, 7), *range(*WINDOW)})
-        tags = {f"{kind}_l2/{param.label}" for kind in KINDS for param in recording.params}
-        assert tags <= board.tags("scalars", run)
-        for tag in ("weight_l2/conv1/3x3/0", "gradient_l2/conv2/a/1", "update_l2/loss3/classifier/0"):
-            steps, shown = board.scalars(run, tag)
-            name, _, label = tag.partition("/")
+        tags = {
+            f"norm_log10_of_blobs/{kind}/{param.label}"
+            for kind in KINDS
+            for column, param in enumerate(recording.params)
+            if recording.stat(f"{kind}_l2").values[:, column].any()
+        }
+        assert tags == {tag for tag in board.tags("scalars", run) if tag.startswith("norm_log10_of_blobs/")}
+        for kind, label in (("weight", "conv1/3x3/0"), ("gradient", "conv2/a/1"), ("update", "loss3/classifier/0")):
+            steps, shown = board.scalars(run, f"norm_log10_of_blobs/{kind}/{label}")
+            norms = recording.stat(f"{kind}_l2")[label][displayed]
             assert steps == displayed
-            np.testing.assert_allclose(shown, recording.stat(name)[label][displayed], rtol=1e-6)
+            np.testing.assert_allclose(shown, np.log10(norms), rtol=1e-6, atol=1e-6)
 
-        for name in recording.test_outputs():
-            iterations, values = recording.test(name)
-            steps, shown = board.scalars(run, f"test/0/{name}")
+        for output in recording.test_outputs():
+            iterations, values = recording.test(output)
+            steps, shown = board.scalars(run, f"test/0/{output}")
             assert steps == list(iterations) == [0, 20, 40]
             assert np.array_equal(shown, values[:, 0])
 
 
-def test_histograms_count_every_element_of_a_window(board: Board, home: Path) -> None:
-    run = home / "shown"
+def test_losses_come_first(board: Board, home: Path) -> None:
+    board.outcome(home / "exported")
+    groups = [tag.split("/")[0] for tag in sorted(board.tags("scalars", home / "exported"))]
+    assert list(dict.fromkeys(groups)) == ["loss", "norm_log10", "norm_log10_of_blobs", "solver", "test"]
+
+
+def test_a_norm_of_0_is_left_out(board: Board, home: Path) -> None:
+    board.outcome(home / "exported")
+    with Recording(home / "plain") as recording:
+        assert not recording.stat("gradient_l2")["wide/0"].any()
+    assert "norm_log10_of_blobs/gradient/wide/0" not in board.tags("scalars", home / "exported")
+
+
+def test_the_batch_is_shown_as_images(board: Board, home: Path) -> None:
+    """The batch of the first iteration in a window, where nothing broke; the oracle is the recorded input."""
+    board.outcome(home / "exported")
+    found = board.ask("images/tags")["exported/tensorboard"]
+    with Recording(home / "plain") as recording:
+        batch = diagnose(recording).batch()
+        assert batch is not None
+        keys = {key.decode() for key in recording.keys(batch.iteration)}
+        data = recording.input(batch.iteration, "data")
+    assert len(found) == len(batch)
+    assert {re.fullmatch(r"batch/\d\d ([^,]+), label .*", tag)[1] for tag in found} == keys  # type: ignore[index]
+    for tag in found:
+        (shown,) = board.ask("images/images", run="exported/tensorboard", tag=tag, sample="0")
+        assert shown["step"] == batch.iteration
+        with urllib.request.urlopen(f"{board.address}/data/plugin/images/individualImage?{shown['query']}") as answer:
+            pixels = cv2.imdecode(np.frombuffer(answer.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+        values = data[batch.keys.index(tag.split()[1].rstrip(","))]
+        scaled = 255 * (values - data.min()) / (data.max() - data.min())
+        assert np.abs(pixels.reshape(values.shape[1:]) - scaled[0]).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["shown", "exported"])
+def test_histograms_count_every_element_of_a_window(board: Board, home: Path, name: str) -> None:
+    run = home / name
     board.outcome(run)
-    with Recording(run) as recording:
+    with Recording(home / RECORDED[name]) as recording:
         labels = {f"{kind}/{param.label}" for kind in KINDS for param in recording.params}
         assert board.tags("histograms", run) == labels
         for kind in KINDS:
@@ -231,7 +281,7 @@ def test_non_finite_numbers_are_shown_and_alarms_are_texts(board: Board, home: P
     run = home / "diverged"
     board.outcome(run)
     with Recording(run) as recording:
-        steps, shown = board.scalars(run, "norm/weight")
+        steps, shown = board.scalars(run, "norm_log10/weight")
         assert steps == list(recording.iterations)
         finite = np.all(np.isfinite(recording.stat("weight_l2").values), axis=1)
         assert not finite[-1]
@@ -291,3 +341,12 @@ cp {tmp_path}/disk/run/recording.h5 {tmp_path}/disk/run/run.json {tmp_path}/scar
         )
         assert "Traceback" not in said
         assert "Exception" not in said
+
+
+def test_an_export_replaces_only_event_files(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    arguments = (home / "plain", "--format", "tensorboard", "--out", tmp_path)
+    refused = command(sys.executable, ROOT / "harness/report.py", *arguments)
+    assert refused.code == 2
+    assert f"{tmp_path}: contains notes.txt, which is no event file. Give another --out" in refused.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

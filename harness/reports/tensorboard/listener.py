@@ -1,40 +1,40 @@
-"""Write a run for TensorBoard: event files in the run directory, which TensorBoard can read while they are written.
-
-The tags use the names of the recording:
-
-- every iteration: `loss/total`, `loss/smoothed`, `output/<name>` (outputs of one value, such as the heads),
-  `solver/lr`, `solver/seconds`, `norm/weight|gradient|update|update_to_weight` (over all param blobs)
-- at displayed iterations and in windows: `weight_l2|gradient_l2|update_l2/<layer>/<index>`
-- in windows: histograms `weight|gradient|update/<layer>/<index>` of the finite elements
-- at a test pass: `test/<net>/<output>`
-- alarms, the onset and the outcome are texts
-"""
+"""Write a run for TensorBoard while it trains: event files that TensorBoard reads as they grow."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import numpy as np
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event as FileEvent
-from tensorboardX.proto.summary_pb2 import HistogramProto, Summary
-from tensorboardX.summary import text as text_summary
+from tensorboardX.proto.summary_pb2 import Summary
 
 from harness.diagnosis.live.messages import LOOK_AT, sentence
 from harness.diagnosis.live.rows import names_of
 from harness.diagnosis.recorded.histogram import Histogram, histogram, merged
-from harness.diagnosis.robust_stats import total_norm
 from harness.recording.writer import SPARE_SPACE
+from harness.reports.tensorboard.summaries import (
+    NORMS,
+    alarm_tag,
+    blob_tags,
+    histogram_summary,
+    iteration_series,
+    log10,
+    output_tag,
+    scalars,
+    test_tags,
+    text,
+)
 from harness.reports.text.alarms import divergence_lines
 from harness.schemas.events import Event, Frames, Kept, TestPass
-from harness.schemas.layout import STATS, Alarm, Array, Layout, Output
+from harness.schemas.layout import STATS, Alarm, Layout
 from harness.schemas.outcome import Divergence, Opening, Outcome
 
 _FLUSH_EVERY = 5.0  # seconds; each flush waits for the disk
-_NORMS = {name: list(STATS).index(f"{name}_l2") for name in ("weight", "gradient", "update")}  # rows of a frame's stat
+_NORM_ROWS = [list(STATS).index(f"{name}_l2") for name in NORMS]  # of a frame's stat
 
 
 class TensorBoard:
@@ -67,7 +67,9 @@ class TensorBoard:
         layout = opening.layout
         self._opening, self._last = opening, opening.first
         columns = layout.output_columns
-        self._outputs = tuple((f"output/{o.name}", columns[o.name]) for o in layout.outputs if o.size == 1)
+        self._outputs = tuple(
+            (output_tag(o.name, layout.heads), columns[o.name]) for o in layout.outputs if o.size == 1
+        )
         directory = (
             opening.directory.absolute() / "tensorboard"
         )  # tensorboardX would upload to a path that starts with s3:
@@ -84,16 +86,15 @@ class TensorBoard:
             self._frames(event, self._opening.layout)
         elif isinstance(event, TestPass):
             outputs = self._opening.layout.test_outputs[event.net]
-            tags = [f"test/{event.net}/{name}" for output in outputs for name in _names(output)]
-            self._write(event.iteration, _scalars(tags, event.values.tolist()))
+            tags = [tag for output in outputs for tag in test_tags(event.net, output.name, output.size)]
+            self._write(event.iteration, scalars(tags, event.values.tolist()))
 
     def alarms(self, alarms: Sequence[Alarm], divergences: Sequence[Alarm], divergence: Divergence | None) -> None:
         if self._opening is None:
             return
         names = names_of(self._opening.layout)
         for alarm in alarms:
-            # one tag each: of two texts with one tag and iteration, TensorBoard keeps one
-            tag = "/".join(filter(None, ("alarm", alarm.rule, alarm.subject)))
+            tag = alarm_tag(alarm.rule, alarm.subject)
             self._text(alarm.iteration, tag, f"{sentence(alarm, names)}. {LOOK_AT[alarm.rule]}")
         self._diverged(divergence)
 
@@ -129,7 +130,7 @@ class TensorBoard:
     def _kept(self, kept: Kept, layout: Layout) -> None:
         for index, payload in kept.parts:
             array = layout.arrays[index]
-            if array.group not in _NORMS:
+            if array.group not in NORMS:
                 continue
             part = histogram(np.frombuffer(payload, np.float32))
             self._parts += [part] if part is not None else []
@@ -137,46 +138,36 @@ class TensorBoard:
             if self._arrived == array.nbytes:
                 whole = merged(self._parts)
                 if whole is not None:
-                    self._histograms.setdefault(kept.iteration, []).append(_histogram(array, whole))
+                    summary = histogram_summary(f"{array.group}/{array.label}", whole)
+                    self._histograms.setdefault(kept.iteration, []).append(summary)
                 self._parts, self._arrived = [], 0
 
     def _frames(self, frames: Frames, layout: Layout) -> None:
         rows = frames.rows
-        norms = rows["stat"][:, list(_NORMS.values())]  # (T, 3, P)
-        weight, gradient, update = total_norm(norms).T
-        with np.errstate(all="ignore"):
-            ratio = np.where(weight > 0, update / weight, 0.0)
-        series = {
-            "loss/total": rows["loss"],
-            "loss/smoothed": rows["smoothed_loss"],
-            "solver/lr": rows["lr"],
-            "solver/seconds": rows["seconds"],
-            "norm/weight": weight,
-            "norm/gradient": gradient,
-            "norm/update": update,
-            "norm/update_to_weight": ratio,
-        } | {tag: rows["output"][:, column] for tag, column in self._outputs}
+        norms = rows["stat"][:, _NORM_ROWS]  # (T, 3, P)
+        outputs = {tag: rows["output"][:, column] for tag, column in self._outputs}
+        series = iteration_series(rows["loss"], rows["smoothed_loss"], rows["lr"], rows["seconds"], outputs, norms)
         table = np.column_stack(list(series.values()))
-        layers = [f"{name}_l2/{param.label}" for name in _NORMS for param in layout.params]
+        blobs, of_blobs = blob_tags(param.label for param in layout.params), log10(norms)
         for row, iteration in enumerate(rows["iteration"].tolist()):
-            summary = _scalars(series, table[row].tolist())
+            summary = scalars(series, table[row].tolist())
             if rows["lapse"][row] > 0 or layout.in_window(iteration):
-                summary += _scalars(layers, norms[row].ravel().tolist())
+                summary += scalars(blobs, of_blobs[row].ravel().tolist())
             self._write(iteration, summary + self._histograms.pop(iteration, []))
             self._last = iteration
 
     def _diverged(self, divergence: Divergence | None) -> None:
         if divergence is None or self._opening is None:
             return
-        text = "\n\n".join(line.plain for line in divergence_lines(divergence, self._opening))
-        if text != self._onset:
-            self._onset = text
-            self._text(int(divergence.onset.iteration), "onset", text)
+        described = "\n\n".join(line.plain for line in divergence_lines(divergence, self._opening))
+        if described != self._onset:
+            self._onset = described
+            self._text(int(divergence.onset.iteration), "onset", described)
 
     # -- the file ---------------------------------------------------------------------------------------------------
 
-    def _text(self, step: int, tag: str, text: str) -> None:
-        self._write(step, list(text_summary(tag, text).value))
+    def _text(self, step: int, tag: str, content: str) -> None:
+        self._write(step, text(tag, content))
 
     def _write(self, step: int, values: list[Summary.Value]) -> None:
         if self._file is not None:
@@ -198,20 +189,3 @@ class TensorBoard:
         assert self._opening is not None
         directory = self._opening.directory / "tensorboard"
         self._report(f"{directory} cannot be written ({why}); the run continues without it")
-
-
-def _names(output: Output) -> list[str]:
-    return [output.name] if output.size == 1 else [f"{output.name}/{i}" for i in range(output.size)]
-
-
-def _scalars(tags: Iterable[str], values: Sequence[float]) -> list[Summary.Value]:
-    return [Summary.Value(tag=tag, simple_value=value) for tag, value in zip(tags, values, strict=True)]
-
-
-def _histogram(array: Array, found: Histogram) -> Summary.Value:
-    counts = found.counts.tolist()
-    # TensorBoard reads neither the sum nor the sum of squares
-    proto = HistogramProto(
-        min=found.low, max=found.high, num=sum(counts), bucket_limit=found.limits.tolist(), bucket=counts
-    )
-    return Summary.Value(tag=f"{array.group}/{array.label}", histo=proto)
