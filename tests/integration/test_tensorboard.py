@@ -232,6 +232,7 @@ def test_the_batch_is_shown_as_images(board: Board, home: Path) -> None:
         assert shown["step"] == batch.iteration
         with urllib.request.urlopen(f"{board.address}/data/plugin/images/individualImage?{shown['query']}") as answer:
             pixels = cv2.imdecode(np.frombuffer(answer.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+        assert pixels is not None
         values = data[batch.keys.index(tag.split()[1].rstrip(","))]
         scaled = 255 * (values - data.min()) / (data.max() - data.min())
         assert np.abs(pixels.reshape(values.shape[1:]) - scaled[0]).max() <= 1

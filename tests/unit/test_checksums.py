@@ -124,11 +124,14 @@ def test_rows_that_changed_places_are_noticed(recorded: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["heads", "net", "closed"])
-def test_a_missing_attribute_is_noticed(recorded: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("value", [None, 5])
+def test_a_missing_or_other_attribute_is_noticed(recorded: Path, tmp_path: Path, name: str, value: int | None) -> None:
     copy = tmp_path / "recording.h5"
     shutil.copy(recorded, copy)
     with h5py.File(copy, "r+") as file:
         del file.attrs[name]
+        if value is not None:
+            file.attrs[name] = value
     with Recording(copy) as run, pytest.raises(RecordingError, match="the attributes: damaged"):
         _ = run.attributes
 
