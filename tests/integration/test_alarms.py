@@ -190,7 +190,7 @@ def test_the_alarm_the_onset_and_the_next_commands_are_printed(wild: Plant) -> N
     alarm = next(line for line in said.splitlines() if line.startswith("ALARM loss_jump"))
     assert f"at iteration {wild.first('loss_jump').iteration}: the loss stays at" in alarm
     assert "(chance level: 1.609)" in alarm
-    assert "has damaged the weights" in alarm
+    assert "Look at the records of the batches at the onset" in alarm
     assert f"Onset: iteration {FAULT}: loss" in said
     look = f"--watch {FAULT - 5}:{FAULT + 40} --until {FAULT + 40}"
     for options in (look, "--set base_lr=0.001"):

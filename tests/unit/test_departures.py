@@ -11,8 +11,9 @@ from harness.caffe_files.log_header import LogHeader
 from harness.diagnosis.live.health import Health
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.recorded.onset import find_onset
+from harness.reports.text.log_summary.summary import summarise
 from harness.schemas.layout import STATS, Head
-from tests.helpers.curves import CURVES, Curve
+from tests.helpers.curves import CHANCE, CURVES, Curve, at, healthy, put, swinging
 from tests.helpers.made_up_logs import examined, log_text
 from tests.helpers.recordings import layout_of
 
@@ -72,3 +73,49 @@ def test_the_onset_does_not_depend_on_how_a_run_is_cut_into_pieces(size: int) ->
     """A run that recovers from an alarm, and breaks 282 iterations after it."""
     (curve,) = (curve for curve in CURVES if curve.name == "hot rate: 718, recovers to 1.5 times, breaks at 1000")
     assert live_onset(replace(curve, loss=curve.loss[:1300]), 40, size) == 1000
+
+
+def noisy(noise: float, count: int = 4000) -> np.ndarray:
+    return put(healthy(1.2, noise, count), 3003, at(CHANCE, count))
+
+
+def climbing() -> np.ndarray:
+    """It takes 400 iterations up to chance level."""
+    level = np.interp(np.arange(4000), [3003, 3403], [0, 1])
+    return healthy(1.2, 0.05, 4000) * (1 - level) + CHANCE * level
+
+
+SWINGS = put(swinging(1.2, 0.45, 0.99, 4000), 3003, at(CHANCE, 4000))
+
+
+@pytest.mark.parametrize(
+    ("loss", "average", "course"),
+    [
+        (noisy(0.1), 40, "smooth"),
+        (noisy(0.1), 1, "smooth"),
+        (SWINGS, 40, "swings"),
+        (SWINGS, 1, "swings"),
+        (noisy(0.6), 1, "swings"),
+        (climbing(), 40, None),
+    ],
+)
+def test_swings_before_a_jump_and_a_smooth_fall_are_told_apart(
+    loss: np.ndarray, average: int, course: str | None
+) -> None:
+    found = examined(log_text(loss, average_loss=average, display=40), LogHeader(average_loss=average))
+    assert found.jump is not None
+    assert found.jump.approach is not None
+    assert found.jump.approach.course == course
+    (said,) = [s for s in summarise(found) if " displays before, " in s] if course else [""]
+    assert ("Look at the learning rate" in said) == (course == "swings")
+    assert ("Look at the data first" in said) == (course == "smooth")
+
+
+def test_the_range_of_swings_is_named() -> None:
+    found = examined(log_text(SWINGS, average_loss=40, display=40), LogHeader(average_loss=40))
+    assert found.jump is not None
+    assert found.jump.approach is not None
+    low, high = found.jump.approach.low, found.jump.approach.high
+    shown = SWINGS[:3000].reshape(-1, 40)[-50:].mean(axis=1)
+    assert (low, high) == pytest.approx(np.quantile(shown, [0.1, 0.9]), rel=0.05)
+    assert any(f"mostly between {low:.3g} and {high:.3g}" in s for s in summarise(found))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from harness.diagnosis.approach import turns
 from harness.diagnosis.conditions import Condition, chance_loss
 from harness.diagnosis.departures import FLOOR
 from harness.diagnosis.logged.displays import Displays
@@ -159,12 +160,4 @@ def swings(values: Floats, lag: int) -> bool:
     shares = np.log(values)
     level = np.median(shares[: count * width].reshape(count, width), axis=1)
     least = max(math.log(1.5), _SURE * 1.25 * noise_of(shares, lag) / math.sqrt(width / lag))
-    turns, low, high = 0, float(level[0]), float(level[0])
-    rising: bool | None = None
-    for value in level[1:].tolist():
-        low, high = min(low, value), max(high, value)
-        up = value > low + least
-        if (up and rising is not True) or (value < high - least and rising is not False):
-            turns, rising = turns + 1, up
-            low = high = value
-    return turns > _SWINGS
+    return turns(level, least) > _SWINGS

@@ -10,6 +10,7 @@ import numpy as np
 
 from harness.caffe_files.log_header import LogHeader
 from harness.caffe_log.model import LoggedOutput, LogRun, Series
+from harness.diagnosis.approach import Approach, approach
 from harness.diagnosis.conditions import MAX_LOSS, Condition, Verdict, chance_loss
 from harness.diagnosis.last_good import newest_healthy
 from harness.diagnosis.live.limits import Limits
@@ -26,6 +27,7 @@ from harness.diagnosis.logged.findings import (
     Jump,
     Lifecycle,
     Nans,
+    OnsetEstimate,
     Plateau,
     RunFindings,
     Schedule,
@@ -52,6 +54,8 @@ from harness.diagnosis.logged.tracks import (
 from harness.diagnosis.logged.verdict import RISE, Evidence, ends_of, is_falling, verdict_of
 
 _LEAST_TO_LEARN = 5  # displays
+_MEAN = 10  # losses: a display that is the mean of as many is a level by itself…
+_DISPLAYS = 5  # …otherwise so many are
 _SHARE_TO_LEARN = 0.01  # of max_iter
 _COLLAPSED = (Condition.UNIFORM, Condition.SATURATED)
 _SWINGING = ("oscillation", "leaps", "noise")
@@ -203,10 +207,19 @@ def _jump(
     return Jump(
         iteration=iteration,
         before=before,
+        approach=_approach(evidence, onset),
         onset=onset,
         watch=watch_window(onset, displays.interval),
         records=records_of(onset, header, resumed),
     )
+
+
+def _approach(evidence: Evidence, onset: OnsetEstimate) -> Approach | None:
+    """Describe the displays before the onset. Where each is of few losses, several make a level."""
+    total, size = evidence.total, evidence.span.size
+    row = int(np.searchsorted(total.iterations, onset.low))
+    width = 1 if size >= _MEAN else _DISPLAYS
+    return approach(total.values[:row], total.values[row:], width, slack=1 + lag_of(total.iterations, size))
 
 
 def _date(evidence: Evidence, displays: Displays, judged: Judgement) -> Dated | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.diagnosis.approach import Approach
 from harness.diagnosis.conditions import Condition, HeadState, Verdict
 from harness.schemas.window import Window
 
@@ -112,12 +113,14 @@ class Jump:
     Attributes:
         iteration: of the first display after it.
         before: the level of the total before it; None where that is not known.
+        approach: the displays of the total before it; None where they are too few.
         watch: a round window around the onset, for `--watch`.
         records: what the iterations of the onset read; None where the data are not known.
     """
 
     iteration: int
     before: float | None
+    approach: Approach | None
     onset: OnsetEstimate
     watch: Window
     records: RecordRange | None

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from harness.caffe_files.messages import parse_text, pb
+from harness.diagnosis.approach import LEVELS, Approach, approach
 from harness.diagnosis.last_good import Choice, last_good
 from harness.diagnosis.live.limits import Limits
 from harness.diagnosis.live.messages import sentence
@@ -24,7 +25,7 @@ from harness.diagnosis.recorded.distributions import (
     moments_of,
 )
 from harness.diagnosis.recorded.heatmap import Heatmap, Quantity, heatmap, without_values_after
-from harness.diagnosis.recorded.onset import span_of
+from harness.diagnosis.recorded.onset import level_width, span_of
 from harness.diagnosis.recorded.propagation import Departure, propagation
 from harness.diagnosis.recorded.run_status import RunStatus, run_status
 from harness.diagnosis.robust_stats import Floats, total_norm
@@ -49,6 +50,7 @@ class Diagnosis:
         kept: the recording whose windows are looked into: that of the run, or of a repeat of it (see `Repeat`).
         alarms: the alarms of the run, in the order in which they were raised.
         onset: the onset of the divergence; None for a run that did not diverge.
+        approach: the loss before the onset; None without one, or where it is too near the beginning.
         status: the state at the end, with the loss before the onset and at the end.
         names: the names of the heads and blobs that alarms refer to.
         span: iterations over which levels of the loss are taken.
@@ -65,6 +67,7 @@ class Diagnosis:
     kept: Recording = field(repr=False, compare=False)
     alarms: tuple[Alarm, ...]
     onset: Onset | None
+    approach: Approach | None
     status: RunStatus
     names: Names
     span: int
@@ -214,6 +217,7 @@ def diagnose(
         kept=recording,
         alarms=detected.alarms,
         onset=onset,
+        approach=None if at is None else _approach(recording, at, level_width(span)),
         status=run_status(recording, detected, span),
         names=detected.names,
         span=span_of(span),
@@ -225,6 +229,13 @@ def diagnose(
         offender=_offender(recording, onset),
         moments=moments_of(recording.window_iterations, at),
     )
+
+
+def _approach(recording: Recording, at: int, width: int) -> Approach | None:
+    """Describe the loss before the onset at iteration `at`, by levels of `width` iterations."""
+    row = int(recording.iterations.searchsorted(at))
+    before = recording.series("loss", slice(max(0, row - LEVELS * width), row))
+    return approach(before, recording.series("loss", slice(row, row + LEVELS * width)), width, slack=width)
 
 
 def _offender(recording: Recording, onset: Onset | None) -> Param | None:

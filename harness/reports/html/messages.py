@@ -11,6 +11,7 @@ from harness.diagnosis.recorded.batch_evidence import batch_evidence, times
 from harness.recording.run_directory import read_info
 from harness.reports.html.subject import Subject
 from harness.reports.text.alarms import first_abnormal
+from harness.reports.text.course import course_before
 from harness.reports.text.exactness import verification
 from harness.reports.text.grammar import list_names
 from harness.schemas.layout import Alarm
@@ -48,7 +49,9 @@ def where(subject: Subject) -> str:
         return ""
     clauses = [clause for clause in onset.reason.split("; ") if not clause.startswith("loss ")]
     clauses.append(first_abnormal(onset.blob, onset.param))
-    return " ".join(f"{clause[:1].upper()}{clause[1:]}." for clause in clauses if clause)
+    sentences = [f"{clause[:1].upper()}{clause[1:]}." for clause in clauses if clause]
+    approach = subject.found.approach
+    return " ".join([*sentences, *(course_before(approach, "iteration") if approach is not None else ())])
 
 
 def by_rule(alarms: Sequence[Alarm]) -> list[tuple[str, list[Alarm]]]:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, TextIO
 
+from harness.diagnosis.approach import Approach
 from harness.diagnosis.logged.findings import Deviations, HeadFinding, RecordRange, Schedule
 from harness.diagnosis.logged.tracks import TOTAL
 from harness.output import visible_json
@@ -37,6 +38,7 @@ def _run(result: LogResult) -> dict[str, Any]:
         "never_learned": found.why == "never learned" and found.verdict == "uniform-softmax",
         "jump_iteration": None if jump is None else jump.iteration,
         "onset": None if onset is None else {"estimate": onset.estimate, "low": onset.low, "high": onset.high},
+        "before_jump": None if jump is None or jump.approach is None else _approach(jump.approach),
         "heads": [_head(head) for head in found.heads if head.name != TOTAL],
         "suggested_watch": None if jump is None else str(jump.watch),
         "last_good_snapshot": None if last_good is None else {"iteration": last_good[0], "file": last_good[1]},
@@ -68,6 +70,18 @@ def _head(head: HeadFinding) -> dict[str, Any]:
         "classes_from": head.source,
         "state": head.state,
         "loss": _number(head.loss),
+    }
+
+
+def _approach(found: Approach) -> dict[str, Any]:
+    return {
+        "displays": found.levels * found.width,
+        "low": _number(found.low),
+        "high": _number(found.high),
+        "turns": found.turns,
+        "rise": _number(found.rise),
+        "jump_displays": found.took,
+        "course": found.course,
     }
 
 

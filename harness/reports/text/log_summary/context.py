@@ -9,6 +9,7 @@ from harness.diagnosis.conditions import MAX_LOSS
 from harness.diagnosis.logged.findings import RunFindings, Schedule, TestChange
 from harness.diagnosis.logged.levels import FEWEST
 from harness.diagnosis.logged.tracks import TOTAL
+from harness.reports.text.course import course_before
 
 _MOST_TESTS = 2
 _MOST_STEPS = 5
@@ -46,6 +47,13 @@ def onset(run: RunFindings) -> Iterator[str]:
         f"{where}: the displayed loss is the mean of the last {about}{found.span}{source}, and its value {at} shows "
         f"that {many}."
     )
+
+
+def approach(run: RunFindings) -> Iterator[str]:
+    """Describe the displays before the jump, where they suggest what to look at first."""
+    found = run.jump.approach if run.jump is not None else None
+    if found is not None:
+        yield from course_before(found, "display")
 
 
 def learning_rate(run: RunFindings) -> Iterator[str]:

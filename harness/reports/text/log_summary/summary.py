@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from harness.caffe_log.model import Log
 from harness.diagnosis.logged.findings import RunFindings
-from harness.reports.text.log_summary.context import deviations, learning_rate, onset, records, tests
+from harness.reports.text.log_summary.context import approach, deviations, learning_rate, onset, records, tests
 from harness.reports.text.log_summary.outcome import head_states, outcome
 
 
 def summarise(run: RunFindings, log: Log | None = None) -> list[str]:
     """Summarise a run, the most important finding first. `log` is for remarks about the whole log."""
-    parts = (outcome, head_states, onset, learning_rate, records, deviations, tests)
+    parts = (outcome, head_states, onset, approach, learning_rate, records, deviations, tests)
     sentences = [sentence for part in parts for sentence in part(run)]
     return [*sentences, *_ending(run, log)]
 
