@@ -61,7 +61,7 @@ def test_the_screen_and_the_page_show_them(broken: Trained, tmp_path: Path) -> N
     page = tmp_path / "page.html"
     command(ROOT / ".venv/bin/python", "-m", "harness.report", broken.run, "--out", page, cwd=ROOT)
     text = page.read_text()
-    text = text[text.index('id="data"') :]
+    text = text[text.index("Worst images") :]
     assert [text.index(key) for key in WORST_FIRST] == sorted(text.index(key) for key in WORST_FIRST)
     assert text.index(WORST_FIRST[-1]) < text.index(key_of(ONSET * BATCH))
     assert any(name in text for name in NAMES)
@@ -80,6 +80,19 @@ def test_a_batch_that_is_unlike_all_before_is_an_outlier_as_a_whole(broken: Trai
         assert batch is not None
         assert len(batch.worst) == BATCH
         assert np.all(batch.times > 50)
+
+
+def test_a_window_without_keys_gets_them_from_the_data_set(broken: Trained, tmp_path: Path) -> None:
+    """Only the keys of a Data layer with labels are recorded; the bits of the window tell which records they are."""
+    run = tmp_path / "run"
+    restart(broken.run, "--from", 20, "--until", 60, "--watch", "44:47", "--out", run)
+    with h5py.File(run / "recording.h5", "r+") as file:
+        file["window/key"][...] = b""
+        del file["window/key"].attrs["checksum_column"]
+    with Recording(run) as recording:
+        batch = harness.diagnose(recording).batch(ONSET)
+        assert batch is not None
+        assert (batch.source, [batch.keys[image] for image in batch.worst]) == ("window", WORST_FIRST)
 
 
 def test_records_that_the_statistics_contradict_are_not_shown(broken: Trained, tmp_path: Path) -> None:

@@ -127,6 +127,8 @@ def _of_window(recording: Recording, iteration: int) -> Batch | None:
         keys = tuple(key.decode(errors="replace") for key in recording.keys(iteration))
     except RecordingError:
         keys = ()
+    if len(keys) != count or not all(keys):  # only of the first Data layer, and only where it gives labels as well
+        keys = _keys_of_data_set(recording, iteration, images)
     labels = _labels(inputs, images)
     return _batch(
         recording,
@@ -134,9 +136,19 @@ def _of_window(recording: Recording, iteration: int) -> Batch | None:
         images,
         inputs[images],
         labels,
-        keys=keys if len(keys) == count else (),
+        keys=keys,
         names=() if labels is None else _names(recording, labels),
     )
+
+
+def _keys_of_data_set(recording: Recording, iteration: int, images: str) -> tuple[str, ...]:
+    """Return the keys of records in the data set whose values are those in the window; empty where there are none."""
+    try:
+        found = confirmed_records(recording, iteration)
+    except (BadInput, RecordingError):
+        return ()
+    layer = next((layer for layer in found.layers if images in layer.inputs), None)
+    return () if layer is None else tuple(record.key for record in layer.records)
 
 
 def _of_data_set(recording: Recording, found: IterationRecords, layer: LayerRecords) -> Batch:
