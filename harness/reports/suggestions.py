@@ -6,34 +6,23 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from harness.diagnosis.exactness import of_restarts
+from harness.diagnosis.recorded.around_onset import gradient_norms, raised_rate
 from harness.diagnosis.recorded.batch import Batch
 from harness.diagnosis.recorded.diagnose import Diagnosis
-from harness.diagnosis.recorded.localize import PARAM_ROWS
-from harness.diagnosis.robust_stats import total_norm
 from harness.exit_codes import Exit
 from harness.invocation import next_command, path_argument
 from harness.recording import Recording
 from harness.reports.suggestion import Suggestion
+from harness.schemas.onset import GradientNorms
 from harness.schemas.run_info import RunInfo
 
 _BEFORE, _AFTER = 5, 40  # iterations around an onset that are worth a window
-_RAISED = 1.5  # times: a learning rate that rose by so much before the onset
 _MOST_KEYS = 16  # of records, in a command
 _HEADROOM = 3  # times the baseline of the gradient norm: a bound that ordinary iterations do not reach
 
 
 NEEDS_PARENT = "This run has no snapshot from before the onset. Restart the run that it continues."
-
-
-@dataclass(frozen=True)
-class Gradients:
-    """The norm of the whole gradient: its median before the onset, and its largest value just after; inf for NaN."""
-
-    baseline: float
-    peak: float
 
 
 @dataclass(frozen=True)
@@ -52,6 +41,7 @@ class BrokenRun:
         raised_rate: the learning rate before and at the onset, if the schedule has raised it there.
         outliers: records of the onset's batch with values far beyond those of the others.
         batch_size: the records of that batch.
+        unusual_input: a blob of a data layer that left its usual range at the onset, if data can be skipped.
         outlier_keys: the keys of those outliers; empty where they are not known, or too many for a command.
     """
 
@@ -62,10 +52,11 @@ class BrokenRun:
     last_good: int | None
     in_window: bool
     base_lr: float
-    gradients: Gradients | None = None
+    gradients: GradientNorms | None = None
     raised_rate: tuple[float, float] | None = None
     outliers: int = 0
     batch_size: int = 0
+    unusual_input: str | None = None
     outlier_keys: tuple[str, ...] = ()
 
     @property
@@ -97,7 +88,7 @@ def next_commands(
         exactly = "exactly " if of_restarts(info).from_snapshots.exact else ""
         purpose = f"continue {exactly}from the last snapshot, iteration {found.snapshots[-1]:,}"
         return [Suggestion(f"{next_command('restart')} {path_argument(run)}", purpose)]
-    onset = found.onset.iteration
+    onset, inputs = found.onset.iteration, {blob.name for blob in recording.inputs}
     broken = BrokenRun(
         run=run,
         first=int(iterations[0]) if len(iterations) else 0,
@@ -106,8 +97,9 @@ def next_commands(
         last_good=found.last_good.iteration if found.last_good else None,
         in_window=onset in found.kept.window_iterations,
         base_lr=base_lr,
-        gradients=_gradients(recording, onset),
-        raised_rate=_raised_rate(recording, onset),
+        gradients=gradient_norms(iterations, found.total_norm("gradient_l2"), onset),
+        raised_rate=raised_rate(iterations, recording.series("lr"), onset),
+        unusual_input=found.onset.blob if found.onset.blob in inputs and info.point.of_train_net else None,
         outliers=0 if batch is None else int(batch.outliers.sum()),
         batch_size=0 if batch is None else len(batch),
         outlier_keys=() if batch is None else _keys(batch),
@@ -134,17 +126,20 @@ def after_divergence(broken: BrokenRun) -> list[Suggestion]:
     look = [] if broken.in_window else [_look(broken)]
     rate, clipped = [_lower_rate(broken)], _clip(broken)
     changes = [*rate, *clipped] if broken.raised_rate else [*clipped, *rate]
-    return [_skip(broken), *_leave_out(broken), *changes, *look] if broken.outliers else [*look, *changes]
+    if broken.outliers or broken.unusual_input is not None:
+        return [_skip(broken), *_leave_out(broken), *changes, *look]
+    return [*look, *changes]
 
 
 def _skip(broken: BrokenRun) -> Suggestion:
-    held = f"{broken.outliers} of its {broken.batch_size} records hold"
-    if broken.outliers == 1:
-        held = f"one of its {broken.batch_size} records holds"
-    return Suggestion(
-        f"{broken.restart} --skip {broken.onset}:{broken.onset + 1}",
-        f"without the data of iteration {broken.onset:,}: {held} values far beyond those of the others",
-    )
+    if not broken.outliers:
+        why = f"its {broken.unusual_input} left the range of the iterations before"
+    elif broken.outliers == 1:
+        why = f"one of its {broken.batch_size} records holds values far beyond those of the others"
+    else:
+        why = f"{broken.outliers} of its {broken.batch_size} records hold values far beyond those of the others"
+    skip = f"{broken.restart} --skip {broken.onset}:{broken.onset + 1}"
+    return Suggestion(skip, f"without the data of iteration {broken.onset:,}: {why}")
 
 
 def _keys(batch: Batch) -> tuple[str, ...]:
@@ -168,12 +163,11 @@ def _clip(broken: BrokenRun) -> list[Suggestion]:
     bound = float(f"{_HEADROOM * norms.baseline:.1g}")
     if not norms.peak > bound:
         return []
-    reached = f"was {norms.peak:.3g}" if np.isfinite(norms.peak) else "was not finite"
     return [
         Suggestion(
             f"{broken.restart} --set clip_gradients={bound:g}",
-            f"clip the gradient at about {_HEADROOM} times its baseline norm of {norms.baseline:.3g}; at the onset it "
-            f"{reached}",
+            f"clip the gradient at about {_HEADROOM} times its baseline norm of {norms.baseline:.3g}; near the onset it "
+            f"reached {norms.peak:.3g}",
         )
     ]
 
@@ -193,22 +187,3 @@ def _look(broken: BrokenRun) -> Suggestion:
         f"{broken.restart} --watch {window} --until {stop}",
         f"repeat from iteration {broken.last_good or 0:,}, with a window around the onset, to look at it",
     )
-
-
-def _gradients(recording: Recording, onset: int) -> Gradients | None:
-    row = int(np.searchsorted(recording.iterations, onset))
-    norms = total_norm(recording.stat("gradient_l2", slice(max(0, row - PARAM_ROWS), row + _BEFORE)).values)
-    before, after = norms[: min(row, PARAM_ROWS)], norms[min(row, PARAM_ROWS) :]
-    before = before[np.isfinite(before)]
-    if not len(before) or np.median(before) <= 0:
-        return None
-    return Gradients(float(np.median(before)), float(np.nan_to_num(after, nan=np.inf).max(initial=0.0)))
-
-
-def _raised_rate(recording: Recording, onset: int) -> tuple[float, float] | None:
-    """Return the learning rate before and at the onset, if it rose by half or more in the iterations before it."""
-    row = int(np.searchsorted(recording.iterations, onset))
-    rates = recording.series("lr")[max(0, row - PARAM_ROWS) : row + 1]
-    if not len(rates) or not rates[-1] >= _RAISED * rates.min() > 0:
-        return None
-    return float(rates.min()), float(rates[-1])

@@ -234,6 +234,11 @@ class TrainingPosition:
         """All positions."""
         return (*self.places, *self.rows)
 
+    @property
+    def of_train_net(self) -> tuple[StreamPosition | RowsPosition, ...]:
+        """The positions of the train net's data layers."""
+        return tuple(place for place in self.inputs if place.net == 0)
+
 
 Place = TypeVar("Place", StreamPosition, RowsPosition)
 

@@ -22,3 +22,11 @@ class Onset:
     def is_localized(self) -> bool:
         """Both the blob and the param blob are known."""
         return self.blob is not None and self.param is not None
+
+
+@dataclass(frozen=True)
+class GradientNorms:
+    """Norms of the whole gradient: the median before an onset, and the largest finite one near it."""
+
+    baseline: float
+    peak: float

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.exit_codes import Exit
 from harness.schemas.layout import Layout
-from harness.schemas.onset import Onset
+from harness.schemas.onset import GradientNorms, Onset
 from harness.schemas.window import Window
 
 
@@ -23,6 +23,7 @@ class Opening:
     base_lr: float
     window_bytes: int  # what the windows will take
     row_bytes: int  # what everything recorded at every iteration will take
+    seekable: bool = True  # the position in the training data is known, so that data can be skipped
 
     @property
     def windows(self) -> tuple[Window, ...]:
@@ -31,10 +32,17 @@ class Opening:
 
 @dataclass(frozen=True)
 class Divergence:
-    """The onset of a run that diverged, and the iteration of the last good snapshot (None: there is none)."""
+    """The onset of a run that diverged, and the iteration of the last good snapshot (None: there is none).
+
+    Attributes:
+        gradients: around the onset; None if not known.
+        raised_rate: the learning rate before and at the onset, if the schedule has raised it there.
+    """
 
     onset: Onset
     last_good: int | None
+    gradients: GradientNorms | None = None
+    raised_rate: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

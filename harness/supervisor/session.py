@@ -251,7 +251,9 @@ class Session:
         if layout.windows:
             self.ring.populate()
         sizes = recording_sizes(layout, plan.until - plan.first)
-        self.listener.start(Opening(plan.out, plan.title, plan.first, plan.until, layout, plan.solver.base_lr, *sizes))
+        seekable = bool(plan.info.point.of_train_net)
+        rate = plan.solver.base_lr
+        self.listener.start(Opening(plan.out, plan.title, plan.first, plan.until, layout, rate, *sizes, seekable))
         if self.ring.request is Request.WAIT:
             self.ring.request = Request.GO
 

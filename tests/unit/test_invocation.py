@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.invocation import next_command, path_argument
-from harness.reports.suggestions import BrokenRun, Gradients, after_divergence, report_command
+from harness.reports.suggestions import BrokenRun, after_divergence, report_command
+from harness.schemas.onset import GradientNorms
 
 NAMES = [
     "plain",
@@ -48,7 +49,7 @@ def test_a_shell_elsewhere_reads_a_path_as_it_is(name: str, tmp_path: Path, monk
 @pytest.mark.parametrize("name", NAMES)
 def test_suggested_commands_are_quoted(name: str, tmp_path: Path) -> None:
     run = tmp_path / name
-    everything = broken(run, gradients=Gradients(3, 100), outliers=1, batch_size=8)
+    everything = broken(run, gradients=GradientNorms(3, 100), outliers=1, batch_size=8)
     for suggestion in (*after_divergence(everything), report_command(run)):
         words = suggestion.command.removeprefix(next_command("restart")).removeprefix(next_command("report"))
         script = f'shift_to() {{ printf %s "$1"; }}; shift_to {words}'
@@ -67,11 +68,11 @@ def test_suggestions_are_ranked_by_evidence() -> None:
     rate, clip, skip, look = "--set base_lr=0.01", "--set clip_gradients=9", "--skip 70:71", "--watch 65:110"
     assert changes(broken(run)) == [look, rate]
     assert changes(broken(run, in_window=True)) == [rate]
-    assert changes(broken(run, gradients=Gradients(3, 100))) == [look, clip, rate]
-    assert changes(broken(run, gradients=Gradients(3, float("inf")))) == [look, clip, rate]
-    assert changes(broken(run, gradients=Gradients(3, 5))) == [look, rate]  # a bound of 9 would change nothing
-    assert changes(broken(run, gradients=Gradients(3, 100), raised_rate=(0.1, 1))) == [look, rate, clip]
-    worst = broken(run, gradients=Gradients(3, 100), outliers=16, batch_size=32)
+    assert changes(broken(run, gradients=GradientNorms(3, 100))) == [look, clip, rate]
+    assert changes(broken(run, gradients=GradientNorms(3, 100), unusual_input="data")) == [skip, clip, rate, look]
+    assert changes(broken(run, gradients=GradientNorms(3, 5))) == [look, rate]  # a bound of 9 would change nothing
+    assert changes(broken(run, gradients=GradientNorms(3, 100), raised_rate=(0.1, 1))) == [look, rate, clip]
+    worst = broken(run, gradients=GradientNorms(3, 100), outliers=16, batch_size=32)
     assert changes(worst) == [skip, clip, rate, look]
     assert "16 of its 32 records" in after_divergence(worst)[0].purpose
 

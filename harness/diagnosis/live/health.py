@@ -15,6 +15,7 @@ from harness.diagnosis.live.messages import sentence
 from harness.diagnosis.live.monitor import Monitor
 from harness.diagnosis.live.past import Past
 from harness.diagnosis.live.rows import FrameReader, Rows, no_rows
+from harness.diagnosis.recorded.around_onset import gradient_norms, raised_rate
 from harness.diagnosis.recorded.input_evidence import INPUT_ROWS, UnusualInput, unusual_input, with_evidence
 from harness.diagnosis.recorded.localize import localize
 from harness.diagnosis.recorded.onset import find_onset, span_of
@@ -129,7 +130,13 @@ class Health:
         if onset is None:
             return None
         choice = last_good(snapshots, onset, self._span, self._first, self.last)
-        return Divergence(onset, choice.iteration if choice else None)
+        past, recent = self._past.rows, self._recent
+        return Divergence(
+            onset,
+            choice.iteration if choice else None,
+            gradient_norms(past.iteration, past.gradient_l2, onset.iteration),
+            raised_rate(recent.iteration, recent.lr, onset.iteration),
+        )
 
     def kept(self, snapshots: Sequence[int], newest: int) -> set[int]:
         """Return the iterations of `snapshots` to keep: the `newest` ones, and all that may be the last good one.

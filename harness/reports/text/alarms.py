@@ -63,6 +63,9 @@ def divergence_lines(divergence: Divergence, opening: Opening) -> list[Text]:
         last_good=divergence.last_good,
         in_window=layout.in_window(at),
         base_lr=opening.base_lr,
+        gradients=divergence.gradients,
+        raised_rate=divergence.raised_rate,
+        unusual_input=onset.blob if opening.seekable and onset.blob in {b.name for b in layout.inputs} else None,
     )
     if broken.needs_parent:
         return [*lines, Text(f"  {NEEDS_PARENT}")]
