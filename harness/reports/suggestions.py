@@ -166,8 +166,8 @@ def _clip(broken: BrokenRun) -> list[Suggestion]:
     return [
         Suggestion(
             f"{broken.restart} --set clip_gradients={bound:g}",
-            f"clip the gradient at about {_HEADROOM} times its baseline norm of {norms.baseline:.3g}; near the onset it "
-            f"reached {norms.peak:.3g}",
+            f"clip the gradient at about {_HEADROOM} times its baseline norm of {norms.baseline:.3g}; near the onset "
+            f"it reached {norms.peak:.3g}",
         )
     ]
 
