@@ -114,6 +114,14 @@ def add_options(parser: argparse.ArgumentParser, default_out: str) -> None:
         help="also write losses, norms and (in windows) histograms for TensorBoard, to DIR/tensorboard/",
     )
     keep.add_argument(
+        "--black-box-mib",
+        type=int,
+        default=256,
+        metavar="MIB",
+        help="memory for the most recent iterations: at a divergence, those around it become a window; 0 switches this "
+        "off (default: %(default)s)",
+    )
+    keep.add_argument(
         "--ring-mib",
         type=int,
         default=128,
@@ -135,6 +143,7 @@ def options_of(args: argparse.Namespace, command: Sequence[str]) -> Options:
         snapshot_every=args.snapshot_every,
         keep_snapshots=args.keep_snapshots,
         ring_mib=args.ring_mib,
+        black_box_mib=args.black_box_mib,
         data=args.data,
         on_alarm=args.on_alarm,
         command=tuple(command),

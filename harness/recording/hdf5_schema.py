@@ -13,7 +13,7 @@ from harness.recording.checksums import CHECKSUM, COLUMN, SCALARS, attributes_ch
 from harness.recording.tables import read_attributes, read_blobs, read_inputs, read_params
 from harness.recording.window_datasets import References, create_dataset
 from harness.schemas import layout as fmt
-from harness.schemas.layout import Activation, Layout, Output, link_names
+from harness.schemas.layout import Activation, Array, Layout, Output, link_names
 
 _ALARM = np.dtype(
     [
@@ -32,14 +32,12 @@ _MANY = 256  # datasets that are attached to a scale before its list of referenc
 Attributes = Mapping[str, str | int | float | bool]
 
 
-def array_paths(layout: Layout) -> list[str]:
-    """HDF5 path of every window array, in the order of `layout.arrays`."""
-    paths = {
-        group: link_names(array.label for array in layout.arrays if array.group == group) for group in fmt.CAPTURES
-    }
+def array_paths(arrays: Sequence[Array]) -> list[str]:
+    """HDF5 path of every one of the window `arrays`."""
+    paths = {group: link_names(array.label for array in arrays if array.group == group) for group in fmt.CAPTURES}
     return [
-        "window/key" if array.group == "key" else f"window/{array.group}/{paths[array.group][array.label]}"
-        for array in layout.arrays
+        f"window/{array.group}/{paths[array.group][array.label]}" if array.group in paths else f"window/{array.group}"
+        for array in arrays
     ]
 
 
@@ -59,7 +57,7 @@ def create_datasets(file: h5py.File, layout: Layout, attributes: Attributes) -> 
     _create_tests(file, layout, axes)
     file.create_dataset("alarm", (0,), _ALARM, maxshape=(None,), chunks=(64,))
     if layout.arrays:
-        _create_windows(file, layout, axes)
+        _create_windows(file, layout.arrays, axes)
     # of what does not change any more
     file["param"].attrs[CHECKSUM] = np.uint64(table_checksum(read_params(file)))
     file["blob"].attrs[CHECKSUM] = np.uint64(table_checksum(read_blobs(file)))
@@ -114,18 +112,23 @@ def _create_tests(file: h5py.File, layout: Layout, axes: _Axes) -> None:
         _checksums(file[f"test/{net}"], covered, passes, axes)
 
 
-def _create_windows(file: h5py.File, layout: Layout, axes: _Axes) -> None:
+def create_window_datasets(file: h5py.File, arrays: Sequence[Array]) -> None:
+    """Create all groups and datasets of a window in a file of its own."""
+    _create_windows(file, arrays, _Axes(file))
+
+
+def _create_windows(file: h5py.File, arrays: Sequence[Array], axes: _Axes) -> None:
     """Create the window arrays, which grow by one row an iteration of a window."""
     window = axes.rows("window/iteration")
     window.attrs[COLUMN] = 0
     references = References()
-    for column, (array, path) in enumerate(zip(layout.arrays, array_paths(layout), strict=True), 1):
+    for column, (array, path) in enumerate(zip(arrays, array_paths(arrays), strict=True), 1):
         create_dataset(file, path, array, [window, *(axes.index(size) for size in array.shape)], column)
         if column % _MANY == 0:
             references.take([window, *axes.indices])
     references.take([window, *axes.indices])
     references.put_back()
-    _checksum_rows(file["window"], 1 + len(layout.arrays), window, axes)
+    _checksum_rows(file["window"], 1 + len(arrays), window, axes)
 
 
 def _create_params(file: h5py.File, layout: Layout) -> h5py.Dataset:

@@ -67,7 +67,8 @@ class Recording(RowReader):
         return f"<Recording {self.path}: {span}, {len(self.params)} param blobs, windows {windows}>"
 
     def close(self) -> None:
-        """Close the file; it can be closed twice."""
+        """Close the files; they can be closed twice."""
+        self._windows.close()
         self._file.close()
 
     def refresh(self) -> None:
@@ -75,6 +76,7 @@ class Recording(RowReader):
         if self.live:
             for dataset in datasets(self._file):
                 dataset.id.refresh()
+            self._windows.refresh()
 
     # -- the run ----------------------------------------------------------------------------------------------------
 
@@ -111,13 +113,22 @@ class Recording(RowReader):
 
     @property
     def windows(self) -> tuple[Window, ...]:
-        """The ranges of iterations whose complete arrays are stored."""
+        """The ranges of iterations whose complete arrays are stored: what was watched, and what the black box kept."""
         return self._windows.windows
+
+    @property
+    def damaged_windows(self) -> tuple[str, ...]:
+        """One sentence for each file below `windows/` that cannot be read, or is of another run, and was left out."""
+        return self._windows.damaged
 
     @property
     def window_iterations(self) -> npt.NDArray[np.int64]:
         """(W,) the iterations whose complete arrays are stored."""
         return self._windows.iterations
+
+    def kept(self, iteration: int) -> tuple[str, ...]:
+        """List what is stored of an iteration: some of weight, gradient, update, input and key; none in no window."""
+        return self._windows.kept(iteration)
 
     def weight(self, iteration: int, layer: str, index: int = 0) -> npt.NDArray[np.float32]:
         """Read W_t of one param blob, as the forward pass of `iteration` used it.

@@ -9,6 +9,7 @@ import h5py
 from harness.atomic_write import parts_of
 from harness.recording.hdf5_schema import datasets, row_datasets
 from harness.recording.journal import edit, finish, journal_of
+from harness.recording.side_windows import PART
 from harness.recording.snapshots import finish_snapshots, has_unfinished, parts_of_snapshots
 from harness.recording.superblock import is_marked_open
 
@@ -48,9 +49,10 @@ def repair(path: Path) -> None:
 
 
 def _parts(path: Path) -> list[Path]:
-    """Find files that the dead writer did not complete, beside the recording and among its snapshots."""
+    """Find files that the dead writer did not complete: beside the recording, among its snapshots and its windows."""
     run, journal = path.parent, journal_of(path).name
-    return [*parts_of(run, "run.json"), *parts_of(run, journal), *parts_of_snapshots(run / "snapshots")]
+    windows = parts_of(run / "windows", PART)
+    return [*parts_of(run, "run.json"), *parts_of(run, journal), *parts_of_snapshots(run / "snapshots"), *windows]
 
 
 def drop_incomplete_rows(file: h5py.File, *, resuming: bool = False) -> None:

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 _PAGE = 4096
 _ALIGN = 64
-_MADV_POPULATE_WRITE = 23  # madvise(2)
+MADV_POPULATE_WRITE = 23  # madvise(2)
 _HEADER = struct.Struct("<IIqqQ")  # kind, index, iteration, start, size
 _POLL = 0.0005  # seconds between two looks at a full ring
 
@@ -129,7 +129,7 @@ class Ring:
     def populate(self) -> None:
         """Allocate all pages now: the first touch of a page costs this process as much again as copying into it."""
         with suppress(OSError):  # a kernel before 5.14 allocates them one by one at the first touch
-            self._map.madvise(_MADV_POPULATE_WRITE)
+            self._map.madvise(MADV_POPULATE_WRITE)
 
     @property
     def head(self) -> int:

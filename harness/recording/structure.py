@@ -19,7 +19,7 @@ import numpy as np
 
 from harness.errors import RecordingError
 from harness.recording.checksums import CHECKSUM
-from harness.schemas.layout import ACTIVATION_STATS, FORMAT, FORMAT_VERSION, INPUT_STATS, ROWS, STATS
+from harness.schemas.layout import ACTIVATION_STATS, FORMAT, FORMAT_VERSION, INPUT_STATS, ROWS, STATS, WINDOW_FORMAT
 
 # What a user has without the recording
 SPARED = "readlog still reads its solver.log, and restart its snapshots with --from ITERATION"
@@ -30,7 +30,7 @@ _DEEPEST = 100  # groups in each other: parts of a name between its slashes
 _KINDS: tuple[tuple[str, str, int | None], ...] = (
     (r"(?:|activation/|window/|test/\d+/)iteration", "i8", 1),
     (r"lr|loss|smoothed_loss|seconds", "f8", 1),
-    (r"digest", "u8", 1),
+    (r"(?:window/)?digest", "u8", 1),
     (r"(?:|activation/|window/|test/\d+/)checksum", "u8", 2),
     (r"(?:test/\d+/)?output/.+", "f4", 2),
     (rf"stat/(?:{'|'.join(STATS)})", "f8", 2),
@@ -63,7 +63,7 @@ def check_structure(path: Path, file: h5py.File) -> None:
         RecordingError: it is not. It names the object and what is wrong with it.
     """
     try:
-        _check_format(path, file)
+        _check_format(path, file, FORMAT, "recording")
         found = dict(_objects(path, file))
         datasets = {name: facts for name, facts in found.items() if facts is not None}
         _check_needed(path, found.keys() - datasets.keys(), datasets)
@@ -76,13 +76,32 @@ def check_structure(path: Path, file: h5py.File) -> None:
         raise RecordingError(f"{path}: damaged ({error}). Copy it from a backup; {SPARED}") from error
 
 
-def _check_format(path: Path, file: h5py.File) -> None:
+def check_window_structure(path: Path, file: h5py.File) -> None:
+    """Check that `file`, opened from `path`, is a window in a file of its own and consists of what one may.
+
+    Raises:
+        RecordingError: it is not. It names the object and what is wrong with it.
+    """
+    try:
+        _check_format(path, file, WINDOW_FORMAT, "window")
+        datasets = {name: facts for name, facts in _objects(path, file) if facts is not None}
+        for name in ("window/iteration", "window/checksum", "window/digest"):
+            if name not in datasets:
+                raise RecordingError(f"{path}: damaged: it has no dataset /{name}")
+        for name, facts in datasets.items():
+            _check_dataset(path, name, facts)
+        _check_sizes(path, datasets)
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
+        raise RecordingError(f"{path}: damaged ({error})") from error
+
+
+def _check_format(path: Path, file: h5py.File, expected: str, kind: str) -> None:
     found = _scalar(path, file, "format")
-    if found != FORMAT:
-        raise RecordingError(f"{path}: an HDF5 file, but not a recording (format = {found!r})")
+    if found != expected:
+        raise RecordingError(f"{path}: an HDF5 file, but not a {kind} (format = {found!r})")
     version = _scalar(path, file, "format_version")
     if not isinstance(version, int):
-        raise RecordingError(f"{path}: not a recording (format_version = {version!r})")
+        raise RecordingError(f"{path}: not a {kind} (format_version = {version!r})")
     if version > FORMAT_VERSION:
         raise RecordingError(
             f"{path}: recorded in format {version}, and this harness reads up to format {FORMAT_VERSION}. "

@@ -1,39 +1,54 @@
-"""Read the windows of a recording: complete weights, gradients, updates and inputs of some iterations."""
+"""Read the windows of a run: complete weights, gradients, updates and inputs of some iterations."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import RecordingError, nearest
+from harness.errors import RecordingError
 from harness.recording.checked_file import CheckedFile
-from harness.recording.hdf5_schema import datasets
+from harness.recording.side_windows import find, open_window
+from harness.recording.window_source import WindowSource
+from harness.schemas.layout import CAPTURES
 from harness.schemas.window import Window, merge
 
 
 class WindowReader:
-    """The group /window of the recording `path`, whose open file is `file`; `live` if it is still being written."""
+    """The windows of the recording `path`, whose open file is `file`; `live` if it is still being written.
+
+    They are in the recording, and in files of their own beside it. Where both have an iteration, the recording counts,
+    then the file that comes first.
+    """
 
     def __init__(self, path: Path, file: h5py.File, checked: CheckedFile, live: bool) -> None:
-        self._path, self._file, self._checked, self._live = path, file, checked, live
-        self._links: dict[str, dict[str, str]] = {}  # of each group, the dataset of each name: none is added later
+        self._path, self._checked = path, checked
+        self._own = WindowSource(path, file, checked, live)
+        self._beside: list[WindowSource] | None = None  # opened when they are first asked for
+        self._damaged: list[str] = []
 
     @property
     def iterations(self) -> npt.NDArray[np.int64]:
-        """(W,) the iterations whose arrays are complete."""
-        if "window" not in self._file:
-            return np.empty(0, np.int64)
-        # a live file may be read between two datasets of the same row
-        grown = datasets(self._file["window"]) if self._live else [self._file["window/iteration"]]
-        return self._checked.rows("window/iteration", slice(0, min(d.shape[0] for d in grown)))
+        """(W,) the iterations whose complete arrays are stored, ascending."""
+        return np.unique(np.concatenate([source.iterations for source in self._sources]))
 
     @property
     def windows(self) -> tuple[Window, ...]:
         """The same iterations as ranges."""
         return merge(Window(int(t), int(t) + 1) for t in self.iterations)
+
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """One sentence for each file that was left out."""
+        return tuple(self._damaged) if self._sources else ()
+
+    def kept(self, iteration: int) -> tuple[str, ...]:
+        """List the kinds of arrays that are stored of an iteration: some of CAPTURES, and key."""
+        sources = [source for source, _ in self._of(iteration)]
+        return tuple(group for group in (*CAPTURES, "key") if any(source.has(group) for source in sources))
 
     def array(self, group: str, iteration: int, name: str) -> npt.NDArray[np.float32]:
         """Read one array.
@@ -46,16 +61,8 @@ class WindowReader:
         Raises:
             RecordingError: the iteration is in no window, or that array was not recorded.
         """
-        row = self._row(iteration)
-        if group not in self._file["window"]:
-            raise RecordingError(f"{self._path}: no {group} was recorded; it was left out of --capture")
-        if group not in self._links:
-            self._links[group] = self._checked.names(f"window/{group}")
-        names = self._links[group]
-        if name not in names:
-            raise RecordingError(f"{self._path}: no {group} of {name!r}. {nearest(name, names)}")
-        values: npt.NDArray[np.float32] = self._checked.rows(names[name], slice(row, row + 1))[0]
-        return values
+        source, row = self._find(group, iteration, f"no {group} was recorded; it was left out of --capture")
+        return source.array(group, row, name)
 
     def keys(self, iteration: int) -> list[bytes]:
         """Read the LMDB keys of the records of one iteration, in order.
@@ -63,16 +70,73 @@ class WindowReader:
         Raises:
             RecordingError: the iteration is in no window, or no keys were recorded.
         """
-        row = self._row(iteration)
-        if "window/key" not in self._file:
-            raise RecordingError(
-                f"{self._path}: no keys were recorded; they need --capture input and a Data layer on LMDB"
-            )
-        return [bytes(key) for key in self._checked.rows("window/key", slice(row, row + 1))[0]]
+        missing = "no keys were recorded; they need --capture input and a Data layer on LMDB"
+        source, row = self._find("key", iteration, missing)
+        return source.keys(row)
 
-    def _row(self, iteration: int) -> int:
-        rows = np.flatnonzero(self.iterations == iteration)
-        if not len(rows):
+    def refresh(self) -> None:
+        """Look for files that have appeared since."""
+        self.close()
+        self._beside = None
+
+    def close(self) -> None:
+        """Close the files beside the recording."""
+        for source in self._beside or []:
+            source.close()
+
+    @property
+    def _sources(self) -> Sequence[WindowSource]:
+        if self._beside is None:
+            paths, self._damaged = find(self._path.parent) if self._path.name == "recording.h5" else ([], [])
+            self._beside = []
+            for path in paths:
+                try:
+                    self._beside.append(self._open(path))
+                except RecordingError as error:
+                    self._damaged.append(str(error))
+        return [self._own, *self._beside]
+
+    def _open(self, path: Path) -> WindowSource:
+        file = open_window(path)
+        try:
+            source = WindowSource(path, file, CheckedFile(path, file, live=False), live=False)
+            self._check_digests(path, source)
+        except BaseException:
+            file.close()
+            raise
+        return source
+
+    def _check_digests(self, path: Path, source: WindowSource) -> None:
+        """Check that the weights in the file `source` are those of the recording."""
+        recorded = self._checked.rows("iteration", slice(0, self._checked.count()))
+        kept, digests = source.iterations, source.digests
+        source.rows = int((kept <= np.max(recorded, initial=-1)).sum())  # a power failure may have taken the rest
+        kept, digests = kept[: source.rows], digests[: source.rows]
+        rows = np.searchsorted(recorded, kept)
+        if not len(kept) or np.any(np.diff(kept) <= 0) or np.any(recorded[rows] != kept):
+            raise RecordingError(f"{path}: damaged, or of another run: it has iterations that the recording has not")
+        first, stop = int(rows[0]), int(rows[-1]) + 1
+        other = kept[self._checked.rows("digest", slice(first, stop))[rows - first] != digests]
+        if len(other):
+            raise RecordingError(f"{path}: of another run: iteration {other[0]} was recorded with other weights")
+
+    def _of(self, iteration: int) -> list[tuple[WindowSource, int]]:
+        """List the files that have an iteration, with its row in each."""
+        found = []
+        for source in self._sources:
+            rows = np.flatnonzero(source.iterations == iteration)
+            found += [(source, int(rows[0]))] if len(rows) else []
+        return found
+
+    def _find(self, group: str, iteration: int, missing: str) -> tuple[WindowSource, int]:
+        """Find the file, and the row in it, that has `group` of an iteration; `missing` says that none has it."""
+        found = self._of(iteration)
+        if not found:
             has = ", ".join(map(str, self.windows)) or "no window at all: run with --watch A:B"
             raise RecordingError(f"{self._path}: iteration {iteration} is in no window; it has {has}")
-        return int(rows[0])
+        having = next((place for place in found if place[0].has(group)), None)
+        if having is None:
+            if found[0][0] is not self._own:
+                missing = f"no {group} was kept of iteration {iteration}: the black box had no room for it"
+            raise RecordingError(f"{self._path}: {missing}")
+        return having

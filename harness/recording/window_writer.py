@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import h5py
@@ -12,7 +13,7 @@ from harness.recording import checksums
 from harness.recording.checksums import CHECKSUM
 from harness.recording.hdf5_schema import array_paths, chunk_bytes, extend
 from harness.recording.window_datasets import open_dataset
-from harness.schemas.layout import Layout
+from harness.schemas.layout import Array
 
 # Rows by which a window array grows at once: growing costs as much as writing. /window/iteration says which are filled;
 # the others are dropped when the file is closed or repaired.
@@ -33,18 +34,18 @@ class _WindowArray:
 
 
 class WindowWriter:
-    """Appends to the group /window of the open recording `file`.
+    """Appends `arrays` to the group /window of the open `file`.
 
     Attributes:
         last_iteration: the newest iteration whose arrays are complete, -1 for none.
     """
 
-    def __init__(self, file: h5py.File, layout: Layout) -> None:
+    def __init__(self, file: h5py.File, arrays: Sequence[Array]) -> None:
         self._iterations, self._checksums = file["window/iteration"], file["window"][CHECKSUM]
-        datasets = [open_dataset(file, path) for path in array_paths(layout)]
+        datasets = [open_dataset(file, path) for path in array_paths(arrays)]
         self._arrays = [
             _WindowArray(array.shape, array.nbytes, dataset, chunk_bytes(dataset), len(dataset))
-            for array, dataset in zip(layout.arrays, datasets, strict=True)
+            for array, dataset in zip(arrays, datasets, strict=True)
         ]
         self._row = len(self._iterations)
         self.last_iteration = int(self._iterations[-1]) if self._row else -1

@@ -19,7 +19,7 @@ from harness.recording import checksums
 from harness.recording.checksums import CHECKSUM
 from harness.recording.hdf5_schema import Attributes, chunk_bytes, create_datasets, datasets, extend, row_datasets
 from harness.recording.journal import edit, finish
-from harness.recording.preallocate import Preallocation
+from harness.recording.preallocate import Preallocation, let_go
 from harness.recording.repair import drop_incomplete_rows
 from harness.recording.superblock import is_marked_open
 from harness.recording.window_writer import WindowWriter
@@ -93,7 +93,7 @@ class Writer:
         self._activation_rows = file["activation/iteration"]
         self._checksums = file[CHECKSUM]
         self._activation_checksums = file["activation"][CHECKSUM]
-        self._windows = WindowWriter(file, layout) if "window" in file else None
+        self._windows = WindowWriter(file, layout.arrays) if "window" in file else None
         self._tests = []
         for net, outputs in enumerate(layout.test_outputs):
             paths = link_names(o.name for o in outputs)
@@ -260,17 +260,10 @@ class Writer:
                 edit(self.path, drop_incomplete_rows)
 
     def _let_go(self) -> None:
-        """Close the HDF5 file without another write, as a kill would: HDF5 clears the flags before all is complete.
-
-        What it writes goes to a scratch file in memory. After a failed write, HDF5 would crash while closing the file.
-        """
+        """Close the HDF5 file without another write: HDF5 clears the flags before all is complete."""
         if not self._file:
             return
-        scratch = os.memfd_create("caffe-harness-scratch")
-        os.dup2(scratch, self._file.id.get_vfd_handle(), inheritable=False)
-        os.close(scratch)
-        with suppress(OSError, RuntimeError):
-            self._file.close()
+        let_go(self._file)
         self._preallocation.close()
 
 

@@ -19,6 +19,7 @@ from harness.schemas.window import Window
 
 FORMAT = "caffe-harness recording"
 FORMAT_VERSION = 1
+WINDOW_FORMAT = "caffe-harness window"  # of a window in a file of its own, of the same version
 
 # The datasets and groups that grow by one row an iteration.
 ROWS = ("iteration", "lr", "loss", "smoothed_loss", "seconds", "digest", "output", "stat", "input_stat")
@@ -50,6 +51,7 @@ ACTIVATION_STATS = {
 # exactly one chunk is written without copying.
 SLAB = 16 << 20
 CAPTURES = ("weight", "gradient", "update", "input")
+PARAM_CAPTURES = CAPTURES[:3]  # those that param blobs have
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class NetRoles:
 class Array:
     """One array that a window keeps at every iteration: `shape` float32 values, or byte strings for keys.
 
-    `group` is weight, gradient, update, input or key; `name` a layer or a blob; `index` a param blob's.
+    `group` is weight, gradient, update, input, key or digest; `name` a layer or a blob; `index` a param blob's.
     """
 
     group: str
@@ -192,6 +194,7 @@ class Layout:
     arrays: tuple[Array, ...]
     inputs: tuple[Activation, ...] = ()  # blobs that data layers fill
     roles: NetRoles = NetRoles()
+    kept: tuple[Array, ...] = ()  # arrays in the black box, in the order of CAPTURES
 
     def in_window(self, iteration: int) -> bool:
         return any(iteration in window for window in self.windows)

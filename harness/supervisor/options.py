@@ -31,6 +31,7 @@ class Options:
     snapshot_every: int | None = None
     keep_snapshots: int | None = None
     ring_mib: int = 128
+    black_box_mib: int = 256
     data: str = "exact"
     on_alarm: str = "non_finite"
     skip_records: tuple[str, ...] = ()
@@ -74,6 +75,7 @@ class Options:
         _check_range("--keep-snapshots", self.keep_snapshots, 1, _LARGEST_INT)
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         _check_range("--ring-mib", self.ring_mib, 1, memory >> 21)  # at most half of the memory
+        _check_range("--black-box-mib", self.black_box_mib, 0, memory >> 21)
 
 
 def _check_range(field: str, value: int | None, low: int, high: int) -> None:

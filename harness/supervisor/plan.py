@@ -49,7 +49,7 @@ class Plan:
         spec: the training, from which errors take the names of files.
         solver: the effective SolverParameter, as in `info`.
         payload: what the worker is started with.
-        keys: the records that the windows will see.
+        keys: the records that will be read; None if no inputs are kept, or if they are not known.
         remarks: what the user should read first.
     """
 
@@ -116,10 +116,10 @@ def make_plan(
     solver = _effective_solver(spec, options, resolved)
     info = _record(spec, start, options, parent, resolved, solver)
     out = options.out or Path("runs") / f"{spec.path.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    reached = clip(resolved.windows, start.iteration, resolved.until)
     keys = None
-    if "input" in resolved.capture:
-        reached = clip(resolved.windows, start.iteration, resolved.until)
-        keys = window_keys(spec, resolved.sources.images, reached, resolved.point)
+    if "input" in resolved.capture and (reached or options.black_box_mib):
+        keys = window_keys(spec, resolved.sources.images, resolved.point)
     streams = streams_of(spec, resolved.point, resolved.sources) if resolved.replay else ()
     rows = rows_of(spec, resolved.point, resolved.sources) if resolved.replay else ()
     resumed = start.setup or info
@@ -140,7 +140,7 @@ def make_plan(
         streams=streams,
         rows=rows,
         blas=resumed.blas if resolved.replay else None,
-        record_keys=str(out.resolve() / ".window_keys.npz") if keys is not None else None,
+        record_keys=str(out.resolve() / ".window_keys.npz") if keys is not None and reached else None,
         label_blob=keys.label_blob if keys is not None else None,
     )
     return Plan(

@@ -1,4 +1,4 @@
-"""Predict the records that the windows of a run will see."""
+"""Predict the records that the windows of a run, and its black box, will see."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import numpy.typing as npt
 
 from harness.caffe_files.lmdb_file import Records
 from harness.errors import BadInput
+from harness.prefetch.record_keys import RecordKeys
 from harness.prefetch.record_order import ReadingPlan
 from harness.schemas.data_position import TrainingPosition
-from harness.schemas.window import Window
 from harness.supervisor.training_spec import TrainingSpec
 
 
 @dataclass(frozen=True)
 class WindowKeys:
-    """The records that the windows will see, by the rule that gives them: a window may have any length.
+    """The records that a run reads, by the rule that gives them: a window may have any length.
 
     Attributes:
         key: of all records of the source (n,).
@@ -34,8 +34,12 @@ class WindowKeys:
     plan: ReadingPlan
     label_blob: str | None
 
+    def look_up(self) -> RecordKeys:
+        """Return what looks the keys up, one iteration after the other."""
+        return RecordKeys(self.key, self.label, self.plan, self.label_blob)
+
     def write(self, path: Path) -> None:
-        """Write them to the .npz file `path`, from which the worker's RecordKeys reads them.
+        """Write them to the .npz file `path`, from which RecordKeys reads them in the worker.
 
         Raises:
             BadInput: there is no room for them.
@@ -52,15 +56,13 @@ class WindowKeys:
             ) from None
 
 
-def window_keys(
-    spec: TrainingSpec, records: Mapping[str, Records], windows: tuple[Window, ...], point: TrainingPosition
-) -> WindowKeys | None:
+def window_keys(spec: TrainingSpec, records: Mapping[str, Records], point: TrainingPosition) -> WindowKeys | None:
     """Predict what the first data layer of the train net will read.
 
-    None if there is no window, or if the order of a list depends on what layers before it draw, which only Caffe knows.
+    None if the order of a list depends on what layers before it draw, which only Caffe knows.
     """
     place = next((place for place in point.places if place.net == 0 and place.source in records), None)
-    if place is None or place.index is None or not windows:
+    if place is None or place.index is None:
         return None
     layer = spec.train.layers[place.index]
     data = records[place.source]

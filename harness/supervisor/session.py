@@ -18,6 +18,7 @@ from harness.errors import BadInput, RecordingFailed
 from harness.exit_codes import Exit
 from harness.processes import batch_scheduling
 from harness.recording import run_directory
+from harness.recording.black_box import BlackBox
 from harness.recording.consumer import Consumer
 from harness.recording.locks import path_by
 from harness.recording.ring import Request, Ring
@@ -43,6 +44,7 @@ from harness.supervisor.signals import Interrupts
 from harness.supervisor.solver_log import SolverLog
 from harness.supervisor.spawn import worker_process
 from harness.supervisor.verifier import Verifier
+from harness.supervisor.window_keeper import WindowKeeper
 
 _DRAIN_EVERY = 0.5  # seconds; each drain is one flush, whose cost the solver feels on a small machine
 _DRAIN_TO_STOP = 0.1  # seconds, where an alarm is to stop the run
@@ -65,6 +67,8 @@ class Session:
         self.out = plan.out
         self.verifier = Verifier(plan.info, plan.out)
         self.ring = Ring.create(plan.options.ring_mib << 20)
+        self.box = BlackBox.create(plan.options.black_box_mib << 20)
+        self.keeper = WindowKeeper(self.box, self.state, plan.keys)
         self.consumer = Consumer(self.ring, self._open_writer, listener.event)
 
     def run(self) -> Outcome:
@@ -85,7 +89,7 @@ class Session:
             self.log = log
             run_directory.write_info(state.place.path, state.info)
             try:
-                with worker_process(self.plan, self.ring, lock) as process, batch_scheduling():
+                with worker_process(self.plan, self.ring, self.box, lock) as process, batch_scheduling():
                     self._attend(process)
             except BadInput:
                 run_directory.remove(out, created)
@@ -101,6 +105,7 @@ class Session:
                 with suppress(OSError):  # someone has moved or deleted it
                     run_directory.remove(out, created)
             else:
+                self.keeper.finish(died=outcome.code == Exit.WORKER_DIED)
                 outcome = end.complete(outcome)
                 if self.verifier.result is not None:
                     self.listener.message(verification(self.verifier.result))
@@ -191,6 +196,8 @@ class Session:
                 pass
             self.ring.release()
         self._apply_rules()
+        if state.failure is None:
+            self.keeper.follow()
         self.monitor.review_snapshots(self.listener.message)
         self.listener.tick(state.writer.size if state.writer else 0)
         state.note_display()
@@ -234,6 +241,7 @@ class Session:
         if alarms:
             divergence = self.monitor.divergence(divergences[0]) if divergences else None
             self.listener.alarms(alarms, divergences, divergence)
+            self.keeper.receive(alarms, divergences, divergence)
         options = self.plan.options
         stopping = next((alarm for alarm in divergences if options.stops_at(alarm)), None)
         if stopping is not None and self.ring.request is Request.GO:

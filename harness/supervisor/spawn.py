@@ -10,28 +10,30 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness.processes import child_environment, signals_blocked
+from harness.recording.black_box import BlackBox
 from harness.recording.ring import Ring
 from harness.supervisor.plan import Plan
 
 
 @contextmanager
-def worker_process(plan: Plan, ring: Ring, lock: int) -> Iterator[subprocess.Popen[bytes]]:
+def worker_process(plan: Plan, ring: Ring, box: BlackBox, lock: int) -> Iterator[subprocess.Popen[bytes]]:
     """Start a worker that carries out `plan`; its output is a pipe. It is gone when the block is left.
 
-    It inherits the memory of `ring`, the `lock` on the run directory, and a lifeline: a pipe whose other end closes
-    with this process.
+    It inherits the memory of `ring` and `box`, the `lock` on the run directory, and a lifeline: a pipe whose other end
+    closes with this process.
     """
     payload = plan.payload
     if plan.keys is not None and payload.record_keys is not None:
         plan.keys.write(Path(payload.record_keys))
     lifeline, held = os.pipe()
+    descriptors = (ring.fd, box.fd, lifeline, lock)
     with signals_blocked():
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "harness.worker.main", *map(str, (ring.fd, lifeline, lock))],
+            [sys.executable, "-P", "-m", "harness.worker.main", *map(str, descriptors)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            pass_fds=(ring.fd, lifeline, lock),
+            pass_fds=descriptors,
             env=child_environment(plan.info.blas_threads),
             start_new_session=True,  # the terminal's Ctrl-C is for the supervisor, which passes it on
         )

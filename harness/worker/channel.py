@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import select
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from harness.errors import BadInput, RecordingFailed
 from harness.recording import run_directory
+from harness.recording.black_box import BlackBox
 from harness.recording.consumer import Consumer
+from harness.recording.kept_window import keep_wanted
 from harness.recording.ring import Kind, MessagePayload, Request, Ring
 from harness.recording.writer import Writer
 from harness.schemas.events import End, NoSnapshot, Note, SnapshotBegins, encode_note
@@ -24,8 +27,9 @@ _POLL = 0.005  # seconds between two looks at what the supervisor asks for
 class Channel:
     """Sends messages to the supervisor; once it is dead, writes them into the recording in its place."""
 
-    def __init__(self, run: Path, ring: int, lifeline: int) -> None:
+    def __init__(self, run: Path, ring: int, box: int, lifeline: int) -> None:
         self.ring = Ring(ring)
+        self.box = BlackBox(box)
         self.layout: Layout | None = None
         self.run = run
         self._orphaned = False
@@ -88,6 +92,9 @@ class Channel:
             return
         self._take_over()
         writer = self._successor.writer if self._successor is not None else None
+        if writer is not None and self.layout is not None:
+            with suppress(RecordingFailed, OSError):  # nobody is there to be told
+                keep_wanted(self.run, self.box, self.layout.kept, writer.last_iteration)
         try:
             info = msgspec.structs.replace(run_directory.read_info(self.run), ended=self._ended)
         except BadInput:  # damaged or deleted: the recording is completed without it

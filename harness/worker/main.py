@@ -1,10 +1,11 @@
 """The worker process: it steps the real solver and puts what Caffe has computed into the ring buffer.
 
-    python -P -m harness.worker.main RING LIFELINE LOCK
+    python -P -m harness.worker.main RING BOX LIFELINE LOCK
 
-The arguments are inherited file descriptors: the ring's memory; a pipe whose other end closes when the supervisor
-dies; the lock on the run directory, which supervisor and worker share, so that no other process repairs a recording
-that the worker continues. The payload comes on standard input. Nothing here writes to Caffe's memory.
+The arguments are inherited file descriptors: the memory of the ring and of the black box; a pipe whose other end closes
+when the supervisor dies; the lock on the run directory, which supervisor and worker share, so that no other process
+repairs a recording that the worker continues. The payload comes on standard input. Nothing here writes to Caffe's
+memory.
 """
 
 from __future__ import annotations
@@ -174,7 +175,7 @@ def prepare(payload: Payload, channel: Channel) -> Training:
     )  # which seeds it, so it comes before the nets are built
     solver, start = build(payload, param, nets, channel.send)
     memory = HostMemory() if payload.gpu is None else GpuMemory(Cuda(payload.gpu))
-    observer = Observer(solver, nets[0], payload, channel, param, memory)
+    observer = Observer(solver, nets[0], payload, channel, param, memory, channel.box)
     blas = loaded_blas()
     training = Training(
         payload=payload,
@@ -230,6 +231,6 @@ def main(payload: Payload, channel: Channel) -> int:
 if __name__ == "__main__":
     caffe.init_log(0, True)  # glog to stderr, all of it, as `caffe train` does; it installs a handler of SIGTERM
     take_signals()
-    ring, lifeline, lock = map(int, sys.argv[1:])
+    ring, box, lifeline, lock = map(int, sys.argv[1:])
     given = Payload.decode(sys.stdin.buffer.read())
-    sys.exit(main(given, Channel(path_by(lock, Path(given.run)), ring, lifeline)))
+    sys.exit(main(given, Channel(path_by(lock, Path(given.run)), ring, box, lifeline)))

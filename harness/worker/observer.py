@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -20,13 +21,16 @@ import numpy.typing as npt
 from harness.caffe_files.lr_policy import learning_rate, next_step
 from harness.caffe_files.messages import pb
 from harness.caffe_files.net_roles import net_roles
+from harness.prefetch.record_keys import RecordKeys
+from harness.recording.black_box import BlackBox
 from harness.recording.ring import Kind, MessagePayload, Part, Ring
 from harness.schemas.events import Note, OtherLabels, OtherShape
 from harness.schemas.layout import CAPTURES, SLAB, Array, Layout, all_finite, inputs_finite, runs
 from harness.schemas.window import clip
+from harness.worker.black_box import BlackBoxFiller
 from harness.worker.payload import Payload
 from harness.worker.probes.blobs import ActivationProbe, LossProbe, OutputProbe, ParamProbe, losses_beside_outputs
-from harness.worker.probes.capture import InputCapture, RecordKeys, param_arrays
+from harness.worker.probes.capture import InputCapture, param_arrays
 from harness.worker.probes.inputs import InputProbe
 from harness.worker.probes.memory import Memory
 from harness.worker.pycaffe import Floats, Net, Solver
@@ -60,7 +64,7 @@ class _Transfer:
 
 
 class Observer:
-    """Observes `solver`, and puts window arrays, activations and test passes on `channel`.
+    """Observes `solver`, puts window arrays, activations and test passes on `channel`, and fills `box`.
 
     Args:
         solver: the solver that will be stepped.
@@ -69,6 +73,7 @@ class Observer:
         channel: where messages go.
         param: the solver's message.
         memory: access to the solver's blobs.
+        box: the black box.
 
     Attributes:
         layout: shapes and names of everything that is recorded.
@@ -84,6 +89,7 @@ class Observer:
         channel: Channel,
         param: pb.SolverParameter,
         memory: Memory,
+        box: BlackBox,
     ) -> None:
         self._solver, self._channel, self._param, self._memory = solver, channel, param, memory
         self._display, self._iter_size = param.display, param.iter_size
@@ -101,10 +107,10 @@ class Observer:
         windows = clip(payload.windows, solver.iter, payload.until)
         capture = payload.capture if windows else ()
         self._input_stats = InputProbe(solver.net, memory)
-        self._inputs = InputCapture(solver.net, param.iter_size, memory) if "input" in capture else None
-        self._keys = (
-            RecordKeys(payload.record_keys, payload.label_blob) if self._inputs and payload.record_keys else None
-        )
+        keeps_inputs = "input" in payload.capture and (windows or box.capacity)
+        self._inputs = InputCapture(solver.net, param.iter_size, memory) if keeps_inputs else None
+        self._keys = RecordKeys.read(Path(payload.record_keys), payload.label_blob) if payload.record_keys else None
+        self._box = BlackBoxFiller(box, self.params, self._inputs, payload.capture if box.capacity else ())
         self._pass_losses = _PassLosses(solver.net, self.loss) if param.iter_size > 1 else None
         scalars = {output.name for output in self._outputs.outputs if output.size == 1}
         self.layout = Layout(
@@ -118,6 +124,7 @@ class Observer:
             arrays=self._window_arrays(capture),
             inputs=self._input_stats.inputs,
             roles=net_roles(net),
+            kept=self._box.arrays,
         )
         largest = min(SLAB, channel.ring.max_payload)
         self._transfers = {group: self._plan_transfers(group, largest) for group in (*CAPTURES, "key")}
@@ -128,7 +135,7 @@ class Observer:
 
     def _window_arrays(self, capture: tuple[str, ...]) -> tuple[Array, ...]:
         arrays = param_arrays(self.params, capture)
-        if self._inputs:
+        if self._inputs and "input" in capture:
             arrays += self._inputs.arrays()
         if self._keys:
             arrays += (self._keys.array(),)
@@ -153,10 +160,12 @@ class Observer:
         self._frame["stat"][:2] = self.params.weight_stats()
         self._frame["digest"] = self.params.digest()
         self._input_stats.begin()
-        if self._inputs:
-            self._inputs.begin(in_window)
         if in_window:
             self._send("weight", self.params.data)
+        else:
+            self._box.begin(iteration, int(self._frame["digest"]))
+        if self._inputs:
+            self._inputs.begin(in_window or self._box.active, self._box.inputs)
 
     def _on_start(self) -> None:
         self.send_tests(self._iteration)
@@ -190,6 +199,7 @@ class Observer:
         if in_window:
             self._send("gradient", self.params.diff)
             self._send_inputs(iteration)
+        self._box.keep("gradient")
         self._started = time.perf_counter()
 
     def after(self, iteration: int) -> npt.NDArray[np.void]:
@@ -203,6 +213,8 @@ class Observer:
         self._frame["stat"][5] = self.params.diff_stats()[0]
         if self.layout.in_window(iteration):
             self._send("update", self.params.diff)
+        self._box.keep("update")
+        self._box.complete(iteration, float(self._frame["seconds"]))
         if self._inputs:
             self._inputs.begin(False)  # Caffe's forward pass after the last iteration belongs to none
         return self._frame
@@ -223,7 +235,7 @@ class Observer:
                 self._channel.put(Kind.SLAB, [part], iteration=self._iteration, index=transfer.index, start=start)
 
     def _send_inputs(self, iteration: int) -> None:
-        if self._inputs is None:
+        if self._inputs is None or not self._transfers["input"]:
             return
         self._send("input", self._inputs.frames())
         for name in self._inputs.changed:

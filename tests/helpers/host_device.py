@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from harness.caffe_files.messages import pb, read_text
 from harness.caffe_files.net import train_net
+from harness.recording.black_box import BlackBox
 from harness.recording.ring import Kind, Ring
 from harness.schemas.events import Note
 from harness.schemas.layout import CAPTURES
@@ -102,16 +103,18 @@ def compare(solver_file: str, library: str) -> None:
     import caffe
 
     from harness.worker.observer import Observer
-    from harness.worker.probes.memory import HostMemory
+    from harness.worker.probes.memory import HostMemory, Memory
 
     param = read_text(Path(solver_file), pb.SolverParameter, "solver")
     net = train_net(param, Path(solver_file), upgrade_net).param
     solver = caffe.SGDSolver(solver_file)
     watched = Watched(solver)
     sides = []
-    for seen, memory in ((solver, HostMemory()), (watched, GpuMemory(WatchedDevice(Path(library))))):
+    boxes = [BlackBox.create(1 << 20) for _ in range(2)]
+    memories: tuple[Memory, Memory] = (HostMemory(), GpuMemory(WatchedDevice(Path(library))))
+    for seen, memory, box in zip((solver, watched), memories, boxes, strict=True):
         channel = Messages()
-        sides.append((Observer(seen, net, payload_of(Window(2, 4)), channel, param, memory), channel))
+        sides.append((Observer(seen, net, payload_of(Window(2, 4)), channel, param, memory, box), channel))
     frames = []
     at_first = Watched.asked
     for iteration in range(6):
@@ -127,6 +130,10 @@ def compare(solver_file: str, library: str) -> None:
         np.testing.assert_allclose(host["stat"], gpu["stat"], rtol=1e-13)
         np.testing.assert_allclose(host["input"], gpu["input"], rtol=1e-13)
         assert host["stat"][2].sum() > 0
+    assert [box.iterations for box in boxes] == [[0, 1, 4, 5]] * 2  # those that are in no window
+    for iteration in boxes[0].iterations:
+        one, other = (box.read(iteration) for box in boxes)
+        assert one == other and one is not None and any(one.arrays)
     kept = [channel.kept for _, channel in sides]
     assert [message[:2] for message in kept[0]] == [message[:2] for message in kept[1]]
     assert {kind for kind, _, _ in kept[0]} == {Kind.SLAB, Kind.ACTIVATION, Kind.TEST}

@@ -65,7 +65,7 @@ def harness(descriptor: int, arguments: list[str]) -> int:
         return run.main(arguments)
 
 
-def worker(turns: Turns, ring: str, lifeline: str, lock: str) -> None:
+def worker(turns: Turns, ring: str, box: str, lifeline: str, lock: str) -> None:
     import caffe
 
     from harness.recording.ring import Kind
@@ -81,7 +81,7 @@ def worker(turns: Turns, ring: str, lifeline: str, lock: str) -> None:
 
     caffe.init_log(0, True)
     payload = Payload.decode(sys.stdin.buffer.read())
-    run_worker(payload, WaitingChannel(Path(payload.run), int(ring), int(lifeline)))
+    run_worker(payload, WaitingChannel(Path(payload.run), int(ring), int(box), int(lifeline)))
 
 
 def main() -> int:

@@ -1,14 +1,11 @@
-"""Capture inside a window: complete blobs, and the keys of the batch's records."""
+"""Capture of complete blobs, for a window and for the black box."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
 import numpy as np
-import numpy.typing as npt
 
-from harness.prefetch.record_order import ReadingPlan, RecordOrder
 from harness.schemas.layout import Array
 from harness.worker.probes.blobs import ParamProbe, input_blobs, source_layers
 from harness.worker.probes.memory import Memory
@@ -19,7 +16,7 @@ class InputCapture:
     """Copies the tops of data layers, before an in-place layer can change them, at every pass of `iter_size`.
 
     Attributes:
-        values: (passes, *shape) by blob name.
+        values: (passes, *shape) by blob name: where the inputs of this iteration are copied to.
         changed: inputs whose shape is no longer the one that they were built with.
     """
 
@@ -32,14 +29,26 @@ class InputCapture:
         self._pass = 0
         self._active = False
         self.changed: set[str] = set()
-        self.values = {name: np.zeros((passes, *blob.shape), np.float32) for name, blob in self._blobs.items()}
+        self._buffer = {name: np.zeros((passes, *blob.shape), np.float32) for name, blob in self._blobs.items()}
+        self.values: Mapping[str, Floats] = self._buffer
         net.after_forward(self._after_layer)
 
-    def begin(self, active: bool) -> None:
-        """Start an iteration; its inputs are copied only if `active`."""
+    def begin(self, active: bool, into: Floats | None = None) -> None:
+        """Start an iteration; its inputs are copied only if `active`.
+
+        They are copied into the 1-D array `into`, one after the other; by default into arrays of this object.
+        """
         self._active = active
         self.changed.clear()
         self._pass = 0
+        self.values = self._buffer if into is None else self._parts(into)
+
+    def _parts(self, into: Floats) -> dict[str, Floats]:
+        found, start = {}, 0
+        for name, value in self._buffer.items():
+            found[name] = into[start : start + value.size].reshape(value.shape)
+            start += value.size
+        return found
 
     def _after_layer(self, layer: int) -> None:
         if not self._active or layer not in self._tops:
@@ -64,40 +73,6 @@ class InputCapture:
     def frames(self) -> list[Floats]:
         """List the copies of this iteration, in the order of `arrays`."""
         return [value if self._passes > 1 else value[0] for value in self.values.values()]
-
-
-class RecordKeys:
-    """The LMDB keys of every record in the windows; each batch is checked against the labels that the net saw.
-
-    Args:
-        path: an .npz with `key` (n,) and `label` (n,) of all records, and `plan`, a ReadingPlan in JSON.
-        label: the blob whose values the labels must equal.
-    """
-
-    def __init__(self, path: str, label: str | None) -> None:
-        with np.load(path) as book:
-            self._keys = book["key"]
-            self._labels = book["label"]
-            plan = msgspec.json.decode(book["plan"].item(), type=ReadingPlan)
-        self._order = RecordOrder(plan, len(self._keys))
-        self._label = label
-
-    def array(self) -> Array:
-        """Describe the window array of the keys."""
-        return Array("key", "key", None, (self._order.size,), self._keys.dtype.str)
-
-    def keys(self, iteration: int, inputs: Mapping[str, Floats]) -> tuple[npt.NDArray[np.bytes_], bool]:
-        """Look up the keys of `iteration`, and check its labels against `inputs`, the captured blobs by name.
-
-        Iterations must come in ascending order.
-
-        Returns:
-            The keys, and whether the labels agree; empty keys if they do not, or if there are no labels.
-        """
-        records = self._order.records(iteration)
-        if self._label is not None and np.array_equal(inputs[self._label].ravel(), self._labels[records]):
-            return self._keys[records], True
-        return np.zeros(len(records), self._keys.dtype), False
 
 
 def param_arrays(probe: ParamProbe, capture: Sequence[str]) -> tuple[Array, ...]:

@@ -1,0 +1,178 @@
+"""Windows in files of their own, `windows/A-B.h5` in a run directory: what a recording had no room for when it began.
+
+All datasets of a recording are created before its first iteration (see hdf5_schema). What turns out later to be worth
+keeping, as the iterations around an alarm, goes into such a file: the same datasets below /window, and the digest of
+the weights of each iteration, which shows that they belong to the recording.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from harness.atomic_write import set_default_mode, sync
+from harness.caffe_files.paths import is_directory, is_file
+from harness.errors import RecordingError, RecordingFailed
+from harness.recording.hdf5_schema import create_window_datasets, datasets
+from harness.recording.preallocate import Preallocation, let_go
+from harness.recording.structure import check_window_structure
+from harness.recording.window_writer import WindowWriter
+from harness.schemas.layout import FORMAT_VERSION, WINDOW_FORMAT, Array
+
+DIRECTORY = "windows"
+PART = "window.h5"  # its name until it is complete, between a dot and a random suffix
+DIGEST = Array("digest", "digest", None, (), "<u8")
+_NAME = re.compile(r"\d{1,19}-\d{1,19}\.h5")
+_MOST_FILES = 1000  # of a run; a hostile directory may have more
+_OVERHEAD = 1 << 16  # bytes of an array's dataset beside its values: header, attributes, index of its chunks
+_SPARE = 32 << 20  # free bytes that are left to the recording and the snapshots, and as much as the window takes
+
+
+class SideWindow:
+    """Writes one window into a file of its own in the directory `run`.
+
+    Args:
+        arrays: what is kept of each iteration, in the order of CAPTURES; then the keys, if there are any.
+        most: the iterations that may come.
+
+    Raises:
+        RecordingFailed: the disk has not enough room for them, or it cannot be written. So do the methods; what was
+            written is then removed.
+    """
+
+    def __init__(self, run: Path, arrays: Sequence[Array], most: int) -> None:
+        self._directory = run / DIRECTORY
+        self._iterations: list[int] = []
+        all_arrays = (*arrays, DIGEST)
+        self._digest = len(arrays)
+        size = most * sum(array.nbytes for array in all_arrays) + _OVERHEAD * (8 + len(all_arrays))
+        size += 4 * sum({length for array in all_arrays for length in array.shape})
+        try:
+            self._directory.mkdir(exist_ok=True)
+            free = _free(self._directory)
+            if free < 2 * size + _SPARE:
+                raise RecordingFailed(f"{size / 2**20:,.0f} MiB, and the disk has {free / 2**20:,.0f} MiB free")
+            fd, name = tempfile.mkstemp(dir=self._directory, prefix=f".{PART}.")
+            set_default_mode(fd)
+            os.close(fd)
+        except OSError as error:
+            raise RecordingFailed(f"{self._directory}: {error.strerror}") from error
+        self._part = Path(name)
+        self._file = h5py.File(self._part, "w", libver="latest", rdcc_nslots=1, locking=False)  # writes nothing yet
+        self._blocks = Preallocation(self._part, 0)
+        with self._failures():
+            self._blocks.extend(size)  # a full disk shows here, before HDF5 writes anything
+            self._file.attrs["format"] = WINDOW_FORMAT
+            self._file.attrs["format_version"] = FORMAT_VERSION
+            create_window_datasets(self._file, all_arrays)
+            self._writer = WindowWriter(self._file, all_arrays)
+
+    @property
+    def iterations(self) -> list[int]:
+        """Those that are in the file, ascending."""
+        return self._iterations
+
+    def append(
+        self, iteration: int, digest: int, arrays: memoryview, keys: npt.NDArray[np.bytes_] | None = None
+    ) -> None:
+        """Append an iteration, which comes after all others.
+
+        Args:
+            digest: of all weights W_t.
+            arrays: the bytes of its arrays, one after the other.
+            keys: of its records, where `arrays` of the constructor end with them.
+        """
+        with self._failures():
+            self._writer.write(0, 0, arrays)
+            if keys is not None:
+                self._writer.write(self._digest - 1, 0, memoryview(keys.tobytes()))
+            self._writer.write(self._digest, 0, memoryview(np.uint64(digest).tobytes()))
+            self._writer.complete(iteration)
+        self._iterations.append(iteration)
+
+    def finish(self) -> Path | None:
+        """Make the file appear under its name. Returns its path; None if it has no iteration, and there is no file."""
+        if not self._iterations:
+            self.abandon()
+            return None
+        path = self._directory / f"{self._iterations[0]}-{self._iterations[-1] + 1}.h5"
+        with self._failures():
+            for dataset in datasets(self._file["window"]):
+                dataset.resize(len(self._iterations), axis=0)
+            self._file.close()
+            self._blocks.close()
+            sync(self._part)
+            os.replace(self._part, path)
+            sync(self._directory)
+        return path
+
+    def abandon(self) -> None:
+        """Remove what was written."""
+        if self._file:
+            let_go(self._file)
+        with suppress(OSError):
+            self._blocks.close()
+        with suppress(OSError):
+            self._part.unlink()
+        with suppress(OSError):  # another window is in it
+            self._directory.rmdir()
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, RuntimeError) as error:
+            self.abandon()
+            raise RecordingFailed(str(error)) from error
+
+
+def find(run: Path) -> tuple[list[Path], list[str]]:
+    """List the windows of the run directory `run`, in order, and one sentence for each that is refused."""
+    directory = run / DIRECTORY
+    if not is_directory(directory):
+        return [], []
+    if directory.is_symlink():
+        return [], [f"{directory}: refused: a link to another directory"]
+    try:
+        found = sorted((entry for entry in directory.iterdir() if _NAME.fullmatch(entry.name)), key=_start)
+    except OSError as error:
+        return [], [f"{directory}: {error.strerror}"]
+    files = [path for path in found if is_file(path) and not path.is_symlink()]
+    refused = [f"{path}: refused: not a file of this run directory" for path in found if path not in files]
+    return files[:_MOST_FILES], refused
+
+
+def open_window(path: Path) -> h5py.File:
+    """Open a window in a file of its own for reading.
+
+    Raises:
+        RecordingError: it is damaged, or not of a structure as such files have.
+    """
+    try:
+        file = h5py.File(path, "r", libver="latest", locking=False)
+    except (OSError, RuntimeError) as error:
+        raise RecordingError(f"{path}: truncated or damaged ({error})") from error
+    try:
+        check_window_structure(path, file)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _start(path: Path) -> tuple[int, int]:
+    start, stop = path.stem.split("-")
+    return int(start), int(stop)
+
+
+def _free(directory: Path) -> int:
+    disk = os.statvfs(directory)
+    return disk.f_bavail * disk.f_frsize

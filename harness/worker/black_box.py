@@ -1,0 +1,139 @@
+"""Fill the black box: inputs at every iteration, and weights, gradients and updates if they cost next to nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.recording.black_box import BlackBox
+from harness.recording.ring import Part
+from harness.schemas.layout import PARAM_CAPTURES, Array
+from harness.worker.probes.blobs import ParamProbe
+from harness.worker.probes.capture import InputCapture, param_arrays
+
+_SHARE = 0.01  # of an iteration, that copying weights, gradients and updates may take
+_LEAST = 16  # iterations for which there must be room with them
+_MEASURED = 8  # iterations after which their time is known
+_TRIALS = 3  # copies to measure what one takes
+
+
+class BlackBoxFiller:
+    """Copies what Caffe computes into `box`, one iteration after the other.
+
+    Args:
+        capture: what may be kept, some of CAPTURES.
+
+    Attributes:
+        arrays: what it may keep of an iteration, in the order of CAPTURES; empty if it keeps nothing.
+        active: whether an iteration is being kept.
+    """
+
+    def __init__(self, box: BlackBox, params: ParamProbe, inputs: InputCapture | None, capture: Sequence[str]) -> None:
+        self._box = box
+        self._kinds = [kind for kind in PARAM_CAPTURES if kind in capture]
+        sources = {"weight": _Copy(params.data), "gradient": _Copy(params.diff), "update": _Copy(params.diff)}
+        self._copies = {kind: sources[kind] for kind in self._kinds}
+        self._inputs = inputs
+        input_arrays = inputs.arrays() if inputs is not None else ()
+        self._input_bytes = sum(array.nbytes for array in input_arrays)
+        self._param_bytes = sum(copy.nbytes for copy in self._copies.values())
+        self.arrays: tuple[Array, ...] = (*param_arrays(params, capture), *input_arrays)
+        self._seconds: list[float] = []
+        self._slot: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
+        self._digest = 0
+        self.active = False
+        if box.room(self._param_bytes + self._input_bytes) >= _LEAST:
+            box.lay_out(self._param_bytes + self._input_bytes, has_params=self._param_bytes > 0)
+            self._cost = self._measure()
+        else:
+            box.lay_out(self._input_bytes, has_params=False)
+            self._cost = 0.0
+        if not box.slots:
+            self.arrays = ()
+
+    def _measure(self) -> float:
+        """Measure the seconds that copying the params takes in an iteration."""
+        if not self._box.has_params:
+            return 0.0
+        slot, taken = self._box.begin(0), []
+        for _ in range(_TRIALS):
+            started = time.perf_counter()
+            for kind, copy in self._copies.items():
+                copy.into(self._part(slot, kind))
+            taken.append(time.perf_counter() - started)
+        return min(taken)
+
+    def _part(self, slot: npt.NDArray[np.uint8], kind: str) -> npt.NDArray[np.uint8]:
+        """Return the part of a slot that holds the arrays of `kind`, or the inputs."""
+        kinds = self._kinds if self._box.has_params else []
+        start = 0
+        for other in kinds:
+            size = self._copies[other].nbytes
+            if other == kind:
+                return slot[start : start + size]
+            start += size
+        return slot[start:]
+
+    def begin(self, iteration: int, digest: int) -> None:
+        """Start an iteration that is to be kept, before Caffe makes it; `digest` is that of its weights."""
+        if not self.arrays:
+            return
+        self.active, self._digest = True, digest
+        self._slot = self._box.begin(iteration)
+        self.keep("weight")
+
+    @property
+    def inputs(self) -> npt.NDArray[np.float32] | None:
+        """The memory for the inputs of the iteration, for InputCapture; None if it is not kept."""
+        return self._part(self._slot, "input").view(np.float32) if self.active and self._inputs is not None else None
+
+    def keep(self, kind: str) -> None:
+        """Copy the weights, gradients or updates of the iteration, at the time at which Caffe has them."""
+        if self.active and self._box.has_params and kind in self._copies:
+            self._copies[kind].into(self._part(self._slot, kind))
+
+    def complete(self, iteration: int, seconds: float) -> None:
+        """End an iteration; Caffe took `seconds` for it. One whose inputs changed their shape does not count."""
+        if not self.active:
+            return
+        self.active = False
+        if self._inputs is None or not self._inputs.changed:
+            self._box.complete(iteration, self._digest)
+        if len(self._seconds) < _MEASURED and self._cost:
+            self._seconds.append(seconds)
+            if len(self._seconds) == _MEASURED and self._cost > _SHARE * float(np.median(self._seconds)):
+                self._leave_params_out()
+
+    def _leave_params_out(self) -> None:
+        """Keep inputs only from now on, with those that were kept before."""
+        kept = [found for found in map(self._box.read, self._box.iterations) if found is not None]
+        self._box.lay_out(self._input_bytes, has_params=False)
+        if not self._box.slots:
+            self.arrays = ()
+            return
+        for old in kept:
+            self._box.begin(old.iteration)[:] = np.frombuffer(old.arrays, np.uint8)[self._param_bytes :]
+            self._box.complete(old.iteration, old.digest)
+
+
+class _Copy:
+    """Copies the same arrays again and again, on the host with one call."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts = parts
+        self.nbytes = sum(part.nbytes for part in parts)
+        self._flat = [part.reshape(-1) for part in parts if isinstance(part, np.ndarray)]  # views: Caffe's memory stays
+
+    def into(self, target: npt.NDArray[np.uint8]) -> None:
+        """Fill `target`, which has `nbytes` bytes."""
+        if self._flat:
+            np.concatenate(self._flat, out=target.view(np.float32))
+            return
+        start = 0
+        for part in self._parts:
+            if not isinstance(part, np.ndarray):
+                part.copy_into(target[start : start + part.nbytes])
+            start += part.nbytes
