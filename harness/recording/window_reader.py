@@ -137,6 +137,6 @@ class WindowReader:
         having = next((place for place in found if place[0].has(group)), None)
         if having is None:
             if found[0][0] is not self._own:
-                missing = f"no {group} was kept of iteration {iteration}: the black box had no room for it"
+                missing = f"no {group} was kept of iteration {iteration}, only {' and '.join(self.kept(iteration))}"
             raise RecordingError(f"{self._path}: {missing}")
         return having

@@ -8,16 +8,17 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from harness.recording.black_box import BlackBox
+from harness.recording.black_box import MOST_SLOTS, BlackBox
 from harness.recording.ring import Part
 from harness.schemas.layout import PARAM_CAPTURES, Array
 from harness.worker.probes.blobs import ParamProbe
 from harness.worker.probes.capture import InputCapture, param_arrays
 
 _SHARE = 0.01  # of an iteration, that copying weights, gradients and updates may take
-_LEAST = 16  # iterations for which there must be room with them
+_LEAST = 32  # iterations for which there must be room with them
+_REACH = 2.0  # seconds for which there must be, if there is not for MOST_SLOTS iterations: an alarm comes that late
 _MEASURED = 8  # iterations after which their time is known
-_TRIALS = 3  # copies to measure what one takes
+_TRIALS = 9  # copies to measure what one takes
 
 
 class BlackBoxFiller:
@@ -58,13 +59,14 @@ class BlackBoxFiller:
         """Measure the seconds that copying the params takes in an iteration."""
         if not self._box.has_params:
             return 0.0
-        slot, taken = self._box.begin(0), []
-        for _ in range(_TRIALS):
+        taken = []
+        for number in range(0, self._box.slots, max(1, self._box.slots // _TRIALS)):
+            slot = self._box.begin(number)
             started = time.perf_counter()
             for kind, copy in self._copies.items():
                 copy.into(self._part(slot, kind))
             taken.append(time.perf_counter() - started)
-        return min(taken)
+        return float(np.median(taken))
 
     def _part(self, slot: npt.NDArray[np.uint8], kind: str) -> npt.NDArray[np.uint8]:
         """Return the part of a slot that holds the arrays of `kind`, or the inputs."""
@@ -104,8 +106,13 @@ class BlackBoxFiller:
             self._box.complete(iteration, self._digest)
         if len(self._seconds) < _MEASURED and self._cost:
             self._seconds.append(seconds)
-            if len(self._seconds) == _MEASURED and self._cost > _SHARE * float(np.median(self._seconds)):
+            if len(self._seconds) == _MEASURED and not self._can_afford_params(float(np.median(self._seconds))):
                 self._leave_params_out()
+
+    def _can_afford_params(self, seconds: float) -> bool:
+        """Check that keeping params takes a small share of the `seconds` of an iteration, and that they last."""
+        slots = self._box.slots
+        return self._cost <= _SHARE * seconds and (slots == MOST_SLOTS or slots * seconds >= _REACH)
 
     def _leave_params_out(self) -> None:
         """Keep inputs only from now on, with those that were kept before."""

@@ -55,7 +55,7 @@ class Diagnosis:
         names: the names of the heads and blobs that alarms refer to.
         span: iterations over which levels of the loss are taken.
         snapshots: the iterations of the snapshots in the run directory.
-        damaged: one sentence for each snapshot that cannot be read and was left out.
+        damaged: one sentence for each snapshot, and each window in a file of its own, that was left out.
         last_good: the last good snapshot, and the reason; None where there is none.
         propagation: the param blobs whose gradients left their baselines, in that order; empty without an onset.
         around: rows of the recording around the onset (without one, the last rows), to show one by one.
@@ -222,7 +222,7 @@ def diagnose(
         names=detected.names,
         span=span_of(span),
         snapshots=snapshots,
-        damaged=damaged_in(recording.path.parent / "snapshots"),
+        damaged=(*damaged_in(recording.path.parent / "snapshots"), *recording.damaged_windows),
         last_good=last_good(snapshots, onset, span, first, last),
         propagation=propagation(recording, at) if at is not None else (),
         around=slice(max(0, row - _BEFORE - _AFTER), min(row, len(iterations))),

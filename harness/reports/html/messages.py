@@ -109,8 +109,8 @@ def batch_summary(subject: Subject) -> str:
 def window_contents(subject: Subject) -> str:
     """State what the windows contain, and which iterations are compared."""
     found = subject.found
-    kept = found.kept
-    captured = [f"{kind}s" for kind in read_info(kept.path.parent).capture]
+    kept, moment = found.kept, found.moment
+    captured = [f"{kind}s" for kind in kept.kept(moment) if kind != "key"] if moment is not None else []
     what = list_names(captured) or "The captured arrays"
     windows = ", ".join(map(str, kept.windows))
     text = f"{what[:1].upper()}{what[1:]} of iterations {windows} were recorded in full."
