@@ -75,6 +75,11 @@ class BlackBox:
         return int(self._counters[_Counter.VERSION])
 
     @property
+    def is_being_laid_out(self) -> bool:
+        """Whether the worker is dividing the memory now."""
+        return bool(self.version % 2)
+
+    @property
     def slots(self) -> int:
         """Iterations that have room."""
         return int(self._counters[_Counter.SLOTS])
@@ -138,7 +143,7 @@ class BlackBox:
     def read(self, iteration: int) -> KeptIteration | None:
         """Copy an iteration; None if it is not there, or no longer."""
         version = self.version
-        if version % 2 or not self.slots:
+        if self.is_being_laid_out or not self.slots:
             return None
         slot = iteration % self.slots
         if self._numbers[slot] != iteration:

@@ -55,13 +55,18 @@ class KeptWindow:
         done = self.iterations[-1] if self.iterations else -1
         for iteration in self._box.iterations:
             found = self._box.read(iteration) if iteration in self.window and done < iteration <= last else None
-            if found is not None and self._box.version == self._version:
+            if found is not None and not self.is_outdated:
                 keys = None if self._keys is None else self._keys.keys(iteration, self._inputs(found))[0]
                 self._side.append(iteration, found.digest, found.arrays, keys)
 
     def finish(self) -> Path | None:
         """Make the file appear. Returns its path; None if it has no iteration."""
         return self._side.finish()
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the box holds other arrays than it did, so that nothing more can be taken."""
+        return self._box.version != self._version
 
     @property
     def iterations(self) -> list[int]:

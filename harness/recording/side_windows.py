@@ -56,10 +56,13 @@ class SideWindow:
         size = most * sum(array.nbytes for array in all_arrays) + _OVERHEAD * (8 + len(all_arrays))
         size += 4 * sum({length for array in all_arrays for length in array.shape})
         try:
-            self._directory.mkdir(exist_ok=True)
-            free = _free(self._directory)
+            free = _free(run)
             if free < 2 * size + _SPARE:
-                raise RecordingFailed(f"{size / 2**20:,.0f} MiB, and the disk has {free / 2**20:,.0f} MiB free")
+                raise RecordingFailed(
+                    f"they take {size / 2**20:,.1f} MiB, and half of the {free / 2**20:,.0f} MiB that are free on the "
+                    "disk is left to the recording and to snapshots"
+                )
+            self._directory.mkdir(exist_ok=True)
             fd, name = tempfile.mkstemp(dir=self._directory, prefix=f".{PART}.")
             set_default_mode(fd)
             os.close(fd)

@@ -41,6 +41,12 @@ def check_ring_size(mib: int) -> None:
     _check_file_size((mib << 20) + 8192, "the ring buffer", f"or give --ring-mib less than {mib}")
 
 
+def black_box_bytes(mib: int) -> int:
+    """Return the bytes of a black box of `mib` MiB: fewer if this process may not have so large a file."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return mib << 20 if limit < 0 else min(mib << 20, max(0, limit - (1 << 20)))
+
+
 def check_file_sizes(layout: Layout, iterations: int) -> None:
     """Check that the recording of `iterations`, and a snapshot, may be as large as they will become.
 

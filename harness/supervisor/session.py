@@ -36,7 +36,7 @@ from harness.schemas.outcome import Opening, Outcome
 from harness.supervisor.disk_space import check_disk_space, disk_too_small, recording_sizes
 from harness.supervisor.health_monitor import HealthMonitor
 from harness.supervisor.plan import Plan
-from harness.supervisor.process_limits import check_file_sizes
+from harness.supervisor.process_limits import black_box_bytes, check_file_sizes
 from harness.supervisor.run_end import RunEnd
 from harness.supervisor.run_place import RunPlace
 from harness.supervisor.run_state import RunState
@@ -67,7 +67,7 @@ class Session:
         self.out = plan.out
         self.verifier = Verifier(plan.info, plan.out)
         self.ring = Ring.create(plan.options.ring_mib << 20)
-        self.box = BlackBox.create(plan.options.black_box_mib << 20)
+        self.box = BlackBox.create(black_box_bytes(plan.options.black_box_mib))
         self.keeper = WindowKeeper(self.box, self.state, plan.keys)
         self.consumer = Consumer(self.ring, self._open_writer, listener.event)
 
@@ -196,8 +196,6 @@ class Session:
                 pass
             self.ring.release()
         self._apply_rules()
-        if state.failure is None:
-            self.keeper.follow()
         self.monitor.review_snapshots(self.listener.message)
         self.listener.tick(state.writer.size if state.writer else 0)
         state.note_display()
@@ -250,6 +248,8 @@ class Session:
             self.listener.message(
                 f"Diverged: finishing the iteration, and stopping with a snapshot (--on-alarm {options.on_alarm})."
             )
+        if state.failure is None:
+            self.keeper.follow()  # while a worker that met a NaN waits
         if state.writer is not None:
             self.ring.checked_until = max(self.monitor.next, 0)
 

@@ -28,8 +28,8 @@ class WindowKeeper:
         self._box, self._state = box, state
         self._keys = keys if keys is not None and keys.key.nbytes <= _MOST_KEYS else None
         self._asked: list[Window] = []
-        self._waiting: list[Window] = []
-        self._open: KeptWindow | None = None
+        self._waiting: list[Window] = []  # those that are not in a file yet
+        self._open: KeptWindow | None = None  # the first of them
 
     def receive(self, alarms: Sequence[Alarm], divergences: Sequence[Alarm], divergence: Divergence | None) -> None:
         """Receive new alarms, and the divergence that they show.
@@ -44,10 +44,9 @@ class WindowKeeper:
 
     def follow(self) -> None:
         """Take what has arrived of the windows; call it after each drain of the ring."""
-        while self._open is not None or self._waiting:
-            if self._open is None:
-                self._begin(self._waiting.pop(0))
-            if self._open is not None and not self._take(self._open):
+        while self._waiting and not self._box.is_being_laid_out:
+            kept = self._open or self._begin(self._waiting[0])
+            if kept is None or not self._take(kept):
                 return
 
     def finish(self, died: bool) -> None:
@@ -79,7 +78,7 @@ class WindowKeeper:
         self._asked.append(Window(start, stop))
         self._waiting.append(Window(start, stop))
 
-    def _begin(self, window: Window) -> None:
+    def _begin(self, window: Window) -> KeptWindow | None:
         """Open a file for `window`. From here on the worker writes it should this process die."""
         state = self._state
         assert state.writer is not None
@@ -89,6 +88,7 @@ class WindowKeeper:
             self._open = KeptWindow(state.place.path, self._box, state.writer.layout.kept, window, keys)
         except RecordingFailed as failure:
             self._drop(window, failure)
+        return self._open
 
     def _take(self, kept: KeptWindow) -> bool:
         """Take what has arrived of a window. Returns whether that was the last of it."""
@@ -97,7 +97,11 @@ class WindowKeeper:
         except RecordingFailed as failure:
             self._drop(kept.window, failure)
             return True
-        if self._last < kept.window.stop - 1:
+        stop = kept.window.stop
+        if kept.is_outdated:  # the rest goes into another file
+            next_one = kept.iterations[-1] + 1 if kept.iterations else kept.window.start
+            self._waiting[1:1] = [Window(next_one, stop)] if next_one < stop else []
+        elif self._last < stop - 1:
             return False
         self._finish(kept)
         return True
@@ -108,12 +112,16 @@ class WindowKeeper:
         except RecordingFailed as failure:
             self._drop(kept.window, failure)
             return
-        self._open, self._box.wanted = None, None
+        self._close()
         if path is not None:
             self._state.listener.message(_kept(kept, path))
 
-    def _drop(self, window: Window, failure: RecordingFailed) -> None:
+    def _close(self) -> None:
         self._open, self._box.wanted = None, None
+        self._waiting.pop(0)
+
+    def _drop(self, window: Window, failure: RecordingFailed) -> None:
+        self._close()
         self._state.listener.message(
             f"Iterations {window.start:,} to {window.stop - 1:,} could not be kept as a window: "
             f"{self._state.place.for_the_user(failure)}. The recording is complete without them"

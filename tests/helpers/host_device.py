@@ -133,7 +133,9 @@ def compare(solver_file: str, library: str) -> None:
     assert [box.iterations for box in boxes] == [[0, 1, 4, 5]] * 2  # those that are in no window
     for iteration in boxes[0].iterations:
         one, other = (box.read(iteration) for box in boxes)
-        assert one == other and one is not None and any(one.arrays)
+        assert one is not None
+        assert one == other
+        assert any(one.arrays)
     kept = [channel.kept for _, channel in sides]
     assert [message[:2] for message in kept[0]] == [message[:2] for message in kept[1]]
     assert {kind for kind, _, _ in kept[0]} == {Kind.SLAB, Kind.ACTIVATION, Kind.TEST}

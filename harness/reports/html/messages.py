@@ -8,7 +8,6 @@ import numpy as np
 
 from harness.diagnosis.recorded.batch import Batch
 from harness.diagnosis.recorded.batch_evidence import batch_evidence, times
-from harness.recording.run_directory import read_info
 from harness.reports.html.subject import Subject
 from harness.reports.text.alarms import first_abnormal
 from harness.reports.text.course import course_before
