@@ -126,9 +126,9 @@ class Recording(RowReader):
         """(W,) the iterations whose complete arrays are stored."""
         return self._windows.iterations
 
-    def kept(self, iteration: int) -> tuple[str, ...]:
+    def window_arrays(self, iteration: int) -> tuple[str, ...]:
         """List what is stored of an iteration: some of weight, gradient, update, input and key; none in no window."""
-        return self._windows.kept(iteration)
+        return self._windows.window_arrays(iteration)
 
     def weight(self, iteration: int, layer: str, index: int = 0) -> npt.NDArray[np.float32]:
         """Read W_t of one param blob, as the forward pass of `iteration` used it.

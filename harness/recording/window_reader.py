@@ -45,7 +45,7 @@ class WindowReader:
         """One sentence for each file that was left out."""
         return tuple(self._damaged) if self._sources else ()
 
-    def kept(self, iteration: int) -> tuple[str, ...]:
+    def window_arrays(self, iteration: int) -> tuple[str, ...]:
         """List the kinds of arrays that are stored of an iteration: some of CAPTURES, and key."""
         sources = [source for source, _ in self._of(iteration)]
         return tuple(group for group in (*CAPTURES, "key") if any(source.has(group) for source in sources))
@@ -137,6 +137,8 @@ class WindowReader:
         having = next((place for place in found if place[0].has(group)), None)
         if having is None:
             if found[0][0] is not self._own:
-                missing = f"no {group} was kept of iteration {iteration}, only {' and '.join(self.kept(iteration))}"
+                missing = (
+                    f"no {group} was kept of iteration {iteration}, only {' and '.join(self.window_arrays(iteration))}"
+                )
             raise RecordingError(f"{self._path}: {missing}")
         return having

@@ -95,7 +95,7 @@ def next_commands(
         until=found.solver.max_iter,
         onset=onset,
         last_good=found.last_good.iteration if found.last_good else None,
-        in_window="weight" in found.kept.kept(onset),
+        in_window="weight" in found.kept.window_arrays(onset),
         base_lr=base_lr,
         gradients=gradient_norms(iterations, found.total_norm("gradient_l2"), onset),
         raised_rate=raised_rate(iterations, recording.series("lr"), onset),

@@ -131,7 +131,9 @@ def from_run(run: Path, info: RunInfo, iteration: int) -> Start:
 
 def _from_window(run: Path, info: RunInfo, iteration: int, snapshots: Mapping[int, Path]) -> Start:
     with Recording(run) as recording:
-        kept = {t for t in recording.window_iterations.tolist() if {"weight", "update"} <= set(recording.kept(t))}
+        kept = {
+            t for t in recording.window_iterations.tolist() if {"weight", "update"} <= set(recording.window_arrays(t))
+        }
     if not {iteration - 1, iteration} <= kept:
         have = ", ".join(map(str, sorted({*snapshots, *([0] if info.first == 0 else [])}))) or "none"
         raise BadInput(

@@ -112,7 +112,7 @@ def _weights(recording: Recording, iteration: int) -> ReadBlob:
 
 def _next_weights(recording: Recording, iteration: int) -> ReadBlob:
     """Read W_{t+1}: as recorded, or at the end of a window W_t less the update, which is the same bit for bit."""
-    if "weight" in recording.kept(iteration + 1):
+    if "weight" in recording.window_arrays(iteration + 1):
         return _weights(recording, iteration + 1)
     return lambda layer, index: recording.weight(iteration, layer, index) - recording.update(iteration, layer, index)
 

@@ -95,7 +95,7 @@ def test_the_window_is_what_watching_would_have_recorded(home: Path) -> None:
         assert np.array_equal(kept["window/digest"], watched["digest"][()][at])
     with Recording(home / "slow") as recording, Recording(home / "watched") as other:
         assert recording.windows == (Window(FAULT - 10, FAULT + 11),)
-        assert recording.kept(FAULT) == ("weight", "gradient", "update", "input", "key")
+        assert recording.window_arrays(FAULT) == ("weight", "gradient", "update", "input", "key")
         assert recording.keys(FAULT) == other.keys(FAULT)
         assert recording.input(FAULT, "data").shape == (2, BATCH, 1, 12, 12)
         after = recording.weight(FAULT - 1, "conv0") - recording.update(FAULT - 1, "conv0")
@@ -123,8 +123,8 @@ def test_the_report_finds_the_bad_record_of_a_run_that_nobody_watched(home: Path
 def test_where_params_would_cost_too_much_inputs_are_kept(home: Path) -> None:
     with Recording(home / "fast") as recording:
         assert recording.windows == (Window(FAULT - 10, FAULT + 1),)  # the run stopped at the first NaN
-        assert recording.kept(FAULT) == ("input", "key")
-        assert recording.kept(FAULT - 11) == ()
+        assert recording.window_arrays(FAULT) == ("input", "key")
+        assert recording.window_arrays(FAULT - 11) == ()
         with pytest.raises(RecordingError, match=f"no weight was kept of iteration {FAULT}, only input and key"):
             recording.weight(FAULT, "classifier")
 
@@ -158,7 +158,7 @@ def test_the_last_iterations_of_a_worker_that_was_killed_are_kept(home: Path, tm
     with Recording(out) as recording:
         last = int(recording.iterations[-1])
         assert recording.windows == (Window(max(0, last - 19), last + 1),)
-        assert "input" in recording.kept(last)
+        assert "input" in recording.window_arrays(last)
         assert not recording.damaged_windows
 
 

@@ -109,7 +109,7 @@ def window_contents(subject: Subject) -> str:
     """State what the windows contain, and which iterations are compared."""
     found = subject.found
     kept, moment = found.kept, found.moment
-    captured = [f"{kind}s" for kind in kept.kept(moment) if kind != "key"] if moment is not None else []
+    captured = [f"{kind}s" for kind in kept.window_arrays(moment) if kind != "key"] if moment is not None else []
     what = list_names(captured) or "The captured arrays"
     windows = ", ".join(map(str, kept.windows))
     text = f"{what[:1].upper()}{what[1:]} of iterations {windows} were recorded in full."
