@@ -2,9 +2,9 @@
 
     .venv/bin/python -m tools.notebooks [FILE…]     (default: all of notebooks/)
 
-Time stamps and durations, which change with every execution, are left out, so that a commit shows only differences of
-the results. A warning is an error. The notebooks need runs/demo, which tools/demo makes, and the restarts that
-notebooks/restart_study.ipynb names.
+Time stamps, durations and paths, which change with every execution or machine, are left out, so that a commit shows
+only differences of the results. A warning is an error. The notebooks need runs/demo, which tools/demo makes, and the
+restarts that notebooks/restart_study.ipynb names.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import papermill
 from PIL import Image
 
 from harness.atomic_write import write_whole
+from tools.machine_paths import without_machine
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 # ipykernel itself raises one when it shuts down
@@ -46,8 +47,14 @@ def strip(notebook: nbformat.NotebookNode) -> None:
     for cell in notebook.cells:
         cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
         for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                output.data["image/png"] = smaller(output.data["image/png"])
+            data = output.get("data", {})
+            for kind, text in data.items():
+                if kind.startswith("text/"):
+                    data[kind] = without_machine(text)
+            if "text" in output:
+                output.text = without_machine(output.text)
+            if "image/png" in data:
+                data["image/png"] = smaller(data["image/png"])
 
 
 def digest(notebook: nbformat.NotebookNode) -> str:

@@ -15,7 +15,8 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-ROOT = Path(__file__).resolve().parents[1]
+from tools.machine_paths import ROOT, without_machine
+
 IMAGES = ROOT / "docs/images"
 RESTARTS = ("demo-slower", "demo-clipped", "demo-skipped")
 WIDTHS = (1280, 400)  # pixels: a desktop, a phone
@@ -39,14 +40,16 @@ def main() -> None:
         shutil.copy(home / "rescue-losses.png", IMAGES / "rescue.png")
         log = ("tests/logs/case.log", "--images", "278000", "--batch", "32", "--plot", IMAGES / "case.png")
         harness("readlog.py", *log)
-        harness("report.py", "runs/demo", "--out", home / "report.html")
+        page = home / "report.html"
+        harness("report.py", "runs/demo", "--out", page)
+        page.write_text(without_machine(page.read_text()))
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
             for width in WIDTHS:
-                page = browser.new_page(viewport={"width": width, "height": 900})
-                page.goto((home / "report.html").as_uri())
-                page.wait_for_selector("html[data-drawn=yes]")
-                page.screenshot(path=home / f"{width}.png", full_page=True)
+                tab = browser.new_page(viewport={"width": width, "height": 900})
+                tab.goto(page.as_uri())
+                tab.wait_for_selector("html[data-drawn=yes]")
+                tab.screenshot(path=home / f"{width}.png", full_page=True)
                 whole = Image.open(home / f"{width}.png")
                 whole.save(IMAGES / f"report-{width}.webp", quality=75)
                 if width == WIDTHS[0]:

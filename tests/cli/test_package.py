@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -148,22 +149,36 @@ sys.exit(main(["readlog", "--help"]))
 
 def test_bash_completes_commands_options_choices_and_files(tmp_path: Path) -> None:
     (tmp_path / "quick_solver.prototxt").touch()
+    (tmp_path / "runs/demo").mkdir(parents=True)
+    tries = {
+        ("re",): "restart readlog report",
+        ("run", "--so"): "--solver",
+        ("run", "--solver", "qu"): "quick_solver.prototxt",
+        ("run", "--resume", "qu"): "quick_solver.prototxt",
+        ("run", "--data", ""): "exact caffe",
+        ("restart", "runs/d"): "runs/demo",
+        ("restart", "runs/demo", "--set-"): "--set-layer",
+        ("restart", "runs/demo", "--history", "re"): "rescale reset",
+        ("compare", "runs/demo", "runs/d"): "runs/demo",
+        ("report", "runs/d"): "runs/demo",
+        ("readlog", "qu"): "quick_solver.prototxt",
+        ("readlog", "quick_solver.prototxt", "--cl"): "--classes",
+        ("make-lmdb", "ru"): "runs",
+        ("make-lmdb", "--test-s"): "--test-share",
+    }
     script = """
 source <(caffe-harness --print-completion bash)
 complete -p caffe-harness >&2
 try() {
-  COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
+  COMP_WORDS=(caffe-harness "$@") COMP_CWORD=$# COMPREPLY=()
   _shtab_caffe_harness
   echo "${COMPREPLY[*]}"
 }
-try caffe-harness re
-try caffe-harness run --so
-try caffe-harness run --solver qu
-try caffe-harness run --data ""
 """
+    script += "".join(f"try {shlex.join(words)}\n" for words in tries)
     done = command("bash", "-c", script, cwd=tmp_path, env={"PATH": f"{BIN}:/usr/bin:/bin"})
     assert "_shtab_caffe_harness caffe-harness" in done.stderr
-    assert done.stdout.splitlines() == ["restart readlog report", "--solver", "quick_solver.prototxt", "exact caffe"]
+    assert done.stdout.splitlines() == list(tries.values())
 
 
 @pytest.mark.parametrize("shell", ["zsh", "tcsh"])
