@@ -440,7 +440,7 @@ def test_two_hundred_layers_with_hostile_names_are_shown_as_text(
 def test_a_partial_window_away_from_the_onset(small: Path, opened: OpenPage) -> None:
     """The page has no text about what was not captured."""
     (small / "solver.prototxt").write_text(
-        solver_text(small / "net.prototxt", small / "x", base_lr=1e6, lr_policy='"fixed"', max_iter=12)
+        solver_text(small / "net.prototxt", small / "x", base_lr=1e6, lr_policy='"fixed"', max_iter=12, test_interval=1)
     )
     options = ("--watch", "8:11", "--on-alarm", "continue")
     train(small / "solver.prototxt", small / "run", *options)
@@ -459,7 +459,11 @@ def test_a_partial_window_away_from_the_onset(small: Path, opened: OpenPage) -> 
     assert "read again from the data set" in whole.text("main")
     assert f"not finite since {onset.iteration}" in whole.page.locator(".plot > figcaption").first.inner_text()
     # nothing is drawn as measured after that
-    assert all(max(whole.trace("loss", n)["x"], default=0) < onset.iteration for n in range(3))
+    traces = whole.page.evaluate("document.getElementById('loss').data.filter(t => t.y.length > 1).map(t => t.name)")
+    assert traces[:5] == ["total, each iteration", "loss1/loss1 (weight 0.3)", "loss3/loss3", "total, smoothed", None]
+    assert traces[5] == "loss3/top-1"
+    drawn = [whole.trace("loss", n)["x"] for n in (0, 1, 2, 3, 5)]
+    assert all(len(x) > 0 and max(x) < onset.iteration for x in drawn)
     assert whole.page.evaluate("document.getElementById('loss').layout.xaxis.range[1]") > 11
     assert whole.page.locator("input[name=distance]").is_disabled()  # there is no baseline before it
     assert inputs.text("#window-contents").startswith("Inputs of iterations 8:11 were recorded in full.")

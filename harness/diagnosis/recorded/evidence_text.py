@@ -74,5 +74,5 @@ def rate_evidence(iterations: npt.NDArray[np.integer], lr: Floats, row: int) -> 
     if not len(rise) or rise.max() < _RISE:
         return None
     at = int(np.argmax(rise))
-    rose = f"rose from {rates[at]:.3g} to {rates[at + 1]:.3g}"
+    rose = f"rose from {rates[at]:,.6g} to {rates[at + 1]:,.6g}"
     return f"the learning rate {rose} at iteration {iterations[first + at + 1]:,}"

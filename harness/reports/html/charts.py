@@ -58,6 +58,7 @@ def losses(subject: Subject, arrays: Arrays) -> Json:
         "lines": [total, *heads, smoothed, *_restarts(subject, arrays)],
         "more": max(0, len(recording.heads) - len(HEADS)),
         "lr": _series(recording, "learning rate", recording.series("lr"), "ink", arrays),
+        "input": _input(subject, arrays),
         "accuracies": [
             {"name": name, "x": times.tolist(), "y": values.tolist(), "colour": colour, "nth": nth}
             for (name, (times, values)), (colour, nth) in zip(accuracies.items(), styles, strict=True)
@@ -90,7 +91,16 @@ def smoothed_losses(runs: Iterable[tuple[str, Recording]], arrays: Arrays) -> Js
     ends = [int(recording.iterations[row]) for _, recording in runs if len(recording.iterations) for row in (0, -1)]
     return {
         **{"first": min(ends, default=0), "last": max(ends, default=0), "not_finite": None},
-        **{"lines": lines, "more": 0, "lr": None, "accuracies": [], "windows": [], "snapshots": [], "alarms": []},
+        **{
+            "lines": lines,
+            "more": 0,
+            "lr": None,
+            "input": None,
+            "accuracies": [],
+            "windows": [],
+            "snapshots": [],
+            "alarms": [],
+        },
         "levels": [{"value": value, "text": text} for value, text in levels.items()],
     }
 
@@ -142,6 +152,16 @@ def window(subject: Subject, arrays: Arrays) -> list[Json]:
             }
         )
     return entries
+
+
+def _input(subject: Subject, arrays: Arrays) -> Json | None:
+    """The largest magnitudes of the input that left its baseline first; None where none did."""
+    recording, onset = subject.recording, subject.found.onset
+    low, high = recording.input_stat("minimum"), recording.input_stat("maximum")
+    if onset is None or onset.blob not in low.labels:
+        return None
+    sizes = np.maximum(np.abs(low[onset.blob]), np.abs(high[onset.blob]))
+    return _series(recording, f"largest magnitude in input {onset.blob}", sizes, "bad", arrays)
 
 
 def _restarts(subject: Subject, arrays: Arrays) -> list[Json]:

@@ -6,6 +6,7 @@ from harness.diagnosis.recorded.batch_evidence import batch_evidence
 from harness.diagnosis.recorded.evidence_text import MIN_BLOCK, rate_evidence
 from harness.reports.html.subject import Subject
 from harness.reports.text.grammar import list_names
+from harness.schemas.onset import Onset
 
 
 def headline(subject: Subject) -> str:
@@ -30,11 +31,14 @@ def strongest_evidence(subject: Subject) -> str | None:
         return found
     iterations = recording.iterations
     row = int(iterations.searchsorted(onset.iteration))
-    return rate_evidence(iterations, recording.series("lr"), row) or _of_gradients(onset.reason)
+    rate = rate_evidence(iterations, recording.series("lr"), row)
+    return _clause(onset, "input ") or rate or _clause(onset, "gradient norm")
 
 
 def outcome(subject: Subject) -> str:
-    """State in a sentence what became of the loss of a run that broke."""
+    """State in a sentence what became of the loss of a run that broke; empty where the headline says it."""
+    if subject.found.onset is None or strongest_evidence(subject) is None:
+        return ""
     status = subject.found.status
     said = _change_of_loss(subject)
     sentence = f"{said[:1].upper()}{said[1:]}"
@@ -71,6 +75,7 @@ def _change_of_loss(subject: Subject) -> str:
     return f"the loss went {before}to {status.after:.4g} and did not recover"
 
 
-def _of_gradients(reason: str) -> str | None:
-    """Return the clause about the norm of the gradients from the evidence for an onset."""
-    return next((f"the {clause}" for clause in reason.split("; ") if clause.startswith("gradient norm")), None)
+def _clause(onset: Onset, about: str) -> str | None:
+    """Return the clause of the evidence for an onset that is about inputs or gradients."""
+    found = next((clause for clause in onset.reason.split("; ") if about in clause), None)
+    return f"the {found}" if found is not None and found.startswith("gradient") else found

@@ -8,6 +8,7 @@ import numpy as np
 
 from harness.diagnosis.recorded.batch import Batch
 from harness.diagnosis.recorded.batch_evidence import batch_evidence, times
+from harness.reports.html.headline import strongest_evidence
 from harness.reports.html.subject import Subject
 from harness.reports.text.alarms import first_abnormal
 from harness.reports.text.course import course_before
@@ -46,7 +47,8 @@ def where(subject: Subject) -> str:
     onset = subject.found.onset
     if onset is None:
         return ""
-    clauses = [clause for clause in onset.reason.split("; ") if not clause.startswith("loss ")]
+    said = strongest_evidence(subject) or ""
+    clauses = [c for c in onset.reason.split("; ") if not c.startswith("loss ") and c not in said]
     clauses.append(first_abnormal(onset.blob, onset.param))
     sentences = [f"{clause[:1].upper()}{clause[1:]}." for clause in clauses if clause]
     approach = subject.found.approach
@@ -85,7 +87,7 @@ def image_facts(subject: Subject, image: int) -> list[str]:
         both = (head.before, head.after)
         predicted = (_prediction(part.predicted[image], part.probability[image]) for part in both)
         lines.append(f"predicted {' → '.join(predicted)}")
-        lines.append(f"loss {' → '.join(f'{part.loss[image]:.3g}' for part in both)}")
+        lines.append(f"loss {' → '.join(_loss(part.loss[image]) for part in both)}")
     return [*lines, f"values {batch.lowest[image]:.3g} … {batch.highest[image]:.3g}"]
 
 
@@ -142,6 +144,10 @@ def _effect_of_update(head: HeadPredictions, count: int) -> str:
     images = "them" if counted.all() else f"the {int(counted.sum())} where it is finite"
     worse = ", although the update was computed from these images" if new > old else ""
     return f"{text}; its mean loss on {images} goes from {old:.4g} to {new:.4g}{worse}. {phase}"
+
+
+def _loss(value: float) -> str:
+    return f"{value + 0.0:.3g}" if np.isfinite(value) else "NaN"  # without the sign of -0
 
 
 def _prediction(predicted: int, probability: float) -> str:

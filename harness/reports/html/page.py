@@ -55,7 +55,7 @@ def report(subject: Subject, refresh: int | None = None) -> str:
         arrays,
         name=name,
         headline=headline(subject),
-        outcome=outcome(subject) if onset is not None else "",
+        outcome=outcome(subject),
         titles=titles(subject),
         subject=subject,
         found=found,

@@ -88,6 +88,7 @@ function drawLayers() {
   function curveAxis(traces) {
     let low = Infinity, high = -Infinity;
     for (const trace of traces) for (const v of trace.y) if (v > 0 && Number.isFinite(v)) { low = Math.min(low, v); high = Math.max(high, v); }
+    low = Math.max(low, high / 1e10);  // what is smaller, as good as 0, leaves the chart
     return low < Infinity ? logAxis(Math.log10(low) - 0.08, Math.log10(high) + 0.08) : {};
   }
 

@@ -31,9 +31,10 @@ function firstRow(x, value) {
 
 function drawLosses() {
   const chart = $("loss"), from = $("loss-from"), to = $("loss-to"), logarithmic = $("loss-log");
-  const { lines, more, lr, accuracies, levels, first, last, windows, snapshots, alarms } = page.losses;
+  const { lines, more, lr, input, accuracies, levels, first, last, windows, snapshots, alarms } = page.losses;
   const series = lines.map((one) => ({ ...one, x: array(one.x), y: array(one.y) }));
-  const rate = lr && { ...lr, x: array(lr.x), y: array(lr.y) };
+  const [rate, data] = [lr, input].map((one) => one && { ...one, x: array(one.x), y: array(one.y) });
+  if (data) chart.classList.add("taller");
   const finite = [];
   for (const one of series) if (!one.restart) {
     const step = Math.max(1, Math.floor(one.y.length / 4000));
@@ -60,6 +61,8 @@ function drawLosses() {
     if (more) drawn.push({ x: [null], y: [null], name: `${more} more heads, not drawn`, mode: "lines", line: { color: "rgba(0,0,0,0)" } });
     if (rate) drawn.push({ ...visible(rate), type: "scatter", mode: "lines", yaxis: "y2", showlegend: false,
       line: { color: themeColour("ink"), width: 1.4 }, hovertemplate: "%{x:,d}: %{y:.4g}<extra>learning rate</extra>" });
+    if (data) drawn.push({ ...visible(data), type: "scatter", mode: "lines", yaxis: "y5", showlegend: false,
+      line: { color: themeColour("bad"), width: 1.4 }, hovertemplate: `%{x:,d}: %{y:.4g}<extra>${shortened(data.name, 60)}</extra>` });
     for (const one of accuracies) drawn.push({ x: one.x, y: one.y, name: shortened(one.name), type: "scatter", mode: "lines+markers",
       yaxis: "y3", line: { color: one.colour, width: 1.4, dash: DASHES[one.nth % DASHES.length] }, marker: { size: 5 }, legend: "legend2", showlegend: !isNarrow() && accuracies.length < 7,
       hovertemplate: `%{x:,d}: %{y:.4f}<extra>${shortened(one.name, 60)}</extra>` });
@@ -75,20 +78,36 @@ function drawLosses() {
   }
 
   function axes() {
-    const panels = [["", accuracies.length ? [0.46, 1] : rate ? [0.3, 1] : [0, 1]]];
-    if (rate) panels.push(["2", accuracies.length ? [0.3, 0.41] : [0, 0.2]]);
-    if (accuracies.length) panels.push(["3", [0, 0.2]]);
-    const bottom = panels[panels.length - 1][0];
+    const { panels, bottom } = placed([["", 5], ...(rate ? [["2", 1.1]] : []), ...(data ? [["5", 1.5]] : []), ...(accuracies.length ? [["3", 1.9]] : [])]);
     const top = Math.max(highest, ...levels.map((l) => l.value)) * 1.08;
     const found = {
       xaxis: { range: [range[0] - 0.5, range[1] + 0.5], title: { text: "iteration" }, anchor: `y${bottom}`, tickformat: ",d", zeroline: false },
-      yaxis: { title: { text: "loss" }, domain: panels[0][1], zeroline: false,
+      yaxis: { title: { text: "loss" }, domain: panels[""], zeroline: false,
         ...(logarithmic.checked ? logAxis(Math.log10(lowest) - 0.05, Math.log10(top) + 0.02) : { type: "linear", range: [Math.min(0, lowest), top] }) },
-      yaxis4: { domain: panels[0][1], range: [0, 1], overlaying: "y", visible: false, fixedrange: true },
+      yaxis4: { domain: panels[""], range: [0, 1], overlaying: "y", visible: false, fixedrange: true },
     };
-    if (rate) found.yaxis2 = { title: { text: "learning<br>rate" }, domain: panels[1][1], zeroline: false, ...rateAxis() };
-    if (accuracies.length) found.yaxis3 = { title: { text: "test<br>accuracy" }, domain: [0, 0.2], range: [-0.06, 1.1], tickvals: [0, 0.5, 1], zeroline: false, fixedrange: true };
+    if (rate) found.yaxis2 = { title: { text: "learning<br>rate" }, domain: panels["2"], zeroline: false, ...rateAxis() };
+    if (data) found.yaxis5 = { title: { text: "largest<br>value" }, domain: panels["5"], zeroline: false, ...inputAxis() };
+    if (accuracies.length) found.yaxis3 = { title: { text: "test<br>accuracy" }, domain: panels["3"], range: [-0.06, 1.1], tickvals: [0, 0.5, 1], zeroline: false, fixedrange: true };
     return found;
+  }
+
+  // Places panels one below the other, with gaps for a legend.
+  function placed(heights) {
+    const gap = 0.085, unit = (1 - gap * (heights.length - 1)) / heights.reduce((sum, [, height]) => sum + height, 0);
+    const found = {};
+    let top = 1;
+    for (const [axis, height] of heights) {
+      found[axis] = [Math.max(0, top - height * unit), top];
+      top -= height * unit + gap;
+    }
+    return { panels: found, bottom: heights[heights.length - 1][0] };
+  }
+
+  function inputAxis() {
+    let low = Infinity, high = 0;
+    for (const v of data.y) if (Number.isFinite(v) && v > 0) { low = Math.min(low, v); high = Math.max(high, v); }
+    return high > 20 * low ? logAxis(Math.log10(low) - 0.1, Math.log10(high) + 0.1, 2) : { rangemode: "tozero", nticks: 3 };
   }
 
   // Linear, with one round tick; logarithmic where it changes by more than a factor of 20, but for the end of a run.
@@ -97,7 +116,7 @@ function drawLosses() {
     if (!rates.length) return { nticks: 3 };
     rates.sort((a, b) => a - b);
     const low = rates[0], high = rates[rates.length - 1];
-    if (rates.length === rate.y.length && high > 20 * rates[Math.floor(rates.length / 10)]) return logAxis(Math.log10(low) - 0.1, Math.log10(high) + 0.1);
+    if (rates.length === rate.y.length && high > 20 * rates[Math.floor(rates.length / 10)]) return logAxis(Math.log10(low) - 0.1, Math.log10(high) + 0.1, 2);
     const power = Math.floor(Math.log10(high) + 1e-9), round = Math.floor(high / 10 ** power + 1e-9);
     const text = isPlain(power) ? (round * 10 ** power).toFixed(Math.max(0, -power)) : round === 1 ? powerOfTen(power) : `${round}·${powerOfTen(power)}`;
     return { range: [0, 1.15 * high], tickvals: [0, round * 10 ** power], ticktext: ["0", text] };
@@ -125,8 +144,11 @@ function drawLosses() {
     });
     if (page.onset !== null) labels.push({ x: page.onset, y: 1, yref: "paper", yanchor: "bottom", showarrow: false,
       text: `onset ${thousands(page.onset)}`, font: { size: 11, color: themeColour("bad") } });
+    if (data) labels.push({ x: 0.008, xref: "paper", xanchor: "left", y: placedData()[1], yref: "paper", yanchor: "bottom", showarrow: false,
+      text: escaped(data.name), font: { size: 11, color: themeColour("bad") } });
     return labels;
   }
+  const placedData = () => axes().yaxis5.domain;
 
   function draw() {
     [from.value, to.value] = range;
@@ -134,7 +156,7 @@ function drawLosses() {
       ...axes(), shapes: shapes(), annotations: annotations(), showlegend: true,
       margin: { l: isNarrow() ? 56 : 74, r: 14, t: 40, b: 40 },
       legend: { orientation: "h", x: 0, y: 1.05, yanchor: "bottom", font: { size: isNarrow() ? 9 : 11 } },
-      legend2: { orientation: "h", x: 0, y: 0.205, yanchor: "bottom", font: { size: 10 } },
+      legend2: { orientation: "h", x: 0, y: accuracies.length ? axes().yaxis3.domain[1] : 0, yanchor: "bottom", font: { size: 10 } },
     }), config);
   }
 

@@ -11,16 +11,14 @@ const ENTITIES = { "&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;", "%": "&
 const escaped = (text) => String(text).replace(/[&<>$%]/g, (letter) => ENTITIES[letter]);
 const shortened = (text, most = 30) =>
   escaped(text.length > most ? text.slice(0, most / 2) + "…" + text.slice(1 - most / 2) : text);
-const number = (value) =>
-  Number.isFinite(value) ? String(Number(value.toPrecision(4))) : Number.isNaN(value) ? "not recorded" : "not finite";
 // Ticks of a logarithmic axis, as harness/reports/scales.py has them: 1, 10, 100, and 10ⁿ for what has more digits.
 const superscript = (power) => String(power).replace(/[-0-9]/g, (digit) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(digit)]);
 const isPlain = (power) => power >= -3 && power <= 4;
 const powerOfTen = (power) => (!isPlain(power) ? `10${superscript(power)}` : power < 0 ? (10 ** power).toFixed(-power) : thousands(10 ** power));
-function logTicks(low, high) {  // both as decimal logarithms
+function logTicks(low, high, most = 8) {  // both as decimal logarithms
   const first = Math.ceil(low - 1e-9), last = Math.floor(high + 1e-9), values = [];
   if (last - first >= 1) {
-    const step = Math.ceil((last - first + 1) / 8);
+    const step = Math.ceil((last - first + 1) / most);
     for (let power = first; power <= last; power += step) values.push([power, powerOfTen(power)]);
   } else
     for (let power = first - 2; power <= last + 1; power++)
@@ -31,11 +29,19 @@ function logTicks(low, high) {  // both as decimal logarithms
       }
   return { positions: values.map(([at]) => at), texts: values.map(([, text]) => text) };
 }
-function logAxis(low, high) {
-  const { positions, texts } = logTicks(low, high);
+function logAxis(low, high, most) {
+  const { positions, texts } = logTicks(low, high, most);
   return { type: "log", range: [low, high], tickmode: "array", tickvals: positions.map((at) => 10 ** at), ticktext: texts };
 }
 const thousands = (value) => value.toLocaleString("en");
+// Four digits; 1·10ⁿ where a number would have many zeros.
+function number(value) {
+  if (!Number.isFinite(value)) return Number.isNaN(value) ? "not recorded" : "not finite";
+  const rounded = Number(value.toPrecision(4)), size = Math.abs(rounded);
+  if (size === 0 || (size >= 1e-4 && size < 1e7)) return rounded.toLocaleString("en", { maximumSignificantDigits: 4 });
+  const [factor, power] = rounded.toExponential().split("e");
+  return `${factor}·10${superscript(Number(power))}`;
+}
 const isNarrow = () => innerWidth < 640;
 const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
 const DASHES = ["solid", "dash", "dot", "dashdot"];  // of lines of one colour
