@@ -232,8 +232,9 @@ def _subject(run: Path, rules: Path | None) -> Iterator[Subject]:
     with ExitStack() as stack:
         recording = stack.enter_context(Recording(run))
         found = diagnose(recording, rules=rules)
-        if found.onset is not None and found.moment != found.onset.iteration and not recording.live:
-            repeat = stack.enter_context(repeat_of(run, recording, found.onset.iteration))
+        onset = found.onset.iteration if found.onset is not None else None
+        if onset is not None and "weight" not in recording.window_arrays(onset) and not recording.live:
+            repeat = stack.enter_context(repeat_of(run, recording, onset))
             found = found if repeat is None else found.with_windows_of(repeat)
         batch = found.batch()
         heads: tuple[HeadPredictions, ...] = ()

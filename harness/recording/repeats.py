@@ -33,8 +33,8 @@ class Repeat:
 
 @contextmanager
 def repeat_of(run: Path, recording: Recording, iteration: int) -> Iterator[Repeat | None]:
-    """Find the oldest run beside `run` that trains the same net and has a window with `iteration`, in which it repeats
-    `run`; None where there is none.
+    """Find the oldest run beside `run` that trains the same net and has a window with the weights of `iteration`, in
+    which it repeats `run`; None where there is none.
 
     Args:
         recording: that of `run`.
@@ -46,6 +46,8 @@ def repeat_of(run: Path, recording: Recording, iteration: int) -> Iterator[Repea
         except (BadInput, RecordingError):  # damaged
             continue
         with found:
+            if "weight" not in found.window_arrays(iteration):
+                continue
             same = _same(recording, info, found, known)
             if iteration in same:
                 yield Repeat(other.name, found, same)

@@ -123,7 +123,7 @@ def window_contents(subject: Subject) -> str:
     if {"weights", "gradients"} & set(captured):
         text += f" Compared here: iterations {', '.join(f'{moment:,}' for moment in found.moments)}."
     if found.onset is not None and found.moment != found.onset.iteration:
-        text += " None of them is the onset; the first command above repeats the run with a window around it."
+        text += " None of them is the onset; a command above repeats the run with a window around it."
     return text
 
 
