@@ -22,6 +22,7 @@ from harness.caffe_files.net import net_phase
 from harness.caffe_files.passes import schedule
 from harness.errors import BadInput
 from harness.prefetch.positions import moved
+from harness.prefetch.seeds import with_seeds
 from harness.prefetch.streams import stream_of
 from harness.schemas.data_position import StreamPosition
 from harness.schemas.stream import Stream
@@ -63,9 +64,11 @@ def unusable_record(plan: Plan, last: int, said: Sequence[str]) -> str | None:
 
 
 def _places(plan: Plan, iteration: int) -> Sequence[StreamPosition]:
-    """Return where the data layers stood before `iteration`."""
-    point, solver = plan.info.point, plan.solver
-    return moved(point, schedule(solver, plan.first, iteration)).places
+    """Return where the data layers stood before `iteration`, with the seeds that Caffe has drawn, if they are known."""
+    point, train = plan.info.point, plan.spec.train.param
+    if plan.first == 0 and not any(place.skip for place in point.places):
+        point = with_seeds(point, train, train)
+    return moved(point, schedule(plan.solver, plan.first, iteration)).places
 
 
 def _reading(plan: Plan, place: StreamPosition) -> _Reading | None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from harness.caffe_files.messages import pb, read_binary
-from harness.supervisor import label_values
+from harness.supervisor import label_values, listed_images
 from tests.helpers.bad_input import Case
 from tests.helpers.commands import caffe_train
 from tests.helpers.lmdbs import SIDE, digits, write_lmdb
@@ -484,3 +484,17 @@ def test_listed_images_of_16_bits_that_become_nearly_black_are_a_warning(case: C
     for name in scans:
         (case.home / name).write_bytes(scan(65535))
     assert not case.warnings()
+
+
+@pytest.mark.parametrize("shuffle", ["false", "true"])
+def test_the_listed_file_at_which_caffe_dies_is_named(
+    case: Case, shuffle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listed_images, "_MOST", 1)  # as if the list were long
+    source = reads_list(case, pictures(60) | {"41.png": b"no picture"}, ["1"], f"shuffle: {shuffle}")
+    code, said = case.run()
+    assert code in (2, 4)
+    assert f"{source}: record {case.home}/41.png: no such file, or not an image" in said
+    assert "layer data reads it at iteration " in said
+    if shuffle == "false":
+        assert "layer data reads it at iteration 10" in said

@@ -6,7 +6,9 @@ The oracles are Caffe's own WindowData layer and `caffe train` without interrupt
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,10 @@ from harness.errors import BadInput
 from harness.recording import Recording
 from harness.schemas.data_position import StreamPosition
 from harness.schemas.stream import Stream, Windows
+from harness.supervisor.options import Options
+from harness.supervisor.plan import make_plan
+from harness.supervisor.resume import from_weights
+from harness.supervisor.training_spec import read_training_spec
 from harness.worker import seekable_layer as seekable
 from harness.worker.seekable_nets import replace_data_layers
 from tests.helpers.batches import SEED, forwards
@@ -180,3 +186,40 @@ def test_a_bad_window_file_is_refused(tmp_path: Path, text: str, message: str) -
     source.write_text(text)
     with pytest.raises(BadInput, match=message):
         check_windows(open_window_file(source, "net"), pb.WindowDataParameter(root_folder=f"{tmp_path}/"), "net")
+
+
+def _mean(*shape: int) -> bytes:
+    return pb.BlobProto(data=[1.0] * int(np.prod(shape)), shape=pb.BlobShape(dim=shape)).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "transform", "message"),
+    [
+        ("", b"", "crop_size: 12", ""),
+        ("mean.binaryproto", _mean(1, 3, 12, 12), 'crop_size: 12 mean_file: "HOME/mean.binaryproto"', ""),
+        ("mean.binaryproto", _mean(1, 3, 10, 10), 'crop_size: 12 mean_file: "HOME/mean.binaryproto"',
+         "the mean is 3×10×10, and windows are 3×12×12"),
+        ("mean.binaryproto", _mean(1, 3, 12, 20), 'crop_size: 12 mean_file: "HOME/mean.binaryproto"', "3×12×20"),
+        ("mean.binaryproto", _mean(1, 1, 40, 40), 'crop_size: 12 mean_file: "HOME/mean.binaryproto"', "1×40×40"),
+        ("", b"", "crop_size: 12 mean_value: 1 mean_value: 2", "2 values, and windows have 3 channels"),
+        ("image5.png", b"no picture", "crop_size: 12", "record image5.png: 10 bytes that begin b'no picture'"),
+        ("windows.txt", b"", "crop_size: 12", "1 of 54 labels lie outside 0…4, .* window 11, class 5"),
+    ],
+)  # fmt: skip
+def test_windows_that_do_not_fit_their_net_are_refused(
+    tmp_path: Path, windows: Path, file: str, content: bytes, transform: str, message: str
+) -> None:
+    home = tmp_path / "windows"
+    shutil.copytree(windows, home)
+    if file == "windows.txt":
+        text = (home / file).read_text()
+        content = text.replace("\n4 0.917 ", "\n5 0.917 ", 1).encode()
+        assert content != text.encode()
+    if file:
+        (home / file).write_bytes(content)
+    solver = write_solver(tmp_path, home, test_iter=None, test_interval=None)
+    net = window_layer(home, "TRAIN", "", transform) + NET
+    (tmp_path / "net.prototxt").write_text(net)
+    spec = read_training_spec(solver)
+    with pytest.raises(BadInput, match=message) if message else nullcontext():
+        make_plan(spec, from_weights(None, spec.solver), Options(out=tmp_path / "run", cpu=True))
