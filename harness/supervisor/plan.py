@@ -13,13 +13,12 @@ import msgspec
 from google.protobuf import text_format
 
 import harness
-from harness.caffe_files.messages import parse_text, pb
+from harness.caffe_files.messages import pb
 from harness.caffe_files.net import heads, relus
 from harness.caffe_files.paths import is_directory
-from harness.caffe_files.solver import net_text, solver_type
+from harness.caffe_files.solver import net_text
 from harness.caffe_files.sources import Sources
 from harness.diagnosis.exactness import exactness
-from harness.errors import BadInput
 from harness.reports.text.exactness import at_the_start
 from harness.schemas.data_position import TrainingPosition
 from harness.schemas.run_info import DataSource, Gpu, Parent, RunInfo, SnapshotInfo
@@ -33,6 +32,7 @@ from harness.supervisor.resume import Start, check_snapshot
 from harness.supervisor.starting_point import starting_point
 from harness.supervisor.streams import rows_of, streams_of
 from harness.supervisor.training_spec import TrainingSpec
+from harness.supervisor.validate_history import check_history
 from harness.supervisor.validate_labels import check_labels
 from harness.supervisor.validate_rates import check_rates
 from harness.supervisor.validate_transforms import check_transforms
@@ -164,7 +164,7 @@ def _resolve(spec: TrainingSpec, start: Start, options: Options, progress: Calla
     spec.check()
     check_snapshot(start)
     until = until_of(options, spec.solver, start.iteration)
-    warnings = [*_check_history(spec, start)]
+    warnings = [*check_history(spec, start)]
     warnings += check_rates(spec.solver, spec.path, start.iteration, until, start.step)
     gpu = gpu_of(options, spec.solver)
     if gpu is None:
@@ -297,34 +297,3 @@ def _remarks(info: RunInfo, windows: tuple[Window, ...]) -> Iterator[str]:
             yield f"Window {window} lies outside this run's iterations {first}:{until} and will stay empty"
         elif clip((window,), first, until) != (window,):
             yield f"Window {window} reaches beyond this run's iterations {first}:{until} and is cut to them"
-
-
-def _check_history(spec: TrainingSpec, start: Start) -> Iterator[str]:
-    """Check that this type of solver can use the snapshot's history: Caffe only counts its blobs (BVLC/caffe#5581).
-
-    Yields a warning where it can, but another solver made it.
-    """
-    then, now = _solver_type_of(start), spec.solver_type
-    if start.state is None or then is None or then == now or start.scale == 0:
-        return
-    if {then, now} != {"SGD", "Nesterov"}:  # these two keep the same momentum
-        raise BadInput(
-            f"{start.state.path} holds the history of a solver of type {then}, which means something else to {now}",
-            file=spec.path,
-            field="type",
-            value=now,
-            remedy=f"Set `type` to {then}, or reset the history: restart.py … --history reset",
-        )
-    yield (
-        f"warning: {spec.path}: the solver's type is {now}, and {start.state.path} is of a {then} solver: its "
-        f"momentum is kept, but training goes on by another rule. Set `type` to {then}, unless you want this"
-    )
-
-
-def _solver_type_of(start: Start) -> str | None:
-    """Return the type of the solver that made the snapshot of `start`; None if there is none, or it is not known."""
-    if start.state is None:
-        return None
-    if start.setup is not None:
-        return solver_type(parse_text(start.setup.solver, pb.SolverParameter, start.state.path))
-    return start.native_start.solver_type if start.native_start else None
