@@ -6,14 +6,15 @@ of many, a part is decoded that is spread evenly over all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from harness.caffe_files.formatting import format_shape, printable
+from harness.caffe_files.formatting import format_shape
 from harness.caffe_files.image_kinds import (
     UNREADABLE_BY_CAFFE,
     UNREADABLE_FROM_LMDB,
@@ -26,7 +27,7 @@ from harness.caffe_files.messages import pb
 
 DECODED = 16 << 20  # bytes of encoded images that are decoded: half a second of photographs
 DARK = 31  # of 255; an image without a larger value is nearly black
-_NAMED = 3  # damaged records that are named
+_MOST_DAMAGED = 10_000  # records of which the reason is kept
 
 Shape = tuple[int, int, int]  # channels, height, width
 
@@ -59,10 +60,17 @@ class ImageKind(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Images:
-    """The images of a source: `kinds`, and `of` which each record is (n,); -1 for those that were not looked at."""
+    """The images of a source.
+
+    Attributes:
+        kinds: of images.
+        of: the number in `kinds` of each record (n,); -1 for those that were not looked at, or cannot be used.
+        damaged: why records cannot be used, by their numbers; of very many, the first ones.
+    """
 
     kinds: tuple[ImageKind, ...]
     of: npt.NDArray[np.int32]
+    damaged: Mapping[int, str] = field(default_factory=dict)
 
     def first(self, kind: int) -> int:
         """Return the first record of a kind."""
@@ -74,39 +82,34 @@ class Images:
 
 
 class Survey:
-    """A survey of the records of an LMDB, in their order; `size` is about the number of bytes of all of them.
-
-    Attributes:
-        damaged: why Caffe cannot use the first few of `damaged_count` records, with their keys.
-    """
+    """A survey of the records of a source, in their order; `size` is about the number of bytes of all of them."""
 
     def __init__(self, size: int) -> None:
         self._size, self._seen, self._decoded = max(size, 1), 0, 0
         self._kinds: dict[ImageKind, int] = {}
         self._of: list[int] = []
-        self.damaged: list[str] = []
-        self.damaged_count = 0
+        self._damaged: dict[int, str] = {}
 
-    def add(self, key: bytes, datum: pb.Datum) -> None:
+    def add(self, datum: pb.Datum) -> None:
         """Look at the next record."""
         data = datum.data  # a copy at every access
         self._seen += len(data)
         try:
             kind = self._encoded_kind(data) if datum.encoded else pixel_kind(datum, data)
         except ValueError as error:
-            self._add_damaged(key, error)
+            self._add_damaged(str(error))
         else:
             self._of.append(self._kinds.setdefault(kind, len(self._kinds)))
 
-    def add_file(self, key: bytes, path: bytes) -> None:
+    def add_file(self, path: bytes) -> None:
         """Look at the next image of a list, the file `path`."""
         try:
             with open(path, "rb") as file:  # noqa: PTH123  # a path of bytes
                 kind = encoded_kind(file.read(), UNREADABLE_BY_CAFFE, decodes=True)
         except OSError as error:
-            self._add_damaged(key, ValueError(f"it cannot be read ({error.strerror})"))
+            self._add_damaged(f"it cannot be read ({error.strerror})")
         except ValueError as error:
-            self._add_damaged(key, error)
+            self._add_damaged(str(error))
         else:
             self._of.append(self._kinds.setdefault(kind, len(self._kinds)))
 
@@ -114,15 +117,14 @@ class Survey:
         """Leave out the next `count` records."""
         self._of += [-1] * count
 
-    def _add_damaged(self, key: bytes, error: ValueError) -> None:
+    def _add_damaged(self, why: str) -> None:
+        if len(self._damaged) < _MOST_DAMAGED:
+            self._damaged[len(self._of)] = why
         self._of.append(-1)
-        self.damaged_count += 1
-        if len(self.damaged) < _NAMED:
-            self.damaged.append(f"record {printable(key)}: {error}")
 
     @property
     def images(self) -> Images:
-        return Images(tuple(self._kinds), np.array(self._of, np.int32))
+        return Images(tuple(self._kinds), np.array(self._of, np.int32), self._damaged)
 
     def _encoded_kind(self, data: bytes) -> ImageKind:
         chosen = self._decoded * self._size <= self._seen * DECODED

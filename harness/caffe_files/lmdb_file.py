@@ -85,7 +85,8 @@ def open_records(source: Path, progress: Progress = lambda done, total: None, sc
     try:
         with np.load(cached or os.devnull) as arrays:
             kinds = msgspec.json.decode(arrays["kinds"].item(), type=tuple[ImageKind, ...])
-            images = Images(kinds, arrays["kind_of"])
+            damaged = msgspec.json.decode(arrays["damaged"].item(), type=dict[int, str])
+            images = Images(kinds, arrays["kind_of"], damaged)
             scanned = ScanResult(str(arrays["digest"]), arrays["keys"], arrays["labels"], images)
     except _NO_CACHE:
         scanned = (scan or scan_lmdb)(source, progress)
@@ -226,7 +227,7 @@ def scan_lmdb(source: Path, progress: Progress) -> ScanResult:
 
     Raises:
         lmdb.Error: it cannot be read.
-        ValueError: a record is not a Datum, or holds an image that Caffe cannot use.
+        ValueError: a record is not a Datum.
     """
     survey = Survey((source / "data.mdb").stat().st_size)
     keys: list[bytes] = []
@@ -242,16 +243,11 @@ def scan_lmdb(source: Path, progress: Progress) -> ScanResult:
                 raise ValueError(f"damaged: the record {key!r} is not a Datum ({len(value)} bytes)") from None
             keys.append(key)
             labels.append(datum.label)
-            survey.add(key, datum)
+            survey.add(datum)
             digest.update(b"%d %d %b" % (len(key), len(value), key))
             digest.update(value)
             if len(keys) % 1000 == 0:
                 progress(len(keys), entries)
-    if survey.damaged:
-        raise ValueError(
-            f"{survey.damaged_count:,} of {len(keys):,} records cannot be used: {'; '.join(survey.damaged)}"
-            + ("; …" if survey.damaged_count > len(survey.damaged) else "")
-        )
     return ScanResult(digest.hexdigest(), np.array(keys), np.array(labels, np.int32), survey.images)
 
 
@@ -274,6 +270,7 @@ def _write_cache(path: Path, scanned: ScanResult) -> None:
                 labels=scanned.labels,
                 kinds=np.array(msgspec.json.encode(scanned.images.kinds)),
                 kind_of=scanned.images.of,
+                damaged=np.array(msgspec.json.encode(scanned.images.damaged)),
             )
             file.flush()
             os.fsync(file.fileno())

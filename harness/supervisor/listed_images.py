@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,15 +12,9 @@ from harness.caffe_files.lmdb_file import Records
 from harness.caffe_files.window_file import WindowFile
 from harness.errors import BadInput
 from harness.supervisor.apart import call_apart
+from harness.supervisor.validate_records import named_damage
 
 _MOST = 1000  # files that are opened: some seconds on a slow disk
-
-
-@dataclass(frozen=True)
-class _Surveyed:
-    images: Images
-    damaged: tuple[str, ...]
-    damaged_count: int
 
 
 def survey_list(records: Records, root: str, where: str) -> Images | None:
@@ -36,8 +29,8 @@ def survey_list(records: Records, root: str, where: str) -> Images | None:
     if found is None:
         return None
     of = np.full(len(records), -1, np.int32)
-    of[numbers] = found.images.of
-    return Images(found.images.kinds, of)
+    of[numbers] = found.of
+    return Images(found.kinds, of)
 
 
 def check_windowed_images(windows: WindowFile, root: str, where: str) -> None:
@@ -51,12 +44,11 @@ def check_windowed_images(windows: WindowFile, root: str, where: str) -> None:
     _survey(keys, root, where, "window_data_param.source", str(windows.source))
 
 
-def _survey(keys: Sequence[bytes], root: str, where: str, field: str, source: str) -> _Surveyed | None:
-    found = call_apart(_look, [(key, os.fsencode(root) + key) for key in keys])
+def _survey(keys: Sequence[bytes], root: str, where: str, field: str, source: str) -> Images | None:
+    found = call_apart(_look, [os.fsencode(root) + key for key in keys])
     if found is not None and found.damaged:
-        named = "; ".join([*found.damaged, *(["…"] if found.damaged_count > len(found.damaged) else [])])
         raise BadInput(
-            f"{found.damaged_count:,} of the images that were looked at cannot be used: {named}",
+            f"{len(found.damaged):,} of the images that were looked at cannot be used: {named_damage(found, keys)}",
             file=where,
             field=field,
             value=source,
@@ -65,13 +57,13 @@ def _survey(keys: Sequence[bytes], root: str, where: str, field: str, source: st
     return found
 
 
-def _look(files: Sequence[tuple[bytes, bytes]]) -> _Surveyed:
-    """Look at files, given as (key, path); of many bytes, at every second, third … of them."""
-    step = max(1, -(-sum(os.path.getsize(path) for _, path in files) // DECODED))  # noqa: PTH202  # paths of bytes
+def _look(paths: Sequence[bytes]) -> Images:
+    """Look at files; if they are large, at every second, third … of them."""
+    step = max(1, -(-sum(os.path.getsize(path) for path in paths) // DECODED))  # noqa: PTH202  # paths of bytes
     survey = Survey(0)
-    for number, (key, path) in enumerate(files):
+    for number, path in enumerate(paths):
         if number % step:
             survey.skip(1)
         else:
-            survey.add_file(key, path)
-    return _Surveyed(survey.images, tuple(survey.damaged), survey.damaged_count)
+            survey.add_file(path)
+    return survey.images

@@ -35,6 +35,7 @@ from harness.supervisor.training_spec import TrainingSpec
 from harness.supervisor.validate_history import check_history
 from harness.supervisor.validate_labels import check_labels
 from harness.supervisor.validate_rates import check_rates
+from harness.supervisor.validate_records import check_records
 from harness.supervisor.validate_transforms import check_transforms
 from harness.worker.payload import Payload, Resume
 
@@ -180,6 +181,7 @@ def _resolve(spec: TrainingSpec, start: Start, options: Options, progress: Calla
         warnings += check_labels(net, sources)
     seed, drawn = seed_of(options, spec.solver, start.setup)
     begins = starting_point(spec, start, options, seed, sources, until)
+    check_records(spec.nets, begins.point, sources)
     return _Resolved(
         until=until,
         gpu=gpu,

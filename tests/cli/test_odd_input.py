@@ -219,14 +219,24 @@ def test_records_of_several_sizes_need_a_crop_or_batches_of_one_size(case: Case)
 # -- records that Caffe cannot use ------------------------------------------------------------------------------------
 
 
-def test_records_that_caffe_cannot_use(case: Case) -> None:
+def test_records_that_caffe_cannot_use_are_refused_unless_they_are_left_out(case: Case) -> None:
     text, short = stored(b"not an image"), datum((3, 12, 12), bytes(144))
-    source = own(case, {7: text, 11: short, 12: text, 13: text})
-    case.refused(
-        f"{source}: 4 of 24 records cannot be used",
-        "record 00000007_img7.png: 12 bytes that begin b'not an image', which cannot be decoded",
-        "record 00000011_img11.png: 144 bytes of pixels, and its shape 3×12×12 needs 432",
+    source = own(case, {41: text, 47: short}, count=48)
+    said = case.refused(
+        f"{source}: 2 of 48 records cannot be used",
+        "record 00000041_img41.png: 12 bytes that begin b'not an image', which cannot be decoded",
+        "record 00000047_img47.png: 144 bytes of pixels, and its shape 3×12×12 needs 432",
     )
+    (option,) = re.findall(r"--skip-records (\S+)", said)
+    case.refused("1 of 48 records cannot be used", arguments=("--skip-records", "00000041_img41.png"))
+    code, said = case.run("--skip-records", option, "--until", 8)
+    assert code == 0, said
+
+
+def test_one_of_the_first_records_cannot_be_left_out(case: Case) -> None:
+    own(case, {31: stored(b"not an image")}, count=48)
+    assert "--skip-records" not in case.refused("1 of 48 records cannot be used", "00000031_img31.png")
+    case.refused("The first 32 cannot be left out", arguments=("--skip-records", "00000031_img31.png"))
 
 
 @pytest.mark.parametrize(("phase", "number", "when"), [("TRAIN", 61, "at iteration 7"), ("TEST", 16, "in a test pass")])
