@@ -135,10 +135,11 @@ def _classes(
 def _inferred(track: Track, stay: _Stay, levels: Sequence[float]) -> _Found | None:
     common = _common(track, stay.level)
     if common is not None:
-        return common if _is_evident(track, stay, 0.0, levels, known=True) else None
+        off = abs(stay.level / common.weight / chance_loss(common.classes) - 1)
+        return common if _is_evident(track, stay, off, levels, known=True) else None
     classes = round(math.exp(stay.level))
     off = abs(stay.level / chance_loss(classes) - 1)
-    known = classes <= _FEW_CLASSES
+    known = classes <= _FEW_CLASSES and track.fresh
     return _Found(classes, "inferred", sure=known) if _is_evident(track, stay, off, levels, known=known) else None
 
 
@@ -151,7 +152,8 @@ def _is_evident(track: Track, stay: _Stay, off: float, levels: Sequence[float], 
     agree = len(levels) > 1 and float(np.ptp(levels)) < 0.01 * stay.level
     if track.fresh:
         return stay.spread < (0.02 if known or agree else 0.01) and off < 0.01 and (known or track.name != TOTAL)
-    return len(stay.values) > 2 and stay.spread < (0.004 if known else 0.002) and off < 0.005
+    # a loss of any kind may be flat later on
+    return known and len(stay.values) > 2 and stay.spread < 0.004 and off < 0.0015
 
 
 def _common(track: Track, level: float) -> _Found | None:

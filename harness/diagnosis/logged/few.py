@@ -28,14 +28,14 @@ _SOFTMAX = ("SoftmaxWithLoss", "MultinomialLogisticLoss", "InfogainLoss")
 _STEP, _EXPLODED = 1.5, 1000.0  # times all before: three displays or more, and one
 _HELD = 3  # displays before and after a step
 _CLEAR_OF_SPREAD = 2.0  # times the spread of the displays on either side, of a step
-_RISING, _RISEN = 5, 1.25  # displays that rise one by one, and by how much in all
+_RISING, _RISEN = 6, 1.25  # displays that rise one by one, and by how much in all
 _MANY = 8  # displays of which some may be out of order
-_ORDERED = 0.75  # Kendall's tau of these
+_ORDERED = 0.85  # Kendall's tau of these
 _NOISY = 0.3  # standard deviation / mean
-_HIGH = 2.0, 12.0  # levels of a softmax that has learned little
+_HIGH = 2.5, 12.0  # levels of a softmax that has learned little
 _POOR = 0.65  # accuracy of a net that hardly does better than guessing among two classes
 _FALLEN = 0.1  # of the first displays
-_SHORT = 20  # displays below which a low level counts, also from the start
+_SHORT = 20  # displays below which a low level counts, also from the start, and noise
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _is_noise(evidence: Evidence, accuracies: Sequence[float]) -> bool:
     values = _single(evidence.total)
     if len(values) > 2 and values[0] > 2 * np.median(values[1:]):  # it came down from there
         values = values[1:]
-    if len(values) < 4 or np.any(values <= 0) or np.std(values, ddof=1) < _NOISY * np.mean(values):
+    if not 4 <= len(values) < _SHORT or np.any(values <= 0) or np.std(values, ddof=1) < _NOISY * np.mean(values):
         return False
     level, half = float(np.median(values)), len(values) // 2
     poor = bool(accuracies) and max(accuracies) < _POOR
