@@ -1,4 +1,4 @@
-"""Recognise heads that stay at chance level from the first display on, by few displays."""
+"""Recognise heads at chance level by few displays: from the first one on, or after they had learned something."""
 
 from __future__ import annotations
 
@@ -12,19 +12,39 @@ from harness.diagnosis.conditions import Condition, chance_loss
 from harness.diagnosis.logged.findings import HeadFinding, Source, Strength
 from harness.diagnosis.logged.levels import noise_of, running_median
 from harness.diagnosis.logged.tracks import TOTAL, Track
-from harness.diagnosis.robust_stats import Floats, Ints
+from harness.diagnosis.robust_stats import Floats
 
 _STAYS = 0.06  # relative distance from its level of a loss that stays
-_FIRST = 2  # displays in which a net may come down to chance level
 _MANY = 20  # displays of which some may be off
+_FEW, _RANGE = 4, 3.3  # displays whose range is their spread; standard deviations that 90% of more of them span
 _BELOW, _ABOVE = 0.012, 0.03  # relative distance from a chance level that is known
-_SPREAD = 0.08  # relative, of displays at a chance level that is known
 _FALLS = 0.006  # relative: a level that falls by more is no chance level
+_LEARNED = 0.85  # of its level at the end: a head that was below it had learned something
 _FEW_CLASSES = 20  # ln(classes) of neighbours are apart
-_COMMON = (2, 3, 4, 5, 10, 20, 21, 50, 67, 100, 101, 102, 196, 200, 205, 256, 257, 365, 397, 1000)
+# Numbers of classes of well-known data sets: digits, letters, CIFAR, VOC, Flowers, SUN, CUB, Caltech, ImageNet, faces.
+_COMMON = (2, 3, 4, 5, 10, 11, 20, 21, 26, 36, 37, 50, 62, 67, 100, 101, 102, 196, 200, 205, 256, 257, 365, 397, 1000)
 _WEIGHTS = (1.6, 2.0, 3.0)  # sums of loss weights of common nets, where a log shows only the total
 _GUESSES = 0.2  # relative, of the accuracy of a net that guesses
 _MOST = math.log(100_000)
+# Relative spread of displays at a chance level: of a known number of classes, of one that an accuracy shows, of a
+# common or small one, of any, and of any where the total alone is displayed.
+_KNOWN, _GUESSED, _USUAL, _ANY, _ANY_TOTAL = 0.08, 0.06, 0.02, 0.006, 0.003
+_LATER = 0.004, 0.0015  # spread, and distance from ln(classes), in a log that does not begin with the run
+
+
+@dataclass(frozen=True)
+class AtChance:
+    """The heads, those at chance level as such.
+
+    Attributes:
+        row: the first display at it of a run that had learned something; None for one that never did.
+        first: the display from which on it is there.
+    """
+
+    heads: tuple[HeadFinding, ...]
+    strength: Strength
+    row: int | None
+    first: int
 
 
 @dataclass(frozen=True)
@@ -39,121 +59,131 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Stay:
-    """Displays at one level from some display on: their `level`, relative `spread`, and whether they fall on.
+    """Displays at one level, from display `first` to the end.
 
-    `end`: the level of the last third.
+    Attributes:
+        spread: relative.
+        end: the level of the last third.
+        falls: they are still falling.
+        best: the lowest display before, as a share of the level.
     """
 
     values: Floats
+    first: int
     level: float
     spread: float
     end: float
     falls: bool
+    best: float
 
 
-def heads_at_chance(
-    tracks: Sequence[Track], heads: Sequence[HeadFinding], accuracies: Sequence[float], iterations: Ints
-) -> tuple[tuple[HeadFinding, ...], Strength | None]:
-    """Return the heads, those at chance level as such, and how strong the evidence is; None where it is too weak.
+def at_chance(
+    tracks: Sequence[Track], heads: Sequence[HeadFinding], accuracies: Sequence[float], last: int
+) -> AtChance | None:
+    """Find heads at chance level; None where most of the total is of others, or where that cannot be known.
 
     Args:
         accuracies: of the train net and the test nets, between 0 and 1.
-        iterations: of the displays.
+        last: the iteration of the last display.
     """
     stays = [_stay(track) for track in tracks]
     levels = [stay.level for stay in stays if stay is not None]
     known = {track.classes for track in tracks if track.source in ("net", "given") and track.classes}
-    found = []
+    found, there = [], []
     for track, head, stay in zip(tracks, heads, stays, strict=True):
         classes = None if stay is None else _classes(track, stay, levels, accuracies, known)
-        found.append(head if classes is None or stay is None else _uniform(head, track, classes, stay))
-    weights = [abs(head.weight) for head in found]
-    uniform = [w for w, head in zip(weights, found, strict=True) if head.never_learned]
-    if not uniform or sum(uniform) <= sum(weights) / 2:
-        return tuple(heads), None
-    displays = max(len(stay.values) for stay, head in zip(stays, found, strict=True) if stay and head.never_learned)
+        if classes is None or stay is None:
+            found.append(head)
+            continue
+        found.append(_uniform(head, track, classes, stay))
+        there.append((stay, abs(head.weight)))
+    if sum(weight for _, weight in there) <= sum(abs(head.weight) for head in heads) / 2:
+        return None
+    first = max(stay.first for stay, _ in there)
+    displays = max(len(stay.values) for stay, _ in there)
     guessed = any(_is_guess(accuracies, head.classes or 0) for head in found)
-    if displays == 1 and not (iterations[-1] > 0 and (guessed or known)):
-        return tuple(heads), None  # every new net begins there
-    return tuple(found), "likely" if displays >= 3 or guessed else "hint"
-
-
-def always_at_chance(
-    tracks: Sequence[Track], heads: Sequence[HeadFinding], accuracies: Sequence[float]
-) -> tuple[HeadFinding, ...] | None:
-    """Return the heads of a run that came down to chance level within its first displays; None for another one."""
-    for track in tracks:
-        stay = _stay(track)
-        if stay is None or len(stay.values) < len(track.finite) - max(_FIRST, len(track.finite) // 10):
-            return None
-        if track.source not in ("net", "given") and (
-            len(stay.values) < 3 or not track.fresh or _common(track, stay.level) is None
-        ):
-            return None
-    found, strength = heads_at_chance(tracks, heads, accuracies, tracks[0].iterations) if tracks else ((), None)
-    return found if strength is not None else None
+    if displays == 1 and first == 0 and not (last > 0 and (guessed or known)):
+        return None  # every new net begins there
+    learned = all(stay.best < _LEARNED for stay, _ in there)
+    return AtChance(
+        heads=tuple(found),
+        strength="likely" if displays >= 3 or guessed else "hint",
+        row=first if learned else None,
+        first=first,
+    )
 
 
 def _stay(track: Track) -> _Stay | None:
-    """Return the displays at the level of the end, if these are at least half of all."""
+    """Return the displays at the level of the end; None where only few displays are there."""
     values = track.finite
     if not len(values) or len(values) < len(track.values):
         return None
     level = float(np.median(values[len(values) // 2 :]))
     smooth = running_median(values, 5) if len(values) > _MANY else values
     off = np.flatnonzero(np.abs(smooth - level) > _STAYS * abs(level))
-    stay = values[int(off[-1]) + 1 if len(off) else 0 :]
-    if level <= 0 or len(stay) < max(len(values) / 2, 1):
+    first = int(off[-1]) + 1 if len(off) else 0
+    stay, before = values[first:], values[:first]
+    if level <= 0 or len(stay) < max(len(values) / 2, min(len(before) + 1, 2)):
         return None
-    later = stay[len(stay) // 3 :] if len(stay) > 3 else stay  # on its way it may have been farther off
-    low, high = np.quantile(later, (0.05, 0.95)) if len(later) > _MANY else (later.min(), later.max())
-    third, noise = max(len(stay) // 3, 1), noise_of(stay)
+    level = float(np.median(stay))
+    # on its way down, a new net is farther off
+    later = stay[max(len(stay) // 3, 1) :] if len(stay) > 2 or stay[0] > stay[-1] else stay
+    spread = float(np.ptp(later))
+    if len(later) > _FEW:  # the range of many grows with their number
+        spread = min(spread, _RANGE * float(np.std(later, ddof=1)))
+    best = float(before.min()) / level if len(before) else 1.0
+    third = max(len(stay) // 3, 1)
     end = float(np.median(stay[-third:]))
-    before = float(np.median(stay[-2 * third : -third])) if len(stay) > 2 else end
-    least = max(_FALLS * level, 0.0 if math.isnan(noise) or third < 2 else 3 * noise / math.sqrt(third))
-    return _Stay(stay, float(np.median(stay)), float(high - low) / level, end, before - end > least)
+    return _Stay(stay, first, level, spread / level, end, _falls(stay, third), best)
+
+
+def _falls(stay: Floats, third: int) -> bool:
+    """Check whether the last third lies below the one before it."""
+    if third < 2:
+        return len(stay) > 2 and bool(np.all(np.diff(stay[-3:]) < -_FALLS / 2 * stay[-1]))
+    noise, level = noise_of(stay), float(np.median(stay))
+    fallen = float(np.median(stay[-2 * third : -third]) - np.median(stay[-third:]))
+    return fallen > max(_FALLS * level, 0.0 if math.isnan(noise) else 3 * noise / math.sqrt(third))
 
 
 def _classes(
     track: Track, stay: _Stay, levels: Sequence[float], accuracies: Sequence[float], known: set[int]
 ) -> _Found | None:
-    """Return the number of classes at whose chance level the displays are, and where it comes from."""
+    """Return the number of classes at whose chance level the displays are, and where it comes from.
+
+    Any level is near the logarithm of some number. Where the number is not known, what counts is that all displays are
+    alike, and that the number is small or common.
+    """
     if track.chance is not None and track.source in ("net", "given"):
-        near = -_BELOW < stay.end / track.chance - 1 < _ABOVE and stay.spread < _SPREAD
+        near = -_BELOW < stay.end / track.chance - 1 < _ABOVE and stay.spread < _KNOWN
         return _Found(track.classes or 0, track.source) if near else None
     for classes in known:  # a net that is cut off shows the classes of some heads
-        if abs(stay.end / chance_loss(classes) - 1) < _BELOW and stay.spread < _SPREAD:
+        if abs(stay.end / chance_loss(classes) - 1) < _BELOW and stay.spread < _KNOWN:
             return _Found(classes, "net")
-    if stay.falls or not math.log(2) * 0.98 < stay.level < _MOST:
+    if not math.log(2) * 0.98 < stay.level < _MOST:
         return None
     by_guess = _guessed(accuracies, stay.level)
-    if by_guess and stay.spread < _STAYS:
+    if by_guess and stay.spread < _GUESSED and stay.end > (1 - _BELOW) * chance_loss(by_guess):
         return _Found(by_guess, "inferred")
-    return _inferred(track, stay, levels)
-
-
-def _inferred(track: Track, stay: _Stay, levels: Sequence[float]) -> _Found | None:
-    common = _common(track, stay.level)
-    if common is not None:
-        off = abs(stay.level / common.weight / chance_loss(common.classes) - 1)
-        return common if _is_evident(track, stay, off, levels, known=True) else None
+    if stay.falls:
+        return None
+    common = _common(track, stay.end) or _common(track, stay.level)
+    if not track.fresh:  # a loss of any kind may be flat later on
+        off = abs(stay.level / common.weight / chance_loss(common.classes) - 1) if common is not None else 1.0
+        return common if len(stay.values) > 2 and stay.spread < _LATER[0] and off < _LATER[1] else None
+    if common is not None and stay.spread < _USUAL:
+        return common
     classes = round(math.exp(stay.level))
-    off = abs(stay.level / chance_loss(classes) - 1)
-    known = classes <= _FEW_CLASSES and track.fresh
-    return _Found(classes, "inferred", sure=known) if _is_evident(track, stay, off, levels, known=known) else None
-
-
-def _is_evident(track: Track, stay: _Stay, off: float, levels: Sequence[float], *, known: bool) -> bool:
-    """Check whether displays whose number of classes is not known are at a chance level.
-
-    Any level is near the logarithm of some number: what counts is that all displays are alike, and that the number is
-    small or common (`known`).
-    """
+    few = classes <= _FEW_CLASSES
+    if few and abs(stay.level / chance_loss(classes) - 1) > (0.005 if stay.first else 0.01):
+        return None
     agree = len(levels) > 1 and float(np.ptp(levels)) < 0.01 * stay.level
-    if track.fresh:
-        return stay.spread < (0.02 if known or agree else 0.01) and off < 0.01 and (known or track.name != TOTAL)
-    # a loss of any kind may be flat later on
-    return known and len(stay.values) > 2 and stay.spread < 0.004 and off < 0.0015
+    least = 2 if few and not stay.first else 3
+    spread = _ANY_TOTAL if track.name == TOTAL else _ANY
+    if agree or few:
+        spread = _USUAL if not stay.first else _USUAL / 2
+    alike = len(stay.values) >= least and stay.spread < spread
+    return _Found(classes, "inferred", sure=few) if alike else None
 
 
 def _common(track: Track, level: float) -> _Found | None:
@@ -161,7 +191,7 @@ def _common(track: Track, level: float) -> _Found | None:
     weights = (1.0, *_WEIGHTS) if track.name == TOTAL else (1.0,)
     for weight in weights:
         for classes in _COMMON:
-            within = 0.003 if weight == 1 else 0.002
+            within = 0.004 if weight == 1 else 0.002
             apart = weight == 1 or classes > _FEW_CLASSES
             if apart and abs(level / weight / chance_loss(classes) - 1) < within:
                 return _Found(classes, "inferred", weight)
@@ -188,7 +218,7 @@ def _uniform(head: HeadFinding, track: Track, found: _Found, stay: _Stay) -> Hea
         classes=found.classes,
         source=found.source,
         approximate=not found.sure and error > 0.25 / found.classes,
-        never_learned=True,
-        before=None,
+        never_learned=stay.best >= _LEARNED,
+        before=None if stay.best >= _LEARNED else float(track.finite[stay.first - 1]),
         loss=stay.level,
     )

@@ -14,12 +14,11 @@ from harness.diagnosis.approach import Approach, approach
 from harness.diagnosis.conditions import MAX_LOSS, Condition, Verdict, chance_loss
 from harness.diagnosis.last_good import newest_healthy
 from harness.diagnosis.live.limits import Limits
-from harness.diagnosis.logged.at_chance import always_at_chance
 from harness.diagnosis.logged.below_zero import is_below_zero
 from harness.diagnosis.logged.dating import Dated, between, date_nans, date_rise, records_of, watch_window
 from harness.diagnosis.logged.deviations import far_at_the_end, find_deviations, swings
 from harness.diagnosis.logged.displays import AverageSpan, Displays, average_span
-from harness.diagnosis.logged.few import Judgement, judge_few, spread_of
+from harness.diagnosis.logged.few import Judgement, came_down, judge_few, spread_of
 from harness.diagnosis.logged.few_passes import accuracies_of, judge_passes
 from harness.diagnosis.logged.findings import (
     Coverage,
@@ -153,9 +152,8 @@ def _judge(evidence: Evidence, tracks: Sequence[Track], run: LogRun, header: Log
     verdict, why = verdict_of(evidence)
     strict = Judgement(verdict, why, None, evidence.heads)
     accuracies = accuracies_of(run)
-    if verdict == "healthy" and limits.uniform_collapse.enabled:
-        came_down = always_at_chance(tracks, evidence.heads, accuracies)
-        return strict if came_down is None else Judgement("uniform-softmax", "never learned", "likely", came_down)
+    if verdict == "healthy":
+        return came_down(evidence, tracks, accuracies, limits) or strict
     if verdict != "unknown":
         return strict
     few = judge_few(evidence, tracks, accuracies, limits)

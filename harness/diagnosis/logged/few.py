@@ -14,7 +14,7 @@ import numpy as np
 from harness.diagnosis.conditions import Verdict
 from harness.diagnosis.departures import FLOOR
 from harness.diagnosis.live.limits import Limits
-from harness.diagnosis.logged.at_chance import heads_at_chance
+from harness.diagnosis.logged.at_chance import at_chance
 from harness.diagnosis.logged.displays import Displays
 from harness.diagnosis.logged.findings import HeadFinding, Strength, Why
 from harness.diagnosis.logged.heads import LOW
@@ -27,13 +27,15 @@ _LARGE = 14.0  # above the chance level of a million classes
 _SOFTMAX = ("SoftmaxWithLoss", "MultinomialLogisticLoss", "InfogainLoss")
 _STEP, _EXPLODED = 1.5, 1000.0  # times all before: three displays or more, and one
 _HELD = 3  # displays before and after a step
+_FIRST = 2  # displays in which a net may come down to chance level
 _CLEAR_OF_SPREAD = 2.0  # times the spread of the displays on either side, of a step
 _RISING, _RISEN = 6, 1.25  # displays that rise one by one, and by how much in all
 _MANY = 8  # displays of which some may be out of order
 _ORDERED = 0.85  # Kendall's tau of these
-_NOISY = 0.3  # standard deviation / mean
+_NOISY = 0.32  # standard deviation / mean
 _HIGH = 2.5, 12.0  # levels of a softmax that has learned little
 _POOR = 0.65  # accuracy of a net that hardly does better than guessing among two classes
+_RISEN_BY_NOISE = 0.5  # of the first displays
 _FALLEN = 0.1  # of the first displays
 _SHORT = 20  # displays below which a low level counts, also from the start, and noise
 
@@ -67,9 +69,11 @@ def judge_few(
         return Judgement("unknown", "zero", None, heads)
     if fresh and any(_starts_large(track, evidence) for track in tracks):
         return Judgement("unknown", "large start", None, heads)
-    at_chance, shown = heads_at_chance(tracks, heads, accuracies, evidence.total.iterations)
-    if shown is not None and limits.uniform_collapse.enabled:
-        return Judgement("uniform-softmax", "never learned", shown, at_chance)
+    if limits.uniform_collapse.enabled:
+        found = at_chance(tracks, heads, accuracies, int(evidence.total.iterations[-1]))
+        if found is not None:
+            why: Why = "never learned" if found.row is None else "collapsed"
+            return Judgement("uniform-softmax", why, found.strength, found.heads, found.row)
     row = _step(values)
     if row is not None:
         return Judgement("drift/oscillation", "step", "likely" if len(values) - row > 1 else "hint", heads, row)
@@ -77,8 +81,25 @@ def judge_few(
         return Judgement("drift/oscillation", "slow rise", "likely" if len(values) >= _MANY else "hint", heads)
     if len(tracks) == 1 and _is_noise(evidence, accuracies):
         return Judgement("drift/oscillation", "noise", "hint", heads)
-    why = _healthy(values, fresh, evidence)
-    return None if why is None else Judgement("healthy", why, "hint", heads)
+    looks = _healthy(values, fresh, evidence)
+    return None if looks is None else Judgement("healthy", looks, "hint", heads)
+
+
+def came_down(
+    evidence: Evidence, tracks: Sequence[Track], accuracies: Sequence[float], limits: Limits
+) -> Judgement | None:
+    """Judge a run that looks healthy because it fell, but to chance level within its first displays; None if not so."""
+    if not limits.uniform_collapse.enabled or not len(evidence.total.values):
+        return None
+    tracks = _complete(tracks, evidence.total)
+    found = at_chance(tracks, evidence.heads, accuracies, int(evidence.total.iterations[-1]))
+    displays = len(evidence.total.values)
+    if found is None or displays - found.first < _HELD:
+        return None
+    if found.row is None and found.first > max(_FIRST, displays // 10):
+        return None
+    why: Why = "never learned" if found.row is None else "collapsed"
+    return Judgement("uniform-softmax", why, found.strength, found.heads, found.row)
 
 
 def _complete(tracks: Sequence[Track], total: Displays) -> Sequence[Track]:
@@ -157,5 +178,5 @@ def _healthy(values: Floats, fresh: bool, evidence: Evidence) -> Why | None:
         return None
     if _ZERO < abs(last) < LOW and len(values) < _SHORT:
         return "level"
-    excerpt = not fresh and len(values) > 2 and last - first < _FALLEN * abs(first)
+    excerpt = not fresh and len(values) > 2 and last - first < _RISEN_BY_NOISE * abs(first)
     return "level" if excerpt else None

@@ -73,7 +73,8 @@ def is_flat(track: Track) -> bool:
         return False
     half = level_of(values[len(values) // 2 :][-LATER:])
     first = level_of(values[: max(3, len(values) // 10)])
-    return abs(first.value - half.value) <= max(0.02 * abs(half.value), 3 * first.error)
+    # a loss that still falls at the start looks noisy there
+    return abs(first.value - half.value) <= max(0.02 * abs(half.value), min(3 * first.error, _BACK * abs(half.value)))
 
 
 def with_classes(
