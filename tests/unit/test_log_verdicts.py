@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from tests.helpers.made_up_logs import examined, jump_of
-from tests.helpers.posted_logs import LN10, LN1000, TOP, noisy, passes, rows
+from harness.caffe_files.log_header import LogHeader, read_header
+from harness.caffe_log.reader import read_log
+from harness.diagnosis.logged.examine import examine
+from harness.readlog import main
+from harness.reports.text.log_summary.summary import summarise
+from harness.schemas.layout import Head
+from tests.helpers.made_up_logs import LIMITS, as_json, examined, jump_of, log_text
+from tests.helpers.posted_logs import LN10, LN1000, STAMP, TOP, noisy, passes, rows
+
+Capture = pytest.CaptureFixture[str]
 
 NVCAFFE = "I0819 12:00:14.408243 16082 solver.cpp:350] Iteration {} (6.1 iter/s, 6.5s/40 iter), 64.6/170.6ep, loss = {}"
 BARE = "Iteration {}, loss = {}"
@@ -116,8 +127,152 @@ POSTED: dict[str, tuple[str, str, str | None, int | None]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("count", [2, 12, 80])
+def test_labels_out_of_range_are_no_saturated_softmax(count: int) -> None:
+    """Three of four records cost 87.3365, the others about ln 10."""
+    found = examined(rows(noisy(count, 0.8 * TOP + 0.2 * LN10, 0.02), step=20), LogHeader(classes=10))
+    assert (found.verdict, found.why, found.jump) == ("unknown", "large start", None)
+    assert any("labels lie in 0 … classes - 1" in sentence for sentence in summarise(found))
+
+
 @pytest.mark.parametrize("name", POSTED)
 def test_the_verdict_on_posted_logs(name: str) -> None:
     text, verdict, strength, jump = POSTED[name]
     found = examined(text)
     assert (found.verdict, found.strength, jump_of(found)) == (verdict, strength, jump), (found.why, found)
+
+
+def header_of(net: str) -> str:
+    """What Caffe prints before it trains `net`."""
+    return (
+        f"{STAMP} solver.cpp:45] Initializing solver from parameters: \nbase_lr: 0.01\n"
+        f"{STAMP} net.cpp:49] Initializing net from parameters: \n{net}{STAMP} solver.cpp:279] Solving x\n"
+    )
+
+
+# -- losses that leap or fall below zero, test losses that rise -------------------------------------------------------
+
+
+def sawtooth(iterations: int, period: int, low: float, high: float, noise: float = 0.15) -> np.ndarray:
+    phase = np.arange(iterations) % period / period
+    return np.asarray((low + (high - low) * np.exp(-4 * phase)) * noisy(iterations, 1, noise))
+
+
+@pytest.mark.parametrize(("period", "display"), [(100, 25), (500, 20), (1000, 20), (10_000, 100)])
+@pytest.mark.parametrize("periods", [4, 11])
+@pytest.mark.parametrize("average", [1, 20])
+def test_losses_that_leap_with_a_regular_period(period: int, display: int, periods: int, average: int) -> None:
+    losses = sawtooth(period * periods, period, 0.1, 3)
+    found = examined(log_text(losses, display=display, average_loss=average))
+    assert (found.verdict, found.jump) == (DRIFT, None)
+    assert found.leaps is not None
+    assert found.leaps.period == pytest.approx(period, rel=0.05)
+    assert f"with a period of {found.leaps.period:,} iterations" in " ".join(summarise(found))
+
+
+def test_losses_that_repeat_exactly_at_chance_level() -> None:
+    """As of records sorted by class, displayed where the class changes."""
+    pattern = np.tile([1.71188, 1.76606, 1.66038, 1.80722], 14)
+    found = examined(rows(np.r_[1.66, 0.79, 1.78, 1.5, 1.89, pattern], step=25), LogHeader(classes=4))
+    assert found.leaps is not None
+    assert (found.verdict, found.leaps.period, found.jump) == (DRIFT, 100, None)
+
+
+def test_a_loss_that_falls_in_steps_does_not_leap() -> None:
+    for kept in (0.5, 0.7):
+        losses = 2.3 * kept ** (np.arange(20_000) // 3000) * noisy(20_000, 1, 0.1)
+        assert examined(log_text(losses, display=20)).leaps is None
+
+
+@pytest.mark.parametrize(
+    ("type", "losses", "verdict"),
+    [
+        ("SigmoidCrossEntropyLoss", [0.69, -0.2, -0.5, -0.55, -0.56, -0.55], DRIFT),
+        ("EuclideanLoss", [3.0, 2.0, 1.2, 0.8, 0.7, 0.6], HEALTHY),
+        ("MyLoss", [0.69, -0.2, -0.5, -0.55, -0.56, -0.55], HEALTHY),
+        ("MyLoss", [0.69, -5, -11, -18, -25, -33], DRIFT),
+    ],
+)
+def test_losses_below_zero(type: str, losses: list[float], verdict: str) -> None:
+    net = f'name: "x"\nlayer {{\n  name: "loss"\n  type: "{type}"\n  bottom: "a"\n  bottom: "b"\n  top: "loss"\n'
+    net += "  loss_weight: 1\n}\n"
+    text = header_of(net) + rows(losses, heads=[losses])
+    run = read_log(io.BytesIO(text.encode()), "log").runs[-1]
+    found = examine(run, read_header(run.solver_text, run.net_text), LIMITS)
+    assert found.verdict == verdict
+    if verdict == DRIFT:
+        assert "targets of a sigmoid cross-entropy lie in 0 … 1" in " ".join(summarise(found))
+
+
+def test_a_test_loss_that_rises_while_the_training_loss_falls(tmp_path: Path, capsys: Capture) -> None:
+    displays = rows(2.3 * np.exp(-np.arange(41) / 12) + 0.05).splitlines(keepends=True)
+    for name, losses in (("over", [1.2, 0.8, 0.7, 0.75, 0.9, 1.1, 1.4, 1.6]), ("good", [1.2, 0.8, 0.7, 0.69] * 2)):
+        text = ""
+        for number, loss in enumerate(losses):
+            text += passes({500 * number: {"loss": loss}}) + "".join(displays[5 * number : 5 * number + 5])
+        (tmp_path / name).write_text(text)
+        found = as_json(tmp_path / name, capsys=capsys)
+        if name == "good":
+            assert found["overfitting"] is None
+            continue
+        assert found["overfitting"]["best"] == {"iteration": 1000, "value": 0.7}
+        assert found["overfitting"]["last"] == {"iteration": 3500, "value": 1.6}
+        assert any("rose from 0.7 at iteration 1,000 to 1.6 at 3,500" in sentence for sentence in found["findings"])
+        assert found["verdict"] == HEALTHY
+
+
+# -- where the number of classes comes from ---------------------------------------------------------------------------
+
+
+def layer(name: str, kind: str, bottom: str, top: str, more: str = "") -> str:
+    bottoms = "".join(f'  bottom: "{blob}"\n' for blob in bottom.split())
+    return f'layer {{\n  name: "{name}"\n  type: "{kind}"\n{bottoms}  top: "{top}"\n{more}}}\n'
+
+
+def test_the_classes_of_a_net_that_the_log_cuts_off(tmp_path: Path, capsys: Capture) -> None:
+    head = "  inner_product_param {\n    num_output: 196\n  }\n"
+    net = 'name: "x"\nstate {\n  phase: TRAIN\n}\n'
+    for number in (1, 2, 3):
+        net += layer(f"ip{number}", "InnerProduct", "data", f"ip{number}", head)
+        net += layer(f"l{number}", "SoftmaxWithLoss", f"ip{number} label", GOOGLENET[number - 1], "  loss_weight: 1\n")
+    cut = net[: net.index('name: "l3"') + 20]
+    (tmp_path / "log").write_text(header_of(cut + "\n") + three(12, 1.004 * np.log(196)))
+    found = as_json(tmp_path / "log", capsys=capsys)
+    assert (found["verdict"], found["strength"], found["never_learned"]) == (UNIFORM, "likely", True)
+    assert [(h["classes"], h["about"], h["classes_from"], h["state"]) for h in found["heads"]] == [
+        (196, False, "net", "uniform")
+    ] * 3
+
+
+def test_the_classes_of_a_net_in_the_format_before_2014() -> None:
+    old = """name: "x"
+layers { name: "d" type: DATA top: "d" top: "l" data_param { batch_size: 6 } include { phase: TRAIN } }
+layers { name: "ip" type: INNER_PRODUCT bottom: "d" top: "ip" inner_product_param { num_output: 7 } blobs_lr: 1 }
+layers { name: "s" type: SOFTMAX_LOSS bottom: "ip" bottom: "l" top: "s" }
+layers { name: "e" type: EUCLIDEAN_LOSS bottom: "ip" bottom: "l" top: "e" include { phase: TEST } }"""
+    header = read_header(None, old)
+    assert (header.batch, header.heads, header.loss_types) == (6, (Head("s", 1.0, 7),), {"s": "SoftmaxWithLoss"})
+
+
+@pytest.mark.parametrize(
+    ("classes", "text", "source", "words"),
+    [
+        (10, rows([2.31, 2.3, 2.305], heads=[[2.31, 2.3, 2.305]]), "given", "classes as given by --classes"),
+        (None, rows([2.31, 2.3, 2.305], heads=[[2.31, 2.3, 2.305]]), "inferred", "classes inferred from the plateau"),
+    ],
+)
+def test_the_output_says_where_the_classes_come_from(
+    classes: int | None, text: str, source: str, words: str, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "log").write_text(text)
+    options = ("--classes", classes) if classes else ()
+    found = as_json(tmp_path / "log", *options, capsys=capsys)
+    assert (found["heads"][0]["classes"], found["heads"][0]["classes_from"]) == (10, source)
+    assert words in " ".join(found["findings"])
+    assert main([str(tmp_path / "log"), *map(str, options)]) == 0
+    assert f"10 classes ({'--classes' if classes else 'by the losses'})" in capsys.readouterr().out
+
+
+def test_the_total_of_several_heads_is_named_as_such() -> None:
+    text = POSTED["GoogLeNet, the total alone"][0]
+    assert "The total is at 1.6·ln 1000 = 11.052" in " ".join(summarise(examined(text)))

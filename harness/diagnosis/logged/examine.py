@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from harness.caffe_files.log_header import LogHeader
-from harness.caffe_log.model import LoggedOutput, LogRun, Series
+from harness.caffe_log.model import LogRun, Series
 from harness.diagnosis.approach import Approach, approach
 from harness.diagnosis.conditions import MAX_LOSS, Condition, Verdict, chance_loss
 from harness.diagnosis.last_good import newest_healthy
@@ -18,23 +18,22 @@ from harness.diagnosis.logged.below_zero import is_below_zero
 from harness.diagnosis.logged.dating import Dated, between, date_nans, date_rise, records_of, watch_window
 from harness.diagnosis.logged.deviations import far_at_the_end, find_deviations, swings
 from harness.diagnosis.logged.displays import AverageSpan, Displays, average_span
+from harness.diagnosis.logged.extent import changes_of, coverage_of, lifecycle_of
 from harness.diagnosis.logged.few import Judgement, came_down, judge_few, spread_of
 from harness.diagnosis.logged.few_passes import accuracies_of, judge_passes
 from harness.diagnosis.logged.findings import (
-    Coverage,
     HeadFinding,
     Jump,
-    Lifecycle,
     Nans,
     OnsetEstimate,
     Plateau,
     RunFindings,
     Schedule,
-    TestChange,
     Trend,
 )
 from harness.diagnosis.logged.heads import judge
 from harness.diagnosis.logged.levels import FEWEST, correlated, lag_of
+from harness.diagnosis.logged.overfitting import find_overfitting
 from harness.diagnosis.logged.passes import judge_tests, verdict_of_tests
 from harness.diagnosis.logged.regular_leaps import find_leaps
 from harness.diagnosis.logged.rises import find_rise, rise_at
@@ -57,6 +56,7 @@ _MEAN = 10  # losses: a display that is the mean of as many is a level by itself
 _DISPLAYS = 5  # …otherwise so many are
 _SHARE_TO_LEARN = 0.01  # of max_iter
 _COLLAPSED = (Condition.UNIFORM, Condition.SATURATED)
+_UNBROKEN = ("healthy", "unknown")
 _SWINGING = ("oscillation", "leaps", "noise")
 
 
@@ -78,7 +78,7 @@ def examine(run: LogRun, header: LogHeader, limits: Limits) -> RunFindings:
     ends = ends_of(total, lag, stop if stop < len(total) else 0)
     cycles = bool(evidence.restarts) and swings(total, lag)
     lost = verdict == Condition.NON_FINITE.verdict and not (evidence.nans is not None and evidence.nans.poisoned)
-    far = jump is None and verdict in ("healthy", "unknown") and far_at_the_end(total, lag)
+    far = jump is None and verdict in _UNBROKEN and far_at_the_end(total, lag)
     plateau = Plateau(_explained(heads, ends.end), _doubted(heads, header))
     return RunFindings(
         verdict=verdict,
@@ -92,7 +92,7 @@ def examine(run: LogRun, header: LogHeader, limits: Limits) -> RunFindings:
             long=evidence.long,
             agree=plateau.explained is not None and len(heads) > 1,
         ),
-        coverage=_coverage(run, displays, header),
+        coverage=coverage_of(run, displays, header),
         trend=Trend(
             start=ends.start,
             best=ends.best,
@@ -111,9 +111,10 @@ def examine(run: LogRun, header: LogHeader, limits: Limits) -> RunFindings:
         spread=spread_of(evidence.total) if why == "noise" else None,
         nans=evidence.nans,
         schedule=schedule,
-        tests=_tests(run.tests, jump),
+        tests=changes_of(run.tests, jump),
+        overfitting=find_overfitting(run, evidence.total) if jump is None and verdict in _UNBROKEN else None,
         last_good=_last_good(run, verdict, jump),
-        lifecycle=_lifecycle(run),
+        lifecycle=lifecycle_of(run),
     )
 
 
@@ -293,38 +294,4 @@ def _named(heads: tuple[HeadFinding, ...], run: LogRun, header: LogHeader) -> tu
     return tuple(
         replace(total, name=h.name, weight=h.weight, classes=h.classes, source="net", before=None, loss=math.nan)
         for h in header.heads
-    )
-
-
-# -- what the log shows ----------------------------------------------------------------------------------------------
-
-
-def _coverage(run: LogRun, displays: Displays, header: LogHeader) -> Coverage:
-    """Return the iterations displayed, or those tested where nothing is displayed."""
-    shown = [int(i) for i in run.loss.iterations[[0, -1]]] if len(run.loss.iterations) else []
-    shown = shown or sorted({int(i) for net in run.tests for output in net for i in output.series.iterations})
-    first, last = (shown[0], shown[-1]) if shown else (0, 0)
-    return Coverage(first, last, len(displays.iterations), 0 if header.display == 0 else displays.interval)
-
-
-def _tests(nets: Sequence[Sequence[LoggedOutput]], jump: Jump | None) -> tuple[TestChange, ...]:
-    changes = []
-    for number, outputs in enumerate(nets):
-        for output in outputs:
-            iterations, values = output.series.iterations, output.series.values
-            if not len(values):
-                continue
-            before = np.flatnonzero(iterations < jump.iteration) if jump is not None else np.array([0])
-            row = int(before[-1]) if len(before) else 0
-            first, last = (int(iterations[row]), float(values[row])), (int(iterations[-1]), float(values[-1]))
-            changes.append(TestChange(number, output.name, bool(output.weight), first, last))
-    return tuple(changes)
-
-
-def _lifecycle(run: LogRun) -> Lifecycle:
-    return Lifecycle(
-        resumed_from=run.resumed_from,
-        resumed_at=resumed_at(run) if run.resumed_from is not None else None,
-        fatal=run.fatal,
-        finished=run.finished,
     )

@@ -7,6 +7,7 @@ from typing import Literal
 
 from harness.diagnosis.approach import Approach
 from harness.diagnosis.conditions import Condition, HeadState, Verdict
+from harness.diagnosis.logged.course import Leaps, Overfitting
 from harness.schemas.window import Window
 
 # Where the number of classes comes from: the net in the log, --classes, or the losses themselves.
@@ -171,15 +172,6 @@ class Deviations:
 
 
 @dataclass(frozen=True)
-class Leaps:
-    """The loss goes up and down every `period` iterations, between the levels `low` and `high`."""
-
-    period: int
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class Nans:
     """Displays whose loss is not finite.
 
@@ -298,6 +290,7 @@ class RunFindings:
         strength: of the evidence for the verdict; None for "unknown".
         leaps: the period with which the loss goes up and down; None where that is not the verdict.
         spread: the lowest and the highest single loss, where these differ so widely that it is the verdict.
+        overfitting: a test loss that rises while the training loss falls; None without one.
         last_good: the iteration and file of the last good snapshot that the log names.
     """
 
@@ -315,6 +308,7 @@ class RunFindings:
     nans: Nans | None
     schedule: Schedule | None
     tests: tuple[TestChange, ...]
+    overfitting: Overfitting | None
     last_good: tuple[int, str] | None
     lifecycle: Lifecycle
 

@@ -105,7 +105,7 @@ def _state(track: Track, rise: Rise | None, end: Level, long: bool, limits: Limi
         return "unknown", False
     if not np.isfinite(track.values[-1]):
         return Condition.NON_FINITE.head_state, False
-    if _is_saturated(track, end, limits):
+    if _is_saturated(track, rise, end, limits):
         return Condition.SATURATED.head_state, False
     if len(track.finite) < FEWEST:
         return "unknown", False
@@ -151,17 +151,23 @@ def _has_fallen(track: Track) -> bool:
     return last.value < first.value - max(0.02 * abs(first.value), 2 * last.error)
 
 
-def _is_saturated(track: Track, end: Level, limits: Limits) -> bool:
-    """Check whether the true class has probability 0 for most records, or for all but those of one class."""
+def _is_saturated(track: Track, rise: Rise | None, end: Level, limits: Limits) -> bool:
+    """Check whether the true class has probability 0 for most records, or for all but those of one class.
+
+    A loss that is large from the first display on, but not in steps of 87.3365 / batch, is rather that of labels
+    outside the classes.
+    """
     share = end.value / track.saturated
     if not 0.05 < share < 1.001:
+        return False
+    exact = np.abs(end.values / track.saturated - 1) < 1e-4
+    if rise is None and track.fresh and not exact.any() and not _is_counted(track, end.values):
         return False
     if track.chance is not None:
         one_class = 1 - 1 / (track.classes or 2)
         return share >= limits.saturated_softmax.share * one_class or end.value > max(
             4 * track.chance, 0.2 * track.saturated
         )
-    exact = np.abs(end.values / track.saturated - 1) < 1e-4
     return bool(
         share > 0.999 or (share >= limits.saturated_softmax.share and exact.any()) or _is_counted(track, end.values)
     )

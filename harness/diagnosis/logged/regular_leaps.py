@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+from harness.diagnosis.logged.course import Leaps
 from harness.diagnosis.logged.displays import Displays
-from harness.diagnosis.logged.findings import Leaps
 from harness.diagnosis.robust_stats import Floats, Ints
 
 _FEWEST = 12  # displays

@@ -10,9 +10,10 @@ import numpy as np
 
 from harness.diagnosis.conditions import MAX_LOSS, Condition, Verdict, chance_loss
 from harness.diagnosis.departures import FLOOR
+from harness.diagnosis.logged.course import Leaps
 from harness.diagnosis.logged.deviations import swings
 from harness.diagnosis.logged.displays import AverageSpan, Displays
-from harness.diagnosis.logged.findings import HeadFinding, Leaps, Nans, Why
+from harness.diagnosis.logged.findings import HeadFinding, Nans, Why
 from harness.diagnosis.logged.heads import LOW, Judged
 from harness.diagnosis.logged.levels import FEWEST, block_medians, lag_of, noise_of, relative_noise
 from harness.diagnosis.logged.rises import FALLEN, Rise, apart

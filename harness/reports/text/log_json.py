@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from harness.diagnosis.approach import Approach
+from harness.diagnosis.logged.course import Overfitting
 from harness.diagnosis.logged.findings import Deviations, HeadFinding, RecordRange, Schedule
 from harness.diagnosis.logged.tracks import TOTAL
 from harness.output import visible_json
@@ -48,6 +49,7 @@ def _run(result: LogResult) -> dict[str, Any]:
         **_deviations(found.deviations),
         "period": None if found.leaps is None else found.leaps.period,
         "nans": None if nans is None else {"first": nans.first, "count": nans.count, "lasting": nans.lasting},
+        "overfitting": None if found.overfitting is None else _overfitting(found.overfitting),
         "resumed_from": found.lifecycle.resumed_from,
         "resumed_at": found.lifecycle.resumed_at,
         "weights_from": list(log.weights_from),
@@ -99,6 +101,15 @@ def _schedule(schedule: Schedule) -> dict[str, Any]:
 
 def _records(records: RecordRange) -> dict[str, Any]:
     return {"epoch": records.epoch, "first_record": records.first, "last_record": records.last}
+
+
+def _overfitting(found: Overfitting) -> dict[str, Any]:
+    return {
+        "output": found.name,
+        "best": {"iteration": found.best[0], "value": _number(found.best[1])},
+        "last": {"iteration": found.last[0], "value": _number(found.last[1])},
+        "training": {"at_best": _number(found.training[0]), "at_end": _number(found.training[1])},
+    }
 
 
 def _deviations(found: Deviations) -> dict[str, Any]:

@@ -149,7 +149,15 @@ def tests(run: RunFindings) -> Iterator[str]:
             f"Test output {test.name}: {test.first[1]:.4g} at iteration {test.first[0]:,}, {test.last[1]:.4g} at "
             f"{test.last[0]:,}."
         )
-    for test in moved:
+    over = run.overfitting
+    if over is not None:
+        yield (
+            f"The test output {over.name} rose from {over.best[1]:.4g} at iteration {over.best[0]:,} to "
+            f"{over.last[1]:.4g} at {over.last[0]:,}, while the training loss fell from {over.training[0]:.4g} to "
+            f"{over.training[1]:.4g}: the net fits the training data better and better, and the test data worse "
+            "(overfitting)."
+        )
+    for test in moved if over is None else ():
         grown = test.last[1] > _GROWN * test.first[1] > 0
         if grown and (test.is_loss or test.last[1] > 1) and run.jump is None and run.verdict in ("healthy", "unknown"):
             yield (
