@@ -127,7 +127,7 @@ def _is_sudden(start: float, before: float, after: float, end: float) -> bool:
 
 def _step_before(found: Departure, past: Floats, future: Floats, margin: Floats, reach: int) -> Departure:
     """Return an earlier sudden departure from which the levels did not return before `found`; else `found` itself."""
-    stop = found.last - reach
+    stop = found.last + 1 - reach
     if stop < 2:
         return found
     earlier = _largest(past[:stop], future[:stop], margin[:stop], reach)
@@ -138,4 +138,6 @@ def _step_before(found: Departure, past: Floats, future: Floats, margin: Floats,
     least = max(abs(earlier.best), _STEP * (found.end - found.best) if math.isinf(found.top) else 0.0)
     if lifted < max(least, _RETURNED * (float(stayed.max()) - earlier.best)):
         return found
+    if math.isfinite(found.top):  # what follows still grows without bound
+        earlier = replace(earlier, top=PLAIN * max(earlier.base, FLOOR))
     return _step_before(earlier, past, future, margin, reach)

@@ -19,7 +19,7 @@ from harness.diagnosis.logged.dating import Dated, between, date_nans, date_rise
 from harness.diagnosis.logged.deviations import far_at_the_end, find_deviations, swings
 from harness.diagnosis.logged.displays import AverageSpan, Displays, average_span
 from harness.diagnosis.logged.extent import changes_of, coverage_of, lifecycle_of
-from harness.diagnosis.logged.few import Judgement, came_down, judge_few, spread_of
+from harness.diagnosis.logged.few import Judgement, came_down, judge_few, spread_of, step_of
 from harness.diagnosis.logged.few_passes import accuracies_of, judge_passes
 from harness.diagnosis.logged.findings import (
     HeadFinding,
@@ -155,6 +155,8 @@ def _judge(evidence: Evidence, tracks: Sequence[Track], run: LogRun, header: Log
     accuracies = accuracies_of(run)
     if verdict == "healthy":
         return came_down(evidence, tracks, accuracies, limits) or strict
+    if (verdict, why) == ("drift/oscillation", "rise"):
+        return replace(strict, row=step_of(evidence.total.values))
     if verdict != "unknown":
         return strict
     few = judge_few(evidence, tracks, accuracies, limits)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.diagnosis.conditions import Verdict
-from harness.diagnosis.departures import FLOOR
+from harness.diagnosis.departures import EXPLODED, FLOOR, PLAIN
 from harness.diagnosis.live.limits import Limits
 from harness.diagnosis.logged.at_chance import at_chance
 from harness.diagnosis.logged.displays import Displays
@@ -25,7 +25,8 @@ from harness.diagnosis.robust_stats import Floats
 _ZERO = 1e-4  # a loss that begins below it learns nothing
 _LARGE = 14.0  # above the chance level of a million classes
 _SOFTMAX = ("SoftmaxWithLoss", "MultinomialLogisticLoss", "InfogainLoss")
-_STEP, _EXPLODED = 1.5, 1000.0  # times all before: three displays or more, and one
+_STEP, _ONE = 1.5, 1000.0  # times all before: three displays or more, and one
+_LEAPING = 60  # displays below which a loss that explodes from one to the next is dated by these two
 _HELD = 3  # displays before and after a step
 _FIRST = 2  # displays in which a net may come down to chance level
 _CLEAR_OF_SPREAD = 2.0  # times the spread of the displays on either side, of a step
@@ -74,7 +75,7 @@ def judge_few(
         if found is not None:
             why: Why = "never learned" if found.row is None else "collapsed"
             return Judgement("uniform-softmax", why, found.strength, found.heads, found.row)
-    row = _step(values)
+    row = step_of(values)
     if row is not None:
         return Judgement("drift/oscillation", "step", "likely" if len(values) - row > 1 else "hint", heads, row)
     if _rises(values):
@@ -117,11 +118,21 @@ def _starts_large(track: Track, evidence: Evidence) -> bool:
     return bool(track.finite.min() > _LARGE and track.finite.max() < 1.001 * track.saturated and last > first / 2)
 
 
-def _step(values: Floats) -> int | None:
-    """Return the first of the displays at the end that are all far above those before; None where there is none."""
-    if len(values) < 2 or np.any(values <= 0):
+def step_of(values: Floats) -> int | None:
+    """Return the first of the displays at the end that are all far above those before; None where there is none.
+
+    Of many displays, the statistics know more.
+    """
+    if not 2 <= len(values) < _LEAPING or np.any(values <= 0):
         return None
-    if values[-1] > _EXPLODED * values[:-1].max() and values[-1] > 100:
+    short = len(values) < _SHORT
+    for row in range(1, len(values) - 1):
+        before = values[max(row - 2, 0) : row] if short else values[:row]
+        if values[row:].min() > (PLAIN if short and row > 1 else EXPLODED) * before.max():
+            return row
+    if not short:
+        return None
+    if values[-1] > _ONE * values[:-1].max() and values[-1] > 100:
         return len(values) - 1
     for row in range(_HELD, len(values) - _HELD + 1):
         low, high = values[row - _HELD : row], values[row:]
