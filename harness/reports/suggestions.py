@@ -15,6 +15,7 @@ from harness.invocation import next_command, path_argument
 from harness.recording import Recording
 from harness.reports.suggestion import Suggestion
 from harness.schemas.onset import GradientNorms
+from harness.schemas.outcome import OutlyingRecords
 from harness.schemas.run_info import RunInfo
 
 _BEFORE, _AFTER = 5, 40  # iterations around an onset that are worth a window
@@ -39,10 +40,8 @@ class BrokenRun:
         base_lr: the solver's.
         gradients: None if not known.
         raised_rate: the learning rate before and at the onset, if the schedule has raised it there.
-        outliers: records of the onset's batch with values far beyond those of the others.
-        batch_size: the records of that batch.
+        outlying: those of the onset's batch; None where its records are not known.
         unusual_input: a blob of a data layer that left its usual range at the onset, if data can be skipped.
-        outlier_keys: the keys of those outliers; empty where they are not known, or too many for a command.
     """
 
     run: Path
@@ -54,10 +53,8 @@ class BrokenRun:
     base_lr: float
     gradients: GradientNorms | None = None
     raised_rate: tuple[float, float] | None = None
-    outliers: int = 0
-    batch_size: int = 0
     unusual_input: str | None = None
-    outlier_keys: tuple[str, ...] = ()
+    outlying: OutlyingRecords | None = None
 
     @property
     def needs_parent(self) -> bool:
@@ -100,9 +97,7 @@ def next_commands(
         gradients=gradient_norms(iterations, found.total_norm("gradient_l2"), onset),
         raised_rate=raised_rate(iterations, recording.series("lr"), onset),
         unusual_input=found.onset.blob if found.onset.blob in inputs and info.point.of_train_net else None,
-        outliers=0 if batch is None else int(batch.outliers.sum()),
-        batch_size=0 if batch is None else len(batch),
-        outlier_keys=() if batch is None else _keys(batch),
+        outlying=None if batch is None else outlying_records(batch),
     )
     if broken.needs_parent:
         command = f"{next_command('restart')} {path_argument(info.parent.run)}" if info.parent else ""
@@ -126,33 +121,34 @@ def after_divergence(broken: BrokenRun) -> list[Suggestion]:
     look = [] if broken.in_window else [_look(broken)]
     rate, clipped = [_lower_rate(broken)], _clip(broken)
     changes = [*rate, *clipped] if broken.raised_rate else [*clipped, *rate]
-    if broken.outliers or broken.unusual_input is not None:
-        return [_skip(broken), *_leave_out(broken), *changes, *look]
+    has_outliers = broken.outlying is not None and broken.outlying.count > 0
+    if has_outliers or broken.unusual_input is not None:
+        return [*_skip(broken), *changes, *look]
     return [*look, *changes]
 
 
-def _skip(broken: BrokenRun) -> Suggestion:
-    if not broken.outliers:
-        why = f"its {broken.unusual_input} left the range of the iterations before"
-    elif broken.outliers == 1:
-        why = f"one of its {broken.batch_size} records holds values far beyond those of the others"
-    else:
-        why = f"{broken.outliers} of its {broken.batch_size} records hold values far beyond those of the others"
-    skip = f"{broken.restart} --skip {broken.onset}:{broken.onset + 1}"
-    return Suggestion(skip, f"without the data of iteration {broken.onset:,}: {why}")
-
-
-def _keys(batch: Batch) -> tuple[str, ...]:
+def outlying_records(batch: Batch) -> OutlyingRecords:
+    """Count the outliers of a batch, and name them where they fit into a command."""
     keys = tuple(batch.keys[image] for image in batch.worst) if batch.keys else ()
-    return keys if len(keys) <= _MOST_KEYS and not any("," in key for key in keys) else ()
+    named = len(keys) <= _MOST_KEYS and not any("," in key for key in keys)
+    return OutlyingRecords(int(batch.outliers.sum()), len(batch), keys if named else ())
 
 
-def _leave_out(broken: BrokenRun) -> list[Suggestion]:
-    if not broken.outlier_keys:
-        return []
-    those = "this record" if broken.outliers == 1 else f"these {broken.outliers} records"
-    command = f"{broken.restart} --skip-records {shlex.quote(','.join(broken.outlier_keys))}"
-    return [Suggestion(command, f"without {those}, in all later epochs as well")]
+def _skip(broken: BrokenRun) -> list[Suggestion]:
+    found = broken.outlying or OutlyingRecords(0, 0)
+    if not found.count:
+        why = f"its {broken.unusual_input} left the range of the iterations before"
+    elif found.count == 1:
+        why = f"one of its {found.batch_size} records holds values far beyond those of the others"
+    else:
+        why = f"{found.count} of its {found.batch_size} records hold values far beyond those of the others"
+    skip = f"{broken.restart} --skip {broken.onset}:{broken.onset + 1}"
+    once = Suggestion(skip, f"without the data of iteration {broken.onset:,}: {why}")
+    if not found.keys:
+        return [once]
+    those = "this record" if found.count == 1 else f"these {found.count} records"
+    command = f"{broken.restart} --skip-records {shlex.quote(','.join(found.keys))}"
+    return [once, Suggestion(command, f"without {those}, in all later epochs as well")]
 
 
 def _clip(broken: BrokenRun) -> list[Suggestion]:

@@ -17,6 +17,7 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from harness.processes import batch_scheduling
@@ -99,11 +100,14 @@ class TerminalProcess:
 
     def finish(self, outcome: Outcome) -> None:
         self._call_state()
-        if outcome.divergence is not None and self._run is not None and self._is_connected:
+        divergence = outcome.divergence
+        if divergence is not None and self._run is not None and self._is_connected:
             from harness.reports.text.worst_records import worst_records  # loaded where a training has diverged
 
-            for line in worst_records(self._run, outcome.divergence.onset.iteration):
+            lines, outlying = worst_records(self._run, divergence.onset.iteration)
+            for line in lines:
                 self.message(line)
+            outcome = replace(outcome, divergence=replace(divergence, outlying=outlying))
         self._call("finish", outcome)
         self.close()
 

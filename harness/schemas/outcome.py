@@ -31,18 +31,35 @@ class Opening:
 
 
 @dataclass(frozen=True)
+class OutlyingRecords:
+    """The records of a batch whose values reach far beyond those of the others.
+
+    Attributes:
+        count: their number; 0 where there are none.
+        batch_size: that of all records of the batch.
+        keys: theirs; empty where they are not known, or too many for a command.
+    """
+
+    count: int
+    batch_size: int
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Divergence:
     """The onset of a run that diverged, and the iteration of the last good snapshot (None: there is none).
 
     Attributes:
         gradients: around the onset; None if not known.
         raised_rate: the learning rate before and at the onset, if the schedule has raised it there.
+        outlying: those of the onset's batch; None where its records are not known, or the run goes on.
     """
 
     onset: Onset
     last_good: int | None
     gradients: GradientNorms | None = None
     raised_rate: tuple[float, float] | None = None
+    outlying: OutlyingRecords | None = None
 
 
 @dataclass(frozen=True)

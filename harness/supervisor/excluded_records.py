@@ -12,7 +12,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -57,13 +57,22 @@ def given_keys(text: str | None) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class _Input:
-    """The records of one data layer, numbered as it reads them without a shuffle; `shuffled` if it reads otherwise."""
+    """The records of one data layer, numbered as it reads them without a shuffle; `shuffled` if it reads otherwise.
+
+    `names` are other names of the files in the keys of rows: those in the list, with their directories.
+    """
 
     layer: str
     source: str
     batch_size: int
     keys: Sequence[bytes]
     shuffled: bool
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def key(self, given: str) -> bytes:
+        """Return `given` as a key of these records."""
+        name, colon, row = given.rpartition(":")
+        return os.fsencode(f"{self.names.get(name, name)}{colon}{row}")
 
     def numbers(self) -> Mapping[bytes, list[int]]:
         """Number the records by key; those of convert_imageset by the path in their key as well."""
@@ -122,7 +131,7 @@ def _find(inputs: Sequence[_Input], keys: Sequence[str]) -> list[set[int]]:
     books = [each.numbers() for each in inputs]
     found: list[set[int]] = [set() for _ in inputs]
     for key in keys:
-        hits = [set(book.get(os.fsencode(key), ())) for book in books]
+        hits = [set(book.get(each.key(key), ())) for each, book in zip(inputs, books, strict=True)]
         if not any(hits):
             hits = [{n for n, known in enumerate(each.keys) if printable(known) == key} for each in inputs]
         if not any(hits):
@@ -158,15 +167,16 @@ def _neighbours(key: str, book: Mapping[bytes, list[int]]) -> list[str]:
 
 def _input(place: StreamPosition | RowsPosition, sources: Sources) -> _Input:
     known: Records | HDF5Files | None = sources.images.get(place.source)
-    shuffled = place.shuffle
+    shuffled, names = place.shuffle, dict[str, str]()
     if isinstance(place, RowsPosition):
         files = sources.rows[place.source]
-        rows = zip(short_names(files.names), place.counts, strict=True)
+        names = dict(zip(files.names, short_names(files.names), strict=True))
+        rows = zip(names.values(), place.counts, strict=True)
         keys = [os.fsencode(f"{name}:{row}") for name, count in rows for row in range(count)]
     else:
         keys = known.keys.tolist() if isinstance(known, Records) else []  # the windows of WindowData have no keys
         shuffled = shuffled or place.rand_skip > 0
-    return _Input(place.layer, place.source, place.batch_size, keys, shuffled)
+    return _Input(place.layer, place.source, place.batch_size, keys, shuffled, names)
 
 
 def _without_images(place: StreamPosition, numbers: set[int], count: int) -> StreamPosition:

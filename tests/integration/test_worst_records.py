@@ -58,6 +58,7 @@ def test_the_outlying_records_of_the_onset_come_first(broken: Trained) -> None:
 def test_the_screen_and_the_page_show_them(broken: Trained, tmp_path: Path) -> None:
     said = broken.stderr[broken.stderr.index(f"3 of the {BATCH} records of iteration {ONSET} hold values far beyond") :]
     assert [said.index(key) for key in WORST_FIRST] == sorted(said.index(key) for key in WORST_FIRST)
+    assert said.index(f"--skip {ONSET}:{ONSET + 1}") < said.index(f"--skip-records {','.join(WORST_FIRST)}")
     page = tmp_path / "page.html"
     command(ROOT / ".venv/bin/python", "-m", "harness.report", broken.run, "--out", page, cwd=ROOT)
     text = page.read_text()

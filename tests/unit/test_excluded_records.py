@@ -77,7 +77,7 @@ def test_rows_are_named_by_file_and_row() -> None:
     files = HDF5Files(Path("list"), "", ("a/x.h5", "b/y.h5"), ({"data": (5, 2)}, {"data": (7, 2)}))
     sources = Sources(rows={"list": files})
     rows = RowsPosition(0, 0, "rows", "list", "", 3, (5, 7), False, records=14)
-    found = exclude(at(rows=(rows,)), sources, ["x.h5:4", "y.h5:0", "x.h5:0"])
+    found = exclude(at(rows=(rows,)), sources, ["x.h5:4", "b/y.h5:0", "x.h5:0"])
     assert found.rows[0].excluded == ((0, 0), (0, 4), (1, 0))
     assert found.rows[0].records == 9 + 1  # an epoch of 9, and row 1
     assert excluded_keys(found, sources) == ("x.h5:0", "x.h5:4", "y.h5:0")

@@ -12,6 +12,7 @@ import pytest
 from harness.invocation import next_command, path_argument
 from harness.reports.suggestions import BrokenRun, after_divergence, report_command
 from harness.schemas.onset import GradientNorms
+from harness.schemas.outcome import OutlyingRecords
 
 NAMES = [
     "plain",
@@ -49,7 +50,7 @@ def test_a_shell_elsewhere_reads_a_path_as_it_is(name: str, tmp_path: Path, monk
 @pytest.mark.parametrize("name", NAMES)
 def test_suggested_commands_are_quoted(name: str, tmp_path: Path) -> None:
     run = tmp_path / name
-    everything = broken(run, gradients=GradientNorms(3, 100), outliers=1, batch_size=8)
+    everything = broken(run, gradients=GradientNorms(3, 100), outlying=OutlyingRecords(1, 8, (name,)))
     for suggestion in (*after_divergence(everything), report_command(run)):
         words = suggestion.command.removeprefix(next_command("restart")).removeprefix(next_command("report"))
         script = f'shift_to() {{ printf %s "$1"; }}; shift_to {words}'
@@ -72,8 +73,10 @@ def test_suggestions_are_ranked_by_evidence() -> None:
     assert changes(broken(run, gradients=GradientNorms(3, 100), unusual_input="data")) == [skip, clip, rate, look]
     assert changes(broken(run, gradients=GradientNorms(3, 5))) == [look, rate]  # a bound of 9 would change nothing
     assert changes(broken(run, gradients=GradientNorms(3, 100), raised_rate=(0.1, 1))) == [look, rate, clip]
-    worst = broken(run, gradients=GradientNorms(3, 100), outliers=16, batch_size=32)
+    worst = broken(run, gradients=GradientNorms(3, 100), outlying=OutlyingRecords(16, 32))
     assert changes(worst) == [skip, clip, rate, look]
+    named = broken(run, outlying=OutlyingRecords(2, 32, ("a b", "c")))
+    assert changes(named) == [skip, "--skip-records a b,c", rate, look]
     assert "16 of its 32 records" in after_divergence(worst)[0].purpose
 
 

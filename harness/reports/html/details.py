@@ -32,6 +32,10 @@ def run_details(subject: Subject) -> list[tuple[str, str]]:
     if info.parent:
         parent = info.parent
         rows.append(("Restarted from", f"{parent.run} at {parent.iteration:,}: {parent.summary}"))
+    if info.skip_records:
+        first, *more = info.skip_records
+        left_out = count(len(info.skip_records), "record")
+        rows.append(("Left out of the data", f"{left_out}: {first}{f' and {len(more):,} more' if more else ''}"))
     if subject.children:
         rows.append(("Restarts", "; ".join(subject.children)))
     return rows

@@ -66,6 +66,7 @@ def divergence_lines(divergence: Divergence, opening: Opening) -> list[Text]:
         gradients=divergence.gradients,
         raised_rate=divergence.raised_rate,
         unusual_input=onset.blob if opening.seekable and onset.blob in {b.name for b in layout.inputs} else None,
+        outlying=divergence.outlying,
     )
     if broken.needs_parent:
         return [*lines, Text(f"  {NEEDS_PARENT}")]

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from harness.diagnosis.recorded.batch import Batch, batch_or_reason
 from harness.errors import BadInput, RecordingError
 from harness.recording import Recording
+from harness.reports.suggestions import outlying_records
+from harness.schemas.outcome import OutlyingRecords
 
 _MOST = 8  # records named
 
 
-def worst_records(run: Path, onset: int) -> Iterator[str]:
-    """Yield lines about the batch of the onset: its outliers, largest first, or that it has none, or is not known."""
-    with suppress(BadInput, RecordingError):
+def worst_records(run: Path, onset: int) -> tuple[list[str], OutlyingRecords | None]:
+    """Describe the batch of the onset: its outliers, largest first, or that it has none, or is not known.
+
+    Returns the lines, and the outliers if the records are known.
+    """
+    try:
         with Recording(run, may_repair=False) as recording:
             found = batch_or_reason(recording, onset)
-        if isinstance(found, str):
-            yield f"The records of iteration {onset:,} are not known. {found}"
-        else:
-            yield from _lines(found)
+    except (BadInput, RecordingError):
+        return [], None
+    if isinstance(found, str):
+        return [f"The records of iteration {onset:,} are not known. {found}"], None
+    return list(_lines(found)), outlying_records(found)
 
 
 def _lines(batch: Batch) -> Iterator[str]:
