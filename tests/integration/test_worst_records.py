@@ -30,7 +30,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     home = tmp_path_factory.mktemp("outlying")
     source = write_records(home / "data/train_lmdb")
     (home / "data/synset_words.txt").write_text("".join(f"n0000000{n} {name}\n" for n, name in enumerate(NAMES)))
-    return train(write_training(home, source), home / "run")
+    return train(write_training(home, source), home / "run", "--black-box-mib", 0)
 
 
 def test_the_outlying_records_of_the_onset_come_first(broken: Trained) -> None:
@@ -116,7 +116,7 @@ def test_records_that_the_statistics_contradict_are_not_shown(broken: Trained, t
 def test_records_that_a_window_contradicts_are_not_shown(broken: Trained, tmp_path: Path) -> None:
     """A window of another iteration of the same run tells as well."""
     run = tmp_path / "watched"
-    restart(broken.run, "--from", 20, "--until", 60, "--watch", "50:52", "--out", run)
+    restart(broken.run, "--from", 20, "--until", 60, "--watch", "50:52", "--black-box-mib", 0, "--out", run)
     with Recording(run) as recording:
         assert [r.key for r in confirmed_records(recording, ONSET).layers[0].records][:1] == [key_of(ONSET * BATCH)]
         window = harness.diagnose(recording).batch(51)
