@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from harness.run import main
 from harness.supervisor.options import Options
 from harness.supervisor.plan import make_plan
-from harness.supervisor.resume import from_weights
+from harness.supervisor.resume import from_solverstate, from_weights
 from harness.supervisor.training_spec import read_training_spec
 from tests.helpers.nets import solver_text
 
@@ -72,15 +71,9 @@ class Case:
         assert code == 0, stderr[-3000:]
         return stderr
 
-    def resumed(self, state: Path) -> str:
-        """Resume from `state`, which must work, into another directory; return standard error."""
-        code, stderr = self.run("--resume", state, out=self.home / "resumed")
-        assert code == 0, stderr[-3000:]
-        shutil.rmtree(self.home / "resumed")
-        return stderr
-
-    def warnings(self, **options: object) -> str:
-        """Plan the run, which must be possible, and return its warnings, a line each."""
+    def warnings(self, state: Path | None = None) -> str:
+        """Plan the run, from the snapshot `state` if one is given, and return its warnings, a line each."""
         spec = read_training_spec(self.solver)
-        plan = make_plan(spec, from_weights(None, spec.solver), Options(out=self.out, cpu=True, **options))  # type: ignore[arg-type]
+        start = from_weights(None, spec.solver) if state is None else from_solverstate(state)
+        plan = make_plan(spec, start, Options(out=self.out, cpu=True))
         return "\n".join(remark for remark in plan.remarks if remark.startswith("warning: "))
