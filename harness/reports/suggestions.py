@@ -178,7 +178,7 @@ def _lower_rate(broken: BrokenRun) -> Suggestion:
 
 def _look(broken: BrokenRun) -> Suggestion:
     stop = min(broken.onset + _AFTER, max(broken.until, broken.onset + 1))
-    window = f"{max(broken.first, broken.onset - _BEFORE)}:{stop}"
+    window = f"{max(broken.first, broken.onset - _BEFORE, broken.last_good or 0)}:{stop}"
     return Suggestion(
         f"{broken.restart} --watch {window} --until {stop}",
         f"repeat from iteration {broken.last_good or 0:,}, with a window around the onset, to look at it",

@@ -54,11 +54,12 @@ def home(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Path:
 
 def test_the_commands_about_a_run(home: Path) -> None:
     run, again = home / f"run{NAME}", home / f"again{NAME}"
-    drawn = on_terminal("run", "--solver", home / "solver.prototxt", "--watch", "5:8", "--out", run, code=0)
+    options = ("--watch", "5:8", "--on-alarm", "continue", "--out", run)
+    drawn = on_terminal("run", "--solver", home / "solver.prototxt", *options, code=0)
     assert r"loss1/loss1\x1b]0;obey" in drawn
     assert "[/x][red]" in drawn
     assert "ALARM" in drawn
-    change = ("--set", "base_lr=0.001", "--set-layer", "conv1*:lr_mult=3")
+    change = ("--set", "base_lr=0.001", "--set-layer", "conv1*:lr_mult=3", "--on-alarm", "continue")
     drawn = on_terminal("restart", run, "--from", 10, *change, "--out", again, code=0)
     assert re.search(r"Changed: .*conv1/3x3\\x1b\]0;obey", drawn)
     assert r"conv1/3x3\x1b]0;obey" in on_terminal("compare", run, again, code=0)

@@ -86,6 +86,11 @@ def test_a_command_to_look_at_a_break_ends_after_it() -> None:
     assert ends == ["65:110 --until 110", "65:90 --until 90", "65:71 --until 71", "65:71 --until 71"]
 
 
+def test_a_window_begins_where_the_restart_does() -> None:
+    look = after_divergence(broken(Path("/run"), last_good=68))[0].command
+    assert "--watch 68:110" in look
+
+
 def test_the_command_is_found_whatever_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its name if the PATH leads there, else by where it is; without one, Python runs the file."""
     here = Path(sys.executable).with_name("caffe-harness")
