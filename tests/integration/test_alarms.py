@@ -286,9 +286,30 @@ def test_a_stretch_of_one_class_raises_loss_spike(planted: Planted, home: Path) 
     plant = planted("stretch", source=write(home / "stretch_data", images[order], labels[order]), max_iter=700)
     spike = plant.first("loss_spike")
     assert (spike.iteration, spike.subject) == (last, "loss")  # the other classes are back
-    assert plant.rules == {"loss_spike"}
+    assert plant.rules == {"loss_spike", "label_runs"}
+    runs = plant.first("label_runs")
+    assert runs.subject == "label"
+    assert first < runs.iteration < first + 40
     assert plant.ended["onset"] is None
     assert plant.log()["verdict"] == "healthy"
+
+
+def test_records_sorted_by_class_raise_label_runs(planted: Planted, home: Path) -> None:
+    images, labels = noisy_digits()
+    order = np.argsort(labels[: 100 * BATCH], kind="stable")  # an epoch of 100 iterations
+    source = write(home / "sorted_data", images[order], labels[order])
+    plant = planted("sorted", source=source)
+    alarm = plant.first("label_runs")
+    assert alarm.subject == "label"
+    assert alarm.iteration < 60
+    assert 10 <= alarm.value <= 25
+    (found,) = plant.diagnosis.order
+    assert (found.period, found.is_epoch, found.loss_repeats) == (100, True, True)
+    assert f"The labels (label) of iterations 0 to {found.runs[0].last} are all 0, of " in found.sentence
+    assert (
+        "records come in the order of their class. The order and the loss repeat every 100 iterations, one epoch."
+        in (found.sentence)
+    )
 
 
 def test_a_negative_weight_decay_raises_saturated_softmax(planted: Planted) -> None:

@@ -69,7 +69,7 @@ class Health:
         rows = self._frames.rows(frames)
         for start in range(0, len(rows), _PART):
             self._remember(rows[start : start + _PART])
-        self._recent = (self._recent + rows)[-_KEPT:]
+        self._recent = self._recent + rows
         self._taken = np.append(self._taken, taken).astype(np.int64)
         self._values = np.concatenate([self._values, values])
         # an iteration's activations arrive before its frame
@@ -80,6 +80,7 @@ class Health:
         self._active.take(rows, diverged)
         if diverged or (self._localized is not None and self.last - self._localized.iteration < _LOCALIZING):
             self.onset()  # while the iterations around it are still kept
+        self._recent = self._recent[-_KEPT:]
         drop = max(0, known - _LOOKS)
         self._taken, self._values, self._looked = self._taken[drop:], self._values[drop:], known - drop
         return alarms

@@ -58,6 +58,20 @@ class InputRange(Rule):
 
 
 @dataclass(frozen=True)
+class LabelRuns(Rule):
+    """The limits of `label_runs`."""
+
+    surprise: float
+
+
+@dataclass(frozen=True)
+class LabelTrend(Rule):
+    """The limits of `label_trend`."""
+
+    share: float
+
+
+@dataclass(frozen=True)
 class FarGradient(Rule):
     """The limits of `gradient_explosion` and `vanishing_gradient`."""
 
@@ -107,6 +121,8 @@ class Limits:
     saturated_softmax: SaturatedSoftmax
     non_finite: Rule
     input_range: InputRange
+    label_runs: LabelRuns
+    label_trend: LabelTrend
     gradient_explosion: FarGradient
     vanishing_gradient: FarGradient
     dead_relu: DeadRelu

@@ -14,6 +14,8 @@ LOOK_AT = {
     "saturated_softmax": "Look at the size of the scores and of the weights before them, and at the labels.",
     "non_finite": "Look at the inputs of that iteration, and at the updates of the iterations before it.",
     "input_range": "Look at the records of that batch: no batch before held values nearly as large.",
+    "label_runs": "Look at the order of the records: shuffled ones are learned from evenly.",
+    "label_trend": "Look at the order of the records: shuffled ones are learned from evenly.",
     "gradient_explosion": "Look at the records of that batch; clip_gradients and the learning rate limit the update.",
     "vanishing_gradient": "Look at the layers after the blob: outputs that are 0 or saturated, or lead to no loss.",
     "dead_relu": "Look at the last updates of the layer before it. No gradient passes back through an output of 0.",
@@ -43,6 +45,14 @@ def sentence(alarm: Alarm, names: Names) -> str:
             return (
                 f"the largest magnitude in input {subject} is {value}; the limit, from the batches before, is {limit}"
             )
+        case "label_runs":
+            limit = f"{alarm.limit:.0f}"
+            return (
+                f"all labels in {subject} are the same in {value} iterations in a row (in random order: below {limit})"
+            )
+        case "label_trend":
+            share = f"{alarm.value:.0%} of what they would in random order (limit {alarm.limit:.0%})"
+            return f"the labels in {subject} come in order: from batch to batch they move by {share}"
         case "gradient_explosion" | "vanishing_gradient":
             return f"the gradient norm of {subject} is {value}; the limit, from its baseline, is {limit}"
         case "dead_relu":

@@ -14,6 +14,7 @@ import numpy as np
 from harness.diagnosis.conditions import Condition
 from harness.diagnosis.live.baseline import MIN_LOSSES, Baseline, History, Segment, baseline_of
 from harness.diagnosis.live.debounce import Debounce, Hits
+from harness.diagnosis.live.label_monitor import LabelMonitor
 from harness.diagnosis.live.limits import Limits
 from harness.diagnosis.live.rows import Names, Rows, no_rows
 from harness.diagnosis.live.rules import RULES, dead_relu, loss_spike, new_nonfinite_inputs, nonfinite_activations
@@ -48,12 +49,14 @@ class Monitor:
         )
         self._raised: list[Alarm] = []  # since the baseline was updated
         self._debounces = {name: Debounce(self._span) for name in RULES}
+        self._labels = LabelMonitor(names, limits)
         self._spikes, self._dead = Debounce(self._span), Debounce(self._span)
         self._looked = False  # at activations
         self._last_nonfinite = -self._span - 1  # the last iteration with something that is not finite
 
     def remember(self, earlier: Rows) -> None:
         """Take iterations of the run that this one continues, from before its first one: they make a baseline."""
+        self._labels.remember(earlier)
         for _ in self._segments(earlier):
             pass
 
@@ -64,6 +67,7 @@ class Monitor:
         """
         before, earlier = self._last_nonfinite, self._before
         alarms = [alarm for segment in self._segments(rows) for alarm in self._examine(segment)]
+        alarms += self._labels.take(rows)
         if len(taken):
             alarms += self._dead_relus(taken, values)
             inputs = _inputs_at(taken, earlier, rows)

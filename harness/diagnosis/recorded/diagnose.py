@@ -11,7 +11,7 @@ import numpy as np
 from harness.caffe_files.messages import parse_text, pb
 from harness.diagnosis.approach import LEVELS, Approach, approach
 from harness.diagnosis.last_good import Choice, last_good
-from harness.diagnosis.live.limits import Limits
+from harness.diagnosis.live.limits import Limits, read_limits
 from harness.diagnosis.live.messages import sentence
 from harness.diagnosis.live.rows import Names
 from harness.diagnosis.recorded.batch import Batch, batch_or_reason
@@ -28,6 +28,7 @@ from harness.diagnosis.recorded.heatmap import Heatmap, Quantity, heatmap, witho
 from harness.diagnosis.recorded.onset import level_width, span_of
 from harness.diagnosis.recorded.propagation import Departure, propagation
 from harness.diagnosis.recorded.run_status import RunStatus, run_status
+from harness.diagnosis.recorded.sorted_records import SortedRecords, sorted_records
 from harness.diagnosis.robust_stats import Floats, total_norm
 from harness.recording import Recording
 from harness.recording.repeats import Repeat
@@ -58,6 +59,7 @@ class Diagnosis:
         damaged: one sentence for each snapshot, and each window in a file of its own, that was left out.
         last_good: the last good snapshot, and the reason; None where there is none.
         propagation: the param blobs whose gradients left their baselines, in that order; empty without an onset.
+        order: labels that come in the order of their class; empty for records in random order.
         around: rows of the recording around the onset (without one, the last rows), to show one by one.
         offender: the param blob to look into first; without an onset, the first one.
         moments: iterations in windows to compare: before the onset, at it, after it, and the last.
@@ -75,6 +77,7 @@ class Diagnosis:
     damaged: tuple[str, ...]
     last_good: Choice | None
     propagation: tuple[Departure, ...]
+    order: tuple[SortedRecords, ...]
     around: slice
     offender: Param | None
     moments: tuple[int, ...]
@@ -225,6 +228,7 @@ def diagnose(
         damaged=(*damaged_in(recording.path.parent / "snapshots"), *recording.damaged_windows),
         last_good=last_good(snapshots, onset, span, first, last),
         propagation=propagation(recording, at) if at is not None else (),
+        order=sorted_records(recording, detected.names, read_limits() if limits is None else limits),
         around=slice(max(0, row - _BEFORE - _AFTER), min(row, len(iterations))),
         offender=_offender(recording, onset),
         moments=moments_of(recording.window_iterations, at),

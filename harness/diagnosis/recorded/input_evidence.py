@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from harness.diagnosis.label_order import long_runs
 from harness.diagnosis.live.rows import Names, Rows
 from harness.diagnosis.live.rules import new_nonfinite_inputs
 from harness.diagnosis.robust_stats import Floats, logarithm, outside
@@ -15,6 +16,7 @@ from harness.schemas.onset import Onset
 _STAT = {name: row for row, name in enumerate(INPUT_STATS)}
 INPUT_ROWS = 200  # iterations before an onset that make the baseline of its inputs
 _MIN_ROWS = 16
+_SURPRISE = 25.0  # as of the rule label_runs
 _PATIENCE = 3  # iterations: a batch does its damage at once, and an onset may be dated a little early
 
 
@@ -58,7 +60,7 @@ def unusual_input(onset: int, rows: Rows, names: Names) -> UnusualInput | None:
             if text is not None:
                 name = names.inputs[column]
                 return UnusualInput(name, text.format(name=name, iteration=iteration))
-    return None
+    return _label_evidence(onset, rows, names)
 
 
 def _range_evidence(before: Floats, now: Floats, count: int) -> str | None:
@@ -86,6 +88,19 @@ def _range_evidence(before: Floats, now: Floats, count: int) -> str | None:
     if far[1] and mean < lowest:
         share = f"{_times(lowest / mean)} times smaller than the smallest {of}" if mean > 0 else "0"
         return f"the mean magnitude of input {{name}} at iteration {{iteration}}, {mean:.4g}, is {share}"
+    return None
+
+
+def _label_evidence(onset: int, rows: Rows, names: Names) -> UnusualInput | None:
+    """Find labels that were all the same in many batches up to the onset, in which others follow."""
+    for column in np.flatnonzero(~names.measured):
+        low, high = rows.inputs[:, _STAT["minimum"], column], rows.inputs[:, _STAT["maximum"], column]
+        known = np.isfinite(low + high)
+        for run in long_runs(rows.iteration[known], low[known], high[known], _SURPRISE):
+            if onset - 1 <= run.last < onset + _PATIENCE:
+                name = names.inputs[column]
+                which = f"of iterations {run.first:,} to {run.last:,} are all {run.label:g}"
+                return UnusualInput(name, f"the labels ({name}) {which}, and then others follow")
     return None
 
 
