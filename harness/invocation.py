@@ -38,3 +38,9 @@ def next_command(command: str) -> str:
     found = shutil.which("caffe-harness")
     on_path = found is not None and script.samefile(found)
     return f"{'caffe-harness' if on_path else path_argument(script)} {command}"
+
+
+def setup_command() -> str:
+    """Return what starts tools/setup of this checkout in the user's shell; its name if this is an installed package."""
+    script = Path(__file__).resolve().parents[1] / "tools/setup"
+    return path_argument(script) if script.is_file() else "tools/setup"

@@ -23,6 +23,7 @@ from google.protobuf.message import DecodeError, Message
 
 from harness.caffe_files.paths import is_file
 from harness.errors import BadInput, nearest
+from harness.invocation import setup_command
 
 if TYPE_CHECKING:
     from harness.caffe_files import caffe_pb2 as pb
@@ -48,11 +49,11 @@ def caffe_directory() -> Path:
     """
     spec = importlib.util.find_spec("caffe")
     if spec is None or not spec.submodule_search_locations:
-        raise BadInput("the caffe package is not installed for this Python", remedy="Run tools/setup")
+        raise BadInput("the caffe package is not installed for this Python", remedy=f"Run {setup_command()}")
     path = Path(next(iter(spec.submodule_search_locations)))
     if not is_file(path / "proto/caffe_pb2.py"):
         raise BadInput(
-            "not a pycaffe build (PyPI's `caffe` is an empty placeholder)", file=path, remedy="Run tools/setup"
+            "not a pycaffe build (PyPI's `caffe` is an empty placeholder)", file=path, remedy=f"Run {setup_command()}"
         )
     return path
 

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from harness.caffe_log.decode import GZIP, open_log
 from harness.caffe_log.reader import LogReader
 from harness.errors import BadInput
-from harness.invocation import command_line, path_argument
+from harness.invocation import next_command, path_argument
 
 _BUSY_INTERVAL = 1.0  # seconds between two updates while more arrives all the time
 _IDLE_INTERVAL = 0.25  # seconds between two checks whether a file has grown
@@ -75,7 +75,7 @@ class FollowedLog:
             source = "-" if self.name == "-" else path_argument(self.name)
             raise BadInput(
                 "compressed by gzip, and cannot be followed", file=self.name, field="--follow",
-                remedy=f"Omit --follow, or decompress it: zcat {source} | {command_line('readlog')} - --follow",
+                remedy=f"Omit --follow, or decompress it: zcat {source} | {next_command('readlog')} - --follow",
             )  # fmt: skip
 
     def _is_replaced(self, descriptor: int, position: int) -> bool:

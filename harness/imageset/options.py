@@ -17,7 +17,7 @@ from harness.caffe_files.image_kinds import UNREADABLE_BY_CAFFE, UNREADABLE_FROM
 from harness.command_parser import CommandParser
 from harness.errors import BadInput
 from harness.imageset.image_format import ImageFormat
-from harness.invocation import command_line, program
+from harness.invocation import command_line, next_command, program
 from harness.processes import cores
 
 DESCRIPTION = """
@@ -78,7 +78,7 @@ def parse(arguments: Sequence[str]) -> Options:
     """
     args = parser().parse_args(_as_argparse(arguments))
     if (args.folder is None) == (args.list is None):
-        command = command_line("make-lmdb")
+        command = next_command("make-lmdb")
         raise BadInput(
             "give a folder of images, or a list" if args.folder is None else "excludes a folder of images",
             field="--list", value=args.list, remedy=f"Run {command} PHOTOS OUT, or {command} --list LIST OUT",

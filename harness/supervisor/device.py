@@ -13,6 +13,7 @@ import msgspec
 from harness.caffe_files.messages import caffe_directory
 from harness.caffe_files.net import NetFile
 from harness.errors import BadInput
+from harness.invocation import setup_command
 from harness.processes import child_environment
 from harness.schemas.run_info import Gpu
 
@@ -40,20 +41,22 @@ def check_gpu(gpu: int, path: Path | None) -> Gpu:
         return card
     cpu = "Add --cpu to run on the CPU"
     if caffe_build().get("device") == "cuda":
-        cpu = "Run tools/setup (without --cuda) and add --cpu to run on the CPU"
+        cpu = f"Run {setup_command()} (without --cuda) and add --cpu to run on the CPU"
     complaint = _complaint(done.stderr)
     if "CPU-only" in done.stderr:
         what = "this build of Caffe is CPU-only"
         remedy = f"{cpu}, or use a CUDA build of Caffe (tools/setup --cuda) where there is a GPU"
     elif "No module named 'cupy'" in done.stderr:
         what = "CuPy is not installed for this Python, and the probes need it on a GPU"
-        remedy = "Run tools/setup --cuda (for a toolkit in CUDA_HOME: install the CuPy of its version into .venv)"
+        remedy = (
+            f"Run {setup_command()} --cuda (for a toolkit in CUDA_HOME: install the CuPy of its version into .venv)"
+        )
     elif "FILE_NOT_FOUND" in done.stderr:  # CuPy, of _moments.ptx
         what = "the kernel that reads what a GPU holds is not compiled"
-        remedy = "Run tools/setup --cuda"
+        remedy = f"Run {setup_command()} --cuda"
     elif card and "no kernel image" in done.stderr:
         what = f"this Caffe is built for other GPUs than {card.name} ({complaint})"
-        remedy = f"Run tools/setup --cuda --cuda-arch {card.compute_capability}"
+        remedy = f"Run {setup_command()} --cuda --cuda-arch {card.compute_capability}"
     else:
         what = f"GPU {gpu} cannot be used on this machine ({complaint})"
         remedy = f"{cpu}, or look at what nvidia-smi says"
@@ -78,7 +81,7 @@ def check_prefetching(net: NetFile) -> None:
             file=f"{net.source}: layer {layer.name}",
             field="type",
             value=layer.type,
-            remedy="Run tools/setup (without --cuda) for a build that needs no GPU",
+            remedy=f"Run {setup_command()} (without --cuda) for a build that needs no GPU",
         )
 
 

@@ -86,5 +86,5 @@ def test_a_run_is_read_without_caffe_but_not_trained(site: Path, small: Path) ->
     assert "the caffe package is not installed for this Python" in (run / "report.html").read_text()
     done = without_caffe(site, "run", "--solver", small / "solver.prototxt", "--out", small / "other")
     assert done.code == 2
-    assert done.stderr == "error: the caffe package is not installed for this Python. Run tools/setup\n"
+    assert done.stderr == f"error: the caffe package is not installed for this Python. Run {ROOT}/tools/setup\n"
     assert not (small / "other").exists()

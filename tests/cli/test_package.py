@@ -96,10 +96,11 @@ def test_without_caffe_the_remedy_is_named() -> None:
     for arguments in (("run", "--solver", ROOT / "prototxt/glyphs280/quick_solver.prototxt"), ("restart", "nowhere")):
         done = command(sys.executable, "-c", program, *arguments)
         assert done.code == 2
-        assert done.stderr == "error: the caffe package is not installed for this Python. Run tools/setup\n"
+        assert done.stderr == f"error: the caffe package is not installed for this Python. Run {ROOT}/tools/setup\n"
     done = command(sys.executable, "-c", program, "--version")
     assert done.code == 0
-    assert done.stdout.splitlines()[1] == "Caffe: the caffe package is not installed for this Python. Run tools/setup"
+    remedy = f"Run {ROOT}/tools/setup"
+    assert done.stdout.splitlines()[1] == f"Caffe: the caffe package is not installed for this Python. {remedy}"
 
 
 # How a command is started, and what it calls itself

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from harness.invocation import next_command
 from tests.helpers.made_up_logs import falling, log_text, steady, then
 from tests.helpers.paths import CASE, READLOG
 from tests.helpers.processes import command, started
@@ -175,7 +176,7 @@ def test_a_compressed_log_cannot_be_followed(tmp_path: Path) -> None:
     done = readlog(log, "--follow")
     assert done.returncode == 2
     assert "compressed by gzip, and cannot be followed" in done.stderr
-    assert f"zcat {log} | python harness/readlog.py - --follow" in done.stderr
+    assert f"zcat {log} | {next_command('readlog')} - --follow" in done.stderr
     with log.open("rb") as packed:
         assert readlog("-", "--follow", stdin=packed).returncode == 2
 
