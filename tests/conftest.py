@@ -38,6 +38,7 @@ LONGEST = (
     "integration/test_compare.py",
     "cli/test_readlog.py",
     "integration/test_many_resumes.py",
+    "integration/test_skip_records.py",
     "integration/test_predictions.py",
     "cli/test_make_lmdb_work.py",
     "cli/test_make_lmdb.py",

@@ -148,7 +148,7 @@ def _skip(broken: BrokenRun) -> list[Suggestion]:
         return [once]
     those = "this record" if found.count == 1 else f"these {found.count} records"
     command = f"{broken.restart} --skip-records {shlex.quote(','.join(found.keys))}"
-    return [once, Suggestion(command, f"without {those}, in all later epochs as well")]
+    return [once, Suggestion(command, f"without {those}, here and in all later epochs")]
 
 
 def _clip(broken: BrokenRun) -> list[Suggestion]:

@@ -15,6 +15,7 @@ from harness.caffe_files.layer_types import IMAGES, ROWS, WINDOWS, is_input_with
 from harness.caffe_files.lmdb_file import Records
 from harness.caffe_files.messages import parse_text, pb
 from harness.caffe_files.net import NetFile, class_count, data_param_of
+from harness.caffe_files.paths import is_directory
 from harness.prefetch.streams import stream_of
 from harness.recording.run_directory import read_info
 from harness.schemas.data_position import TrainingPosition
@@ -52,7 +53,8 @@ def class_names_of(run: Path) -> ClassNames | None:
 class _Reader:
     def __init__(self, run: Path) -> None:
         self._run, self._info = run, read_info(run)
-        self._directory = Path(self._info.directory)
+        started_in = Path(self._info.directory)
+        self._directory = started_in if is_directory(started_in) else Path.cwd()  # as a restart takes relative paths
         self._solver = parse_text(self._info.solver, pb.SolverParameter, run / "run.json")
         self._net = parse_text(self._info.net, pb.NetParameter, run / "run.json")
         self._point: TrainingPosition | None = None

@@ -19,6 +19,7 @@ from harness.api.runs import exactness
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.recorded.diagnose import diagnose
 from harness.recording import Recording
+from harness.training_data.read import read_records
 from tests.helpers.commands import restart
 from tests.helpers.paths import FIXTURES, ROOT
 from tests.helpers.processes import command
@@ -62,6 +63,21 @@ def test_the_diagnosis_is_the_same(home: Path) -> None:
         "reason": "loss 0.9044 → at most 77.81 while finite; gradient norm 134.4 at iteration 102, 39.8 times its "
         "baseline of 3.37, most in conv1/3x3/0 (×93.1); gradient of conv1/3x3/0 and 5 more not finite at iteration 107"
     }
+
+
+def test_its_records_are_read_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the window they equal what was recorded; run.json has neither seeds nor indices of layers."""
+    monkeypatch.chdir(home)
+    with Recording(home / "runs/jump") as run:
+        for iteration in run.window_iterations.tolist():
+            found = read_records(home / "runs/jump", iteration)
+            (layer,) = found.layers
+            assert [record.key.encode() for record in layer.records] == run.keys(iteration)
+            for blob, values in found.inputs.items():
+                assert values.tobytes() == run.input(iteration, blob).tobytes()
+        batch = diagnose(run).batch(EXPECTED["last_good"])
+        assert batch is not None
+        assert batch.source == "data set"
 
 
 @pytest.mark.parametrize(("start", "until"), [("last-good", 101), ("99", 103)], ids=["snapshot", "window"])
