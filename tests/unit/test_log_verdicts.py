@@ -60,6 +60,10 @@ POSTED: dict[str, tuple[str, str, str | None, int | None]] = {
         passes({n: {"accuracy": 0.1, "loss": 2.3026} for n in (0, 500, 1000)}), UNIFORM, "likely", None),
     "accuracy alone, always 1 / 5": (
         passes({n: {"accuracy": 0.2} for n in (0, 500, 1000)}), UNIFORM, "hint", None),
+    "accuracy alone, stuck after the first pass": (
+        passes({n: {"accuracy": 0.11 if n == 0 else 0.1} for n in (0, 500, 1000, 1500)}), UNIFORM, "hint", None),
+    "noisy about ln 2 from the start": (
+        rows([0.6987, 0.7210, 0.6655, 0.7043, 0.6841, 0.6911], step=20), UNIFORM, "hint", None),
     "learned, then ln 10": (rows([2.3, 1.1, 0.7, 0.5, LN10, LN10, LN10]), UNIFORM, "likely", 400),
     # not at chance level, although near
     "learned level of 0.69": (rows([2.3, 1.5, 1.1, 0.9, 0.75, 0.71, 0.68, 0.7, 0.67, 0.69]), HEALTHY, "likely", None),
@@ -69,6 +73,7 @@ POSTED: dict[str, tuple[str, str, str | None, int | None]] = {
     # saturated, or large from the start
     "87.3365 from the start": (rows([TOP, TOP, TOP]), SATURATED, "likely", None),
     "87.3365 once": (rows([TOP]), SATURATED, "likely", None),
+    "GoogLeNet, the total at 1.6 times 87.3365": (rows([139.738] * 3), SATURATED, "likely", None),
     "87.3365 later": (rows([2.3, 1.9, 1.5, TOP, TOP, TOP]), SATURATED, "likely", 300),
     "75 from the start: labels": (rows([75.07, 77.27]), UNKNOWN, None, None),
     "60 from the start, longer": (rows([61.2, 58.3, 63.1, 60.2, 59.9, 61.7, 60.3]), UNKNOWN, None, None),
@@ -96,6 +101,7 @@ POSTED: dict[str, tuple[str, str, str | None, int | None]] = {
     "falls below zero": (rows([0.69, -3, -9, -16, -22, -30]), DRIFT, "likely", None),
     # nothing to learn
     "always 0": (rows([0.0] * 10), UNKNOWN, None, None),
+    "always 0, in a later part": (rows([0.0] * 3, first=4000), UNKNOWN, None, None),
     "1e-8 from the start": (rows([1.2e-8, 1.1e-8, 1.2e-8]), UNKNOWN, None, None),
     "one row, a new net": (rows([2.3026]), UNKNOWN, None, None),
     "one row, unknown": (rows([3.7], first=100), UNKNOWN, None, None),

@@ -23,7 +23,7 @@ _LEARNED = 0.85  # of its level at the end: a head that was below it had learned
 _FEW_CLASSES = 20  # ln(classes) of neighbours are apart
 # Numbers of classes of well-known data sets: digits, letters, CIFAR, VOC, Flowers, SUN, CUB, Caltech, ImageNet, faces.
 _COMMON = (2, 3, 4, 5, 10, 11, 20, 21, 26, 36, 37, 50, 62, 67, 100, 101, 102, 196, 200, 205, 256, 257, 365, 397, 1000)
-_WEIGHTS = (1.6, 2.0, 3.0)  # sums of loss weights of common nets, where a log shows only the total
+WEIGHTS = (1.6, 2.0, 3.0)  # sums of loss weights of common nets, where a log shows only the total
 _GUESSES = 0.2  # relative, of the accuracy of a net that guesses
 _MOST = math.log(100_000)
 # Relative spread of displays at a chance level: of a known number of classes, of one that an accuracy shows, of a
@@ -97,17 +97,20 @@ def at_chance(
             continue
         found.append(_uniform(head, track, classes, stay))
         there.append((stay, abs(head.weight)))
-    if sum(weight for _, weight in there) <= sum(abs(head.weight) for head in heads) / 2:
+    if not there or not sum(weight for _, weight in there) > sum(abs(head.weight) for head in heads) / 2:
         return None
     first = max(stay.first for stay, _ in there)
     displays = max(len(stay.values) for stay, _ in there)
     guessed = any(_is_guess(accuracies, head.classes or 0) for head in found)
     if displays == 1 and first == 0 and not (last > 0 and (guessed or known)):
         return None  # every new net begins there
+    noisy = any(
+        stay.spread > _USUAL and head.source == "inferred" for stay, head in zip(stays, found, strict=True) if stay
+    )
     learned = all(stay.best < _LEARNED for stay, _ in there)
     return AtChance(
         heads=tuple(found),
-        strength="likely" if displays >= 3 or guessed else "hint",
+        strength="likely" if guessed or (displays >= 3 and not noisy) else "hint",
         row=first if learned else None,
         first=first,
     )
@@ -177,6 +180,9 @@ def _classes(
     few = classes <= _FEW_CLASSES
     if few and abs(stay.level / chance_loss(classes) - 1) > (0.005 if stay.first else 0.01):
         return None
+    off = abs(float(np.mean(stay.values)) / chance_loss(classes) - 1)
+    if few and not stay.first and len(stay.values) > _FEW and off < 0.01 and stay.spread < _KNOWN:
+        return _Found(classes, "inferred")  # a new net begins there, and did not get away from it
     agree = len(levels) > 1 and float(np.ptp(levels)) < 0.01 * stay.level
     least = 2 if few and not stay.first else 3
     spread = _ANY_TOTAL if track.name == TOTAL else _ANY
@@ -188,7 +194,7 @@ def _classes(
 
 def _common(track: Track, level: float) -> _Found | None:
     """Return a common number of classes at whose chance level a loss is, also that of a weighted sum of heads."""
-    weights = (1.0, *_WEIGHTS) if track.name == TOTAL else (1.0,)
+    weights = (1.0, *WEIGHTS) if track.name == TOTAL else (1.0,)
     for weight in weights:
         for classes in _COMMON:
             within = 0.004 if weight == 1 else 0.002

@@ -6,19 +6,20 @@ mean. Each rule here says how strong its evidence is.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.diagnosis.conditions import Verdict
+from harness.diagnosis.conditions import MAX_LOSS, Condition, Verdict
 from harness.diagnosis.departures import EXPLODED, FLOOR, PLAIN
 from harness.diagnosis.live.limits import Limits
-from harness.diagnosis.logged.at_chance import at_chance
+from harness.diagnosis.logged.at_chance import WEIGHTS, at_chance
 from harness.diagnosis.logged.displays import Displays
 from harness.diagnosis.logged.findings import HeadFinding, Strength, Why
 from harness.diagnosis.logged.heads import LOW
-from harness.diagnosis.logged.tracks import Track
+from harness.diagnosis.logged.tracks import TOTAL, Track
 from harness.diagnosis.logged.verdict import Evidence
 from harness.diagnosis.robust_stats import Floats
 
@@ -66,8 +67,11 @@ def judge_few(
     fresh = any(track.fresh for track in tracks)
     if not len(values):
         return None
-    if fresh and np.abs(values).max() < _ZERO:
+    if np.abs(values).max() < (_ZERO if fresh else sys.float_info.min):
         return Judgement("unknown", "zero", None, heads)
+    if tracks[0].name == TOTAL and any(abs(values[-1] / weight / MAX_LOSS - 1) < 1e-4 for weight in WEIGHTS):
+        saturated = replace(heads[0], state=Condition.SATURATED.head_state)
+        return Judgement("saturated-softmax", "never learned", "likely", (saturated,))
     if fresh and any(_starts_large(track, evidence) for track in tracks):
         return Judgement("unknown", "large start", None, heads)
     if limits.uniform_collapse.enabled:

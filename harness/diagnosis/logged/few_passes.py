@@ -43,11 +43,12 @@ def judge_passes(run: LogRun) -> tuple[Verdict, Why] | None:
 
 
 def _is_stuck(values: Floats) -> bool:
-    """Check whether an accuracy is the same in every pass, and that of guessing."""
-    if len(values) < _SAME or np.ptp(values) > 0 or not values[0] > 0:
+    """Check whether an accuracy is the same in every pass, but for the first, and that of guessing."""
+    later = values[1:] if len(values) > _SAME else values
+    if len(later) < _SAME or np.ptp(later) > 0 or not later[0] > 0 or values[0] > (1 + _RISEN) * later[0]:
         return False
-    classes = round(1 / float(values[0]))
-    return 1 < classes <= _MOST_CLASSES and abs(values[0] * classes - 1) < _GUESS
+    classes = round(1 / float(later[0]))
+    return 1 < classes <= _MOST_CLASSES and abs(later[0] * classes - 1) < _GUESS
 
 
 def _of_tests(run: LogRun) -> Sequence[LoggedOutput]:

@@ -202,10 +202,14 @@ def _last_test_pass(run: RunFindings) -> Iterator[str]:
         if heads:
             yield f"In the last test pass {names(heads)} {'are' if len(heads) > 1 else 'is'} {text}."
 
-    stuck = [t for t in run.tests if not t.is_loss and t.first[0] < t.last[0] and t.first[1] == t.last[1]]
-    if run.verdict == "uniform-softmax" and stuck and not any(h.state == "uniform" for h in run.heads):
-        value = stuck[0].last[1]
-        yield f"{stuck[0].name} is {value:.4g} in every test pass, as for one answer among {1 / value:.0f} classes."
+    if run.verdict != "uniform-softmax" or any(h.state == "uniform" for h in run.heads):
+        return
+    for test in run.tests:
+        classes = round(1 / test.last[1]) if not test.is_loss and 0 < test.last[1] < 1 else 0
+        if classes and abs(test.last[1] * classes - 1) < _NEAR:
+            stays = f"{test.name} stays at {test.last[1]:.4g} from pass to pass"
+            yield f"{stays}, as for one answer among {classes} classes."
+            return
 
 
 def _jumped(run: RunFindings) -> Iterator[str]:
