@@ -141,6 +141,12 @@ def test_labels_out_of_range_are_no_saturated_softmax(count: int) -> None:
     assert any("labels lie in 0 … classes - 1" in sentence for sentence in summarise(found))
 
 
+@pytest.mark.parametrize("weight", ["nan", "inf", "0", "-1"])
+def test_odd_loss_weights_do_no_harm(weight: str) -> None:
+    text = rows([2.31, 2.3, 2.305], heads=[[2.31, 2.3, 2.305]]).replace("(* 1 =", f"(* {weight} =")
+    assert examined(text).verdict in (UNIFORM, UNKNOWN)
+
+
 @pytest.mark.parametrize("name", POSTED)
 def test_the_verdict_on_posted_logs(name: str) -> None:
     text, verdict, strength, jump = POSTED[name]
