@@ -17,8 +17,7 @@ from harness.worker.probes.capture import InputCapture, param_arrays
 _SHARE = 0.01  # of an iteration, that copying weights, gradients and updates may take
 _LEAST = 32  # iterations for which there must be room with them
 _REACH = 2.0  # seconds for which there must be, if there is not for MOST_SLOTS iterations: an alarm comes that late
-_MEASURED = 8  # iterations after which their time is known
-_TRIALS = 9  # copies to measure what one takes
+_MEASURED = 8  # iterations after which it is decided
 
 
 class BlackBoxFiller:
@@ -42,31 +41,15 @@ class BlackBoxFiller:
         self._input_bytes = sum(array.nbytes for array in input_arrays)
         self._param_bytes = sum(copy.nbytes for copy in self._copies.values())
         self.arrays: tuple[Array, ...] = (*param_arrays(params, capture), *input_arrays)
-        self._seconds: list[float] = []
+        self._spent = 0.0  # seconds of this iteration, with copies of params
+        self._measured: list[tuple[float, float]] = []  # those of the first iterations, and what Caffe took
         self._slot: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
         self._digest = 0
         self.active = False
-        if box.room(self._param_bytes + self._input_bytes) >= _LEAST:
-            box.lay_out(self._param_bytes + self._input_bytes, has_params=self._param_bytes > 0)
-            self._cost = self._measure()
-        else:
-            box.lay_out(self._input_bytes, has_params=False)
-            self._cost = 0.0
+        with_params = box.room(self._param_bytes + self._input_bytes) >= _LEAST and self._param_bytes > 0
+        box.lay_out(self._input_bytes + with_params * self._param_bytes, has_params=with_params)
         if not box.slots:
             self.arrays = ()
-
-    def _measure(self) -> float:
-        """Measure the seconds that copying the params takes in an iteration."""
-        if not self._box.has_params:
-            return 0.0
-        taken = []
-        for number in range(0, self._box.slots, max(1, self._box.slots // _TRIALS)):
-            slot = self._box.begin(number)
-            started = time.perf_counter()
-            for kind, copy in self._copies.items():
-                copy.into(self._part(slot, kind))
-            taken.append(time.perf_counter() - started)
-        return float(np.median(taken))
 
     def _part(self, slot: npt.NDArray[np.uint8], kind: str) -> npt.NDArray[np.uint8]:
         """Return the part of a slot that holds the arrays of `kind`, or the inputs."""
@@ -83,7 +66,7 @@ class BlackBoxFiller:
         """Start an iteration that is to be kept, before Caffe makes it; `digest` is that of its weights."""
         if not self.arrays:
             return
-        self.active, self._digest = True, digest
+        self.active, self._digest, self._spent = True, digest, 0.0
         self._slot = self._box.begin(iteration)
         self.keep("weight")
 
@@ -95,7 +78,9 @@ class BlackBoxFiller:
     def keep(self, kind: str) -> None:
         """Copy the weights, gradients or updates of the iteration, at the time at which Caffe has them."""
         if self.active and self._box.has_params and kind in self._copies:
+            started = time.perf_counter()
             self._copies[kind].into(self._part(self._slot, kind))
+            self._spent += time.perf_counter() - started
 
     def complete(self, iteration: int, seconds: float) -> None:
         """End an iteration; Caffe took `seconds` for it. One whose inputs changed their shape does not count."""
@@ -104,15 +89,16 @@ class BlackBoxFiller:
         self.active = False
         if self._inputs is None or not self._inputs.changed:
             self._box.complete(iteration, self._digest)
-        if len(self._seconds) < _MEASURED and self._cost:
-            self._seconds.append(seconds)
-            if len(self._seconds) == _MEASURED and not self._can_afford_params(float(np.median(self._seconds))):
+        if self._box.has_params and len(self._measured) < _MEASURED:
+            self._measured.append((self._spent, seconds))
+            if len(self._measured) == _MEASURED and not self._can_afford_params():
                 self._leave_params_out()
 
-    def _can_afford_params(self, seconds: float) -> bool:
-        """Check that keeping params takes a small share of the `seconds` of an iteration, and that they last."""
+    def _can_afford_params(self) -> bool:
+        """Check that keeping params takes a small share of an iteration, and that they last."""
+        spent, seconds = (float(median) for median in np.median(self._measured, axis=0))
         slots = self._box.slots
-        return self._cost <= _SHARE * seconds and (slots == MOST_SLOTS or slots * seconds >= _REACH)
+        return spent <= _SHARE * seconds and (slots == MOST_SLOTS or slots * seconds >= _REACH)
 
     def _leave_params_out(self) -> None:
         """Keep inputs only from now on, with those that were kept before."""
