@@ -19,14 +19,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.diagnosis.robust_stats import Floats
+from harness.diagnosis.robust_stats import Floats, Ints
 
 FLOOR = 0.001  # a loss below it counts as 0: changes down there do not matter
 PLAIN = 5.0  # factor: few healthy levels are all that far above those before them
 EXPLODED = 25.0  # factor above which a rise may be growth without bound
 _RETURNED = 0.5  # share of a rise that a run gives back when it has returned
 _STEP = 0.25  # share of the whole rise that an earlier sudden one must have to be the departure
-_OFTEN = 3  # times
+OFTEN = 3  # times: a level at which a run has been so often may be left again
 _CLIMBS = 0.5  # of the margin: a level that is so much higher than one shortly before is climbing
 _PATIENCE = 10  # levels just before a climb
 
@@ -90,10 +90,18 @@ def began(levels: Floats, last: int, least: float) -> int:
 
 def is_usual(levels: Floats, departure: Departure) -> bool:
     """Check whether the run has been as high as after `departure` often, and for as long, so that it may return."""
+    before = stays(levels, departure)
+    return len(before) >= OFTEN and len(levels) - 1 - departure.last <= int(np.diff(before).max())
+
+
+def stays(levels: Floats, departure: Departure) -> Ints:
+    """(n, 2) Return from where to where (exclusive) the levels before `departure` were as high as those after it.
+
+    A run may begin high: that does not count.
+    """
     high = levels[: departure.last + 1] > (departure.best + departure.end) / 2
-    edges = np.flatnonzero(np.diff(np.concatenate([[True], high, [False]]).astype(int)))  # a run may begin high
-    lasted = edges[2::2] - edges[1:-1:2]
-    return len(lasted) >= _OFTEN and len(levels) - 1 - departure.last <= int(lasted.max())
+    edges = np.flatnonzero(np.diff(np.concatenate([[True], high, [False]]).astype(int)))
+    return edges[1:].reshape(-1, 2)
 
 
 def _largest(past: Floats, future: Floats, margin: Floats, reach: int) -> Departure | None:

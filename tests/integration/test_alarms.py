@@ -160,6 +160,25 @@ def test_a_record_with_outlier_values_raises_loss_jump(wild: Plant) -> None:
     assert log["onset"] == {"estimate": FAULT, "low": FAULT - DISPLAY + 1, "high": FAULT}
 
 
+def test_a_run_that_recovers_and_breaks_later_is_dated_at_the_later_break(home: Path, planted: Planted) -> None:
+    """Iterations 250 and 600 hold wild records, the later ones ten times wilder. The net recovers from the first."""
+    images, labels = noisy_digits()
+    shock, fault = (range(t * BATCH + 2, t * BATCH + 6) for t in (250, 600))
+    labels[[*shock, *fault]] = (labels[[*shock, *fault]] + 1) % CLASSES
+    source = write(home / "shocks", images, labels, dict.fromkeys(shock, 10.0) | dict.fromkeys(fault, 100.0))
+    run = planted("twice", source=source, max_iter=720, snapshot=200)
+    assert 250 < run.first("loss_jump").iteration <= 253
+    assert np.median(run.losses[500:600]) < run.first("loss_jump").limit / 2
+    assert run.ended["onset"]["iteration"] == 600
+    assert run.diagnosis.onset is not None
+    assert run.diagnosis.onset.iteration == 600
+    assert run.diagnosis.last_good is not None
+    assert run.diagnosis.last_good.iteration == 400
+    log = run.log()
+    assert log["onset"]["low"] <= 600 <= log["onset"]["high"]
+    assert log["jump_iteration"] == 600
+
+
 def test_inputs_far_beyond_all_before_raise_input_range(wild: Plant) -> None:
     alarm = wild.first("input_range")
     assert (alarm.iteration, alarm.subject) == (FAULT, "data")

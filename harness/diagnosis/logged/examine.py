@@ -11,7 +11,7 @@ import numpy as np
 from harness.caffe_files.log_header import LogHeader
 from harness.caffe_log.model import LogRun, Series
 from harness.diagnosis.approach import Approach, approach
-from harness.diagnosis.conditions import MAX_LOSS, Condition, Verdict, chance_loss
+from harness.diagnosis.conditions import MAX_LOSS, Condition, Verdict, chance_loss, total_chance_loss
 from harness.diagnosis.last_good import newest_healthy
 from harness.diagnosis.live.limits import Limits
 from harness.diagnosis.logged.below_zero import is_below_zero
@@ -31,12 +31,12 @@ from harness.diagnosis.logged.findings import (
     Schedule,
     Trend,
 )
-from harness.diagnosis.logged.heads import judge
+from harness.diagnosis.logged.heads import Judged, judge
 from harness.diagnosis.logged.levels import FEWEST, correlated, lag_of
 from harness.diagnosis.logged.overfitting import find_overfitting
 from harness.diagnosis.logged.passes import judge_tests, verdict_of_tests
 from harness.diagnosis.logged.regular_leaps import find_leaps
-from harness.diagnosis.logged.rises import find_rise, rise_at
+from harness.diagnosis.logged.rises import Rise, find_rise, rise_at
 from harness.diagnosis.logged.schedule import read_schedule
 from harness.diagnosis.logged.strength import strength_of
 from harness.diagnosis.logged.tracks import (
@@ -132,12 +132,13 @@ def _evidence(
     lag = lag_of(total.iterations, span.size)
     lag = max(lag, correlated(total.values)) if span.assumed else lag
     rises = schedule.rises if schedule is not None else ()
+    rise = find_rise(total.iterations, total.values, span.size, RISE, lag)
     return Evidence(
         total=total,
         span=span,
-        judged=judge(tracks, long, limits),
+        judged=_with_total(judge(tracks, long, limits), rise, limits),
         lag=lag,
-        rise=find_rise(total.iterations, total.values, span.size, RISE, lag),
+        rise=rise,
         nans=_nans(displays, tracks, poisoned),
         long=long,
         tuned=bool(run.weights_from or run.resumed_from) or displays.start > 0,
@@ -146,6 +147,20 @@ def _evidence(
         below_zero=is_below_zero(tracks, total.values, header.loss_types),
         loss_types=header.loss_types,
     )
+
+
+def _with_total(judged: tuple[Judged, ...], rise: Rise | None, limits: Limits) -> tuple[Judged, ...]:
+    """Return the findings on the heads; where their total was low before it rose for good, they had learned.
+
+    Their own displays, of single iterations, may be too noisy to show it.
+    """
+    heads = [j.head for j in judged]
+    chance = total_chance_loss(heads)
+    if chance is None or rise is None or not rise.certain or not all(head.never_learned for head in heads):
+        return judged
+    if rise.best >= limits.uniform_collapse.learned * chance:
+        return judged
+    return tuple(replace(j, head=replace(j.head, never_learned=False)) for j in judged)
 
 
 def _judge(evidence: Evidence, tracks: Sequence[Track], run: LogRun, header: LogHeader, limits: Limits) -> Judgement:

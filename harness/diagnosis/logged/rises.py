@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.diagnosis.departures import EXPLODED, FLOOR, PLAIN, Departure, has_exploded, last_departure
+from harness.diagnosis.departures import EXPLODED, FLOOR, OFTEN, PLAIN, Departure, has_exploded, last_departure, stays
 from harness.diagnosis.logged.levels import lag_of, noise_of, relative_noise, running_median
 from harness.diagnosis.robust_stats import Floats, Ints
 
@@ -21,6 +21,8 @@ _QUIET = 100  # displays before a growth, of which those near the best level mak
 _LONG = 40  # displays whose noise is known to a tenth
 _PASSES = 3
 _ODDS = 3.5  # standard deviations of Mann and Whitney's U: one in 4000, as many places are tried
+_CLEAR = 4.0  # times as far as the level wanders: a level that has been as high, once or twice, was on an excursion
+_MANY = 30  # levels from which that is known
 _WANDERS = 8  # levels from which it is known how far they wander
 
 
@@ -111,7 +113,11 @@ def _rise_at(values: Floats, scale: int, least: float, lag: int) -> _Found | Non
     if found is None:
         return None
     settled = _settled(past[: found.first + 1], best[: found.first + 1])
-    if scale > 1 and found.end - found.best < _wandered((past - best)[settled : found.first + 1]):
+    lifted, above = found.end - found.best, (past - best)[settled : found.first + 1]
+    high = stays(past[settled:], replace(found, last=found.last - settled))
+    if len(past) >= _MANY and 0 < len(high) < OFTEN and lifted > _CLEAR * np.quantile(above[above <= lifted / 2], 0.9):
+        settled += int(high[-1, 1])  # it has returned from there: that is no part of the baseline
+    elif scale > 1 and lifted < _wandered(above):
         return None
     lowest = int(np.flatnonzero(past[: found.last + 1] <= found.best)[-1])
     over = min((found.last + 1 + scale // 2) * step, len(values) - 1)
