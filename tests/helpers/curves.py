@@ -124,6 +124,8 @@ def _broken_curves() -> Iterator[Curve]:
     for low in (0.05, 0.6):
         away = put(put(healthy(low), 1500, at(CHANCE), 1700), 2600, at(CHANCE), 2900)
         yield Curve(f"two plateaus and back from {low}, then for good", put(away, 4301, at(CHANCE)), 4301)
+    long = put(put(healthy(), 1800, at(CHANCE), 3400), 4301, at(CHANCE))
+    yield Curve("a plateau for a quarter of the run and back, then for good", long, 4301)
     shocks = excursion(excursion(healthy(), 1800, 4.0, 60), 3000, 5.0, 100)
     yield Curve("two shocks, then for good", put(shocks, 4422, at(CHANCE)), 4422)
     between = put(put(healthy(), 2500, at(CHANCE), 2900), 2900, at(0.9, noise=0.1), 3500)

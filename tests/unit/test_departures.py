@@ -79,6 +79,24 @@ def noisy(noise: float, count: int = 4000) -> np.ndarray:
     return put(healthy(1.2, noise, count), 3003, at(CHANCE, count))
 
 
+def test_a_head_that_learned_for_a_few_noisy_displays_did_not_never_learn() -> None:
+    """Displays of a net of five classes at a hot rate, with batches of eight: learned at 40 … 120, then lost."""
+    single = [1.688, 1.615, 0.692, 1.985, 0.363, 2.778, 1.912, 1.439, 1.627, 1.466, 1.858, 1.623, 1.843, 1.583]
+    total = [1.688, 1.559, 0.876, 0.827, 1.053, 0.486, 1.156, 1.822, 1.662, 1.669, 1.669, 1.627, 1.631, 1.612]
+    random = np.random.default_rng(0)
+    single += list(1.61 + 0.15 * random.normal(size=62))
+    total += list(1.625 + 0.015 * random.normal(size=62))
+    lines = []
+    for number, (one, mean) in enumerate(zip(single, total, strict=True)):
+        lines.append(f"I0515 08:44:41.838122  1279 solver.cpp:228] Iteration {20 * number}, loss = {mean:.6g}")
+        shown = f"loss = {one:.6g} (* 1 = {one:.6g} loss)"
+        lines.append(f"I0515 08:44:41.838122  1279 solver.cpp:244]     Train net output #0: {shown}")
+    found = examined("\n".join(lines) + "\n", LogHeader(display=20, average_loss=20, classes=5, max_iter=1500))
+    assert (found.verdict, found.why) == ("uniform-softmax", "collapsed")
+    assert found.jump is not None
+    assert found.jump.iteration in (120, 140)
+
+
 def climbing() -> np.ndarray:
     """It takes 400 iterations up to chance level."""
     level = np.interp(np.arange(4000), [3003, 3403], [0, 1])

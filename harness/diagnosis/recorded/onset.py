@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.departures import Departure, began, is_usual, last_departure
+from harness.diagnosis.departures import OFTEN, Departure, began, is_usual, last_departure, stays
 from harness.diagnosis.recorded.evidence_text import (
     BASELINE_BLOCKS,
     MIN_BLOCK,
@@ -195,7 +195,10 @@ def _sustained_rise(levels: _Levels, loss: Floats) -> int | None:
     if departure is not None:
         # where the level has always wandered up and down, wandering is no damage
         stop = int(at[departure.last]) + 1
-        margin = np.maximum(margin, _wander(levels.median[:stop], best[:stop]))
+        here = np.full(stop, True)
+        if len(stays(levels.median, departure)) < OFTEN:  # it was on an excursion
+            here = levels.median[:stop] <= (departure.best + departure.end) / 2
+        margin = np.maximum(margin, _wander(levels.median[:stop][here], best[:stop][here]))
         departure = last_departure(smooth, levels.median, margin)
     if departure is not None and not is_usual(levels.median, departure):
         last, before = _foot(levels.median, smooth, departure, margin)
