@@ -35,6 +35,7 @@ def three(count: int, level: float) -> str:
 
 HEALTHY, UNIFORM, SATURATED, NAN = "healthy", "uniform-softmax", "saturated-softmax", "nan"
 DRIFT, UNKNOWN = "drift/oscillation", "unknown"
+NOISY_THEN_LN20 = np.r_[(0.3 + 2.7 * np.exp(-np.arange(8) / 2)) * noisy(8, 1, 0.2, 1), 2.9957, 2.9951, 2.9962, 2.9955]
 FALLS = [2.3, 1.6, 1.2, 0.9, 0.8, 0.72, 0.66, 0.61]
 
 # name: log, verdict, strength, jump
@@ -65,6 +66,8 @@ POSTED: dict[str, tuple[str, str, str | None, int | None]] = {
     "noisy about ln 2 from the start": (
         rows([0.6987, 0.7210, 0.6655, 0.7043, 0.6841, 0.6911], step=20), UNIFORM, "hint", None),
     "learned, then ln 10": (rows([2.3, 1.1, 0.7, 0.5, LN10, LN10, LN10]), UNIFORM, "likely", 400),
+    "learned with noise, then ln 20": (
+        rows(NOISY_THEN_LN20, heads=[NOISY_THEN_LN20]), UNIFORM, "likely", 800),
     # not at chance level, although near
     "learned level of 0.69": (rows([2.3, 1.5, 1.1, 0.9, 0.75, 0.71, 0.68, 0.7, 0.67, 0.69]), HEALTHY, "likely", None),
     "mid-run, noisy about 0.69": (rows([0.71, 0.62, 0.78, 0.69, 0.66], first=20_000), HEALTHY, "hint", None),

@@ -19,7 +19,7 @@ from harness.diagnosis.logged.dating import Dated, between, date_nans, date_rise
 from harness.diagnosis.logged.deviations import far_at_the_end, find_deviations, swings
 from harness.diagnosis.logged.displays import AverageSpan, Displays, average_span
 from harness.diagnosis.logged.extent import changes_of, coverage_of, lifecycle_of
-from harness.diagnosis.logged.few import Judgement, came_down, judge_few, spread_of, step_of
+from harness.diagnosis.logged.few import Judgement, came_down, judge_few, rose_to_chance, spread_of, step_of
 from harness.diagnosis.logged.few_passes import accuracies_of, judge_passes
 from harness.diagnosis.logged.findings import (
     HeadFinding,
@@ -171,7 +171,10 @@ def _judge(evidence: Evidence, tracks: Sequence[Track], run: LogRun, header: Log
     if verdict == "healthy":
         return came_down(evidence, tracks, accuracies, limits) or strict
     if (verdict, why) == ("drift/oscillation", "rise"):
-        return replace(strict, row=step_of(evidence.total.values))
+        row = step_of(evidence.total.values)
+        begins = row if row is not None else evidence.rise.row if evidence.rise is not None else None
+        plateau = rose_to_chance(evidence, tracks, begins, limits) if begins is not None else None
+        return replace(plateau or strict, row=row)
     if verdict != "unknown":
         return strict
     few = judge_few(evidence, tracks, accuracies, limits)

@@ -107,6 +107,26 @@ def came_down(
     return Judgement("uniform-softmax", why, found.strength, found.heads, found.row)
 
 
+def rose_to_chance(evidence: Evidence, tracks: Sequence[Track], row: int, limits: Limits) -> Judgement | None:
+    """Judge a rise from display `row` on: its plateau is at chance level, by few displays; None if it is not."""
+    if not limits.uniform_collapse.enabled or len(evidence.total.values) - row < _HELD:
+        return None
+    since = int(evidence.total.iterations[row])
+    tracks = _complete(tracks, evidence.total)
+    plateaus = [
+        replace(t, iterations=t.iterations[t.iterations >= since], values=t.values[t.iterations >= since], fresh=True)
+        for t in tracks
+    ]
+    found = at_chance(plateaus, evidence.heads, (), int(evidence.total.iterations[-1]))
+    if found is None or found.first > 1:
+        return None
+    heads = tuple(
+        replace(head, never_learned=False, before=judged.rise.good if judged.rise is not None else None)
+        for head, judged in zip(found.heads, evidence.judged, strict=True)
+    )
+    return Judgement("uniform-softmax", "collapsed", "likely", heads)
+
+
 def _complete(tracks: Sequence[Track], total: Displays) -> Sequence[Track]:
     """Return the tracks; that of a single head with the displays of the total, where the log shows more of these."""
     if len(tracks) != 1 or not tracks[0].weight > 0 or len(tracks[0].values) >= len(total.values):
