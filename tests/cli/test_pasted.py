@@ -96,7 +96,7 @@ def test_the_commands_of_a_report(place: Place, run: Finished) -> None:
 def test_the_command_for_the_log_of_a_run(place: Place, run: Finished) -> None:
     found = json.loads(place.call("readlog", "runs/broken", "--json").stdout)
     report, again = (suggestion["command"] for suggestion in found["commands"])
-    place.paste(report)
+    assert report in commands(run.stderr)  # and is pasted there
     assert "--from 20 --watch" in again
     place.paste(again)
 
