@@ -14,7 +14,7 @@ from matplotlib.image import AxesImage
 
 from harness.diagnosis.recorded.heatmap import Heatmap, Quantity
 from harness.diagnosis.robust_stats import Floats
-from harness.reports.figures.style import label_iterations, shortened, styled
+from harness.reports.figures.style import label_iterations, label_log, shortened, styled
 from harness.reports.palette import BROKEN, DISTANCES, NOT_FINITE, VALUES
 
 TITLES: dict[Quantity, str] = {
@@ -24,6 +24,7 @@ TITLES: dict[Quantity, str] = {
     "zeros": "zero fraction per blob, share of the elements that are 0",
 }
 FARTHEST = 20.0  # standard deviations: the end of the colour scale
+_RANGE = 1e8  # of a logarithmic scale: what is smaller is as good as 0
 _MOST_NAMES = 30  # beside a heat map
 
 
@@ -42,7 +43,9 @@ def layers(maps: Sequence[Heatmap], onset: int | None, distances: bool = False) 
             label_iterations(axes)
             if image is not None:
                 label = "standard deviations from the baseline" if distances else None
-                figure.colorbar(image, ax=axes, pad=0.01, label=label, extend="both" if distances else "neither")
+                bar = figure.colorbar(image, ax=axes, pad=0.01, label=label, extend="both" if distances else "neither")
+                if isinstance(image.norm, LogNorm):
+                    label_log(bar.ax.yaxis)
             if onset is not None and len(heatmap.start) and heatmap.start[0] <= onset < heatmap.stop[-1]:
                 axes.axvline(onset, color=BROKEN, lw=1.2, ls=":")
     return figure
@@ -85,6 +88,7 @@ def colour_norm(heatmap: Heatmap) -> Normalize:
         return Normalize(0, 1)
     sizes = heatmap.values[np.isfinite(heatmap.values) & (heatmap.values > 0)]
     low, high = (float(np.quantile(sizes, 0.02)), float(sizes.max())) if len(sizes) else (1e-3, 1.0)
+    low = max(low, high / _RANGE)
     return LogNorm(low, max(high, low * 1.001), clip=True)
 
 

@@ -15,7 +15,7 @@ from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.diagnosis.recorded.thinning import extremes
 from harness.recording import Recording
 from harness.reports.figures.layers import draw_heatmap
-from harness.reports.figures.style import DASHES, label_iterations, label_levels, shortened, styled
+from harness.reports.figures.style import DASHES, label_iterations, label_levels, label_log, shortened, styled
 from harness.reports.levels import chance_levels
 from harness.reports.names import EACH, SMOOTHED, head_name, more_heads
 from harness.reports.palette import (
@@ -47,7 +47,8 @@ def overview(recording: Recording, found: Diagnosis) -> Figure:
         _draw_rate(rate, recording)
         image = draw_heatmap(norms, found.heatmap("gradient", slice(None), _COLUMNS))
         if image is not None:
-            figure.colorbar(image, cax=norms.inset_axes((1.012, 0, 0.014, 1)), label="‖gradient‖₂ per layer")
+            bar = figure.colorbar(image, cax=norms.inset_axes((1.012, 0, 0.014, 1)), label="‖gradient‖₂ per layer")
+            label_log(bar.ax.yaxis)
         _label(norms, recording)
         _mark_windows((loss, rate), recording)
     return figure

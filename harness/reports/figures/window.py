@@ -13,12 +13,13 @@ from matplotlib.figure import Figure
 from harness.diagnosis.recorded.batch import Batch, LabelShare, shown_range, worst_first
 from harness.diagnosis.recorded.distributions import Distribution
 from harness.diagnosis.recorded.filters import Filters
-from harness.reports.figures.style import plain, shortened, styled
+from harness.reports.figures.style import label_log, plain, shortened, styled
 from harness.reports.palette import BROKEN, MOMENTS, NOT_FINITE, TOTAL
 from harness.schemas.predictions import Predictions
 
 _DASHES = ("-", "-", "--", ":")  # of moments
 _SIDES = ("before", "after")
+_GAP = (170, 190, 215)  # between filters: pale blue, which is neither black, grey nor white
 _MOST_IMAGES = 64
 _MOST_LABELS = 40
 _CAPTION_WIDTH = 20  # characters below an image
@@ -113,7 +114,7 @@ def mosaic(values: npt.NDArray[np.float32], limit: float) -> npt.NDArray[np.uint
     count, _, height, width = values.shape
     across = math.ceil(math.sqrt(count * height / width))
     down = math.ceil(count / across)
-    image = np.full((down * (height + 1) + 1, across * (width + 1) + 1, 3), 255, np.uint8)
+    image = np.full((down * (height + 1) + 1, across * (width + 1) + 1, 3), _GAP, np.uint8)
     red = tuple(int(NOT_FINITE[at : at + 2], 16) for at in (1, 3, 5))
     for place, part in enumerate(values):
         scaled = np.clip(np.nan_to_num(part) / (2 * limit) + 0.5, 0, 1) * 255
@@ -162,6 +163,8 @@ def _draw_spectra(axes: Axes, part: Distribution, onset: int | None) -> None:
         label = f"{moment_name(spectrum.iteration, onset)}{zero}{bad}"
         axes.stairs(100 * spectrum.share, 10.0**part.edges, color=colour, lw=1.4, ls=dash, label=label)
     axes.set_xscale("log")
+    axes.set_xlim(10.0 ** part.edges[0], 10.0 ** part.edges[-1])
+    label_log(axes.xaxis)
     axes.set_xlabel(f"magnitude of {part.kind} elements, {shortened(part.param)}")
     axes.set_ylabel("elements (%)")
     axes.legend(frameon=False, fontsize=7, loc="upper left")

@@ -32,8 +32,9 @@ function drawLayers() {
     const shown = asDistance ? distances : values;
     const z = shown.map((row) => row.map((v) => (!Number.isFinite(v) ? null : asDistance || zeros ? v : Math.log10(Math.max(v, 1e-30)))));
     const sizes = values.flat().filter((v) => Number.isFinite(v) && v > 0).sort((a, b) => a - b);
-    const low = asDistance ? -farthest : zeros ? 0 : Math.log10(sizes[Math.floor(0.02 * sizes.length)] ?? 1e-3);
-    const high = asDistance ? farthest : zeros ? 1 : Math.max(Math.log10(sizes[sizes.length - 1] ?? 1), low + 0.1);
+    const most = Math.log10(sizes[sizes.length - 1] ?? 1), least = Math.log10(sizes[Math.floor(0.02 * sizes.length)] ?? 1e-3);
+    const high = asDistance ? farthest : zeros ? 1 : most;
+    const low = asDistance ? -farthest : zeros ? 0 : Math.max(Math.min(least, most - 0.1), most - 8);  // less is as good as 0
     const x = Array.from(heatmap.start);
     if (columns) x.push(heatmap.stop[columns - 1]);
     const edges = x.map((v) => v - 0.5);

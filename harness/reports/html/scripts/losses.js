@@ -117,7 +117,7 @@ function drawLosses() {
     rates.sort((a, b) => a - b);
     const low = rates[0], high = rates[rates.length - 1];
     if (rates.length === rate.y.length && high > 20 * rates[Math.floor(rates.length / 10)]) return logAxis(Math.log10(low) - 0.1, Math.log10(high) + 0.1, 2);
-    const power = Math.floor(Math.log10(high) + 1e-9), round = Math.floor(high / 10 ** power + 1e-9);
+    const power = Math.floor(Math.log10(high) + 1e-3), round = Math.floor(high / 10 ** power + 1e-2);  // of four digits
     const text = isPlain(power) ? (round * 10 ** power).toFixed(Math.max(0, -power)) : round === 1 ? powerOfTen(power) : `${round}·${powerOfTen(power)}`;
     return { range: [0, 1.15 * high], tickvals: [0, round * 10 ** power], ticktext: ["0", text] };
   }
