@@ -165,7 +165,10 @@ def test_the_collapse_of_the_demo(demo: Path, demo_page: Path, opened: OpenPage)
     assert all(title.startswith("demo") for title in titles if title)
     assert titles[0] == f"demo: the loss goes from {float(went[1]):.3g} to 9.03 at iteration 841"
     assert "first conv1/3x3_s1/0 at iteration 841" in titles[1]
+    copied = page.locator("#batch + p button").get_attribute("data-copy") or ""
     commands = page.locator(".suggestions code").all_inner_texts()
+    excluded = commands.pop(1).partition(" --skip-records ")[2]
+    assert sorted(excluded.split(",")) == sorted(copied.split())
     assert commands == [
         f"{next_command('restart')} {demo} --skip 841:842",
         f"{next_command('restart')} {demo} --set clip_gradients=20",
@@ -378,7 +381,7 @@ def test_a_divergence_without_a_window(small: Path, digit_data: Path, opened: Op
     (small / "solver.prototxt").write_text(
         solver_text(small / "net.prototxt", small / "x", base_lr=1e6, lr_policy='"step"', gamma=1, stepsize=1000)
     )
-    train(small / "solver.prototxt", small / "run", "--on-alarm", "stop", code=3)
+    train(small / "solver.prototxt", small / "run", "--on-alarm", "stop", "--black-box-mib", "0", code=3)
     assert report(small / "run").code == 0
     one = opened(small / "run/report.html")
     with Recording(small / "run") as recording:
@@ -442,7 +445,7 @@ def test_a_partial_window_away_from_the_onset(small: Path, opened: OpenPage) -> 
     (small / "solver.prototxt").write_text(
         solver_text(small / "net.prototxt", small / "x", base_lr=1e6, lr_policy='"fixed"', max_iter=12, test_interval=1)
     )
-    options = ("--watch", "8:11", "--on-alarm", "continue")
+    options = ("--watch", "8:11", "--on-alarm", "continue", "--black-box-mib", "0")
     train(small / "solver.prototxt", small / "run", *options)
     train(small / "solver.prototxt", small / "inputs", *options, "--capture", "input")
     for run in ("run", "inputs"):

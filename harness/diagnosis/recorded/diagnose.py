@@ -29,7 +29,7 @@ from harness.diagnosis.recorded.onset import level_width, span_of
 from harness.diagnosis.recorded.propagation import Departure, propagation
 from harness.diagnosis.recorded.run_status import RunStatus, run_status
 from harness.diagnosis.recorded.sorted_records import SortedRecords, sorted_records
-from harness.diagnosis.robust_stats import Floats, total_norm
+from harness.diagnosis.robust_stats import Floats, Ints, total_norm
 from harness.recording import Recording
 from harness.recording.repeats import Repeat
 from harness.recording.run_directory import read_info
@@ -231,7 +231,7 @@ def diagnose(
         order=sorted_records(recording, detected.names, read_limits() if limits is None else limits),
         around=slice(max(0, row - _BEFORE - _AFTER), min(row, len(iterations))),
         offender=_offender(recording, onset),
-        moments=moments_of(recording.window_iterations, at),
+        moments=moments_of(_with_params(recording), at),
     )
 
 
@@ -240,6 +240,13 @@ def _approach(recording: Recording, at: int, width: int) -> Approach | None:
     row = int(recording.iterations.searchsorted(at))
     before = recording.series("loss", slice(max(0, row - LEVELS * width), row))
     return approach(before, recording.series("loss", slice(row, row + LEVELS * width)), width, slack=width)
+
+
+def _with_params(recording: Recording) -> Ints:
+    """Return the iterations in windows that hold weights or gradients; all of them where none does."""
+    kept = recording.window_iterations
+    whole = [bool({"weight", "gradient"} & set(recording.window_arrays(int(t)))) for t in kept]
+    return kept[whole] if any(whole) else kept
 
 
 def _offender(recording: Recording, onset: Onset | None) -> Param | None:
