@@ -20,6 +20,7 @@ _TURN = math.log(1.5)  # of a loss that turns
 _SURE = 4.0  # standard errors of a level
 _OFTEN = 4  # turns: down and up, twice
 _SMOOTH = 0.25  # share by which a smooth loss may rise
+_FEW = 10  # values in a level
 _STEADY, _UNSTEADY = 0.3, 0.43  # noise of single losses; at the latter, nine in ten of them differ by a factor of 3
 
 
@@ -33,7 +34,8 @@ class Approach:
         low, high: nine in ten of all values are above, and below.
         turns: how often they turned by half and more.
         rise: their largest rise above an earlier one, as a share of that.
-        noise: a standard deviation of single values about their trend, as a share of that; 0 if `width` is 1.
+        noise: a standard deviation of single values about their trend, as a share of that; 0 where
+            levels tell more: they are of many values, or each value is a mean.
         took: values from the departure until four fifths of the rise were done.
         at_once: that is as fast as such values can show.
     """
@@ -85,7 +87,7 @@ def approach(before: Floats, after: Floats, width: int, slack: int) -> Approach 
         high=float(np.exp(np.quantile(logs, 0.9))),
         turns=turns(levels, max(_TURN, _SURE * 1.25 * noise / math.sqrt(width))),
         rise=float(np.exp(np.max(smooth - np.minimum.accumulate(smooth)))) - 1,
-        noise=noise,
+        noise=noise if width < _FEW else 0.0,
         took=took,
         at_once=took <= slack,
     )

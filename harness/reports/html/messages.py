@@ -51,8 +51,10 @@ def where(subject: Subject) -> str:
     clauses = [c for c in onset.reason.split("; ") if not c.startswith("loss ") and c not in said]
     clauses.append(first_abnormal(onset.blob, onset.param))
     sentences = [f"{clause[:1].upper()}{clause[1:]}." for clause in clauses if clause]
-    approach = subject.found.approach
-    return " ".join([*sentences, *(course_before(approach, "iteration") if approach is not None else ())])
+    approach, batch = subject.found.approach, subject.batch
+    if approach is not None and (batch is None or not batch.outliers.any()):  # outliers are to be looked at first
+        sentences += course_before(approach, "iteration")
+    return " ".join(sentences)
 
 
 def by_rule(alarms: Sequence[Alarm]) -> list[tuple[str, list[Alarm]]]:
