@@ -15,10 +15,12 @@ from harness.invocation import next_command, path_argument
 
 _HEAD = 1 << 16  # bytes at the start of a file that are looked at
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_GLOG = re.compile(rb"^.{0,80}?[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [\w.]+:\d+\]", re.MULTILINE)
-_DISPLAY = re.compile(rb"^.{0,200}?\bIteration \d+.{0,60}?\b(loss|lr) ?= ", re.MULTILINE)
+_GLOG = re.compile(rb"^[^#\n]{0,80}?[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [\w.]+:\d+\]", re.MULTILINE)
+_DISPLAY = re.compile(rb"^[^#\n]{0,200}?\bIteration \d+.{0,60}?\b(loss|lr) ?= ", re.MULTILINE)
 _NET = re.compile(rb"^\s*(layers?\s*\{|input\s*:)", re.MULTILINE)
-_SOLVER = re.compile(rb"^\s*(base_lr|lr_policy|max_iter|net|train_net|solver_mode)\s*:", re.MULTILINE)
+_SOLVER = re.compile(
+    rb"^\s*((base_lr|lr_policy|max_iter|net|train_net|solver_mode)\s*:|(train_)?net_param\s*\{)", re.MULTILINE
+)
 _MOST_NAMES = 5
 
 
@@ -71,11 +73,9 @@ def _kind_of_directory(path: Path) -> Kind | None:
 
 
 def _kind_of_text(head: bytes) -> Kind | None:
-    if _GLOG.search(head) or _DISPLAY.search(head):
-        return Kind.LOG
-    if _NET.search(head):
-        return Kind.NET
-    return Kind.SOLVER if _SOLVER.search(head) else None
+    """Recognise a text: a log may hold a solver and a net, and a solver a net."""
+    patterns = ((_GLOG, Kind.LOG), (_SOLVER, Kind.SOLVER), (_NET, Kind.NET), (_DISPLAY, Kind.LOG))
+    return next((kind for pattern, kind in patterns if pattern.search(head)), None)
 
 
 def run_given(path: Path) -> Path:

@@ -42,7 +42,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (place / "x_iter_5.caffemodel").write_bytes(pb.NetParameter(name="x").SerializeToString())
     (home / "net.prototxt").write_text("# a net\nname: 'n'\nlayer { name: 'x' }\n")
     (home / "solver.prototxt").write_text("net: 'some/net.prototxt'  # relative\nbase_lr: 0.1\n")
-    (home / "x.log").write_text(QUIET)
+    (home / "whole.prototxt").write_text("base_lr: 0.1\nnet_param {\n  layer { name: 'x' }\n}\n")
+    (home / "noted.prototxt").write_text(f"# {QUIET}# Iteration 40, loss = 2\nnet: 'x'\nbase_lr: 0.1\n")
+    (home / "bare.log").write_text("Iteration 40, loss = 2.5\n")
+    (home / "x.log").write_text(QUIET + "base_lr: 0.1\nlayer {\n")
     (home / "notes.txt").write_text("hello\n")
     return home
 
@@ -62,6 +65,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("x_iter_5.caffemodel", Kind.WEIGHTS),
         ("x_iter_5.solverstate", Kind.STATE),
         ("x.log", Kind.LOG),
+        ("bare.log", Kind.LOG),
+        ("whole.prototxt", Kind.SOLVER),
+        ("noted.prototxt", Kind.SOLVER),
         ("notes.txt", None),
         ("nothing", None),
     ],
