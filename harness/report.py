@@ -8,10 +8,10 @@ import signal
 import sys
 import time
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 if __name__ == "__main__":  # start as `caffe-harness report` does
     if not __package__:  # run as a file: put the repository, not harness/, on the path
@@ -26,14 +26,14 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.api.runs import diagnose, predict
 from harness.atomic_write import write_whole
-from harness.caffe_files.file_kind import run_given
+from harness.caffe_files.file_kind import Kind, kind_of, run_given
 from harness.caffe_files.lmdb_file import open_records
 from harness.caffe_files.paths import is_directory
 from harness.command_parser import CommandParser
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.settings import differing_settings
 from harness.exit_codes import Exit
-from harness.invocation import command_line, program
+from harness.invocation import command_line, next_command, program
 from harness.output import print_result, visible
 from harness.recording import BadInput, Recording, RecordingError
 from harness.recording.lineage import children
@@ -43,11 +43,12 @@ from harness.reports.console import complain
 from harness.reports.figures import smoothed_losses
 from harness.reports.figures.files import write_pdf, write_pngs
 from harness.reports.html.figures import figures_of
-from harness.reports.html.page import Compared, comparison, report
+from harness.reports.html.index import row_of, unreadable
+from harness.reports.html.page import Compared, comparison, index, report
 from harness.reports.html.subject import Subject
-from harness.reports.names import change_name
+from harness.reports.names import curve_names
 from harness.schemas.predictions import HeadPredictions
-from harness.schemas.run_info import RunInfo
+from harness.schemas.run_info import Parent, RunInfo
 from harness.supervisor.training_spec import recorded_fields
 from harness.training_data.lmdb_scan import scan_apart
 
@@ -60,6 +61,7 @@ Examples:
   {command} runs/quick --follow
   {command} runs/quick --compare runs/quick-clip_gradients=10
   {command} runs/quick --format png
+  {command} runs
 
 Exit codes: 0 written, 1 the page could not be written, 2 bad input, 130 interrupted.
 """
@@ -77,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
         description=f"{__doc__}\n{_EXAMPLES.format(command=command)}",
         formatter_class=RawDescriptionRichHelpFormatter,
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run directory, or a directory of runs for an index")
     parser.add_argument(
         "--compare",
         type=Path,
@@ -97,8 +99,8 @@ def parser() -> argparse.ArgumentParser:
         "--out",
         type=Path,
         metavar="FILE",
-        help="default: RUN/report.html (comparison.html, report.pdf); with --format png one file per figure, "
-        "FILE-losses.png and so on; with --format tensorboard the directory RUN/tensorboard",
+        help="default: RUN/report.html (index.html, comparison.html, report.pdf); with --format png one file per "
+        "figure, FILE-losses.png and so on; with --format tensorboard the directory RUN/tensorboard",
     )
     parser.add_argument(
         "--follow", action="store_true", help="rewrite the page while the run is in progress, until it ends"
@@ -117,6 +119,8 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a name in a script that the font lacks
     try:
+        if kind_of(args.run) == Kind.RUNS and not args.compare:
+            return _finish(args, [_index(args)])
         args.run, args.compare = run_given(args.run), [run_given(run) for run in args.compare]
         if args.follow and (args.compare or args.format != "html"):
             raise BadInput("writes the HTML page of one run", field="--follow", remedy="Omit --compare and --format")
@@ -129,7 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
         read_limits(args.rules)  # before anything is read
         if len({run.resolve() for run in (args.run, *args.compare)}) < 1 + len(args.compare):
             raise BadInput("contains the same run twice", field="--compare", remedy="Give each run once")
-        written = _follow(args) if args.follow else _write(args)
+        return _finish(args, _follow(args) if args.follow else _write(args))
     except (BadInput, RecordingError) as error:
         complain(error)
         return Exit.BAD_INPUT
@@ -138,6 +142,9 @@ def main(arguments: list[str] | None = None) -> int:
         return Exit.RECORDING_FAILED
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
+
+
+def _finish(args: argparse.Namespace, written: Sequence[Path]) -> int:
     for path in written:
         print_result(str(path))
     if args.format == "html":
@@ -176,8 +183,9 @@ def _write(args: argparse.Namespace) -> Sequence[Path]:
             if args.format == "html":
                 write_whole(target, _comparison(names, subject, others))
                 return [target]
+            curves = curve_names({n: s.info.parent for n, s in zip(names, [subject, *others], strict=True)})
             figures = {
-                "losses": smoothed_losses({n: s.recording for n, s in zip(names, [subject, *others], strict=True)})
+                "losses": smoothed_losses({n: s.recording for n, s in zip(curves, [subject, *others], strict=True)})
             }
         return write_pdf(figures, target) if args.format == "pdf" else write_pngs(figures, target)
 
@@ -195,6 +203,26 @@ def _names(runs: Sequence[Path]) -> list[str]:
     """Name runs by their directories, or by their paths if two directories have the same name."""
     names = [run.resolve().name for run in runs]
     return names if len(set(names)) == len(names) else [str(run) for run in runs]
+
+
+def _index(args: argparse.Namespace) -> Path:
+    """Write the index of a directory of runs."""
+    if args.follow or args.format != "html":
+        raise BadInput(
+            "a directory of runs, of which there is an HTML index only", file=args.run, remedy="Name one of its runs"
+        )
+    target = Path(args.out or args.run / "index.html")
+    rows = []
+    for run in sorted(path.parent for path in args.run.glob("*/run.json")):
+        page = run / "report.html"
+        address = quote(os.path.relpath(page.resolve(), target.resolve().parent)) if page.is_file() else None
+        try:
+            with Recording(run, may_repair=False) as recording:
+                rows.append(row_of(run.name, address, diagnose(recording, rules=args.rules)))
+        except (BadInput, RecordingError) as error:
+            rows.append(unreadable(run.name, str(error)))
+    write_whole(target, index(args.run.resolve().name, rows, next_command("report")))
+    return target
 
 
 def _follow(args: argparse.Namespace) -> Sequence[Path]:
@@ -265,16 +293,16 @@ def _subject(run: Path, rules: Path | None) -> Iterator[Subject]:
 
 def _children(run: Path, stack: ExitStack) -> Mapping[str, Recording]:
     """Open the restarts of `run` that can be read, by their changes; where these are the same, with their names."""
-    found: list[tuple[str, str, Recording]] = []
+    recordings: dict[str, Recording] = {}
+    parents: dict[str, Parent | None] = {}
     for child in children(run):
         try:
             recording, parent = stack.enter_context(Recording(child, may_repair=False)), read_info(child).parent
         except (BadInput, RecordingError):  # damaged
             continue
         if len(recording.iterations) and parent is not None:
-            found.append((change_name(parent), child.name, recording))
-    changes = Counter(change for change, _, _ in found)
-    return {change if changes[change] == 1 else f"{change} ({name})": recording for change, name, recording in found}
+            recordings[child.name], parents[child.name] = recording, parent
+    return dict(zip(curve_names(parents), recordings.values(), strict=True))
 
 
 def _labels(info: RunInfo) -> npt.NDArray[np.int32] | None:

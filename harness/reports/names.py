@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from harness.schemas.run_info import Parent
 
@@ -18,10 +18,23 @@ def head_name(name: str, weight: float) -> str:
 
 def change_name(parent: Parent) -> str:
     """Name a restart by what was changed: `base_lr=0.001, skip=841:842`."""
-    changes = [f"{change.field}={change.new.removesuffix('.0')}" for change in parent.changes]
+    changes = [
+        f"{'' if change.where == 'solver' else f'{change.where}: '}{change.field}={change.new.removesuffix('.0')}"
+        for change in parent.changes
+    ]
     changes += [f"history={parent.history}"] if parent.history != "keep" else []
     changes += [f"skip={parent.skip}"] if parent.skip else []
+    changes += [f"{len(parent.skip_records):,} records left out"] if parent.skip_records else []
     return ", ".join(changes) or "nothing changed"
+
+
+def curve_names(runs: Mapping[str, Parent | None]) -> list[str]:
+    """Name the curves of runs, given by their names: a restart by what was changed, if no other has the same change."""
+    names = [name if parent is None else change_name(parent) for name, parent in runs.items()]
+    return [
+        name if name == run or names.count(name) == 1 else f"{name} ({run})"
+        for run, name in zip(runs, names, strict=True)
+    ]
 
 
 def more_heads(count: int) -> str:

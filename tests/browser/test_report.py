@@ -330,8 +330,39 @@ def test_figures_alone_and_a_page_of_several_runs(
     assert "Training broke at iteration 841" in rows[0]
     assert all("Healthy" in row for row in rows[1:])
     assert "solver.base_lr\t0.005\t0.0005" in one.text("main")
-    assert [one.trace("loss", n)["name"] for n in range(3)] == [run.name for run in (demo, *children)]
+    changed = ["base_lr=0.0005", "clip_gradients=10"]
+    assert [one.trace("loss", n)["name"] for n in range(3)] == [demo.name, *changed]
+    assert all(f"{change}, from iteration 800" in row for change, row in zip(changed, rows[1:], strict=True))
+    places = {row.split("\t")[1]: int(row.split("\t")[0]) for row in rows}
+    levels = {float(np.median(Recording(run).series("loss")[-40:])): run.name for run in children}
+    assert sorted(places, key=places.__getitem__) == [*(levels[level] for level in sorted(levels)), demo.name]
     assert one.trace("loss", 1)["x"][0] == 800
+
+
+def test_an_index_of_a_directory_of_runs(
+    demo: Path, rescues: dict[str, Path], tmp_path: Path, browser: Browser
+) -> None:
+    runs = tmp_path / "runs"
+    for run in (demo, *rescues.values()):
+        shutil.copytree(run, runs / run.name)
+    (runs / "damaged").mkdir()
+    (runs / "damaged/run.json").write_text("{")
+    (runs / demo.name / "report.html").write_text("the report")
+    done = report(runs)
+    assert done.code == 0, done.stderr
+    assert done.stdout == f"{runs / 'index.html'}\n"
+    page = browser.new_page()
+    page.goto((runs / "index.html").as_uri())
+    rows = {row.split("\t")[1]: row for row in page.locator("#runs tbody tr").all_inner_texts()}
+    assert [name for name in rows if name != "damaged"] == [demo.name, *(run.name for run in rescues.values())]
+    assert "broke at iteration 841" in rows[demo.name]
+    for change, run in rescues.items():
+        assert f"{change}, from iteration 800 of {demo.name}\thealthy" in rows[run.name]
+    assert "no such recording" in rows["damaged"]
+    assert page.locator("svg.thumbnail").count() == 3
+    page.get_by_role("link", name=demo.name, exact=True).click()
+    assert "the report" in page.content()
+    page.close()
 
 
 # -- other runs -------------------------------------------------------------------------------------------------------

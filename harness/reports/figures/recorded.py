@@ -15,7 +15,15 @@ from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.diagnosis.recorded.thinning import extremes
 from harness.recording import Recording
 from harness.reports.figures.layers import draw_heatmap
-from harness.reports.figures.style import DASHES, label_iterations, label_levels, label_log, shortened, styled
+from harness.reports.figures.style import (
+    DASHES,
+    label_ends,
+    label_iterations,
+    label_levels,
+    label_log,
+    shortened,
+    styled,
+)
 from harness.reports.levels import chance_levels
 from harness.reports.names import EACH, SMOOTHED, head_name, more_heads
 from harness.reports.palette import (
@@ -35,6 +43,7 @@ Series = npt.NDArray[Any]
 
 _MOST_POINTS = 2000  # of a line: twice its width in points
 _COLUMNS = 1000  # of a heat map
+_LONGEST_LABEL = 44  # characters beside a curve
 
 
 def overview(recording: Recording, found: Diagnosis) -> Figure:
@@ -86,25 +95,26 @@ def losses(recording: Recording, found: Diagnosis) -> Figure:
 
 
 def smoothed_losses(runs: Mapping[str, Recording]) -> Figure:
-    """Draw the smoothed losses of several runs, by name: a run and its restarts, for example."""
+    """Draw the smoothed losses of several runs, each labelled with its name where it ends."""
     with styled():
-        figure = Figure(figsize=(10, 3.4 + 0.1 * len(runs)), layout="constrained")
+        figure = Figure(figsize=(10, 3.6 + 0.1 * len(runs)), layout="constrained")
         axes = figure.subplots()
         top = 1.0
         levels: dict[float, str] = {}
+        ends: list[tuple[float, str, str]] = []
         for (name, recording), colour in zip(runs.items(), itertools.cycle((TOTAL, *RUNS))):
             smoothed = recording.series("smoothed_loss")
             times = recording.iterations[: len(smoothed)]
-            _line(axes, times, smoothed, color=colour, lw=1.4, label=shortened(name, 90))
+            _line(axes, times, smoothed, color=colour, lw=1.4)
             axes.plot(times[:1], smoothed[:1], "o", color=colour, ms=4)
             finite = smoothed[np.isfinite(smoothed)]
             top = max(top, float(np.quantile(finite, 0.999)) if len(finite) else 0)
+            ends.append((float(finite[-1]) if len(finite) else 0.0, shortened(name, _LONGEST_LABEL), colour))
             levels |= dict(chance_levels(recording.heads)[-1:])
         axes.set_ylim(0, top * 1.08)
-        label_levels(axes, list(levels.items()))
+        label_ends(axes, ends, list(levels.items()))
         label_iterations(axes)
         axes.set_ylabel("smoothed loss")
-        axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return figure
 
 

@@ -57,13 +57,26 @@ def label_levels(axes: Axes, levels: Sequence[tuple[float, str]]) -> None:
 
     Set the limits of `axes` before.
     """
+    label_ends(axes, (), levels)
+
+
+def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], levels: Sequence[tuple[float, str]] = ()) -> None:
+    """Label curves where they end, and levels as dashed lines, at the right of `axes`, moved apart where they overlap.
+
+    Set the limits of `axes` before.
+
+    Args:
+        ends: the last value, the name and the colour of each curve.
+        levels: values and texts.
+    """
     to_fraction = axes.transData.transform, axes.transAxes.inverted().transform
-    place = -1.0
-    for value, text in sorted(levels):
+    for value, _ in levels:
         axes.axhline(value, color="0.45", lw=0.8, ls="--", zorder=1)
+    place = -1.0
+    for value, text, colour in sorted([*ends, *((value, text, "0.35") for value, text in levels)]):
         at = float(to_fraction[1](to_fraction[0]((axes.get_xlim()[0], value)))[1])
         place = max(at, place + _SPACING)
         axes.annotate(
             text, (1, value), xycoords=("axes fraction", "data"), xytext=(1.01, place), textcoords="axes fraction",
-            color="0.35", fontsize=8, va="center", annotation_clip=False,
+            color=colour, fontsize=8, va="center", annotation_clip=False,
         )  # fmt: skip

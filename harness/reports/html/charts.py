@@ -92,7 +92,7 @@ def smoothed_losses(runs: Iterable[tuple[str, Recording]], arrays: Arrays) -> Js
     return {
         **{"first": min(ends, default=0), "last": max(ends, default=0), "not_finite": None},
         **{
-            "lines": lines,
+            "lines": [{**line, "ends": True} for line in lines],
             "more": 0,
             "lr": None,
             "input": None,

@@ -6,21 +6,26 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from harness.diagnosis.conditions import Status
+from harness.diagnosis.ranking import Result
 from harness.diagnosis.recorded.batch import Batch
 from harness.diagnosis.recorded.batch_evidence import batch_evidence, times
 from harness.reports.html.headline import strongest_evidence
 from harness.reports.html.subject import Subject
+from harness.reports.names import change_name
 from harness.reports.text.alarms import first_abnormal
 from harness.reports.text.course import course_before
 from harness.reports.text.exactness import verification
 from harness.reports.text.grammar import list_names
 from harness.schemas.layout import Alarm
 from harness.schemas.predictions import HeadPredictions
+from harness.schemas.run_info import RunInfo
+
+_MOST_TESTS = 2  # outputs of a test pass in a table, beside its loss
 
 
-def mood(subject: Subject) -> str:
+def mood(status: Status) -> str:
     """Choose the colour beside the verdict: `good`, `bad` or `open`. The verdict says the same in words."""
-    status = subject.found.status.kind
     if status in ("nothing", "never learned"):
         return "open"
     return "good" if status == "healthy" else "bad"
@@ -34,6 +39,20 @@ def ending(subject: Subject) -> str:
     if subject.recording.live:
         return "The run is still in progress; this page shows its state when the page was written."
     return "How the run ended was not recorded: both of its processes were killed, or the machine stopped."
+
+
+def changes(info: RunInfo) -> str:
+    """State what a restart changed; empty for a new training."""
+    return "" if info.parent is None else f"{change_name(info.parent)}, from iteration {info.parent.iteration:,}"
+
+
+def tests(result: Result) -> str:
+    """State the last test pass: the test loss, and the last of the other outputs, which are those of the last head."""
+    if result.tested is None:
+        return ""
+    whole = [] if result.test_loss is None else [f"loss {result.test_loss:.4g}"]
+    rest = [f"{name} {value:.4g}" for name, value in result.tests.items() if name not in result.heads]
+    return f"{', '.join(whole + rest[-_MOST_TESTS:])} (iteration {result.tested:,})"
 
 
 def verified(subject: Subject) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 
 from harness.diagnosis.live.messages import LOOK_AT, sentence
+from harness.diagnosis.ranking import rank, result_of
 from harness.diagnosis.recorded.localize import BLOB_ROWS, PARAM_ROWS
 from harness.diagnosis.settings import Setting
 from harness.reports import figures
@@ -19,9 +20,12 @@ from harness.reports.html import charts, messages
 from harness.reports.html.details import run_details
 from harness.reports.html.figures import batch_images, filter_images, static_images, svg
 from harness.reports.html.headline import headline, outcome
+from harness.reports.html.index import Row, in_order
 from harness.reports.html.packing import Arrays, plotly_js
 from harness.reports.html.subject import Subject
 from harness.reports.html.titles import titles
+from harness.reports.names import curve_names
+from harness.reports.text.grammar import list_names
 
 _SCRIPTS = ("shared", "losses", "layers", "window", "main")
 _MOST_DEPARTURES = 12
@@ -79,7 +83,11 @@ def comparison(name: str, first: Subject, others: Sequence[Compared]) -> str:
     """Render the comparison of several runs."""
     arrays = Arrays()
     runs = {name: first} | {other.name: other.subject for other in others}
-    recordings = {name: subject.recording for name, subject in runs.items()}
+    curves = curve_names({name: subject.info.parent for name, subject in runs.items()})
+    recordings = {curve: subject.recording for curve, subject in zip(curves, runs.values(), strict=True)}
+    results = [result_of(subject.found) for subject in runs.values()]
+    ranking = rank(results)
+    best = [run for run, place in zip(runs, ranking.places, strict=True) if place == 1]
     data = {
         "run": name,
         "onset": None,
@@ -91,13 +99,22 @@ def comparison(name: str, first: Subject, others: Sequence[Compared]) -> str:
         "compare.html",
         data,
         arrays,
-        runs=runs,
-        others=others,
-        title=f"{name} and {len(others)} other run{'s' if len(others) > 1 else ''}: smoothed losses",
+        rows=list(zip(runs, runs.values(), results, ranking.places, strict=True)),
+        first=name,
+        settings={name: ()} | {other.name: other.settings for other in others},
+        title=f"{list_names(best)} {'is' if len(best) == 1 else 'are'} first of {len(runs)} runs: smoothed losses",
+        criterion=ranking.criterion,
+        changes=messages.changes,
+        tests=messages.tests,
         headline=headline,
         messages=messages,
         still=still,
     )
+
+
+def index(name: str, rows: Sequence[Row], report_command: str) -> str:
+    """Render the index of a directory of runs."""
+    return _render("index.html", {}, Arrays(), name=name, rows=in_order(rows), report_command=report_command)
 
 
 def _text(name: str) -> str:

@@ -146,15 +146,35 @@ function drawLosses() {
       text: `onset ${thousands(page.onset)}`, font: { size: 11, color: themeColour("bad") } });
     if (data) labels.push({ x: 0.008, xref: "paper", xanchor: "left", y: placedData()[1], yref: "paper", yanchor: "bottom", showarrow: false,
       text: escaped(data.name), font: { size: 11, color: themeColour("bad") } });
-    return labels;
+    return [...labels, ...endLabels(low, high, height)];
   }
   const placedData = () => axes().yaxis5.domain;
+
+  // Names of curves where they end, at the right, moved apart where they would overlap.
+  function endLabels(low, high, height) {
+    if (!direct()) return [];
+    const ends = series.filter((one) => one.ends).map((one) => {
+      let last = one.y.length - 1;
+      while (last >= 0 && !Number.isFinite(one.y[last])) last--;
+      const value = last < 0 ? lowest : one.y[last];
+      return { ...one, at: logarithmic.checked ? Math.log10(value) : value };
+    });
+    let previous = -Infinity;  // pixels
+    return ends.sort((a, b) => a.at - b.at).map((one) => {
+      const at = ((one.at - low) / (high - low)) * height;
+      previous = Math.max(at, previous + 14);
+      return { x: 1.01, xref: "paper", xanchor: "left", y: one.at, yshift: previous - at, showarrow: false,
+        text: escaped(shortened(one.name, 28)), font: { size: 11, color: lineColour(one.colour) } };
+    });
+  }
+
+  function direct() { return !isNarrow() && series.some((one) => one.ends); }
 
   function draw() {
     [from.value, to.value] = range;
     return Plotly.react(chart, traces(), layout({
-      ...axes(), shapes: shapes(), annotations: annotations(), showlegend: true,
-      margin: { l: isNarrow() ? 56 : 74, r: 14, t: 40, b: 40 },
+      ...axes(), shapes: shapes(), annotations: annotations(), showlegend: !direct(),
+      margin: { l: isNarrow() ? 56 : 74, r: direct() ? 200 : 14, t: 40, b: 40 },
       legend: { orientation: "h", x: 0, y: 1.05, yanchor: "bottom", font: { size: isNarrow() ? 9 : 11 } },
       legend2: { orientation: "h", x: 0, y: accuracies.length ? axes().yaxis3.domain[1] : 0, yanchor: "bottom", font: { size: 10 } },
     }), config);
