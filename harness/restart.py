@@ -95,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
         help="skip the training data of iterations A … B-1, once: their records return in the next epoch, at the "
         "iteration that is shown at the start (--skip-records leaves records out for good)",
     )
-    add_options(parser, "runs/RUN-CHANGE, as in runs/quick-clip_gradients=10")
+    add_options(parser, "RUN-CHANGE beside RUN, as in runs/quick-clip_gradients=10")
     return parser
 
 
@@ -121,10 +121,8 @@ def _plan(
         say(damaged)
     chosen = _choice(run, info, args.start, read_limits(args.rules))
     say(f"Restarting {run.name} at iteration {chosen.iteration:,}: {chosen.reason}")
-    out = here / (
-        options.out or free_directory(here / "runs", _name(args, options.skip_records, run, chosen.iteration))
-    )
-    options = replace(options, out=out)
+    beside = free_directory(run.parent, _name(args, options.skip_records, run, chosen.iteration))
+    options = replace(options, out=here / (options.out or beside))
     start = from_run(run, info, chosen.iteration)
     old = recorded_training_spec(run / "run.json", info)
     solver, changes = set_fields(old.solver, args.set)

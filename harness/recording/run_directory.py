@@ -17,7 +17,7 @@ from harness.recording.metadata import encode_metadata, read_metadata, write_met
 from harness.recording.writer import MIN_FREE_SPACE
 from harness.schemas.run_info import RUN_INFO_VERSION, RunInfo
 
-_REMEDY = "Give another --out, or leave it out for a new directory under runs/"
+_REMEDY = "Give another --out, or leave it out for a new directory"
 _MAY_NOT = f"{_REMEDY}, of a directory where user {os.getuid()} may write (in a container: one that is mounted there)"
 
 

@@ -78,7 +78,7 @@ def test_the_commands_of_a_run_that_broke(place: Place, run: Finished) -> None:
                 assert {BREAKS + 2, int(again.iterations[-1])} <= set(again.window_iterations)
                 assert again.iterations[-1] < 50
         elif kind == "--set":
-            assert done.stdout == f"{place.elsewhere}/runs/broken-base_lr=0.001\n"
+            assert done.stdout == f"{place.home}/runs/broken-base_lr=0.001\n"
     assert (place.home / "runs/broken/report.html").is_file()
 
 

@@ -114,7 +114,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train(write_training(home, write_records(home / "lmdb"), max_iter=80), home / "run")
     done = restart(home / "run", "--from", 40, "--skip-records", ",".join(WORST), "--watch", "40:80", cwd=home)
     assert f"Left out for good: {', '.join(WORST)}" in done.stderr
-    (home / "runs/run-skip_records-3-from-40").rename(home / "restarted")
+    (home / "run-skip_records-3-from-40").rename(home / "restarted")
     return home / "run"
 
 
