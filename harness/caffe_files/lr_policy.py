@@ -50,7 +50,7 @@ def learning_rate(solver: pb.SolverParameter, iteration: int, step: int) -> floa
     The value is a float32, as in Caffe; it is NaN or infinite if the policy gives that (poly beyond max_iter).
 
     Args:
-        solver: values that `supervisor.validate.check_solver` accepts.
+        solver: values that `supervisor.validation.training.check_solver` accepts.
         iteration: counted from 0.
         step: Caffe's current_step in that update (`next_step`).
 

@@ -23,7 +23,7 @@ from harness.reports.text.exactness import at_the_start
 from harness.schemas.data_position import TrainingPosition
 from harness.schemas.run_info import DataSource, Gpu, Parent, RunInfo, SnapshotInfo
 from harness.schemas.window import Window, clip, merge, parse_watch
-from harness.supervisor import device, validate
+from harness.supervisor import device
 from harness.supervisor.excluded_records import excluded_keys
 from harness.supervisor.options import Options, blas_threads_of, gpu_of, seed_of, until_of
 from harness.supervisor.process_limits import check_names, check_ring_size
@@ -32,11 +32,12 @@ from harness.supervisor.resume import Start, check_snapshot
 from harness.supervisor.starting_point import starting_point
 from harness.supervisor.streams import rows_of, streams_of
 from harness.supervisor.training_spec import TrainingSpec
-from harness.supervisor.validate_history import check_history
-from harness.supervisor.validate_labels import check_labels
-from harness.supervisor.validate_rates import check_rates
-from harness.supervisor.validate_records import check_records
-from harness.supervisor.validate_transforms import check_transforms
+from harness.supervisor.validation.history import check_history
+from harness.supervisor.validation.labels import check_labels
+from harness.supervisor.validation.rates import check_rates
+from harness.supervisor.validation.records import check_records
+from harness.supervisor.validation.training import read_sources
+from harness.supervisor.validation.transforms import check_transforms
 from harness.worker.payload import Payload, Resume
 
 _LIBRARIES = ("numpy", "h5py", "protobuf", "lmdb", "xxhash")
@@ -174,7 +175,7 @@ def _resolve(spec: TrainingSpec, start: Start, options: Options, progress: Calla
             device.check_prefetching(net)
     else:
         card = device.check_gpu(gpu, spec.path if options.gpu is None else None)
-    sources = validate.read_sources(spec.nets, progress)
+    sources = read_sources(spec.nets, progress)
     warnings += [warning for records in sources.images.values() for warning in records.warnings]
     for net in spec.nets:
         warnings += check_transforms(net, sources)

@@ -14,8 +14,9 @@ from harness.caffe_files.net import NetFile, layers_in_state, test_nets, train_n
 from harness.caffe_files.solver import solver_type
 from harness.errors import BadInput
 from harness.schemas.run_info import RunInfo, TrainingSetup
-from harness.supervisor import validate, validate_layers
 from harness.supervisor.net_upgrade import upgrade_net
+from harness.supervisor.validation.layers import check_fields, check_tops
+from harness.supervisor.validation.training import check_layers, check_snapshot_names, check_solver, check_sources
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class TrainingSpec:
         Raises:
             BadInput: a field, a layer or a file.
         """
-        validate.check_solver(self.solver, self.solver_type, self.path)
+        check_solver(self.solver, self.solver_type, self.path)
         if len(self.solver.test_iter) != len(self.tests):
             raise BadInput(
                 f"{len(self.tests)} test nets, which need as many values",
@@ -55,12 +56,12 @@ class TrainingSpec:
                 value=list(self.solver.test_iter),
                 remedy="Give one test_iter for each test net",
             )
-        validate.check_snapshot_names(self.solver, self.train, self.path)
+        check_snapshot_names(self.solver, self.train, self.path)
         for net, phase in zip(self.nets, ("TRAIN", *("TEST" for _ in self.tests)), strict=True):
-            validate.check_layers(net, phase)
-            validate_layers.check_fields(net)
-            validate_layers.check_tops(net)
-            validate.check_sources(net)
+            check_layers(net, phase)
+            check_fields(net)
+            check_tops(net)
+            check_sources(net)
 
 
 def read_training_spec(path: Path, level: int = 0, stages: str = "") -> TrainingSpec:
@@ -78,7 +79,7 @@ def read_training_spec(path: Path, level: int = 0, stages: str = "") -> Training
         raise BadInput("not a 32-bit number", field="--level", value=level, remedy="Give a smaller one")
     solver.train_state.level = level
     solver.train_state.stage.extend(stages.split(","))
-    validate.check_solver(solver, solver_type(solver), path)  # before its nets: these errors are nearer to the user
+    check_solver(solver, solver_type(solver), path)  # before its nets: these errors are nearer to the user
     train, tests = train_net(solver, path, upgrade_net), tuple(test_nets(solver, path, upgrade_net))
     # names in other encodings than UTF-8 are unknown to Python: Caffe gets them as they were decoded
     is_ascii = all(text_format.MessageToString(net.param, as_utf8=True).isascii() for net in (train, *tests))

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from harness.caffe_files.messages import pb, read_binary
-from harness.supervisor import label_values, listed_images
+from harness.supervisor.validation import label_values, listed_images
 from tests.helpers.bad_input import Case
 from tests.helpers.commands import caffe_train
 from tests.helpers.lmdbs import SIDE, digits, write_lmdb

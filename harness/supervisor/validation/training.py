@@ -18,8 +18,8 @@ from harness.caffe_files.paths import is_file
 from harness.caffe_files.sources import Sources
 from harness.caffe_files.window_file import WindowFile, check_windows, open_window_file
 from harness.errors import BadInput, nearest
-from harness.supervisor.listed_images import check_windowed_images, survey_list
-from harness.supervisor.validate_transforms import mean_of
+from harness.supervisor.validation.listed_images import check_windowed_images, survey_list
+from harness.supervisor.validation.transforms import mean_of
 from harness.training_data.lmdb_scan import scan_apart
 
 _SOLVERS = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")

@@ -12,7 +12,7 @@ from harness.caffe_files.lmdb_file import Records
 from harness.caffe_files.window_file import WindowFile
 from harness.errors import BadInput
 from harness.supervisor.apart import call_apart
-from harness.supervisor.validate_records import named_damage
+from harness.supervisor.validation.records import named_damage
 
 _MOST = 1000  # files that are opened: some seconds on a slow disk
 

@@ -16,7 +16,7 @@ from harness.caffe_files.messages import pb
 from harness.caffe_files.net import NetFile, class_count, data_param_of
 from harness.caffe_files.sources import Sources
 from harness.errors import BadInput
-from harness.supervisor.label_values import (
+from harness.supervisor.validation.label_values import (
     Labels,
     labels_of_images,
     labels_of_records,
