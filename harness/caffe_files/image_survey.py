@@ -6,7 +6,7 @@ of many, a part is decoded that is spread evenly over all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,6 +75,15 @@ class Images:
     def first(self, kind: int) -> int:
         """Return the first record of a kind."""
         return int(np.argmax(self.of == kind))
+
+    def without(self, excluded: Sequence[int]) -> Images:
+        """Return the images without the records `excluded`, which count as not looked at."""
+        of = self.of.copy()
+        of[list(excluded)] = -1
+        kinds = np.unique(of[of >= 0])
+        numbers = np.where(of >= 0, np.searchsorted(kinds, of), -1).astype(np.int32)
+        damaged = {number: why for number, why in self.damaged.items() if number not in set(excluded)}
+        return Images(tuple(self.kinds[kind] for kind in kinds), numbers, damaged)
 
     def count(self, kind: int) -> int:
         """Return the number of records of a kind."""

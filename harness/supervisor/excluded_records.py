@@ -126,6 +126,18 @@ def excluded_keys(point: TrainingPosition, sources: Sources) -> tuple[str, ...]:
     return tuple(found)
 
 
+def excluded_numbers(point: TrainingPosition, net: int) -> dict[int, Sequence[int]]:
+    """Return the numbers of the records that are left out of `net`, by the index of their layer.
+
+    Rows are numbered through all files.
+    """
+    return {
+        place.index: _flat(place) if isinstance(place, RowsPosition) else place.excluded
+        for place in point.inputs
+        if place.net == net and place.index is not None and place.excluded
+    }
+
+
 def _find(inputs: Sequence[_Input], keys: Sequence[str]) -> list[set[int]]:
     """Find the numbers of the records `keys` in each of `inputs`."""
     books = [each.numbers() for each in inputs]

@@ -24,7 +24,7 @@ from harness.schemas.data_position import TrainingPosition
 from harness.schemas.run_info import DataSource, Gpu, Parent, RunInfo, SnapshotInfo
 from harness.schemas.window import Window, clip, merge, parse_watch
 from harness.supervisor import device
-from harness.supervisor.excluded_records import excluded_keys
+from harness.supervisor.excluded_records import excluded_keys, excluded_numbers
 from harness.supervisor.options import Options, blas_threads_of, gpu_of, seed_of, until_of
 from harness.supervisor.process_limits import check_names, check_ring_size
 from harness.supervisor.record_keys import WindowKeys, window_keys
@@ -177,11 +177,12 @@ def _resolve(spec: TrainingSpec, start: Start, options: Options, progress: Calla
         card = device.check_gpu(gpu, spec.path if options.gpu is None else None)
     sources = read_sources(spec.nets, progress)
     warnings += [warning for records in sources.images.values() for warning in records.warnings]
-    for net in spec.nets:
-        warnings += check_transforms(net, sources)
-        warnings += check_labels(net, sources)
     seed, drawn = seed_of(options, spec.solver, start.setup)
     begins = starting_point(spec, start, options, seed, sources, until)
+    for number, net in enumerate(spec.nets):
+        excluded = excluded_numbers(begins.point, number)
+        warnings += check_transforms(net, sources, excluded)
+        warnings += check_labels(net, sources, excluded)
     check_records(spec.nets, begins.point, sources)
     return _Resolved(
         until=until,

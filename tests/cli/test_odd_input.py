@@ -233,6 +233,30 @@ def test_records_that_caffe_cannot_use_are_refused_unless_they_are_left_out(case
     assert code == 0, said
 
 
+def test_records_that_do_not_fit_train_once_they_are_left_out(case: Case) -> None:
+    """A label outside the classes, an image of another size, and one in colour, all behind the first ones read."""
+    wrong_label = pb.Datum(channels=1, height=12, width=12, data=bytes(144), label=77).SerializeToString()
+    own(case, {41: wrong_label}, count=48)
+    case.refused("1 of 48 labels lie outside")
+    assert case.run("--skip-records", "00000041_img41.png", "--until", 8, out=case.home / "labels")[0] == 0
+    case.net.write_text(re.sub(r"(mirror: true )?crop_size: 10", "", case.net.read_text()))
+    own_lmdb = str(case.home / "own_TRAIN")
+    with lmdb.open(own_lmdb, map_size=1 << 30) as environment, environment.begin(write=True) as transaction:
+        transaction.put(b"00000045_img45.png", datum((1, 12, 14)))
+        transaction.put(b"00000046_img46.png", datum((3, 12, 12)))
+    keys = [f"{number:08d}_img{number}.png" for number in (41, 45, 46)]
+    case.refused("record 45 ", "must have one shape", arguments=("--skip-records", keys[0]))
+    code, said = case.run("--skip-records", ",".join(keys), "--until", 8)
+    assert code == 0, said
+
+
+def test_rows_with_labels_outside_the_classes_train_once_they_are_left_out(case: Case) -> None:
+    reads_rows(case, [np.array([0, 1, 2]), np.array([3, 9, 4, 1])])
+    case.refused("1 of 7 labels lie outside 0…4", "row 1 of ")
+    code, said = case.run("--skip-records", "rows1.h5:1", "--until", 3)
+    assert code == 0, said
+
+
 def test_one_of_the_first_records_cannot_be_left_out(case: Case) -> None:
     own(case, {31: stored(b"not an image")}, count=48)
     assert "--skip-records" not in case.refused("1 of 48 records cannot be used", "00000031_img31.png")
@@ -348,6 +372,23 @@ layer { name: "loss2" type: "SoftmaxWithLoss" bottom: "ip2" bottom: "label1" top
     labels[3, 1] = 8
     reads_rows(case, [labels], slices + SOFTMAX.replace('"label"', '"label0"'))
     case.refused("1 of 6 labels lie outside 0…7", "layer loss2", "row 3 of ", "label 8)")
+
+
+def test_planes_that_are_cut_out_of_a_dataset_are_compared_with_their_own_classes(case: Case) -> None:
+    """Labels of each pixel: the first plane has classes of its own."""
+    planes = np.array([7, 4], np.float32).reshape(1, 2, 1, 1).repeat(6, 0).repeat(3, 2).repeat(3, 3)
+    net = """layer { name: "slice" type: "Slice" bottom: "label" top: "label0" top: "label1"
+  slice_param { slice_point: 1 } }
+layer { name: "many" type: "InnerProduct" bottom: "data" top: "many" inner_product_param { num_output: 45 } }
+layer { name: "map" type: "Reshape" bottom: "many" top: "map"
+  reshape_param { shape { dim: 0 dim: 5 dim: 3 dim: 3 } } }
+layer { name: "head" type: "Convolution" bottom: "map" top: "head" convolution_param { num_output: 5 kernel_size: 1 } }
+layer { name: "loss2" type: "SoftmaxWithLoss" bottom: "head" bottom: "label1" top: "loss2" }\n"""
+    reads_rows(case, [planes], net)
+    assert not case.warnings()
+    planes[3, 1, 2, 2] = 5
+    reads_rows(case, [planes], net)
+    case.refused("1 of 54 labels lie outside 0…4", "layer loss2", "row 3 of ", "label 5)")
 
 
 def test_labels_with_a_fraction_are_a_warning(case: Case) -> None:

@@ -31,12 +31,14 @@ class Labels:
         field: what they are called there.
         values: those that were read (n, k), k for each record.
         name: names the record of a row of `values`.
+        channels: the size of axis 1 of the blob, each with as many of the k values; 0 if it is not known.
     """
 
     source: Path
     field: str
     values: npt.NDArray[np.float64]
     name: Callable[[int], str]
+    channels: int
 
     @property
     def range(self) -> tuple[float, float]:
@@ -50,31 +52,38 @@ class Labels:
 
     def part(self, number: int, parts: int, points: Sequence[int]) -> Labels | None:
         """Return the part `number` of `parts` that a Slice layer cuts along axis 1; None if it cannot be told."""
-        columns = self.values.shape[1]
-        bounds = [0, *points, columns] if points else list(range(0, columns + 1, max(columns // parts, 1)))
+        channels = self.channels
+        bounds = [0, *points, channels] if points else list(range(0, channels + 1, max(channels // parts, 1)))
         if len(bounds) != parts + 1 or sorted(bounds) != bounds:
             return None
-        return replace(self, values=self.values[:, bounds[number] : bounds[number + 1]])
+        width = self.values.shape[1] // channels  # values of a channel
+        start, stop = bounds[number], bounds[number + 1]
+        return replace(self, values=self.values[:, start * width : stop * width], channels=stop - start)
 
 
-def labels_of_records(records: Records) -> Labels:
-    """Return the labels of an LMDB or of a list of images."""
+def labels_of_records(records: Records, excluded: Sequence[int]) -> Labels:
+    """Return the labels of an LMDB or of a list of images, without the records `excluded`."""
+    kept = np.delete(np.arange(len(records)), excluded)
 
-    def name(number: int) -> str:
-        return f"record {number:,}, key {printable(records.keys[number])}"
+    def name(row: int) -> str:
+        return f"record {kept[row]:,}, key {printable(records.keys[kept[row]])}"
 
-    return Labels(records.source, "label", records.labels.astype(np.float64)[:, np.newaxis], name)
+    return Labels(records.source, "label", records.labels[kept].astype(np.float64)[:, np.newaxis], name, channels=1)
 
 
-def labels_of_rows(files: HDF5Files, dataset: str) -> Labels | None:
-    """Read a dataset of HDF5 files, or rows that are evenly spread over it; None if it cannot be read."""
+def labels_of_rows(files: HDF5Files, dataset: str, excluded: Sequence[int]) -> Labels | None:
+    """Read a dataset of HDF5 files, or rows that are evenly spread over it; None if it cannot be read.
+
+    The rows `excluded`, numbered through all files, are left out.
+    """
     counts = files.rows(dataset)
-    width = int(np.prod(files.shapes[0][dataset][1:]))
+    shape = files.shapes[0][dataset][1:]
+    width = int(np.prod(shape))
     total = sum(counts)
     rows = total if total * width <= _MOST else max(1, min(_ROWS, _MOST // max(width, 1)))
-    chosen = np.unique(np.linspace(0, total - 1, rows).astype(np.int64))
+    chosen = np.setdiff1d(np.linspace(0, total - 1, rows).astype(np.int64), excluded)
     starts = np.cumsum([0, *counts])
-    parts, names = [], []
+    parts, names = [np.empty((0, width))], []
     try:
         for number, file in enumerate(files.names):
             own = chosen[(chosen >= starts[number]) & (chosen < starts[number + 1])] - starts[number]
@@ -92,7 +101,7 @@ def labels_of_rows(files: HDF5Files, dataset: str) -> Labels | None:
         file, row = names[number]
         return f"row {row:,} of {files.names[file]}"
 
-    return Labels(files.source, dataset, np.concatenate(parts), name)
+    return Labels(files.source, dataset, np.concatenate(parts), name, channels=shape[0] if shape else 1)
 
 
 def labels_of_windows(windows: WindowFile, param: pb.WindowDataParameter) -> Labels:
@@ -102,11 +111,13 @@ def labels_of_windows(windows: WindowFile, param: pb.WindowDataParameter) -> Lab
     def name(number: int) -> str:
         return f"window {foreground[number]:,}"
 
-    return Labels(windows.source, "class", windows.label[foreground].astype(np.float64)[:, np.newaxis], name)
+    return Labels(
+        windows.source, "class", windows.label[foreground].astype(np.float64)[:, np.newaxis], name, channels=1
+    )
 
 
-def labels_of_images(layer: pb.LayerParameter, records: Records) -> Labels | None:
-    """Return the extremes of the pixels of some images, as a Data layer scales them.
+def labels_of_images(layer: pb.LayerParameter, records: Records, excluded: Sequence[int]) -> Labels | None:
+    """Return the extremes of the pixels of some images, as a Data layer scales them, without the records `excluded`.
 
     None if they are not known: in lists, with a mean of several values, or where an image cannot be decoded.
     """
@@ -115,7 +126,8 @@ def labels_of_images(layer: pb.LayerParameter, records: Records) -> Labels | Non
         return None
     from harness.prefetch.images import decode  # here, because it loads OpenCV, and few nets need it
 
-    numbers = np.unique(np.linspace(0, len(records) - 1, _IMAGES).astype(np.int64)).tolist()
+    kept = np.delete(np.arange(len(records)), excluded)
+    numbers = np.unique(kept[np.linspace(0, len(kept) - 1, _IMAGES).astype(np.int64)]).tolist()
     extremes = []
     with lmdb.open(os.fspath(records.source), readonly=True, lock=True) as environment, environment.begin() as reading:
         for number in numbers:
@@ -130,4 +142,4 @@ def labels_of_images(layer: pb.LayerParameter, records: Records) -> Labels | Non
     def name(number: int) -> str:
         return f"record {numbers[number]:,}, key {printable(records.keys[numbers[number]])}"
 
-    return Labels(records.source, "pixels", values, name)
+    return Labels(records.source, "pixels", values, name, channels=0)

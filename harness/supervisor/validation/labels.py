@@ -6,7 +6,8 @@ loss falls below zero without bound.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +31,11 @@ _PASS_ON = ("Reshape", "Flatten", "Split")  # layers whose top has the values of
 Bools = npt.NDArray[np.bool_]
 
 
-def check_labels(net: NetFile, sources: Sources) -> Iterator[str]:
+def check_labels(net: NetFile, sources: Sources, excluded: Mapping[int, Sequence[int]]) -> Iterator[str]:
     """Check the labels and targets of the losses of `net` whose values its data hold, and yield warnings.
+
+    Args:
+        excluded: the numbers of records that are left out, by the index of their layer.
 
     Raises:
         BadInput: a label lies outside the classes.
@@ -42,7 +46,7 @@ def check_labels(net: NetFile, sources: Sources) -> Iterator[str]:
         classes = class_count(net, position) if reader.type in _CLASSIFIERS else None
         if reader.type in _CLASSIFIERS and classes is None:
             continue
-        labels = _labels(net, position, reader.bottom[1], sources)
+        labels = _labels(net, position, reader.bottom[1], sources, excluded)
         if labels is None:
             continue
         used = ~_ignored(reader, labels.values)
@@ -53,7 +57,9 @@ def check_labels(net: NetFile, sources: Sources) -> Iterator[str]:
             yield from _targets(net, reader, labels, used)
 
 
-def _labels(net: NetFile, before: int, blob: str, sources: Sources) -> Labels | None:
+def _labels(
+    net: NetFile, before: int, blob: str, sources: Sources, excluded: Mapping[int, Sequence[int]]
+) -> Labels | None:
     """Find the data of `blob` as the layer at position `before` reads it; None if the data do not hold it as it is."""
     for position in range(before - 1, -1, -1):
         layer = net.layers[position]
@@ -61,15 +67,20 @@ def _labels(net: NetFile, before: int, blob: str, sources: Sources) -> Labels | 
             continue
         top = list(layer.top).index(blob)
         if layer.type in _PASS_ON and layer.bottom:
-            return _labels(net, position, layer.bottom[0], sources)
-        if layer.type == "Slice" and layer.bottom and layer.slice_param.axis == 1:
-            whole = _labels(net, position, layer.bottom[0], sources)
-            return whole.part(top, len(layer.top), list(layer.slice_param.slice_point)) if whole else None
+            labels = _labels(net, position, layer.bottom[0], sources, excluded)
+            return labels if labels is None or layer.type == "Split" else replace(labels, channels=0)
+        sliced = layer.slice_param
+        if layer.type == "Slice" and layer.bottom and sliced.axis == 1 and sliced.slice_dim == 1:
+            whole = _labels(net, position, layer.bottom[0], sources, excluded)
+            return whole.part(top, len(layer.top), list(sliced.slice_point)) if whole else None
+        left_out = excluded.get(position, ())
         if layer.type in IMAGES:
             records = sources.images[data_param_of(layer).source]
-            return labels_of_records(records) if top == 1 else labels_of_images(layer, records)
+            if top == 1:
+                return labels_of_records(records, left_out)
+            return labels_of_images(layer, records, left_out)
         if layer.type in ROWS:
-            return labels_of_rows(sources.rows[layer.hdf5_data_param.source], blob)
+            return labels_of_rows(sources.rows[layer.hdf5_data_param.source], blob, left_out)
         if layer.type in WINDOWS and top == 1:
             return labels_of_windows(sources.windows[layer.window_data_param.source], layer.window_data_param)
         return None

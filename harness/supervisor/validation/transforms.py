@@ -6,8 +6,8 @@ Caffe compares them when it transforms an image (data_transformer.cpp), so it ab
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,13 +61,17 @@ def mean_of(layer: pb.LayerParameter, where: str) -> Floats:
         ) from None  # fmt: skip
 
 
-def check_transforms(net: NetFile, sources: Sources) -> Iterator[str]:
+def check_transforms(net: NetFile, sources: Sources, excluded: Mapping[int, Sequence[int]]) -> Iterator[str]:
     """Check the images of each data layer of `net`, as far as they are known, and yield warnings.
+
+    Args:
+        excluded: the numbers of records that are left out, by the index of their layer. The first ones are checked
+            nevertheless: Caffe reads them whenever it builds the net.
 
     Raises:
         BadInput: an image does not fit crop_size, the mean, or the other images of its batch.
     """
-    for layer in net.layers:
+    for index, layer in enumerate(net.layers):
         if layer.type not in TRANSFORMED:
             continue
         where, transform = f"{net.source}: layer {layer.name}", layer.transform_param
@@ -76,13 +80,22 @@ def check_transforms(net: NetFile, sources: Sources) -> Iterator[str]:
             _check_windows(transform, mean, where)
             continue
         records = sources.images.get(data_param_of(layer).source) if layer.type != "MemoryData" else None
+        left_out = _left_out(layer, excluded.get(index, ()))
+        if left_out and records is not None and records.images is not None:
+            records = replace(records, images=records.images.without(left_out))
         for seen in _seen(layer, records):
             _check_bits(seen, where, records)
             _check_crop(seen, transform, where)
             _check_mean(seen, transform, mean, where)
         if records is not None and records.images is not None:
-            _check_batches(layer, records, records.images, where)
+            _check_batches(layer, records, records.images, left_out, where)
             yield from _doubtful(records, records.images)
+
+
+def _left_out(layer: pb.LayerParameter, excluded: Sequence[int]) -> list[int]:
+    """Return those of the records `excluded` that `layer` does not read when it is built."""
+    at_once = data_param_of(layer).batch_size * layer.data_param.prefetch if excluded else 0
+    return [number for number in excluded if number >= at_once]
 
 
 def _seen(layer: pb.LayerParameter, records: Records | None) -> Iterator[_Seen]:
@@ -167,10 +180,13 @@ def _check_windows(transform: pb.TransformationParameter, mean: Floats | None, w
         )  # fmt: skip
 
 
-def _check_batches(layer: pb.LayerParameter, records: Records, images: Images, where: str) -> None:
+def _check_batches(
+    layer: pb.LayerParameter, records: Records, images: Images, left_out: Sequence[int], where: str
+) -> None:
     """Check that the images of a batch have one shape: Caffe lays a batch out for its first one.
 
-    Batches follow each other without a gap, also where the records start again.
+    Batches follow each other without a gap. Those that hold the last record and the first, and what they shift in later
+    epochs, are not checked: the run may end before.
     """
     kinds = [_as_decoded(kind, layer, "") for kind in images.kinds]
     crop = layer.transform_param.crop_size
@@ -181,19 +197,20 @@ def _check_batches(layer: pb.LayerParameter, records: Records, images: Images, w
     known = np.array([kind.channels is not None and (crop > 0 or kind.size is not None) for kind in kinds])
     shape_of = np.array(number_of)[images.of]
     seen = known[images.of] & (images.of >= 0)
-    step = math.gcd(len(records), data_param_of(layer).batch_size)  # batches begin at its multiples
-    after = np.roll(np.arange(len(records)), -1)
-    differ = seen & seen[after] & (shape_of != shape_of[after]) & (after % step != 0)
+    read = np.delete(np.arange(len(records)), left_out)
+    after, place = np.roll(read, -1), np.roll(np.arange(len(read)), -1)
+    within = place % data_param_of(layer).batch_size != 0  # in the first epoch
+    differ = seen[read] & seen[after] & (shape_of[read] != shape_of[after]) & within
     if layer.type == "ImageData" and layer.image_data_param.shuffle and data_param_of(layer).batch_size > 1:
-        differ = seen & (shape_of != shape_of[np.argmax(seen)])
-        after = np.full(len(records), np.argmax(seen))
+        after = np.full(len(read), np.argmax(seen))
+        differ = seen[read] & (shape_of[read] != shape_of[after])
     if not differ.any():
         return
-    first = int(np.argmax(differ))
-    one, other = (kinds[images.of[number]] for number in (after[first], first))
+    first, second = int(read[np.argmax(differ)]), int(after[np.argmax(differ)])
+    one, other = (kinds[images.of[number]] for number in (second, first))
     raise BadInput(
-        f"record {first:,} (key {printable(records.keys[first])}) is {other.shape}, and record {after[first]:,} (key "
-        f"{printable(records.keys[after[first]])}) {one.shape}: images of one batch must have one shape",
+        f"record {first:,} (key {printable(records.keys[first])}) is {other.shape}, and record {second:,} (key "
+        f"{printable(records.keys[second])}) {one.shape}: images of one batch must have one shape",
         file=where, field="source", value=records.source,
         remedy="Give a crop_size, or images of one size and number of channels (make-lmdb --resize-height, "
         "--resize-width, --gray), or batch_size 1",
