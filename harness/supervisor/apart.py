@@ -5,8 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
 from typing import TypeVar
 
 _PATIENCE = 60.0  # seconds
@@ -15,15 +14,26 @@ Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 
-def call_apart(function: Callable[[Argument], Result], argument: Argument) -> Result | None:
-    """Return `function(argument)`; None if its process is killed, or takes a minute."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("fork"), initializer=_silence) as pool:
-        try:
-            return pool.submit(function, argument).result(_PATIENCE)
-        except (BrokenProcessPool, TimeoutError):
-            return None
+def call_apart(
+    function: Callable[[Argument], Result], argument: Argument, patience: float = _PATIENCE
+) -> Result | None:
+    """Return `function(argument)`; None if its process fails or is killed, or takes longer than `patience` seconds."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_call, args=(function, argument, sender), daemon=True)
+    child.start()
+    sender.close()
+    try:
+        result: Result | None = receiver.recv() if receiver.poll(patience) else None
+    except EOFError:
+        return None
+    finally:
+        child.kill()
+        child.join()
+        receiver.close()
+    return result
 
 
-def _silence() -> None:
-    """Discard what the image libraries, written in C, print."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+def _call(function: Callable[[Argument], Result], argument: Argument, sender: Connection) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the image libraries, written in C, print what they think of them
+    sender.send(function(argument))
