@@ -48,7 +48,7 @@ class KeptWindow:
         self._arrays = [array for array in arrays if box.has_params or array.group == "input"]
         self.has_params = box.has_params
         key = () if keys is None else (keys.array(),)
-        self._side = SideWindow(run, (*self._arrays, *key), min(len(window), max(1, box.slots)))
+        self._side = SideWindow(run, (*self._arrays, *key), len(window))
 
     def take(self, last: int) -> None:
         """Append what the box has of the window now, up to the iteration `last`."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import h5py
 import numpy as np
+import pytest
 
+from harness.recording import kept_window
 from harness.recording.black_box import MOST_SLOTS, BlackBox
+from harness.recording.side_windows import SideWindow
 from harness.schemas.layout import Alarm, Array
 from harness.schemas.onset import Onset
 from harness.schemas.outcome import Divergence
@@ -120,6 +124,24 @@ def test_what_is_gone_when_the_alarm_comes_is_left_out(tmp_path: Path) -> None:
     run.diverge(alarm=190, onset=50)  # whose iteration is no longer there
     run.train(205)
     assert run.windows == ["180-201.h5"]
+
+
+def test_there_must_be_room_for_all_iterations_of_a_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also for those that follow while it is written, when the black box holds fewer."""
+    wanted = []
+
+    class Spy(SideWindow):
+        def __init__(self, run: Path, arrays: Sequence[Array], most: int) -> None:
+            wanted.append(most)
+            super().__init__(run, arrays, most)
+
+    monkeypatch.setattr(kept_window, "SideWindow", Spy)
+    run = Run(tmp_path, capacity=30 * 4096)
+    run.train(50)
+    run.diverge(alarm=45, onset=30)
+    run.train(60)
+    assert run.windows == ["20-56.h5"]
+    assert wanted == [36]
 
 
 def test_iterations_are_kept_once_and_windows_are_few(tmp_path: Path) -> None:
