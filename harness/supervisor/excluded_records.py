@@ -1,8 +1,8 @@
 """Leave records out of a training for good (`--skip-records`), from all inputs of the train net.
 
 In the stream of a layer the next record follows in the place of one that is left out, so that all later batches shift.
-Crops and mirrors are drawn for the images in the stream: a training that leaves records out from its beginning equals
-one on a data set without them.
+Crops and mirrors are drawn for the images in the stream: a training without shuffle that leaves records out from its
+beginning equals one on a data set without them. A shuffled order stays that of all records.
 """
 
 from __future__ import annotations

@@ -511,6 +511,21 @@ def test_a_listed_file_that_is_no_image(case: Case, name: str, data: bytes, said
     )
 
 
+def test_images_and_masks_of_one_list_are_looked_at_in_their_own_folders(case: Case) -> None:
+    """Two layers read one list below two folders, whose images have other sizes."""
+    for folder, size in (("images", 2 * SIDE), ("masks", SIDE // 2)):
+        (case.home / folder).mkdir()
+        for name in pictures():
+            (case.home / folder / name).write_bytes(encoded("png", size=size))
+    reads_list(case, pictures(), ["1"], root=f"{case.home}/images/")
+    masks = f'source: "{case.home}/list.txt" root_folder: "{case.home}/masks/" batch_size: 4 is_color: false'
+    layer = 'layer { name: "masks" type: "ImageData" top: "mask" top: "unused" include { phase: TRAIN }'
+    case.net.write_text(f"{case.net.read_text()}\n{layer} image_data_param {{ {masks} }} }}\n")
+    assert not case.warnings()
+    case.edit(case.net, f"{case.home}/images/", f"{case.home}/masks/")
+    case.refused("crop_size = 10: larger than an image", f"{SIDE // 2}×{SIDE // 2}")
+
+
 def test_listed_images_of_several_sizes(case: Case) -> None:
     case.net.write_text(case.net.read_text().replace("crop_size: 10", "").replace("mirror: true", ""))
     reads_list(case, pictures() | {"4.png": encoded("png", size=14)}, ["1"])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from harness.caffe_files.hdf5_list import HDF5Files, check_tops, open_hdf5_list
 from harness.caffe_files.image_list import check_images, open_list
+from harness.caffe_files.image_survey import Images
 from harness.caffe_files.layer_types import IMAGES, ROWS, TRANSFORMED, WINDOWS
 from harness.caffe_files.lmdb_file import Progress, Records, open_records
 from harness.caffe_files.lr_policy import LR_POLICIES
@@ -181,18 +181,20 @@ def read_sources(nets: Iterable[NetFile], progress: Progress) -> Sources:
     records: dict[str, Records] = {}
     rows: dict[str, HDF5Files] = {}
     windows: dict[str, WindowFile] = {}
+    images: dict[tuple[str, str], Images] = {}
     for net in nets:
         for layer in data_layers(net):
             source = data_param_of(layer).source
-            listed = layer.type == "ImageData"
+            listed, root = layer.type == "ImageData", layer.image_data_param.root_folder
             if source not in records:
                 records[source] = (
                     open_list(Path(source)) if listed else open_records(Path(source), progress, scan_apart)
                 )
-            if listed:
-                where, root = f"{net.source}: layer {layer.name}", layer.image_data_param.root_folder
+            if listed and (source, root) not in images:
+                where = f"{net.source}: layer {layer.name}"
                 check_images(records[source], root, where)
-                records[source] = replace(records[source], images=survey_list(records[source], root, where))
+                found = survey_list(records[source], root, where)
+                images |= {(source, root): found} if found is not None else {}
         for _, layer in numbered_layers(net, ROWS):
             source, where = layer.hdf5_data_param.source, f"{net.source}: layer {layer.name}"
             if source not in rows:
@@ -204,4 +206,4 @@ def read_sources(nets: Iterable[NetFile], progress: Progress) -> Sources:
                 windows[source] = open_window_file(Path(source), where)
             check_windows(windows[source], layer.window_data_param, where)
             check_windowed_images(windows[source], layer.window_data_param.root_folder, where)
-    return Sources(records, rows, windows)
+    return Sources(records, rows, windows, images)

@@ -79,7 +79,7 @@ def check_transforms(net: NetFile, sources: Sources, excluded: Mapping[int, Sequ
         if layer.type in WINDOWS:
             _check_windows(transform, mean, where)
             continue
-        records = sources.images.get(data_param_of(layer).source) if layer.type != "MemoryData" else None
+        records = _records(layer, sources)
         left_out = _left_out(layer, excluded.get(index, ()))
         if left_out and records is not None and records.images is not None:
             records = replace(records, images=records.images.without(left_out))
@@ -90,6 +90,15 @@ def check_transforms(net: NetFile, sources: Sources, excluded: Mapping[int, Sequ
         if records is not None and records.images is not None:
             _check_batches(layer, records, records.images, left_out, where)
             yield from _doubtful(records, records.images)
+
+
+def _records(layer: pb.LayerParameter, sources: Sources) -> Records | None:
+    """Return the records of a layer, with what is known of their images."""
+    source = data_param_of(layer).source if layer.type != "MemoryData" else ""
+    records = sources.images.get(source)
+    if records is None or layer.type != "ImageData":
+        return records
+    return replace(records, images=sources.listed.get((source, layer.image_data_param.root_folder)))
 
 
 def _left_out(layer: pb.LayerParameter, excluded: Sequence[int]) -> list[int]:
