@@ -8,11 +8,13 @@ from pathlib import Path
 
 import cv2
 import h5py
+import lmdb
 import numpy as np
 import pytest
 
 from harness.caffe_files.messages import pb
 from harness.recording import Recording
+from harness.training_data.confirm import confirmed_records
 from harness.training_data.read import read_records
 from harness.training_data.records import RecordsUnknown
 from tests.helpers.commands import restart, train
@@ -186,3 +188,26 @@ def test_data_that_are_gone_or_changed_are_not_shown(home: Path, tmp_path: Path)
     assert "images.txt, which layer listed read, is no longer there." in str(refusal.value)
     with pytest.raises(RecordsUnknown, match="Iteration 24 is not of this run, which has iterations 0 to 23"):
         read_records(here, LAST)
+
+
+def test_images_of_several_sizes_are_shown_though_a_window_has_those_of_one(tmp_path: Path) -> None:
+    """A window keeps the inputs in the shape of the first batch; the statistics tell the others."""
+    images, _ = digits(3, 3)
+    with lmdb.open(str(tmp_path / "data"), map_size=1 << 20) as environment, environment.begin(write=True) as writing:
+        for number, image in enumerate((images[0], images[1][:, 2:], images[2][:, :, 3:])):
+            _, height, width = image.shape
+            datum = pb.Datum(channels=1, height=height, width=width, data=image.tobytes(), label=number)
+            writing.put(f"{number}".encode(), datum.SerializeToString())
+    net = f"""layer {{ name: "data" type: "Data" top: "data" top: "label"
+  data_param {{ source: "{tmp_path}/data" batch_size: 1 backend: LMDB }} }}
+layer {{ name: "pool" type: "Pooling" bottom: "data" top: "pool" pooling_param {{ pool: AVE global_pooling: true }} }}
+layer {{ name: "ip" type: "InnerProduct" bottom: "pool" top: "ip" inner_product_param {{ num_output: 3 }} }}
+layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }}"""
+    (tmp_path / "net.prototxt").write_text(net)
+    fields = {"max_iter": 6, "base_lr": 1e-4, "test_iter": None, "test_interval": None}
+    (tmp_path / "solver.prototxt").write_text(solver_text(tmp_path / "net.prototxt", tmp_path / "x", **fields))
+    train(tmp_path / "solver.prototxt", tmp_path / "run", "--watch", "3:6")
+    with Recording(tmp_path / "run") as recording:
+        for iteration in range(6):
+            (layer,) = confirmed_records(recording, iteration).layers
+            assert [record.key for record in layer.records] == [f"{iteration % 3}"]
