@@ -142,10 +142,10 @@ class BlackBox:
 
     def read(self, iteration: int) -> KeptIteration | None:
         """Copy an iteration; None if it is not there, or no longer."""
-        version = self.version
-        if self.is_being_laid_out or not self.slots:
+        version, slots = self.version, self.slots  # each is looked up once: the worker may be changing them
+        if version % 2 or not slots:
             return None
-        slot = iteration % self.slots
+        slot = iteration % slots
         if self._numbers[slot] != iteration:
             return None
         found = KeptIteration(iteration, int(self._digests[slot]), memoryview(self._slot(slot).tobytes()))

@@ -104,6 +104,17 @@ def test_a_copy_is_whole_or_none_while_another_process_writes() -> None:
     assert writer.exitcode == 0
 
 
+def test_nothing_is_read_while_the_memory_is_laid_out_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker may do so between any two looks at the counters."""
+    box = BlackBox.create(1 << 20)
+    box.lay_out(4 * SIZE, has_params=False)
+    fill(box, 0, 3)
+    counts = iter([box.slots, 0, 0])
+    monkeypatch.setattr(BlackBox, "slots", property(lambda box: next(counts)))
+    assert box.read(2) is not None
+    assert box.read(2) is None
+
+
 def test_the_iterations_from_before_the_onset_to_after_the_alarm_are_kept(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.train(130)
