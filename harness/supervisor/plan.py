@@ -122,6 +122,7 @@ def make_plan(
     keys = None
     if "input" in resolved.capture and (reached or options.black_box_mib):
         keys = window_keys(spec, resolved.sources.images, resolved.point)
+        keys = keys if keys is not None and (reached or keys.are_few) else None
     streams = streams_of(spec, resolved.point, resolved.sources) if resolved.replay else ()
     rows = rows_of(spec, resolved.point, resolved.sources) if resolved.replay else ()
     resumed = start.setup or info

@@ -17,6 +17,8 @@ from harness.prefetch.record_order import ReadingPlan
 from harness.schemas.data_position import TrainingPosition
 from harness.supervisor.training_spec import TrainingSpec
 
+_FEW = 64 << 20  # bytes
+
 
 @dataclass(frozen=True)
 class WindowKeys:
@@ -33,6 +35,11 @@ class WindowKeys:
     label: npt.NDArray[np.int32]
     plan: ReadingPlan
     label_blob: str | None
+
+    @property
+    def are_few(self) -> bool:
+        """Whether they may be held for the whole run, should the black box need them."""
+        return self.key.nbytes <= _FEW
 
     def look_up(self) -> RecordKeys:
         """Return what looks the keys up, one iteration after the other."""

@@ -18,7 +18,6 @@ _BEFORE, _AFTER = 10, 10  # iterations before an onset, and after the alarm
 _LONGEST = 100  # iterations from an onset to the alarm that are all kept
 _LAST = 20  # iterations before the worker died
 _MOST = 4  # windows of a run: an endless series of alarms must not fill the disk
-_MOST_KEYS = 64 << 20  # bytes of the keys of all records: those of more are not held for the whole run
 
 
 class WindowKeeper:
@@ -26,7 +25,7 @@ class WindowKeeper:
 
     def __init__(self, box: BlackBox, state: RunState, keys: WindowKeys | None) -> None:
         self._box, self._state = box, state
-        self._keys = keys if keys is not None and keys.key.nbytes <= _MOST_KEYS else None
+        self._keys = keys
         self._asked: list[Window] = []
         self._waiting: list[Window] = []  # those that are not in a file yet
         self._open: KeptWindow | None = None  # the first of them

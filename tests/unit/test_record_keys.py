@@ -11,7 +11,12 @@ import pytest
 from harness.errors import BadInput
 from harness.prefetch.record_order import ReadingPlan, RecordOrder
 from harness.schemas.data_position import StreamPosition
+from harness.supervisor import record_keys
+from harness.supervisor.options import Options
+from harness.supervisor.plan import make_plan
 from harness.supervisor.record_keys import WindowKeys
+from harness.supervisor.resume import from_weights
+from harness.supervisor.training_spec import read_training_spec
 
 PLACE = StreamPosition(0, "data", "lmdb", "f", batch_size=3, image_draws=0, records=4, skip_at=4, skip=2)
 
@@ -35,3 +40,18 @@ def test_keys_that_find_no_room_are_bad_input(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_keys_of_a_large_data_set_are_held_for_a_watched_window_only(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = read_training_spec(small / "solver.prototxt")
+    start = from_weights(None, spec.solver)
+
+    def keys(*watch: str) -> WindowKeys | None:
+        return make_plan(spec, start, Options(out=small / "run", cpu=True, watch=watch)).keys
+
+    assert keys() is not None
+    monkeypatch.setattr(record_keys, "_FEW", 100)
+    assert keys() is None
+    assert keys("2:4") is not None
