@@ -77,6 +77,25 @@ def test_usual_rates_raise_no_warning(case: Case, policy: str) -> None:
     assert not case.warnings()
 
 
+# -- snapshots in HDF5 ------------------------------------------------------------------------------------------------
+
+
+def test_a_blob_with_a_slash_that_is_written_in_place_allows_snapshots_in_hdf5(case: Case) -> None:
+    """Caffe makes no Split layer of its name, unlike for one that two layers read."""
+    relu = 'layer { name: "relu" type: "ReLU" bottom: "ip/out" top: "ip/out" }'
+    case.net.write_text(f"""
+layer {{ name: "data" type: "Data" top: "data" top: "label"
+  data_param {{ source: "{case.data}/train" batch_size: 4 backend: LMDB }} }}
+layer {{ name: "ip" type: "InnerProduct" bottom: "data" top: "ip/out" inner_product_param {{ num_output: 5 }} }}
+{relu}
+layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "ip/out" bottom: "label" top: "loss" }}""")
+    case.solver_fields(snapshot_format="HDF5", test_iter=None, test_interval=None)
+    case.works()
+    assert [path.name for path in (case.out / "snapshots").glob("*.caffemodel.h5")] == ["native_iter_3.caffemodel.h5"]
+    case.edit(case.net, relu, 'layer { name: "silence" type: "Silence" bottom: "ip/out" }')
+    case.refused("a slash in a name (ip/out)", out=case.home / "other")
+
+
 # -- history ----------------------------------------------------------------------------------------------------------
 
 

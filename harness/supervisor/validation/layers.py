@@ -14,8 +14,8 @@ from harness.caffe_files.net import NetFile
 from harness.errors import BadInput, nearest
 
 _LARGEST_INT = (1 << 31) - 1
-_Top = tuple[int, int, str]  # the positions of its layer and in it, and its name
-_Reader = tuple[pb.LayerParameter, int | None]  # a layer, and the position of its bottom
+Top = tuple[int, int, str]  # the positions of its layer and in it, and its name
+Reader = tuple[pb.LayerParameter, int | None]  # a layer, and the position of its bottom
 
 
 def check_fields(net: NetFile) -> None:
@@ -54,7 +54,7 @@ def check_tops(net: NetFile) -> None:
                 raise BadInput("another layer, or another top of this one, makes a blob of that name", file=where,
                                field="top", value=top, remedy="Give each top a name of its own")  # fmt: skip
             made.add(top)
-    readers = _readers(net.layers)
+    readers = readers_of(net.layers)
     for (_, _, blob), reading in readers.items():
         for layer, number in reading:
             if len(reading) > 1 and number is not None and list(layer.top[number : number + 1]) == [blob]:
@@ -74,10 +74,10 @@ def _is_in_place(layer: pb.LayerParameter, number: int) -> bool:
     return number < len(layer.bottom) and layer.bottom[number] == layer.top[number]
 
 
-def _readers(layers: Sequence[pb.LayerParameter]) -> dict[_Top, list[_Reader]]:
+def readers_of(layers: Sequence[pb.LayerParameter]) -> dict[Top, list[Reader]]:
     """Map each top to its readers. A top with a loss_weight counts as read by its own layer, which is no bottom."""
-    source: dict[str, _Top] = {}
-    readers: dict[_Top, list[_Reader]] = {}
+    source: dict[str, Top] = {}
+    readers: dict[Top, list[Reader]] = {}
     for position, layer in enumerate(layers):
         for number, bottom in enumerate(layer.bottom):
             if bottom in source:

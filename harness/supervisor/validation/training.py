@@ -18,6 +18,7 @@ from harness.caffe_files.paths import is_file
 from harness.caffe_files.sources import Sources
 from harness.caffe_files.window_file import WindowFile, check_windows, open_window_file
 from harness.errors import BadInput, nearest
+from harness.supervisor.validation.layers import readers_of
 from harness.supervisor.validation.listed_images import check_windowed_images, survey_list
 from harness.supervisor.validation.transforms import mean_of
 from harness.training_data.lmdb_scan import scan_apart
@@ -121,8 +122,10 @@ def check_snapshot_names(solver: pb.SolverParameter, net: NetFile, path: Path) -
     """
     if solver.snapshot_format != pb.SolverParameter.HDF5:
         return
-    readers = Counter(bottom for layer in net.layers for bottom in layer.bottom)
-    split = [blob for blob, count in readers.items() if count > 1]  # Caffe names the Split layers after these
+    readers = readers_of(net.layers)  # a layer that writes in place makes another blob of the name
+    split = [
+        blob for (_, _, blob), reading in readers.items() if len(reading) > 1
+    ]  # Split layers are named after these
     names = Counter(layer.name for layer in net.layers)
     for name in [*names, *split]:
         if "/" in name or not name or names[name] > 1:
