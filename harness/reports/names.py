@@ -24,7 +24,8 @@ def change_name(parent: Parent) -> str:
     ]
     changes += [f"history={parent.history}"] if parent.history != "keep" else []
     changes += [f"skip={parent.skip}"] if parent.skip else []
-    changes += [f"{len(parent.skip_records):,} records left out"] if parent.skip_records else []
+    left_out = len(parent.skip_records)
+    changes += [f"{left_out:,} record{'s' if left_out > 1 else ''} left out"] if left_out else []
     return ", ".join(changes) or "nothing changed"
 
 

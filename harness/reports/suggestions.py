@@ -21,9 +21,7 @@ from harness.schemas.run_info import RunInfo
 _BEFORE, _AFTER = 5, 40  # iterations around an onset that are worth a window
 _MOST_KEYS = 16  # of records, in a command
 _HEADROOM = 3  # times the baseline of the gradient norm: a bound that ordinary iterations do not reach
-
-
-NEEDS_PARENT = "This run has no snapshot from before the onset. Restart the run that it continues."
+_NEEDS_PARENT = "this run has no snapshot from before the onset; restart the run that it continues"
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,7 @@ class BrokenRun:
         last_good: the iteration of the newest snapshot from before the onset; None if there is none.
         in_window: a window holds the onset.
         base_lr: the solver's.
+        parent: the directory of the run that this one continues, if it is known.
         gradients: None if not known.
         raised_rate: the learning rate before and at the onset, if the schedule has raised it there.
         outlying: those of the onset's batch; None where its records are not known.
@@ -51,6 +50,7 @@ class BrokenRun:
     last_good: int | None
     in_window: bool
     base_lr: float
+    parent: str | None = None
     gradients: GradientNorms | None = None
     raised_rate: tuple[float, float] | None = None
     unusual_input: str | None = None
@@ -94,14 +94,12 @@ def next_commands(
         last_good=found.last_good.iteration if found.last_good else None,
         in_window="weight" in found.kept.window_arrays(onset),
         base_lr=base_lr,
+        parent=info.goes_on_from,
         gradients=gradient_norms(iterations, found.total_norm("gradient_l2"), onset),
         raised_rate=raised_rate(iterations, recording.series("lr"), onset),
         unusual_input=found.onset.blob if found.onset.blob in inputs and info.point.of_train_net else None,
         outlying=None if batch is None else outlying_records(batch),
     )
-    if broken.needs_parent:
-        command = f"{next_command('restart')} {path_argument(info.parent.run)}" if info.parent else ""
-        return [Suggestion(command, NEEDS_PARENT)]
     return after_divergence(broken)
 
 
@@ -117,10 +115,13 @@ def after_divergence(broken: BrokenRun) -> list[Suggestion]:
     Without outliers in the batch of the onset, a repetition that records the onset comes first.
     """
     if broken.needs_parent:
-        return []
+        command = f"{next_command('restart')} {path_argument(broken.parent)}" if broken.parent is not None else ""
+        return [Suggestion(command, _NEEDS_PARENT)]
     look = [] if broken.in_window else [_look(broken)]
     rate, clipped = [_lower_rate(broken)], _clip(broken)
     changes = [*rate, *clipped] if broken.raised_rate else [*clipped, *rate]
+    if broken.outlying is not None and broken.outlying.not_finite:
+        return [*_skip(broken), *look]  # no bound and no rate makes a NaN harmless
     has_outliers = broken.outlying is not None and broken.outlying.count > 0
     if has_outliers or broken.unusual_input is not None:
         return [*_skip(broken), *changes, *look]
@@ -131,17 +132,19 @@ def outlying_records(batch: Batch) -> OutlyingRecords:
     """Count the outliers of a batch, and name them where they fit into a command."""
     keys = tuple(batch.keys[image] for image in batch.worst) if batch.keys else ()
     named = len(keys) <= _MOST_KEYS and not any("," in key for key in keys)
-    return OutlyingRecords(int(batch.outliers.sum()), len(batch), keys if named else ())
+    not_finite = int((~batch.is_finite).sum())
+    return OutlyingRecords(int(batch.outliers.sum()), len(batch), keys if named else (), not_finite)
 
 
 def _skip(broken: BrokenRun) -> list[Suggestion]:
     found = broken.outlying or OutlyingRecords(0, 0)
     if not found.count:
         why = f"its {broken.unusual_input} left the range of the iterations before"
-    elif found.count == 1:
-        why = f"one of its {found.batch_size} records holds values far beyond those of the others"
     else:
-        why = f"{found.count} of its {found.batch_size} records hold values far beyond those of the others"
+        some = "one" if found.count == 1 else str(found.count)
+        hold = "holds values" if found.count == 1 else "hold values"
+        what = "that are NaN or infinite" if found.not_finite == found.count else "far beyond those of the others"
+        why = f"{some} of its {found.batch_size} records {hold} {what}"
     skip = f"{broken.restart} --skip {broken.onset}:{broken.onset + 1}"
     once = Suggestion(skip, f"without the data of iteration {broken.onset:,}: {why}")
     if not found.keys:

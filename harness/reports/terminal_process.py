@@ -104,10 +104,11 @@ class TerminalProcess:
         if divergence is not None and self._run is not None and self._is_connected:
             from harness.reports.text.worst_records import worst_records  # loaded where a training has diverged
 
-            lines, outlying = worst_records(self._run, divergence.onset.iteration)
-            for line in lines:
+            found = worst_records(self._run, divergence.onset.iteration)
+            for line in found.lines:
                 self.message(line)
-            outcome = replace(outcome, divergence=replace(divergence, outlying=outlying))
+            divergence = replace(divergence, outlying=found.outlying, is_kept=found.is_kept)
+            outcome = replace(outcome, divergence=divergence)
         self._call("finish", outcome)
         self.close()
 

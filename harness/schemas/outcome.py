@@ -24,6 +24,7 @@ class Opening:
     window_bytes: int  # what the windows will take
     row_bytes: int  # what everything recorded at every iteration will take
     seekable: bool = True  # the position in the training data is known, so that data can be skipped
+    parent: str | None = None  # the directory of the run that this one continues
 
     @property
     def windows(self) -> tuple[Window, ...]:
@@ -38,11 +39,13 @@ class OutlyingRecords:
         count: their number; 0 where there are none.
         batch_size: that of all records of the batch.
         keys: theirs; empty where they are not known, or too many for a command.
+        not_finite: the number of those with NaN or infinite values.
     """
 
     count: int
     batch_size: int
     keys: tuple[str, ...] = ()
+    not_finite: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Divergence:
         gradients: around the onset; None if not known.
         raised_rate: the learning rate before and at the onset, if the schedule has raised it there.
         outlying: those of the onset's batch; None where its records are not known, or the run goes on.
+        is_kept: the black box has kept the weights of the onset, as far as the run has ended.
     """
 
     onset: Onset
@@ -60,6 +64,7 @@ class Divergence:
     gradients: GradientNorms | None = None
     raised_rate: tuple[float, float] | None = None
     outlying: OutlyingRecords | None = None
+    is_kept: bool = False
 
 
 @dataclass(frozen=True)

@@ -261,7 +261,10 @@ class Session:
         sizes = recording_sizes(layout, plan.until - plan.first)
         seekable = bool(plan.info.point.of_train_net)
         rate = plan.solver.base_lr
-        self.listener.start(Opening(plan.out, plan.title, plan.first, plan.until, layout, rate, *sizes, seekable))
+        parent = plan.info.goes_on_from
+        self.listener.start(
+            Opening(plan.out, plan.title, plan.first, plan.until, layout, rate, *sizes, seekable, parent)
+        )
         if self.ring.request is Request.WAIT:
             self.ring.request = Request.GO
 

@@ -406,7 +406,7 @@ def test_a_restart_after_the_divergence_raises_at_once(planted: Planted, wild_da
     with Recording(child) as recording:
         assert [(a.iteration, a.rule) for a in recording.alarms if a.rule == "loss_jump"] == [(450, "loss_jump")]
         assert set(diagnose(recording, DISPLAY, read_limits()).alarms) == set(recording.alarms)
-    assert "This run has no snapshot from before the onset" in done.stderr
+    assert "this run has no snapshot from before the onset; restart the run that it continues" in done.stderr
     again = restart(child, code=2)
     assert "nothing good to restart from" in again.stderr
 

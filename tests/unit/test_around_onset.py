@@ -32,6 +32,8 @@ def test_the_gradient_near_an_onset_is_compared_with_the_one_before(changed: dic
 def test_without_a_baseline_there_is_nothing_to_compare() -> None:
     norms = np.full(len(ITERATIONS), 2.0)
     assert gradient_norms(ITERATIONS, norms, 100) is None
+    assert gradient_norms(ITERATIONS, norms, 115) is None  # of a run that explodes from the start
+    assert gradient_norms(ITERATIONS, norms, 116) is not None
     assert gradient_norms(ITERATIONS[:0], norms[:0], 100) is None
     assert gradient_norms(ITERATIONS, np.zeros(len(ITERATIONS)), 300) is None
     assert gradient_norms(ITERATIONS, np.full(len(ITERATIONS), np.nan), 300) is None

@@ -11,8 +11,9 @@ from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.live.messages import sentence
 from harness.diagnosis.live.monitor import Monitor
 from harness.diagnosis.live.rows import Rows
-from harness.diagnosis.recorded.input_evidence import unusual_input
+from harness.diagnosis.recorded.input_evidence import unusual_input, with_evidence
 from harness.schemas.layout import ACTIVATION_STATS, INPUT_STATS, Alarm
+from harness.schemas.onset import Onset
 from tests.unit.test_live_rules import COUNT, NAMES, healthy
 
 LIMITS = read_limits()
@@ -154,6 +155,15 @@ def test_what_was_unusual_about_the_inputs_is_described(stats: dict[str, float],
     assert found is not None
     assert found.name == "data"
     assert found.sentence.startswith(said)
+
+
+def test_a_batch_with_nan_is_the_onset_not_the_noise_before_it() -> None:
+    rows = with_input(run(), AT, DATA, nonfinite=1, maximum=np.nan)
+    onset = Onset(AT - 1, "loss 0.1 → 0.4 within 2 iterations; gradient norm 3 at iteration 499; gradient not finite")
+    said = "gradient not finite; an element of input data is not finite at iteration 500"
+    assert with_evidence(onset, unusual_input(AT - 1, rows, WITH_INPUTS)) == Onset(AT, said, blob="data")
+    large = with_evidence(onset, unusual_input(AT - 1, with_input(run(), AT, DATA, maximum=31.0), WITH_INPUTS))
+    assert large.iteration == AT - 1  # a value may leave its range by chance
 
 
 def test_usual_inputs_are_no_evidence() -> None:

@@ -78,6 +78,9 @@ def test_suggestions_are_ranked_by_evidence() -> None:
     named = broken(run, outlying=OutlyingRecords(2, 32, ("a b", "c")))
     assert changes(named) == [skip, "--skip-records a b,c", rate, look]
     assert "16 of its 32 records" in after_divergence(worst)[0].purpose
+    not_finite = broken(run, gradients=GradientNorms(3, 100), outlying=OutlyingRecords(1, 32, ("a",), not_finite=1))
+    assert changes(not_finite) == [skip, "--skip-records a", look]  # no bound and no rate keeps a NaN out
+    assert "holds values that are NaN or infinite" in after_divergence(not_finite)[0].purpose
 
 
 def test_a_command_to_look_at_a_break_ends_after_it() -> None:

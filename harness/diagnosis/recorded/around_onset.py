@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.diagnosis.recorded.evidence_text import MIN_BLOCK
 from harness.diagnosis.recorded.localize import PARAM_ROWS
 from harness.diagnosis.robust_stats import Floats, Ints
 from harness.schemas.onset import GradientNorms
@@ -15,7 +16,7 @@ _RAISED = 1.5  # times: a learning rate that rose by so much before the onset
 def gradient_norms(iterations: Ints, norms: Floats, onset: int) -> GradientNorms | None:
     """Return the norms of the whole gradient before an onset, and near it as far as they are finite.
 
-    None where there is no baseline.
+    None where there is no baseline: in the first iterations of a run, or where the norms were 0.
 
     Args:
         iterations: (T,) ascending.
@@ -24,7 +25,7 @@ def gradient_norms(iterations: Ints, norms: Floats, onset: int) -> GradientNorms
     row = int(np.searchsorted(iterations, onset))
     before, near = norms[max(0, row - PARAM_ROWS) : row], norms[max(0, row - _NEAR) : row + _NEAR]
     before, near = before[np.isfinite(before)], near[np.isfinite(near)]
-    if not len(before) or not np.median(before) > 0:
+    if len(before) < MIN_BLOCK or not np.median(before) > 0:
         return None
     return GradientNorms(float(np.median(before)), float(near.max()))
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from harness.diagnosis.recorded.localize import PARAM_ROWS
 from harness.diagnosis.robust_stats import Bools, Floats, total_norm
 
 MIN_BLOCK = 16  # iterations in a block, at least: enough for a median
@@ -32,13 +33,12 @@ def gradient_evidence(
     iterations: npt.NDArray[np.integer],
     gradient_l2: Floats | None,
     row: int,
-    width: int,
     labels: Sequence[str] | None,
 ) -> list[str]:
     """Describe how the gradient (T, P) left its baseline at `row`; nothing where it did not, or is not known."""
     if gradient_l2 is None or not gradient_l2.size or row < MIN_BLOCK:
         return []
-    before = gradient_l2[max(0, row - BASELINE_BLOCKS * width) : row]
+    before = gradient_l2[max(0, row - PARAM_ROWS) : row]
     baseline, now = float(np.median(total_norm(before))), float(total_norm(gradient_l2[row : row + 1])[0])
     if not now > 2 * baseline > 0:
         return []

@@ -22,17 +22,31 @@ _PATIENCE = 3  # iterations: a batch does its damage at once, and an onset may b
 
 @dataclass(frozen=True)
 class UnusualInput:
-    """The input blob `name` left its baseline; `sentence` says when and how far."""
+    """The input blob `name` left its baseline; `sentence` says when and how far.
+
+    `not_finite_at` is the iteration of a batch with NaN or infinite values; None of other evidence.
+    """
 
     name: str
     sentence: str
+    not_finite_at: int | None = None
 
 
 def with_evidence(onset: Onset, unusual: UnusualInput | None) -> Onset:
-    """Return `onset` with what was unusual about an input, which comes first in an iteration."""
+    """Return `onset` with what was unusual about an input, which comes first in an iteration.
+
+    A batch with NaN or infinite values is the onset itself, not the iteration before from which noise made it seem to
+    come.
+    """
     if unusual is None:
         return onset
-    return replace(onset, reason=f"{onset.reason}; {unusual.sentence}", blob=unusual.name)
+    found = replace(onset, reason=f"{onset.reason}; {unusual.sentence}", blob=unusual.name)
+    if unusual.not_finite_at is None or unusual.not_finite_at <= onset.iteration:
+        return found
+    reason = "; ".join(
+        clause for clause in found.reason.split("; ") if not clause.startswith(("loss ", "gradient norm"))
+    )
+    return replace(found, iteration=unusual.not_finite_at, reason=reason)
 
 
 def unusual_input(onset: int, rows: Rows, names: Names) -> UnusualInput | None:
@@ -48,18 +62,18 @@ def unusual_input(onset: int, rows: Rows, names: Names) -> UnusualInput | None:
     for row in range(at, min(at + _PATIENCE, len(rows))):
         before = rows[max(0, at - INPUT_ROWS) : at]
         now = rows[row : row + 1]
-        iteration = f"{int(now.iteration[0]):,}"
+        number = int(now.iteration[0])
         for column in np.flatnonzero(new_nonfinite_inputs(now, rows[:row])[0]):
             count, name = int(now.nonfinite_inputs[0, column]), names.inputs[column]
             many = f"{count:,} elements of input {name} are" if count > 1 else f"an element of input {name} is"
-            return UnusualInput(name, f"{many} not finite at iteration {iteration}")
+            return UnusualInput(name, f"{many} not finite at iteration {number:,}", number)
         if len(before) < _MIN_ROWS:
             continue
         for column in np.flatnonzero(names.measured):
             text = _range_evidence(before.inputs[:, :, column], now.inputs[0, :, column], len(before))
             if text is not None:
                 name = names.inputs[column]
-                return UnusualInput(name, text.format(name=name, iteration=iteration))
+                return UnusualInput(name, text.format(name=name, iteration=f"{number:,}"))
     return _label_evidence(onset, rows, names)
 
 

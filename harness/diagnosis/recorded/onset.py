@@ -108,7 +108,7 @@ def _lasting_damage(
     evidence = []
     if broken is None or row < broken:
         evidence.append(loss_evidence(loss, row, width))
-        evidence += gradient_evidence(iterations, gradient_l2, row, width, labels)
+        evidence += gradient_evidence(iterations, gradient_l2, row, labels)
     if broken is not None:
         bad = _nonfinite_gradients(gradient_l2, nonfinite, broken)
         evidence.append(nonfinite_evidence(iterations, loss, bad, broken, labels))
@@ -124,7 +124,7 @@ def _onset_before(iterations: Iterations, loss: Floats, alarm: Alarm, span: int)
     limit = (before + float(np.median(loss[row : row + width]))) / 2
     start = min(row, first + _split(loss[first : row + 1], limit))
     row = _first_excursion(loss, None, start, width, _NONFINITE_GAP)
-    evidence = f"{loss_evidence(loss, row, width)}; {alarm.rule} at iteration {alarm.iteration}"
+    evidence = f"{loss_evidence(loss, row, width)}; alarm {alarm.rule} at iteration {alarm.iteration}"
     return Onset(int(iterations[row]), evidence)
 
 

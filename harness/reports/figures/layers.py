@@ -24,6 +24,7 @@ TITLES: dict[Quantity, str] = {
     "zeros": "zero fraction per blob, share of the elements that are 0",
 }
 FARTHEST = 20.0  # standard deviations: the end of the colour scale
+_EXPLODED = 1e4  # times the 90th percentile: what is larger has the last colour, so that the others keep theirs
 _RANGE = 1e8  # of a logarithmic scale: what is smaller is as good as 0
 _MOST_NAMES = 30  # beside a heat map
 
@@ -42,8 +43,9 @@ def layers(maps: Sequence[Heatmap], onset: int | None, distances: bool = False) 
             axes.set_title(TITLES[heatmap.quantity], fontsize=9, loc="left")
             label_iterations(axes)
             if image is not None:
-                label = "standard deviations from the baseline" if distances else None
-                bar = figure.colorbar(image, ax=axes, pad=0.01, label=label, extend="both" if distances else "neither")
+                bar = figure.colorbar(image, ax=axes, pad=0.01, extend="both" if distances else "neither")
+                if distances:
+                    bar.set_label("standard deviations", fontsize=8)  # a heat map of few rows has no room for more
                 if isinstance(image.norm, LogNorm):
                     label_log(bar.ax.yaxis)
             if onset is not None and len(heatmap.start) and heatmap.start[0] <= onset < heatmap.stop[-1]:
@@ -87,7 +89,8 @@ def colour_norm(heatmap: Heatmap) -> Normalize:
     if heatmap.quantity == "zeros":
         return Normalize(0, 1)
     sizes = heatmap.values[np.isfinite(heatmap.values) & (heatmap.values > 0)]
-    low, high = (float(np.quantile(sizes, 0.02)), float(sizes.max())) if len(sizes) else (1e-3, 1.0)
+    low, most, high = np.quantile(sizes, (0.02, 0.9, 1)).tolist() if len(sizes) else (1e-3, 1.0, 1.0)
+    high = min(high, most * _EXPLODED)
     low = max(low, high / _RANGE)
     return LogNorm(low, max(high, low * 1.001), clip=True)
 

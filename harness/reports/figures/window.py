@@ -46,22 +46,17 @@ def contact_sheet(batch: Batch, captions: Mapping[int, str], predictions: Predic
     shown = worst_first(batch, predictions)[:_MOST_IMAGES]
     across = min(8, max(1, len(shown)))
     down = math.ceil(len(shown) / across)
+    texts = ["\n".join(_fitted(line) for line in captions.get(image, "").split("\n")) for image in shown]
+    lines = max((text.count("\n") + 1 for text in texts), default=0)
     with styled():
-        figure = Figure(figsize=(10, 0.3 + 1.65 * down), layout="constrained")
+        figure = Figure(figsize=(10, 0.35 + (1.15 + 0.12 * lines) * down), layout="constrained")
         panels = figure.subplots(down, across, squeeze=False).ravel()
         for axes in panels:
             axes.axis("off")
-        for axes, image in zip(panels, shown, strict=False):
+            axes.set_anchor("N")  # room for the captions
+        for axes, image, text in zip(panels, shown, texts, strict=False):
             axes.imshow(picture(batch, image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            axes.text(
-                0.5,
-                -0.04,
-                "\n".join(_fitted(line) for line in captions.get(image, "").split("\n")),
-                fontsize=6.5,
-                va="top",
-                ha="center",
-                transform=axes.transAxes,
-            )
+            axes.text(0.5, -0.04, text, fontsize=6.5, va="top", ha="center", transform=axes.transAxes)
             if batch.outliers[image]:
                 axes.axis("on")
                 axes.set_xticks([])

@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
 import cv2
@@ -26,6 +27,7 @@ from harness.schemas.predictions import Predictions
 
 MOST_IMAGES = 96
 _MOSAIC = 1024  # pixels of filters side by side, at most
+_TITLE_WIDTH = 130  # characters in a line
 _THUMBNAIL = 96  # pixels of the longer side, at most
 _ALTERNATIVE_TEXTS = {
     "losses": "Losses, learning rate and test accuracy over all iterations",
@@ -60,7 +62,7 @@ def figures_of(subject: Subject) -> dict[str, Figure]:
     named = titles(subject)
     drawn = {name: draw() for name, draw in _drawings(subject).items()}
     for name, figure in drawn.items():
-        figure.suptitle(plain(named[name]), x=0.01, ha="left", fontsize=10)
+        figure.suptitle(fill(plain(named[name]), _TITLE_WIDTH), x=0.01, ha="left", fontsize=10)
     return drawn
 
 

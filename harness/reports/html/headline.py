@@ -71,7 +71,7 @@ def _change_of_loss(subject: Subject) -> str:
     if status.kind == "not finite":
         since = f" since iteration {first_bad:,}" if first_bad is not None else ""
         was = f" (the loss was {status.before:.4g} before the onset)" if status.before is not None else ""
-        return f"its values are NaN or infinite{since}{was}"
+        return f"values in the net are NaN or infinite{since}{was}"
     return f"the loss went {before}to {status.after:.4g} and did not recover"
 
 

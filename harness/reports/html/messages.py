@@ -10,6 +10,7 @@ from harness.diagnosis.conditions import Status
 from harness.diagnosis.ranking import Result
 from harness.diagnosis.recorded.batch import Batch
 from harness.diagnosis.recorded.batch_evidence import batch_evidence, times
+from harness.recording import Recording
 from harness.reports.html.headline import strongest_evidence
 from harness.reports.html.subject import Subject
 from harness.reports.names import change_name
@@ -17,7 +18,7 @@ from harness.reports.text.alarms import first_abnormal
 from harness.reports.text.course import course_before
 from harness.reports.text.exactness import verification
 from harness.reports.text.grammar import list_names
-from harness.schemas.layout import Alarm
+from harness.schemas.layout import CAPTURES, Alarm
 from harness.schemas.predictions import HeadPredictions
 from harness.schemas.run_info import RunInfo
 
@@ -146,6 +147,17 @@ def window_contents(subject: Subject) -> str:
     if found.onset is not None and found.moment != found.onset.iteration:
         text += " None of them is the onset; a command above repeats the run with a window around it."
     return text
+
+
+def recorded_in_windows(recording: Recording) -> str:
+    """State what was recorded in the windows: everything, or some kinds of arrays, or not the same in each."""
+    kinds = {frozenset(recording.window_arrays(window.start)) & set(CAPTURES) for window in recording.windows}
+    if len(kinds) != 1:
+        return "not the same was recorded in each"
+    (held,) = kinds
+    if held == set(CAPTURES):
+        return "everything was recorded"
+    return f"only {list_names([f'{kind}s' for kind in CAPTURES if kind in held])} were recorded"
 
 
 def _effect_of_update(head: HeadPredictions, count: int) -> str:

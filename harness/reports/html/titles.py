@@ -91,5 +91,5 @@ def _restarts(subject: Subject) -> str:
     ends = []
     for name, recording in subject.children.items():
         smoothed = recording.series("smoothed_loss")
-        ends.append(f"{name} ends at {smoothed[-1]:.3g}")
+        ends.append(f"{name} ends at {smoothed[-1]:.3g}" if np.isfinite(smoothed[-1]) else f"{name} is not finite")
     return "restarts: " + ", ".join(ends[:4]) + (f" and {len(ends) - 4} more" if len(ends) > 4 else "")

@@ -10,7 +10,7 @@ from rich.text import Text
 from harness.diagnosis.live.messages import LOOK_AT, sentence
 from harness.diagnosis.live.rows import names_of
 from harness.reports.suggestion import Suggestion
-from harness.reports.suggestions import NEEDS_PARENT, BrokenRun, after_divergence, report_command
+from harness.reports.suggestions import BrokenRun, after_divergence, report_command
 from harness.reports.text.grammar import list_names
 from harness.schemas.layout import Alarm
 from harness.schemas.outcome import Divergence, Opening
@@ -61,15 +61,14 @@ def divergence_lines(divergence: Divergence, opening: Opening) -> list[Text]:
         until=opening.until,
         onset=at,
         last_good=divergence.last_good,
-        in_window=layout.in_window(at),
+        in_window=layout.in_window(at) or divergence.is_kept,
         base_lr=opening.base_lr,
+        parent=opening.parent,
         gradients=divergence.gradients,
         raised_rate=divergence.raised_rate,
         unusual_input=onset.blob if opening.seekable and onset.blob in {b.name for b in layout.inputs} else None,
         outlying=divergence.outlying,
     )
-    if broken.needs_parent:
-        return [*lines, Text(f"  {NEEDS_PARENT}")]
     for suggestion in (*after_divergence(broken), report_command(opening.directory)):
         lines += suggestion_lines(suggestion)
     return lines
@@ -77,5 +76,7 @@ def divergence_lines(divergence: Divergence, opening: Opening) -> list[Text]:
 
 def suggestion_lines(suggestion: Suggestion) -> list[Text]:
     """Return the purpose of a suggestion, and its command on a line of its own, which a terminal must not fold."""
+    if not suggestion.command:
+        return [Text(f"  {suggestion.purpose}", style="dim")]
     command = Text(f"    {suggestion.command}", style="cyan", no_wrap=True, overflow="ignore")
     return [Text(f"  {suggestion.purpose}:", style="dim"), command]

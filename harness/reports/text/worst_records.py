@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.diagnosis.recorded.batch import Batch, batch_or_reason
@@ -14,19 +15,32 @@ from harness.schemas.outcome import OutlyingRecords
 _MOST = 8  # records named
 
 
-def worst_records(run: Path, onset: int) -> tuple[list[str], OutlyingRecords | None]:
-    """Describe the batch of the onset: its outliers, largest first, or that it has none, or is not known.
+@dataclass(frozen=True)
+class Ended:
+    """What the recording of a run that has ended says of its onset.
 
-    Returns the lines, and the outliers if the records are known.
+    Attributes:
+        lines: the description of the batch: its outliers, largest first, or that it has none, or is not known.
+        outlying: None where the records are not known.
+        is_kept: a window holds the weights.
     """
+
+    lines: tuple[str, ...] = ()
+    outlying: OutlyingRecords | None = None
+    is_kept: bool = False
+
+
+def worst_records(run: Path, onset: int) -> Ended:
+    """Describe the batch of the onset of a run that has ended."""
     try:
         with Recording(run, may_repair=False) as recording:
             found = batch_or_reason(recording, onset)
+            is_kept = "weight" in recording.window_arrays(onset)
     except (BadInput, RecordingError):
-        return [], None
+        return Ended()
     if isinstance(found, str):
-        return [f"The records of iteration {onset:,} are not known. {found}"], None
-    return list(_lines(found)), outlying_records(found)
+        return Ended((f"The records of iteration {onset:,} are not known. {found}",), None, is_kept)
+    return Ended(tuple(_lines(found)), outlying_records(found), is_kept)
 
 
 def _lines(batch: Batch) -> Iterator[str]:
@@ -36,6 +50,8 @@ def _lines(batch: Batch) -> Iterator[str]:
         yield f"{read}; the values of none of them reach far beyond those of the others."
         return
     rest = ", beyond all batches before" if len(worst) == count else " far beyond those of the others"
+    if not batch.is_finite[worst].any():
+        rest = " that are NaN or infinite"
     holds = "hold values" if len(worst) > 1 else "holds values"
     yield f"{len(worst):,} of the {count:,} records of iteration {batch.iteration:,} {holds}{rest}:"
     for image in worst[:_MOST]:

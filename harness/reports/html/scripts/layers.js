@@ -32,7 +32,8 @@ function drawLayers() {
     const shown = asDistance ? distances : values;
     const z = shown.map((row) => row.map((v) => (!Number.isFinite(v) ? null : asDistance || zeros ? v : Math.log10(Math.max(v, 1e-30)))));
     const sizes = values.flat().filter((v) => Number.isFinite(v) && v > 0).sort((a, b) => a - b);
-    const most = Math.log10(sizes[sizes.length - 1] ?? 1), least = Math.log10(sizes[Math.floor(0.02 * sizes.length)] ?? 1e-3);
+    const usual = sizes[Math.floor(0.9 * (sizes.length - 1))];
+    const most = Math.log10(Math.min(sizes[sizes.length - 1] ?? 1, 1e4 * (usual ?? 1))), least = Math.log10(sizes[Math.floor(0.02 * sizes.length)] ?? 1e-3);
     const high = asDistance ? farthest : zeros ? 1 : most;
     const low = asDistance ? -farthest : zeros ? 0 : Math.max(Math.min(least, most - 0.1), most - 8);  // less is as good as 0
     const x = Array.from(heatmap.start);
@@ -87,10 +88,10 @@ function drawLayers() {
   }
 
   function curveAxis(traces) {
-    let low = Infinity, high = -Infinity;
-    for (const trace of traces) for (const v of trace.y) if (v > 0 && Number.isFinite(v)) { low = Math.min(low, v); high = Math.max(high, v); }
-    low = Math.max(low, high / 1e10);  // what is smaller, as good as 0, leaves the chart
-    return low < Infinity ? logAxis(Math.log10(low) - 0.08, Math.log10(high) + 0.08) : {};
+    const sizes = traces.flatMap((trace) => trace.y.filter((v) => v > 0 && Number.isFinite(v))).sort((a, b) => a - b);
+    if (!sizes.length) return {};
+    const low = Math.max(sizes[0], sizes[Math.floor(0.9 * (sizes.length - 1))] / 1e10);  // what is smaller, as good as 0, leaves the chart
+    return logAxis(Math.log10(low) - 0.08, Math.log10(sizes[sizes.length - 1]) + 0.08);
   }
 
   function drawCurve(name) {
