@@ -111,13 +111,17 @@ def predict(run: Recording, iteration: int) -> tuple[HeadPredictions, ...]:
     return predictions(run, iteration)
 
 
-def suggest(found: Diagnosis) -> list[Suggestion]:
+def suggest(found: Run | Diagnosis) -> list[Suggestion]:
     """Suggest the next commands for a run: restarts after a break, or the continuation of an unfinished run.
 
+    Args:
+        found: the run, or its diagnosis.
+
     Example:
-        >>> for suggestion in harness.suggest(found):
+        >>> for suggestion in harness.suggest(run):
         ...     print(suggestion.command, "#", suggestion.purpose)
     """
+    found = found.diagnosis if isinstance(found, Run) else found
     moment = found.onset.iteration if found.onset else None
     batch = found.batch(moment) if moment is not None else None
     return next_commands(found.recording, found.info, found, found.solver.base_lr, batch)

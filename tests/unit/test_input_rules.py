@@ -110,6 +110,7 @@ def test_an_input_that_is_not_finite_is_named_first() -> None:
     (alarm,) = [a for a in Monitor(WITH_INPUTS, LIMITS).take(rows) if a.rule == "non_finite"]
     assert alarm == Alarm(AT, "non_finite", "input data", 3, np.inf)
     assert sentence(alarm, WITH_INPUTS) == "input data is not finite (3 elements)"
+    assert sentence(replace(alarm, value=1), WITH_INPUTS) == "input data is not finite (1 element)"
 
 
 @pytest.mark.parametrize("of", ["an iteration", "all iterations"])

@@ -40,7 +40,8 @@ def sentence(alarm: Alarm, names: Names) -> str:
             return f"the loss of {subject} is {value}; {MAX_LOSS:.6g} is the largest that Caffe counts for a record"
         case "non_finite":
             counted = subject.startswith(("input ", "gradient ", "activation "))
-            return f"{subject} is not finite{f' ({alarm.value:,.0f} elements)' if counted else ''}"
+            elements = "1 element" if alarm.value == 1 else f"{alarm.value:,.0f} elements"
+            return f"{subject} is not finite{f' ({elements})' if counted else ''}"
         case "input_range":
             return (
                 f"the largest magnitude in input {subject} is {value}; the limit, from the batches before, is {limit}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.diagnosis.recorded.batch_evidence import batch_evidence
-from harness.diagnosis.recorded.distributions import Distribution
+from harness.diagnosis.recorded.distributions import Distribution, Spectrum
 from harness.diagnosis.recorded.filters import Filters
 from harness.reports.html.subject import Subject
 
@@ -65,10 +65,14 @@ def _spectra(parts: tuple[Distribution, ...]) -> str:
     for part in parts:
         first, last = part.change
         said.append(
-            f"largest {part.kind} {first.largest:.3g} → {last.largest:.3g} (iterations {first.iteration:,} → "
+            f"largest {part.kind} {_largest(first)} → {_largest(last)} (iterations {first.iteration:,} → "
             f"{last.iteration:,})"
         )
     return f"{parts[0].param}: {', '.join(said)}" if said else "magnitudes of weights and gradients"
+
+
+def _largest(spectrum: Spectrum) -> str:
+    return "not finite" if spectrum.nonfinite else f"{spectrum.largest:.3g}"
 
 
 def _filters(filters: Filters) -> str:
