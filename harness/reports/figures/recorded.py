@@ -102,7 +102,8 @@ def smoothed_losses(runs: Mapping[str, Recording]) -> Figure:
         top = 1.0
         levels: dict[float, str] = {}
         ends: list[tuple[float, str, str]] = []
-        for (name, recording), colour in zip(runs.items(), itertools.cycle((TOTAL, *RUNS))):
+        colours = itertools.chain((TOTAL,), itertools.cycle(RUNS))
+        for (name, recording), colour in zip(runs.items(), colours, strict=False):
             smoothed = recording.series("smoothed_loss")
             times = recording.iterations[: len(smoothed)]
             _line(axes, times, smoothed, color=colour, lw=1.4)
