@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
+from harness.diagnosis.recorded.heatmap import Heatmap
 from harness.reports import palette
+from harness.reports.figures.layers import colour_norm
 from harness.reports.levels import chance_levels
 from harness.reports.names import head_name, head_of
 from harness.reports.palette import accuracy_styles
@@ -55,3 +58,12 @@ def test_ticks_of_logarithmic_axes(low: float, high: float, texts: list[str]) ->
     assert [text for _, text in ticks] == texts
     assert all(low * 0.999 <= value <= high * 1.001 for value, _ in ticks)
     assert math.isclose(ticks[0][0], min(value for value, _ in ticks))
+
+
+@pytest.mark.parametrize("exploded", [1e3, 1e15, 1e30])
+def test_colours_tell_the_values_before_an_explosion_apart(exploded: float) -> None:
+    values = np.full((1, 100), 1e-4)
+    values[0, ::2], values[0, -5:] = 1e-3, exploded
+    norm = colour_norm(Heatmap("gradient", ("conv1",), np.arange(100), np.arange(1, 101), values, values))
+    low, usual, high = np.asarray(norm(np.array([1e-4, 1e-3, exploded])))
+    assert low < usual < high == 1
