@@ -130,7 +130,8 @@ def _stay(track: Track) -> _Stay | None:
         return None
     level = float(np.median(stay))
     # on its way down, a new net is farther off
-    later = stay[max(len(stay) // 3, 1) :] if len(stay) > 2 or stay[0] > stay[-1] else stay
+    near = len(stay) > 1 and stay[-1] < stay[0] < (1 + _ABOVE) * stay[-1]
+    later = stay[max(len(stay) // 3, 1) :] if len(stay) > 2 or near else stay
     spread = float(np.ptp(later))
     if len(later) > _FEW:  # the range of many grows with their number
         spread = min(spread, _RANGE * float(np.std(later, ddof=1)))

@@ -171,7 +171,7 @@ def _judge(evidence: Evidence, tracks: Sequence[Track], run: LogRun, header: Log
     if verdict == "healthy":
         return came_down(evidence, tracks, accuracies, limits) or strict
     if (verdict, why) == ("drift/oscillation", "rise"):
-        row = step_of(evidence.total.values)
+        row = step_of(evidence.total)
         begins = row if row is not None else evidence.rise.row if evidence.rise is not None else None
         plateau = rose_to_chance(evidence, tracks, begins, limits) if begins is not None else None
         return replace(plateau or strict, row=row)

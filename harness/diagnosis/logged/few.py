@@ -19,6 +19,7 @@ from harness.diagnosis.logged.at_chance import WEIGHTS, at_chance
 from harness.diagnosis.logged.displays import Displays
 from harness.diagnosis.logged.findings import HeadFinding, Strength, Why
 from harness.diagnosis.logged.heads import LOW
+from harness.diagnosis.logged.rises import stands_out
 from harness.diagnosis.logged.tracks import TOTAL, Track
 from harness.diagnosis.logged.verdict import Evidence
 from harness.diagnosis.robust_stats import Floats
@@ -79,7 +80,7 @@ def judge_few(
         if found is not None:
             why: Why = "never learned" if found.row is None else "collapsed"
             return Judgement("uniform-softmax", why, found.strength, found.heads, found.row)
-    row = step_of(values)
+    row = step_of(evidence.total)
     if row is not None:
         return Judgement("drift/oscillation", "step", "likely" if len(values) - row > 1 else "hint", heads, row)
     if _rises(values):
@@ -142,17 +143,19 @@ def _starts_large(track: Track, evidence: Evidence) -> bool:
     return bool(track.finite.min() > _LARGE and track.finite.max() < 1.001 * track.saturated and last > first / 2)
 
 
-def step_of(values: Floats) -> int | None:
+def step_of(total: Displays) -> int | None:
     """Return the first of the displays at the end that are all far above those before; None where there is none.
 
     Of many displays, the statistics know more.
     """
+    values = total.values
     if not 2 <= len(values) < _LEAPING or np.any(values <= 0):
         return None
     short = len(values) < _SHORT
     for row in range(1, len(values) - 1):
         before = values[max(row - 2, 0) : row] if short else values[:row]
-        if values[row:].min() > (PLAIN if short and row > 1 else EXPLODED) * before.max():
+        times = PLAIN if short and row > 1 else EXPLODED
+        if values[row:].min() > times * before.max() and stands_out(total.iterations, values, row):
             return row
     if not short:
         return None
@@ -206,9 +209,8 @@ def _healthy(values: Floats, fresh: bool, evidence: Evidence) -> Why | None:
     third = max(len(values) // 3, 1)
     first, last = float(np.median(values[:third])), float(np.median(values[-third:]))
     if len(values) > 1 and first - last > max(_FALLEN * abs(first), FLOOR):
-        return (
-            "fallen" if len(values) < 4 or np.median(values[third:-third]) <= max(values[:third].max(), last) else None
-        )
+        if len(values) < 4 or np.median(values[third:-third]) <= max(values[:third].max(), last):
+            return "fallen"
     if evidence.long and fresh:  # it had time to fall
         return None
     if _ZERO < abs(last) < LOW and len(values) < _SHORT:

@@ -23,6 +23,9 @@ _PASSES = 3
 _ODDS = 3.5  # standard deviations of Mann and Whitney's U: one in 4000, as many places are tried
 _CLEAR = 4.0  # times as far as the level wanders: a level that has been as high, once or twice, was on an excursion
 _MANY = 30  # levels from which that is known
+_LAST, _FORGET = 5, 60  # displays after a rise, and before it, whose noise may have long tails that are not known
+_ALIKE = 0.1  # relative range of a plateau
+_TAILS = 3.0  # standard deviations of the logarithm
 _WANDERS = 8  # levels from which it is known how far they wander
 
 
@@ -74,17 +77,50 @@ def find_rise(iterations: Ints, values: Floats, span: int, least: float, lag: in
         # half of the way up to what has grown without bound would be late
         shown = np.minimum(values, found.top)
         row = _row(iterations, shown, span, found)
-        if few or apart(values[min(found.settled, row - 1) : row], values[row:], lag):
-            return rise_at(iterations, values, span, row, found.best, not few or _is_plain(values, row))
+        before_it = values[min(found.settled, row - 1) : row]
+        if few or (apart(before_it, values[row:], lag) and _is_beyond_tails(before_it, values[row:])):
+            few = few or (len(before_it) <= _LAST and len(values) < _FORGET and not _is_plateau(values[row:]))
+            return rise_at(iterations, values, span, row, found.best, not few or _is_plain(iterations, values, row))
     return None
 
 
-def _is_plain(values: Floats, row: int) -> bool:
+def _is_plain(iterations: Ints, values: Floats, row: int) -> bool:
     """Check whether two displays or more are all far above the two before them, or farther above a single one."""
-    if row < 1 or len(values) < row + 2:
+    if row < 1 or len(values) < row + 2 or not stands_out(iterations, values, row):
         return False
     baseline, times = float(values[max(row - 2, 0) : row].max()), PLAIN if row > 1 else EXPLODED
     return baseline > FLOOR / PLAIN and bool(values[row:].min() >= times * baseline)
+
+
+def _is_beyond_tails(before: Floats, after: Floats) -> bool:
+    """Check whether the last displays of a short log lie beyond what skewed noise of those before reaches.
+
+    Two or three of a dozen are often the highest; in logarithms, noise of every kind is nearly symmetric.
+    """
+    if len(after) > _LAST or not _LAST < len(before) < _FORGET or min(before.min(), after.min()) <= 0:
+        return True
+    if _is_plateau(after):
+        return True
+    shares = np.log(before)
+    return bool(np.median(np.log(after)) - np.mean(shares) > _TAILS * np.std(shares, ddof=1))
+
+
+def _is_plateau(values: Floats) -> bool:
+    """Check whether at least three values are all alike."""
+    return len(values) > 2 and float(np.ptp(values)) < _ALIKE * float(np.median(values))
+
+
+def stands_out(iterations: Ints, values: Floats, row: int) -> bool:
+    """Check whether the values stayed below those from display `row` on, once they had fallen below them.
+
+    Noisy losses do not. An excerpt from the middle of a run must begin below them, and with more than one display.
+    """
+    high = values[:row] >= values[row:].min()
+    settled = int(np.argmin(high))
+    begins = len(iterations) < 2 or iterations[0] <= iterations[1] - iterations[0]
+    if high[settled:].any() or not (begins or (row > 1 and settled == 0)):
+        return False
+    return _is_beyond_tails(values[settled:row], values[row:])
 
 
 @dataclass(frozen=True)

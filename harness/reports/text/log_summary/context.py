@@ -134,7 +134,8 @@ def deviations(run: RunFindings) -> Iterator[str]:
             f"{away.baseline:.4g}."
         )
     if len(excursions) > _MOST_EXCURSIONS:
-        yield f"There were {len(excursions) - _MOST_EXCURSIONS} more such excursions."
+        more = len(excursions) - _MOST_EXCURSIONS
+        yield f"There {'was' if more == 1 else 'were'} {count(more, 'more such excursion')}."
     if saturated is not None:
         when = f"at iteration {begin:,}" if begin == end else f"from iteration {begin:,} to {end:,}"
         name = "The loss" if saturated.head == TOTAL else saturated.head
