@@ -72,6 +72,10 @@ POSTED: dict[str, tuple[str, str, str | None, int | None]] = {
     "learned level of 0.69": (rows([2.3, 1.5, 1.1, 0.9, 0.75, 0.71, 0.68, 0.7, 0.67, 0.69]), HEALTHY, "likely", None),
     "mid-run, noisy about 0.69": (rows([0.71, 0.62, 0.78, 0.69, 0.66], first=20_000), HEALTHY, "hint", None),
     "slowly leaving ln 1000": (rows([6.93, 6.88, 6.81, 6.7, 6.55, 6.4]), HEALTHY, "likely", None),
+    "mid-run, stable, after a higher first row": (
+        rows([1.35, 1.2, 1.24, 1.17], first=30_000, step=20, line=BARE), HEALTHY, "hint", None),
+    "flat, then two rows that fall": (
+        rows([*wobbling(8, LN1000, 0.001), 6.7, 6.3], step=1000, line=BARE), HEALTHY, "likely", None),
     "mid-run, noisy about ln 10": (rows([2.41, 2.2, 2.35, 2.27, 2.18], first=50_000), HEALTHY, "hint", None),
     # saturated, or large from the start
     "87.3365 from the start": (rows([TOP, TOP, TOP]), SATURATED, "likely", None),
@@ -163,6 +167,63 @@ def header_of(net: str) -> str:
         f"{STAMP} solver.cpp:45] Initializing solver from parameters: \nbase_lr: 0.01\n"
         f"{STAMP} net.cpp:49] Initializing net from parameters: \n{net}{STAMP} solver.cpp:279] Solving x\n"
     )
+
+
+# -- nets that learn late, noise that is no rise, and chance level in noise --------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.6, 0.8, 0.95])
+@pytest.mark.parametrize("level", [0.6931, LN10, LN1000])
+def test_a_net_that_begins_to_learn_late_is_healthy(share: float, level: float) -> None:
+    """Many nets stay at chance level for thousands of iterations."""
+    rows_, flat = np.arange(6000), int(6000 * share)
+    losses = np.where(rows_ < flat, level, level * (1 - 0.00025 * (rows_ - flat)).clip(0.5))
+    found = examined(log_text(losses * noisy(6000, 1, 0.003, 3), display=20))
+    assert (found.verdict, found.jump) == (HEALTHY, None)
+    assert not any("never learned" in sentence or "has not fallen" in sentence for sentence in summarise(found))
+
+
+def test_a_slow_start_is_described_as_such() -> None:
+    losses = (LN1000 - 0.13 * np.arange(3000) / 3000) * noisy(3000, 1, 0.0015, 2)
+    found = examined(log_text(losses, display=20))
+    assert (found.verdict, found.why, found.strength) == (HEALTHY, "late fall", "likely")
+    assert "falls at the end of the log" in " ".join(summarise(found))
+
+
+@pytest.mark.parametrize("first", [0, 20_000])
+@pytest.mark.parametrize("count", [4, 6, 9, 12, 19, 26])
+def test_noise_of_few_displays_is_no_rise(first: int, count: int) -> None:
+    """Losses of batches of one image are often 20 times lower than their neighbours."""
+    for seed in range(40):
+        level = 0.3 + 2 * np.exp(-5 * np.arange(count) / count)
+        losses = level * np.random.default_rng(seed).gamma(1.5, 0.67, count)
+        found = examined(rows(losses, first=first, step=50, line=BARE))
+        assert found.why not in ("rise", "step"), losses
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.03, 0.08])
+@pytest.mark.parametrize("classes", [2, 10])
+def test_a_loss_that_stays_about_chance_level_in_noise(noise: float, classes: int) -> None:
+    losses = np.log(classes) * (1 + noise * np.random.default_rng(5).standard_normal(5000))
+    found = examined(log_text(losses, display=20))
+    assert (found.verdict, found.heads[0].classes, found.jump) == (UNIFORM, classes, None)
+    assert "displays show little" not in " ".join(summarise(found))
+
+
+@pytest.mark.parametrize("before", [0.4, 3.0])
+def test_a_noisy_level_that_a_loss_came_to_is_not_at_chance(before: float) -> None:
+    """A loss of 1.1 with noise of a tenth is not ln 3 = 1.0986, where it was elsewhere before."""
+    losses = np.r_[noisy(60 if before > 1.1 else 3000, before, 0.1, 1), noisy(5000, 1.1, 0.1, 2)]
+    assert examined(log_text(losses, display=20)).verdict == (HEALTHY if before > 1.1 else DRIFT)
+
+
+def test_a_text_says_that_a_loss_stays_only_where_that_was_seen() -> None:
+    assert "stays" not in " ".join(summarise(examined(rows([6.93, 5.5, 4.2], step=1000))))
+    assert "0.6 and stays there" in " ".join(summarise(examined(rows([2.3, 1.1, 0.7, *[0.6] * 12]))))
+
+
+def test_two_displays_that_fall_are_not_at_one_level() -> None:
+    assert examined(rows([8.12, 7.45, 6.74])).verdict == HEALTHY
 
 
 # -- losses that leap or fall below zero, test losses that rise -------------------------------------------------------

@@ -14,6 +14,10 @@ from harness.diagnosis.logged.levels import noise_of, running_median
 from harness.diagnosis.logged.tracks import TOTAL, Track
 from harness.diagnosis.robust_stats import Floats
 
+_STRAYS = 2.5  # standard deviations of single displays, of the median of five
+_MANY_NOISY = 50  # displays whose mean is at the chance level of…
+_FEWEST_CLASSES = (2, 3, 4, 5, 10)  # …so many classes, to within…
+_BY_MEAN = 0.015  # …this (relative)
 _STAYS = 0.06  # relative distance from its level of a loss that stays
 _MANY = 20  # displays of which some may be off
 _FEW, _RANGE = 4, 3.3  # displays whose range is their spread; standard deviations that 90% of more of them span
@@ -29,7 +33,7 @@ _MOST = math.log(100_000)
 # Relative spread of displays at a chance level: of a known number of classes, of one that an accuracy shows, of a
 # common or small one, of any, and of any where the total alone is displayed.
 _KNOWN, _GUESSED, _USUAL, _ANY, _ANY_TOTAL = 0.08, 0.06, 0.02, 0.006, 0.003
-_LATER = 0.004, 0.0015  # spread, and distance from ln(classes), in a log that does not begin with the run
+_LATER = 0.006, 0.0015  # spread, and distance from ln(classes), in a log that does not begin with the run
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,8 @@ def _stay(track: Track) -> _Stay | None:
         return None
     level = float(np.median(values[len(values) // 2 :]))
     smooth = running_median(values, 5) if len(values) > _MANY else values
-    off = np.flatnonzero(np.abs(smooth - level) > _STAYS * abs(level))
+    noise = noise_of(values) if len(values) > _MANY else 0.0
+    off = np.flatnonzero(np.abs(smooth - level) > max(_STAYS * abs(level), _STRAYS * noise))
     first = int(off[-1]) + 1 if len(off) else 0
     stay, before = values[first:], values[:first]
     if level <= 0 or len(stay) < max(len(values) / 2, min(len(before) + 1, 2)):
@@ -169,13 +174,16 @@ def _classes(
     by_guess = _guessed(accuracies, stay.level)
     if by_guess and stay.spread < _GUESSED and stay.end > (1 - _BELOW) * chance_loss(by_guess):
         return _Found(by_guess, "inferred")
+    by_means = _by_means(stay) if track.fresh and track.begins and stay.first == 0 else None
+    if by_means is not None:
+        return _Found(by_means, "inferred")
     if stay.falls:
         return None
     common = _common(track, stay.end) or _common(track, stay.level)
     if not track.fresh:  # a loss of any kind may be flat later on
         off = abs(stay.level / common.weight / chance_loss(common.classes) - 1) if common is not None else 1.0
         return common if len(stay.values) > 2 and stay.spread < _LATER[0] and off < _LATER[1] else None
-    if common is not None and stay.spread < _USUAL:
+    if common is not None and stay.spread < (_USUAL if common.weight == 1 else _ANY):
         return common
     classes = round(math.exp(stay.level))
     few = classes <= _FEW_CLASSES
@@ -191,6 +199,20 @@ def _classes(
         spread = _USUAL if not stay.first else _USUAL / 2
     alike = len(stay.values) >= least and stay.spread < spread
     return _Found(classes, "inferred", sure=few) if alike else None
+
+
+def _by_means(stay: _Stay) -> int | None:
+    """Return the number of classes at whose chance level many noisy displays are, in each third of them."""
+    if len(stay.values) < _MANY_NOISY:
+        return None
+    means = [float(np.mean(part)) for part in np.array_split(stay.values, 3)]
+    error = float(np.std(stay.values, ddof=1)) / math.sqrt(len(stay.values) / 3)
+    for classes in _FEWEST_CLASSES:
+        chance = chance_loss(classes)
+        near = all(-3 * error < mean - chance < max(_BY_MEAN * chance, 3 * error) for mean in means)
+        if near and error < _BY_MEAN * chance and abs(float(np.mean(means)) / chance - 1) < _BY_MEAN:
+            return classes
+    return None
 
 
 def _common(track: Track, level: float) -> _Found | None:

@@ -32,7 +32,7 @@ from harness.diagnosis.logged.findings import (
     Trend,
 )
 from harness.diagnosis.logged.heads import Judged, judge
-from harness.diagnosis.logged.levels import FEWEST, correlated, lag_of
+from harness.diagnosis.logged.levels import FEWEST, correlated, falling_at_end, lag_of
 from harness.diagnosis.logged.overfitting import find_overfitting
 from harness.diagnosis.logged.passes import judge_tests, verdict_of_tests
 from harness.diagnosis.logged.regular_leaps import find_leaps
@@ -49,7 +49,8 @@ from harness.diagnosis.logged.tracks import (
     usable_total,
     values_at,
 )
-from harness.diagnosis.logged.verdict import RISE, Evidence, ends_of, is_falling, verdict_of
+from harness.diagnosis.logged.verdict import RISE, Ends, Evidence, ends_of, is_falling, is_settled, verdict_of
+from harness.diagnosis.robust_stats import Floats
 
 _LEAST_TO_LEARN = 5  # displays
 _MEAN = 10  # losses: a display that is the mean of as many is a level by itself…
@@ -96,8 +97,9 @@ def examine(run: LogRun, header: LogHeader, limits: Limits) -> RunFindings:
         trend=Trend(
             start=ends.start,
             best=ends.best,
-            end=math.nan if lost else ends.end,
+            end=math.nan if lost else _end(ends, total, lag) if why == "late fall" else ends.end,
             falling=not cycles and is_falling(total, lag),
+            settled=is_settled(total, lag),
             cycles=len(evidence.restarts) if cycles else 0,
         ),
         heads=heads,
@@ -188,6 +190,12 @@ def _judge(evidence: Evidence, tracks: Sequence[Track], run: LogRun, header: Log
         return few
     passes = judge_passes(run)
     return Judgement(*passes, "hint", tested) if passes is not None else strict
+
+
+def _end(ends: Ends, total: Floats, lag: int) -> float:
+    """Return the level of the displays that fall at the end of a log."""
+    count = falling_at_end(total, lag)
+    return float(np.median(total[-count:])) if count else ends.end
 
 
 def _is_long(displays: Displays, header: LogHeader, limits: Limits) -> bool:

@@ -208,9 +208,9 @@ def _healthy(values: Floats, fresh: bool, evidence: Evidence) -> Why | None:
     """Return why a run in which nothing is wrong looks healthy; None where it does not."""
     third = max(len(values) // 3, 1)
     first, last = float(np.median(values[:third])), float(np.median(values[-third:]))
-    if len(values) > 1 and first - last > max(_FALLEN * abs(first), FLOOR):
-        if len(values) < 4 or np.median(values[third:-third]) <= max(values[:third].max(), last):
-            return "fallen"
+    lower = len(values) > 1 and first - last > max(_FALLEN * abs(first), FLOOR)
+    if lower and (len(values) < 4 or np.median(values[third:-third]) <= max(values[:third].max(), last)):
+        return "fallen"
     if evidence.long and fresh:  # it had time to fall
         return None
     if _ZERO < abs(last) < LOW and len(values) < _SHORT:

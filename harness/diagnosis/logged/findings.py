@@ -26,6 +26,7 @@ Why = Literal[
     "noise",  # neither rises nor falls, at a level that is not low, with very different displays
     "below zero",  # negative where it should not be, or without bound
     "fallen",
+    "late fall",  # fell by little, but it falls at the end
     "level",  # stays where it began, which is low
     "still at the start",  # has not fallen yet, and it is early
     "not falling",  # has not fallen, and its chance level is not known
@@ -248,6 +249,7 @@ class Trend:
 
     Attributes:
         falling: it was still falling at the end.
+        settled: the displays are enough to see that it stays at `end`.
         cycles: rises of the learning rate with which the loss goes up and down; 0 where it does not.
     """
 
@@ -255,6 +257,7 @@ class Trend:
     best: float
     end: float
     falling: bool
+    settled: bool
     cycles: int
 
 

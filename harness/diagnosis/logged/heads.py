@@ -11,7 +11,7 @@ import numpy as np
 from harness.diagnosis.conditions import Condition, HeadState, chance_loss
 from harness.diagnosis.live.limits import Limits
 from harness.diagnosis.logged.findings import HeadFinding
-from harness.diagnosis.logged.levels import FEWEST, block_medians
+from harness.diagnosis.logged.levels import FEWEST, block_medians, falling_at_end
 from harness.diagnosis.logged.plateaus import LATER, TIGHT, Level, is_flat, level_of, printed_as, with_classes
 from harness.diagnosis.logged.rises import Rise, find_rise
 from harness.diagnosis.logged.tracks import Track
@@ -21,6 +21,7 @@ _OVERSHOOT = (
     10  # times `within`: ln K is the lowest loss of a constant answer, and biases that learn fast make it worse
 )
 LOW = 0.9 * chance_loss(2)  # no softmax over balanced classes at chance level costs as little
+_BEGINS = 0.01  # below ln(classes), of a loss that falls: it begins to learn
 _ROUGHLY = 0.1  # off ln(classes), of the few displays after a rise that noise might have made as well
 _FLAT_END = 5  # displays, of few that are all alike
 _END, _PLATEAU = 10, 100  # displays that show the level of a loss at the end, and of one after a jump
@@ -74,6 +75,8 @@ def _end(track: Track, rise: Rise | None) -> Level:
     count = min(max(len(values) // 4, 1), _END)
     if rise is None and is_flat(track):
         count = min(max(len(values) // 2, min(len(values) - 1, _FLAT_END)), LATER)
+    elif rise is None:
+        count = falling_at_end(values) or count
     elif rise is not None:
         values = values[min(rise.full, len(values) - 1) :]
         # the first one is a transient, where there are more
@@ -123,6 +126,9 @@ def _state(track: Track, rise: Rise | None, end: Level, long: bool, limits: Limi
         if not rise.certain:
             steady = steady and bool(np.all(np.abs(track.finite[rise.full :] / track.chance - 1) < _ROUGHLY))
         return (uniform if low <= end.value <= high and steady else "unknown"), False
+    late = falling_at_end(track.finite)
+    if late and float(np.median(track.finite[-late:])) < (1 - _BEGINS) * track.chance:
+        return "learning", False
     always = level_of(track.finite[len(track.finite) // 2 :][-LATER:])
     if _is_at_chance(track, always, limits):
         return (uniform if long else "unknown"), long

@@ -9,6 +9,8 @@ import numpy as np
 from harness.diagnosis.robust_stats import SIGMA, Floats, Ints
 
 FEWEST = 3  # displays: one or two do not make a level
+_PARTS = (3, 4, 5, 8, 12, 20, 32)  # of a log: one at the end may be lower than the others
+_FALLS, _FEW = 0.005, 6  # relative; displays of which each must be lower than all before
 KNOWN = 10  # displays from which noise is known: the median of 8 deviations is right to about a third
 
 
@@ -67,3 +69,22 @@ def correlated(values: Floats) -> int:
     while 16 * lag < len(values) and noise_of(values, 2 * lag) > 1.2 * noise_of(values, lag):
         lag *= 2
     return lag
+
+
+def falling_at_end(values: Floats, lag: int = 1) -> int:
+    """Return how many displays at the end lie below those just before them, beyond the noise; 0 where none do.
+
+    A net may stay at chance level for most of a log, and learn in its last part.
+    """
+    for share in _PARTS:
+        count = len(values) // share
+        if count < 2 or len(values) - count < 2 * FEWEST:
+            continue
+        before, last = values[: len(values) - count], values[-count:]
+        before = before[len(before) // 2 :]
+        level, end, noise = float(np.median(before)), float(np.median(last)), noise_of(before, lag)
+        least = max(_FALLS * abs(level), 0.0 if math.isnan(noise) else 5 * noise / math.sqrt(max(count / lag, 1)))
+        lower = np.max(last) < np.min(before) if count < _FEW else np.median(last[-count // 2 :]) <= end
+        if level - end > least and lower:
+            return count
+    return 0

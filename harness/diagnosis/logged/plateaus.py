@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.diagnosis.conditions import chance_loss
 from harness.diagnosis.live.limits import Limits
-from harness.diagnosis.logged.levels import noise_of
+from harness.diagnosis.logged.levels import falling_at_end, noise_of
 from harness.diagnosis.logged.rises import Rise
 from harness.diagnosis.logged.tracks import Track
 from harness.diagnosis.robust_stats import Floats
@@ -69,7 +69,7 @@ def is_flat(track: Track) -> bool:
     # a start at 87.3365 and a first display mean little
     away = np.flatnonzero(values < _SATURATED_START * track.saturated)
     values = values[max(int(away[0]), 1) :] if len(away) else values
-    if len(values) < _FLAT_FROM:
+    if len(values) < _FLAT_FROM or falling_at_end(values):
         return False
     half = level_of(values[len(values) // 2 :][-LATER:])
     first = level_of(values[: max(3, len(values) // 10)])

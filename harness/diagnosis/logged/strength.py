@@ -25,7 +25,7 @@ def strength_of(verdict: Verdict, why: Why, *, displays: int, held: int, long: b
             return "hint"
         case "nan", _:
             return "clear"
-        case "healthy", "level":
+        case "healthy", ("level" | "late fall"):
             return "likely" if displays >= _CLEAR else "hint"
         case "healthy", _:
             return "clear" if displays >= _CLEAR else "likely" if displays >= _LIKELY else "hint"

@@ -49,6 +49,11 @@ class Track:
         """The finite values."""
         return self.values[np.isfinite(self.values)]
 
+    @property
+    def begins(self) -> bool:
+        """Whether its first display is the first of a run, by the distance to the next."""
+        return len(self.iterations) > 1 and bool(self.iterations[0] <= self.iterations[1] - self.iterations[0])
+
 
 def losses_of(run: LogRun) -> list[LoggedOutput]:
     """Return the outputs of the train net that are losses."""

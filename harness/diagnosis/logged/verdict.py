@@ -15,13 +15,14 @@ from harness.diagnosis.logged.deviations import swings
 from harness.diagnosis.logged.displays import AverageSpan, Displays
 from harness.diagnosis.logged.findings import HeadFinding, Nans, Why
 from harness.diagnosis.logged.heads import LOW, Judged
-from harness.diagnosis.logged.levels import FEWEST, block_medians, lag_of, noise_of, relative_noise
+from harness.diagnosis.logged.levels import FEWEST, block_medians, falling_at_end, lag_of, noise_of, relative_noise
 from harness.diagnosis.logged.rises import FALLEN, Rise, apart
 from harness.diagnosis.robust_stats import Floats
 
 RISE = 1 / 3  # of the best level: the least rise of a total that counts where no head shows what happened
 _FALL, _FALL_KNOWN = 0.05, 0.98  # a total that has fallen; a head that has not, as a share of ln(classes)
 _MANY = 20  # displays that show a slow rise
+_SETTLED = 8  # displays that show that a loss has come to rest
 _SOME = 5  # displays below which only a fall by a fifth counts as a trend
 _DROPS = 0.02  # of its level: a loss that falls by less from one eighth of a run to the next has come to rest
 _MEAN = 4  # displays that an average_loss may span where it is not known
@@ -150,6 +151,8 @@ def _by_trend(evidence: Evidence) -> tuple[Verdict, Why]:
     at_chance = [h for h in softmax if h.loss > _FALL_KNOWN * chance_loss(h.classes or 2)]
     if _weight(at_chance) <= _weight(heads) / 2 and fallen > max(_FALL * scale, 2 * ends.error, FLOOR):
         return "healthy", "fallen"
+    if at_chance == [] and falling_at_end(values, lag) and risen <= 0:
+        return "healthy", "late fall"
     not_yet: tuple[Verdict, Why] = ("unknown", "not falling" if evidence.long else "still at the start")
     if risen > max(RISE * max(abs(ends.best), FLOOR), 3 * ends.error):
         return "unknown", "not falling"
@@ -169,6 +172,11 @@ def _without_saturated_start(values: Floats, heads: Sequence[HeadFinding]) -> Fl
     top = MAX_LOSS * (sum(h.weight for h in heads) or 1)
     there = np.abs(values - top) < 1e-3 * abs(top)
     return values[int(np.argmin(there)) :] if len(values) and not there.all() else values
+
+
+def is_settled(values: Floats, lag: int) -> bool:
+    """Check whether the displays are enough to see that a loss stays where it is at the end, and it does."""
+    return len(values) >= _SETTLED and not falling_at_end(values, lag)
 
 
 def is_falling(values: Floats, lag: int) -> bool:

@@ -10,6 +10,7 @@ from harness.diagnosis.logged.findings import RunFindings, Schedule, TestChange
 from harness.diagnosis.logged.levels import FEWEST
 from harness.diagnosis.logged.tracks import TOTAL
 from harness.reports.text.course import course_before
+from harness.reports.text.grammar import count
 
 _MOST_TESTS = 2
 _MOST_STEPS = 5

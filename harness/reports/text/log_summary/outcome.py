@@ -12,6 +12,7 @@ from harness.reports.text.grammar import count, list_names
 from harness.reports.text.log_summary.unsteady import unsteady
 
 _NEAR = 0.05  # to the share of images that a net with one answer gets wrong
+_MANY = 20  # displays from which their number is no reason for doubt
 _MOVED = 0.05  # of the loss: if start and end differ by more, it has moved
 _SOFTMAX = math.log(2) / 2, MAX_LOSS  # range in which a plateau may be that of a softmax
 _SOURCES = {
@@ -27,8 +28,12 @@ def outcome(run: RunFindings) -> Iterator[str]:
     match run.verdict, run.why:
         case "healthy", "fallen" if trend.falling:
             yield f"The loss fell from {trend.start:.4g} to {trend.end:.4g} and is still falling."
+        case "healthy", "fallen" if not trend.settled:
+            yield f"The loss fell from {trend.start:.4g} to {trend.end:.4g}."
         case "healthy", "fallen":
             yield f"The loss fell from {trend.start:.4g} to {trend.end:.4g} and stays there."
+        case "healthy", "late fall":
+            yield f"The loss fell only from {trend.start:.4g} to {trend.end:.4g}, but it falls at the end of the log."
         case "healthy", "level":
             yield _level(run)
         case _, "tests":
@@ -74,7 +79,12 @@ def outcome(run: RunFindings) -> Iterator[str]:
         yield f"It does so with a period of {run.leaps.period:,} iterations."
     if run.strength == "hint" and run.why != "tests":
         shown = count(run.coverage.displays, "display")
-        yield f"That is a hint only: {shown} show{'s' if run.coverage.displays == 1 else ''} little."
+        noisy = run.coverage.displays >= _MANY
+        yield (
+            "That is a hint only: the displayed losses are noisy."
+            if noisy
+            else f"That is a hint only: {shown} show{'s' if run.coverage.displays == 1 else ''} little."
+        )
     if trend.cycles:
         yield f"The loss goes up and down with the learning rate, whose schedule raises it {trend.cycles} times."
     if run.deviations.last_far is not None:
@@ -163,6 +173,8 @@ def _unknown(run: RunFindings) -> str:
             return f"The loss was {start:.4g} at the start and is {end:.4g} at the end: {reason}"
         return f"The loss is still at its initial level of {end:.4g}: {reason}"
     ends = f"The loss has not fallen: {start:.4g} at the start, {end:.4g} at the end."
+    if start - end > _MOVED * abs(start):
+        ends = f"The loss was {start:.4g} at the start and is {end:.4g} at the end."
     uniform = [h for h in run.heads if h.state == "uniform"]
     if uniform:
         return f"{ends} Of the heads, only the chance level of {names(uniform)} is known."
