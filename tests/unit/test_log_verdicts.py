@@ -222,6 +222,12 @@ def test_a_text_says_that_a_loss_stays_only_where_that_was_seen() -> None:
     assert "0.6 and stays there" in " ".join(summarise(examined(rows([2.3, 1.1, 0.7, *[0.6] * 12]))))
 
 
+def test_a_loss_that_fell_and_rose_again_is_not_at_its_initial_level() -> None:
+    found = examined(rows([2.46, 1.07, 0.72, 0.57, 0.48, 2.3, 2.31]))
+    assert found.verdict == UNKNOWN
+    assert "fell from 2.46 to 0.48 and is 2.31 at the end" in " ".join(summarise(found))
+
+
 def test_two_displays_that_fall_are_not_at_one_level() -> None:
     assert examined(rows([8.12, 7.45, 6.74])).verdict == HEALTHY
 

@@ -13,6 +13,7 @@ from harness.reports.text.log_summary.unsteady import unsteady
 
 _NEAR = 0.05  # to the share of images that a net with one answer gets wrong
 _MANY = 20  # displays from which their number is no reason for doubt
+_LOWER = 0.7  # of the loss at the start and at the end: it fell and rose again
 _MOVED = 0.05  # of the loss: if start and end differ by more, it has moved
 _SOFTMAX = math.log(2) / 2, MAX_LOSS  # range in which a plateau may be that of a softmax
 _SOURCES = {
@@ -167,6 +168,11 @@ def _unknown(run: RunFindings) -> str:
         )
     if run.why == "too few":
         return f"{count(shown.displays, 'display')} {few} for a verdict (loss {end:.4g} at the end)."
+    if shown.displays < _MANY and run.trend.best < _LOWER * min(start, end):
+        return (
+            f"The loss fell from {start:.4g} to {run.trend.best:.4g} and is {end:.4g} at the end: "
+            f"{count(shown.displays, 'display')} {few} to tell whether it stays there."
+        )
     if run.why == "still at the start":
         reason = f"{count(shown.displays, 'display')} over {shown.last - shown.first:,} iterations {few} for a verdict."
         if abs(start - end) > _MOVED * max(abs(start), abs(end)):
