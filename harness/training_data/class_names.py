@@ -12,8 +12,8 @@ from harness.caffe_files.paths import is_file
 
 _FILES = ("classes.txt", "class_names.txt", "synset_words.txt", "labels.txt", "label_names.txt", "names.txt")
 _LARGEST = 16 << 20  # bytes
-_LABEL_FIRST = re.compile(r"(\d+)(?:\s*[,;:]\s*|\s+)(\S.*)")
-_LABEL_LAST = re.compile(r"(\S.*?)(?:\s*[,;:]\s*|\s+)(\d+)")
+_LABEL_FIRST = re.compile(r"(\d{1,9})(?:\s*[,;:]\s*|\s+)(\S.*)")
+_LABEL_LAST = re.compile(r"(\S.*?)(?:\s*[,;:]\s*|\s+)(\d{1,9})")
 _SYNSET = re.compile(r"n\d{8}\s+(\S.*)")  # as in ImageNet's synset_words.txt
 
 

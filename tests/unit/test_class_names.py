@@ -35,6 +35,8 @@ def test_names_that_look_like_labels_stay_names() -> None:
     assert parse_class_names("n01440764\nn01443537\n") == {0: "n01440764", 1: "n01443537"}  # ImageNet's synsets.txt
     assert parse_class_names("n01440764 tench, Tinca tinca\n") == {0: "tench, Tinca tinca"}
     assert parse_class_names("猫\n犬\n") == {0: "猫", 1: "犬"}
+    number = "1" * 5000  # more digits than Python converts
+    assert parse_class_names(f"{number} cat\n") == {0: f"{number} cat"}
     assert parse_class_names("a\n\nc\n") == {0: "a", 2: "c"}  # the name of class 1 is not given
 
 
