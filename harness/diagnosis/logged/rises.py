@@ -106,8 +106,8 @@ def _is_beyond_tails(before: Floats, after: Floats) -> bool:
 
 
 def _is_plateau(values: Floats) -> bool:
-    """Check whether at least three values are all alike."""
-    return len(values) > 2 and float(np.ptp(values)) < _ALIKE * float(np.median(values))
+    """Check whether at least three values are all alike, but for the first, which may be a transient."""
+    return any(len(part) > 2 and float(np.ptp(part)) < _ALIKE * float(np.median(part)) for part in (values, values[1:]))
 
 
 def stands_out(iterations: Ints, values: Floats, row: int) -> bool:
