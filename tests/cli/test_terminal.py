@@ -48,7 +48,7 @@ def test_the_overview_draws_every_head_and_layer(small: Path) -> None:
         legend = figure.axes[0].get_legend()
         assert legend is not None
         labels = [text.get_text() for text in legend.get_texts()]
-        assert labels == ["total, smoothed", "loss1/loss1 (weight 0.3)", "loss3/loss3"]
+        assert labels == ["total, each iteration", "total, smoothed", "loss1/loss1 (weight 0.3)", "loss3/loss3"]
         notes = [text.get_text() for text in figure.axes[0].texts]
         assert notes == ["chance level 1.609 (5 classes)", "chance level 2.092 (total)"]
         assert [tick.get_text() for tick in figure.axes[2].get_yticklabels()] == [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.diagnosis.recorded.baseline import PARAM_ROWS
 from harness.diagnosis.recorded.evidence_text import MIN_BLOCK
-from harness.diagnosis.recorded.localize import PARAM_ROWS
 from harness.diagnosis.robust_stats import Floats, Ints
 from harness.schemas.onset import GradientNorms
 

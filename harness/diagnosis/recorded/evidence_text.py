@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.recorded.localize import PARAM_ROWS
+from harness.diagnosis.recorded.baseline import PARAM_ROWS
 from harness.diagnosis.robust_stats import Bools, Floats, total_norm
 
 MIN_BLOCK = 16  # iterations in a block, at least: enough for a median

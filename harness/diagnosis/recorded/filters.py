@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.recorded.localize import PARAM_ROWS
+from harness.diagnosis.recorded.baseline import PARAM_ROWS
 from harness.recording import Recording, RecordingError
 from harness.schemas.layout import Param
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.recorded.localize import BLOB_ROWS, MIN_ROWS, PARAM_ROWS
+from harness.diagnosis.recorded.baseline import BLOB_ROWS, MIN_ROWS, PARAM_ROWS
 from harness.diagnosis.recorded.thinning import largest, shares
 from harness.diagnosis.robust_stats import LEAST_SPREAD, Floats, Ints, distance, logarithm, total_norm
 from harness.recording import Recording

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from harness.diagnosis.live.rows import Names
+from harness.diagnosis.recorded.baseline import BLOB_ROWS, MIN_ROWS, PARAM_ROWS
 from harness.diagnosis.robust_stats import Floats, Ints, logarithm, outside
 from harness.schemas.onset import Onset
 
-PARAM_ROWS, BLOB_ROWS, MIN_ROWS = 200, 50, 4  # iterations that make a baseline: of param blobs, of blobs, at least
 _PATIENCE = 4  # iterations in which an update's damage shows
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.diagnosis.recorded.localize import MIN_ROWS, PARAM_ROWS
+from harness.diagnosis.recorded.baseline import MIN_ROWS, PARAM_ROWS
 from harness.diagnosis.robust_stats import logarithm, outside
 from harness.recording import Recording
 

@@ -12,7 +12,7 @@ import jinja2
 
 from harness.diagnosis.live.messages import LOOK_AT, sentence
 from harness.diagnosis.ranking import rank, result_of
-from harness.diagnosis.recorded.localize import BLOB_ROWS, PARAM_ROWS
+from harness.diagnosis.recorded.baseline import BLOB_ROWS, PARAM_ROWS
 from harness.diagnosis.settings import Setting
 from harness.reports import figures
 from harness.reports.figures.window import moment_name
