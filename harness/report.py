@@ -156,6 +156,8 @@ def _finish(args: argparse.Namespace, written: Sequence[Path]) -> int:
 def _target(args: argparse.Namespace) -> Path:
     if args.format == "tensorboard":
         return Path(args.out or args.run / "tensorboard")
+    if kind_of(args.run) == Kind.RUNS:
+        return Path(args.out or args.run / "index.html")
     name = "comparison" if args.compare else "report"
     out: Path = args.out or args.run / f"{name}.{args.format}"
     return out
@@ -211,7 +213,7 @@ def _index(args: argparse.Namespace) -> Path:
         raise BadInput(
             "a directory of runs, of which there is an HTML index only", file=args.run, remedy="Name one of its runs"
         )
-    target = Path(args.out or args.run / "index.html")
+    target = _target(args)
     rows = []
     for run in sorted(path.parent for path in args.run.glob("*/run.json")):
         page = run / "report.html"

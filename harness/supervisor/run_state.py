@@ -1,4 +1,4 @@
-"""What the supervisor knows of one run, from its start to its end."""
+"""State of one run as the supervisor knows it, from its start to its end."""
 
 from __future__ import annotations
 
