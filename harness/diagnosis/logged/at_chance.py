@@ -131,9 +131,11 @@ def _stay(track: Track) -> _Stay | None:
     off = np.flatnonzero(np.abs(smooth - level) > max(_STAYS * abs(level), _STRAYS * noise))
     first = int(off[-1]) + 1 if len(off) else 0
     stay, before = values[first:], values[:first]
-    if level <= 0 or len(stay) < max(len(values) / 2, min(len(before) + 1, 2)):
+    if len(stay) < max(len(values) / 2, min(len(before) + 1, 2)):
         return None
     level = float(np.median(stay))
+    if level <= 0:
+        return None
     # on its way down, a new net is farther off
     near = len(stay) > 1 and stay[-1] < stay[0] < (1 + _ABOVE) * stay[-1]
     later = stay[max(len(stay) // 3, 1) :] if len(stay) > 2 or near else stay
