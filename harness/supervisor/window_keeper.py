@@ -17,7 +17,7 @@ from harness.supervisor.run_state import RunState
 _BEFORE, _AFTER = 10, 10  # iterations before an onset, and after the alarm
 _LONGEST = 100  # iterations from an onset to the alarm that are all kept
 _LAST = 20  # iterations before the worker died
-_MOST = 4  # windows of a run: an endless series of alarms must not fill the disk
+_MOST = 4  # windows of a run, and one of its last iterations: an endless series of alarms must not fill the disk
 
 
 class WindowKeeper:
@@ -66,11 +66,12 @@ class WindowKeeper:
         """Ask for the iterations from before `onset` (if they are still there) to after `alarm`."""
         oldest = next(iter(self._box.iterations), alarm)
         at = onset if oldest <= onset <= alarm else alarm
-        self._add(Window(max(0, at - _BEFORE), min(alarm, at + _LONGEST) + _AFTER + 1), at)
+        if len(self._asked) < _MOST:
+            self._add(Window(max(0, at - _BEFORE), min(alarm, at + _LONGEST) + _AFTER + 1), at)
 
     def _add(self, window: Window, at: int) -> None:
         """Ask for `window` without what was asked for before, unless `at` is in that."""
-        if not self._box.slots or len(self._asked) >= _MOST or any(at in other for other in self._asked):
+        if not self._box.slots or any(at in other for other in self._asked):
             return
         start = max([window.start, *(other.stop for other in self._asked if other.stop <= at)])
         stop = min([window.stop, *(other.start for other in self._asked if other.start > at)])

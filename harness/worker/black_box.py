@@ -14,7 +14,8 @@ from harness.schemas.layout import PARAM_CAPTURES, Array
 from harness.worker.probes.blobs import ParamProbe
 from harness.worker.probes.capture import InputCapture, param_arrays
 
-_SHARE = 0.01  # of an iteration, that copying weights, gradients and updates may take
+_SHARE = 0.005  # of an iteration, that copying weights, gradients and updates may take: what Caffe then no longer finds
+# in the caches costs as much again
 _LEAST = 32  # iterations for which there must be room with them
 _REACH = 2.0  # seconds for which there must be, if there is not for MOST_SLOTS iterations: an alarm comes that late
 _MEASURED = 8  # iterations after which it is decided

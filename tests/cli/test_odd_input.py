@@ -553,6 +553,19 @@ def test_listed_images_of_several_sizes(case: Case) -> None:
     assert not case.warnings()
 
 
+def test_images_in_groups_of_a_size_behind_a_random_start(case: Case) -> None:
+    """With rand_skip, the groups may be the batches."""
+    case.net.write_text(case.net.read_text().replace("crop_size: 10", "").replace("mirror: true", ""))
+    groups = {f"{number}.png": encoded("png", size=14 if 2 <= number < 6 else 12) for number in range(10)}
+    reads_list(case, groups, ["1"], "rand_skip: 4")
+    assert not case.warnings()
+    case.edit(case.net, "rand_skip: 4", "")
+    case.refused("2.png", "must have one shape")
+    case.edit(case.net, "is_color: false", "is_color: false rand_skip: 4")
+    (case.home / "5.png").write_bytes(groups["0.png"])
+    case.refused("2.png", "must have one shape")
+
+
 def test_listed_images_of_16_bits_that_become_nearly_black_are_a_warning(case: Case) -> None:
     random = np.random.default_rng(2)
 

@@ -161,7 +161,10 @@ def test_iterations_are_kept_once_and_windows_are_few(tmp_path: Path) -> None:
         run.train(onset + 30)
         run.diverge(alarm=onset, onset=onset)
         run.train(onset + 40)
-    assert run.windows == ["190-211.h5", "290-311.h5", "40-61.h5", "61-81.h5"]
+    windows = ["190-211.h5", "290-311.h5", "40-61.h5", "61-81.h5"]
+    assert run.windows == windows
+    run.keeper.finish(died=True)
+    assert run.windows == [*windows[:2], windows[2], "520-540.h5", windows[3]]
 
 
 def test_the_end_of_the_run_ends_the_window(tmp_path: Path) -> None:

@@ -208,9 +208,13 @@ def _check_batches(
     seen = known[images.of] & (images.of >= 0)
     read = np.delete(np.arange(len(records)), left_out)
     after, place = np.roll(read, -1), np.roll(np.arange(len(read)), -1)
-    within = place % data_param_of(layer).batch_size != 0  # in the first epoch
-    differ = seen[read] & seen[after] & (shape_of[read] != shape_of[after]) & within
-    if layer.type == "ImageData" and layer.image_data_param.shuffle and data_param_of(layer).batch_size > 1:
+    batch = data_param_of(layer).batch_size
+    changes = seen[read] & seen[after] & (shape_of[read] != shape_of[after])
+    within = place % batch != 0  # in the first epoch
+    if layer.type == "ImageData" and layer.image_data_param.rand_skip:  # the first batch may begin at any of several
+        within = np.full(len(read), len(np.unique(place[changes] % batch)) > 1)
+    differ = changes & within
+    if layer.type == "ImageData" and layer.image_data_param.shuffle and batch > 1:
         after = np.full(len(read), np.argmax(seen))
         differ = seen[read] & (shape_of[read] != shape_of[after])
     if not differ.any():
