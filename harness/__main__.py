@@ -27,6 +27,7 @@ COMMANDS = {
     "compare": "find where two runs first differ, bit for bit",
     "readlog": "diagnose a training run from its log alone",
     "report": "write a page about a recorded run that opens offline in any browser",
+    "capsule": "look into one file that reproduces the failure of a run elsewhere, and unpack it",
     "make-lmdb": "make the LMDBs that a Data layer reads, from a folder of images or from lists",
 }
 
@@ -75,7 +76,10 @@ def _complete_files(command: argparse.ArgumentParser) -> None:
     import shtab
 
     for action in command._actions:  # argparse has no public list of them
-        if action.type is Path or action.metavar in ("FILE", "DIR", "LOG"):
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                _complete_files(inner)
+        elif action.type is Path or action.metavar in ("FILE", "DIR", "LOG"):
             action.complete = shtab.FILE  # type: ignore[attr-defined]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from harness import capsule as _capsule
 from harness import compare as _compare
 from harness import make_lmdb as _make_lmdb
 from harness import readlog as _readlog
@@ -42,3 +43,7 @@ def report() -> argparse.ArgumentParser:
 
 def make_lmdb() -> argparse.ArgumentParser:
     return _arranged(_make_lmdb.parser())
+
+
+def capsule() -> argparse.ArgumentParser:
+    return _arranged(_capsule.parser())

@@ -16,7 +16,7 @@ from harness.errors import BadInput
 from harness.schemas.run_info import TrainingSetup
 
 # bytes: a net of thousands of layers takes less than one MiB, the shuffled order of a million HDF5 rows 5 MiB
-_LARGEST = 128 << 20
+LARGEST = 128 << 20
 
 Metadata = TypeVar("Metadata", bound=TrainingSetup)
 
@@ -28,12 +28,23 @@ def read_metadata(path: Path, kind: type[Metadata], version: int, remedy: str) -
         BadInput: it cannot be read, is damaged, or was written by a newer harness.
     """
     try:
-        content = _read(path)
+        data = _read(path)
+    except OSError as error:
+        raise BadInput(f"cannot be read ({error.strerror})", file=path, remedy=remedy) from None
+    except ValueError as error:
+        raise BadInput(f"damaged ({error})", file=path, remedy=remedy) from None
+    return decode_metadata(data, path, kind, version, remedy)
+
+
+def decode_metadata(data: bytes, file: object, kind: type[Metadata], version: int, remedy: str) -> Metadata:
+    """Decode `data`, which was read from `file`, as `read_metadata` does."""
+    try:
+        content = _decoded(data)
         found = content.get("format_version", 1) if isinstance(content, dict) else 1
         if isinstance(found, int) and found > version:
             raise BadInput(
                 f"written by a newer caffe-harness (this one reads format {version})",
-                file=path,
+                file=file,
                 field="format_version",
                 value=found,
                 remedy="Install that version of caffe-harness",
@@ -41,31 +52,38 @@ def read_metadata(path: Path, kind: type[Metadata], version: int, remedy: str) -
         if isinstance(content, dict) and content.get("digest") not in (None, content_digest(content)):
             raise BadInput(
                 "damaged or edited: the digest of its fields is not the one that it states",
-                file=path,
+                file=file,
                 field="digest",
                 value=content["digest"],
                 remedy=remedy,
             )
         return msgspec.convert(content, kind)
-    except OSError as error:
-        raise BadInput(f"cannot be read ({error.strerror})", file=path, remedy=remedy) from None
     except (ValueError, RecursionError) as error:  # msgspec's ValidationError is a ValueError
-        raise BadInput(f"damaged ({error})", file=path, remedy=remedy) from None
+        raise BadInput(f"damaged ({error})", file=file, remedy=remedy) from None
 
 
-def _read(path: Path) -> object:
-    """Read the JSON in `path`.
+def _read(path: Path) -> bytes:
+    """Read `path`.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no ordinary file, too large, not JSON, or has texts that no message or path can contain.
+        ValueError: it is no ordinary file, or too large.
     """
     if exists(path) and not is_file(path):  # reading a named pipe would wait forever
         raise ValueError("it is not a file")
     with path.open("rb") as file:
-        data = file.read(_LARGEST + 1)
-    if len(data) > _LARGEST:
-        raise ValueError(f"it is larger than {_LARGEST >> 20} MiB")
+        data = file.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise ValueError(f"it is larger than {LARGEST >> 20} MiB")
+    return data
+
+
+def _decoded(data: bytes) -> object:
+    """Decode JSON.
+
+    Raises:
+        ValueError: it is not JSON, or has texts that no message or path can contain.
+    """
     content: object = json.loads(data)  # unlike msgspec's decoder, this reads NaN (of a loss)
     again = json.dumps(content, ensure_ascii=False)
     again.encode()  # fails for half of a surrogate pair

@@ -95,6 +95,22 @@ def check_window_structure(path: Path, file: h5py.File) -> None:
         raise RecordingError(f"{path}: damaged ({error})") from error
 
 
+def check_contained(path: Path, file: h5py.File) -> None:
+    """Check that `file`, any HDF5 file opened from `path`, holds all its values, which are numbers or text, itself.
+
+    Raises:
+        RecordingError: it does not. It names the object and what is wrong with it.
+    """
+    try:
+        size = path.stat().st_size
+        for name, facts in _objects(path, file):
+            if facts is not None:
+                _check_values(path, name, facts)
+                _check_size(path, name, facts, facts.shape, size)
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
+        raise RecordingError(f"{path}: damaged ({error})") from error
+
+
 def _check_format(path: Path, file: h5py.File, expected: str, kind: str) -> None:
     found = _scalar(path, file, "format")
     if found != expected:
@@ -192,18 +208,22 @@ def _check_needed(path: Path, groups: set[str], datasets: Mapping[str, _Facts]) 
             raise RecordingError(f"{path}: damaged: it has no dataset /{name}")
 
 
-def _check_dataset(path: Path, name: str, facts: _Facts) -> None:
-    """Check where a dataset's values are, how they are packed, and what they are."""
+def _check_values(path: Path, name: str, facts: _Facts, *, table: bool = False) -> None:
+    """Check where a dataset's values are, how they are packed, and that they are numbers or text, unless in a table."""
     if facts.elsewhere:
         raise RecordingError(f"{path}: refused: the values of /{name} are in another file")
     plugins = facts.filters - _FILTERS
     if plugins:
         raise RecordingError(f"{path}: refused: /{name} needs a plugin (HDF5 filter {min(plugins)})")
-    if name in _FIELDS:
-        if len(facts.shape) != 1 or not set(_FIELDS[name]) <= set(facts.dtype.names or ()):
-            raise RecordingError(f"{path}: damaged: /{name} is not a table of {', '.join(_FIELDS[name])}")
-    elif facts.dtype.hasobject:
+    if facts.dtype.hasobject and not table:
         raise RecordingError(f"{path}: refused: /{name} holds neither numbers nor text")
+
+
+def _check_dataset(path: Path, name: str, facts: _Facts) -> None:
+    """Check a dataset's values, and of those that a recording has, their type and shape."""
+    _check_values(path, name, facts, table=name in _FIELDS)
+    if name in _FIELDS and (len(facts.shape) != 1 or not set(_FIELDS[name]) <= set(facts.dtype.names or ())):
+        raise RecordingError(f"{path}: damaged: /{name} is not a table of {', '.join(_FIELDS[name])}")
     known = _KIND.fullmatch(name)
     if known is None:
         return
@@ -249,12 +269,17 @@ def _check_sizes(path: Path, datasets: Mapping[str, _Facts]) -> None:
     for name, facts in datasets.items():
         group = _rows_group(name)
         shape = facts.shape if group is None else (complete[group], *facts.shape[1:])
-        claimed = math.prod(shape) * facts.dtype.itemsize
-        holds = facts.stored * (_MOST_DEFLATED if h5py.h5z.FILTER_DEFLATE in facts.filters else 1)
-        if facts.stored > size or claimed > holds:
-            raise RecordingError(
-                f"{path}: damaged: /{name} claims {claimed:,} bytes, and {min(facts.stored, size):,} are there"
-            )
+        _check_size(path, name, facts, shape, size)
+
+
+def _check_size(path: Path, name: str, facts: _Facts, shape: tuple[int, ...], size: int) -> None:
+    """Check that a dataset of `shape` claims no more than a file of `size` bytes holds of it."""
+    claimed = math.prod(shape) * facts.dtype.itemsize
+    holds = facts.stored * (_MOST_DEFLATED if h5py.h5z.FILTER_DEFLATE in facts.filters else 1)
+    if facts.stored > size or claimed > holds:
+        raise RecordingError(
+            f"{path}: damaged: /{name} claims {claimed:,} bytes, and {min(facts.stored, size):,} are there"
+        )
 
 
 def _rows_group(name: str) -> str | None:

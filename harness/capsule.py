@@ -1,0 +1,70 @@
+"""Pack the failure of a run into one file that reproduces it elsewhere, and look into such files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # start as `caffe-harness capsule` does
+    if not __package__:  # run as a file: put the repository, not harness/, on the path
+        sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from harness.dispatch import start
+
+    sys.exit(start("capsule", sys.argv[1:]))
+
+from rich_argparse import RawDescriptionRichHelpFormatter
+
+from harness.capsule_commands import open as open_
+from harness.capsule_commands import show
+from harness.command_parser import CommandParser
+from harness.errors import BadInput, RecordingError
+from harness.exit_codes import Exit
+from harness.invocation import command_line, program
+from harness.reports.console import complain
+
+_EXAMPLES = """
+A capsule holds the solver and the net, weights, momentum and random state before the failure, the records that are read
+until the failure is complete, and what was recorded of these iterations. Capsules from strangers are checked before
+anything is unpacked, and Python layers do not run without --trust.
+
+Examples:
+  {command} show collapse.capsule
+  {command} open collapse.capsule --out runs/collapse
+
+`{command} ACTION --help` describes the options of an action.
+
+Exit codes: 0 done, 1 the result could not be written, 2 bad input, a damaged capsule included (nothing was written),
+130 interrupted.
+"""
+_ACTIONS = (
+    show,
+    open_,
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of this command's arguments."""
+    command = command_line("capsule")
+    parser = CommandParser(
+        prog=program("capsule"),
+        description=f"{__doc__}\n{_EXAMPLES.format(command=command)}",
+        formatter_class=RawDescriptionRichHelpFormatter,
+    )
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
+    for action in _ACTIONS:
+        action.add_parser(actions)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run with `arguments` (default: the command line's), and return the exit code."""
+    args = parser().parse_args(arguments)
+    try:
+        code: int = args.main(args)
+    except (BadInput, RecordingError) as error:
+        complain(error)
+        return Exit.BAD_INPUT
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    return code

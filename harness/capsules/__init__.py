@@ -1,0 +1,1 @@
+"""Capsules: one file each that reproduces a stretch of a run on another machine."""
