@@ -140,7 +140,7 @@ def check(number: int) -> Case:
         before = _state(victim.parent, base())
         started = time.process_time()
         try:
-            with _captured() as said, redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            with captured() as said, redirect_stdout(io.StringIO()), warnings.catch_warnings():
                 warnings.simplefilter("error")
                 code, found = _COMMANDS[command](home, name)
         finally:
@@ -159,7 +159,7 @@ def check(number: int) -> Case:
 
 
 @contextmanager
-def _captured() -> Iterator[list[str]]:
+def captured() -> Iterator[list[str]]:
     """Capture what this process and those that it starts print to stderr. It is in the list after the block."""
     said: list[str] = []
     kept = os.dup(2)

@@ -1,0 +1,207 @@
+"""Capsules: packed, shown, opened and restarted; what is refused; and a part of the campaign of damaged ones."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import capsule
+from harness.capsules.capsule_file import read_manifest, write_capsule
+from harness.errors import BadInput
+from harness.recording import Recording
+from harness.recording.metadata import content_digest
+from harness.recording.run_directory import read_info
+from tests.helpers.commands import restart
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import command
+from tools.campaigns.base_capsules import put_together, take_apart
+from tools.campaigns.capsules import base, check
+
+CAPSULE = ROOT / "harness/capsule.py"
+CASES = range(60)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory with `run`, its minimal run directory `minimal`, and `jump.capsule`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CAMPAIGN_HOME", str(tmp_path_factory.mktemp("campaign")))
+        base.cache_clear()
+        return base()
+
+
+def changed(home: Path, out: Path, change: Callable[[dict[str, bytes]], None]) -> Path:
+    """Write a capsule with changed members, and with digests that fit."""
+    parts = take_apart(home / "jump.capsule")
+    change(parts.members)
+    put_together(parts, out)
+    return out
+
+
+def edit_json(members: dict[str, bytes], name: str, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(members[name])
+    change(content)
+    if "digest" in content:
+        content["digest"] = content_digest(content)
+    members[name] = json.dumps(content).encode()
+
+
+def test_any_unzip_tool_and_zstandard_read_it(home: Path) -> None:
+    """As an independent reader decodes the members: they are the files of the run directory."""
+    parts = take_apart(home / "jump.capsule")
+    minimal = home / "minimal"
+    assert parts.members == {
+        path.relative_to(minimal).as_posix(): path.read_bytes() for path in minimal.rglob("*") if path.is_file()
+    }
+    with zipfile.ZipFile(home / "jump.capsule") as archive:
+        assert archive.testzip() is None
+        assert archive.namelist()[0] == "capsule.json"
+    assert [head["name"] for head in parts.manifest["broke"]["heads"]] == ["loss1/loss1", "loss3/loss3"]
+
+
+def test_the_same_files_give_the_same_capsule(home: Path, tmp_path: Path) -> None:
+    write_capsule(home / "minimal", read_manifest(home / "jump.capsule"), tmp_path / "again.capsule")
+    assert (tmp_path / "again.capsule").read_bytes() == (home / "jump.capsule").read_bytes()
+    with pytest.raises(BadInput, match="exists already, and a capsule never replaces a file"):
+        write_capsule(home / "minimal", read_manifest(home / "jump.capsule"), tmp_path / "again.capsule")
+
+
+def test_an_opened_capsule_restarts_to_the_recorded_bits(home: Path, tmp_path: Path) -> None:
+    out = tmp_path / "runs of others/jump"
+    done = command(sys.executable, CAPSULE, "open", home / "jump.capsule", "--out", out, cwd=tmp_path)
+    assert (done.code, done.stdout) == (0, f"{out}\n"), done.stderr
+    restart(out, "--from", 80, "--out", tmp_path / "again", "--on-alarm", "continue", cwd=Path("/"))
+    verified = read_info(tmp_path / "again").verified
+    assert verified is not None
+    assert (verified.compared, verified.equal, verified.problem) == (50, 50, None)
+    with Recording(home / "run") as run, Recording(tmp_path / "again") as again:
+        assert np.array_equal(run.series("digest")[80:], again.series("digest"))
+
+
+def test_what_is_in_it_is_shown(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert capsule.main(["show", str(home / "jump.capsule")]) == 0
+    shown = capsys.readouterr().out
+    for text in ("Broke at iteration 100: loss ", "80 … 129 (50)", "SGD, base_lr 0.01", "data/0: LMDB, 203 records"):
+        assert text in shown
+    assert "the same bits can be expected" in shown
+    assert capsule.main(["show", str(home / "jump.capsule"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["first"], told["until"], told["broke"]["onset"]) == (80, 130, 100)
+    assert told["this_machine"] == {"same_bits_expected": True, "differences": []}
+    assert told["data"] == [{"source": "data/0", "kind": "LMDB", "records": 203}]
+    assert told["python_layers"] == []
+
+
+def test_python_layers_are_listed_and_need_trust(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    python = 'layer { name: "p" type: "Python" top: "x" python_param { module: "os" layer: "abort" } }'
+
+    def add(content: dict[str, Any]) -> None:
+        content["net"] += python
+
+    path = changed(home, tmp_path / "x.capsule", lambda members: edit_json(members, "run.json", add))
+    said = "layer p runs abort of the Python module os"
+    assert capsule.main(["show", str(path)]) == 0
+    assert said in capsys.readouterr().out
+    assert capsule.main(["open", str(path), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "give --trust" in error
+    assert not (tmp_path / "out").exists()
+    assert capsule.main(["open", str(path), "--out", str(tmp_path / "out"), "--trust"]) == 0
+
+
+def in_solver(text: str) -> Callable[[dict[str, Any]], object]:
+    return lambda content: content.update(solver=content["solver"] + text)
+
+
+def in_net(text: str) -> Callable[[dict[str, Any]], object]:
+    return lambda content: content.update(net=content["net"] + text)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (in_solver('weights: "/x"'), "solver: weights = /x: refused"),
+        (in_solver('net: "train.prototxt"'), "net = train.prototxt: refused"),
+        (in_solver('snapshot_prefix: "/tmp/x"'), "snapshot_prefix = /tmp/x: refused: a path"),
+        (in_solver('snapshot_prefix: "../x"'), "snapshot_prefix = ../x: refused"),
+        (
+            in_net('layer { name: "o" hdf5_output_param { file_name: "x" } }'),
+            "layer o: file_name = x: refused: the net",
+        ),
+        (in_net('layer { name: "o" type: "HDF5Output" }'), "layer o: type = HDF5Output: refused: such a layer writes"),
+        (in_net('layer { name: "d" data_param { source: "/etc" } }'), "source = /etc: refused: not a file of this"),
+        (in_net('layer { name: "d" data_param { source: "data/0/../0" } }'), "source = data/0/../0: refused"),
+        (in_net('layer { name: "i" image_data_param { root_folder: "/" } }'), "root_folder = /: refused"),
+        (in_net('layer { name: "i" infogain_loss_param { source: "x" } }'), "layer i: source = x: refused"),
+        (in_net('layer { name: "m" transform_param { mean_file: "x" } }'), "layer m: mean_file = x: refused"),
+        (in_net('layers { name: "old" type: DATA }'), "net: refused: it has layers in the format before 2014"),
+        (lambda content: content.update(goes_on_from="/x"), "goes_on_from = /x: refused: the run in a capsule"),
+        (lambda content: content.update(weights=["/x"]), "weights = ('/x',): refused"),
+        (lambda content: content.update(resume="/x"), "resume = /x: refused"),
+        (lambda content: content["point"]["places"][0].update(source="/x"), "source = /x: refused"),
+        (lambda content: content.update(first=81), "first = 81: damaged, or of another capsule: capsule.json says 80"),
+    ],
+)
+def test_a_training_that_names_something_else_is_refused(
+    home: Path,
+    tmp_path: Path,
+    change: Callable[[dict[str, Any]], object],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = changed(home, tmp_path / "x.capsule", lambda members: edit_json(members, "run.json", change))
+    for arguments in (["show", str(path)], ["open", str(path), "--out", str(tmp_path / "out")]):
+        assert capsule.main(arguments) == 2
+        error = capsys.readouterr().err
+        assert f"{path}: run.json" in error
+        assert said in error
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["run.json", "recording.h5", "data/0/data.mdb"])
+def test_damage_is_found_before_anything_appears(
+    home: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.capsule"
+    shutil.copy(home / "jump.capsule", path)
+    with zipfile.ZipFile(path) as archive:
+        entry = archive.getinfo(f"{name}.zst")
+        at = entry.header_offset + 30 + len(entry.filename) + entry.compress_size // 2
+    data = bytearray(path.read_bytes())
+    data[at] ^= 4
+    path.write_bytes(data)
+    for arguments in (["show", str(path)], ["open", str(path), "--out", str(tmp_path / "out")]):
+        assert capsule.main(arguments) == 2
+        assert f"error: {path}: {name}" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_directory_that_is_not_empty_stays_as_it_is(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes").write_text("mine")
+    assert capsule.main(["open", str(home / "jump.capsule"), "--out", str(tmp_path)]) == 2
+    assert "not empty, and a run never writes over another" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes"]
+    (tmp_path / "empty").mkdir()
+    assert capsule.main(["open", str(home / "jump.capsule"), "--out", str(tmp_path / "empty")]) == 0
+    assert read_info(tmp_path / "empty").directory == str(tmp_path / "empty")
+
+
+def test_damaged_capsules_give_a_sentence(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part of the campaign; `python -m tools.campaigns capsules` runs all of it."""
+    monkeypatch.setenv("CAMPAIGN_HOME", str(home.parent))
+    found = [check(number) for number in CASES]
+    assert [case for case in found if case.failure] == []
+    assert {case.outcome for case in found} == {"exit 0", "exit 2"}
