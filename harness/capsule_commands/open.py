@@ -57,7 +57,7 @@ def main(args: argparse.Namespace) -> int:
         complain(f"{args.out}: cannot be written ({error.strerror}). Nothing is left of it; give another --out")
         return Exit.RECORDING_FAILED
     print_result(str(args.out))
-    again = f"{next_command('restart')} {path_argument(args.out)} --from {manifest.first}"
+    again = f"{next_command('restart')} {path_argument(args.out)} --from {manifest.first} --until {manifest.until}"
     with suppress(OSError):
         print(visible(f"To repeat its iterations: {again}"), file=sys.stderr, flush=True)
     return Exit.DONE

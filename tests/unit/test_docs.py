@@ -15,6 +15,7 @@ from module_table import HARNESS, modules, summary
 
 from harness import readlog
 from harness.recording.hdf5_schema import create_datasets
+from harness.schemas.capsule import SUFFIXES, Break, HeadLevels, Manifest, Member
 from harness.schemas.run_info import Ended, RunInfo, SnapshotInfo
 from harness.schemas.window import Window
 from tests.helpers.paths import BIN, FIXTURES, ROOT
@@ -169,3 +170,13 @@ def test_every_field_of_a_snapshot_is_documented(run: Path) -> None:
         assert set(facts) <= set(SnapshotInfo.__struct_fields__) <= documented("Snapshot JSON")
         point = documented("Position in data and random numbers")
         assert set(facts["point"]) | set(facts["point"]["places"][0]) <= point
+
+
+def test_every_field_of_capsule_json_is_documented() -> None:
+    written = {name for kind in (Manifest, Break, HeadLevels, Member) for name in kind.__struct_fields__}
+    text = FORMAT.partition("### capsule.json")[2].partition("### ")[0]
+    assert {name for name in written if not re.search(rf"[`{{ ]{name}[`,}}]", text)} == set()
+    encodings = FORMAT.partition("| encoding |")[2].partition("To read")[0]
+    assert {
+        f"`{name}`" for name in (*SUFFIXES, *filter(None, SUFFIXES.values())) if f"`{name}`" not in encodings
+    } == set()
