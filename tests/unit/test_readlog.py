@@ -297,6 +297,15 @@ def test_every_series_has_a_verdict(
         assert found.onset is None or found.onset.low <= found.onset.estimate <= found.onset.high
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_total_beyond_the_largest_number_for_its_head() -> None:
+    """A damaged log: a head of small weight, which some displays do not show, and a total near the largest float."""
+    text = log_text(np.array([[2.0], [2.1]]), (0.3,))
+    head = next(line for line in text.splitlines(keepends=True) if "Train net output" in line)
+    assert "loss = 0.63\n" in text
+    assert summarise(examined(text.replace(head, "", 1).replace("loss = 0.63\n", "loss = 1.7e308\n")))
+
+
 def test_one_head_of_three_collapses() -> None:
     losses = falling(4001, 5.6, 1.5, heads=3)
     losses[3000:, 0] = steady(1001, math.log(280))[:, 0]

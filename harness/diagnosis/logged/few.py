@@ -132,7 +132,9 @@ def _complete(tracks: Sequence[Track], total: Displays) -> Sequence[Track]:
     """Return the tracks; that of a single head with the displays of the total, where the log shows more of these."""
     if len(tracks) != 1 or not tracks[0].weight > 0 or len(tracks[0].values) >= len(total.values):
         return tracks
-    return [replace(tracks[0], iterations=total.iterations, values=total.values / tracks[0].weight)]
+    with np.errstate(over="ignore"):  # a total near the largest number becomes infinite
+        values = total.values / tracks[0].weight
+    return [replace(tracks[0], iterations=total.iterations, values=values)]
 
 
 def _starts_large(track: Track, evidence: Evidence) -> bool:
