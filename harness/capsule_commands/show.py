@@ -12,8 +12,8 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.capsule_commands.progress import showing_progress
 from harness.capsules.archive import Archive, open_capsule
+from harness.capsules.described import Described, check_described, code_in, snapshot_member
 from harness.capsules.manifest import REMEDY
-from harness.capsules.run_checks import Described, check_described, code_in, snapshot_member
 from harness.capsules.this_machine import other_arithmetic
 from harness.command_parser import CommandParser
 from harness.errors import BadInput

@@ -113,18 +113,16 @@ def _write_members(archive: Archive, directory: Path, progress: Progress) -> Non
     done = 0
     (directory / SNAPSHOTS).mkdir()
     for member in archive.manifest.members:
-        target = None
-        if member.name != PAGE:
-            target = directory / member.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("xb") if target else open(os.devnull, "wb") as file:  # noqa: PTH123
+        target = directory / member.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as file:
             for block in archive.blocks(member):
                 file.write(block)
                 done += len(block)
                 progress(done, archive.manifest.size)
             file.flush()
-            if target:
-                os.fsync(file.fileno())
+            os.fsync(file.fileno())
+    (directory / PAGE).unlink(missing_ok=True)
 
 
 @contextmanager

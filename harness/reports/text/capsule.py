@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +21,7 @@ from harness.reports.console import Console
 from harness.schemas.capsule import EXPLAIN, Manifest
 from harness.schemas.run_info import RunInfo
 
+_MOST_SHOWN = 500  # characters of a line: a capsule may come from a stranger
 _KINDS = {"Data": "LMDB", "ImageData": "images of a list", "HDF5Data": "rows of HDF5 files", "WindowData": "windows"}
 # Fields of a solver that say how fast it learns and for how long, in the order in which they are shown
 _RATE = ("base_lr", "lr_policy", "gamma", "power", "stepsize", "stepvalue", "max_iter")
@@ -129,7 +132,7 @@ def _facts(shown: Shown) -> Table:
     grid.add_column(overflow="fold")
 
     def add(name: str, *lines: str) -> None:
-        grid.add_row(name, Text.assemble(*(f"{line}\n" for line in lines[:-1]), lines[-1]))
+        grid.add_row(name, Group(*(Text(line[:_MOST_SHOWN]) for line in lines)))
 
     count = manifest.until - manifest.first
     add("Iterations", f"{manifest.first:,} … {manifest.until - 1:,} ({count:,})")
@@ -182,11 +185,12 @@ def _data(shown: Shown) -> list[dict[str, Any]]:
 
 
 def _solver_fields(solver: pb.SolverParameter, names: tuple[str, ...]) -> dict[str, Any]:
-    """Return those of the fields `names` that are set."""
-    found = {}
+    """Return those of the fields `names` that are set; numbers that are not finite, which JSON cannot have, as text."""
+    found: dict[str, Any] = {}
     for field, value in solver.ListFields():
         if field.name in names:
-            found[field.name] = list(value) if field.is_repeated else value
+            finite = not isinstance(value, float) or math.isfinite(value)
+            found[field.name] = list(value) if field.is_repeated else value if finite else str(value)
     return {name: found[name] for name in names if name in found}
 
 
