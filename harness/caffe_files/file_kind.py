@@ -15,6 +15,8 @@ from harness.invocation import next_command, path_argument
 
 _HEAD = 1 << 16  # bytes at the start of a file that are looked at
 _HDF5 = b"\x89HDF\r\n\x1a\n"
+_ZIP = b"PK\x03\x04"
+_CAPSULE = slice(30, 42), b"capsule.json"  # the name of the first entry, behind its header
 _GLOG = re.compile(rb"^[^#\n]{0,80}?[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [\w.]+:\d+\]", re.MULTILINE)
 _DISPLAY = re.compile(rb"^[^#\n]{0,200}?\bIteration \d+.{0,60}?\b(loss|lr) ?= ", re.MULTILINE)
 _NET = re.compile(rb"^\s*(layers?\s*\{|input\s*:)", re.MULTILINE)
@@ -38,6 +40,7 @@ class Kind(Enum):
     WEIGHTS = "a caffemodel"
     STATE = "a solverstate"
     LMDB = "an LMDB"
+    CAPSULE = "a capsule"
 
 
 def kind_of(path: Path) -> Kind | None:
@@ -57,6 +60,8 @@ def kind_of(path: Path) -> Kind | None:
         return None
     if head.startswith(_HDF5):
         return Kind.RECORDING if path.name == "recording.h5" else None
+    if head.startswith(_ZIP):
+        return Kind.CAPSULE if head[_CAPSULE[0]] == _CAPSULE[1] else None
     if path.name == "run.json":
         return Kind.INFO
     return None if b"\0" in head else _kind_of_text(head)
@@ -98,6 +103,7 @@ def run_given(path: Path) -> Path:
     else:
         remedy = {
             Kind.LOG: f"Read it with {next_command('readlog')} {path_argument(path)}",
+            Kind.CAPSULE: f"Unpack it with {next_command('capsule')} open {path_argument(path)} --out RUN",
             Kind.SOLVER: f"Train it with {next_command('run')} --solver {path_argument(path)}",
             Kind.NET: f"Train it with {next_command('run')} --solver FILE, with the solver that names this net",
             Kind.STATE: f"Continue it with {next_command('run')} --solver FILE --resume {path_argument(path)}",

@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from harness.caffe_files.file_kind import Kind, kind_of
 from harness.caffe_files.paths import exists, is_file
 from harness.capsules.encodings import BadData, decode, is_zstd
 from harness.capsules.manifest import MANIFEST, REMEDY, decode_manifest
 from harness.errors import BadInput
+from harness.invocation import next_command, path_argument
 from harness.schemas.capsule import MAX_MEMBERS, Member
 
 Progress = Callable[[int, int], None]  # bytes done, and bytes in all
@@ -163,6 +165,11 @@ def open_capsule(path: Path) -> Iterator[Archive]:
     remedy = "Give a file that capsule.py pack has written"
     if not exists(path):
         raise BadInput("no such file", file=path, remedy=remedy)
+    kind = kind_of(path)
+    if kind in (Kind.RUN, Kind.RECORDING, Kind.INFO):
+        run = path if kind == Kind.RUN else path.parent
+        remedy = f"Make one of it with {next_command('capsule')} pack {path_argument(run)}"
+        raise BadInput(f"{kind.value}, not a capsule", file=path, remedy=remedy)
     if not is_file(path):  # reading a named pipe would wait forever
         raise BadInput("not a file, and a capsule is one", file=path, remedy=remedy)
     try:

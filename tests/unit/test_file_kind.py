@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,11 +19,17 @@ from harness.caffe_files.file_kind import (
     run_given,
 )
 from harness.caffe_files.messages import pb
+from harness.capsules.archive import open_capsule
 from harness.errors import BadInput
 from tests.helpers.paths import CASE, ROOT
 
 GLYPHS = ROOT / "prototxt/glyphs280"
 QUIET = "I0101 10:00:00.000000 12 net.cpp:1] nothing\n"
+
+
+def capsule_given(path: Path) -> None:
+    with open_capsule(path):
+        pass
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +54,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "bare.log").write_text("Iteration 40, loss = 2.5\n")
     (home / "x.log").write_text(QUIET + "base_lr: 0.1\nlayer {\n")
     (home / "notes.txt").write_text("hello\n")
+    for name, entry in (("x.capsule", "capsule.json"), ("x.zip", "notes.txt")):
+        with zipfile.ZipFile(home / name, "w") as archive:
+            archive.writestr(entry, "{}")
     return home
 
 
@@ -68,6 +78,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("bare.log", Kind.LOG),
         ("whole.prototxt", Kind.SOLVER),
         ("noted.prototxt", Kind.SOLVER),
+        ("x.capsule", Kind.CAPSULE),
+        ("x.zip", None),
         ("notes.txt", None),
         ("nothing", None),
     ],
@@ -93,6 +105,8 @@ def test_files_of_the_project_are_recognised() -> None:
         (run_given, "runs", "Name one of them: {home}/runs/one"),
         (run_given, "runs/one/solver.log", "Give the directory of its run: {home}/runs/one"),
         (run_given, "runs/one/snapshots/x_iter_5.solverstate", "restart {home}/runs/one --from 5"),
+        (run_given, "x.capsule", "caffe-harness capsule open {home}/x.capsule --out RUN"),
+        (capsule_given, "runs/one", "a run directory, not a capsule. Make one of it with "),
         (check_solver, "net.prototxt", "a net prototxt, not a solver prototxt"),
         (check_solver, "net.prototxt", "in its field `net`: {home}/solver.prototxt"),
         (check_solver, "runs/one", "caffe-harness restart {home}/runs/one"),
