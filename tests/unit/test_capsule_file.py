@@ -132,7 +132,7 @@ def listed_twice() -> dict[str, Any]:
             "data.mdb: refused: it is in the zip, and capsule",
         ),
         (contents({n: MINIMAL[n] for n in NAMES[1:]}), "it lists no run.json"),
-        (contents(MINIMAL | {"run.json": b"other!"}), "run.json size = 6: damaged: the zip gives 8 bytes"),
+        (contents(MINIMAL | {"run.json": b"other!"}), "run.json: size = 6: damaged: the zip gives 8 bytes"),
         (listed_twice(), "it lists run.json twice"),
         ({"members": []}, "it is not that of a capsule"),
     ],
