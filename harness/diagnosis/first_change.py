@@ -12,7 +12,7 @@ from harness.schemas.run_info import RunInfo
 from harness.schemas.window import parse_watch
 
 _RATE = {"base_lr", "lr_policy", "gamma", "power", "stepsize", "stepvalue", "max_iter"}
-# Test passes act on training only where `_acts_in_tests`.
+# Test passes act on training only where `acts_in_tests`.
 _TESTS = {"test_iter", "test_interval", "test_initialization"}
 # The nets are compared as they were built; the weights that a training began with are a field of run.json.
 _NO_EFFECT = {
@@ -48,16 +48,18 @@ def _limits(then: RunInfo, now: RunInfo) -> Iterator[int]:
     solvers = [parse_text(info.solver, pb.SolverParameter, Path("run.json")) for info in (then, now)]
     nets = [[_net(text, n, then, now) for n, text in enumerate((i.net, *i.test_nets))] for i in (then, now)]
     fields = set(_differing(*solvers))
-    tests_act = first == 0 or any(_acts_in_tests(net) for (_, *tests) in nets for net in tests)
+    passes_act = any(acts_in_tests(net) for (_, *tests) in nets for net in tests)
+    tests_act = first == 0 or passes_act  # what building them draws comes before the first iteration
     if first == 0 and ("random_seed" in fields or then.weights != now.weights or _initial(nets[0][0], nets[1][0])):
         yield first - 1
-    if fields - _RATE - _TESTS or nets[0][0] != nets[1][0] or (tests_act and fields & _TESTS):
+    if fields - _RATE - _TESTS or nets[0][0] != nets[1][0] or (passes_act and fields & _TESTS):
         yield first
     if tests_act and nets[0][1:] != nets[1][1:]:
         yield first
     if fields & _RATE and (fields & _RATE != {"max_iter"} or solvers[0].lr_policy == "poly"):
         yield from _first_other_rate(now, *solvers)
-    if continues_as_caffe(now) or _other_data(then, now) or _left_out(then) != _left_out(now):
+    as_then = now.first == then.first and continues_as_caffe(then)  # a replay of such a run, from its start
+    if (continues_as_caffe(now) and not as_then) or _other_data(then, now) or _left_out(then) != _left_out(now):
         yield first
     if now.parent is not None and now.parent.history != "keep":
         yield first
@@ -105,7 +107,7 @@ def _without(net: pb.NetParameter, fields: set[str]) -> pb.NetParameter:
     return copy
 
 
-def _acts_in_tests(net: pb.NetParameter) -> bool:
+def acts_in_tests(net: pb.NetParameter) -> bool:
     """Check whether a test pass of `net` can act on training: by a draw, a shared running average, or Python code.
 
     All HDF5Data layers of a process that shuffle draw from one generator, that of the C library.

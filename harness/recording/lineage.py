@@ -49,7 +49,7 @@ def ancestry(run: Path) -> Ancestry:
             begins.insert(0, info.first)
             break
         begins.insert(0, info.parent.iteration)
-        found = _find(info.parent.run, runs[0])
+        found = named_run(info.parent.run, runs[0])
         if found is None:
             missing = info.parent.run
             break
@@ -80,7 +80,7 @@ def _continuations(run: Path) -> list[tuple[Path, RunInfo]]:
                 continue
             info = read_info(other)
             named = info.parent.run if info.parent else info.goes_on_from
-            before = _find(named, other) if named else None
+            before = named_run(named, other) if named else None
         except (BadInput, OSError):  # another program's directory, or a damaged one
             continue
         if before is not None and before.resolve() == run.resolve():
@@ -117,8 +117,8 @@ def joined(run: Path, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any
     return np.concatenate(iterations[::-1]), np.concatenate(values[::-1])
 
 
-def _find(named: str, child: Path) -> Path | None:
-    """Find the directory of a parent: as named, or beside its child if both were moved together."""
+def named_run(named: str, child: Path) -> Path | None:
+    """Find the directory of a run that its continuation `child` names: as named, or beside it if both were moved."""
     path = Path(named)
     places = [path] if path.is_absolute() else [child / path, child.parent / path]
     places.append(child.resolve().parent / path.name)

@@ -34,6 +34,7 @@ class Options:
     black_box_mib: int = 256
     data: str = "exact"
     on_alarm: str = "non_finite"
+    on_difference: str = "continue"
     skip_records: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
 

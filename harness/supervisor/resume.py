@@ -130,10 +130,7 @@ def from_run(run: Path, info: RunInfo, iteration: int) -> Start:
 
 
 def _from_window(run: Path, info: RunInfo, iteration: int, snapshots: Mapping[int, Path]) -> Start:
-    with Recording(run) as recording:
-        kept = {
-            t for t in recording.window_iterations.tolist() if {"weight", "update"} <= set(recording.window_arrays(t))
-        }
+    kept = _whole_in_windows(run)
     if not {iteration - 1, iteration} <= kept:
         have = ", ".join(map(str, sorted({*snapshots, *([0] if info.first == 0 else [])}))) or "none"
         raise BadInput(
@@ -163,6 +160,26 @@ def _from_window(run: Path, info: RunInfo, iteration: int, snapshots: Mapping[in
     for t in range(at, iteration):
         step = next_step(solver, t, step)
     return Start(iteration, setup=setup, window=run, step=step)
+
+
+def restartable_in_windows(run: Path, info: RunInfo) -> set[int]:
+    """Return the iterations at which a run can be restarted out of its windows (see `from_run`).
+
+    Raises:
+        BadInput: the solver in `info`, its run.json, cannot be parsed.
+        RecordingError: the recording cannot be read.
+    """
+    if solver_type(parse_text(info.solver, pb.SolverParameter, run / "run.json")) != "SGD":
+        return set()
+    kept = _whole_in_windows(run)
+    return {t for t in kept if t - 1 in kept}
+
+
+def _whole_in_windows(run: Path) -> set[int]:
+    """Return the iterations whose weights and updates are in windows."""
+    with Recording(run) as recording:
+        kept = recording.window_iterations.tolist()
+        return {t for t in kept if {"weight", "update"} <= set(recording.window_arrays(t))}
 
 
 def _windows_remedy(kept: set[int]) -> str:

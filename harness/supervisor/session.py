@@ -226,6 +226,8 @@ class Session:
                 self.listener.message(text)
             with suppress(OSError):  # it is written again at the end
                 run_directory.write_info(self.state.place.path, self.state.info)
+            if self.plan.options.on_difference == "stop":
+                self.ring.request = Request.QUIT
 
     def _apply_rules(self) -> None:
         """Apply the rules to the iterations that have arrived."""

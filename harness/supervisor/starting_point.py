@@ -44,7 +44,8 @@ def starting_point(
     remarks = []
     point = point_of(spec, start, seed, sources, options.exact)
     excludes = bool(options.skip_records) or leaves_out(point)
-    replay = options.exact and (start.iteration > 0 or start.skip is not None or excludes)
+    skips = any(place.skip for place in point.inputs)  # asked for now, or still to come in the run that goes on
+    replay = options.exact and (start.iteration > 0 or skips or excludes)
     point = with_seeds(point, _built_with(spec, start, replay), spec.train.param)
     if excludes:
         check_inputs(spec.train, "--skip-records")

@@ -1,0 +1,45 @@
+"""Choose the iterations around an onset that show the whole damage."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.diagnosis.recorded.diagnose import Diagnosis
+from harness.diagnosis.robust_stats import Floats
+from harness.recording import Recording
+from harness.schemas.window import Window
+
+_BEFORE = 5  # iterations before the onset
+_MOST = 50  # iterations in all
+_SMOOTH = 5  # iterations whose median is compared with the level at the end
+_NEAR = 0.1  # of the rise: so close to the level at the end, the loss has arrived there
+
+
+def span(recording: Recording, diagnosis: Diagnosis) -> Window | None:
+    """Return the iterations from 5 before the onset to the end of the damage, at most 50; None without an onset.
+
+    The damage ends where the loss has arrived at its level at the end of the run, or is no longer finite.
+    """
+    if diagnosis.onset is None:
+        return None
+    iterations = recording.iterations
+    onset = int(np.searchsorted(iterations, diagnosis.onset.iteration))
+    first = max(0, onset - _BEFORE)
+    most = min(len(iterations), first + _MOST)
+    if diagnosis.not_finite_from is not None:
+        end = int(np.searchsorted(iterations, diagnosis.not_finite_from))
+    else:
+        before = diagnosis.status.before
+        losses = recording.series("loss", slice(onset, most + _SMOOTH))
+        end = onset + _arrival(losses, losses[0] if before is None else before, diagnosis.status.after)
+    stop = min(max(onset, end) + 1, most)
+    return Window(int(iterations[first]), int(iterations[stop - 1]) + 1)
+
+
+def _arrival(losses: Floats, before: float, after: float) -> int:
+    """Return the row from which on the loss stays at the level `after`, which it rises to from the level `before`."""
+    if len(losses) < _SMOOTH:
+        return len(losses)
+    smooth = np.median(np.lib.stride_tricks.sliding_window_view(losses, _SMOOTH), axis=1)
+    away = np.flatnonzero(~(np.abs(smooth - after) <= _NEAR * abs(after - before)))
+    return int(away[-1]) + 1 if len(away) else 0
