@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "run": "step a solver and record what every layer does",
     "restart": "continue a run from its last good snapshot, exactly, with other hyperparameters",
+    "rewind": "store all arrays of iterations of a run after the fact, by an exact replay",
     "compare": "find where two runs first differ, bit for bit",
     "readlog": "diagnose a training run from its log alone",
     "report": "write a page about a recorded run that opens offline in any browser",

@@ -10,6 +10,7 @@ from harness import make_lmdb as _make_lmdb
 from harness import readlog as _readlog
 from harness import report as _report
 from harness import restart as _restart
+from harness import rewind as _rewind
 from harness import run as _run
 
 
@@ -27,6 +28,10 @@ def run() -> argparse.ArgumentParser:
 
 def restart() -> argparse.ArgumentParser:
     return _arranged(_restart.parser())
+
+
+def rewind() -> argparse.ArgumentParser:
+    return _arranged(_rewind.parser())
 
 
 def compare() -> argparse.ArgumentParser:

@@ -53,7 +53,7 @@ def create_datasets(file: h5py.File, layout: Layout, attributes: Attributes) -> 
     blobs = _create_blobs(file, "blob", layout.activations)
     inputs = _create_blobs(file, "input", layout.inputs)
     _create_iterations(file, layout, axes, params, inputs)
-    _create_activations(file, layout, axes, blobs)
+    _create_activations(file, len(layout.activations), axes, blobs)
     _create_tests(file, layout, axes)
     file.create_dataset("alarm", (0,), _ALARM, maxshape=(None,), chunks=(64,))
     if layout.arrays:
@@ -91,11 +91,11 @@ def _create_iterations(
     _checksums(file, covered, rows, axes)
 
 
-def _create_activations(file: h5py.File, layout: Layout, axes: _Axes, blobs: h5py.Dataset) -> None:
+def _create_activations(file: h5py.File, count: int, axes: _Axes, blobs: h5py.Dataset) -> None:
     group = file.create_group("activation")
     sampled = axes.rows("activation/iteration")
     for name, meaning in fmt.ACTIVATION_STATS.items():
-        _rows(group, name, (len(layout.activations),), "<f8", [sampled, blobs], meaning)
+        _rows(group, name, (count,), "<f8", [sampled, blobs], meaning)
     _checksums(group, [[sampled], *([group[name]] for name in fmt.ACTIVATION_STATS)], sampled, axes)
 
 
@@ -112,9 +112,12 @@ def _create_tests(file: h5py.File, layout: Layout, axes: _Axes) -> None:
         _checksums(file[f"test/{net}"], covered, passes, axes)
 
 
-def create_window_datasets(file: h5py.File, arrays: Sequence[Array]) -> None:
-    """Create all groups and datasets of a window in a file of its own."""
-    _create_windows(file, arrays, _Axes(file))
+def create_window_datasets(file: h5py.File, arrays: Sequence[Array], activations: int = 0) -> None:
+    """Create all groups and datasets of a window in a file of its own, with the statistics of so many activations."""
+    axes = _Axes(file)
+    _create_windows(file, arrays, axes)
+    if activations:
+        _create_activations(file, activations, axes, axes.index(activations))
 
 
 def _create_windows(file: h5py.File, arrays: Sequence[Array], axes: _Axes) -> None:

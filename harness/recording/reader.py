@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from harness.caffe_files.paths import is_directory
 from harness.recording.hdf5_schema import datasets
+from harness.recording.labelled import Labelled
 from harness.recording.open_file import open_file
 from harness.recording.row_reader import RowReader
 from harness.recording.window_reader import WindowReader
@@ -72,11 +73,11 @@ class Recording(RowReader):
         self._file.close()
 
     def refresh(self) -> None:
-        """Show what was written since the file was opened, while the run continues."""
+        """Show what was written since the file was opened: while the run continues, and windows of a rewind."""
         if self.live:
             for dataset in datasets(self._file):
                 dataset.id.refresh()
-            self._windows.refresh()
+        self._windows.refresh()
 
     # -- the run ----------------------------------------------------------------------------------------------------
 
@@ -108,6 +109,10 @@ class Recording(RowReader):
     def alarms(self) -> tuple[Alarm, ...]:
         """The alarms of the run in the order in which they were raised."""
         return self._checked.alarms()
+
+    def activation(self, name: str) -> Labelled:
+        """Read a statistic of every blob of the train net as a `RowReader` does, with those that a rewind has stored."""
+        return self._windows.with_activations(super().activation(name), name)
 
     # -- windows ----------------------------------------------------------------------------------------------------
 

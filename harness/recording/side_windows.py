@@ -2,7 +2,8 @@
 
 All datasets of a recording are created before its first iteration (see hdf5_schema). What turns out later to be worth
 keeping, as the iterations around an alarm, goes into such a file: the same datasets below /window, and the digest of
-the weights of each iteration, which shows that they belong to the recording.
+the weights of each iteration, which shows that they belong to the recording. Where several files begin and end with the
+same iterations but have other arrays, the later ones are `A-B.2.h5` and so on.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,16 +22,17 @@ import numpy.typing as npt
 from harness.atomic_write import set_default_mode, sync
 from harness.caffe_files.paths import is_directory, is_file
 from harness.errors import RecordingError, RecordingFailed
-from harness.recording.hdf5_schema import create_window_datasets, datasets
+from harness.recording.checksums import CHECKSUM, row_checksums
+from harness.recording.hdf5_schema import create_window_datasets, datasets, extend
 from harness.recording.preallocate import Preallocation, let_go
 from harness.recording.structure import check_window_structure
 from harness.recording.window_writer import WindowWriter
-from harness.schemas.layout import FORMAT_VERSION, WINDOW_FORMAT, Array
+from harness.schemas.layout import ACTIVATION_STATS, FORMAT_VERSION, WINDOW_FORMAT, Array
 
 DIRECTORY = "windows"
 PART = "window.h5"  # its name until it is complete, between a dot and a random suffix
 DIGEST = Array("digest", "digest", None, (), "<u8")
-_NAME = re.compile(r"\d{1,19}-\d{1,19}\.h5")
+_NAME = re.compile(r"(\d{1,19})-(\d{1,19})(?:\.\d{1,4})?\.h5")
 _MOST_FILES = 1000  # of a run; a hostile directory may have more
 _OVERHEAD = 1 << 16  # bytes of an array's dataset beside its values: header, attributes, index of its chunks
 _SPARE = 32 << 20  # free bytes that are left to the recording and the snapshots, and as much as the window takes
@@ -42,26 +44,34 @@ class SideWindow:
     Args:
         arrays: what is kept of each iteration, in the order of CAPTURES; then the keys, if there are any.
         most: the iterations that may come.
+        activations: the blobs whose statistics are kept as well.
+        leaves_half: of the free room to the recording and to snapshots, which are still being written.
 
     Raises:
         RecordingFailed: the disk has not enough room for them, or it cannot be written. So do the methods; what was
             written is then removed.
     """
 
-    def __init__(self, run: Path, arrays: Sequence[Array], most: int) -> None:
+    def __init__(
+        self, run: Path, arrays: Sequence[Array], most: int, *, activations: int = 0, leaves_half: bool = True
+    ) -> None:
         self._directory = run / DIRECTORY
         self._iterations: list[int] = []
         all_arrays = (*arrays, DIGEST)
         self._digest = len(arrays)
         size = most * sum(array.nbytes for array in all_arrays) + _OVERHEAD * (8 + len(all_arrays))
         size += 4 * sum({length for array in all_arrays for length in array.shape})
+        size += (most * 8 * activations + _OVERHEAD) * len(ACTIVATION_STATS) if activations else 0
         try:
             free = _free(run)
-            if free < 2 * size + _SPARE:
-                raise RecordingFailed(
-                    f"they take {size / 2**20:,.1f} MiB, and half of the {free / 2**20:,.0f} MiB that are free on the "
-                    "disk is left to the recording and to snapshots"
+            if free < (2 * size if leaves_half else size) + _SPARE:
+                has = (
+                    f"half of the {free / 2**20:,.0f} MiB that are free on the disk is left to the recording and to "
+                    "snapshots"
+                    if leaves_half
+                    else f"the disk has {free / 2**20:,.0f} MiB free, of which {_SPARE >> 20} are left"
                 )
+                raise RecordingFailed(f"they take {size / 2**20:,.1f} MiB, and {has}")
             self._directory.mkdir(exist_ok=True)
             fd, name = tempfile.mkstemp(dir=self._directory, prefix=f".{PART}.")
             set_default_mode(fd)
@@ -75,7 +85,7 @@ class SideWindow:
             self._blocks.extend(size)  # a full disk shows here, before HDF5 writes anything
             self._file.attrs["format"] = WINDOW_FORMAT
             self._file.attrs["format_version"] = FORMAT_VERSION
-            create_window_datasets(self._file, all_arrays)
+            create_window_datasets(self._file, all_arrays, activations)
             self._writer = WindowWriter(self._file, all_arrays)
 
     @property
@@ -97,8 +107,27 @@ class SideWindow:
             self._writer.write(0, 0, arrays)
             if keys is not None:
                 self._writer.write(self._digest - 1, 0, memoryview(keys.tobytes()))
-            self._writer.write(self._digest, 0, memoryview(np.uint64(digest).tobytes()))
-            self._writer.complete(iteration)
+            self._complete(iteration, digest)
+
+    def append_arrays(self, iteration: int, digest: int, arrays: Iterable[npt.NDArray[np.generic]]) -> None:
+        """Append an iteration, which comes after all others, one array after the other, the keys included."""
+        with self._failures():
+            for number, values in enumerate(arrays):
+                self._writer.write(number, 0, memoryview(values.tobytes()))
+            self._complete(iteration, digest)
+
+    def append_activations(self, iterations: npt.NDArray[np.int64], stats: Sequence[npt.NDArray[np.float64]]) -> None:
+        """Append statistics (S, A) of activations at S iterations, in the order of ACTIVATION_STATS."""
+        with self._failures():
+            group = self._file["activation"]
+            for name, values in zip(ACTIVATION_STATS, stats, strict=True):
+                extend(group[name], values)
+            extend(group[CHECKSUM], row_checksums(iterations, iterations, *stats))
+            extend(group["iteration"], iterations)
+
+    def _complete(self, iteration: int, digest: int) -> None:
+        self._writer.write(self._digest, 0, memoryview(np.uint64(digest).tobytes()))
+        self._writer.complete(iteration)
         self._iterations.append(iteration)
 
     def finish(self) -> Path | None:
@@ -171,9 +200,10 @@ def open_window(path: Path) -> h5py.File:
     return file
 
 
-def _start(path: Path) -> tuple[int, int]:
-    start, stop = path.stem.split("-")
-    return int(start), int(stop)
+def _start(path: Path) -> tuple[int, int, str]:
+    found = _NAME.fullmatch(path.name)
+    assert found is not None
+    return int(found[1]), int(found[2]), path.name
 
 
 def _free(directory: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from harness.errors import RecordingError
 from harness.recording.checked_file import CheckedFile
+from harness.recording.labelled import Labelled
 from harness.recording.side_windows import find, open_window
 from harness.recording.window_source import WindowSource
 from harness.schemas.layout import CAPTURES
@@ -73,6 +75,24 @@ class WindowReader:
         missing = "no keys were recorded; they need --capture input and a Data layer on LMDB"
         source, row = self._find("key", iteration, missing)
         return source.keys(row)
+
+    def with_activations(self, recorded: Labelled, name: str) -> Labelled:
+        """Return the statistic `name` of activations as `recorded`, with those in files of their own."""
+        iterations, values = [recorded.iterations], [recorded.values]
+        for source in self._sources[1:]:
+            try:
+                taken, found = source.activation(name)
+            except RecordingError:  # damaged: the recording itself has the others
+                continue
+            new = ~np.isin(taken, np.concatenate(iterations))
+            if new.any() and found.shape[1:] == recorded.values.shape[1:]:
+                iterations.append(taken[new])
+                values.append(found[new])
+        if len(iterations) == 1:
+            return recorded
+        order = np.argsort(np.concatenate(iterations), kind="stable")
+        times, rows = np.concatenate(iterations)[order], np.concatenate(values)[order]
+        return replace(recorded, values=rows, iterations=times)
 
     def refresh(self) -> None:
         """Look for files that have appeared since."""

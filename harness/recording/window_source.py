@@ -64,6 +64,14 @@ class WindowSource:
         """Read the LMDB keys of the records, in order."""
         return [bytes(key) for key in self._row("window/key", row)]
 
+    def activation(self, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """Read a statistic of activations: (S,) iterations and (S, A) values; a window may have none of them."""
+        if self._live or "activation" not in self._file:
+            return np.empty(0, np.int64), np.empty((0, 0))
+        rows = slice(0, len(self._file["activation/iteration"]))
+        iterations, values = (self._checked.rows(f"activation/{part}", rows) for part in ("iteration", name))
+        return iterations, values
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()

@@ -38,12 +38,12 @@ _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal
 
 
 class TerminalProcess:
-    """Shows one run on standard error. Create it before any thread.
+    """Shows one run on standard error, as `screen` draws it. Create it before any thread.
 
     `dropped` says why nothing is shown any more; None while that is not so.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, screen: type[Terminal] = Terminal) -> None:
         self.dropped: str | None = None
         self._iteration: int | None = None
         self._frames: Frames | None = None  # the latest
@@ -57,7 +57,7 @@ class TerminalProcess:
         try:
             self._pid = os.fork()
             if self._pid == 0:
-                _be_drawer(theirs, blocked)
+                _be_drawer(theirs, blocked, screen)
         except OSError as error:  # too many processes
             self._drop(str(error))
         finally:
@@ -207,7 +207,7 @@ def _takes_output() -> bool:
     return bool(look.poll(0))
 
 
-def _be_drawer(channel: socket.socket, blocked: set[int]) -> None:
+def _be_drawer(channel: socket.socket, blocked: set[int], screen: type[Terminal]) -> None:
     """Draw what `channel` asks for until it is closed; in the new process, which ends here."""
     try:
         for number in _IGNORED:
@@ -218,7 +218,7 @@ def _be_drawer(channel: socket.socket, blocked: set[int]) -> None:
         gc.freeze()  # the objects that both processes share stay shared
         # not sys.stderr, whose own descriptor may be one of those closed above (where a test captures it)
         with batch_scheduling(), open(2, "w", buffering=1, errors="backslashreplace", closefd=False) as stderr:
-            _draw(channel, Terminal(Console(file=stderr)))
+            _draw(channel, screen(Console(file=stderr)))
     except Exception as error:
         why = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
         with suppress(OSError):

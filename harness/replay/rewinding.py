@@ -1,0 +1,203 @@
+"""Fill windows of a run after the fact, by exact replay."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import RecordingError
+from harness.exit_codes import Exit
+from harness.recording import Recording
+from harness.recording.run_directory import read_info
+from harness.recording.window_copy import copy_window
+from harness.replay.missing import Missing, missing
+from harness.replay.only_rewind import TEMPORARY, only_rewind
+from harness.replay.replaying import Replay, Replayed, replay
+from harness.replay.starts import Nearest, nearest
+from harness.reports.text.replays import replay_differs, replay_verified, window_stored
+from harness.schemas.listener import RunListener
+from harness.schemas.run_info import RunInfo
+from harness.schemas.window import Window, merge
+from harness.supervisor.signals import Interrupts
+
+
+@dataclass(frozen=True)
+class Rewound:
+    """The result of a rewind: the windows that were written, in files of their own, and the exit code."""
+
+    files: tuple[Path, ...]
+    code: Exit
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """One replay: from where it begins, and the iterations that are wanted of it."""
+
+    begin: Nearest
+    iterations: tuple[int, ...]
+
+
+def rewind(
+    run: Path, windows: Sequence[Window], capture: Sequence[str], listener: RunListener, interrupts: Interrupts
+) -> Rewound:
+    """Fill `windows` of the run directory `run`, as far as they are not stored, with the arrays `capture`.
+
+    The run is replayed from the nearest restartable iteration. Iterations are stored whose weights, and those after
+    their update, have the digests that the run recorded: in files of their own, which appear complete or not at all.
+    The files of the run itself stay as they are.
+
+    Args:
+        listener: receives how far the replay is, and sentences for the user.
+        interrupts: may end it; what was verified until then is stored.
+
+    Raises:
+        BadInput: a window reaches beyond what was recorded; there is nothing to replay it from; data have changed, or
+            cannot be read. Nothing was started.
+        RecordingError: a recording cannot be read, or Caffe refuses what it needs.
+        RecordingFailed: there is not enough room.
+    """
+    run = run.resolve()
+    info = read_info(run)
+    if not missing(run, windows, capture).iterations:
+        listener.message(f"Nothing to do: {_list(windows)} of {run.name} {_is(windows)} stored already")
+        return Rewound((), Exit.DONE)
+    files: list[Path] = []
+    with only_rewind(run, listener.message) as directory:
+        work = missing(run, windows, capture)  # another one may have stored them in the meantime
+        for stretch in _stretches(run, info, work):
+            listener.message(_begins(run, stretch))
+            stored, code = _fill(run, stretch, work.groups, directory, listener, interrupts)
+            files += stored
+            if code != Exit.DONE:
+                return Rewound(tuple(files), code)
+    return Rewound(tuple(files), Exit.DONE)
+
+
+def _list(windows: Sequence[Window]) -> str:
+    several = merge(windows)
+    return f"window{'s' if len(several) > 1 else ''} {', '.join(map(str, several))}"
+
+
+def _is(windows: Sequence[Window]) -> str:
+    return "are" if len(merge(windows)) > 1 else "is"
+
+
+def _begins(run: Path, stretch: _Stretch) -> str:
+    wanted = ", ".join(map(str, merge(Window(t, t + 1) for t in stretch.iterations)))
+    return f"Rewinding {run.name} to {wanted}: replaying from {stretch.begin.reason}"
+
+
+def _stretches(run: Path, info: RunInfo, work: Missing) -> Iterator[_Stretch]:
+    """Divide what is missing into replays: a new one where that spares iterations."""
+    begin, iterations = None, list[int]()
+    for window in merge(Window(t, t + 1) for t in work.iterations):
+        found = nearest(run, info, window.start)
+        if begin is not None and found.iteration > iterations[-1] + 1:
+            yield _Stretch(begin, tuple(iterations))
+            begin, iterations = None, []
+        begin = begin or found
+        iterations += range(window.start, window.stop)
+    if begin is not None:
+        yield _Stretch(begin, tuple(iterations))
+
+
+# -- one replay ------------------------------------------------------------------------------------------------------
+
+
+def _fill(
+    run: Path,
+    stretch: _Stretch,
+    groups: Sequence[str],
+    directory: Path,
+    listener: RunListener,
+    interrupts: Interrupts,
+) -> tuple[list[Path], Exit]:
+    """Replay a stretch and store what is wanted of it. Returns the files, and the exit code."""
+    temporary = Path(tempfile.mkdtemp(dir=directory, prefix=TEMPORARY))
+    try:
+        watch = merge(Window(t, t + 1) for t in stretch.iterations)
+        first, until = stretch.begin.iteration, stretch.iterations[-1] + 1
+        done = replay(Replay(run, first, until, watch, tuple(groups)), temporary, listener, interrupts)
+        if done.outcome.code == Exit.BAD_INPUT:
+            raise RecordingError(done.outcome.sentence)
+        stored = _store(run, done, stretch, groups, listener, interrupts)
+        return stored, _conclude(done, listener)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _store(
+    run: Path,
+    done: Replayed,
+    stretch: _Stretch,
+    groups: Sequence[str],
+    listener: RunListener,
+    interrupts: Interrupts,
+) -> list[Path]:
+    """Store the iterations of a replay that are those of the run."""
+    whole, weights_only = _equal(run, done)
+    there = _in_windows(done.directory)
+    parts: list[tuple[list[int], Collection[str]]] = [
+        ([t for t in stretch.iterations if t in whole and t in there], groups),
+        ([t for t in stretch.iterations if t in weights_only and t in there], {"weight"} & set(groups)),
+    ]
+    stored = []
+    with interrupts.handled(lambda: None):  # Ctrl-C: finish this, and then end; twice: store what there is
+        for iterations, kinds in parts:
+            path = copy_window(done.directory, run, iterations, kinds, lambda: not interrupts.at_once)
+            if path is not None:
+                listener.message(window_stored(path, iterations, kinds))
+                stored.append(path)
+    return stored
+
+
+def _in_windows(directory: Path) -> set[int]:
+    try:
+        with Recording(directory) as recording:
+            return set(recording.window_iterations.tolist())
+    except RecordingError:  # it ended before the nets were built
+        return set()
+
+
+def _equal(run: Path, done: Replayed) -> tuple[range, range]:
+    """Return the iterations that are those of the run, and those of which only the weights are known to be.
+
+    An iteration is the run's if its weights and those after its update are. After the last iteration there may be no
+    weights to compare; then its loss is.
+    """
+    found = done.verification
+    if found.first is None or found.through is None:
+        return range(0), range(0)
+    if found.first_difference is not None:
+        last = found.first_difference - 1  # whose update was another one
+        return range(found.first, last), range(max(found.first, last), last + 1)
+    same = found.final or _same_loss(run, done.directory, found.through)
+    return range(found.first, found.through + same), range(found.through + same, found.through + 1)
+
+
+def _same_loss(run: Path, replayed: Path, iteration: int) -> bool:
+    losses = []
+    for directory in (run, replayed):
+        with Recording(directory, may_repair=directory == replayed) as recording:
+            row = iteration - int(recording.iterations[0])
+            losses += [repr(loss) for loss in recording.series("loss", slice(row, row + 1)).tolist()]
+    return len(losses) == 2 and losses[0] == losses[1]
+
+
+def _conclude(done: Replayed, listener: RunListener) -> Exit:
+    """Tell the user how a replay ended. Returns the exit code."""
+    found, outcome = done.verification, done.outcome
+    if found.first_difference is not None:
+        listener.message(replay_differs(found, read_info(done.directory).not_exact))
+        return Exit.DIVERGED
+    if found.problem is not None:
+        raise RecordingError(f"{done.directory.parents[1]}: the replay cannot be verified: {found.problem}")
+    listener.message(replay_verified(found))
+    if outcome.code not in (Exit.DONE, Exit.INTERRUPTED):
+        for line in outcome.last_words:
+            listener.message(f"Caffe said: {line}")
+        listener.message(f"The replay ended early. {outcome.sentence}")
+    return outcome.code

@@ -1,0 +1,48 @@
+"""Sentences about replays: what was verified, what differs, and what was stored of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from harness.reports.text.grammar import count
+from harness.schemas.layout import CAPTURES
+from harness.schemas.run_info import Verification
+
+
+def replay_verified(found: Verification) -> str:
+    """Say which iterations of a replay, all of them equal, were compared with the run."""
+    if not found.compared:
+        return "Nothing was replayed."
+    those = count(found.compared, "iteration")
+    final = ", and so had the weights after the last one" if found.final else ""
+    return f"Verified: {those} ({found.first}…{found.through}) had the digests that the run recorded{final}."
+
+
+def replay_differs(found: Verification, reasons: Sequence[str]) -> str:
+    """Say where a replay left the run that it repeats.
+
+    Args:
+        reasons: what is known that keeps it from repeating the run, bit for bit.
+    """
+    t = found.first_difference
+    assert t is not None
+    follows = found.first is not None and t > found.first
+    update = f", so the update of iteration {t - 1:,} was another one" if follows else ""
+    if reasons:
+        why = f"Known reasons: {'; '.join(reasons)}"
+    else:
+        why = (
+            "No reason is known: settings, build of Caffe, BLAS threads and kernels, and the fingerprints of the data "
+            "are those of the run"
+        )
+    return f"Iteration {t:,}: the weights of the replay differ from those that the run recorded{update}. {why}."
+
+
+def window_stored(path: Path, iterations: Sequence[int], kinds: Collection[str]) -> str:
+    """Say which iterations were stored in a file, and what of them."""
+    first, last = iterations[0], iterations[-1]
+    span = f"iteration {first:,}" if first == last else f"iterations {first:,} to {last:,}"
+    *some, final = [f"{kind}s" for kind in CAPTURES if kind in kinds]
+    what = f"{', '.join(some)} and {final}" if some else final
+    return f"Stored {what} of {span}: {path.parent.name}/{path.name}, {path.stat().st_size / 2**20:,.1f} MiB"

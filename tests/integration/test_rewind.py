@@ -1,0 +1,170 @@
+"""A rewound window is what watching would have recorded; the oracles are plain pycaffe, watched runs, and h5py."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import caffe
+import h5py
+import numpy as np
+import pytest
+
+from harness.recording import Recording, Window
+from tests.helpers.commands import restart, train
+from tests.helpers.nets import small_net, solver_text
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import Finished, command
+
+pytestmark = pytest.mark.usefixtures("one_blas_thread")
+
+REWIND = ROOT / "harness/rewind.py"
+END, WATCH = 40, range(18, 24)
+PLAIN = ("--black-box-mib", 0)
+
+
+def rewind(run: Path, *options: object, code: int = 0, cwd: Path = ROOT, **env: str) -> Finished:
+    done = command(sys.executable, REWIND, run, *options, cwd=cwd, env=env)
+    assert done.code == code, done.stderr[-3000:]
+    return done
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Path:
+    """A run with mirror, crop and dropout, a test net and snapshots at 15 and 30; and the same run, watched."""
+    home = tmp_path_factory.mktemp("rewind")
+    (home / "net.prototxt").write_text(small_net(digit_data))
+    text = solver_text(home / "net.prototxt", home / "native", max_iter=END, snapshot=15, iter_size=2)
+    (home / "solver.prototxt").write_text(text)
+    train(home / "solver.prototxt", home / "run", *PLAIN)
+    train(home / "solver.prototxt", home / "watched", *PLAIN, "--watch", "18:24")
+    return home
+
+
+@pytest.fixture
+def run(home: Path, tmp_path: Path) -> Path:
+    """A copy of the run, whose files other tests have not changed."""
+    return Path(shutil.copytree(home / "run", tmp_path / "run"))
+
+
+def contents(run: Path) -> dict[Path, tuple[bytes, int]]:
+    """The bytes and times of the files of a run, without its windows."""
+    files = [path for path in run.rglob("*") if path.is_file() and "windows" not in path.parts]
+    return {path.relative_to(run): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def files_in(run: Path) -> list[str]:
+    return sorted(path.name for path in (run / "windows").iterdir()) if (run / "windows").is_dir() else []
+
+
+def test_a_rewound_window_is_what_watching_would_have_recorded(home: Path, run: Path) -> None:
+    before = contents(run)
+    done = rewind(run, "--watch", "18:24")
+    assert done.stdout == f"{run}/windows/18-24.h5\n"
+    assert "Verified: 9 iterations (15…23) had the digests that the run recorded" in done.stderr
+    assert contents(run) == before
+    assert files_in(run) == ["18-24.h5"]
+    with h5py.File(run / "windows/18-24.h5") as kept, h5py.File(home / "watched/recording.h5") as watched:
+        names: list[str] = []
+        watched["window"].visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        assert {name.split("/")[0] for name in names} > {"weight", "gradient", "update", "input", "key"}
+        for name in set(names) - {"checksum"}:
+            assert kept["window"][name][()].tobytes() == watched["window"][name][()].tobytes(), name
+    with Recording(run) as recording, Recording(home / "watched") as other:
+        assert recording.windows == (Window(18, 24),)
+        assert recording.keys(20) == other.keys(20)
+        for name in ("mean_abs", "zero_fraction"):
+            mine, theirs = recording.activation(name), other.activation(name)
+            assert np.array_equal(mine.iterations, theirs.iterations)
+            assert np.array_equal(mine.values, theirs.values)
+
+
+def test_its_weights_are_those_of_plain_pycaffe(home: Path, run: Path) -> None:
+    rewind(run, "--watch", "0:2", "--watch", "31:34", "--capture", "weight,update")
+    solver = caffe.get_solver(str(home / "solver.prototxt"))
+    with Recording(run) as recording:
+        assert recording.windows == (Window(0, 2), Window(31, 34))
+        for t in range(34):
+            if t in (0, 1, 31, 32, 33):
+                for p in recording.params:
+                    weight = solver.net.params[p.layer][p.index].data
+                    assert np.array_equal(recording.weight(t, p.layer, p.index), weight), (t, p)
+            solver.step(1)
+            if t in (0, 1, 31, 32, 33):
+                assert np.array_equal(
+                    recording.update(t, "loss1/classifier"), solver.net.params["loss1/classifier"][0].diff
+                )
+
+
+def test_what_is_stored_is_not_stored_again_and_what_lacks_is(run: Path) -> None:
+    rewind(run, "--watch", "18:20", "--capture", "weight")
+    again = rewind(run, "--watch", "18:20", "--capture", "weight")
+    assert again.stdout == ""
+    assert "stored already" in again.stderr
+    assert files_in(run) == ["18-20.h5"]
+    rewind(run, "--watch", "18:20", "--capture", "weight,update")
+    assert files_in(run) == ["18-20.2.h5", "18-20.h5"]
+    with h5py.File(run / "windows/18-20.2.h5") as second:
+        assert set(second["window"]) == {"update", "iteration", "digest", "checksum"}
+    rewind(run, "--watch", "16:22", "--capture", "weight,update")
+    with h5py.File(run / "windows/16-22.h5") as third:
+        assert third["window/iteration"][()].tolist() == [16, 17, 20, 21]
+    with Recording(run) as recording:
+        assert recording.windows == (Window(16, 22),)
+        assert recording.window_arrays(18) == ("weight", "update")
+    done = rewind(run, "--watch", "21:23", "--capture", "input")  # from inside the window
+    assert "iteration 21 in a window" in done.stderr
+
+
+def test_a_restart_from_a_rewound_window_is_exact(run: Path, tmp_path: Path) -> None:
+    rewind(run, "--watch", "18:24")
+    restart(run, "--from", 20, "--out", tmp_path / "again")
+    with Recording(run) as one, Recording(tmp_path / "again") as two:
+        assert np.array_equal(one.series("digest", slice(20, None)), two.series("digest"))
+
+
+def plant_difference(run: Path, iteration: int) -> None:
+    """Change the digest that a run recorded at an iteration."""
+    with h5py.File(run / "recording.h5", "r+") as file:
+        file["digest"][iteration] ^= np.uint64(1)
+        for name in ("lr", "loss", "smoothed_loss", "seconds", "digest"):
+            del file[name].attrs["checksum_column"]
+
+
+def test_the_replay_stops_at_the_first_digest_that_differs(run: Path) -> None:
+    plant_difference(run, 21)
+    done = rewind(run, "--watch", "17:30", code=3)
+    assert "Iteration 21: the weights of the replay differ from those that the run recorded" in done.stderr
+    with Recording(run) as recording:
+        assert recording.windows == (Window(17, 21),)
+        assert recording.window_arrays(19) == ("weight", "gradient", "update", "input", "key")
+        assert recording.window_arrays(20) == ("weight",)  # its update leads to other weights
+
+
+def test_a_difference_before_the_window_leaves_nothing(run: Path) -> None:
+    plant_difference(run, 17)
+    done = rewind(run, "--watch", "18:24", code=3)
+    assert done.stdout == ""
+    assert not (run / "windows").exists()
+
+
+def test_other_kernels_are_named(run: Path) -> None:
+    core = "Nehalem"
+    done = rewind(run, "--watch", "18:24", code=3, OPENBLAS_CORETYPE=core)
+    assert "Known reasons: " in done.stderr
+    assert core in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("watch", "words"),
+    [
+        ("38:41", ("recorded iterations 0 to 39", "B <= 40")),
+        ("5:5", ("the window is empty",)),
+        ("onset", ("did not diverge", "--watch A:B")),
+    ],
+)
+def test_a_window_that_cannot_be_is_refused(run: Path, watch: str, words: tuple[str, ...]) -> None:
+    done = rewind(run, "--watch", watch, code=2)
+    assert all(word in done.stderr for word in words), done.stderr
+    assert not (run / "windows").exists()
