@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from harness.api.layer import Layer, layer_of
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.recorded import diagnose as recorded
+from harness.diagnosis.recorded.damage_span import span
 from harness.diagnosis.recorded.diagnose import Diagnosis
+from harness.errors import BadInput, RecordingError
+from harness.exit_codes import Exit
 from harness.recording import Recording
 from harness.recording.frames import data_frame
 from harness.recording.run_directory import read_info
+from harness.schemas.layout import CAPTURES
 from harness.schemas.onset import Onset
+from harness.schemas.window import Window, parse_watch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,6 +94,43 @@ class Run(Recording):
             single = values.shape[1] == 1
             columns |= {name if single else f"{name}[{n}]": column for n, column in enumerate(values.T)}
         return data_frame(columns, iterations)
+
+    def rewind(self, *windows: str, capture: Sequence[str] = CAPTURES) -> tuple[Path, ...]:
+        """Store the arrays of iterations that were not watched, by an exact replay, which takes its time. Afterwards
+        `weight`, `gradient`, `update`, `input` and the report have them.
+
+        Args:
+            windows: ranges `A:B` of iterations; default: from 5 before the onset to the end of the damage, at most 50.
+            capture: the kinds of arrays.
+
+        Returns:
+            The files that were written; none where everything is stored already.
+
+        Raises:
+            BadInput: a window cannot be filled: its iterations were not recorded, or data are missing or have changed.
+            RecordingError: the replay differed from the run, or did not reach the end of the windows. What was verified
+                until then is stored.
+            RecordingFailed: there is not enough room.
+        """
+        from harness.replay.rewinding import rewind  # what trains takes a while to import
+        from harness.reports.replay_screen import DirectScreen
+        from harness.supervisor.signals import Interrupts
+
+        wanted = [parse_watch(text, "windows") for text in windows] or [self._damage()]
+        with closing(DirectScreen()) as screen:
+            found = rewind(self.path.parent, wanted, capture, screen, Interrupts("continue"))
+        self.refresh()
+        if found.code == Exit.INTERRUPTED:
+            raise KeyboardInterrupt
+        if found.code != Exit.DONE:
+            raise RecordingError(found.sentence)
+        return found.files
+
+    def _damage(self) -> Window:
+        found = span(self, self.diagnosis)
+        if found is None:
+            raise BadInput("the run did not diverge", file=self.path.parent, remedy='Name a window, as in "840:850"')
+        return found
 
     def plot(self, what: Literal["losses", "overview"] = "losses") -> Figure:
         """Draw the run, with its onset, windows and snapshots.

@@ -111,7 +111,7 @@ class Recording(RowReader):
         return self._checked.alarms()
 
     def activation(self, name: str) -> Labelled:
-        """Read a statistic of every blob of the train net as a `RowReader` does, with those that a rewind has stored."""
+        """Read a statistic of every blob of the train net as RowReader does, with those that a rewind has stored."""
         return self._windows.with_activations(super().activation(name), name)
 
     # -- windows ----------------------------------------------------------------------------------------------------

@@ -26,10 +26,11 @@ from harness.supervisor.signals import Interrupts
 
 @dataclass(frozen=True)
 class Rewound:
-    """The result of a rewind: the windows that were written, in files of their own, and the exit code."""
+    """The result of a rewind: the files with windows that were written, the exit code, and how it ended."""
 
     files: tuple[Path, ...]
     code: Exit
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -61,28 +62,21 @@ def rewind(
     """
     run = run.resolve()
     info = read_info(run)
-    if not missing(run, windows, capture).iterations:
-        listener.message(f"Nothing to do: {_list(windows)} of {run.name} {_is(windows)} stored already")
-        return Rewound((), Exit.DONE)
     files: list[Path] = []
+    code, sentence = Exit.DONE, "Nothing to do: all of it is stored already."
+    if not missing(run, windows, capture).iterations:
+        listener.message(sentence)
+        return Rewound((), code, sentence)
     with only_rewind(run, listener.message) as directory:
-        work = missing(run, windows, capture)  # another one may have stored them in the meantime
+        work = missing(run, windows, capture)  # another one may have stored it in the meantime
         for stretch in _stretches(run, info, work):
             listener.message(_begins(run, stretch))
-            stored, code = _fill(run, stretch, work.groups, directory, listener, interrupts)
+            stored, code, sentence = _fill(run, stretch, work.groups, directory, listener, interrupts)
             files += stored
             if code != Exit.DONE:
-                return Rewound(tuple(files), code)
-    return Rewound(tuple(files), Exit.DONE)
-
-
-def _list(windows: Sequence[Window]) -> str:
-    several = merge(windows)
-    return f"window{'s' if len(several) > 1 else ''} {', '.join(map(str, several))}"
-
-
-def _is(windows: Sequence[Window]) -> str:
-    return "are" if len(merge(windows)) > 1 else "is"
+                break
+    listener.message(sentence)
+    return Rewound(tuple(files), code, sentence)
 
 
 def _begins(run: Path, stretch: _Stretch) -> str:
@@ -114,8 +108,8 @@ def _fill(
     directory: Path,
     listener: RunListener,
     interrupts: Interrupts,
-) -> tuple[list[Path], Exit]:
-    """Replay a stretch and store what is wanted of it. Returns the files, and the exit code."""
+) -> tuple[list[Path], Exit, str]:
+    """Replay a stretch and store what is wanted of it. Returns the files, the exit code, and how it ended."""
     temporary = Path(tempfile.mkdtemp(dir=directory, prefix=TEMPORARY))
     try:
         watch = merge(Window(t, t + 1) for t in stretch.iterations)
@@ -124,7 +118,7 @@ def _fill(
         if done.outcome.code == Exit.BAD_INPUT:
             raise RecordingError(done.outcome.sentence)
         stored = _store(run, done, stretch, groups, listener, interrupts)
-        return stored, _conclude(done, listener)
+        return stored, *_end(done)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -187,17 +181,17 @@ def _same_loss(run: Path, replayed: Path, iteration: int) -> bool:
     return len(losses) == 2 and losses[0] == losses[1]
 
 
-def _conclude(done: Replayed, listener: RunListener) -> Exit:
-    """Tell the user how a replay ended. Returns the exit code."""
+def _end(done: Replayed) -> tuple[Exit, str]:
+    """Return the exit code of a replay, and a sentence."""
     found, outcome = done.verification, done.outcome
     if found.first_difference is not None:
-        listener.message(replay_differs(found, read_info(done.directory).not_exact))
-        return Exit.DIVERGED
+        return Exit.DIVERGED, replay_differs(found, read_info(done.directory).not_exact)
     if found.problem is not None:
-        raise RecordingError(f"{done.directory.parents[1]}: the replay cannot be verified: {found.problem}")
-    listener.message(replay_verified(found))
-    if outcome.code not in (Exit.DONE, Exit.INTERRUPTED):
-        for line in outcome.last_words:
-            listener.message(f"Caffe said: {line}")
-        listener.message(f"The replay ended early. {outcome.sentence}")
-    return outcome.code
+        raise RecordingError(f"the replay cannot be verified: {found.problem}")
+    verified = replay_verified(found)
+    if outcome.code == Exit.DONE:
+        return outcome.code, verified
+    if outcome.code == Exit.INTERRUPTED:
+        return outcome.code, f"Interrupted. {verified}"
+    said = "".join(f" Caffe said: {line}" for line in outcome.last_words)
+    return outcome.code, f"{outcome.sentence}.{said} {verified}"

@@ -65,3 +65,16 @@ class ReplayScreen(Terminal):
 
     def _panel(self) -> RenderableType:
         return self._bar if self._bar is not None else ""
+
+
+class DirectScreen(ReplayScreen):
+    """A replay screen of the process that replays, as in a notebook, where no other process can draw."""
+
+    dropped = None
+
+    def __init__(self) -> None:
+        super().__init__(Console(stderr=True))
+
+    def tick(self, recorded_bytes: int) -> None:
+        super().tick(recorded_bytes)
+        self.refresh()
