@@ -28,6 +28,7 @@ from harness.invocation import command_line, program
 from harness.output import print_result
 from harness.processes import return_large_blocks
 from harness.recording import Recording
+from harness.recording.side_windows import DIRECTORY
 from harness.replay.rewinding import rewind
 from harness.reports.replay_screen import ReplayScreen
 from harness.reports.terminal_process import TerminalProcess
@@ -100,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
         except KeyboardInterrupt:
             return Exit.INTERRUPTED
     for path in found.files:
-        print_result(str(path))
+        print_result(str(run / DIRECTORY / path.name))
     return found.code
 
 

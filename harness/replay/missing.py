@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +12,23 @@ from harness.errors import BadInput
 from harness.recording import Recording
 from harness.recording.run_directory import read_info
 from harness.schemas.layout import PARAM_CAPTURES
+from harness.schemas.run_info import RunInfo
 from harness.schemas.window import Window, clip, merge
 
 
 @dataclass(frozen=True)
 class Missing:
-    """The iterations whose arrays are not all stored, ascending, and the kinds of arrays that some of them lack."""
+    """What the windows of a run lack.
+
+    Attributes:
+        iterations: those whose arrays are not all stored, ascending.
+        groups: the kinds of arrays that some of them lack.
+        size: bytes of these arrays.
+    """
 
     iterations: tuple[int, ...]
     groups: tuple[str, ...]
+    size: int
 
 
 def missing(run: Path, windows: Sequence[Window], capture: Sequence[str]) -> Missing:
@@ -29,22 +38,32 @@ def missing(run: Path, windows: Sequence[Window], capture: Sequence[str]) -> Mis
         BadInput: a window reaches beyond the recorded iterations; run.json cannot be read.
         RecordingError: the recording cannot be read.
     """
+    info = read_info(run)
     with Recording(run) as recording:
         _check_reach(run, recording, windows)
-        possible = _possible(run, recording, capture)
+        possible = _possible(run, info, recording, capture)
         stored = {t: recording.window_arrays(t) for t in recording.window_iterations.tolist()}
-    wanted = (t for window in merge(windows) for t in range(window.start, window.stop))
-    lacks = {t: [group for group in possible if group not in stored.get(t, ())] for t in wanted}
-    groups = {group for lacking in lacks.values() for group in lacking}
-    return Missing(tuple(t for t, lacking in lacks.items() if lacking), tuple(g for g in possible if g in groups))
+        wanted = (t for window in merge(windows) for t in range(window.start, window.stop))
+        lacks = {t: [group for group in possible if group not in stored.get(t, ())] for t in wanted}
+        iterations = tuple(t for t, lacking in lacks.items() if lacking)
+        groups = tuple(group for group in possible if any(group in lacking for lacking in lacks.values()))
+        return Missing(iterations, groups, len(iterations) * sum(_size(run, info, recording, g) for g in groups))
 
 
-def _possible(run: Path, recording: Recording, capture: Sequence[str]) -> list[str]:
+def _possible(run: Path, info: RunInfo, recording: Recording, capture: Sequence[str]) -> list[str]:
     """Return those of the kinds `capture` that the net has: one without param blobs has no weights, for example."""
-    net = parse_text(read_info(run).net, pb.NetParameter, run / "run.json")
+    net = parse_text(info.net, pb.NetParameter, run / "run.json")
     has_inputs = any(layer.top and not layer.bottom and layer.type != "Parameter" for layer in net.layer)
     has_params = bool(recording.params)
     return [group for group in capture if (has_params if group in PARAM_CAPTURES else has_inputs)]
+
+
+def _size(run: Path, info: RunInfo, recording: Recording, group: str) -> int:
+    """Return the bytes of the arrays of a kind of one iteration; 0 for inputs of recordings from before 0.3.0."""
+    if group in PARAM_CAPTURES:
+        return 4 * sum(param.count for param in recording.params)
+    passes = parse_text(info.solver, pb.SolverParameter, run / "run.json").iter_size
+    return 4 * passes * sum(math.prod(blob.shape) for blob in recording.inputs)
 
 
 def _check_reach(run: Path, recording: Recording, windows: Sequence[Window]) -> None:

@@ -29,13 +29,18 @@ def only_rewind(run: Path, say: Callable[[str], None]) -> Iterator[Path]:
     with ExitStack() as stack:
         while not _is_locked(directory, stack, say):
             stack.close()
-        for left in directory.glob(f"{TEMPORARY}*"):
+        for left in killed_rewinds(run):
             _remove(left)
         try:
             yield directory
         finally:
             with suppress(OSError):  # there are windows in it
                 directory.rmdir()
+
+
+def killed_rewinds(run: Path) -> list[Path]:
+    """List what rewinds of `run` that were killed, or are still going on, have in the folder of windows."""
+    return list((run / DIRECTORY).glob(f"{TEMPORARY}*"))
 
 
 def _is_locked(directory: Path, stack: ExitStack, say: Callable[[str], None]) -> bool:

@@ -8,13 +8,13 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import RecordingError
+from harness.errors import RecordingError, RecordingFailed
 from harness.exit_codes import Exit
 from harness.recording import Recording
 from harness.recording.run_directory import read_info
 from harness.recording.window_copy import copy_window
 from harness.replay.missing import Missing, missing
-from harness.replay.only_rewind import TEMPORARY, only_rewind
+from harness.replay.only_rewind import TEMPORARY, killed_rewinds, only_rewind
 from harness.replay.replaying import Replay, Replayed, replay
 from harness.replay.starts import Nearest, nearest
 from harness.reports.text.replays import replay_differs, replay_verified, window_stored
@@ -22,6 +22,8 @@ from harness.schemas.listener import RunListener
 from harness.schemas.run_info import RunInfo
 from harness.schemas.window import Window, merge
 from harness.supervisor.signals import Interrupts
+
+_SPARE = 64 << 20  # free bytes that are left on the disk
 
 
 @dataclass(frozen=True)
@@ -64,19 +66,29 @@ def rewind(
     info = read_info(run)
     files: list[Path] = []
     code, sentence = Exit.DONE, "Nothing to do: all of it is stored already."
-    if not missing(run, windows, capture).iterations:
-        listener.message(sentence)
-        return Rewound((), code, sentence)
-    with only_rewind(run, listener.message) as directory:
-        work = missing(run, windows, capture)  # another one may have stored it in the meantime
-        for stretch in _stretches(run, info, work):
-            listener.message(_begins(run, stretch))
-            stored, code, sentence = _fill(run, stretch, work.groups, directory, listener, interrupts)
-            files += stored
-            if code != Exit.DONE:
-                break
+    if missing(run, windows, capture).iterations or killed_rewinds(run):
+        with only_rewind(run, listener.message) as directory:
+            work = missing(run, windows, capture)  # another one may have stored it in the meantime
+            _check_room(run, work)
+            for stretch in _stretches(run, info, work):
+                listener.message(_begins(run, stretch))
+                stored, code, sentence = _fill(run, stretch, work.groups, directory, listener, interrupts)
+                files += stored
+                if code != Exit.DONE:
+                    break
     listener.message(sentence)
     return Rewound(tuple(files), code, sentence)
+
+
+def _check_room(run: Path, work: Missing) -> None:
+    """Check that the disk has room for the arrays that are missing, once in a temporary recording and once more."""
+    needed, free = 2 * work.size + _SPARE, shutil.disk_usage(run).free
+    if free < needed:
+        raise RecordingFailed(
+            f"{len(work.iterations):,} iterations take {work.size / 2**20:,.1f} MiB, and twice as much until they are "
+            f"complete; the disk of {run} has {free / 2**20:,.0f} MiB free. Free some space, or ask for fewer iterations "
+            "or kinds of arrays (--watch, --capture)"
+        )
 
 
 def _begins(run: Path, stretch: _Stretch) -> str:

@@ -122,7 +122,7 @@ def _other_data(place: StreamPosition | RowsPosition, before: StreamPosition | R
         f"{changed}: layer {place.layer} would see other images "
         f"(fingerprint {place.fingerprint[:12]}, then {before.fingerprint[:12]})",
         file=place.source,
-        remedy=f"Put the old {what} back, or go on with --data caffe, which starts the data from its first record",
+        remedy=f"Put the old {what} back (run and restart also go on with --data caffe, from the first record)",
     )
 
 
