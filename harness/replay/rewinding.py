@@ -86,8 +86,8 @@ def _check_room(run: Path, work: Missing) -> None:
     if free < needed:
         raise RecordingFailed(
             f"{len(work.iterations):,} iterations take {work.size / 2**20:,.1f} MiB, and twice as much until they are "
-            f"complete; the disk of {run} has {free / 2**20:,.0f} MiB free. Free some space, or ask for fewer iterations "
-            "or kinds of arrays (--watch, --capture)"
+            f"complete; the disk of {run} has {free / 2**20:,.0f} MiB free. Free some space, or ask for fewer "
+            "iterations or kinds of arrays (--watch, --capture)"
         )
 
 
