@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import caffe
@@ -11,11 +14,12 @@ import h5py
 import numpy as np
 import pytest
 
-from harness.recording import Recording, Window
+from harness.recording import Recording, RecordingError, Window
+from harness.rewind import main
 from tests.helpers.commands import restart, train
 from tests.helpers.nets import small_net, solver_text
 from tests.helpers.paths import ROOT
-from tests.helpers.processes import Finished, command
+from tests.helpers.processes import PATIENCE, Finished, command, started, wait_for
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
@@ -24,10 +28,21 @@ END, WATCH = 40, range(18, 24)
 PLAIN = ("--black-box-mib", 0)
 
 
-def rewind(run: Path, *options: object, code: int = 0, cwd: Path = ROOT, **env: str) -> Finished:
-    done = command(sys.executable, REWIND, run, *options, cwd=cwd, env=env)
-    assert done.code == code, done.stderr[-3000:]
-    return done
+Rewind = Callable[..., Finished]
+
+
+@pytest.fixture
+def rewind(capfd: pytest.CaptureFixture[str]) -> Rewind:
+    """Run the command in this process; it must exit with `code`."""
+
+    def call(run: Path, *options: str, code: int = 0) -> Finished:
+        capfd.readouterr()
+        found = main([str(run), *options])
+        said = capfd.readouterr()
+        assert found == code, said.err[-3000:]
+        return Finished(found, said.out, said.err)
+
+    return call
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +73,7 @@ def files_in(run: Path) -> list[str]:
     return sorted(path.name for path in (run / "windows").iterdir()) if (run / "windows").is_dir() else []
 
 
-def test_a_rewound_window_is_what_watching_would_have_recorded(home: Path, run: Path) -> None:
+def test_a_rewound_window_is_what_watching_would_have_recorded(home: Path, run: Path, rewind: Rewind) -> None:
     before = contents(run)
     done = rewind(run, "--watch", "18:24")
     assert done.stdout == f"{run}/windows/18-24.h5\n"
@@ -80,7 +95,7 @@ def test_a_rewound_window_is_what_watching_would_have_recorded(home: Path, run: 
             assert np.array_equal(mine.values, theirs.values)
 
 
-def test_its_weights_are_those_of_plain_pycaffe(home: Path, run: Path) -> None:
+def test_its_weights_are_those_of_plain_pycaffe(home: Path, run: Path, rewind: Rewind) -> None:
     rewind(run, "--watch", "0:2", "--watch", "31:34", "--capture", "weight,update")
     solver = caffe.get_solver(str(home / "solver.prototxt"))
     with Recording(run) as recording:
@@ -97,7 +112,7 @@ def test_its_weights_are_those_of_plain_pycaffe(home: Path, run: Path) -> None:
                 )
 
 
-def test_what_is_stored_is_not_stored_again_and_what_lacks_is(run: Path) -> None:
+def test_what_is_stored_is_not_stored_again_and_what_lacks_is(run: Path, rewind: Rewind) -> None:
     rewind(run, "--watch", "18:20", "--capture", "weight")
     again = rewind(run, "--watch", "18:20", "--capture", "weight")
     assert again.stdout == ""
@@ -117,7 +132,7 @@ def test_what_is_stored_is_not_stored_again_and_what_lacks_is(run: Path) -> None
     assert "iteration 21 in a window" in done.stderr
 
 
-def test_a_restart_from_a_rewound_window_is_exact(run: Path, tmp_path: Path) -> None:
+def test_a_restart_from_a_rewound_window_is_exact(run: Path, tmp_path: Path, rewind: Rewind) -> None:
     rewind(run, "--watch", "18:24")
     restart(run, "--from", 20, "--out", tmp_path / "again")
     with Recording(run) as one, Recording(tmp_path / "again") as two:
@@ -132,7 +147,7 @@ def plant_difference(run: Path, iteration: int) -> None:
             del file[name].attrs["checksum_column"]
 
 
-def test_the_replay_stops_at_the_first_digest_that_differs(run: Path) -> None:
+def test_the_replay_stops_at_the_first_digest_that_differs(run: Path, rewind: Rewind) -> None:
     plant_difference(run, 21)
     done = rewind(run, "--watch", "17:30", code=3)
     assert "Iteration 21: the weights of the replay differ from those that the run recorded" in done.stderr
@@ -142,7 +157,7 @@ def test_the_replay_stops_at_the_first_digest_that_differs(run: Path) -> None:
         assert recording.window_arrays(20) == ("weight",)  # its update leads to other weights
 
 
-def test_a_difference_before_the_window_leaves_nothing(run: Path) -> None:
+def test_a_difference_before_the_window_leaves_nothing(run: Path, rewind: Rewind) -> None:
     plant_difference(run, 17)
     done = rewind(run, "--watch", "18:24", code=3)
     assert done.stdout == ""
@@ -151,7 +166,8 @@ def test_a_difference_before_the_window_leaves_nothing(run: Path) -> None:
 
 def test_other_kernels_are_named(run: Path) -> None:
     core = "Nehalem"
-    done = rewind(run, "--watch", "18:24", code=3, OPENBLAS_CORETYPE=core)
+    done = command(sys.executable, REWIND, run, "--watch", "18:24", env={"OPENBLAS_CORETYPE": core})
+    assert done.code == 3
     assert "Known reasons: " in done.stderr
     assert core in done.stderr
 
@@ -164,7 +180,81 @@ def test_other_kernels_are_named(run: Path) -> None:
         ("onset", ("did not diverge", "--watch A:B")),
     ],
 )
-def test_a_window_that_cannot_be_is_refused(run: Path, watch: str, words: tuple[str, ...]) -> None:
+def test_a_window_that_cannot_be_is_refused(run: Path, watch: str, words: tuple[str, ...], rewind: Rewind) -> None:
     done = rewind(run, "--watch", watch, code=2)
     assert all(word in done.stderr for word in words), done.stderr
     assert not (run / "windows").exists()
+
+
+def temporary(run: Path) -> list[Path]:
+    return list((run / "windows").glob(".rewind.*"))
+
+
+def test_after_a_kill_two_rewinds_at_once_leave_one_window(home: Path, run: Path) -> None:
+    arguments = (sys.executable, REWIND, run, "--watch", "2:24")
+    with started(*arguments) as process:
+        wait_for(lambda: [path for path in temporary(run) if (path / "recording.h5").exists()], process)
+        process.kill()
+        process.wait(PATIENCE)
+    assert temporary(run)
+    with started(*arguments, stderr=subprocess.PIPE) as one, started(*arguments, stderr=subprocess.PIPE) as two:
+        said = [process.communicate(timeout=PATIENCE)[1] for process in (one, two)]
+    assert (one.returncode, two.returncode) == (0, 0), said
+    assert any("stored already" in text for text in said)
+    assert files_in(run) == ["2-24.h5"]
+    with Recording(run) as recording, Recording(home / "watched") as watched:
+        assert recording.weight(23, "conv1/3x3").tobytes() == watched.weight(23, "conv1/3x3").tobytes()
+
+
+SLEEPY = """
+import time
+
+import caffe
+
+
+class Sleepy(caffe.Layer):
+    def setup(self, bottom, top):
+        pass
+
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].shape)
+
+    def forward(self, bottom, top):
+        time.sleep(0.02)
+        top[0].data[...] = bottom[0].data
+
+    def backward(self, top, propagate_down, bottom):
+        bottom[0].diff[...] = top[0].diff
+"""
+
+
+def test_what_was_verified_before_ctrl_c_is_stored(
+    tmp_path: Path, digit_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sleepy_layers.py").write_text(SLEEPY)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    layer = """layer { name: "sleepy" type: "Python" bottom: "data" top: "slow" propagate_down: false
+  python_param { module: "sleepy_layers" layer: "Sleepy" } }
+layer { name: "silence" type: "Silence" bottom: "slow" }"""
+    (tmp_path / "net.prototxt").write_text(small_net(digit_data, extra=layer))
+    fields: dict[str, object] = {"max_iter": 100, "test_iter": None, "test_interval": None, "snapshot": 0}
+    (tmp_path / "solver.prototxt").write_text(solver_text(tmp_path / "net.prototxt", tmp_path / "n", **fields))
+    run = train(tmp_path / "solver.prototxt", tmp_path / "run", *PLAIN).run
+    with started(sys.executable, REWIND, run, "--watch", "0:100", stderr=subprocess.PIPE) as process:
+        wait_for(lambda: [path for path in temporary(run) if rows_in(path) > 5], process)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, said
+    assert temporary(run) == []
+    with Recording(run) as recording:
+        kept = recording.window_iterations
+        assert 5 <= len(kept) < 100
+        assert kept.tolist() == list(range(len(kept)))
+
+
+def rows_in(run: Path) -> int:
+    try:
+        with Recording(run) as recording:
+            return len(recording.iterations)
+    except RecordingError:
+        return 0
