@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from harness.errors import RecordingError, RecordingFailed
 from harness.exit_codes import Exit
 from harness.recording import Recording
@@ -24,6 +26,7 @@ from harness.schemas.window import Window, merge
 from harness.supervisor.signals import Interrupts
 
 _SPARE = 64 << 20  # free bytes that are left on the disk
+_START = 3.0  # seconds that it takes to start a replay
 
 
 @dataclass(frozen=True)
@@ -97,11 +100,13 @@ def _begins(run: Path, stretch: _Stretch) -> str:
 
 
 def _stretches(run: Path, info: RunInfo, work: Missing) -> Iterator[_Stretch]:
-    """Divide what is missing into replays: a new one where that spares iterations."""
+    """Divide what is missing into replays: a new one where the iterations that it spares take longer than its start."""
+    with Recording(run) as recording:
+        seconds = float(np.median(recording.series("seconds")))
     begin, iterations = None, list[int]()
     for window in merge(Window(t, t + 1) for t in work.iterations):
         found = nearest(run, info, window.start)
-        if begin is not None and found.iteration > iterations[-1] + 1:
+        if begin is not None and (found.iteration - iterations[-1] - 1) * seconds > _START:
             yield _Stretch(begin, tuple(iterations))
             begin, iterations = None, []
         begin = begin or found
