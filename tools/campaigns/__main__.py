@@ -17,7 +17,8 @@ from rich.progress import Progress
 from tools.campaigns.campaign import Campaign, default_jobs, read_journal, run, summary
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("capsules", "kills", "logs", "prototxt", "rewinds", "run_directories")  # modules of this package, each with a CAMPAIGN
+# modules of this package, each with a CAMPAIGN
+NAMES = ("capsules", "kills", "logs", "prototxt", "rewinds", "run_directories")
 
 
 def main() -> int:
