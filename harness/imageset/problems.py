@@ -20,7 +20,7 @@ KINDS = {
     "no class": "files and folders that belong to no class",
     "damaged?": "JPEGs with damage that the decoder repairs, or without their end",
     "different format": "files with other channels or depth than the rest (grey, with alpha, 16 bits)",
-    "16 bits": "images of 16 bits a value, of which Caffe keeps the upper 8",
+    "of 16 bits": "images of 16 bits a value, of which Caffe keeps the upper 8",
     "nearly black": "images of 16 bits a value whose upper 8 bits, which Caffe keeps, are nearly 0",
     "rotated": "photographs with an EXIF orientation, which Caffe ignores unless told otherwise",
 }

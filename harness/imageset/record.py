@@ -217,7 +217,7 @@ def _of_16_bits(data: bytes, kind: str, stderr: CapturedStderr) -> list[Remark]:
     if values is None or values.dtype != np.uint16:
         return []
     brightest = int(values.max()) >> 8
-    return [(_DARK if brightest <= DARK else "16 bits", f"at most {brightest} of 255 is left")]
+    return [(_DARK if brightest <= DARK else "of 16 bits", f"at most {brightest} of 255 is left")]
 
 
 def _undecodable(data: bytes, kind: str, message: str) -> UnusableImage:

@@ -156,6 +156,7 @@ def test_images_of_16_bits_are_told_and_those_that_become_nearly_black_are_remar
     assert done.code == 0, done.stderr
     assert records(tmp_path / "out/train_lmdb") == theirs
     assert "2 images of 16 bits a value are nearly black" in done.stdout
+    assert "kept         1 of 16 bits, 2 nearly black\n" in done.stdout
     text = (tmp_path / "out/report.txt").read_text()
     assert "full.png (label 1): at most 255 of 255 is left" in text
     for name in ("scan.png (label 0)", "scan.tif (label 1)"):
