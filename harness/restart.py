@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
         dest="start",
         default="last-good",
         metavar="WHEN",
-        help="last-good, or an iteration: of a snapshot, inside a window (SGD), or 0 (default: %(default)s)",
+        help="last-good, or an iteration: of a snapshot, in a window with history, or 0 (default: %(default)s)",
     )
     what.add_argument(
         "--set",

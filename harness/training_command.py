@@ -98,7 +98,8 @@ def add_options(parser: argparse.ArgumentParser, default_out: str) -> None:
         "--capture",
         default=",".join(CAPTURES),
         metavar="LIST",
-        help="the arrays that --watch records (default: %(default)s)",
+        help="the arrays that --watch records: some of weight, gradient, update, input and history (the solver's, with "
+        "which every iteration of a window can be restarted, whatever the type of the solver; default: %(default)s)",
     )
     keep.add_argument("--out", type=Path, metavar="DIR", help=f"run directory (default: {default_out})")
     keep.add_argument("--snapshot-every", type=int, metavar="N", help="snapshot interval (default: the solver's)")

@@ -95,6 +95,10 @@ class Layer:
         """Read what Caffe subtracted from a param blob in an iteration of a window; errors are those of `weight`."""
         return self.run.update(iteration, self.name, index)
 
+    def history(self, iteration: int, index: int = 0, slot: int = 0) -> Array:
+        """Read the solver's history of a param blob in an iteration of a window, as `Recording.history` does."""
+        return self.run.history(iteration, self.name, index, slot)
+
     def frame(self) -> pd.DataFrame:
         """Return all statistics as a pandas DataFrame: a row for each iteration, columns such as `gradient_l2/0`.
 

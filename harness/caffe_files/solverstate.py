@@ -11,7 +11,7 @@ import mmap
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from harness.caffe_files.lr_policy import learning_rate, next_step
 from harness.caffe_files.messages import pb
 from harness.caffe_files.protobuf_wire import DamagedMessage, field_header, fields
 from harness.errors import BadInput, nearest
-from harness.schemas.layout import Param
 
 HISTORY_MODES = ("keep", "rescale", "reset")
 
@@ -140,48 +139,29 @@ def history_scale(
 
 
 def write_window_state(
-    updates: Mapping[tuple[str, int], npt.NDArray[np.float32]],
-    iteration: int,
-    step: int,
-    model: Path,
-    target: Path,
-    params: Sequence[Param],
+    history: Sequence[npt.NDArray[np.float32]], iteration: int, step: int, model: Path, target: Path
 ) -> Path:
-    """Write a binary solverstate at `iteration` t for a solver of type SGD, from a recorded window.
-
-    SGD subtracts its history unchanged (ComputeUpdateValue copies it into diff), also with clipping, iter_size, decay
-    and lr_mult: its history after iteration t − 1 is update(t − 1), bit for bit. This holds for no other solver type.
+    """Write a binary solverstate at `iteration` t from a recorded window.
 
     Args:
-        updates: update(t − 1) of every learnable blob, by (layer, index).
+        history: the solver's history before the update of t, one blob for each learnable param in the solver's order;
+            for AdaDelta and Adam, all second slots follow. SGD subtracts its history unchanged (ComputeUpdateValue
+            copies it into diff), also with clipping, iter_size, decay and lr_mult: it is update(t − 1), bit for bit.
+            This holds for no other solver type.
         step: Caffe's current_step before it.
         model: the caffemodel with W_t, stored with its absolute path; the file may be written later.
         target: the .solverstate, in an existing directory. It is written as a whole or not at all.
-        params: the learnable blobs in the solver's order, as in the recording.
 
     Returns:
         `target`.
-
-    Raises:
-        BadInput: the update of a blob is missing, or has another shape or type.
     """
-    for param in params:
-        update = updates.get((param.layer, param.index))
-        if update is None or update.shape != param.shape or update.dtype != np.float32:
-            found = "none" if update is None else f"one of shape {update.shape}, {update.dtype}"
-            raise BadInput(
-                f"an update of shape {param.shape}, float32, is needed at iteration {iteration - 1}; found {found}",
-                field="param",
-                value=f"{param.layer}/{param.index}",
-                remedy=f"Record it with --watch {iteration - 1}:{iteration + 1} and `update` in --capture",
-            )
 
     def write(part: Path) -> None:  # in Caffe's order: the file is the same, byte for byte
         with part.open("wb") as file:
             file.write(pb.SolverState(iter=iteration, learned_net=str(model.absolute())).SerializeToString())
-            for param in params:
-                shape = pb.BlobProto(shape=pb.BlobShape(dim=param.shape)).SerializeToString()
-                numbers = np.ascontiguousarray(updates[param.layer, param.index], "<f4")
+            for blob in history:
+                shape = pb.BlobProto(shape=pb.BlobShape(dim=blob.shape)).SerializeToString()
+                numbers = np.ascontiguousarray(blob, "<f4")
                 header = field_header(_DATA, numbers.nbytes)
                 file.write(field_header(_HISTORY, len(header) + numbers.nbytes + len(shape)) + header)
                 file.write(numbers.data)

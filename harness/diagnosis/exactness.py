@@ -173,7 +173,7 @@ def _without_state(now: RunInfo, then: TrainingSetup | None, nets: Sequence[pb.N
     if then is None:
         lacks = "Caffe's snapshots do not hold"
     elif now.resume is None:
-        lacks = "windows do not hold"
+        lacks = "this window does not hold"
     else:
         lacks = "this snapshot does not hold"
     for layer in (net.layer[position] for net in nets for position in stateful_layers(net)):

@@ -34,7 +34,8 @@ Attributes = Mapping[str, str | int | float | bool]
 
 def array_paths(arrays: Sequence[Array]) -> list[str]:
     """HDF5 path of every one of the window `arrays`."""
-    paths = {group: link_names(array.label for array in arrays if array.group == group) for group in fmt.CAPTURES}
+    groups = (*fmt.ALL_CAPTURES, "state")
+    paths = {group: link_names(array.label for array in arrays if array.group == group) for group in groups}
     return [
         f"window/{array.group}/{paths[array.group][array.label]}" if array.group in paths else f"window/{array.group}"
         for array in arrays

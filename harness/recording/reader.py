@@ -132,7 +132,10 @@ class Recording(RowReader):
         return self._windows.iterations
 
     def window_arrays(self, iteration: int) -> tuple[str, ...]:
-        """List what is stored of an iteration: some of weight, gradient, update, input and key; none in no window."""
+        """List what is stored of an iteration: some of weight, gradient, update, history, input, key and state.
+
+        An iteration in no window has none.
+        """
         return self._windows.window_arrays(iteration)
 
     def weight(self, iteration: int, layer: str, index: int = 0) -> npt.NDArray[np.float32]:
@@ -165,6 +168,33 @@ class Recording(RowReader):
         Args, return value and errors are those of `weight`.
         """
         return self._windows.array("update", iteration, f"{layer}/{index}")
+
+    def history(self, iteration: int, layer: str, index: int = 0, slot: int = 0) -> npt.NDArray[np.float32]:
+        """Read the solver's history of one param blob, with which it begins the update of `iteration`.
+
+        It needs `--capture history`. Weights and history of an iteration are what a snapshot before it holds.
+
+        Args:
+            iteration: an iteration in a window.
+            layer: name of a layer.
+            index: number of the blob in that layer.
+            slot: 0; of an AdaDelta solver 0 for the gradients and 1 for the updates, of Adam 0 for the first moment and
+                1 for the second.
+
+        Return value and errors are those of `weight`.
+        """
+        return self._windows.array("history", iteration, f"{layer}/{index}/{slot}")
+
+    def layer_state(self, iteration: int) -> dict[str, npt.NDArray[np.float32]]:
+        """Read what LSTM and RNN layers, and constants that are changed in place, begin an iteration with.
+
+        Returns:
+            the arrays by their names as in a snapshot's `layers.npz`: net/number/array/layer.
+
+        Raises:
+            RecordingError: the iteration is in no window, or the nets have no such layers.
+        """
+        return self._windows.layer_state(iteration)
 
     def input(self, iteration: int, blob: str) -> npt.NDArray[np.float32]:
         """Read a blob that a data layer wrote: images as the net saw them, or labels.

@@ -42,7 +42,7 @@ class SideWindow:
     """Writes one window into a file of its own in the directory `run`.
 
     Args:
-        arrays: what is kept of each iteration, in the order of CAPTURES; then the keys, if there are any.
+        arrays: what is kept of each iteration, in the order of ALL_CAPTURES; then the keys, if there are any.
         most: the iterations that may come.
         activations: the blobs whose statistics are kept as well.
         leaves_half: of the free room to the recording and to snapshots, which are still being written.

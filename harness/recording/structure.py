@@ -19,7 +19,16 @@ import numpy as np
 
 from harness.errors import RecordingError
 from harness.recording.checksums import CHECKSUM
-from harness.schemas.layout import ACTIVATION_STATS, FORMAT, FORMAT_VERSION, INPUT_STATS, ROWS, STATS, WINDOW_FORMAT
+from harness.schemas.layout import (
+    ACTIVATION_STATS,
+    ALL_CAPTURES,
+    FORMAT,
+    FORMAT_VERSION,
+    INPUT_STATS,
+    ROWS,
+    STATS,
+    WINDOW_FORMAT,
+)
 
 # What a user has without the recording
 SPARED = "readlog still reads its solver.log, and restart its snapshots with --from ITERATION"
@@ -36,7 +45,7 @@ _KINDS: tuple[tuple[str, str, int | None], ...] = (
     (rf"stat/(?:{'|'.join(STATS)})", "f8", 2),
     (rf"input_stat/(?:{'|'.join(INPUT_STATS)})", "f8", 2),
     (rf"activation/(?:{'|'.join(ACTIVATION_STATS)})", "f8", 2),
-    (r"window/(?:weight|gradient|update|input)/.+", "f4", None),
+    (rf"window/(?:{'|'.join(ALL_CAPTURES)}|state)/.+", "f4", None),
     (r"window/key", "S", 2),
 )
 _KIND = re.compile("|".join(f"({pattern})" for pattern, _, _ in _KINDS), re.DOTALL)

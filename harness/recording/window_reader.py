@@ -15,7 +15,7 @@ from harness.recording.checked_file import CheckedFile
 from harness.recording.labelled import Labelled
 from harness.recording.side_windows import find, open_window
 from harness.recording.window_source import WindowSource
-from harness.schemas.layout import CAPTURES
+from harness.schemas.layout import ALL_CAPTURES
 from harness.schemas.window import Window, merge
 
 
@@ -48,17 +48,17 @@ class WindowReader:
         return tuple(self._damaged) if self._sources else ()
 
     def window_arrays(self, iteration: int) -> tuple[str, ...]:
-        """List the kinds of arrays that are stored of an iteration: some of CAPTURES, and key."""
+        """List the kinds of arrays that are stored of an iteration: some of ALL_CAPTURES, key and state."""
         sources = [source for source, _ in self._of(iteration)]
-        return tuple(group for group in (*CAPTURES, "key") if any(source.has(group) for source in sources))
+        return tuple(group for group in (*ALL_CAPTURES, "key", "state") if any(source.has(group) for source in sources))
 
     def array(self, group: str, iteration: int, name: str) -> npt.NDArray[np.float32]:
         """Read one array.
 
         Args:
-            group: weight, gradient, update or input.
+            group: one of ALL_CAPTURES.
             iteration: an iteration in a window.
-            name: `layer/index` of a param blob, or the name of an input blob.
+            name: `layer/index` of a param blob (`layer/index/slot` of history), or the name of an input blob.
 
         Raises:
             RecordingError: the iteration is in no window, or that array was not recorded.
@@ -93,6 +93,15 @@ class WindowReader:
         order = np.argsort(np.concatenate(iterations), kind="stable")
         times, rows = np.concatenate(iterations)[order], np.concatenate(values)[order]
         return replace(recorded, values=rows, iterations=times)
+
+    def layer_state(self, iteration: int) -> dict[str, npt.NDArray[np.float32]]:
+        """Read the state that layers keep outside their params, by name.
+
+        Raises:
+            RecordingError: the iteration is in no window, or none was recorded.
+        """
+        source, row = self._find("state", iteration, "no state of layers was recorded")
+        return {name: source.array("state", row, name) for name in source.names("state")}
 
     def refresh(self) -> None:
         """Look for files that have appeared since."""

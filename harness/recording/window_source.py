@@ -47,14 +47,18 @@ class WindowSource:
         return self._checked.rows("window/digest", slice(0, len(self.iterations)))
 
     def has(self, group: str) -> bool:
-        """Check whether arrays of `group` (weight, gradient, update, input or key) are kept."""
+        """Check whether arrays of `group`, one of ALL_CAPTURES, state or key, are kept."""
         return f"window/{group}" in self._file
 
-    def array(self, group: str, row: int, name: str) -> npt.NDArray[np.float32]:
-        """Read an array: of a param blob, whose `name` is `layer/index`, or of an input blob."""
+    def names(self, group: str) -> dict[str, str]:
+        """Map the name of each array of `group` to its dataset."""
         if group not in self._links:
             self._links[group] = self._checked.names(f"window/{group}")
-        names = self._links[group]
+        return self._links[group]
+
+    def array(self, group: str, row: int, name: str) -> npt.NDArray[np.float32]:
+        """Read an array: of a param blob, whose `name` is `layer/index` (`/slot` for history), or of an input blob."""
+        names = self.names(group)
         if name not in names:
             raise RecordingError(f"{self._path}: no {group} of {name!r}. {nearest(name, names)}")
         values: npt.NDArray[np.float32] = self._row(names[name], row)

@@ -50,8 +50,9 @@ ACTIVATION_STATS = {
 # Largest part of a window array in one message, if the ring allows it, and in one chunk of the file: a message that is
 # exactly one chunk is written without copying.
 SLAB = 16 << 20
-CAPTURES = ("weight", "gradient", "update", "input")
+CAPTURES = ("weight", "gradient", "update", "input")  # the kinds of arrays that windows hold by default
 PARAM_CAPTURES = CAPTURES[:3]  # those that param blobs have
+ALL_CAPTURES = (*PARAM_CAPTURES, "history", "input")
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,8 @@ class NetRoles:
 class Array:
     """One array that a window keeps at every iteration: `shape` float32 values, or byte strings for keys.
 
-    `group` is weight, gradient, update, input, key or digest; `name` a layer or a blob; `index` a param blob's.
+    `group` is one of ALL_CAPTURES, state, key or digest; `name` a layer or a blob, or that of a state; `index` a param
+    blob's; `slot` which of the histories of this blob it is.
     """
 
     group: str
@@ -137,11 +139,12 @@ class Array:
     index: int | None
     shape: tuple[int, ...]
     dtype: str = "<f4"
+    slot: int | None = None
 
     @property
     def label(self) -> str:
-        """The label `layer/index`, or the blob's name."""
-        return self.name if self.index is None else f"{self.name}/{self.index}"
+        """The label `layer/index`, `layer/index/slot`, or the blob's name."""
+        return "/".join(str(part) for part in (self.name, self.index, self.slot) if part is not None)
 
     @property
     def nbytes(self) -> int:
@@ -194,7 +197,7 @@ class Layout:
     arrays: tuple[Array, ...]
     inputs: tuple[Activation, ...] = ()  # blobs that data layers fill
     roles: NetRoles = NetRoles()
-    kept: tuple[Array, ...] = ()  # arrays in the black box, in the order of CAPTURES
+    kept: tuple[Array, ...] = ()  # arrays in the black box, in the order of ALL_CAPTURES
 
     def in_window(self, iteration: int) -> bool:
         return any(iteration in window for window in self.windows)

@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.caffe_files.messages import pb
 from harness.errors import BadInput
 from harness.processes import cores
-from harness.schemas.layout import CAPTURES, Alarm
+from harness.schemas.layout import ALL_CAPTURES, CAPTURES, Alarm
 from harness.schemas.run_info import TrainingSetup
 
 _LARGEST_SEED = (1 << 32) - 1  # Caffe::set_random_seed takes an unsigned int
@@ -49,21 +49,21 @@ class Options:
 
     @property
     def captures(self) -> tuple[str, ...]:
-        """The kinds of arrays that a window keeps.
+        """The kinds of arrays that a window keeps. With the history come the weights: one needs both to restart.
 
         Raises:
             BadInput: an unknown kind.
         """
-        kinds = tuple(dict.fromkeys(part.strip() for part in self.capture.split(",")))
+        kinds = [part.strip() for part in self.capture.split(",")]
         for kind in kinds:
-            if kind not in CAPTURES:
+            if kind not in ALL_CAPTURES:
                 raise BadInput(
                     f"{kind!r} cannot be captured",
                     field="--capture",
                     value=self.capture,
-                    remedy=f"A comma-separated list of {', '.join(CAPTURES)}",
+                    remedy=f"A comma-separated list of {', '.join(ALL_CAPTURES)}",
                 )
-        return kinds
+        return tuple(dict.fromkeys([*(["weight"] if "history" in kinds else []), *kinds]))
 
     def check_ranges(self) -> None:
         """Check that every number lies in its range.

@@ -259,7 +259,8 @@ def _record(
         on_alarm=options.on_alarm,
         not_exact=(),
     )
-    found = exactness(info, start.setup, start.layer_state is not None, as_caffe=not options.exact)
+    knows_state = start.layer_state is not None or start.window_layers
+    found = exactness(info, start.setup, knows_state, as_caffe=not options.exact)
     return msgspec.structs.replace(info, not_exact=found.reasons, exact_if=found.conditions)
 
 
@@ -275,6 +276,7 @@ def _resume(start: Start, exact: bool) -> Resume:
         digest=snapshot.weight_digest if snapshot else None,
         layers=str(layers.resolve()) if layers else None,
         window=str(start.window) if start.window else None,
+        window_layers=start.window_layers and exact,
         scale=start.scale,
         as_is=state is not None and not state.moved and start.scale is None,
     )

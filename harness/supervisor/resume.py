@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
@@ -19,6 +19,7 @@ from harness.caffe_files.solver import solver_type
 from harness.errors import BadInput
 from harness.recording import Recording
 from harness.recording.snapshots import iterations_of, read_snapshot
+from harness.recording.window_starts import window_starts
 from harness.schemas.run_info import NativeStart, RunInfo, SnapshotInfo, TrainingSetup
 from harness.schemas.window import Window, merge
 from harness.supervisor.native_start import find_native_start
@@ -34,6 +35,7 @@ class Start:
         state: the snapshot to continue from.
         setup: what that training computed with; None for one of Caffe's own snapshots.
         window: the run directory whose recording has a window that holds `iteration`, where there is no snapshot.
+        window_layers: that window holds the state that layers keep outside their params.
         native_start: where the process began that wrote `state`, if Caffe alone wrote it.
         step: Caffe's current_step.
         scale: a factor for the momentum history.
@@ -45,6 +47,7 @@ class Start:
     state: SolverState | None = None
     setup: TrainingSetup | None = None
     window: Path | None = None
+    window_layers: bool = False
     native_start: NativeStart | None = None
     step: int = 0
     scale: float | None = None
@@ -130,25 +133,18 @@ def from_run(run: Path, info: RunInfo, iteration: int) -> Start:
 
 
 def _from_window(run: Path, info: RunInfo, iteration: int, snapshots: Mapping[int, Path]) -> Start:
-    kept = _whole_in_windows(run)
-    if not {iteration - 1, iteration} <= kept:
+    solver = parse_text(info.solver, pb.SolverParameter, run / "run.json")
+    kind = solver_type(solver)
+    held = _held_by_windows(run)
+    kept = window_starts(held, kind)
+    if iteration not in kept:
         have = ", ".join(map(str, sorted({*snapshots, *([0] if info.first == 0 else [])}))) or "none"
         raise BadInput(
-            "nothing was kept of that iteration: no snapshot, and no window that holds it and the one before",
+            f"nothing was kept of that iteration to restart from: no snapshot, and {_lacking(held, iteration, kind)}",
             file=run,
             field="--from",
             value=iteration,
             remedy=f"Snapshots: {have}. {_windows_remedy(kept)}",
-        )
-    solver = parse_text(info.solver, pb.SolverParameter, run / "run.json")
-    kind = solver_type(solver)
-    if kind != "SGD":
-        raise BadInput(
-            f"no snapshot, and the updates kept in the window are not the history of a {kind} solver, only of SGD",
-            file=run,
-            field="--from",
-            value=iteration,
-            remedy=f"Snapshots: {', '.join(map(str, sorted(snapshots))) or 'none'}",
         )
     before = max((t for t in snapshots if t <= iteration), default=None)
     setup: TrainingSetup = info
@@ -159,7 +155,7 @@ def _from_window(run: Path, info: RunInfo, iteration: int, snapshots: Mapping[in
         step = read_solverstate(snapshots[before].with_name(snapshot.solverstate)).step
     for t in range(at, iteration):
         step = next_step(solver, t, step)
-    return Start(iteration, setup=setup, window=run, step=step)
+    return Start(iteration, setup=setup, window=run, window_layers="state" in held[iteration], step=step)
 
 
 def restartable_in_windows(run: Path, info: RunInfo) -> set[int]:
@@ -169,23 +165,30 @@ def restartable_in_windows(run: Path, info: RunInfo) -> set[int]:
         BadInput: the solver in `info`, its run.json, cannot be parsed.
         RecordingError: the recording cannot be read.
     """
-    if solver_type(parse_text(info.solver, pb.SolverParameter, run / "run.json")) != "SGD":
-        return set()
-    kept = _whole_in_windows(run)
-    return {t for t in kept if t - 1 in kept}
+    kind = solver_type(parse_text(info.solver, pb.SolverParameter, run / "run.json"))
+    return window_starts(_held_by_windows(run), kind)
 
 
-def _whole_in_windows(run: Path) -> set[int]:
-    """Return the iterations whose weights and updates are in windows."""
+def _held_by_windows(run: Path) -> dict[int, tuple[str, ...]]:
+    """Return what windows hold of each of their iterations."""
     with Recording(run) as recording:
-        kept = recording.window_iterations.tolist()
-        return {t for t in kept if {"weight", "update"} <= set(recording.window_arrays(t))}
+        return {t: recording.window_arrays(t) for t in recording.window_iterations.tolist()}
+
+
+def _lacking(held: Mapping[int, Collection[str]], iteration: int, kind: str) -> str:
+    """State what windows lack for a restart at `iteration`."""
+    if "weight" not in held.get(iteration, ()):
+        return "no window that holds its weights"
+    if kind == "SGD":
+        return "a window that has neither its history nor the updates of the iteration before, which are SGD's history"
+    return f"a window without the history of the {kind} solver (its updates are not its history; only SGD's are)"
 
 
 def _windows_remedy(kept: set[int]) -> str:
-    windows = merge(Window(t, t + 1) for t in kept)
-    spans = ", ".join(f"{w.start + 1} … {w.stop - 1}" for w in windows if len(w) > 1)
-    return f"In windows: {spans}" if spans else "A run with --watch A:B can be restarted at every iteration of it"
+    spans = ", ".join(
+        f"{w.start} … {w.stop - 1}" if len(w) > 1 else f"{w.start}" for w in merge(Window(t, t + 1) for t in kept)
+    )
+    return f"In windows: {spans}" if spans else "Windows hold the history with --watch A:B --capture history"
 
 
 def read_info_beside(state: Path) -> SnapshotInfo | None:

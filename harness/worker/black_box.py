@@ -1,4 +1,4 @@
-"""Fill the black box: inputs at every iteration, and weights, gradients and updates if they cost next to nothing."""
+"""Fill the black box: inputs at every iteration, and what params have of it if that costs next to nothing."""
 
 from __future__ import annotations
 
@@ -25,23 +25,31 @@ class BlackBoxFiller:
     """Copies what Caffe computes into `box`, one iteration after the other.
 
     Args:
-        capture: what may be kept, some of CAPTURES.
+        history: of the solver; empty if it is not captured.
+        capture: what may be kept, some of ALL_CAPTURES.
 
     Attributes:
-        arrays: what it may keep of an iteration, in the order of CAPTURES; empty if it keeps nothing.
+        arrays: what it may keep of an iteration, in the order of ALL_CAPTURES; empty if it keeps nothing.
         active: whether an iteration is being kept.
     """
 
-    def __init__(self, box: BlackBox, params: ParamProbe, inputs: InputCapture | None, capture: Sequence[str]) -> None:
+    def __init__(
+        self,
+        box: BlackBox,
+        params: ParamProbe,
+        history: Sequence[Part],
+        inputs: InputCapture | None,
+        capture: Sequence[str],
+    ) -> None:
         self._box = box
-        self._kinds = [kind for kind in PARAM_CAPTURES if kind in capture]
-        sources = {"weight": _Copy(params.data), "gradient": _Copy(params.diff), "update": _Copy(params.diff)}
-        self._copies = {kind: sources[kind] for kind in self._kinds}
+        self._kinds = [kind for kind in (*PARAM_CAPTURES, "history") if kind in capture]
+        sources = {"weight": params.data, "gradient": params.diff, "update": params.diff, "history": history}
+        self._copies = {kind: _Copy(sources[kind]) for kind in self._kinds}
         self._inputs = inputs
         input_arrays = inputs.arrays() if inputs is not None else ()
         self._input_bytes = sum(array.nbytes for array in input_arrays)
         self._param_bytes = sum(copy.nbytes for copy in self._copies.values())
-        self.arrays: tuple[Array, ...] = (*param_arrays(params, capture), *input_arrays)
+        self.arrays: tuple[Array, ...] = (*param_arrays(params, capture, len(history)), *input_arrays)
         self._spent = 0.0  # seconds of this iteration, with copies of params
         self._measured: list[tuple[float, float]] = []  # those of the first iterations, and what Caffe took
         self._slot: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
@@ -70,6 +78,7 @@ class BlackBoxFiller:
         self.active, self._digest, self._spent = True, digest, 0.0
         self._slot = self._box.begin(iteration)
         self.keep("weight")
+        self.keep("history")
 
     @property
     def inputs(self) -> npt.NDArray[np.float32] | None:
@@ -77,7 +86,7 @@ class BlackBoxFiller:
         return self._part(self._slot, "input").view(np.float32) if self.active and self._inputs is not None else None
 
     def keep(self, kind: str) -> None:
-        """Copy the weights, gradients or updates of the iteration, at the time at which Caffe has them."""
+        """Copy what the params have of `kind` in this iteration, at the time at which Caffe has it."""
         if self.active and self._box.has_params and kind in self._copies:
             started = time.perf_counter()
             self._copies[kind].into(self._part(self._slot, kind))

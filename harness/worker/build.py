@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import caffe
+import numpy as np
 from google.protobuf import text_format
 
-from harness.caffe_files.caffemodel import check_fit, check_history, read_caffemodel, read_solverstate
+from harness.caffe_files.caffemodel import HISTORIES, check_fit, check_history, read_caffemodel, read_solverstate
 from harness.caffe_files.messages import pb
 from harness.caffe_files.net import same_layer
 from harness.caffe_files.solverstate import copy_solverstate, write_window_state
@@ -23,11 +26,11 @@ from harness.schemas.run_info import CopiedWeights, Replay
 from harness.schemas.stream import RowsStream, Stream
 from harness.worker import rng
 from harness.worker.fast_forward import advance, draw_seeds, replay_initialization, without_files, write_solver
-from harness.worker.layer_state import load_state, write_state
+from harness.worker.layer_state import State, load_state, write_state
 from harness.worker.payload import Payload, Resume
 from harness.worker.probes.blobs import ParamProbe
 from harness.worker.probes.memory import HostMemory
-from harness.worker.pycaffe import Net, Solver
+from harness.worker.pycaffe import Floats, Net, Solver
 from harness.worker.seekable_nets import replace_data_layers
 from harness.worker.seekable_rows import restore_random
 from harness.worker.weights import copy_between, copy_by_name, copy_by_number, has_other_encoding, names_are_ambiguous
@@ -76,16 +79,33 @@ def build(
             copied = CopiedWeights(model, tuple(copying.copied), tuple(copying.skipped), tuple(copying.new))
             send(WeightsCopied(copied))
         if payload.resume and payload.resume.window:
-            _restore_window(solver, payload.resume, nets[0], directory)
+            _restore_window(solver, payload.resume, payload.solver_type, nets[0], directory)
         elif payload.resume:
             _restore(solver, payload.resume, payload.solver_type, nets[0], directory)
     if payload.replay:
         _replay(solver, param, nets, native, point, send)
-    if payload.resume and payload.resume.layers:
-        state = load_state(Path(payload.resume.layers))
+    if payload.resume and (state := _layer_state(payload.resume)):
         for reason in write_state(state, (solver.net, *solver.test_nets), nets):
             send(NotExact(reason))
     return solver, point
+
+
+def _layer_state(resume: Resume) -> State | None:
+    if resume.layers:
+        return load_state(Path(resume.layers))
+    if resume.window and resume.window_layers:
+        with Recording(resume.window) as recording, _damage_is_bad_input():
+            return recording.layer_state(resume.iteration)
+    return None
+
+
+@contextmanager
+def _damage_is_bad_input() -> Iterator[None]:
+    """Refuse a window whose checksums show that it is damaged."""
+    try:
+        yield
+    except RecordingError as error:
+        raise BadInput(str(error), remedy="Or restart from a snapshot, or from another iteration") from None
 
 
 def _solver_file(
@@ -169,30 +189,45 @@ def _without_weights(directory: Path) -> Path:
     return model
 
 
-def _restore_window(solver: Solver, resume: Resume, net: pb.NetParameter, directory: Path) -> None:
-    """Restore an iteration whose weights, and the updates before it, are in a window: SGD's history is its update."""
+def _restore_window(solver: Solver, resume: Resume, kind: str, net: pb.NetParameter, directory: Path) -> None:
+    """Restore an iteration whose weights and history are in a window."""
     assert resume.window is not None
     probe = ParamProbe(solver.net, net, HostMemory())
+    shapes = [(p.layer, p.index, p.shape) for p in probe.params]
     with Recording(resume.window) as recording:
-        if [(p.layer, p.index, p.shape) for p in recording.params] != [
-            (p.layer, p.index, p.shape) for p in probe.params
-        ]:
+        if [(p.layer, p.index, p.shape) for p in recording.params] != shapes:
             raise BadInput("its param blobs are not this net's", file=resume.window, remedy="Give the run of this net")
-        try:
-            for p, blob in zip(probe.params, probe.blobs, strict=True):
-                blob.data[...] = recording.weight(resume.iteration, p.layer, p.index)
-            updates = {
-                (p.layer, p.index): recording.update(resume.iteration - 1, p.layer, p.index) for p in probe.params
-            }
-        except RecordingError as error:  # its checksums are compared here
-            raise BadInput(str(error), remedy="Or restart from a snapshot, or from another iteration") from None
+        with _damage_is_bad_input():
+            weights = [recording.weight(resume.iteration, p.layer, p.index) for p in probe.params]
+            history = _history(recording, resume, kind)
+    for array, (layer, index, shape) in zip([*weights, *history], itertools.cycle(shapes)):
+        if array.shape != shape:
+            raise BadInput(
+                f"an array of shape {array.shape} for a param of shape {shape}",
+                file=resume.window,
+                field=f"window at iteration {resume.iteration}",
+                value=f"{layer}/{index}",
+                remedy="The recording is damaged: restart from a snapshot, or from another iteration",
+            )
+    for blob, values in zip(probe.blobs, weights, strict=True):
+        blob.data[...] = values
     model = _without_weights(directory)
     state = directory / "window.solverstate"
-    write_window_state(updates, resume.iteration, resume.step, model, state, probe.params)
+    write_window_state(history, resume.iteration, resume.step, model, state)
     if resume.scale is not None:
         copy_solverstate(state, model, state, resume.scale)
     caffe.log(f"Resuming from iteration {resume.iteration} of {resume.window}")
     solver.restore(str(state))
+
+
+def _history(recording: Recording, resume: Resume, kind: str) -> list[Floats]:
+    """Read the history with which a solver of type `kind` continues, in its order; zeros where it is to be reset."""
+    slots, params = range(HISTORIES[kind]), recording.params
+    if resume.scale == 0:
+        return [np.zeros(p.shape, np.float32) for _ in slots for p in params]
+    if "history" in recording.window_arrays(resume.iteration):
+        return [recording.history(resume.iteration, p.layer, p.index, slot) for slot in slots for p in params]
+    return [recording.update(resume.iteration - 1, p.layer, p.index) for p in params]  # of SGD
 
 
 def _replay(

@@ -14,8 +14,9 @@ from harness.caffe_files.messages import pb
 from harness.caffe_files.stateful_layers import constant_tops, is_recurrent, stateful_layers
 from harness.errors import BadInput
 from harness.worker.layer_numbers import layer_numbers
+from harness.worker.native_memory import Unreadable
 from harness.worker.pycaffe import Floats, Net
-from harness.worker.recurrent import Unreadable, hidden_state
+from harness.worker.recurrent import hidden_state
 
 # By net / which of the layers of this name / number of the blob / name of the layer.
 State = Mapping[str, Floats]

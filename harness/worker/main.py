@@ -11,8 +11,9 @@ memory.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -48,6 +49,7 @@ from harness.worker.probes.memory import HostMemory
 from harness.worker.pycaffe import Solver
 from harness.worker.smoothed_loss import SmoothedLoss
 from harness.worker.snapshots import SnapshotFailed, Snapshots
+from harness.worker.solver_history import history_blobs
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Training:
     """A native solver that is ready to be stepped, with all that observes it.
 
     `tracker` follows the position in data and random numbers. `reads_generator`: the state of the main generator can be
-    read (on a GPU, layers draw from another one).
+    read (on a GPU, layers draw from another one). `layers` gives the state that layers keep outside their params.
     """
 
     payload: Payload
@@ -65,6 +67,7 @@ class Training:
     tracker: PositionTracker
     reads_generator: bool
     observer: Observer
+    layers: Callable[[], State | None]
     snapshots: Snapshots
     smoothed: SmoothedLoss
     channel: Channel
@@ -99,9 +102,9 @@ class Training:
             if ring.snapshot_requests > asked:
                 asked = ring.snapshot_requests
                 self.snapshots.take()
-                self._publish(self._point(), self._layers())
+                self._publish(self._point(), self.layers())
             elif self._is_due(solver.iter):
-                self._publish(self._point(), self._layers())
+                self._publish(self._point(), self.layers())
 
     def _is_due(self, iteration: int) -> bool:
         """Check whether Caffe takes a snapshot before `iteration`, as Solver::Step decides."""
@@ -120,7 +123,7 @@ class Training:
         solver, param = self.solver, self.param
         last_loss = None
         # before the forward pass and the tests that solve() makes at the end
-        point, layers = self._point(), self._layers()
+        point, layers = self._point(), self.layers()
         if solver.iter >= param.max_iter:
             if param.snapshot_after_train and not self._is_due(solver.iter):
                 self.snapshots.check_space()
@@ -142,10 +145,6 @@ class Training:
             return point
         words, position = rng.read_state()
         return replace(point, generator=GeneratorState(point.iteration, words, position))
-
-    def _layers(self) -> State | None:
-        """Return the state that layers keep outside their params."""
-        return read_state((self.solver.net, *self.solver.test_nets), self.nets)
 
     def _publish(self, point: TrainingPosition, layers: State | None) -> None:
         if not self.snapshots.written:
@@ -175,7 +174,9 @@ def prepare(payload: Payload, channel: Channel) -> Training:
     )  # which seeds it, so it comes before the nets are built
     solver, start = build(payload, param, nets, channel.send)
     memory = HostMemory() if payload.gpu is None else GpuMemory(Cuda(payload.gpu))
-    observer = Observer(solver, nets[0], payload, channel, param, memory, channel.box)
+    history = partial(history_blobs, solver, payload.solver_type)
+    layers = partial(read_state, (solver.net, *solver.test_nets), nets)
+    observer = Observer(solver, nets[0], payload, channel, param, memory, channel.box, history, layers)
     blas = loaded_blas()
     training = Training(
         payload=payload,
@@ -185,6 +186,7 @@ def prepare(payload: Payload, channel: Channel) -> Training:
         tracker=PositionTracker(start, param),
         reads_generator=reads_generator,
         observer=observer,
+        layers=layers,
         snapshots=Snapshots(solver, channel.run, msgspec.structs.replace(payload.info, blas=blas), payload.solver_type),
         smoothed=SmoothedLoss(param.average_loss, solver.iter),
         channel=channel,

@@ -1,6 +1,6 @@
 """Observation of each iteration of a real solver.
 
-before(t)          data is W_t
+before(t)          data is W_t, and the solver's history is that before the update of t
 on_start           the test passes of this iteration are over
 after_forward      data layers have filled their tops
 on_gradients_ready diff is the raw gradient, and all activations still hold their values
@@ -10,7 +10,7 @@ after(t)           diff is the update that Caffe has just subtracted
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,16 +25,17 @@ from harness.prefetch.record_keys import RecordKeys
 from harness.recording.black_box import BlackBox
 from harness.recording.ring import Kind, MessagePayload, Part, Ring
 from harness.schemas.events import Note, OtherLabels, OtherShape
-from harness.schemas.layout import CAPTURES, SLAB, Array, Layout, all_finite, inputs_finite, runs
+from harness.schemas.layout import ALL_CAPTURES, SLAB, Array, Layout, all_finite, inputs_finite, runs
 from harness.schemas.window import clip
 from harness.worker.black_box import BlackBoxFiller
+from harness.worker.layer_state import State
+from harness.worker.pass_sums import PassLosses, TestPass
 from harness.worker.payload import Payload
 from harness.worker.probes.blobs import ActivationProbe, LossProbe, OutputProbe, ParamProbe, losses_beside_outputs
 from harness.worker.probes.capture import InputCapture, param_arrays
 from harness.worker.probes.inputs import InputProbe
 from harness.worker.probes.memory import Memory
-from harness.worker.pycaffe import Floats, Net, Solver
-from harness.worker.smoothed_loss import add
+from harness.worker.pycaffe import Blob, Floats, Solver
 
 
 class Channel(Protocol):
@@ -74,6 +75,8 @@ class Observer:
         param: the solver's message.
         memory: access to the solver's blobs.
         box: the black box.
+        history: gives the blobs of the solver's history, given the shapes of its params; called if it is captured.
+        layers: gives the state that layers keep outside their params; None where it cannot be read.
 
     Attributes:
         layout: shapes and names of everything that is recorded.
@@ -90,6 +93,8 @@ class Observer:
         param: pb.SolverParameter,
         memory: Memory,
         box: BlackBox,
+        history: Callable[[Sequence[tuple[int, ...]]], Sequence[Blob]],
+        layers: Callable[[], State | None],
     ) -> None:
         self._solver, self._channel, self._param, self._memory = solver, channel, param, memory
         self._display, self._iter_size = param.display, param.iter_size
@@ -102,7 +107,7 @@ class Observer:
             solver.net, memory, losses_beside_outputs(solver.net, net, [head.name for head in payload.heads])
         )
         self.loss = LossProbe(solver.net, self._outputs, memory)
-        self._tests = [_TestPass(test_net, memory) for test_net in solver.test_nets]
+        self._tests = [TestPass(test_net, memory) for test_net in solver.test_nets]
 
         windows = clip(payload.windows, solver.iter, payload.until)
         capture = payload.capture if windows else ()
@@ -110,8 +115,14 @@ class Observer:
         keeps_inputs = "input" in payload.capture and (windows or box.capacity)
         self._inputs = InputCapture(solver.net, param.iter_size, memory) if keeps_inputs else None
         self._keys = RecordKeys.read(Path(payload.record_keys), payload.label_blob) if payload.record_keys else None
-        self._box = BlackBoxFiller(box, self.params, self._inputs, payload.capture if box.capacity else ())
-        self._pass_losses = _PassLosses(solver.net, self.loss) if param.iter_size > 1 else None
+        keeps_history = "history" in payload.capture and (windows or box.capacity)
+        blobs = history([p.shape for p in self.params.params]) if keeps_history else ()
+        self._history = memory.arrays(blobs, "data")
+        self._layers = layers
+        self._states = {name: state.shape for name, state in ((layers() if windows else None) or {}).items()}
+        kept = payload.capture if box.capacity else ()
+        self._box = BlackBoxFiller(box, self.params, self._history, self._inputs, kept)
+        self._pass_losses = PassLosses(solver.net, self.loss) if param.iter_size > 1 else None
         scalars = {output.name for output in self._outputs.outputs if output.size == 1}
         self.layout = Layout(
             params=self.params.params,
@@ -127,19 +138,19 @@ class Observer:
             kept=self._box.arrays,
         )
         largest = min(SLAB, channel.ring.max_payload)
-        self._transfers = {group: self._plan_transfers(group, largest) for group in (*CAPTURES, "key")}
+        self._transfers = {group: self._plan_transfers(group, largest) for group in (*ALL_CAPTURES, "key", "state")}
         self._frame = np.zeros((), self.layout.frame_dtype)
         self._displayed = self._started = time.perf_counter()
         self._seconds = 0.0
         solver.add_callback(self._on_start, self._on_gradients_ready)
 
     def _window_arrays(self, capture: tuple[str, ...]) -> tuple[Array, ...]:
-        arrays = param_arrays(self.params, capture)
+        arrays = param_arrays(self.params, capture, len(self._history))
         if self._inputs and "input" in capture:
             arrays += self._inputs.arrays()
         if self._keys:
             arrays += (self._keys.array(),)
-        return arrays
+        return (*arrays, *(Array("state", name, None, shape) for name, shape in self._states.items()))
 
     def _plan_transfers(self, group: str, largest: int) -> list[_Transfer]:
         """Plan the messages of `group`, each of at most `largest` bytes."""
@@ -162,6 +173,8 @@ class Observer:
         self._input_stats.begin()
         if in_window:
             self._send("weight", self.params.data)
+            self._send("history", self._history)
+            self._send_states()
         else:
             self._box.begin(iteration, int(self._frame["digest"]))
         if self._inputs:
@@ -234,6 +247,12 @@ class Observer:
                 part = values[first][start:end]
                 self._channel.put(Kind.SLAB, [part], iteration=self._iteration, index=transfer.index, start=start)
 
+    def _send_states(self) -> None:
+        """Send the state of layers; of one that has changed its shape since the start, zeros."""
+        if self._states:
+            now = self._layers() or {}
+            self._send("state", [_fitting(now.get(name), shape) for name, shape in self._states.items()])
+
     def _send_inputs(self, iteration: int) -> None:
         if self._inputs is None or not self._transfers["input"]:
             return
@@ -247,43 +266,5 @@ class Observer:
             self._channel.put(Kind.SLAB, keys, iteration=iteration, index=self._transfers["key"][0].index)
 
 
-class _TestPass:
-    """Adds up the outputs of one test net over the forwards of a test pass, as Solver::Test does in float32."""
-
-    def __init__(self, net: Net, memory: Memory) -> None:
-        self.probe = OutputProbe(net, memory)
-        self.forwards = 0
-        self._last = len(net.layers) - 1
-        self._sum: Floats = np.zeros(0, np.float32)
-        net.after_forward(self._after_layer)
-
-    def _after_layer(self, layer: int) -> None:
-        if layer == self._last:
-            values = self.probe.values()
-            self._sum = self._sum + values if self.forwards else values
-            self.forwards += 1
-
-    def take_mean(self) -> Floats:
-        """Compute the mean of a test pass that is over, and start the next one from 0."""
-        mean = self._sum / np.float32(self.forwards)
-        self.forwards = 0
-        return mean
-
-
-class _PassLosses:
-    """Adds up the losses of the `iter_size` forward passes of one iteration."""
-
-    def __init__(self, net: Net, loss: LossProbe) -> None:
-        self._loss = loss
-        self._sum = np.float32(0)
-        self._last = len(net.layers) - 1
-        net.after_forward(self._after_layer)
-
-    def _after_layer(self, layer: int) -> None:
-        if layer == self._last:
-            self._sum = add(self._sum, self._loss())
-
-    def mean(self, passes: int) -> np.float32:
-        """Compute their sum over `passes`, as Solver::Step does; the next iteration starts from 0."""
-        mean, self._sum = self._sum / np.float32(passes), np.float32(0)
-        return mean
+def _fitting(state: Floats | None, shape: tuple[int, ...]) -> Floats:
+    return state if state is not None and state.shape == shape else np.zeros(shape, np.float32)

@@ -24,6 +24,7 @@ class Resume:
         digest: of the weights, as the JSON beside the snapshot has it; None if it is not known.
         layers: the file with the state that layers keep outside their params; None if there is none to restore.
         window: the run directory whose recording has the window; None for a snapshot.
+        window_layers: the window has the state of layers, and it is to be restored.
         scale: the factor for the history; None leaves it as it is.
         as_is: Caffe can restore `state` itself. Otherwise the caffemodel is in another place than `state` says, or the
             history is multiplied by `scale` first.
@@ -36,6 +37,7 @@ class Resume:
     digest: str | None
     layers: str | None
     window: str | None
+    window_layers: bool
     scale: float | None
     as_is: bool
 

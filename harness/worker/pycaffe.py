@@ -35,6 +35,10 @@ class Blob(Protocol):
         """Number of elements."""
         ...
 
+
+class Top(Blob, Protocol):
+    """A Blob<float> that a Python layer fills."""
+
     def reshape(self, *shape: int) -> None: ...
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.prefetch.client import PrefetchClient
 from harness.schemas.stream import Stream
-from harness.worker.pycaffe import Blob
+from harness.worker.pycaffe import Blob, Top
 
 _open: list[PrefetchClient] = []
 
@@ -38,15 +38,15 @@ class SeekableData(caffe.Layer):  # type: ignore[misc]  # caffe carries no types
     (base_data_layer.cpp).
     """
 
-    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Top]) -> None:
         self.feed = PrefetchClient(Stream.from_json(self.param_str))
         _open.append(self.feed)
         self._shape(top, self.feed.peek())
 
-    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Top]) -> None:
         """Do nothing: called before every forward pass, when the next batch is not known yet."""
 
-    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Top]) -> None:
         images, labels = self.feed.next()
         if tuple(top[0].shape) != images.shape:
             self._shape(top, images.shape)
@@ -54,11 +54,11 @@ class SeekableData(caffe.Layer):  # type: ignore[misc]  # caffe carries no types
         if len(top) > 1:
             np.copyto(top[1].data, labels)
 
-    def backward(self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]) -> None:
+    def backward(self, top: Sequence[Top], propagate_down: Sequence[bool], bottom: Sequence[Blob]) -> None:
         """Do nothing: there is no bottom."""
 
     @staticmethod
-    def _shape(top: Sequence[Blob], shape: tuple[int, ...]) -> None:
+    def _shape(top: Sequence[Top], shape: tuple[int, ...]) -> None:
         top[0].reshape(*shape)
         if len(top) > 1:
             top[1].reshape(shape[0])

@@ -14,7 +14,7 @@ import numpy as np
 from harness.prefetch.libc_random import LibcRandom
 from harness.prefetch.row_order import RowReader
 from harness.schemas.stream import RowsStream
-from harness.worker.pycaffe import Blob, Floats
+from harness.worker.pycaffe import Blob, Floats, Top
 
 _random = LibcRandom()
 
@@ -31,7 +31,7 @@ class SeekableRows(caffe.Layer):  # type: ignore[misc]  # caffe carries no types
     Like Caffe's own layer (hdf5_data_layer.cpp), it holds one file in memory and reads the next one when it needs it.
     """
 
-    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Top]) -> None:
         self.stream = stream = RowsStream.from_json(self.param_str)
         place = stream.position
         random = _random if place.shuffle else None
@@ -43,10 +43,10 @@ class SeekableRows(caffe.Layer):  # type: ignore[misc]  # caffe carries no types
         for number, dataset in enumerate(self.datasets):
             top[number].reshape(place.batch_size, *dataset.shape[1:])
 
-    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Top]) -> None:
         """Do nothing: all batches have one shape."""
 
-    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Top]) -> None:
         tops = [top[number].data for number in range(len(top))]
         done = 0
         for file, rows in self.reader.read(self.stream.position.batch_size):
@@ -57,7 +57,7 @@ class SeekableRows(caffe.Layer):  # type: ignore[misc]  # caffe carries no types
         self.until_gap -= 1
         self._pass_gap()
 
-    def backward(self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]) -> None:
+    def backward(self, top: Sequence[Top], propagate_down: Sequence[bool], bottom: Sequence[Blob]) -> None:
         """Do nothing: there is no bottom."""
 
     def _pass_gap(self) -> None:

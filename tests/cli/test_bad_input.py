@@ -585,7 +585,7 @@ def test_a_window_of_a_whole_long_training_is_refused_at_once(case: Case) -> Non
         (("--until", "61"), ("--until 61", "max_iter 60", "Raise max_iter")),
         (("--until", "9" * 30), ("--until",)),
         (("--until", "x"), ("--until", "invalid int")),
-        (("--capture", "foo"), ("--capture foo", "'foo'", "weight, gradient, update, input")),
+        (("--capture", "foo"), ("--capture foo", "'foo'", "weight, gradient, update, history, input")),
         (("--capture", ""), ("--capture",)),
         (("--capture", "weight,,update"), ("--capture weight,,update",)),
         (("--gpu", "0"), ("--gpu 0", "CPU-only", "--cpu", "CUDA build")),

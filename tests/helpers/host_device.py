@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from harness.schemas.window import Window
 from harness.supervisor.net_upgrade import upgrade_net
 from harness.worker.payload import Payload
 from harness.worker.probes.gpu import GpuMemory
+from harness.worker.pycaffe import Blob
 from tests.helpers.run_infos import run_info
 
 
@@ -112,9 +114,10 @@ def compare(solver_file: str, library: str) -> None:
     sides = []
     boxes = [BlackBox.create(1 << 20) for _ in range(2)]
     memories: tuple[Memory, Memory] = (HostMemory(), GpuMemory(WatchedDevice(Path(library))))
+    payload = payload_of(Window(2, 4))
     for seen, memory, box in zip((solver, watched), memories, boxes, strict=True):
         channel = Messages()
-        sides.append((Observer(seen, net, payload_of(Window(2, 4)), channel, param, memory, box), channel))
+        sides.append((Observer(seen, net, payload, channel, param, memory, box, no_history, no_state), channel))
     frames = []
     at_first = Watched.asked
     for iteration in range(6):
@@ -145,6 +148,15 @@ def compare(solver_file: str, library: str) -> None:
             np.testing.assert_allclose(np.frombuffer(host_bytes), np.frombuffer(gpu_bytes), rtol=1e-13)
         else:
             assert host_bytes == gpu_bytes, (kind, where)
+
+
+def no_history(shapes: Sequence[tuple[int, ...]]) -> list[Blob]:
+    """Stand for the history of a solver where it is not captured."""
+    raise AssertionError(shapes)
+
+
+def no_state() -> None:
+    """Stand for the state of layers where there is none."""
 
 
 def payload_of(*windows: Window) -> Payload:

@@ -30,6 +30,7 @@ pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
 BATCH, FAULT, END = 8, 20, 35
 GOES_ON = ("--on-alarm", "continue")
+ALL = ("--capture", "weight,gradient,update,history,input")
 
 
 def net_text(source: Path, middle: str) -> str:
@@ -69,8 +70,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (home / f"{name}.prototxt").write_text(net_text(source, SLOW if name == "slow" else FAST))
         fields = usual | ({"iter_size": 2} if name == "slow" else {})
         (home / f"{name}_solver.prototxt").write_text(solver_text(home / f"{name}.prototxt", home / name, **fields))
-    train(home / "slow_solver.prototxt", home / "slow", *GOES_ON)
-    train(home / "slow_solver.prototxt", home / "watched", "--watch", "5:34", "--black-box-mib", 0, *GOES_ON)
+    train(home / "slow_solver.prototxt", home / "slow", *ALL, *GOES_ON)
+    train(home / "slow_solver.prototxt", home / "watched", "--watch", "5:34", *ALL, "--black-box-mib", 0, *GOES_ON)
     train(home / "fast_solver.prototxt", home / "fast", code=None)
     return home
 
@@ -88,14 +89,14 @@ def test_the_window_is_what_watching_would_have_recorded(home: Path) -> None:
         rows = watched["window/iteration"][()].searchsorted(kept["window/iteration"][()])
         names: list[str] = []
         watched["window"].visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-        assert {name.split("/")[0] for name in names} > {"weight", "gradient", "update", "input", "key"}
+        assert {name.split("/")[0] for name in names} > {"weight", "gradient", "update", "history", "input", "key"}
         for name in set(names) - {"checksum"}:
             assert kept["window"][name][()].tobytes() == watched["window"][name][rows].tobytes(), name
         at = watched["iteration"][()].searchsorted(kept["window/iteration"][()])
         assert np.array_equal(kept["window/digest"], watched["digest"][()][at])
     with Recording(home / "slow") as recording, Recording(home / "watched") as other:
         assert recording.windows == (Window(FAULT - 10, FAULT + 11),)
-        assert recording.window_arrays(FAULT) == ("weight", "gradient", "update", "input", "key")
+        assert recording.window_arrays(FAULT) == ("weight", "gradient", "update", "history", "input", "key")
         assert recording.keys(FAULT) == other.keys(FAULT)
         assert recording.input(FAULT, "data").shape == (2, BATCH, 1, 12, 12)
         after = recording.weight(FAULT - 1, "conv0") - recording.update(FAULT - 1, "conv0")

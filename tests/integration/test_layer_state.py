@@ -6,12 +6,15 @@ The oracles are an uninterrupted `caffe train` and plain pycaffe.
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import caffe
+import h5py
 import numpy as np
 import pytest
 
+from harness.recording import Recording
 from tests.helpers.caffe_output import said_from, weights_of
 from tests.helpers.commands import caffe_train, restart, train
 from tests.helpers.nets import solver_text
@@ -94,6 +97,15 @@ def test_layers_go_on_with_their_state(home: Path, tmp_path: Path) -> None:
     check_equal(tmp_path / "second", home, 7)
 
 
+def test_layers_go_on_with_the_state_of_a_window(home: Path, tmp_path: Path) -> None:
+    done = restart(home / "run", "--from", 8, "--out", tmp_path / "third")
+    assert "Not exact" not in done.stderr
+    check_equal(tmp_path / "third", home, 8)
+    with Recording(home / "run") as recording:
+        assert recording.window_arrays(8)[-1] == "state"
+        assert recording.layer_state(8)["0/0/0/cell"].shape == (1, 2, 5)
+
+
 def test_the_stored_state_is_what_the_layers_end_with(home: Path) -> None:
     solver = caffe.SGDSolver(str(home / "solver.prototxt"))
     solver.step(5)
@@ -115,8 +127,11 @@ def test_a_state_that_is_not_stored_is_named(home: Path, tmp_path: Path) -> None
     assert "Not exact: layer ones (DummyData) fills its top once" in done.stderr
     assert "layer still" not in done.stderr
     assert "exactly" not in done.stderr
-    restarted = restart(home / "run", "--from", 8, "--out", tmp_path / "b")
-    assert "which windows do not hold" in restarted.stderr
+    shutil.copytree(home / "run", tmp_path / "run")
+    with h5py.File(tmp_path / "run/recording.h5", "r+") as file:
+        del file["window/state"]  # as in recordings from before 0.3.0
+    restarted = restart(tmp_path / "run", "--from", 8, "--until", 9, "--out", tmp_path / "b")
+    assert "which this window does not hold" in restarted.stderr
 
 
 def test_data_caffe_begins_without_state_as_caffe_does(home: Path, tmp_path: Path) -> None:

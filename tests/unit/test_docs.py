@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -16,6 +17,7 @@ from module_table import HARNESS, modules, summary
 from harness import readlog
 from harness.recording.hdf5_schema import create_datasets
 from harness.schemas.capsule import SUFFIXES, Break, HeadLevels, Manifest, Member
+from harness.schemas.layout import Array
 from harness.schemas.run_info import Ended, RunInfo, SnapshotInfo
 from harness.schemas.window import Window
 from tests.helpers.paths import BIN, FIXTURES, ROOT
@@ -138,9 +140,12 @@ def documented(heading: str) -> set[str]:
 
 def test_every_dataset_is_documented(run: Path, tmp_path: Path) -> None:
     paths = [name for name in documented("The recording") | documented("Checksums") if name.startswith("/")]
-    shapes = [re.sub(r"<layer>|<name>|<blob>", ".+", re.sub(r"<index>|<k>|<n>", r"\\d+", path)) for path in paths]
+    numbers = r"<index>|<slot>|<net>|<number>|<array>|<k>|<n>"
+    shapes = [re.sub(r"<layer>|<name>|<blob>", ".+", re.sub(numbers, r"\\d+", path)) for path in paths]
+    layout = layout_of(2, Window(5, 7))
+    more = Array("history", "conv0/3x3", 0, (3, 4), slot=1), Array("state", "0/0/1/cell", None, (1, 2, 5))
     with h5py.File(tmp_path / "new.h5", "w", libver="latest") as file:  # what runs of today have besides
-        create_datasets(file, layout_of(2, Window(5, 7)), {})
+        create_datasets(file, replace(layout, arrays=(*layout.arrays, *more)), {})
         found = dataset_names(file)
     with h5py.File(run / "recording.h5") as file:
         found |= dataset_names(file)

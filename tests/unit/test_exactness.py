@@ -107,7 +107,7 @@ def test_a_hidden_state_that_is_not_stored_is_a_reason() -> None:
     for now, then, where in (
         (info, None, "Caffe's snapshots do not hold"),
         (info, snapshot_of(info), "this snapshot does not hold"),
-        (msgspec.structs.replace(info, resume=None), snapshot_of(info), "windows do not hold"),
+        (msgspec.structs.replace(info, resume=None), snapshot_of(info), "this window does not hold"),
     ):
         (reason,) = exactness(now, then, layer_state=False).reasons
         assert reason.startswith(f"layer cell (LSTM) keeps its hidden state from batch to batch, which {where}: ")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from harness.reports.text.alarms import first_abnormal
 from harness.reports.text.course import course_before
 from harness.reports.text.exactness import verification
 from harness.reports.text.grammar import list_names
-from harness.schemas.layout import CAPTURES, Alarm
+from harness.schemas.layout import ALL_CAPTURES, CAPTURES, Alarm
 from harness.schemas.predictions import HeadPredictions
 from harness.schemas.run_info import RunInfo
 
@@ -133,7 +133,8 @@ def window_contents(subject: Subject) -> str:
     """State what the windows contain, and which iterations are compared."""
     found = subject.found
     kept, moment = found.kept, found.moment
-    captured = [f"{kind}s" for kind in kept.window_arrays(moment) if kind != "key"] if moment is not None else []
+    held = set(kept.window_arrays(moment)) & set(CAPTURES) if moment is not None else ()  # the page shows these
+    captured = _plurals(held)
     what = list_names(captured) or "The captured arrays"
     windows = ", ".join(map(str, kept.windows))
     text = f"{what[:1].upper()}{what[1:]} of iterations {windows} were recorded in full."
@@ -151,13 +152,18 @@ def window_contents(subject: Subject) -> str:
 
 def recorded_in_windows(recording: Recording) -> str:
     """State what was recorded in the windows: everything, or some kinds of arrays, or not the same in each."""
-    kinds = {frozenset(recording.window_arrays(window.start)) & set(CAPTURES) for window in recording.windows}
+    kinds = {frozenset(recording.window_arrays(window.start)) & set(ALL_CAPTURES) for window in recording.windows}
     if len(kinds) != 1:
         return "not the same was recorded in each"
     (held,) = kinds
-    if held == set(CAPTURES):
+    if held >= set(CAPTURES):
         return "everything was recorded"
-    return f"only {list_names([f'{kind}s' for kind in CAPTURES if kind in held])} were recorded"
+    return f"only {list_names(_plurals(held))} were recorded"
+
+
+def _plurals(kinds: Collection[str]) -> list[str]:
+    """Name the arrays of `kinds`, in their order of ALL_CAPTURES."""
+    return ["histories" if kind == "history" else f"{kind}s" for kind in ALL_CAPTURES if kind in kinds]
 
 
 def _effect_of_update(head: HeadPredictions, count: int) -> str:

@@ -75,11 +75,17 @@ class InputCapture:
         return [value if self._passes > 1 else value[0] for value in self.values.values()]
 
 
-def param_arrays(probe: ParamProbe, capture: Sequence[str]) -> tuple[Array, ...]:
-    """Describe one window array for each kind of `capture` and each param blob, kind by kind."""
-    return tuple(
+def param_arrays(probe: ParamProbe, capture: Sequence[str], histories: int = 0) -> tuple[Array, ...]:
+    """Describe one window array for each kind of `capture` and each param blob, kind by kind.
+
+    The history comes last: all first slots, then all second ones, `histories` blobs in all.
+    """
+    arrays = [
         Array(kind, p.layer, p.index, p.shape)
         for kind in ("weight", "gradient", "update")
         if kind in capture
         for p in probe.params
-    )
+    ]
+    slots = histories // len(probe.params) if "history" in capture and probe.params else 0
+    history = (Array("history", p.layer, p.index, p.shape, slot=slot) for slot in range(slots) for p in probe.params)
+    return (*arrays, *history)
