@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from harness.errors import BadInput, RecordingError
     from harness.recording.reader import Recording
     from harness.reports.log_result import LogResult
+    from harness.schemas.rewind import Rewind
+    from harness.schemas.window import Window
 
 __version__ = "0.2.0"
 
@@ -34,7 +36,9 @@ __all__ = [
     "LogResult",
     "Recording",
     "RecordingError",
+    "Rewind",
     "Run",
+    "Window",
     "diagnose",
     "exactness",
     "open_run",
@@ -51,7 +55,9 @@ _MODULES = {
     "LogResult": "harness.reports.log_result",
     "Recording": "harness.recording.reader",
     "RecordingError": "harness.errors",
+    "Rewind": "harness.schemas.rewind",
     "Run": "harness.api.run",
+    "Window": "harness.schemas.window",
     "diagnose": "harness.api.runs",
     "exactness": "harness.api.runs",
     "open_run": "harness.api.runs",

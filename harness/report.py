@@ -28,7 +28,7 @@ from harness.api.runs import diagnose, predict
 from harness.atomic_write import write_whole
 from harness.caffe_files.file_kind import Kind, kind_of, run_given
 from harness.caffe_files.lmdb_file import open_records
-from harness.caffe_files.paths import is_directory
+from harness.caffe_files.paths import is_directory, is_file
 from harness.command_parser import CommandParser
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.settings import differing_settings
@@ -47,7 +47,9 @@ from harness.reports.html.index import row_of, unreadable
 from harness.reports.html.page import Compared, comparison, index, report
 from harness.reports.html.subject import Subject
 from harness.reports.names import curve_names
+from harness.reports.suggestions import rewind_of_onset
 from harness.schemas.predictions import HeadPredictions
+from harness.schemas.rewind import Rewind
 from harness.schemas.run_info import Parent, RunInfo
 from harness.supervisor.training_spec import recorded_fields
 from harness.training_data.lmdb_scan import scan_apart
@@ -218,6 +220,9 @@ def _index(args: argparse.Namespace) -> Path:
     for run in sorted(path.parent for path in args.run.glob("*/run.json")):
         page = run / "report.html"
         address = quote(os.path.relpath(page.resolve(), target.resolve().parent)) if page.is_file() else None
+        if not is_file(run / "recording.h5"):
+            rows.append(unreadable(run.name, "no recording"))
+            continue
         try:
             with Recording(run, may_repair=False) as recording:
                 rows.append(row_of(run.name, address, diagnose(recording, rules=args.rules)))
@@ -272,7 +277,9 @@ def _subject(run: Path, rules: Path | None) -> Iterator[Subject]:
         if batch is not None and recording.live:
             unpredicted = "they will be computed after the run has ended."
         elif batch is not None and batch.source == "data set":
-            unpredicted = "they need the weights of that iteration, which only a window holds (--watch A:B)."
+            unpredicted = f"they need the weights of iteration {batch.iteration:,}, which no window holds."
+            if isinstance(rewind_of_onset(recording, found), Rewind):
+                unpredicted += " A command above records them."
         elif batch is not None:
             try:
                 heads = predict(found.kept, batch.iteration)

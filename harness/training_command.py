@@ -26,6 +26,7 @@ from harness.supervisor.plan import Plan
 from harness.supervisor.process_limits import raise_file_limit
 from harness.supervisor.session import Session
 from harness.supervisor.signals import Interrupts
+from harness.supervisor.snapshot_advice import SnapshotAdvice
 
 EXIT_CODES = """
 Exit codes: 0 done, 1 the recording could not be written any further, 2 bad input (nothing was trained),
@@ -173,7 +174,8 @@ def train(make: Callable[[Callable[[int, int], None], Callable[[str], None]], Pl
                 run = plan.info.goes_on_from
                 earlier = rows_before(Path(run), plan.first) if run else None
                 health = Health(display_interval(plan.solver), plan.first, limits, earlier)
-            session = Session(plan, listener, health, interrupts)
+            following = RunListeners(SnapshotAdvice(plan, terminal.message), listener)
+            session = Session(plan, following, health, interrupts)
             outcome = session.run()
         except (BadInput, RecordingError) as error:
             terminal.error(str(error))

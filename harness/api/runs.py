@@ -89,8 +89,8 @@ def exactness(run: Recording) -> RunExactness:
         >>> found = harness.exactness(harness.open_run("runs/demo-restart"))
         >>> print(found.verified.equal, "of", found.verified.compared, found.restarts.from_snapshots.reasons)
     """
-    info = read_info(run.path.parent)
-    return RunExactness(recorded_exactness(info), of_restarts(info), info.verified, summary(info))
+    info, file = read_info(run.path.parent), run.path.with_name("run.json")
+    return RunExactness(recorded_exactness(info), of_restarts(info, file), info.verified, summary(info, file))
 
 
 def predict(run: Recording, iteration: int) -> tuple[HeadPredictions, ...]:

@@ -23,6 +23,8 @@ from harness.diagnosis.comparison import (
 from harness.diagnosis.settings import Setting
 from harness.errors import RecordingError
 from harness.recording.reader import Recording
+from harness.schemas.layout import CAPTURES
+from harness.schemas.rewind import NoRewind, Rewind
 from harness.schemas.run_info import RunInfo
 from harness.schemas.window import Window
 
@@ -53,8 +55,15 @@ def compare(a: Recording, b: Recording, info_a: RunInfo, info_b: RunInfo, settin
         values=values,
         settings=settings,
         verified=(info_a.verified, info_b.verified),
-        watch=Window(moment, moment + 2) if unseen and moment is not None else None,
+        rewinds=(_rewind(a, moment), _rewind(b, moment)) if unseen and moment is not None else (None, None),
     )
+
+
+def _rewind(recording: Recording, moment: int) -> Rewind | NoRewind | None:
+    """Tell how to record the iteration `moment` and the weights that result from it, unless a window has them."""
+    if set(CAPTURES) <= set(recording.window_arrays(moment)):
+        return None
+    return recording.rewind_cost(Window(moment, min(moment + 2, int(recording.iterations[-1]) + 1)))
 
 
 # -- the iteration ---------------------------------------------------------------------------------------------------

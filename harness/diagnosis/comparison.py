@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.diagnosis.settings import Setting
+from harness.schemas.rewind import NoRewind, Rewind
 from harness.schemas.run_info import Verification
-from harness.schemas.window import Window
 
 Kind = Literal["input", "loss", "gradient", "lr", "update"]  # in the order in which an iteration computes them
 ArrayKind = Literal["weight", "input", "gradient", "update"]
@@ -94,7 +94,8 @@ class Comparison:
         parts: which kinds of values are the same there.
         arrays: the largest differences there, and in the weights that result.
         verified: how each run compared with the one that it continues; None where it continues none.
-        watch: the window to record in both for a closer look, where it was not recorded yet.
+        rewinds: how to record the iterations of the difference in each run, for a closer look; None where nothing
+            differs, or a run has them in a window.
     """
 
     a: Extent | None
@@ -109,7 +110,7 @@ class Comparison:
     values: tuple[ValueDifference, ...]
     settings: tuple[Setting, ...]
     verified: tuple[Verification | None, Verification | None]
-    watch: Window | None
+    rewinds: tuple[Rewind | NoRewind | None, Rewind | NoRewind | None]
 
     @property
     def identical(self) -> bool:

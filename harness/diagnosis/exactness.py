@@ -25,6 +25,7 @@ _AS_CAFFE = (
     "as Caffe resumes (--data caffe), weights and momentum are restored, the position in the data and the random state "
     "are not (BVLC/caffe#1059), so this is not what an uninterrupted run would do"
 )
+_PLANNED = Path("run.json")  # of a run that is only planned
 _NO_SEED = "the solver has no random_seed: crops, mirrors, dropout and the order of shuffled images differ"
 
 
@@ -55,7 +56,12 @@ class Restarts:
 
 
 def exactness(
-    now: RunInfo, then: TrainingSetup | None, layer_state: bool = True, *, as_caffe: bool = False
+    now: RunInfo,
+    then: TrainingSetup | None,
+    layer_state: bool = True,
+    *,
+    as_caffe: bool = False,
+    file: Path = _PLANNED,
 ) -> Exactness:
     """Tell how exactly the run `now` repeats the training `then` before it changes anything.
 
@@ -64,13 +70,14 @@ def exactness(
         then: what the training computed with; None for a snapshot that Caffe alone wrote, and for a new training.
         layer_state: the state that layers keep outside their params is stored where `now` begins.
         as_caffe: data and random numbers start as in Caffe's own resume (`--data caffe`).
+        file: the run.json that `now` was read from.
 
     Raises:
         BadInput: a prototxt in `now` cannot be parsed.
     """
     if as_caffe and now.first:
         return Exactness((_AS_CAFFE,))
-    nets = [parse_text(text, pb.NetParameter, Path("run.json")) for text in (now.net, *now.test_nets)]
+    nets = [parse_text(text, pb.NetParameter, file) for text in (now.net, *now.test_nets)]
     reasons = [*_reasons(now, then, nets), *(() if layer_state or not now.first else _without_state(now, then, nets))]
     return Exactness(tuple(dict.fromkeys(reasons)), tuple(dict.fromkeys(_conditions(now, then, nets))))
 
@@ -80,15 +87,15 @@ def recorded_exactness(info: RunInfo) -> Exactness:
     return Exactness(info.not_exact + _shown(info), info.exact_if)
 
 
-def of_restarts(info: RunInfo) -> Restarts:
-    """Tell how exactly restarts of a run on the same machine repeat it.
+def of_restarts(info: RunInfo, file: Path = _PLANNED) -> Restarts:
+    """Tell how exactly restarts of a run on the same machine repeat it. `file` is the run.json that `info` is from.
 
     Raises:
         BadInput: a prototxt in `info` cannot be parsed.
     """
     unexplained = () if info.not_exact else _shown(info)
-    later = exactness(msgspec.structs.replace(info, first=info.until), info)
-    start = exactness(info, info) if info.first == 0 else None
+    later = exactness(msgspec.structs.replace(info, first=info.until), info, file=file)
+    start = exactness(info, info, file=file) if info.first == 0 else None
     return Restarts(start and _with(start, unexplained), _with(later, unexplained))
 
 

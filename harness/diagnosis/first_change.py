@@ -11,6 +11,9 @@ from harness.caffe_files.messages import parse_text, pb
 from harness.schemas.run_info import RunInfo
 from harness.schemas.window import parse_watch
 
+Files = tuple[Path, Path]
+
+_PLANNED = Path("run.json"), Path("run.json")  # of runs that are only planned
 _RATE = {"base_lr", "lr_policy", "gamma", "power", "stepsize", "stepvalue", "max_iter"}
 # Test passes act on training only where `acts_in_tests`.
 _TESTS = {"test_iter", "test_interval", "test_initialization"}
@@ -24,17 +27,17 @@ _NO_EFFECT = {
 _NOT_INITIAL = {"param", "loss_weight", "propagate_down", "dropout_param"}
 
 
-def unchanged_through(then: RunInfo, now: RunInfo) -> int | None:
+def unchanged_through(then: RunInfo, now: RunInfo, files: Files = _PLANNED) -> int | None:
     """Return the last t whose weights W_t are the same in both runs if `now` repeats `then`; None: nothing was changed.
 
     The weights at the start of `now`, W_first, are those of `then`, unless initialization itself was changed at
     iteration 0: then the result is `now.first` - 1. How the runs compute (threads, build, device) is not a change:
-    whether it matters is what a comparison of their digests shows.
+    whether it matters is what a comparison of their digests shows. `files` are the run.json that they are from.
 
     Raises:
         BadInput: a prototxt of one of them cannot be parsed.
     """
-    return min(_limits(then, now), default=None)
+    return min(_limits(then, now, files), default=None)
 
 
 def continues_as_caffe(info: RunInfo) -> bool:
@@ -43,10 +46,11 @@ def continues_as_caffe(info: RunInfo) -> bool:
     return info.first > 0 and generator.words is None and generator.at == info.first
 
 
-def _limits(then: RunInfo, now: RunInfo) -> Iterator[int]:
+def _limits(then: RunInfo, now: RunInfo, files: Files) -> Iterator[int]:
     first = now.first
-    solvers = [parse_text(info.solver, pb.SolverParameter, Path("run.json")) for info in (then, now)]
-    nets = [[_net(text, n, then, now) for n, text in enumerate((i.net, *i.test_nets))] for i in (then, now)]
+    runs = list(zip((then, now), files, strict=True))
+    solvers = [parse_text(info.solver, pb.SolverParameter, file) for info, file in runs]
+    nets = [[_net(text, n, then, now, file) for n, text in enumerate((i.net, *i.test_nets))] for i, file in runs]
     fields = set(_differing(*solvers))
     passes_act = any(acts_in_tests(net) for (_, *tests) in nets for net in tests)
     tests_act = first == 0 or passes_act  # what building them draws comes before the first iteration
@@ -67,9 +71,9 @@ def _limits(then: RunInfo, now: RunInfo) -> Iterator[int]:
         yield parse_watch(now.parent.skip, "--skip").start
 
 
-def _net(text: str, number: int, then: RunInfo, now: RunInfo) -> pb.NetParameter:
+def _net(text: str, number: int, then: RunInfo, now: RunInfo, file: Path) -> pb.NetParameter:
     """Parse net `number` without the paths of data that both runs recognize by its fingerprint."""
-    net = parse_text(text, pb.NetParameter, Path("run.json"))
+    net = parse_text(text, pb.NetParameter, file)
     known = [{(p.net, p.layer, p.fingerprint) for p in info.point.places} for info in (then, now)]
     same = {layer for place, layer, _ in known[0] & known[1] if place == number}
     for layer in net.layer:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from harness.errors import BadInput, RecordingError
 from harness.recording.reader import Recording
-from harness.recording.run_directory import read_info
+from harness.recording.run_directory import named_run, read_info
 from harness.schemas.layout import STATS
 from harness.schemas.run_info import RunInfo
 
@@ -115,11 +115,3 @@ def joined(run: Path, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any
             f"{', '.join(str(rows.shape[1]) for rows in reversed(values))} of them, oldest run first"
         )
     return np.concatenate(iterations[::-1]), np.concatenate(values[::-1])
-
-
-def named_run(named: str, child: Path) -> Path | None:
-    """Find the directory of a run that its continuation `child` names: as named, or beside it if both were moved."""
-    path = Path(named)
-    places = [path] if path.is_absolute() else [child / path, child.parent / path]
-    places.append(child.resolve().parent / path.name)
-    return next((p for p in places if (p / "run.json").is_file() and p.resolve() != child.resolve()), None)

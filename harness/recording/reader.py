@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,7 +17,8 @@ from harness.recording.labelled import Labelled
 from harness.recording.open_file import open_file
 from harness.recording.row_reader import RowReader
 from harness.recording.window_reader import WindowReader
-from harness.schemas.layout import Alarm, Head
+from harness.schemas.layout import CAPTURES, Alarm, Head
+from harness.schemas.rewind import NoRewind, Rewind
 from harness.schemas.window import Window
 
 
@@ -137,6 +139,18 @@ class Recording(RowReader):
         An iteration in no window has none.
         """
         return self._windows.window_arrays(iteration)
+
+    def rewind_cost(self, window: Window, capture: Sequence[str] = CAPTURES) -> Rewind | NoRewind:
+        """Tell what it takes to record iterations in full after the run: the command and its cost, or why it cannot be.
+
+        Args:
+            window: the iterations, all of which the run has recorded.
+            capture: the kinds of arrays: some of weight, gradient, update and input.
+
+        Example:
+            >>> print(recording.rewind_cost(Window(300, 320)))
+        """
+        return self._windows.rewind_cost(window, capture)
 
     def weight(self, iteration: int, layer: str, index: int = 0) -> npt.NDArray[np.float32]:
         """Read W_t of one param blob, as the forward pass of `iteration` used it.

@@ -114,6 +114,14 @@ def read_info(path: Path) -> RunInfo:
     return read_metadata(path / "run.json", RunInfo, RUN_INFO_VERSION, "Give another run directory")
 
 
+def named_run(named: str, child: Path) -> Path | None:
+    """Find the directory of a run that its continuation `child` names: as named, or beside it if both were moved."""
+    path = Path(named)
+    places = [path] if path.is_absolute() else [child / path, child.parent / path]
+    places.append(child.resolve().parent / path.name)
+    return next((p for p in places if (p / "run.json").is_file() and p.resolve() != child.resolve()), None)
+
+
 def attributes(info: RunInfo) -> dict[str, str | int | float | bool]:
     """Convert `info` to attributes of a recording's root: numbers and text as they are, all else as JSON text."""
     plain = (str, int, float, bool)

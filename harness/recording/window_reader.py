@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import RecordingError
+from harness.caffe_files.layer_types import IMAGES, ROWS
+from harness.caffe_files.messages import parse_text, pb
+from harness.errors import BadInput, RecordingError
 from harness.recording.checked_file import CheckedFile
 from harness.recording.labelled import Labelled
+from harness.recording.rewind_cost import Rewinds
 from harness.recording.side_windows import find, open_window
 from harness.recording.window_source import WindowSource
-from harness.schemas.layout import ALL_CAPTURES
+from harness.schemas.layout import ALL_CAPTURES, CAPTURES
+from harness.schemas.rewind import NoRewind, Rewind
 from harness.schemas.window import Window, merge
 
 
@@ -27,9 +32,10 @@ class WindowReader:
     """
 
     def __init__(self, path: Path, file: h5py.File, checked: CheckedFile, live: bool) -> None:
-        self._path, self._checked = path, checked
+        self._path, self._checked, self._live = path, checked, live
         self._own = WindowSource(path, file, checked, live)
         self._beside: list[WindowSource] | None = None  # opened when they are first asked for
+        self._paths: list[Path] = []  # theirs, and of those that were left out
         self._damaged: list[str] = []
 
     @property
@@ -63,7 +69,7 @@ class WindowReader:
         Raises:
             RecordingError: the iteration is in no window, or that array was not recorded.
         """
-        source, row = self._find(group, iteration, f"no {group} was recorded; it was left out of --capture")
+        source, row = self._find(group, iteration)
         return source.array(group, row, name)
 
     def keys(self, iteration: int) -> list[bytes]:
@@ -72,8 +78,7 @@ class WindowReader:
         Raises:
             RecordingError: the iteration is in no window, or no keys were recorded.
         """
-        missing = "no keys were recorded; they need --capture input and a Data layer on LMDB"
-        source, row = self._find("key", iteration, missing)
+        source, row = self._find("key", iteration)
         return source.keys(row)
 
     def with_activations(self, recorded: Labelled, name: str) -> Labelled:
@@ -100,13 +105,23 @@ class WindowReader:
         Raises:
             RecordingError: the iteration is in no window, or none was recorded.
         """
-        source, row = self._find("state", iteration, "no state of layers was recorded")
+        source, row = self._find("state", iteration)
         return {name: source.array("state", row, name) for name in source.names("state")}
+
+    def rewind_cost(self, window: Window, capture: Sequence[str]) -> Rewind | NoRewind:
+        """Tell what it takes to record the arrays `capture` of the iterations in `window` after the run."""
+        return self._rewinds.of(window, capture)
+
+    @cached_property
+    def _rewinds(self) -> Rewinds:
+        held = {t: self.window_arrays(t) for t in self.iterations.tolist()}
+        return Rewinds(self._path.parent, self._checked, held, self._live)
 
     def refresh(self) -> None:
         """Look for files that have appeared since."""
         self.close()
         self._beside = None
+        vars(self).pop("_rewinds", None)
 
     def close(self) -> None:
         """Close the files beside the recording."""
@@ -116,14 +131,17 @@ class WindowReader:
     @property
     def _sources(self) -> Sequence[WindowSource]:
         if self._beside is None:
-            paths, self._damaged = find(self._path.parent) if self._path.name == "recording.h5" else ([], [])
+            self._paths, self._damaged = self._files()
             self._beside = []
-            for path in paths:
+            for path in self._paths:
                 try:
                     self._beside.append(self._open(path))
                 except RecordingError as error:
                     self._damaged.append(str(error))
         return [self._own, *self._beside]
+
+    def _files(self) -> tuple[list[Path], list[str]]:
+        return find(self._path.parent) if self._path.name == "recording.h5" else ([], [])
 
     def _open(self, path: Path) -> WindowSource:
         file = open_window(path)
@@ -157,17 +175,43 @@ class WindowReader:
             found += [(source, int(rows[0]))] if len(rows) else []
         return found
 
-    def _find(self, group: str, iteration: int, missing: str) -> tuple[WindowSource, int]:
-        """Find the file, and the row in it, that has `group` of an iteration; `missing` says that none has it."""
+    def _find(self, group: str, iteration: int) -> tuple[WindowSource, int]:
+        """Find the file, and the row in it, that has `group` of an iteration."""
         found = self._of(iteration)
-        if not found:
-            has = ", ".join(map(str, self.windows)) or "no window at all: run with --watch A:B"
-            raise RecordingError(f"{self._path}: iteration {iteration} is in no window; it has {has}")
         having = next((place for place in found if place[0].has(group)), None)
-        if having is None:
-            if found[0][0] is not self._own:
-                missing = (
-                    f"no {group} was kept of iteration {iteration}, only {' and '.join(self.window_arrays(iteration))}"
-                )
-            raise RecordingError(f"{self._path}: {missing}")
-        return having
+        if having is not None:
+            return having
+        if not set(self._files()[0]) <= set(self._paths):  # made since then, for instance by rewind
+            self.refresh()
+            return self._find(group, iteration)
+        there = Window(iteration, iteration + 1)
+        if not found:
+            has = ", ".join(map(str, self.windows)) or "no window at all"
+            missing, remedy = f"iteration {iteration} is in no window; it has {has}", self.rewind_cost(there, CAPTURES)
+            raise RecordingError(f"{self._path}: {missing}. {remedy}")
+        if group == "key" and "input" in self.window_arrays(iteration):
+            raise RecordingError(f"{self._path}: no keys were recorded: {self._why_no_keys()}")
+        if group == "state":
+            raise RecordingError(f"{self._path}: no state of layers was recorded")
+        captured = "input" if group == "key" else group  # keys come with the inputs
+        if found[0][0] is self._own:
+            missing = f"no {group} was recorded; {captured} was left out of --capture"
+        else:
+            kinds = " and ".join(self.window_arrays(iteration))
+            missing = f"no {group} was kept of iteration {iteration}, only {kinds}"
+        raise RecordingError(f"{self._path}: {missing}. {self.rewind_cost(there, (captured,))}")
+
+    def _why_no_keys(self) -> str:
+        """Tell why there are no keys where the inputs were recorded."""
+        try:
+            layers = parse_text(str(self._checked.attributes.get("net", "")), pb.NetParameter, self._path).layer
+        except BadInput as error:
+            return str(error)
+        if any(layer.type in IMAGES for layer in layers):
+            return "which records the first data layer reads was not known when the run began"
+        for layer in layers:
+            if layer.type in ROWS:
+                named = "report and --skip-records name rows FILE:ROW"
+                return f"layer {layer.name} ({layer.type}) reads rows of files, which have no keys; {named}"
+        inputs = " and ".join(f"{layer.name} ({layer.type})" for layer in layers if not layer.bottom)
+        return f"its data have none; they come from layer {inputs}"

@@ -16,8 +16,7 @@ from harness.caffe_files.solverstate import history_scale
 from harness.caffe_files.stateful_layers import stateful_layers
 from harness.diagnosis.first_change import continues_as_caffe
 from harness.errors import BadInput, RecordingError
-from harness.recording.lineage import named_run
-from harness.recording.run_directory import read_info
+from harness.recording.run_directory import named_run, read_info
 from harness.recording.snapshots import iterations_of
 from harness.schemas.run_info import RunInfo, SnapshotInfo, TrainingSetup
 from harness.supervisor.resume import Start, check_snapshot, from_run, read_info_beside, restartable_in_windows

@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.diagnosis.exactness import of_restarts
 from harness.diagnosis.recorded.around_onset import gradient_norms, raised_rate
 from harness.diagnosis.recorded.batch import Batch
+from harness.diagnosis.recorded.damage_span import span
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.exit_codes import Exit
 from harness.invocation import next_command, path_argument
@@ -16,6 +17,7 @@ from harness.recording import Recording
 from harness.reports.suggestion import Suggestion
 from harness.schemas.onset import GradientNorms
 from harness.schemas.outcome import OutlyingRecords
+from harness.schemas.rewind import NoRewind, Rewind
 from harness.schemas.run_info import RunInfo
 
 _BEFORE, _AFTER = 5, 40  # iterations around an onset that are worth a window
@@ -41,6 +43,7 @@ class BrokenRun:
         raised_rate: the learning rate before and at the onset, if the schedule has raised it there.
         outlying: those of the onset's batch; None where its records are not known.
         unusual_input: a blob of a data layer that left its usual range at the onset, if data can be skipped.
+        rewind: how to record the iterations around the onset after the run; None while it goes on.
     """
 
     run: Path
@@ -55,6 +58,7 @@ class BrokenRun:
     raised_rate: tuple[float, float] | None = None
     unusual_input: str | None = None
     outlying: OutlyingRecords | None = None
+    rewind: Rewind | NoRewind | None = None
 
     @property
     def needs_parent(self) -> bool:
@@ -82,25 +86,33 @@ def next_commands(
         finished = info.ended is not None and info.ended.code == Exit.DONE
         if recording.live or finished or not found.snapshots:
             return []
-        exactly = "exactly " if of_restarts(info).from_snapshots.exact else ""
+        exactly = "exactly " if of_restarts(info, run / "run.json").from_snapshots.exact else ""
         purpose = f"continue {exactly}from the last snapshot, iteration {found.snapshots[-1]:,}"
         return [Suggestion(f"{next_command('restart')} {path_argument(run)}", purpose)]
     onset, inputs = found.onset.iteration, {blob.name for blob in recording.inputs}
+    in_window = "weight" in found.kept.window_arrays(onset)
     broken = BrokenRun(
         run=run,
         first=int(iterations[0]) if len(iterations) else 0,
         until=found.solver.max_iter,
         onset=onset,
         last_good=found.last_good.iteration if found.last_good else None,
-        in_window="weight" in found.kept.window_arrays(onset),
+        in_window=in_window,
         base_lr=base_lr,
         parent=info.goes_on_from,
         gradients=gradient_norms(iterations, found.total_norm("gradient_l2"), onset),
         raised_rate=raised_rate(iterations, recording.series("lr"), onset),
         unusual_input=found.onset.blob if found.onset.blob in inputs and info.point.of_train_net else None,
         outlying=None if batch is None else outlying_records(batch),
+        rewind=None if in_window else rewind_of_onset(recording, found),
     )
     return after_divergence(broken)
+
+
+def rewind_of_onset(recording: Recording, found: Diagnosis) -> Rewind | NoRewind | None:
+    """Tell how to record the iterations around the onset of a run after it; None without one, and while it goes on."""
+    window = span(recording, found)
+    return None if window is None or recording.live else recording.rewind_cost(window)
 
 
 def report_command(run: Path) -> Suggestion:
@@ -112,12 +124,12 @@ def report_command(run: Path) -> Suggestion:
 def after_divergence(broken: BrokenRun) -> list[Suggestion]:
     """Suggest restarts, those first for which the run itself gives a reason.
 
-    Without outliers in the batch of the onset, a repetition that records the onset comes first.
+    Without outliers in the batch of the onset, what records the iterations around the onset comes first.
     """
     if broken.needs_parent:
         command = f"{next_command('restart')} {path_argument(broken.parent)}" if broken.parent is not None else ""
-        return [Suggestion(command, _NEEDS_PARENT)]
-    look = [] if broken.in_window else [_look(broken)]
+        return [*_rewind(broken), Suggestion(command, _NEEDS_PARENT)]
+    look = [] if broken.in_window else _rewind(broken) or [_look(broken)]
     rate, clipped = [_lower_rate(broken)], _clip(broken)
     changes = [*rate, *clipped] if broken.raised_rate else [*clipped, *rate]
     if broken.outlying is not None and broken.outlying.not_finite:
@@ -179,10 +191,23 @@ def _lower_rate(broken: BrokenRun) -> Suggestion:
     return Suggestion(f"{broken.restart} --set base_lr={broken.base_lr / 10:g}", f"a tenth of base_lr{why}")
 
 
+def _rewind(broken: BrokenRun) -> list[Suggestion]:
+    """Suggest to record the iterations around the onset, if that is possible."""
+    found = broken.rewind
+    if not isinstance(found, Rewind):
+        return []
+    purpose = (
+        f"record iterations {found.window} around the onset in full, to look at them: repeats {found.work}, "
+        f"bit for bit ({found.cost})"
+    )
+    return [Suggestion(found.command, purpose)]
+
+
 def _look(broken: BrokenRun) -> Suggestion:
     stop = min(broken.onset + _AFTER, max(broken.until, broken.onset + 1))
     window = f"{max(broken.first, broken.onset - _BEFORE, broken.last_good or 0)}:{stop}"
+    why = f" (rewind cannot: {broken.rewind.reason})" if isinstance(broken.rewind, NoRewind) else ""
     return Suggestion(
         f"{broken.restart} --watch {window} --until {stop}",
-        f"repeat from iteration {broken.last_good or 0:,}, with a window around the onset, to look at it",
+        f"repeat from iteration {broken.last_good or 0:,}, with a window around the onset, to look at it{why}",
     )

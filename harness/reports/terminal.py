@@ -27,6 +27,7 @@ from rich.text import Text
 
 from harness.diagnosis.recorded.progress import HeadNow, Progress, progress
 from harness.exit_codes import Exit
+from harness.quantities import data_size
 from harness.reports.console import Console
 from harness.reports.text.alarms import alarm_lines, divergence_lines
 from harness.reports.text.exactness import not_exact
@@ -137,13 +138,16 @@ class Terminal:
                 self.message(text)
 
     def alarms(self, alarms: Sequence[Alarm], divergences: Sequence[Alarm], divergence: Divergence | None) -> None:
-        """Print alarms. After a divergence, which would raise many, print only the first alarm of each other rule."""
+        """Print alarms. After a divergence, which would raise many, print only the first alarm of each other rule.
+
+        Its onset is described here if the run goes on, else when it has ended.
+        """
         assert self._opening is not None
         new = [alarm for alarm in alarms if alarm in divergences or alarm.rule not in self._explained]
         for line in alarm_lines(new if self._diverged else alarms, divergences, self._opening, self._explained):
             self._print(line)
         self._explained |= {alarm.rule for alarm in alarms}
-        if divergence is not None and not self._diverged:
+        if divergence is not None and not divergence.stops and not self._diverged:
             for line in divergence_lines(divergence, self._opening):
                 self._print(line)
         self._diverged = self._diverged or bool(divergences)
@@ -202,7 +206,7 @@ class Terminal:
         grid.add_row("window", _window_state(self._opening, now.iteration))
         if self._test:
             grid.add_row("test", Text(self._test, overflow="ellipsis", no_wrap=True))
-        grid.add_row("recorded", f"{_size(self._bytes)} in {self._opening.directory}/recording.h5")
+        grid.add_row("recorded", f"{data_size(self._bytes)} in {self._opening.directory}/recording.h5")
         return Group(self._bar, grid)
 
 
@@ -232,12 +236,12 @@ def _window_state(opening: Opening, iteration: int) -> str:
 
 
 def _sizes(opening: Opening) -> str:
-    rows = f"{_size(opening.row_bytes)} for {opening.until - opening.first:,} iterations"
+    rows = f"{data_size(opening.row_bytes)} for {opening.until - opening.first:,} iterations"
     if not opening.windows:
         return f"Expected size: {rows}; no window"
     count = sum(len(w) for w in opening.windows)
     windows = f"window{'s' if len(opening.windows) > 1 else ''} {', '.join(map(str, opening.windows))}"
-    return f"Expected size: {rows}, {_size(opening.window_bytes)} for {count:,} iterations in the {windows}"
+    return f"Expected size: {rows}, {data_size(opening.window_bytes)} for {count:,} iterations in the {windows}"
 
 
 def _plain_line(now: Progress, opening: Opening | None, recorded: int) -> str:
@@ -245,7 +249,7 @@ def _plain_line(now: Progress, opening: Opening | None, recorded: int) -> str:
     until = f"/{opening.until:,}" if opening else ""
     return (
         f"iteration {now.iteration + 1:,}{until}  loss {now.smoothed_loss:.4g}  {heads}  lr {now.lr:.4g}  "
-        f"gradient {now.gradient_l2:.4g}  recorded {_size(recorded)}"
+        f"gradient {now.gradient_l2:.4g}  recorded {data_size(recorded)}"
     )
 
 
@@ -286,12 +290,3 @@ def _note_line(note: Event) -> str | None:
 
 def _names(names: Sequence[str]) -> str:
     return f"{len(names)} ({', '.join(names)})" if names else "none"
-
-
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024 or unit == "GiB":
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
-        size /= 1024
-    return ""

@@ -107,7 +107,7 @@ class TerminalProcess:
             found = worst_records(self._run, divergence.onset.iteration)
             for line in found.lines:
                 self.message(line)
-            divergence = replace(divergence, outlying=found.outlying, is_kept=found.is_kept)
+            divergence = replace(divergence, outlying=found.outlying, is_kept=found.is_kept, rewind=found.rewind)
             outcome = replace(outcome, divergence=divergence)
         self._call("finish", outcome)
         self.close()

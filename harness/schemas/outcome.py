@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.exit_codes import Exit
 from harness.schemas.layout import Layout
 from harness.schemas.onset import GradientNorms, Onset
+from harness.schemas.rewind import NoRewind, Rewind
 from harness.schemas.window import Window
 
 
@@ -56,7 +57,10 @@ class Divergence:
         gradients: around the onset; None if not known.
         raised_rate: the learning rate before and at the onset, if the schedule has raised it there.
         outlying: those of the onset's batch; None where its records are not known, or the run goes on.
+        stops: the run stops because of it.
         is_kept: the black box has kept the weights of the onset, as far as the run has ended.
+        rewind: how to record the iterations around the onset after the run; None while it goes on, and where a window
+            has them.
     """
 
     onset: Onset
@@ -64,7 +68,9 @@ class Divergence:
     gradients: GradientNorms | None = None
     raised_rate: tuple[float, float] | None = None
     outlying: OutlyingRecords | None = None
+    stops: bool = False
     is_kept: bool = False
+    rewind: Rewind | NoRewind | None = None
 
 
 @dataclass(frozen=True)

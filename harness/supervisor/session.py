@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -238,12 +239,14 @@ class Session:
                 state.writer.append_alarms(alarms)
             except RecordingFailed as failure:
                 state.fail(failure)
-        if alarms:
-            divergence = self.monitor.divergence(divergences[0]) if divergences else None
-            self.listener.alarms(alarms, divergences, divergence)
-            self.keeper.receive(alarms, divergences, divergence)
         options = self.plan.options
         stopping = next((alarm for alarm in divergences if options.stops_at(alarm)), None)
+        if alarms:
+            divergence = self.monitor.divergence(divergences[0]) if divergences else None
+            if divergence is not None:
+                divergence = replace(divergence, stops=stopping is not None)
+            self.listener.alarms(alarms, divergences, divergence)
+            self.keeper.receive(alarms, divergences, divergence)
         if stopping is not None and self.ring.request is Request.GO:
             state.diverged = stopping
             self.ring.request = Request.STOP

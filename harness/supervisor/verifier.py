@@ -72,7 +72,8 @@ class Verifier:
 
     def _begin(self, layout: Layout) -> None:
         run = Path(self._info.goes_on_from or "")
-        self._note(unchanged_through=unchanged_through(read_info(run), self._info))
+        files = run / "run.json", self._out / "run.json"
+        self._note(unchanged_through=unchanged_through(read_info(run), self._info, files))
         self._other = RecordedDigests(run)
         if self._other.blobs != tuple((param.layer, param.index, param.shape) for param in layout.params):
             self._note(problem=f"{run} trains other param blobs")

@@ -55,8 +55,9 @@ def place(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Place:
 
 @pytest.fixture(scope="module")
 def run(place: Place) -> Finished:
-    """A run that breaks, as `runs/broken`."""
-    return place.call("run", "--solver", "solver.prototxt", "--until", 50, "--out", "runs/broken", code=3)
+    """A run that breaks, as `runs/broken`, and keeps no window."""
+    no_window = ("--black-box-mib", 0)
+    return place.call("run", "--solver", "solver.prototxt", "--until", 50, *no_window, "--out", "runs/broken", code=3)
 
 
 def commands(text: str) -> list[str]:
@@ -67,18 +68,18 @@ def commands(text: str) -> list[str]:
 
 
 def test_the_commands_of_a_run_that_broke(place: Place, run: Finished) -> None:
+    assert run.stderr.count("Onset:") == 1
     printed = commands(run.stderr)
-    kinds = [re.findall(r"report|--watch|--set", line)[0] for line in printed]
-    assert {"report", "--watch", "--set"} == set(kinds)
-    for kind in ("--watch", "--set", "report"):
-        done = place.paste(printed[kinds.index(kind)])
-        if kind == "--watch":
-            assert "Nothing is changed" in done.stderr
-            with Recording(place.elsewhere / done.stdout.strip()) as again:
-                assert {BREAKS + 2, int(again.iterations[-1])} <= set(again.window_iterations)
-                assert again.iterations[-1] < 50
-        elif kind == "--set":
-            assert done.stdout == f"{place.home}/runs/broken-base_lr=0.001\n"
+    kinds = [re.findall(r"report|rewind|--set", line)[0] for line in printed]
+    assert {"report", "rewind", "--set"} == set(kinds)
+    with Recording(place.home / "runs/broken") as recording:
+        assert not recording.windows
+        last = int(recording.iterations[-1])
+    place.paste(printed[kinds.index("rewind")])
+    with Recording(place.home / "runs/broken") as recording:
+        assert {BREAKS, last} <= set(recording.window_iterations)
+    assert place.paste(printed[kinds.index("--set")]).stdout == f"{place.home}/runs/broken-base_lr=0.001\n"
+    place.paste(printed[kinds.index("report")])
     assert (place.home / "runs/broken/report.html").is_file()
 
 

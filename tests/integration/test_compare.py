@@ -17,6 +17,7 @@ from harness.diagnosis.settings import Setting, differing_settings
 from harness.recording import Recording, Window
 from harness.recording.checksums import SCALARS
 from harness.recording.run_directory import read_info
+from harness.schemas.rewind import Rewind
 from harness.supervisor.training_spec import recorded_fields
 from tests.helpers.commands import train
 from tests.helpers.lmdbs import RECORDS, digits, write_lmdb
@@ -116,7 +117,7 @@ def test_another_learning_rate_differs_in_the_first_update(runs: Runs) -> None:
     assert (found.moment, found.weights, found.cause) == (0, 1, "rate")
     assert same(found) == {"input": True, "loss": True, "gradient": True, "lr": False, "update": False}
     assert [d.kind for d in found.arrays] == ["update", "weight"]
-    assert found.watch is None
+    assert found.rewinds == (None, None)
     assert names(found.settings) == {"solver.base_lr", "solver.net"}
     # the largest difference, by hand
     update, weight = found.arrays
@@ -153,8 +154,11 @@ def test_without_a_window_norms_are_compared_and_a_window_is_suggested(runs: Run
     assert (found.moment, found.weights, found.cause) == (1, 2, "update")
     assert found.parts[2] == Part("gradient", True, "norms")
     assert found.parts[0] == Part("input", None, "window")
-    assert found.watch == Window(1, 3)
-    assert "--watch 1:3" in compare_command(runs.base(), other).stdout
+    assert found.rewinds[0] is None  # which has a window there
+    assert isinstance(found.rewinds[1], Rewind)
+    assert (found.rewinds[1].window, found.rewinds[1].repeated) == (Window(1, 3), Window(0, 3))
+    said = compare_command(runs.base(), other).stdout
+    assert f"B, 3 iterations from 0 on ({found.rewinds[1].cost}):\n    {found.rewinds[1].command}\n" in said
 
 
 def test_another_seed_differs_in_the_initial_weights(runs: Runs) -> None:

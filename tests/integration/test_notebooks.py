@@ -182,7 +182,9 @@ def test_a_healthy_run_with_a_window(execute: Execute, others: dict[str, Path]) 
 def test_a_healthy_run_without_a_window(execute: Execute, others: dict[str, Path]) -> None:
     seen = execute("post_mortem", run=os.path.relpath(others["plain"], ROOT))
     assert seen.pictures == ["curves", "layers"]
-    missing = re.fullmatch(r"Iteration (\d+) is in no window.*--from \d+ --watch (\d+):(\d+)`.*", seen.text["spectra"])
+    missing = re.fullmatch(
+        r"(?s)Iteration (\d+) is in no window.*rewind \S+ --watch (\d+):(\d+)\n```", seen.text["spectra"]
+    )
     assert missing
     moment, first, stop = map(int, missing.groups())
     assert first <= moment < stop <= 60

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from harness.schemas.data_position import GeneratorState, StreamPosition, Traini
 from harness.schemas.run_info import Parent, RunInfo, SnapshotInfo, TrainingSetup, Verification
 from tests.helpers.run_infos import run_info
 
+FILE = Path("run.json")
 PLAIN = 'layer { name: "data" type: "Data" top: "data" }'
 SETUP = TrainingSetup.__struct_fields__
 
@@ -48,7 +50,7 @@ def test_layers_that_cannot_be_positioned_repeat_from_iteration_0_only(kind: str
     assert found.from_start is not None
     assert found.from_start.exact
     assert found.from_snapshots.reasons == (reason,)
-    text = summary(info)
+    text = summary(info, FILE)
     assert text.startswith("A restart from iteration 0 repeats it bit for bit")
     assert text.endswith(f"A restart from a snapshot is not exact: {reason}.")
 
@@ -68,7 +70,7 @@ def test_a_snapshot_of_caffe_train_is_exact_under_a_condition() -> None:
     assert "cannot be known from the snapshot" in condition
     (said,) = at_the_start(stated(found, info))
     assert said.startswith(f"Resuming at iteration 20 exactly if {condition}: ")
-    assert condition in summary(stated(found, info))
+    assert condition in summary(stated(found, info), FILE)
 
 
 def test_a_seed_that_was_drawn_is_not_that_of_the_snapshot() -> None:
@@ -141,8 +143,8 @@ def test_differences_of_the_setup_are_reasons_from_iteration_0_on() -> None:
 
 def test_a_run_on_a_gpu_is_never_called_exact() -> None:
     info = run_info(net=PLAIN, mode="GPU 0")
-    assert "bit for bit" not in summary(info)
-    assert summary(info).startswith("A restart is not exact: a GPU")
+    assert "bit for bit" not in summary(info, FILE)
+    assert summary(info, FILE).startswith("A restart is not exact: a GPU")
 
 
 def test_a_difference_of_digests_is_a_reason() -> None:
@@ -151,7 +153,7 @@ def test_a_difference_of_digests_is_a_reason() -> None:
     (reason,) = recorded_exactness(info).reasons
     assert reason == "its weights differ from those that runs/a recorded, at iteration 23"
     assert of_restarts(info).from_snapshots.reasons == (reason,)
-    assert "bit for bit" not in summary(info)
+    assert "bit for bit" not in summary(info, FILE)
     explained = msgspec.structs.replace(info, not_exact=("other kernels",))
     assert recorded_exactness(explained).reasons == ("other kernels", reason)
     assert of_restarts(explained).from_snapshots.exact  # with its own kernels
@@ -159,7 +161,7 @@ def test_a_difference_of_digests_is_a_reason() -> None:
 
 def test_a_run_that_begins_later_states_how_it_continues() -> None:
     info = run_info(net=PLAIN, first=20, not_exact=("3 BLAS threads instead of 1",))
-    text = summary(info)
+    text = summary(info, FILE)
     assert text.startswith("Not exact: 3 BLAS threads instead of 1. A restart from a snapshot repeats it bit for bit")
     assert of_restarts(info).from_start is None
 

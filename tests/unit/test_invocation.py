@@ -11,8 +11,11 @@ import pytest
 
 from harness.invocation import next_command, path_argument
 from harness.reports.suggestions import BrokenRun, after_divergence, report_command
+from harness.schemas.layout import CAPTURES
 from harness.schemas.onset import GradientNorms
 from harness.schemas.outcome import OutlyingRecords
+from harness.schemas.rewind import NoRewind, Rewind
+from harness.schemas.window import Window
 
 NAMES = [
     "plain",
@@ -81,6 +84,23 @@ def test_suggestions_are_ranked_by_evidence() -> None:
     not_finite = broken(run, gradients=GradientNorms(3, 100), outlying=OutlyingRecords(1, 32, ("a",), not_finite=1))
     assert changes(not_finite) == [skip, "--skip-records a", look]  # no bound and no rate keeps a NaN out
     assert "holds values that are NaN or infinite" in after_divergence(not_finite)[0].purpose
+
+
+def test_a_rewind_takes_the_place_of_a_repetition() -> None:
+    rewind = Rewind(Path("/run"), Window(65, 110), CAPTURES, Window(50, 110), 75.4, 3 << 20)
+    look, rate = after_divergence(broken(Path("/run"), rewind=rewind))
+    assert look.command == f"{next_command('rewind')} /run --watch 65:110"
+    assert look.purpose.endswith("repeats 60 iterations from 50 on, bit for bit (about 1 min 15 s and 3.0 MiB)")
+    assert "base_lr" in rate.command
+    without = {"last_good": None, "first": 40, "parent": "/parent"}
+    assert [s.command for s in after_divergence(broken(Path("/run"), rewind=rewind, **without))] == [
+        look.command,
+        f"{next_command('restart')} /parent",
+    ]
+    (again, _) = after_divergence(broken(Path("/run"), rewind=NoRewind("the data are gone")))
+    assert "--watch 65:110 --until 110" in again.command
+    assert again.purpose.endswith("(rewind cannot: the data are gone)")
+    assert after_divergence(broken(Path("/run"), rewind=rewind, in_window=True)) == [rate]
 
 
 def test_a_command_to_look_at_a_break_ends_after_it() -> None:

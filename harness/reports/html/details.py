@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.quantities import duration
 from harness.reports.html.subject import Subject
 from harness.reports.text.exactness import summary
 from harness.reports.text.grammar import count
@@ -27,7 +28,7 @@ def run_details(subject: Subject) -> list[tuple[str, str]]:
         ("Data", "; ".join(f"{name}: {source.records:,} records" for name, source in info.data.items()) or "none"),
         ("Initial weights", ", ".join(info.weights) or info.resume or "as initialised by the net"),
         ("Windows", ", ".join(map(str, recording.windows)) or "none"),
-        ("Exactness", summary(info)),
+        ("Exactness", summary(info, subject.run / "run.json")),
     ]
     if info.parent:
         parent = info.parent
@@ -39,15 +40,6 @@ def run_details(subject: Subject) -> list[tuple[str, str]]:
     if subject.children:
         rows.append(("Restarts", "; ".join(subject.children)))
     return rows
-
-
-def duration(seconds: float) -> str:
-    """Format a duration: `1 h 2 min`, `2 min 3 s`, `3.5 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours:,} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.3g} s"
 
 
 def _net_name(info: RunInfo) -> str:

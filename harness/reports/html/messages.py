@@ -10,7 +10,6 @@ from harness.diagnosis.conditions import Status
 from harness.diagnosis.ranking import Result
 from harness.diagnosis.recorded.batch import Batch
 from harness.diagnosis.recorded.batch_evidence import batch_evidence, times
-from harness.recording import Recording
 from harness.reports.html.headline import strongest_evidence
 from harness.reports.html.subject import Subject
 from harness.reports.names import change_name
@@ -20,7 +19,9 @@ from harness.reports.text.exactness import verification
 from harness.reports.text.grammar import list_names
 from harness.schemas.layout import ALL_CAPTURES, CAPTURES, Alarm
 from harness.schemas.predictions import HeadPredictions
+from harness.schemas.rewind import NoRewind, Rewind
 from harness.schemas.run_info import RunInfo
+from harness.schemas.window import Window
 
 _MOST_TESTS = 2  # outputs of a test pass in a table, beside its loss
 
@@ -146,19 +147,46 @@ def window_contents(subject: Subject) -> str:
     if {"weights", "gradients"} & set(captured):
         text += f" Compared here: iterations {', '.join(f'{moment:,}' for moment in found.moments)}."
     if found.onset is not None and found.moment != found.onset.iteration:
-        text += " None of them is the onset; a command above repeats the run with a window around it."
+        text += f" None of them is the onset; {_to_record_onset(subject)}."
     return text
 
 
-def recorded_in_windows(recording: Recording) -> str:
-    """State what was recorded in the windows: everything, or some kinds of arrays, or not the same in each."""
+def without_window(subject: Subject) -> str:
+    """State that nothing was recorded in full, and how it can be."""
+    if subject.found.onset is not None:
+        return f"No window was recorded; {_to_record_onset(subject)}."
+    text = "No window was recorded."
+    if subject.recording.live or not len(subject.recording.iterations):
+        return text
+    rewind = subject.recording.rewind_cost(Window(last := int(subject.recording.iterations[-1]), last + 1))
+    if isinstance(rewind, NoRewind):
+        return f"{text} It cannot be recorded any more: {rewind.reason}."
+    return f"{text} rewind --watch A:B records weights, gradients, updates and inputs of iterations A … B-1 afterwards."
+
+
+def _to_record_onset(subject: Subject) -> str:
+    match subject.rewind:
+        case Rewind() as found:
+            return f"a command above records the iterations {found.window} around the onset now ({found.cost})"
+        case NoRewind(reason):
+            return f"the iterations around the onset cannot be recorded any more: {reason}"
+    return "a command above repeats the run with a window around the onset"
+
+
+def recorded_in_windows(subject: Subject) -> str:
+    """State what was recorded in the windows: everything, or some kinds of arrays, or not the same in each; and whether
+    the onset is among their iterations."""
+    recording, onset = subject.recording, subject.onset
     kinds = {frozenset(recording.window_arrays(window.start)) & set(ALL_CAPTURES) for window in recording.windows}
-    if len(kinds) != 1:
-        return "not the same was recorded in each"
-    (held,) = kinds
-    if held >= set(CAPTURES):
-        return "everything was recorded"
-    return f"only {list_names(_plurals(held))} were recorded"
+    held = next(iter(kinds)) if len(kinds) == 1 else None
+    if held is None:
+        what = "not the same was recorded in each"
+    else:
+        only = "" if held >= set(CAPTURES) else "only "
+        what = f"{only}{list_names(_plurals(held))} were recorded"
+    if onset is not None and not any(onset in window for window in recording.windows):
+        what += "; not those of the onset"
+    return what
 
 
 def _plurals(kinds: Collection[str]) -> list[str]:

@@ -16,8 +16,9 @@ from harness.diagnosis.recorded.filters import Filters, first_filters
 from harness.diagnosis.recorded.heatmap import QUANTITIES, Heatmap
 from harness.recording import Recording
 from harness.reports.suggestion import Suggestion
-from harness.reports.suggestions import next_commands
+from harness.reports.suggestions import next_commands, rewind_of_onset
 from harness.schemas.predictions import HeadPredictions
+from harness.schemas.rewind import NoRewind, Rewind
 from harness.schemas.run_info import RunInfo
 
 
@@ -54,6 +55,11 @@ class Subject:
     def heatmaps(self) -> tuple[Heatmap, ...]:
         """The heat maps of the iterations around the onset, one column per iteration."""
         return tuple(self.found.heatmap(quantity) for quantity in QUANTITIES)
+
+    @cached_property
+    def rewind(self) -> Rewind | NoRewind | None:
+        """How to record the iterations around the onset after the run; None without an onset, and while it goes on."""
+        return rewind_of_onset(self.recording, self.found)
 
     @property
     def suggestions(self) -> list[Suggestion]:

@@ -68,6 +68,7 @@ def divergence_lines(divergence: Divergence, opening: Opening) -> list[Text]:
         raised_rate=divergence.raised_rate,
         unusual_input=onset.blob if opening.seekable and onset.blob in {b.name for b in layout.inputs} else None,
         outlying=divergence.outlying,
+        rewind=divergence.rewind,
     )
     for suggestion in (*after_divergence(broken), report_command(opening.directory)):
         lines += suggestion_lines(suggestion)

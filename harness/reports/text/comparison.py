@@ -7,7 +7,10 @@ from rich.text import Text
 
 from harness.diagnosis.comparison import ArrayDifference, Cause, Comparison, Extent, KeyDifference, Part
 from harness.reports.console import Console
+from harness.reports.suggestion import Suggestion
+from harness.reports.text.alarms import suggestion_lines
 from harness.reports.text.exactness import verification
+from harness.schemas.rewind import NoRewind, Rewind
 
 _MOST_SETTINGS = 40
 _CAUSES: dict[Cause, str] = {
@@ -91,9 +94,22 @@ def _evidence(found: Comparison) -> list[Text | Table]:
     if found.values:
         lines.append(Text())
         lines.append(_values(found))
-    if found.watch is not None:
-        lines.append(Text())
-        lines.append(Text(f"To see which layer and elements differ, repeat both runs with --watch {found.watch}."))
+    return [*lines, *_closer_look(found)]
+
+
+def _closer_look(found: Comparison) -> list[Text | Table]:
+    """Say how to record the iterations of the difference in full, or why that is not possible."""
+    missing = [(letter, rewind) for letter, rewind in zip("AB", found.rewinds, strict=True) if rewind is not None]
+    if not missing:
+        return []
+    impossible = [f"{letter}: {rewind.reason}" for letter, rewind in missing if isinstance(rewind, NoRewind)]
+    if impossible:
+        reasons = "; ".join(impossible)
+        return [Text(), Text(f"Which layer and elements differ cannot be recorded any more. {reasons}.")]
+    lines: list[Text | Table] = [Text(), Text("To see which layer and elements differ, record it, then compare again:")]
+    for letter, rewind in missing:
+        if isinstance(rewind, Rewind):
+            lines += suggestion_lines(Suggestion(rewind.command, f"{letter}, {rewind.work} ({rewind.cost})"))
     return lines
 
 

@@ -34,15 +34,15 @@ def at_the_start(info: RunInfo) -> list[str]:
     return [f"Exact{_if(found)}"] if found.conditions else []
 
 
-def summary(info: RunInfo) -> str:
+def summary(info: RunInfo, file: Path) -> str:
     """Say how exactly a run continues the training before it, as settings and digests show, and how exactly restarts
-    repeat it.
+    repeat it. `file` is its run.json.
 
     Raises:
         BadInput: a prototxt in `info` cannot be parsed.
     """
     compared = [verification(info.verified)] if info.verified else []
-    return " ".join([*_continuation(info), *compared, *_of_restarts(of_restarts(info), info.blas_threads)])
+    return " ".join([*_continuation(info), *compared, *_of_restarts(of_restarts(info, file), info.blas_threads)])
 
 
 def verification(found: Verification) -> str:

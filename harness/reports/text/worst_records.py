@@ -11,8 +11,11 @@ from harness.errors import BadInput, RecordingError
 from harness.recording import Recording
 from harness.reports.suggestions import outlying_records
 from harness.schemas.outcome import OutlyingRecords
+from harness.schemas.rewind import NoRewind, Rewind
+from harness.schemas.window import Window
 
 _MOST = 8  # records named
+_BEFORE, _AFTER = 5, 45  # iterations around an onset; where the damage ends, only a diagnosis shows
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,13 @@ class Ended:
         lines: the description of the batch: its outliers, largest first, or that it has none, or is not known.
         outlying: None where the records are not known.
         is_kept: a window holds the weights.
+        rewind: how to record the iterations around the onset, where none does; None if the run cannot be read.
     """
 
     lines: tuple[str, ...] = ()
     outlying: OutlyingRecords | None = None
     is_kept: bool = False
+    rewind: Rewind | NoRewind | None = None
 
 
 def worst_records(run: Path, onset: int) -> Ended:
@@ -36,11 +41,17 @@ def worst_records(run: Path, onset: int) -> Ended:
         with Recording(run, may_repair=False) as recording:
             found = batch_or_reason(recording, onset)
             is_kept = "weight" in recording.window_arrays(onset)
+            rewind = None if is_kept else recording.rewind_cost(_around(onset, recording))
     except (BadInput, RecordingError):
         return Ended()
     if isinstance(found, str):
-        return Ended((f"The records of iteration {onset:,} are not known. {found}",), None, is_kept)
-    return Ended(tuple(_lines(found)), outlying_records(found), is_kept)
+        return Ended((f"The records of iteration {onset:,} are not known. {found}",), None, is_kept, rewind)
+    return Ended(tuple(_lines(found)), outlying_records(found), is_kept, rewind)
+
+
+def _around(onset: int, recording: Recording) -> Window:
+    first, last = int(recording.iterations[0]), int(recording.iterations[-1])
+    return Window(max(first, onset - _BEFORE), min(onset + _AFTER, last + 1))
 
 
 def _lines(batch: Batch) -> Iterator[str]:
