@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import zipfile
@@ -121,7 +122,8 @@ def test_python_layers_are_listed_and_need_trust(
 
 
 def in_solver(text: str) -> Callable[[dict[str, Any]], object]:
-    return lambda content: content.update(solver=content["solver"] + text)
+    """Append to the solver, without its snapshot_prefix, which may be there once."""
+    return lambda content: content.update(solver=re.sub("snapshot_prefix.*", "", content["solver"]) + text)
 
 
 def in_net(text: str) -> Callable[[dict[str, Any]], object]:

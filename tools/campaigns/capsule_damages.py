@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import random
+import re
 import struct
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +39,8 @@ def _entries(path: Path) -> list[tuple[zipfile.ZipInfo, bytes]]:
 
 
 def _write(path: Path, entries: list[tuple[zipfile.ZipInfo, bytes]]) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a name may be there twice
         for entry, data in entries:
             archive.writestr(entry, data)
 
@@ -259,7 +262,7 @@ def name_a_file_elsewhere(path: Path, victim: Path, chance: random.Random) -> No
     if kind == "net":
         content["net"] += chance.choice(layers)
     elif kind == "solver":
-        content["solver"] += chance.choice(fields)
+        content["solver"] = re.sub("snapshot_prefix.*", "", content["solver"]) + chance.choice(fields)
     elif kind == "source":
         content["net"] = content["net"].replace('"data/0"', text)
         for place in content["point"]["places"]:

@@ -80,7 +80,7 @@ def check(number: int) -> Case:
     with tempfile.TemporaryDirectory(prefix="capsule-") as directory:
         top = Path(directory)
         victim, home = top / "victim/recording.h5", top / "home"
-        for folder in (victim.parent, home):
+        for folder in (victim.parent, home, home / "cache"):
             folder.mkdir()
         shutil.copy(base() / "minimal/recording.h5", victim)
         path = home / "damaged.capsule"
@@ -94,7 +94,7 @@ def check(number: int) -> Case:
         action = chance.choices(list(_ACTIONS), _SHARES)[0]
         before = _state(top)
         started = time.process_time()
-        with _confined(home, victim) as touched, captured() as said, redirect_stdout(io.StringIO()):
+        with _confined(home, victim) as touched, captured() as said, _without_results():
             code = _ACTIONS[action](path, home)
         failure = _failure(code, "".join(said), path, touched)
         made = _state(top).keys() - before.keys()
@@ -123,6 +123,20 @@ _SHARES = (30, 70)
 
 
 @contextmanager
+def _without_results() -> Iterator[None]:
+    """Throw away what this process prints to stdout."""
+    kept, null = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(null)
+
+
+@contextmanager
 def _confined(home: Path, victim: Path) -> Iterator[list[str]]:
     """Run in the directory `home`, which is also that of temporary files and caches.
 
@@ -132,7 +146,6 @@ def _confined(home: Path, victim: Path) -> Iterator[list[str]]:
     there = Path.cwd()
     touched: list[str] = []
     kept = {name: os.environ.get(name) for name in ("TMPDIR", "XDG_CACHE_HOME")}
-    (home / "cache").mkdir()
     os.environ |= {"TMPDIR": str(home / "cache"), "XDG_CACHE_HOME": str(home / "cache")}
     tempfile.tempdir = None
     os.chdir(home)
