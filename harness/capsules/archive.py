@@ -5,6 +5,7 @@ names, sizes and contents are checked before anything is written.
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 import struct
 import zipfile
@@ -23,6 +24,7 @@ from harness.schemas.capsule import MAX_MEMBERS, Member
 
 Progress = Callable[[int, int], None]  # bytes done, and bytes in all
 
+_END, _END_MAGIC = struct.Struct("<4s18s"), b"PK\x05\x06"  # the last record of a zip without a comment
 _LARGEST_MANIFEST = 64 << 20  # bytes; a member takes about 200
 _MOST = 200  # times its own size that a capsule may unpack to, if that is more than _ALWAYS
 _ALWAYS = 1 << 30  # bytes that any capsule may unpack to
@@ -107,6 +109,11 @@ class Archive:
         if not entries or entries[0].filename != MANIFEST or entries[0].header_offset != 0:
             raise BadInput(f"a zip, but not a capsule: it does not begin with {MANIFEST}", file=self.path,
                            remedy="Give a file that capsule.py pack has written")  # fmt: skip
+        with self.path.open("rb") as file:
+            file.seek(-_END.size, os.SEEK_END)
+            end = _END.unpack(file.read(_END.size))
+        if end[0] != _END_MAGIC:
+            raise BadInput("damaged: bytes follow the end of the zip", file=self.path, remedy=REMEDY)
         if len(entries) > MAX_MEMBERS + 1:
             raise BadInput(f"refused: it has {len(entries):,} entries, and a capsule has at most {MAX_MEMBERS:,}",
                            file=self.path, remedy=REMEDY)  # fmt: skip

@@ -32,6 +32,7 @@ from harness.recording.run_directory import read_info
 from harness.recording.snapshots import read_snapshot
 from harness.recording.structure import SPARED, check_contained
 from harness.schemas.capsule import EXPLAIN, SNAPSHOTS, Manifest
+from harness.schemas.layout import ACTIVATION_STATS, INPUT_STATS, STATS
 from harness.schemas.run_info import RunInfo
 from harness.supervisor.resume import check_snapshot, from_run
 
@@ -70,8 +71,10 @@ def _errors_of(path: Path, directory: Path) -> Iterator[None]:
         if error.file is None or not error.file.startswith(f"{directory}/"):
             raise
         value = None if error.value is None else named(error.value)
-        problem = named(error.problem)
-        raise BadInput(problem, file=named(error.file), field=error.field, value=value, remedy=REMEDY) from None
+        remedy = error.remedy if error.field == "format_version" else REMEDY
+        raise BadInput(
+            named(error.problem), file=named(error.file), field=error.field, value=value, remedy=remedy
+        ) from None
     except RecordingError as error:
         text = named(error).removesuffix(SPARED).removesuffix("; ").removesuffix("Copy it from a backup").rstrip(". ")
         raise BadInput(text, remedy=REMEDY) from None
@@ -158,11 +161,13 @@ def _check_arrays(path: Path) -> None:
 
 
 def _check_recording(directory: Path, info: RunInfo) -> None:
+    """Check that all of the recording can be read, and that it holds the iterations of the capsule."""
     with Recording(directory, may_repair=False) as recording:
         if recording.goes_on_from is not None:
             problem = "refused: the run in a capsule continues no other"
             raise refused(problem, recording.path, "goes_on_from", recording.goes_on_from)
         recorded = recording.iterations
+        _read_all(recording)
     complete = len(recorded) and recorded[0] <= info.first and recorded[-1] == info.until - 1
     if not complete or (np.diff(recorded) != 1).any():
         raise BadInput(
@@ -170,6 +175,28 @@ def _check_recording(directory: Path, info: RunInfo) -> None:
             file=directory / "recording.h5",
             remedy=REMEDY,
         )
+
+
+def _read_all(recording: Recording) -> None:
+    """Read everything that a recording without windows has.
+
+    Raises:
+        RecordingError: something is damaged, or not as its checksum says.
+    """
+    _ = recording.attributes, recording.heads, recording.relus, recording.alarms
+    for name in ("lr", "loss", "smoothed_loss", "seconds", "digest"):
+        recording.series(name)
+    for name in recording.outputs:
+        recording.output(name)
+    for name in STATS:
+        recording.stat(name)
+    for name in INPUT_STATS if recording.inputs else ():
+        recording.input_stat(name)
+    for name in ACTIVATION_STATS:
+        recording.activation(name)
+    for net in range(recording.test_nets):
+        for name in recording.test_outputs(net):
+            recording.test(name, net)
 
 
 def _check_explanation(path: Path) -> None:
