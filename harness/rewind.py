@@ -73,7 +73,8 @@ def parser() -> argparse.ArgumentParser:
         "--capture",
         default=",".join(CAPTURES),
         metavar="LIST",
-        help="the arrays to store; what is stored already is not stored again (default: %(default)s)",
+        help="the arrays to store: some of weight, gradient, update, input and history (the solver's, with which every "
+        "iteration of the window can be restarted); what is stored already is not stored again (default: %(default)s)",
     )
     return parser
 

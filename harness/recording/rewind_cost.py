@@ -96,8 +96,9 @@ class Rewinds:
     @cached_property
     def _starts(self) -> set[int]:
         info, found = self._info, set(iterations_of(self._run / "snapshots"))
-        if not any(stateful_layers(net) or any(layer.type == "Filter" for layer in net.layer) for net in self._nets):
-            found |= window_starts(self._held, solver_type(self._solver))
+        if not any(layer.type == "Filter" for net in self._nets for layer in net.layer):
+            needs_state = any(stateful_layers(net) for net in self._nets)
+            found |= window_starts(self._held, solver_type(self._solver), needs_state)
         return found | ({info.first} if self._can_begin else set())
 
     @cached_property

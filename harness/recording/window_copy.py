@@ -15,7 +15,7 @@ from harness.errors import RecordingFailed
 from harness.recording.hdf5_schema import datasets
 from harness.recording.open_file import open_file
 from harness.recording.side_windows import DIRECTORY, SideWindow
-from harness.schemas.layout import ACTIVATION_STATS, CAPTURES, Array
+from harness.schemas.layout import ACTIVATION_STATS, ALL_CAPTURES, Array
 
 
 def copy_window(
@@ -32,7 +32,7 @@ def copy_window(
         source: a run directory, in which the file is written until it is complete; on the same disk.
         run: a run directory with a folder for windows.
         iterations: ascending; all are in the recording's own windows.
-        groups: the kinds of arrays that are copied; "key" belongs to "input".
+        groups: the kinds of arrays that are copied; "key" belongs to "input", and "state" is always copied.
         goes_on: called before each iteration; it ends with those before.
 
     Returns:
@@ -68,7 +68,7 @@ def copy_window(
 
 def _datasets(file: h5py.File, groups: Collection[str]) -> list[tuple[str, h5py.Dataset]]:
     """List the window arrays to copy, in the order in which a window has them."""
-    wanted = [group for group in CAPTURES if group in groups] + (["key"] if "input" in groups else [])
+    wanted = [group for group in ALL_CAPTURES if group in groups] + (["key"] if "input" in groups else []) + ["state"]
     return [(g, dataset) for g in wanted if f"window/{g}" in file for dataset in datasets(file[f"window/{g}"])]
 
 

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.caffe_files.caffemodel import HISTORIES
 from harness.caffe_files.messages import parse_text, pb
+from harness.caffe_files.solver import solver_type
 from harness.errors import BadInput
 from harness.recording import Recording
 from harness.recording.run_directory import read_info
-from harness.schemas.layout import PARAM_CAPTURES
 from harness.schemas.run_info import RunInfo
 from harness.schemas.window import Window, clip, merge
 
@@ -55,15 +56,16 @@ def _possible(run: Path, info: RunInfo, recording: Recording, capture: Sequence[
     net = parse_text(info.net, pb.NetParameter, run / "run.json")
     has_inputs = any(layer.top and not layer.bottom and layer.type != "Parameter" for layer in net.layer)
     has_params = bool(recording.params)
-    return [group for group in capture if (has_params if group in PARAM_CAPTURES else has_inputs)]
+    return [group for group in capture if (has_inputs if group == "input" else has_params)]
 
 
 def _size(run: Path, info: RunInfo, recording: Recording, group: str) -> int:
     """Return the bytes of the arrays of a kind of one iteration; 0 for inputs of recordings from before 0.3.0."""
-    if group in PARAM_CAPTURES:
-        return 4 * sum(param.count for param in recording.params)
-    passes = parse_text(info.solver, pb.SolverParameter, run / "run.json").iter_size
-    return 4 * passes * sum(math.prod(blob.shape) for blob in recording.inputs)
+    solver = parse_text(info.solver, pb.SolverParameter, run / "run.json")
+    if group == "input":
+        return 4 * solver.iter_size * sum(math.prod(blob.shape) for blob in recording.inputs)
+    slots = HISTORIES[solver_type(solver)] if group == "history" else 1
+    return 4 * slots * sum(param.count for param in recording.params)
 
 
 def _check_reach(run: Path, recording: Recording, windows: Sequence[Window]) -> None:

@@ -64,19 +64,14 @@ def nearest(run: Path, info: RunInfo, at: int) -> Nearest:
 def _candidates(run: Path, info: RunInfo, at: int) -> Iterator[Nearest]:
     """Yield where a replay may begin, the last iteration first."""
     found = {info.first: Nearest(info.first, "its start")}
-    if not _keeps_state(info):  # which windows do not hold
-        inside = (t for t in restartable_in_windows(run, info) if info.first < t <= at)
-        found |= {t: Nearest(t, f"iteration {t:,} in a window") for t in inside}
+    nets = [parse_text(text, pb.NetParameter, Path("run.json")) for text in (info.net, *info.test_nets)]
+    if not any(layer.type == "Filter" for net in nets for layer in net.layer):
+        inside = restartable_in_windows(run, info, needs_state=any(stateful_layers(net) for net in nets))
+        found |= {t: Nearest(t, f"iteration {t:,} in a window") for t in inside if info.first < t <= at}
     saved = (t for t in iterations_of(run / "snapshots") if info.first <= t <= at)
     found |= {t: Nearest(t, f"the snapshot of iteration {t:,}") for t in saved}
     for iteration in sorted(found, reverse=True):
         yield found[iteration]
-
-
-def _keeps_state(info: RunInfo) -> bool:
-    """Check whether something in the nets that lasts from one batch to the next is in no window."""
-    nets = [parse_text(text, pb.NetParameter, Path("run.json")) for text in (info.net, *info.test_nets)]
-    return any(stateful_layers(net) or any(layer.type == "Filter" for layer in net.layer) for net in nets)
 
 
 def start_of(run: Path, info: RunInfo, iteration: int) -> Start:

@@ -158,15 +158,19 @@ def _from_window(run: Path, info: RunInfo, iteration: int, snapshots: Mapping[in
     return Start(iteration, setup=setup, window=run, window_layers="state" in held[iteration], step=step)
 
 
-def restartable_in_windows(run: Path, info: RunInfo) -> set[int]:
+def restartable_in_windows(run: Path, info: RunInfo, needs_state: bool) -> set[int]:
     """Return the iterations at which a run can be restarted out of its windows (see `from_run`).
+
+    Args:
+        info: its run.json.
+        needs_state: only those of which windows hold the state that layers keep outside their params.
 
     Raises:
         BadInput: the solver in `info`, its run.json, cannot be parsed.
         RecordingError: the recording cannot be read.
     """
     kind = solver_type(parse_text(info.solver, pb.SolverParameter, run / "run.json"))
-    return window_starts(_held_by_windows(run), kind)
+    return window_starts(_held_by_windows(run), kind, needs_state)
 
 
 def _held_by_windows(run: Path) -> dict[int, tuple[str, ...]]:

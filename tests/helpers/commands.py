@@ -12,6 +12,7 @@ from tests.helpers.processes import PATIENCE, Finished, command
 
 RUN = ROOT / "harness/run.py"
 RESTART = ROOT / "harness/restart.py"
+REWIND = ROOT / "harness/rewind.py"
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,13 @@ def train(
 def restart(run: Path | str, *options: object, code: int | None = 0, cwd: Path = ROOT) -> Finished:
     """Run `python harness/restart.py RUN OPTIONS`, which must exit with `code` (None: with any)."""
     done = command(sys.executable, RESTART, run, *options, cwd=cwd)
+    assert code is None or done.code == code, done.stderr[-3000:]
+    return done
+
+
+def rewind(run: Path, *options: object, code: int | None = 0) -> Finished:
+    """Run `python harness/rewind.py RUN OPTIONS`, which must exit with `code` (None: with any)."""
+    done = command(sys.executable, REWIND, run, *options)
     assert code is None or done.code == code, done.stderr[-3000:]
     return done
 

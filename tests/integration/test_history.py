@@ -20,7 +20,7 @@ import pytest
 from harness.caffe_files.messages import pb
 from harness.recording import Recording, RecordingError
 from tests.helpers.caffe_output import weights_of
-from tests.helpers.commands import restart, train
+from tests.helpers.commands import restart, rewind, train
 from tests.helpers.nets import small_net, solver_text
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
@@ -115,7 +115,7 @@ def test_the_history_of_an_iteration_is_that_of_caffes_snapshot_before_it(
         assert file["window/history/conv1/3x3/0/0"].shape == (END - FIRST, 6, 1, 3, 3)
 
 
-def test_a_window_without_history_is_refused_and_a_restart_can_record_it(
+def test_a_window_without_history_is_refused_until_a_rewind_has_stored_it(
     case: Callable[[str], Case], digit_data: Path, tmp_path: Path
 ) -> None:
     make(tmp_path, digit_data, "Adam")
@@ -123,9 +123,11 @@ def test_a_window_without_history_is_refused_and_a_restart_can_record_it(
     said = " ".join(refused.stderr.split())
     assert "a window without the history of the Adam solver" in said
     assert f"Snapshots: 0, {SNAPSHOT}, {LAST}. Windows hold the history with --watch A:B --capture history" in said
-    options = ("--watch", "11:14", "--capture", "history,gradient", "--until", 15)
-    restart(tmp_path / "run", "--from", SNAPSHOT, *options, "--out", tmp_path / "first")
-    restart(tmp_path / "first", "--from", 13, "--out", tmp_path / "second")
+    done = rewind(tmp_path / "run", "--watch", "9:12", "--capture", "history")
+    assert "Stored the solver's history of iterations 9 to 11" in done.stderr
+    options = ("--watch", "10:12", "--capture", "history,gradient", "--until", 12)
+    restart(tmp_path / "run", "--from", FIRST + 1, *options, "--out", tmp_path / "first")
+    restart(tmp_path / "first", "--from", 11, "--out", tmp_path / "second")
     assert final(tmp_path / "second") == case("Adam").expected
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from harness.recording import Recording
 from tests.helpers.caffe_output import said_from, weights_of
-from tests.helpers.commands import caffe_train, restart, train
+from tests.helpers.commands import caffe_train, restart, rewind, train
 from tests.helpers.nets import solver_text
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
@@ -101,6 +101,11 @@ def test_layers_go_on_with_the_state_of_a_window(home: Path, tmp_path: Path) -> 
     done = restart(home / "run", "--from", 8, "--out", tmp_path / "third")
     assert "Not exact" not in done.stderr
     check_equal(tmp_path / "third", home, 8)
+    shutil.copytree(home / "run", tmp_path / "run")
+    rewind(tmp_path / "run", "--watch", "10:12")
+    again = restart(tmp_path / "run", "--from", 11, "--out", tmp_path / "fourth")
+    assert "Not exact" not in again.stderr
+    check_equal(tmp_path / "fourth", home, 11)
     with Recording(home / "run") as recording:
         assert recording.window_arrays(8)[-1] == "state"
         assert recording.layer_state(8)["0/0/0/cell"].shape == (1, 2, 5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from harness.reports.names import change_name
 from harness.reports.text.alarms import first_abnormal
 from harness.reports.text.course import course_before
 from harness.reports.text.exactness import verification
-from harness.reports.text.grammar import list_names
+from harness.reports.text.grammar import name_arrays
 from harness.schemas.layout import ALL_CAPTURES, CAPTURES, Alarm
 from harness.schemas.predictions import HeadPredictions
 from harness.schemas.rewind import NoRewind, Rewind
@@ -134,9 +134,8 @@ def window_contents(subject: Subject) -> str:
     """State what the windows contain, and which iterations are compared."""
     found = subject.found
     kept, moment = found.kept, found.moment
-    held = set(kept.window_arrays(moment)) & set(CAPTURES) if moment is not None else ()  # the page shows these
-    captured = _plurals(held)
-    what = list_names(captured) or "The captured arrays"
+    held = set(kept.window_arrays(moment)) & set(CAPTURES) if moment is not None else set()  # which the page shows
+    what = name_arrays(held) or "The captured arrays"
     windows = ", ".join(map(str, kept.windows))
     text = f"{what[:1].upper()}{what[1:]} of iterations {windows} were recorded in full."
     if kept is not subject.recording:
@@ -144,7 +143,7 @@ def window_contents(subject: Subject) -> str:
             f"{text[:-1]} by {kept.path.parent.name}, which repeats this run: the weights before and after "
             "the iterations that are shown have the same digests in both, and the losses are equal."
         )
-    if {"weights", "gradients"} & set(captured):
+    if {"weight", "gradient"} & held:
         text += f" Compared here: iterations {', '.join(f'{moment:,}' for moment in found.moments)}."
     if found.onset is not None and found.moment != found.onset.iteration:
         text += f" None of them is the onset; {_to_record_onset(subject)}."
@@ -183,15 +182,10 @@ def recorded_in_windows(subject: Subject) -> str:
         what = "not the same was recorded in each"
     else:
         only = "" if held >= set(CAPTURES) else "only "
-        what = f"{only}{list_names(_plurals(held))} were recorded"
+        what = f"{only}{name_arrays(held)} were recorded"
     if onset is not None and not any(onset in window for window in recording.windows):
         what += "; not those of the onset"
     return what
-
-
-def _plurals(kinds: Collection[str]) -> list[str]:
-    """Name the arrays of `kinds`, in their order of ALL_CAPTURES."""
-    return ["histories" if kind == "history" else f"{kind}s" for kind in ALL_CAPTURES if kind in kinds]
 
 
 def _effect_of_update(head: HeadPredictions, count: int) -> str:

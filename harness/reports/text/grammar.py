@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+
+from harness.schemas.layout import ALL_CAPTURES
 
 _MOST_NAMED = 3
 
@@ -12,6 +14,12 @@ def list_names(names: Sequence[str]) -> str:
     shown = list(names) if len(names) <= _MOST_NAMED + 1 else [*names[:_MOST_NAMED], f"{len(names) - _MOST_NAMED} more"]
     *first, last = shown or [""]
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def name_arrays(kinds: Collection[str]) -> str:
+    """Name those of `kinds` that `--capture` takes: `weights, gradients and the solver's history`."""
+    names = ["the solver's history" if kind == "history" else f"{kind}s" for kind in ALL_CAPTURES if kind in kinds]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def count(number: int, noun: str) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from harness.reports.text.grammar import count
-from harness.schemas.layout import CAPTURES
+from harness.reports.text.grammar import count, name_arrays
 from harness.schemas.run_info import Verification
 
 
@@ -43,6 +42,6 @@ def window_stored(path: Path, iterations: Sequence[int], kinds: Collection[str])
     """Say which iterations were stored in a file, and what of them."""
     first, last = iterations[0], iterations[-1]
     span = f"iteration {first:,}" if first == last else f"iterations {first:,} to {last:,}"
-    *some, final = [f"{kind}s" for kind in CAPTURES if kind in kinds]
-    what = f"{', '.join(some)} and {final}" if some else final
-    return f"Stored {what} of {span}: {path.parent.name}/{path.name}, {path.stat().st_size / 2**20:,.1f} MiB"
+    return (
+        f"Stored {name_arrays(kinds)} of {span}: {path.parent.name}/{path.name}, {path.stat().st_size / 2**20:,.1f} MiB"
+    )
