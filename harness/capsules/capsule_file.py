@@ -105,7 +105,7 @@ def unpack(path: Path, out: Path, *, trust: bool = False, progress: Progress = l
         manifest = archive.manifest
         _write_members(archive, part, progress)
         check_run(part, manifest, path, trust=trust)
-        write_info(part, msgspec.structs.replace(read_info(part), directory=str(out)))
+        write_info(part, msgspec.structs.replace(read_info(part), directory=""))  # it can be moved
     return manifest
 
 

@@ -106,12 +106,15 @@ def encode_info(info: RunInfo) -> bytes:
 
 
 def read_info(path: Path) -> RunInfo:
-    """Read run.json of the run directory `path`.
+    """Read run.json of the run directory `path`, with `directory` as an absolute path.
 
     Raises:
         BadInput: there is none, it is damaged, or it was written by a newer harness.
     """
-    return read_metadata(path / "run.json", RunInfo, RUN_INFO_VERSION, "Give another run directory")
+    info = read_metadata(path / "run.json", RunInfo, RUN_INFO_VERSION, "Give another run directory")
+    if Path(info.directory).is_absolute():
+        return info
+    return msgspec.structs.replace(info, directory=str(path.absolute() / info.directory))
 
 
 def named_run(named: str, child: Path) -> Path | None:

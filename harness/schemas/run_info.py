@@ -209,7 +209,7 @@ class RunInfo(TrainingSetup, frozen=True, kw_only=True):
     """run.json.
 
     Attributes:
-        directory: from which relative paths count.
+        directory: from which relative paths count; empty where that is the run directory itself, as of a capsule.
         step: Caffe's current_step at iteration `first`.
         weights: caffemodels that the run was fine-tuned from.
         resume: the solverstate that it continues from.

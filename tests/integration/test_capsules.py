@@ -79,6 +79,7 @@ def test_an_opened_capsule_restarts_to_the_recorded_bits(home: Path, tmp_path: P
     out = tmp_path / "runs of others/jump"
     done = command(sys.executable, CAPSULE, "open", home / "jump.capsule", "--out", out, cwd=tmp_path)
     assert (done.code, done.stdout) == (0, f"{out}\n"), done.stderr
+    out = out.rename(tmp_path / "moved")
     restart(out, "--from", 80, "--out", tmp_path / "again", "--on-alarm", "continue", cwd=Path("/"))
     verified = read_info(tmp_path / "again").verified
     assert verified is not None
@@ -199,6 +200,7 @@ def test_a_directory_that_is_not_empty_stays_as_it_is(
     (tmp_path / "empty").mkdir()
     assert capsule.main(["open", str(home / "jump.capsule"), "--out", str(tmp_path / "empty")]) == 0
     assert read_info(tmp_path / "empty").directory == str(tmp_path / "empty")
+    assert json.loads((tmp_path / "empty/run.json").read_text())["directory"] == ""
 
 
 def test_damaged_capsules_give_a_sentence(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
