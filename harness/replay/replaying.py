@@ -7,6 +7,8 @@ from contextlib import chdir, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
+
 from harness.caffe_files.messages import pb
 from harness.caffe_files.solver import display_interval
 from harness.diagnosis.first_change import acts_in_tests
@@ -38,7 +40,7 @@ class Replay:
     Attributes:
         run: the run directory whose training is repeated; it is only read.
         first: an iteration from which it can be repeated (`nearest` finds one).
-        until: the iteration before which the replay ends.
+        until: the iteration before which the replay ends; `first` to take a snapshot of what is there.
         watch: iterations whose arrays are kept.
         capture: the kinds of these arrays.
         snapshot: take a snapshot at the end, of the state before iteration `until`.
@@ -113,7 +115,7 @@ def _plan(request: Replay, run: Path, info: RunInfo, out: Path) -> Plan:
     options = Options(
         watch=tuple(map(str, request.watch)),
         out=out,
-        until=request.until,
+        until=max(request.until, request.first + 1),  # a run of no iteration is refused
         capture=",".join(request.capture),
         black_box_mib=0,
         snapshot_every=0,
@@ -122,7 +124,9 @@ def _plan(request: Replay, run: Path, info: RunInfo, out: Path) -> Plan:
     )
     spec = recorded_training_spec(run / "run.json", info)
     parent = Parent(str(run), request.first, "to repeat it")
-    return make_plan(replace(spec, solver=_solver(spec, request.snapshot)), start, options, parent)
+    plan = make_plan(replace(spec, solver=_solver(spec, request.snapshot)), start, options, parent)
+    info = msgspec.structs.replace(plan.info, until=request.until)
+    return replace(plan, payload=replace(plan.payload, info=info))
 
 
 def _solver(spec: TrainingSpec, snapshot: bool) -> pb.SolverParameter:

@@ -138,7 +138,7 @@ def make_plan(
         as_written=spec.as_written and not streams and not rows,
         gpu=resolved.gpu,
         windows=resolved.windows,
-        resume=_resume(start, resolved.replay) if start.iteration else None,
+        resume=_resume(start, resolved.replay) if start.is_reached else None,
         replay=resolved.replay,
         streams=streams,
         rows=rows,

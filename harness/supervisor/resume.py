@@ -54,6 +54,11 @@ class Start:
     skip: tuple[int, int] | None = None
 
     @property
+    def is_reached(self) -> bool:
+        """Whether it is the state that a training had reached, be it that before iteration 0."""
+        return self.state is not None or self.window is not None
+
+    @property
     def layer_state(self) -> Path | None:
         """The file beside the snapshot with the state that layers keep outside their params, if there is one."""
         if self.state is None or not isinstance(self.setup, SnapshotInfo) or self.setup.layer_state is None:

@@ -45,7 +45,7 @@ def starting_point(
     point = point_of(spec, start, seed, sources, options.exact)
     excludes = bool(options.skip_records) or leaves_out(point)
     skips = any(place.skip for place in point.inputs)  # asked for now, or still to come in the run that goes on
-    replay = options.exact and (start.iteration > 0 or skips or excludes)
+    replay = options.exact and (start.is_reached or skips or excludes)
     point = with_seeds(point, _built_with(spec, start, replay), spec.train.param)
     if excludes:
         check_inputs(spec.train, "--skip-records")
