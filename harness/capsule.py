@@ -16,7 +16,7 @@ if __name__ == "__main__":  # start as `caffe-harness capsule` does
 from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.capsule_commands import open as open_
-from harness.capsule_commands import show
+from harness.capsule_commands import pack, run, show
 from harness.command_parser import CommandParser
 from harness.errors import BadInput, RecordingError
 from harness.exit_codes import Exit
@@ -29,16 +29,20 @@ until the failure is complete, and what was recorded of these iterations. Capsul
 anything is unpacked, and Python layers do not run without --trust.
 
 Examples:
+  {command} pack runs/collapse --out collapse.capsule
   {command} show collapse.capsule
+  {command} run collapse.capsule
   {command} open collapse.capsule --out runs/collapse
 
 `{command} ACTION --help` describes the options of an action.
 
 Exit codes: 0 done, 1 the result could not be written, 2 bad input, a damaged capsule included (nothing was written),
-130 interrupted.
+3 what was run did not break in the same way, 4 the worker, which runs Caffe, died, 130 interrupted.
 """
 _ACTIONS = (
+    pack,
     show,
+    run,
     open_,
 )
 

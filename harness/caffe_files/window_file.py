@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,6 +99,15 @@ def read_window_file(source: Path) -> WindowFile:
         table[:, 1].astype(np.float32),
         table[:, 2:].astype(np.int64),
     )
+
+
+def with_images(content: bytes, paths: Sequence[bytes]) -> bytes:
+    """Return the `content` of a window file with other `paths` of its images."""
+    parts, end = [], 0
+    for path, image in zip(paths, _IMAGE.finditer(content), strict=True):
+        parts += [content[end : image.start("path")], path]
+        end = image.end("path")
+    return b"".join([*parts, content[end:]])
 
 
 def _numbers(text: bytes) -> npt.NDArray[np.float64]:

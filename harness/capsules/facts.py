@@ -9,13 +9,11 @@ import numpy.typing as npt
 
 import harness
 from harness.capsules.this_machine import processor
+from harness.capsules.verdict import BEFORE, SETTLED
 from harness.recording import Recording
 from harness.recording.run_directory import read_info
 from harness.schemas.capsule import Break, HeadLevels, Manifest
 from harness.schemas.onset import Onset
-
-_BEFORE = 50  # iterations before the onset of which the level is taken
-_AFTER = 5  # iterations after it, or fewer where the recording ends, of which none counts for the level afterwards
 
 
 def describe(run: Path, title: str, broke: Break | None, *, anonymous: bool = False) -> Manifest:
@@ -49,8 +47,8 @@ def break_at(onset: Onset | None, recording: Recording, until: int) -> Break | N
     if onset is None:
         return None
     iterations = recording.iterations
-    before = (iterations < onset.iteration) & (iterations >= onset.iteration - _BEFORE)
-    start = min(onset.iteration + _AFTER, until - 1)
+    before = (iterations < onset.iteration) & (iterations >= onset.iteration - BEFORE)
+    start = min(onset.iteration + SETTLED, until - 1)
     after = (iterations >= start) & (iterations < until)
     loss = recording.series("loss")
     heads = []

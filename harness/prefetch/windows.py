@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,7 @@ def fill_windows(stream: Stream, windows: Windows, drawn: int, free: Iterator[Sh
     param = text_format.Parse(windows.param, pb.WindowDataParameter())
     transform = text_format.Parse(stream.transform, pb.TransformationParameter())
     found = read_window_file(Path(stream.source))
-    background, foreground = found.sampled(param)
-    in_front = int(np.float32(stream.batch_size) * np.float32(param.fg_fraction))
+    choice = WindowChoice.of(found, param, stream.batch_size)
     random = mt19937(stream.seed or 0, drawn)
     warp = _Warp(param, transform)
     for batch in free:
@@ -42,13 +42,37 @@ def fill_windows(stream: Stream, windows: Windows, drawn: int, free: Iterator[Sh
         shape = (stream.batch_size, _CHANNELS, transform.crop_size, transform.crop_size)
         images, labels = batch.arrays(shape)
         images[...] = 0
-        for item, drawn_here in enumerate(draws.tolist()):
-            behind = item < stream.batch_size - in_front
-            numbers = background if behind else foreground
-            number = int(numbers[drawn_here[0] % len(numbers)])
+        for item, (number, drawn_here) in enumerate(zip(choice.windows(draws), draws.tolist(), strict=True)):
             warp(found, number, transform.mirror and bool(drawn_here[1] % 2), images[item])
-            labels[item] = 0 if behind else found.label[number]
+            labels[item] = 0 if item < choice.behind else found.label[number]
         yield shape
+
+
+@dataclass(frozen=True)
+class WindowChoice:
+    """How a WindowData layer chooses the windows of a batch.
+
+    Attributes:
+        background, foreground: the numbers of the windows that it chooses from.
+        behind: how many background windows a batch has; they come first in it.
+    """
+
+    background: npt.NDArray[np.int64]
+    foreground: npt.NDArray[np.int64]
+    behind: int
+
+    @classmethod
+    def of(cls, found: WindowFile, param: pb.WindowDataParameter, batch_size: int) -> WindowChoice:
+        """Return how a layer with `param` chooses from the windows of `found`."""
+        in_front = int(np.float32(batch_size) * np.float32(param.fg_fraction))
+        return cls(*found.sampled(param), batch_size - in_front)
+
+    def windows(self, draws: npt.NDArray[np.uint64]) -> list[int]:
+        """Return the numbers of the windows of a batch, as the first of the `draws` of each, (batch, n), decides."""
+        first = draws[:, 0]
+        behind = self.background[first[: self.behind] % len(self.background)]
+        in_front = self.foreground[first[self.behind :] % len(self.foreground)]
+        return [*behind.tolist(), *in_front.tolist()]
 
 
 class _Warp:

@@ -1,0 +1,41 @@
+"""Repeat iterations of a run, and say why that failed where it did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.errors import BadInput, RecordingFailed
+from harness.exit_codes import Exit
+from harness.replay import Replay, Replayed, replay
+from harness.schemas.listener import RunListener
+from harness.supervisor.signals import Interrupts
+
+
+class WorkerDied(Exception):
+    """The process that runs Caffe died; the message says what is known of it."""
+
+
+def repeat(request: Replay, out: Path, listener: RunListener, interrupts: Interrupts) -> Replayed:
+    """Replay as `harness.replay.replay`, to the end or to the first difference.
+
+    Raises:
+        BadInput: the run cannot be repeated from there.
+        RecordingFailed: the disk is full.
+        WorkerDied: Caffe died.
+        KeyboardInterrupt: the user has interrupted it.
+    """
+    done = replay(request, out, listener, interrupts)
+    outcome = done.outcome
+    if outcome.code is Exit.INTERRUPTED:
+        raise KeyboardInterrupt
+    if outcome.code is Exit.RECORDING_FAILED:
+        raise RecordingFailed(outcome.sentence)
+    if outcome.code is Exit.WORKER_DIED:
+        raise WorkerDied("\n".join([outcome.sentence, *outcome.last_words]))
+    if outcome.code is Exit.BAD_INPUT:
+        raise BadInput(
+            f"iterations from {request.first:,} on cannot be repeated: {outcome.sentence}",
+            file=request.run,
+            remedy="Restart it from there (harness/restart.py) to see more of it",
+        )
+    return done

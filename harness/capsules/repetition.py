@@ -1,0 +1,80 @@
+"""Train what a capsule holds, and judge whether it broke as it did when it was recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.capsules.repeating import WorkerDied, repeat
+from harness.capsules.this_machine import processor
+from harness.capsules.verdict import TOTAL, Course, judge
+from harness.diagnosis.live.limits import read_limits
+from harness.diagnosis.recorded.detect import detect
+from harness.recording import Recording
+from harness.recording.run_directory import read_info
+from harness.replay import Replay
+from harness.schemas.capsule import Manifest
+from harness.schemas.listener import RunListener
+from harness.schemas.repetition import Verdict
+from harness.schemas.run_info import RunInfo, Verification
+from harness.supervisor.signals import Interrupts
+
+
+def run_opened(opened: Path, manifest: Manifest, out: Path, listener: RunListener, interrupts: Interrupts) -> Verdict:
+    """Train the iterations of the capsule that was unpacked to `opened`, in the run directory `out`, which is made.
+
+    Raises:
+        BadInput: they cannot be trained here.
+        RecordingError: its recording cannot be read.
+        RecordingFailed: the disk is full.
+        WorkerDied: Caffe died before the first iteration.
+        KeyboardInterrupt: the user has interrupted it.
+    """
+    info = read_info(opened)
+    request = Replay(opened, info.first, info.until, stop_at_difference=False)
+    ended = None
+    try:
+        verification = repeat(request, out, listener, interrupts).verification
+    except WorkerDied as death:
+        if not (out / "recording.h5").is_file():
+            raise
+        ended = str(death)
+        verification = read_info(out).verified or Verification()
+    with Recording(opened) as then, Recording(out) as now:
+        onset = manifest.broke.onset if manifest.broke is not None else None
+        return judge(
+            _course(then, onset),
+            _course(now, _repeated_onset(now, then, onset)),
+            verification,
+            info.first,
+            info.until,
+            ended=ended,
+            reasons=_reasons(info, manifest, read_info(out)),
+        )
+
+
+def _course(recording: Recording, onset: int | None) -> Course:
+    losses = {head.name: recording.output(head.name)[:, 0].astype(float) for head in recording.heads}
+    return Course(recording.iterations, {TOTAL: recording.series("loss"), **losses}, onset)
+
+
+def _repeated_onset(now: Recording, then: Recording, onset: int | None) -> int | None:
+    """Find the onset of what was repeated: as far from the one that the cut recording `then` shows, as from `onset`."""
+    limits = read_limits()
+    found = detect(now, limits=limits).onset
+    known = detect(then, limits=limits).onset
+    if found is None:
+        return None
+    if known is None or onset is None:
+        return found.iteration
+    return found.iteration - known.iteration + onset
+
+
+def _reasons(then: RunInfo, manifest: Manifest, now: RunInfo) -> tuple[str, ...]:
+    """Say what is known to be other than when the capsule was recorded and can change bits."""
+    found = list(now.not_exact)
+    if then.blas is not None and now.blas is not None and then.blas.threads != now.blas.threads:
+        found.append(f"{now.blas.threads} BLAS threads instead of {then.blas.threads}")
+    here = processor()
+    if manifest.processor is not None and here is not None and manifest.processor != here:
+        found.append(f"processor {here} instead of {manifest.processor}")
+    return tuple(dict.fromkeys(found))

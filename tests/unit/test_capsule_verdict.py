@@ -1,0 +1,58 @@
+"""The verdict on a repeated stretch of a training."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.capsules.verdict import TOTAL, Course, judge
+from harness.schemas.repetition import Kind
+from harness.schemas.run_info import Verification
+
+FIRST, ONSET, UNTIL = 40, 45, 70
+ITERATIONS = np.arange(20, UNTIL)
+
+
+def course(after: float = 9.0, onset: int | None = ONSET, head: float = 5.6) -> Course:
+    broken = ITERATIONS > ONSET
+    losses = {TOTAL: np.where(broken, after, 1.0), "loss3": np.where(broken, head, 0.5)}
+    return Course(ITERATIONS, losses, onset)
+
+
+def verification(equal: int) -> Verification:
+    count = UNTIL - FIRST
+    return Verification(compared=count, equal=equal, first_difference=None if equal == count else FIRST + equal)
+
+
+@pytest.mark.parametrize(
+    ("repeated", "equal", "kind"),
+    [
+        (course(), UNTIL - FIRST, Kind.SAME_BITS),
+        (course(after=10.5, onset=ONSET + 1), 3, Kind.SAME_BREAK),
+        (course(onset=ONSET + 2), 3, Kind.DIFFERENT),
+        (course(onset=None), 3, Kind.DIFFERENT),
+        (course(after=12.0), 3, Kind.DIFFERENT),
+        (course(head=3.0), 3, Kind.DIFFERENT),
+        (course(after=np.nan), 3, Kind.DIFFERENT),
+    ],
+)
+def test_a_break_is_the_same_by_its_onset_and_its_levels(repeated: Course, equal: int, kind: Kind) -> None:
+    found = judge(course(), repeated, verification(equal), FIRST, UNTIL)
+    assert found.kind is kind
+    assert found.reproduced == (kind is not Kind.DIFFERENT)
+
+
+def test_losses_that_are_no_numbers_are_at_one_level() -> None:
+    found = judge(course(after=np.nan), course(after=np.inf), verification(3), FIRST, UNTIL)
+    assert found.kind is Kind.SAME_BREAK
+
+
+def test_where_nothing_breaks_the_levels_count() -> None:
+    healthy = course(after=1.0, onset=None, head=0.5)
+    assert judge(healthy, healthy, verification(3), FIRST, UNTIL).kind is Kind.SAME_COURSE
+    assert judge(healthy, course(onset=None), verification(3), FIRST, UNTIL).kind is Kind.DIFFERENT
+
+
+def test_a_repetition_that_ended_early_is_another_one() -> None:
+    found = judge(course(), course(), verification(UNTIL - FIRST), FIRST, UNTIL, ended="The worker died")
+    assert found.kind is Kind.DIFFERENT
