@@ -7,9 +7,10 @@ import shutil
 import subprocess
 from collections.abc import Callable
 
-from tools.check_docker.engines import Engine, say
+from tools.check_docker.engines import ROOT, Engine, say
 
 _GLYPHS = "prototxt/glyphs280"
+_CAPSULE = ROOT / "tests/fixtures/broken.capsule"
 _DEMO = ("--solver", f"{_GLYPHS}/quick_solver.prototxt", "--weights", f"{_GLYPHS}/base.caffemodel")
 _LIBRARIES = """
 import json, subprocess
@@ -56,6 +57,12 @@ def check_cpu(engine: Engine) -> None:
     _expect((run / "report.html").stat().st_size > 0, "the report is empty")
     owner = str((run / "recording.h5").stat().st_uid)
     _expect(owner == engine.place.user.partition(":")[0], f"the recording belongs to user {owner}")
+
+    say("a capsule of another machine")
+    shutil.copy(_CAPSULE, work / _CAPSULE.name)
+    verdict = json.loads(engine.run("cpu", "caffe-harness", "capsule", "run", f"/work/{_CAPSULE.name}", "--json"))
+    say(f"{verdict['verdict']}{''.join(f'; {reason}' for reason in verdict['reasons'])}")
+    _expect(verdict["reproduced"], "the capsule did not break in the same way")
 
     say("Caffe runs with the libraries that it was built with")
     engine.run("cpu", "python", "-c", _LIBRARIES)
