@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -84,8 +85,10 @@ def main(args: argparse.Namespace) -> int:
         try:
             with interrupts.planning():
                 caffe_directory()
-                manifest = unpack(args.file, opened, trust=args.trust)
                 out = opened.with_name(f"{opened.name}{_AGAIN}")
+                if os.path.lexists(out):
+                    raise BadInput("exists already", field="--out", value=out, remedy="Give another --out")
+                manifest = unpack(args.file, opened, trust=args.trust)
                 terminal.message(f"Training iterations {manifest.first:,} to {manifest.until - 1:,} of {args.file}")
                 verdict = run_opened(opened, manifest, out, terminal, interrupts)
         except (BadInput, RecordingError) as error:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.capsules.room import check_room
 from harness.errors import BadInput, RecordingFailed
 from harness.exit_codes import Exit
 from harness.replay import Replay, Replayed, replay
 from harness.schemas.listener import RunListener
 from harness.supervisor.signals import Interrupts
+
+_RECORDING = 20 << 20  # bytes that a short recording takes, with what has to stay free for it
 
 
 class WorkerDied(Exception):
@@ -24,6 +27,7 @@ def repeat(request: Replay, out: Path, listener: RunListener, interrupts: Interr
         WorkerDied: Caffe died.
         KeyboardInterrupt: the user has interrupted it.
     """
+    check_room(out.parent, _RECORDING)
     done = replay(request, out, listener, interrupts)
     outcome = done.outcome
     if outcome.code is Exit.INTERRUPTED:

@@ -12,7 +12,7 @@ from harness.diagnosis.robust_stats import Bools, Floats
 from harness.schemas.repetition import Kind, LossLevel, Verdict
 from harness.schemas.run_info import Verification
 
-_ONSETS_APART = 1  # iterations: a break at most so much earlier or later is the same one
+ONSETS_APART = 1  # iterations: a break at most so much earlier or later is the same one
 BEFORE = 50  # iterations before the onset whose median is the level before it
 SETTLED = 5  # iterations after the onset; the median of those that follow is the level after it
 _OF_THE_JUMP = 0.25  # of a head's jump: levels as close as this are the same…
@@ -96,7 +96,7 @@ def _kind(
         return Kind.DIFFERENT
     if recorded.onset is None:
         return Kind.SAME_COURSE
-    near = repeated.onset is not None and abs(repeated.onset - recorded.onset) <= _ONSETS_APART
+    near = repeated.onset is not None and abs(repeated.onset - recorded.onset) <= ONSETS_APART
     return Kind.SAME_BREAK if near else Kind.DIFFERENT
 
 
@@ -105,13 +105,14 @@ def _levels(recorded: Course, repeated: Course, first: int, until: int) -> tuple
     before = recorded.level_before(at)
     then, now = recorded.level_after(at, until), repeated.level_after(at, until)
     return tuple(
-        LossLevel(name, before[name], then[name], now[name], _same(before[name], then[name], now[name]))
+        LossLevel(name, before[name], then[name], now[name], same_level(before[name], then[name], now[name]))
         for name in then
         if name in now
     )
 
 
-def _same(before: float, recorded: float, repeated: float) -> bool:
+def same_level(before: float, recorded: float, repeated: float) -> bool:
+    """Check that a loss which was at the level `before` is at one level after a break, as recorded and as repeated."""
     if not (np.isfinite(recorded) and np.isfinite(repeated)):
         return bool(np.isfinite(recorded) == np.isfinite(repeated))
     jump = abs(recorded - before) if np.isfinite(before) else 0.0
