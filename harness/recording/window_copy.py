@@ -16,23 +16,24 @@ from harness.recording.hdf5_schema import datasets
 from harness.recording.open_file import open_file
 from harness.recording.side_windows import DIRECTORY, SideWindow
 from harness.schemas.layout import ACTIVATION_STATS, ALL_CAPTURES, Array
+from harness.schemas.window import Window
 
 
 def copy_window(
     source: Path,
     run: Path,
-    iterations: Sequence[int],
+    window: Window,
     groups: Collection[str],
     goes_on: Callable[[], bool] = lambda: True,
 ) -> Path | None:
-    """Copy `iterations` of the recording in `source` into a file below `windows/` of `run`, statistics of activations
+    """Copy a window of the recording in `source` into a file below `windows/` of `run`, statistics of activations
     included.
 
     Args:
         source: a run directory, in which the file is written until it is complete; on the same disk.
         run: a run directory with a folder for windows.
-        iterations: ascending; all are in the recording's own windows.
-        groups: the kinds of arrays that are copied; "key" belongs to "input", and "state" is always copied.
+        window: iterations that are in the recording's own windows.
+        groups: the kinds of arrays that are copied, as far as they are there: some of ALL_CAPTURES, key and state.
         goes_on: called before each iteration; it ends with those before.
 
     Returns:
@@ -45,15 +46,15 @@ def copy_window(
     file, _ = open_file(source / "recording.h5", may_repair=True)
     with file:
         sources = _datasets(file, groups)
-        if not sources or not iterations:
+        if not sources:
             return None
         arrays = [_array(group, dataset) for group, dataset in sources]
         rows = {int(t): row for row, t in enumerate(file["window/iteration"])}
         digests = dict(zip(file["iteration"][()].tolist(), file["digest"][()].tolist(), strict=False))
         blobs = len(file["blob"])
-        side = SideWindow(source, arrays, len(iterations), activations=blobs, leaves_half=False)
+        side = SideWindow(source, arrays, len(window), activations=blobs, leaves_half=False)
         try:
-            for t in iterations:
+            for t in range(window.start, window.stop):
                 if not goes_on():
                     break
                 side.append_arrays(t, digests[t], (dataset[rows[t]] for _, dataset in sources))
@@ -68,7 +69,7 @@ def copy_window(
 
 def _datasets(file: h5py.File, groups: Collection[str]) -> list[tuple[str, h5py.Dataset]]:
     """List the window arrays to copy, in the order in which a window has them."""
-    wanted = [group for group in ALL_CAPTURES if group in groups] + (["key"] if "input" in groups else []) + ["state"]
+    wanted = [group for group in (*ALL_CAPTURES, "key", "state") if group in groups]
     return [(g, dataset) for g in wanted if f"window/{g}" in file for dataset in datasets(file[f"window/{g}"])]
 
 

@@ -54,7 +54,9 @@ def missing(run: Path, windows: Sequence[Window], capture: Sequence[str]) -> Mis
 def _possible(run: Path, info: RunInfo, recording: Recording, capture: Sequence[str]) -> list[str]:
     """Return those of the kinds `capture` that the net has: one without param blobs has no weights, for example."""
     net = parse_text(info.net, pb.NetParameter, run / "run.json")
-    has_inputs = any(layer.top and not layer.bottom and layer.type != "Parameter" for layer in net.layer)
+    has_inputs = bool(net.input) or any(
+        layer.top and not layer.bottom and layer.type != "Parameter" for layer in net.layer
+    )
     has_params = bool(recording.params)
     return [group for group in capture if (has_inputs if group == "input" else has_params)]
 

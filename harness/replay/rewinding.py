@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -151,17 +151,15 @@ def _store(
     """Store the iterations of a replay that are those of the run."""
     whole, weights_only = _equal(run, done)
     there = _in_windows(done.directory)
-    parts: list[tuple[list[int], Collection[str]]] = [
-        ([t for t in stretch.iterations if t in whole and t in there], groups),
-        ([t for t in stretch.iterations if t in weights_only and t in there], {"weight"} & set(groups)),
-    ]
+    all_kinds = {*groups, "state", *(["key"] if "input" in groups else [])}
     stored = []
     with interrupts.handled(lambda: None):  # Ctrl-C: finish this, and then end; twice: store what there is
-        for iterations, kinds in parts:
-            path = copy_window(done.directory, run, iterations, kinds, lambda: not interrupts.at_once)
-            if path is not None:
-                listener.message(window_stored(path, iterations, kinds))
-                stored.append(path)
+        for equal, kinds in ((whole, all_kinds), (weights_only, {"weight"} & set(groups))):
+            for window in merge(Window(t, t + 1) for t in stretch.iterations if t in equal and t in there):
+                path = copy_window(done.directory, run, window, kinds, lambda: not interrupts.at_once)
+                if path is not None:
+                    listener.message(window_stored(path, kinds))
+                    stored.append(path)
     return stored
 
 

@@ -124,7 +124,7 @@ def test_a_window_without_history_is_refused_until_a_rewind_has_stored_it(
     assert "a window without the history of the Adam solver" in said
     assert f"Snapshots: 0, {SNAPSHOT}, {LAST}. Windows hold the history with --watch A:B --capture history" in said
     done = rewind(tmp_path / "run", "--watch", "9:12", "--capture", "history")
-    assert "Stored the solver's history of iterations 9 to 11" in done.stderr
+    assert "Stored the solver's history: windows/9-12.h5" in done.stderr
     options = ("--watch", "10:12", "--capture", "history,gradient", "--until", 12)
     restart(tmp_path / "run", "--from", FIRST + 1, *options, "--out", tmp_path / "first")
     restart(tmp_path / "first", "--from", 11, "--out", tmp_path / "second")

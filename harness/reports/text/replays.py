@@ -38,10 +38,7 @@ def replay_differs(found: Verification, reasons: Sequence[str]) -> str:
     return f"Iteration {t:,}: the weights of the replay differ from those that the run recorded{update}. {why}."
 
 
-def window_stored(path: Path, iterations: Sequence[int], kinds: Collection[str]) -> str:
-    """Say which iterations were stored in a file, and what of them."""
-    first, last = iterations[0], iterations[-1]
-    span = f"iteration {first:,}" if first == last else f"iterations {first:,} to {last:,}"
-    return (
-        f"Stored {name_arrays(kinds)} of {span}: {path.parent.name}/{path.name}, {path.stat().st_size / 2**20:,.1f} MiB"
-    )
+def window_stored(path: Path, kinds: Collection[str]) -> str:
+    """Say which kinds of arrays were stored in the file of a window."""
+    size = path.stat().st_size / 2**20
+    return f"Stored {name_arrays(kinds)}: {path.parent.name}/{path.name}, {size:,.1f} MiB"
