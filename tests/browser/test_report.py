@@ -30,6 +30,7 @@ from harness.supervisor.predict_client import predictions
 from tests.helpers.commands import RUN, train
 from tests.helpers.nets import small_net, solver_text
 from tests.helpers.paths import ROOT
+from tests.helpers.preloaded import harness_command
 from tests.helpers.processes import PATIENCE, Finished, command, started, wait_for
 from tools.bench.report import BREAK, ITERATIONS, long_run
 
@@ -38,7 +39,7 @@ BREAKS = 841
 
 
 def report(*arguments: object) -> Finished:
-    return command(sys.executable, ROOT / "harness/report.py", *arguments)
+    return harness_command("report", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -577,25 +578,25 @@ def test_the_report_follows_a_run_in_progress(small: Path, opened: OpenPage) -> 
         assert np.array_equal(alone.series("digest"), followed.series("digest")[:300])
 
 
-def test_bad_input_is_one_clear_error(tmp_path: Path, demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_clear_error(
+    tmp_path: Path, demo: Path, small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
     for arguments, said in (
         ([tmp_path / "nowhere"], "no such recording"),
-        ([tmp_path], "no such recording"),
+        ([tmp_path / "empty"], "no such recording"),
         ([demo, "--follow", "--format", "pdf"], "--follow"),
         ([demo, "--rules", tmp_path / "none.toml"], "none.toml"),
-        ([demo, "--compare", tmp_path], "no such recording"),
+        ([demo, "--compare", tmp_path / "empty"], "no such recording"),
     ):
         assert main([str(argument) for argument in arguments]) == 2
         assert said in capsys.readouterr().err
-    done = report(demo, "--out", tmp_path / "no/such/place.html")
+    train(small / "solver.prototxt", small / "run", "--until", 12)
+    done = report(small / "run", "--out", small / "no/such/place.html")
     assert done.code == 1
     assert "place.html" in done.stderr
     assert "Traceback" not in done.stderr
-    run = tmp_path / "run"
-    run.mkdir()
-    for name in ("recording.h5", "run.json"):
-        shutil.copy(demo / name, run)
-    (run / "report.html").mkdir()
-    done = report(run)
+    (small / "run/report.html").mkdir()
+    done = report(small / "run")
     assert done.code == 1
-    assert f"{run / 'report.html'}: cannot be written" in done.stderr
+    assert f"{small / 'run/report.html'}: cannot be written" in done.stderr

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.helpers.paths import BIN, ROOT
+from tests.helpers.preloaded import harness_command
 from tests.helpers.processes import PATIENCE, Finished, command
 
 RUN = ROOT / "harness/run.py"
@@ -35,14 +35,14 @@ def train(
     env: Mapping[str, str] | None = None,
 ) -> Trained:
     """Run `python harness/run.py --solver SOLVER --out RUN OPTIONS`, which must exit with `code` (None: with any)."""
-    done = command(sys.executable, RUN, "--solver", solver, "--out", run, *options, cwd=cwd, timeout=timeout, env=env)
+    done = harness_command("run", "--solver", solver, "--out", run, *options, cwd=cwd, timeout=timeout, env=env)
     assert code is None or done.code == code, done.stderr[-3000:]
     return Trained(run, done.code, done.stdout, done.stderr)
 
 
 def restart(run: Path | str, *options: object, code: int | None = 0, cwd: Path = ROOT) -> Finished:
     """Run `python harness/restart.py RUN OPTIONS`, which must exit with `code` (None: with any)."""
-    done = command(sys.executable, RESTART, run, *options, cwd=cwd)
+    done = harness_command("restart", run, *options, cwd=cwd)
     assert code is None or done.code == code, done.stderr[-3000:]
     return done
 

@@ -24,8 +24,8 @@ from harness.schemas.layout import Alarm
 from tests.helpers.commands import RUN, caffe_train, restart, train
 from tests.helpers.lmdbs import CLASSES
 from tests.helpers.nets import solver_text
-from tests.helpers.paths import READLOG
-from tests.helpers.processes import PATIENCE, command, started
+from tests.helpers.preloaded import harness_command
+from tests.helpers.processes import PATIENCE, started
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
@@ -101,7 +101,7 @@ class Plant:
 
     def log(self) -> dict[str, Any]:
         """The findings of readlog.py on its log alone."""
-        done = command(sys.executable, READLOG, self.run / "solver.log", "--json")
+        done = harness_command("readlog", self.run / "solver.log", "--json")
         assert done.code == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
         return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import h5py
@@ -23,6 +22,7 @@ from tests.helpers.commands import train
 from tests.helpers.lmdbs import RECORDS, digits, write_lmdb
 from tests.helpers.nets import small_net, solver_text
 from tests.helpers.paths import BIN, ROOT
+from tests.helpers.preloaded import harness_command
 from tests.helpers.processes import Finished, command
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
@@ -67,7 +67,7 @@ def compared(one: Path, two: Path) -> Comparison:
 
 
 def compare_command(*arguments: object) -> Finished:
-    return command(sys.executable, ROOT / "harness/compare.py", *arguments)
+    return harness_command("compare", *arguments)
 
 
 def same(found: Comparison) -> dict[str, bool | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from harness.reports.text.alarms import first_abnormal
 from tests.helpers.commands import restart
 from tests.helpers.demo_runs import RESCUED, RESCUES
 from tests.helpers.paths import ROOT
-from tests.helpers.processes import command
+from tests.helpers.preloaded import harness_command
 
 BREAK = 841  # the iteration whose batch holds the bad record
 UNIFORM = math.log(280)
@@ -142,7 +141,7 @@ def _words(text: str) -> str:
 
 
 def test_the_log_alone_gives_the_verdict(demo: Path) -> None:
-    done = command(sys.executable, ROOT / "harness/readlog.py", demo / "solver.log", "--json")
+    done = harness_command("readlog", demo / "solver.log", "--json")
     log = json.loads(done.stdout)
     assert (log["verdict"], log["jump_iteration"]) == ("uniform-softmax", 880)
     assert log["onset"] == {"estimate": BREAK, "low": BREAK, "high": 880}

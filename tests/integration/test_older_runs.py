@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import tarfile
 from dataclasses import asdict
 from pathlib import Path
@@ -21,8 +20,8 @@ from harness.diagnosis.recorded.diagnose import diagnose
 from harness.recording import Recording
 from harness.training_data.read import read_records
 from tests.helpers.commands import restart
-from tests.helpers.paths import FIXTURES, ROOT
-from tests.helpers.processes import command
+from tests.helpers.paths import FIXTURES
+from tests.helpers.preloaded import harness_command
 
 EXPECTED: dict[str, Any] = json.loads((FIXTURES / "run-0.1.0.json").read_text())
 DISPLAY = 20
@@ -98,13 +97,13 @@ def test_a_restart_repeats_the_run_bit_for_bit(
 
 def test_the_report_names_the_onset(home: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
-    done = command(sys.executable, ROOT / "harness/report.py", "runs/jump", "--out", page, cwd=home)
+    done = harness_command("report", "runs/jump", "--out", page, cwd=home)
     assert done.code == 0, done.stderr
     assert f"Training broke at iteration {EXPECTED['onset']['iteration']}" in page.read_text()
 
 
 def test_the_verdict_on_the_log_is_the_same(home: Path) -> None:
-    done = command(sys.executable, ROOT / "harness/readlog.py", "runs/jump", "--json", cwd=home)
+    done = harness_command("readlog", "runs/jump", "--json", cwd=home)
     assert done.code == 0, done.stderr
     assert _known_fields(json.loads(done.stdout), EXPECTED["readlog"]) == _known_fields(EXPECTED["readlog"])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,7 @@ from tests.helpers.lmdbs import CLASSES, RECORDS, digits, write_lmdb
 from tests.helpers.nets import solver_text
 from tests.helpers.outlying_records import BATCH, ONSET, OUTLYING, key_of, write_records, write_training
 from tests.helpers.outlying_records import RECORDS as OUTLYING_RECORDS
-from tests.helpers.paths import ROOT
-from tests.helpers.processes import command
+from tests.helpers.preloaded import harness_command
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
@@ -154,7 +152,7 @@ def test_it_repeats_exactly_and_its_restarts_leave_out_more(broken: Path, tmp_pa
         assert keys == [key_of(number) for number in order[: len(keys)]]
     info = json.loads((tmp_path / "more/run.json").read_text())
     assert sorted(info["skip_records"]) == sorted([*WORST, another])
-    said = command(sys.executable, ROOT / "harness/compare.py", restarted, tmp_path / "more").stdout
+    said = harness_command("compare", restarted, tmp_path / "more").stdout
     assert "skip_records" in said
     assert another in said
 

@@ -27,6 +27,7 @@ from tests.helpers.commands import RUN, Trained, restart, train
 from tests.helpers.mounts import run_with_mounts
 from tests.helpers.nets import small_net, solver_text
 from tests.helpers.paths import BIN, ROOT
+from tests.helpers.preloaded import harness_command
 from tests.helpers.processes import PATIENCE, Finished, command, started, wait_for
 
 ITERATIONS, WINDOW = 45, (20, 23)
@@ -103,22 +104,12 @@ def home(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Path:
     (home / "exported").mkdir()
     for _ in range(2):  # the second takes the place of the first
         export = (home / "plain", "--format", "tensorboard", "--out", home / "exported/tensorboard")
-        check_quiet(command(sys.executable, ROOT / "harness/report.py", *export))
+        check_quiet(harness_command("report", *export))
     later = ("--from", 25, "--watch", "30:31", "--out", home / "again")
     check_quiet(restart(home / "shown", *later, "--tensorboard"))
+    wild = ("--solver", home / "wild.prototxt", "--out", home / "diverged", "--watch", "0:30", "--on-alarm", "continue")
     env = {"PYTHONWARNINGS": "error::RuntimeWarning"}
-    check_quiet(
-        train(
-            home / "wild.prototxt",
-            home / "diverged",
-            "--watch",
-            "0:30",
-            "--on-alarm",
-            "continue",
-            "--tensorboard",
-            env=env,
-        )
-    )
+    check_quiet(command(sys.executable, RUN, *wild, "--tensorboard", env=env))
 
     killed = ("--solver", home / "long.prototxt", *common, "--tensorboard", "--out", home / "killed")
     with started(sys.executable, RUN, *killed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -347,7 +338,7 @@ cp {tmp_path}/disk/run/recording.h5 {tmp_path}/disk/run/run.json {tmp_path}/scar
 def test_an_export_replaces_only_event_files(home: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     arguments = (home / "plain", "--format", "tensorboard", "--out", tmp_path)
-    refused = command(sys.executable, ROOT / "harness/report.py", *arguments)
+    refused = harness_command("report", *arguments)
     assert refused.code == 2
     assert f"{tmp_path}: contains notes.txt, which is no event file. Give another --out" in refused.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

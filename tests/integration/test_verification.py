@@ -20,8 +20,8 @@ import pytest
 from harness.api.runs import exactness, open_run
 from tests.helpers.commands import RUN, restart, train
 from tests.helpers.nets import small_net, solver_text
-from tests.helpers.paths import ROOT
-from tests.helpers.processes import command, started, wait_for
+from tests.helpers.preloaded import harness_command
+from tests.helpers.processes import started, wait_for
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
@@ -75,7 +75,7 @@ def parent(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Path:
 
 def page(run: Path, *options: object) -> str:
     """The text of a page of report.py."""
-    done = command(sys.executable, ROOT / "harness/report.py", run, *options, "--out", run / "page.html")
+    done = harness_command("report", run, *options, "--out", run / "page.html")
     assert done.code == 0, done.stderr
     return html.unescape(re.sub(r"<script.*?</script>|<[^>]*>", "", (run / "page.html").read_text(), flags=re.DOTALL))
 
@@ -94,7 +94,7 @@ def test_an_unchanged_restart_is_verified_at_every_common_iteration(parent: Path
     assert sentence in done.stderr
     if start == 0:
         return
-    compared = command(sys.executable, ROOT / "harness/compare.py", parent, tmp_path / "child")
+    compared = harness_command("compare", parent, tmp_path / "child")
     assert f"B: {sentence}" in compared.stdout
     assert sentence in page(parent, "--compare", tmp_path / "child")
     with open_run(tmp_path / "child") as recording:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import caffe
@@ -34,8 +35,10 @@ def test_a_file_that_is_cut_short_is_not(snapshot: tuple[Path, int], tmp_path: P
     for path in (model, model.with_suffix(".solverstate")):
         content = path.read_bytes()
         part = tmp_path / path.name
-        # every end within the last blocks of Caffe's stream, and some before
-        for size in [*range(0, len(content) - 9000, 997), *range(max(0, len(content) - 9000), len(content))]:
-            part.write_bytes(content[:size])
+        part.write_bytes(content)
+        # every end within the last kilobyte of Caffe's stream, and some within its last blocks and before
+        last, blocks = max(0, len(content) - 1000), max(0, len(content) - 9000)
+        for size in [*range(len(content) - 1, last, -1), *range(last, blocks, -13), *range(blocks, 0, -997), 0]:
+            os.truncate(part, size)
             whole = is_whole_model(part, layers) if path == model else is_whole_state(part)
             assert not whole, size

@@ -849,15 +849,15 @@ def test_a_long_run_is_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_memory_does_not_grow_with_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "LONGEST_LINE", 1 << 16)
-    monkeypatch.setattr(embedded_prototxt, "_LONGEST", 1 << 15)
-    size = 1 << 18
+    monkeypatch.setattr(decode, "LONGEST_LINE", 1 << 15)
+    monkeypatch.setattr(embedded_prototxt, "_LONGEST", 1 << 14)
+    size = 1 << 17
     pieces = {
         "one endless line": b"x" * size,
         "noise": random.Random(3).randbytes(size),
         "lines": b"hello\n" * (size // 6),
         "anchors": b"Iteration 1 " * (size // 12),
-        "names": b"".join(b"Train net output #%d: n%d = 1 (* 1 = 1 loss)\n" % (n, n) for n in range(5_000)),
+        "names": b"".join(b"Train net output #%d: n%d = 1 (* 1 = 1 loss)\n" % (n, n) for n in range(2_500)),
         "damaged": b"Iteration 5, loss = x\n" * (size // 20),
         "solvers": b"display: 40\n" * (size // 12),
         "net": b"I0515 08:44:35.000004  1279 net.cpp:53] Initializing net from parameters: \n"

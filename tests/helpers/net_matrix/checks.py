@@ -14,9 +14,9 @@ from harness import compare, report
 from harness.caffe_files.messages import pb
 from harness.recording import Recording
 from tests.helpers.caffe_output import spoken
-from tests.helpers.commands import RESTART, RUN
 from tests.helpers.net_matrix.parts import LAST, SNAPSHOT, MatrixNet
 from tests.helpers.paths import BIN
+from tests.helpers.preloaded import harness_command
 from tests.helpers.processes import command
 
 
@@ -29,17 +29,19 @@ def check(net: MatrixNet, data: Path, home: Path) -> None:
     expected = _weights(home, LAST)
 
     run = home / "run"
-    _harness(RUN, "--solver", solver, "--out", run, *net.options, "--watch", "0:2", "--watch", "6:9", cwd=home, env=env)
+    _harness(
+        "run", "--solver", solver, "--out", run, *net.options, "--watch", "0:2", "--watch", "6:9", cwd=home, env=env
+    )
     assert _weights(run / "snapshots", LAST) == expected
     assert _words((run / "solver.log").read_text()) == _words(native.stderr)
 
     resumed, state = home / "resumed", home / f"native_iter_{2 * SNAPSHOT}.solverstate"
-    _harness(RUN, "--solver", solver, "--out", resumed, *net.options, "--resume", state, cwd=home, env=env)
+    _harness("run", "--solver", solver, "--out", resumed, *net.options, "--resume", state, cwd=home, env=env)
     if _exact(resumed):
         assert _weights(resumed / "snapshots", LAST) == expected
 
     restarted = home / "restarted"
-    _harness(RESTART, run, "--from", SNAPSHOT, "--out", restarted, cwd=home, env=env)
+    _harness("restart", run, "--from", SNAPSHOT, "--out", restarted, cwd=home, env=env)
     if _exact(restarted):
         with Recording(run) as one, Recording(restarted) as two:
             assert np.array_equal(one.series("digest")[SNAPSHOT:], two.series("digest"))
@@ -63,8 +65,8 @@ def write(net: MatrixNet, data: Path, home: Path) -> Path:
     return home / "solver.prototxt"
 
 
-def _harness(*arguments: object, cwd: Path, env: dict[str, str]) -> None:
-    done = command(BIN / "python", *arguments, "--on-alarm", "continue", cwd=cwd, env=env)
+def _harness(name: str, *arguments: object, cwd: Path, env: dict[str, str]) -> None:
+    done = harness_command(name, *arguments, "--on-alarm", "continue", cwd=cwd, env=env)
     assert done.code == 0, done.stderr[-3000:]
 
 

@@ -1,4 +1,7 @@
-"""Nets with each of the losses, and with losses in odd places."""
+"""Nets with each of the losses, and with losses in odd places.
+
+Each training takes a second or more, so small nets with the same solver are trained side by side.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from tests.helpers.net_matrix.parts import (
     LABELS,
     VECTORS,
     MatrixNet,
+    beside,
     constant,
     dense,
     dummy,
@@ -21,8 +25,40 @@ _PYTHON = 'python_param { module: "matrix_layers" layer: "Times" param_str: "2" 
 _SCRIPTED = 'python_param {{ module: "matrix_layers" layer: "Scripted" param_str: "{}" }} loss_weight: 1'
 
 NETS = {
-    "softmax, of some labels": MatrixNet(
-        _CLASSIFIER + softmax("ip", "loss_param { ignore_label: 2 normalization: BATCH_SIZE } loss_weight: 0.5")
+    "softmax, of some labels; Euclidean; hinge; infogain": MatrixNet(
+        beside(
+            _CLASSIFIER + softmax("ip", "loss_param { ignore_label: 2 normalization: BATCH_SIZE } loss_weight: 0.5"),
+            _REGRESSION + layer("EuclideanLoss", "ip target", "loss"),
+            _CLASSIFIER + layer("HingeLoss", "ip label", "loss", "hinge_loss_param { norm: L2 }"),
+            _CLASSIFIER
+            + layer("InfogainLoss", "ip label", "loss", 'infogain_loss_param { source: "$DATA/infogain.binaryproto" }'),
+        )
+    ),
+    "multinomial logistic; sigmoid cross entropy; contrastive; a vector with weights; read by another layer": MatrixNet(
+        beside(
+            _CLASSIFIER
+            + layer("Softmax", "ip", "prob")
+            + layer("MultinomialLogisticLoss", "prob label", "loss", "loss_weight: 2"),
+            dummy("data", "4 6")
+            + dummy("target", "4 3", 'type: "uniform" min: 0 max: 1')
+            + dense("data", "ip", 3)
+            + layer("SigmoidCrossEntropyLoss", "ip target", "loss"),
+            VECTORS
+            + dummy("pair", "4 6")
+            + dense("data", "one", 3, 'param { name: "w" } param { name: "b" lr_mult: 2 }')
+            + dense("pair", "two", 3, 'param { name: "w" } param { name: "b" }')
+            + layer("Threshold", "label", "same", "threshold_param { threshold: 2 }")
+            + layer("ContrastiveLoss", "one two same", "loss"),
+            VECTORS
+            + dense("data", "ip", 3, "loss_weight: 0.1")
+            + sum_of_squares("ip")
+            + layer("Reduction", "data", "mean", "reduction_param { operation: MEAN axis: 1 }")
+            + layer("Silence", "mean label", ""),
+            _CLASSIFIER
+            + softmax("ip", "loss_weight: 1")
+            + layer("Power", "loss", "twice", "power_param { scale: 2 }")
+            + layer("Silence", "twice", ""),
+        )
     ),
     "losses without a top": MatrixNet(
         _CLASSIFIER
@@ -31,44 +67,6 @@ NETS = {
         + constant("zero", "4 1", 0)
         + layer("EuclideanLoss", "more zero", "", "loss_weight: 0.5", name="ip")
         + layer("EuclideanLoss", "more zero", "", "loss_weight: 0.5", name="")
-    ),
-    "Euclidean": MatrixNet(_REGRESSION + layer("EuclideanLoss", "ip target", "loss")),
-    "hinge": MatrixNet(_CLASSIFIER + layer("HingeLoss", "ip label", "loss", "hinge_loss_param { norm: L2 }")),
-    "infogain": MatrixNet(
-        _CLASSIFIER
-        + layer("InfogainLoss", "ip label", "loss", 'infogain_loss_param { source: "$DATA/infogain.binaryproto" }')
-    ),
-    "multinomial logistic": MatrixNet(
-        _CLASSIFIER
-        + layer("Softmax", "ip", "prob")
-        + layer("MultinomialLogisticLoss", "prob label", "loss", "loss_weight: 2")
-    ),
-    "sigmoid cross entropy": MatrixNet(
-        dummy("data", "4 6")
-        + dummy("target", "4 3", 'type: "uniform" min: 0 max: 1')
-        + dense("data", "ip", 3)
-        + layer("SigmoidCrossEntropyLoss", "ip target", "loss")
-    ),
-    "contrastive, of shared weights": MatrixNet(
-        VECTORS
-        + dummy("pair", "4 6")
-        + dense("data", "one", 3, 'param { name: "w" } param { name: "b" lr_mult: 2 }')
-        + dense("pair", "two", 3, 'param { name: "w" } param { name: "b" }')
-        + layer("Threshold", "label", "same", "threshold_param { threshold: 2 }")
-        + layer("ContrastiveLoss", "one two same", "loss")
-    ),
-    "weights on a vector, and reductions": MatrixNet(
-        VECTORS
-        + dense("data", "ip", 3, "loss_weight: 0.1")
-        + sum_of_squares("ip")
-        + layer("Reduction", "data", "mean", "reduction_param { operation: MEAN axis: 1 }")
-        + layer("Silence", "mean label", "")
-    ),
-    "a loss that another layer reads": MatrixNet(
-        _CLASSIFIER
-        + softmax("ip", "loss_weight: 1")
-        + layer("Power", "loss", "twice", "power_param { scale: 2 }")
-        + layer("Silence", "twice", "")
     ),
     "to NaN": MatrixNet(
         _REGRESSION + layer("EuclideanLoss", "ip target", "loss"), {"base_lr": 1e30, "iter_size": 2, "average_loss": 3}

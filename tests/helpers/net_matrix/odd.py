@@ -7,18 +7,21 @@ from tests.helpers.net_matrix.parts import VECTORS, MatrixNet, constant, dense, 
 _CLASSIFIER = VECTORS + dense("data", "ip") + softmax("ip")
 
 
-def _chain(*names: str, loss: str = "loss") -> str:
-    """InnerProduct layers of these names, one after the other."""
-    text, blob = VECTORS, "data"
-    for number, name in enumerate(names):
-        text += dense(blob, f"blob{number}", name=name)
-        blob = f"blob{number}"
-    return text + layer("SoftmaxWithLoss", f"{blob} label", loss)
+def _chains(chains: dict[str, tuple[str, ...]]) -> str:
+    """Chains of InnerProduct layers of these names, each up to a loss with the name of its key."""
+    text, number = VECTORS, 0
+    for loss, layers in chains.items():
+        blob = "data"
+        for name in layers:
+            text += dense(blob, f"blob{number}", name=name)
+            blob, number = f"blob{number}", number + 1
+        text += layer("SoftmaxWithLoss", f"{blob} label", loss)
+    return text
 
 
 NETS = {
-    "layers without a name": MatrixNet(_chain("", "", "")),
-    "layers of one name": MatrixNet(_chain("ip", "ip", "ip#2", "ip")),
+    "layers without a name": MatrixNet(_chains({"loss": ("", "", "")})),
+    "layers of one name": MatrixNet(_chains({"loss": ("ip", "ip", "ip#2", "ip")})),
     "layers of one name and other shapes": MatrixNet(
         VECTORS
         + dense("data", "a", 7, name="ip")
@@ -28,17 +31,24 @@ NETS = {
         + dense("d", "e", name="ip")
         + softmax("e")
     ),
-    "names that are paths": MatrixNet(_chain("a", "a/0", "a/0/0", "/a", "a/", "//", loss="a/loss")),
-    "names of folders": MatrixNet(_chain(".", "..", "./a", "%2F", "a b", "[/x] {}", loss="..")),
-    "names in another alphabet": MatrixNet(_chain("café", "слой", "层", loss="ü")),
-    "names in Latin-1": MatrixNet(_chain("café", "café2", loss="ü"), encoding="latin-1"),
-    "names with escapes": MatrixNet(_chain(r"caf\351", r"a\"b", r"\303\251", r"c\\351", loss=r"\xfc")),
+    "names that are paths, names of folders, names in another alphabet": MatrixNet(
+        _chains(
+            {
+                "a/loss": ("a", "a/0", "a/0/0", "/a", "a/", "//"),
+                "..": (".", "..", "./a", "%2F", "a b", "[/x] {}"),
+                "ü": ("café", "слой", "层"),
+            }
+        )
+    ),
+    "names in Latin-1": MatrixNet(_chains({"ü": ("café", "café2")}), encoding="latin-1"),
+    "names with escapes": MatrixNet(_chains({r"\xfc": (r"caf\351", r"a\"b", r"\303\251", r"c\\351")})),
     "negative intervals": MatrixNet(
         _CLASSIFIER, {"display": -3, "snapshot": -4, "test_interval": -5, "average_loss": 100, "gamma": -1}
     ),
-    "display 0": MatrixNet(_CLASSIFIER, {"display": 0, "test_interval": 0}),
+    "display 0, a seed of more than 32 bits": MatrixNet(
+        _CLASSIFIER, {"display": 0, "test_interval": 0, "random_seed": (1 << 40) + (1 << 32) - 2}
+    ),
     "display -1": MatrixNet(_CLASSIFIER, {"display": -1, "test_iter": 0, "test_interval": 5}),
-    "a seed of more than 32 bits": MatrixNet(_CLASSIFIER, {"random_seed": (1 << 40) + (1 << 32) - 2}),
     "level and stage": MatrixNet(
         VECTORS
         + "state { level: 9 stage: 'c' }\n"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from tests.helpers.lmdbs import CLASSES
@@ -100,3 +101,8 @@ HEAD = dense("x", "ip") + softmax("ip")
 def between(*layers: str) -> str:
     """A convolution `conv`, `layers` that lead from it to `x`, and a softmax loss."""
     return IMAGES + conv("data", "conv") + "".join(layers) + HEAD
+
+
+def beside(*nets: str) -> str:
+    """Nets side by side in one: the names of layers, blobs and params begin with the number of their net."""
+    return "".join(re.sub(r'\b(name|top|bottom): "', rf'\1: "{number}.', net) for number, net in enumerate(nets))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.helpers.net_matrix.parts import HEAD, TESTED, MatrixNet, dense, layer, softmax
+from tests.helpers.net_matrix.parts import TESTED, MatrixNet, dense, layer, softmax
 
 _IMAGES = "transform_param { scale: 0.01 mirror: true crop_size: 9 }"
 _LMDB = layer("Data", "", "data label", f'data_param {{ source: "$DATA/lmdb" batch_size: 5 backend: LMDB }} {_IMAGES}')
@@ -17,7 +17,6 @@ def _in(phase: str, text: str) -> str:
 
 
 NETS = {
-    "Data": MatrixNet(_LMDB + dense("data", "x") + HEAD),
     "Data, with tests": MatrixNet(
         _in("TRAIN", _LMDB) + _in("TEST", _LMDB) + _CLASSIFIER + _in("TEST", layer("Accuracy", "ip label", "accuracy")),
         {"test_iter": "2\ntest_iter: 1", "test_interval": 5},
