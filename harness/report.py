@@ -175,14 +175,14 @@ def _write(args: argparse.Namespace) -> Sequence[Path]:
             export(found, found.batch(), target)
         return [target]
     with ExitStack() as stack:
-        subject = stack.enter_context(_subject(args.run, args.rules))
+        subject = stack.enter_context(_subject(args.run, args.rules, whole=not args.compare))
         if not args.compare:
             if args.format == "html":
                 write_whole(target, report(subject))
                 return [target]
             figures = figures_of(subject)
         else:
-            others = [stack.enter_context(_subject(run, args.rules)) for run in args.compare]
+            others = [stack.enter_context(_subject(run, args.rules, whole=False)) for run in args.compare]
             names = _names([args.run, *args.compare])
             if args.format == "html":
                 write_whole(target, _comparison(names, subject, others))
@@ -263,7 +263,8 @@ def _rest(run: Path, seconds: float) -> None:
 
 
 @contextmanager
-def _subject(run: Path, rules: Path | None) -> Iterator[Subject]:
+def _subject(run: Path, rules: Path | None, *, whole: bool = True) -> Iterator[Subject]:
+    """Diagnose `run`; not for a `whole` report, without predictions, all labels and restarts: a comparison has none."""
     with ExitStack() as stack:
         recording = stack.enter_context(Recording(run))
         found = diagnose(recording, rules=rules)
@@ -280,7 +281,7 @@ def _subject(run: Path, rules: Path | None) -> Iterator[Subject]:
             unpredicted = f"they need the weights of iteration {batch.iteration:,}, which no window holds."
             if isinstance(rewind_of_onset(recording, found), Rewind):
                 unpredicted += " A command above records them."
-        elif batch is not None:
+        elif batch is not None and whole:
             try:
                 heads = predict(found.kept, batch.iteration)
             except RecordingError as error:
@@ -295,8 +296,8 @@ def _subject(run: Path, rules: Path | None) -> Iterator[Subject]:
             batch=batch,
             predictions=tuple(head for head in heads if len(head.labels) == len(batch or ())),
             unpredicted=unpredicted,
-            labels=_labels(info) if batch is not None else None,
-            children=_children(run, stack),
+            labels=_labels(info) if batch is not None and whole else None,
+            children=_children(run, stack) if whole else {},
         )
 
 

@@ -126,10 +126,10 @@ class Ring:
         os.ftruncate(fd, _PAGE + -(-capacity // _PAGE) * _PAGE)
         return cls(fd)
 
-    def populate(self) -> None:
-        """Allocate all pages now: the first touch of a page costs this process as much again as copying into it."""
+    def populate(self, size: int) -> None:
+        """Allocate the pages of the first `size` bytes now: the first touch of one costs as much as copying into it."""
         with suppress(OSError):  # a kernel before 5.14 allocates them one by one at the first touch
-            self._map.madvise(MADV_POPULATE_WRITE)
+            self._map.madvise(MADV_POPULATE_WRITE, 0, min(size, self.capacity) + _PAGE)
 
     @property
     def head(self) -> int:

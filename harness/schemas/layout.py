@@ -202,6 +202,11 @@ class Layout:
     def in_window(self, iteration: int) -> bool:
         return any(iteration in window for window in self.windows)
 
+    def sizes(self, iterations: int) -> tuple[int, int]:
+        """Return the bytes that the windows take, and those of everything recorded at each of `iterations`."""
+        frames = sum(len(window) for window in self.windows)
+        return frames * sum(array.nbytes for array in self.arrays), iterations * self.frame_dtype.itemsize
+
     @property
     def output_size(self) -> int:
         return sum(output.size for output in self.outputs)

@@ -10,25 +10,19 @@ from harness.recording.writer import SPARE_SPACE
 from harness.schemas.layout import Layout
 
 
-def recording_sizes(layout: Layout, iterations: int) -> tuple[int, int]:
-    """Return the bytes that the windows take, and those of everything recorded at each of `iterations`."""
-    frames = sum(len(window) for window in layout.windows)
-    return frames * sum(array.nbytes for array in layout.arrays), iterations * layout.frame_dtype.itemsize
-
-
 def check_disk_space(out: Path, layout: Layout, iterations: int) -> None:
     """Check that the disk of the run directory `out` has room for the recording.
 
     Raises:
         BadInput: it has not.
     """
-    if sum(recording_sizes(layout, iterations)) + SPARE_SPACE > shutil.disk_usage(out).free:
+    if sum(layout.sizes(iterations)) + SPARE_SPACE > shutil.disk_usage(out).free:
         raise disk_too_small(out, layout, iterations)
 
 
 def disk_too_small(out: Path, layout: Layout, iterations: int) -> BadInput:
     """Return the error that states how much space the recording needs."""
-    window, rows = recording_sizes(layout, iterations)
+    window, rows = layout.sizes(iterations)
     frames = sum(len(window) for window in layout.windows)
     return BadInput(
         f"the recording needs {mib(window + rows)} MiB ({mib(window)} of it for {frames} window iterations) and "

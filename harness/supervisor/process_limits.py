@@ -9,7 +9,6 @@ from pathlib import Path
 from harness.errors import BadInput
 from harness.recording.writer import SPARE_SPACE
 from harness.schemas.layout import Layout
-from harness.supervisor.disk_space import recording_sizes
 
 _FILES_WANTED = 1024  # more than a run with many prefetch processes opens
 _FILES_NEEDED = 32  # a run without them opens 16
@@ -53,7 +52,7 @@ def check_file_sizes(layout: Layout, iterations: int) -> None:
     Raises:
         BadInput: one may not.
     """
-    size = sum(recording_sizes(layout, iterations)) + SPARE_SPACE
+    size = sum(layout.sizes(iterations)) + SPARE_SPACE
     _check_file_size(size, "the recording", "or watch fewer iterations")
     weights = 4 * sum(param.count for param in layout.params)
     _check_file_size(2 * weights, "a snapshot", "or train a smaller net")  # Adam's history has two values for a weight

@@ -34,7 +34,7 @@ from harness.schemas.events import (
 from harness.schemas.layout import Layout
 from harness.schemas.listener import RunListener
 from harness.schemas.outcome import Opening, Outcome
-from harness.supervisor.disk_space import check_disk_space, disk_too_small, recording_sizes
+from harness.supervisor.disk_space import check_disk_space, disk_too_small
 from harness.supervisor.health_monitor import HealthMonitor
 from harness.supervisor.plan import Plan
 from harness.supervisor.process_limits import black_box_bytes, check_file_sizes
@@ -261,9 +261,9 @@ class Session:
     def _begin(self, layout: Layout) -> None:
         """The nets are built and the recording is laid out: report how large it will be, and let the worker train."""
         plan = self.plan
+        sizes = layout.sizes(plan.until - plan.first)
         if layout.windows:
-            self.ring.populate()
-        sizes = recording_sizes(layout, plan.until - plan.first)
+            self.ring.populate(sum(sizes))
         seekable = bool(plan.info.point.of_train_net)
         rate = plan.solver.base_lr
         parent = plan.info.goes_on_from

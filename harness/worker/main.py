@@ -194,7 +194,7 @@ def prepare(payload: Payload, channel: Channel) -> Training:
     channel.layout = observer.layout
     _check_ring(channel.ring, observer.layout)
     if observer.layout.windows:
-        channel.ring.populate()
+        channel.ring.populate(sum(observer.layout.sizes(payload.until - solver.iter)))
     if payload.record_keys:
         Path(payload.record_keys).unlink(missing_ok=True)
     channel.put(Kind.LAYOUT, observer.layout.encode())

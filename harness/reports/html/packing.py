@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,7 @@ class Arrays:
         return _base64(gzip.compress(planes.tobytes(), 6, mtime=0))
 
 
+@cache
 def plotly_js() -> str:
     """Pack plotly.js as a page contains it: compressed, base64."""
     script = Path(plotly.__file__).with_name("package_data") / "plotly.min.js"
