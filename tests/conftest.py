@@ -71,10 +71,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep scans of the LMDBs of tests out of the user's cache."""
+def _own_cache_and_logs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep scans of the LMDBs of tests out of the user's cache, and logs of `caffe train` out of the system's /tmp.
+
+    There, each resume of a snapshot of Caffe would read the logs of all tests of all sessions.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("GLOG_log_dir", str(tmp_path_factory.mktemp("glog")))
         yield
 
 

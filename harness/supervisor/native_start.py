@@ -136,12 +136,12 @@ def _logs(directory: Path, named: re.Pattern[str]) -> list[Path]:
             if named.search(entry.name) and entry.is_file(follow_symlinks=False):
                 status = entry.stat(follow_symlinks=False)
                 if status.st_uid == os.getuid():
-                    found.append((status.st_mtime, status.st_size, Path(entry.path)))
+                    found.append((status.st_mtime, status.st_size, entry.path))
     except OSError:
         return []
     newest = sorted(found, reverse=True)[:_MOST_LOGS]
     totals = itertools.accumulate(size for _, size, _ in newest)
-    return [path for (_, _, path), total in zip(newest, totals, strict=True) if total <= _MOST_BYTES]
+    return [Path(path) for (_, _, path), total in zip(newest, totals, strict=True) if total <= _MOST_BYTES]
 
 
 def _neighbours(state: Path) -> list[int]:
