@@ -44,7 +44,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Effort:
-    """The effort to spend: pairs per row, or a fifth of the default (`quick`)."""
+    """The effort to spend: pairs per row, or a fifth of the default pairs and turns (`quick`)."""
 
     pairs: int | None = None
     quick: bool = False
@@ -53,6 +53,10 @@ class Effort:
     def of(self, pairs: int) -> int:
         """Return the number of pairs of a row whose default is `pairs`."""
         return self.pairs or (max(2, pairs // 5) if self.quick else pairs)
+
+    def turn(self, iterations: int) -> int:
+        """Return the iterations of a turn of which the default has `iterations`."""
+        return max(1, iterations // 5) if self.quick else iterations
 
 
 def median(values: Sequence[float]) -> tuple[float, float, float]:

@@ -13,7 +13,8 @@ from tools.bench.turns import compare
 def rows(problem: str, bound: float, pairs: int, window: bool = False) -> Callable[[str, Path, Effort], Iterator[Row]]:
     def make(name: str, home: Path, effort: Effort) -> Iterator[Row]:
         made = PROBLEMS[problem](home)
-        compared = compare(home, made.solver, made.turn, effort.of(pairs), window=window, priority=effort.priority)
+        turn = effort.turn(made.turn)
+        compared = compare(home, made.solver, turn, effort.of(pairs), window=window, priority=effort.priority)
         what = f"{problem}, all of it captured in a window" if window else f"{problem}, every iteration recorded"
         yield ratio_row(name, what, bound, compared)
 
