@@ -12,7 +12,6 @@ from tests.helpers.processes import PATIENCE, Finished, command
 
 RUN = ROOT / "harness/run.py"
 RESTART = ROOT / "harness/restart.py"
-REWIND = ROOT / "harness/rewind.py"
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def restart(run: Path | str, *options: object, code: int | None = 0, cwd: Path =
 
 def rewind(run: Path, *options: object, code: int | None = 0) -> Finished:
     """Run `python harness/rewind.py RUN OPTIONS`, which must exit with `code` (None: with any)."""
-    done = command(sys.executable, REWIND, run, *options)
+    done = harness_command("rewind", run, *options)
     assert code is None or done.code == code, done.stderr[-3000:]
     return done
 
