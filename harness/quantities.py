@@ -22,3 +22,11 @@ def data_size(count: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
         size /= 1024
     return f"{size:,.1f} GiB"
+
+
+def file_size(count: int) -> str:
+    """Format the bytes of a file that is sent, in units of 1,000: `812 bytes`, `4.1 kB`, `1.8 MB`."""
+    for unit, factor in (("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:,.1f} {unit}"
+    return f"{count} bytes"

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import plotly
 
+from harness.rounding import rounded
+
 _MANTISSA_BITS = 14  # that are kept: 4 significant digits
 
 
@@ -29,7 +31,7 @@ class Arrays:
             kind, bits = "i", array.astype(np.int32).ravel().view(np.uint32)
         else:
             with np.errstate(over="ignore"):
-                kind, bits = "f", _rounded(array.astype(np.float32).ravel())
+                kind, bits = "f", rounded(array.astype(np.float32).ravel(), _MANTISSA_BITS).view(np.uint32)
         reference: dict[str, int | str] = {"at": self._length, "length": len(bits), "kind": kind}
         self._parts.append(bits)
         self._length += len(bits)
@@ -50,16 +52,6 @@ def plotly_js() -> str:
     """Pack plotly.js as a page contains it: compressed, base64."""
     script = Path(plotly.__file__).with_name("package_data") / "plotly.min.js"
     return _base64(gzip.compress(script.read_bytes(), 9, mtime=0))
-
-
-def _rounded(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint32]:
-    """Round mantissas to `_MANTISSA_BITS`."""
-    bits = values.view(np.uint32)
-    drop = 23 - _MANTISSA_BITS
-    half = np.uint32(1 << (drop - 1))
-    mask = np.uint32(0xFFFFFFFF << drop & 0xFFFFFFFF)
-    finite = np.isfinite(values) & (np.abs(values) < np.finfo(np.float32).max / 2)
-    return np.where(finite, (bits + half) & mask, bits)
 
 
 def _base64(data: bytes) -> str:

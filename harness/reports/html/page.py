@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
-
-import jinja2
 
 from harness.diagnosis.live.messages import LOOK_AT, sentence
 from harness.diagnosis.ranking import rank, result_of
@@ -23,6 +20,7 @@ from harness.reports.html.headline import headline, outcome
 from harness.reports.html.index import Row, in_order
 from harness.reports.html.packing import Arrays, plotly_js
 from harness.reports.html.subject import Subject
+from harness.reports.html.templating import render, text_of
 from harness.reports.html.titles import titles
 from harness.reports.names import curve_names
 from harness.reports.text.grammar import list_names
@@ -53,7 +51,7 @@ def report(subject: Subject, refresh: int | None = None) -> str:
         data["moments"] = [moment_name(moment, onset) for moment in found.moments]
         data["offender"] = found.offender.label if found.offender else None
     images = batch_images(subject)
-    return _render(
+    return _with_charts(
         "report.html",
         data,
         arrays,
@@ -95,7 +93,7 @@ def comparison(name: str, first: Subject, others: Sequence[Compared]) -> str:
         "losses": charts.smoothed_losses(recordings.items(), arrays),
     }
     still = svg(figures.smoothed_losses(recordings), "Smoothed losses of the runs over all iterations")
-    return _render(
+    return _with_charts(
         "compare.html",
         data,
         arrays,
@@ -114,29 +112,17 @@ def comparison(name: str, first: Subject, others: Sequence[Compared]) -> str:
 
 def index(name: str, rows: Sequence[Row], report_command: str) -> str:
     """Render the index of a directory of runs."""
-    return _render("index.html", {}, Arrays(), name=name, rows=in_order(rows), report_command=report_command)
+    return render("index.html", name=name, rows=in_order(rows), report_command=report_command)
 
 
-def _text(name: str) -> str:
-    return resources.files("harness.reports.html").joinpath(name).read_text()
-
-
-def _render(template: str, data: Mapping[str, Any], arrays: Arrays, **given: Any) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("harness.reports.html", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["thousands"] = lambda value: f"{value:,}"
-    environment.filters["number"] = lambda value: "" if value is None else f"{value:.4g}"
-    return environment.get_template(template).render(
+def _with_charts(template: str, data: Mapping[str, Any], arrays: Arrays, **given: Any) -> str:
+    """Render a page with charts that react to the reader."""
+    return render(
+        template,
         # only a "<" can end a script element
         data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
         arrays=arrays.packed(),
         plotly=plotly_js(),
-        style=_text("templates/style.css"),
-        script="\n".join(_text(f"scripts/{name}.js") for name in _SCRIPTS),
+        script="\n".join(text_of(f"scripts/{name}.js") for name in _SCRIPTS),
         **given,
     )

@@ -17,6 +17,7 @@ from harness.caffe_files.layer_types import IMAGES, ROWS, WINDOWS
 from harness.caffe_files.messages import parse_text, pb
 from harness.caffe_files.net import NetFile, data_param_of, numbered_layers
 from harness.caffe_files.solver import solver_type
+from harness.quantities import file_size
 from harness.reports.console import Console
 from harness.schemas.capsule import EXPLAIN, Manifest
 from harness.schemas.run_info import RunInfo
@@ -72,7 +73,7 @@ def show(shown: Shown, console: Console) -> None:
     """Print what is in a capsule."""
     manifest, size = shown.manifest, sum(part.stored for part in shown.parts)
     console.print(Text(manifest.title, style="bold"), soft_wrap=True)
-    console.print(Text(f"{shown.path}: {_bytes(size)}, which unpack to {_bytes(manifest.size)}"), soft_wrap=True)
+    console.print(Text(f"{shown.path}: {file_size(size)}, which unpack to {file_size(manifest.size)}"), soft_wrap=True)
     console.print()
     _show_break(manifest, console)
     console.print(_facts(shown))
@@ -143,6 +144,8 @@ def _facts(shown: Shown) -> Table:
     add("Data", *(data or ["none that is read from a file"]))
     add("Python layers", *(shown.code or ["none"]))
     add("Packed by", f"caffe-harness {manifest.harness}{', anonymous' if manifest.anonymous else ''}")
+    if manifest.shrunk:
+        add("Shrunk", *manifest.shrunk)
     add("Trained with", *_trained_with(shown))
     if shown.other_arithmetic:
         add("This machine", f"other bits must be expected: {'; '.join(shown.other_arithmetic)}")
@@ -169,7 +172,7 @@ def _parts(shown: Shown) -> Table:
     for column in ("files", "size", "unpacked"):
         grid.add_column(column, justify="right")
     for part in shown.parts:
-        grid.add_row(Text(part.name), f"{part.files:,}", _bytes(part.stored), _bytes(part.unpacked))
+        grid.add_row(Text(part.name), f"{part.files:,}", file_size(part.stored), file_size(part.unpacked))
     return grid
 
 
@@ -206,10 +209,3 @@ def _value(value: object) -> str:
 
 def _level(level: float | None) -> str:
     return "not finite" if level is None else f"{level:.3f}"
-
-
-def _bytes(size: int) -> str:
-    for unit, factor in (("MB", 1e6), ("kB", 1e3)):
-        if size >= factor:
-            return f"{size / factor:,.1f} {unit}"
-    return f"{size} bytes"
