@@ -120,13 +120,13 @@ class Packer:
         """Reach the state before iteration `at`, by training if there is no snapshot of it."""
         plan = plan_state(self._run, self._info, at)
         if plan.replay is None:
-            self._say(f"It begins with {plan.reason}")
+            self._say(f"It begins at iteration {at:,} ({plan.reason})")
             return start_of(self._run, self._info, at)
         request = plan.replay
         if request.first < at:
             self._say(f"Repeating iterations {request.first:,} to {at - 1:,}, from {plan.reason}")
         else:
-            self._say(f"Taking a snapshot: it begins with {plan.reason}")
+            self._say(f"It begins at iteration {at:,} ({plan.reason})")
         done = repeat(request, scratch / "reached", self._listener, self._interrupts)
         _check_same(done, self._run)
         start = from_run(done.directory, read_info(done.directory), at)
