@@ -6,6 +6,7 @@ import argparse
 import itertools
 import os
 import sys
+from collections import Counter
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.caffe_files.file_kind import run_given
 from harness.caffe_files.messages import caffe_directory
+from harness.capsules.archive import open_capsule
 from harness.capsules.packing import Choice, Packed, Packer
 from harness.capsules.repeating import WorkerDied
 from harness.command_parser import CommandParser
@@ -22,6 +24,7 @@ from harness.exit_codes import Exit
 from harness.invocation import next_command, path_argument
 from harness.output import print_result, visible
 from harness.processes import return_large_blocks
+from harness.quantities import file_size
 from harness.reports.replay_screen import ReplayScreen
 from harness.reports.terminal_process import TerminalProcess
 from harness.supervisor.signals import Interrupts
@@ -111,8 +114,13 @@ def _free(run: Path) -> Path:
 
 def _tell(packed: Packed) -> None:
     """Say how large the capsule is, and what to do with it."""
+    with open_capsule(packed.path) as archive:
+        parts: Counter[str] = Counter()
+        for member in archive.manifest.members:
+            parts[member.name.partition("/")[0]] += archive.stored_size(member)
     lines = [
-        f"{packed.path.stat().st_size / 1e6:,.1f} MB; {packed.manifest.size / 1e6:,.1f} MB unpacked",
+        f"{file_size(packed.path.stat().st_size)}, which unpack to {file_size(packed.manifest.size)}: "
+        + ", ".join(f"{name} {file_size(size)}" for name, size in parts.most_common()),
         f"To repeat it, here or elsewhere: {next_command('capsule')} run {path_argument(packed.path)}",
     ]
     with suppress(OSError):

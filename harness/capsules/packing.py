@@ -7,11 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
-from harness.capsules.capsule_file import check_new, write_capsule
+from harness.capsules.capsule_file import check_new
 from harness.capsules.data_sets import DataSet
 from harness.capsules.facts import break_at, describe
+from harness.capsules.finish import finish
 from harness.capsules.minimal_run import Stretch, check_packable, write_minimal_run
 from harness.capsules.repeating import repeat
 from harness.capsules.start_state import plan_state
@@ -19,7 +18,7 @@ from harness.diagnosis.recorded.damage_span import span
 from harness.diagnosis.recorded.diagnose import Diagnosis, diagnose
 from harness.errors import BadInput
 from harness.recording import Recording
-from harness.recording.run_directory import read_info, write_info
+from harness.recording.run_directory import read_info
 from harness.replay import Replay, Replayed
 from harness.replay.starts import start_of
 from harness.schemas.capsule import Manifest
@@ -108,8 +107,7 @@ class Packer:
                 self._say(f"Layer {each.layer}{of} reads {each.records:,} of {each.of:,} {_UNITS[each.kind]}")
             tried = self._tried(window, directory, Path(name) / "tried")
             manifest = change(directory, describe(directory, self._run.name, broke))
-            write_info(directory, msgspec.structs.replace(read_info(directory), directory=""))
-            manifest = write_capsule(directory, manifest, out)
+            manifest = finish(directory, manifest, out)
         return Packed(out, manifest, sets, tried.verification)
 
     def _diagnosis(self, recording: Recording) -> Diagnosis:
