@@ -18,7 +18,7 @@ _NEAR = 0.1  # of the rise: so close to the level at the end, the loss has arriv
 def span(recording: Recording, diagnosis: Diagnosis) -> Window | None:
     """Return the iterations from 5 before the onset to the end of the damage, at most 50; None without an onset.
 
-    The damage ends where the loss has arrived at its level at the end of the run, or is no longer finite.
+    The damage ends where the loss has been at its level at the end of the run for 5 iterations, or is no longer finite.
     """
     if diagnosis.onset is None:
         return None
@@ -37,9 +37,9 @@ def span(recording: Recording, diagnosis: Diagnosis) -> Window | None:
 
 
 def _arrival(losses: Floats, before: float, after: float) -> int:
-    """Return the row from which on the loss stays at the level `after`, which it rises to from the level `before`."""
+    """Return the row at which the loss, which rises from the level `before`, has been at the level `after` for 5 rows."""
     if len(losses) < _SMOOTH:
         return len(losses)
     smooth = np.median(np.lib.stride_tricks.sliding_window_view(losses, _SMOOTH), axis=1)
     away = np.flatnonzero(~(np.abs(smooth - after) <= _NEAR * abs(after - before)))
-    return int(away[-1]) + 1 if len(away) else 0
+    return int(away[-1]) + _SMOOTH if len(away) else _SMOOTH - 1
