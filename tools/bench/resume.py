@@ -28,7 +28,7 @@ from tools.bench.turns import compare_solvers
 
 
 def seek(name: str, home: Path, effort: Effort) -> Iterator[Row]:
-    count = 20_000 if effort.quick else 10_000_000
+    count = 100_000 if effort.quick else 10_000_000
     places = (0, 100_000, 1_000_000)
     started = time.perf_counter()
     problem = seeks.make_spec(home, count)
@@ -60,12 +60,12 @@ def seekable(name: str, home: Path, effort: Effort) -> Iterator[Row]:
         (name, "googlenet, JPEG records read by the seekable layer", whole, 1.05, 8),
         ("reading", "the same input in a net without other layers", alone, None, 20),
     ):
-        home, turn = made.solver.parent, effort.turn(made.turn)
+        home = made.solver.parent
         compared = compare_solvers(
-            home, made.solver, _with_seekable(made), turn, effort.of(pairs), priority=effort.priority
+            home, made.solver, _with_seekable(made), made.turn, effort.of(pairs), priority=effort.priority
         )
         done = ratio_row(row, what, bound, compared, "native")
-        images = turn * batch
+        images = made.turn * batch
         speeds = [images / float(np.median(seconds)) for seconds in (compared.bare, compared.harness)]
         yield replace(done, detail=f"{speeds[0]:,.0f} records/s, seekable {speeds[1]:,.0f}; {done.detail}")
 
