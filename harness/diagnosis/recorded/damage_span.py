@@ -37,7 +37,7 @@ def span(recording: Recording, diagnosis: Diagnosis) -> Window | None:
 
 
 def _arrival(losses: Floats, before: float, after: float) -> int:
-    """Return the row at which the loss, which rises from the level `before`, has been at the level `after` for 5 rows."""
+    """Return the row at which the loss, which rises from `before`, has been at the level `after` for 5 rows."""
     if len(losses) < _SMOOTH:
         return len(losses)
     smooth = np.median(np.lib.stride_tricks.sliding_window_view(losses, _SMOOTH), axis=1)
