@@ -106,7 +106,7 @@ def write_minimal_run(stretch: Stretch, start: Start, out: Path) -> tuple[DataSe
         plan = make_plan(spec, start, options)
         point = plan.info.point
         _check_random_numbers(stretch, spec, plan.info)
-        nets = [_without_writers(net.param) for net in (spec.train, *_kept_tests(spec))]
+        nets = [without_files_written(net.param) for net in (spec.train, *_kept_tests(spec))]
         data = cut_data(nets, point, spec.solver, window.stop, out)
     minimal = _run_info(stretch, spec, data, plan.info.step, out)
     write_cut(run, minimal, out)
@@ -131,7 +131,7 @@ def _check_random_numbers(stretch: Stretch, spec: TrainingSpec, now: RunInfo) ->
         )
 
 
-def _without_writers(net: pb.NetParameter) -> pb.NetParameter:
+def without_files_written(net: pb.NetParameter) -> pb.NetParameter:
     """Copy a net so that it writes no file and names none that it does not read.
 
     HDF5Output has no gradient (hdf5_output_layer.cpp), and one of zeros is what Silence has.

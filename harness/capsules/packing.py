@@ -196,5 +196,12 @@ def _stretch(run: Path, info: RunInfo, diagnosis: Diagnosis, choice: Choice) -> 
     first = max(window.start, info.first)
     stop = window.stop if choice.length is None else first + choice.length
     window = Window(first, min(stop, int(iterations[-1]) + 1))
+    if choice.at is None and onset is not None and onset.iteration >= window.stop:
+        raise BadInput(
+            f"the onset is at iteration {onset.iteration:,}, and the capsule begins at {first:,}",
+            field="--length",
+            value=choice.length,
+            remedy=f"Give at least {onset.iteration - first + 1}",
+        )
     seen = onset if onset is not None and window.start <= onset.iteration < window.stop else None
     return Stretch(run, info, window, seen)
