@@ -186,12 +186,13 @@ def _choice(run: Path, info: RunInfo, wanted: str, limits: Limits) -> Choice:
             why = f"training went wrong at iteration {onset.iteration} ({onset.reason})"
         else:
             why = f"its recording ends at iteration {last}, before its snapshots" if snapshots else "it has no snapshot"
+        begin = "" if info.first else "--from 0 to train from the beginning, or "
         raise BadInput(
             f"nothing good to restart from: {why}; snapshots: {', '.join(map(str, sorted(snapshots))) or 'none'}",
             file=run,
             remedy=f"Restart the run that it came from, {info.parent.run}"
             if info.parent
-            else "Give --from 0 to train from the beginning, or --from an iteration of a snapshot",
+            else f"Give {begin}--from an iteration of a snapshot",
         )
     return choice
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from harness.capsules.repeating import WorkerDied, repeat
 from harness.capsules.this_machine import processor
-from harness.capsules.verdict import TOTAL, Course, judge
+from harness.capsules.verdict import TOTAL, Course, judge, onset_by_level
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.recorded.detect import detect
 from harness.recording import Recording
@@ -40,10 +41,11 @@ def run_opened(opened: Path, manifest: Manifest, out: Path, listener: RunListene
         ended = str(death)
         verification = read_info(out).verified or Verification()
     with Recording(opened) as then, Recording(out) as now:
-        onset = manifest.broke.onset if manifest.broke is not None else None
+        recorded = _course(then, manifest.broke.onset if manifest.broke is not None else None)
+        repeated = _course(now, None)
         return judge(
-            _course(then, onset),
-            _course(now, _repeated_onset(now, then, onset)),
+            recorded,
+            replace(repeated, onset=_repeated_onset(now, then, recorded, repeated, info)),
             verification,
             info.first,
             info.until,
@@ -57,16 +59,20 @@ def _course(recording: Recording, onset: int | None) -> Course:
     return Course(recording.iterations, {TOTAL: recording.series("loss"), **losses}, onset)
 
 
-def _repeated_onset(now: Recording, then: Recording, onset: int | None) -> int | None:
-    """Find the onset of what was repeated: as far from the one that the cut recording `then` shows, as from `onset`."""
+def _repeated_onset(now: Recording, then: Recording, recorded: Course, repeated: Course, info: RunInfo) -> int | None:
+    """Find the onset of what was repeated.
+
+    It is as far from the onset that the cut recording `then` shows, as from that of the whole run. Where the cut
+    recording is too short to show one, the level of the loss tells.
+    """
     limits = read_limits()
-    found = detect(now, limits=limits).onset
     known = detect(then, limits=limits).onset
-    if found is None:
-        return None
-    if known is None or onset is None:
-        return found.iteration
-    return found.iteration - known.iteration + onset
+    if known is None and recorded.onset is not None:
+        return onset_by_level(recorded, repeated, info.first, info.until)
+    found = detect(now, limits=limits).onset
+    if found is None or known is None or recorded.onset is None:
+        return None if found is None else found.iteration
+    return found.iteration - known.iteration + recorded.onset
 
 
 def _reasons(then: RunInfo, manifest: Manifest, now: RunInfo) -> tuple[str, ...]:

@@ -81,6 +81,30 @@ def judge(
     )
 
 
+def onset_by_level(recorded: Course, repeated: Course, first: int, until: int) -> int | None:
+    """Tell the onset of what was repeated by when its loss passes half way to the level after the break.
+
+    It is as far from the recorded onset as that is from when the recorded loss passes there. None if it never does.
+    """
+    assert recorded.onset is not None
+    before = recorded.level_before(recorded.onset)[TOTAL]
+    after = recorded.level_after(recorded.onset, until)[TOTAL]
+    passes = [_passes(course, first, before, after) for course in (recorded, repeated)]
+    if passes[0] is None or passes[1] is None:
+        return None
+    return recorded.onset + passes[1] - passes[0]
+
+
+def _passes(course: Course, first: int, before: float, after: float) -> int | None:
+    """Return the first iteration from `first` on whose loss is nearer to `after` than to `before`, or not finite."""
+    loss = course.losses[TOTAL]
+    beyond = ~np.isfinite(loss)
+    if np.isfinite(after):
+        beyond |= np.abs(loss - after) < np.abs(loss - before)
+    found = course.iterations[beyond & (course.iterations >= first)]
+    return int(found[0]) if len(found) else None
+
+
 def _kind(
     recorded: Course,
     repeated: Course,

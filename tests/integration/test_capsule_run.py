@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from harness.capsules.capsule_file import read_manifest, write_capsule
+from harness.processes import cores
 from harness.recording.run_directory import read_info, write_info
 from tests.helpers.broken_training import write_broken_training
 from tests.helpers.commands import train
@@ -109,20 +110,31 @@ def test_with_other_kernels_it_breaks_in_the_same_way(capsule: Path) -> None:
     assert any("OpenBLAS kernels for Nehalem instead of" in reason for reason in found["reasons"])
 
 
+def test_with_another_number_of_threads_it_breaks_in_the_same_way(capsule: Path, opened: Path, tmp_path: Path) -> None:
+    found = run(changed(opened, capsule, tmp_path, {"blas_threads": 2}))
+    assert found["reproduced"]
+    if cores() > 1:
+        assert "2 BLAS threads instead of 1" in found["reasons"]
+
+
 def test_what_does_not_break_is_told_apart(capsule: Path, opened: Path, tmp_path: Path) -> None:
-    changed = tmp_path / "changed"
-    shutil.copytree(opened, changed)
-    for path in [changed / "run.json", *(changed / "snapshots").glob("*.json")]:
-        info = json.loads(path.read_text())
-        info["solver"] = info["solver"].replace("base_lr: 0.3", "base_lr: 0.0001")
-        info.pop("digest", None)
-        path.write_text(json.dumps(info))
-    write_info(changed, msgspec.structs.replace(read_info(changed), directory=""))
-    write_capsule(changed, msgspec.structs.replace(read_manifest(capsule), members=()), tmp_path / "F.capsule")
-    done = capsule_command("run", tmp_path / "F.capsule")
+    solver = json.loads((opened / "run.json").read_text())["solver"]
+    slow = changed(opened, capsule, tmp_path, {"solver": solver.replace("base_lr: 0.3", "base_lr: 0.0001")})
+    done = capsule_command("run", slow)
     assert done.code == 3
     assert done.stdout.startswith("It did not break in the same way\n")
     assert "the repeated one has no onset" in done.stdout
+
+
+def changed(opened: Path, capsule: Path, home: Path, fields: dict[str, object]) -> Path:
+    """Make another capsule of what `capsule` opens to, with other `fields` in its JSON files."""
+    directory = home / "changed"
+    shutil.copytree(opened, directory)
+    for path in [directory / "run.json", *(directory / "snapshots").glob("*.json")]:
+        path.write_text(json.dumps(json.loads(path.read_text()) | fields | {"digest": None}))
+    write_info(directory, msgspec.structs.replace(read_info(directory), directory=""))
+    write_capsule(directory, msgspec.structs.replace(read_manifest(capsule), members=()), home / "changed.capsule")
+    return home / "changed.capsule"
 
 
 def test_a_capsule_of_another_machine_has_its_bits_on_its_kernels() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.capsules.verdict import TOTAL, Course, judge
+from harness.capsules.verdict import TOTAL, Course, judge, onset_by_level
 from harness.schemas.repetition import Kind
 from harness.schemas.run_info import Verification
 
@@ -56,3 +56,13 @@ def test_where_nothing_breaks_the_levels_count() -> None:
 def test_a_repetition_that_ended_early_is_another_one() -> None:
     found = judge(course(), course(), verification(UNTIL - FIRST), FIRST, UNTIL, ended="The worker died")
     assert found.kind is Kind.DIFFERENT
+
+
+@pytest.mark.parametrize(("later", "after"), [(0, 9.0), (2, 9.0), (0, np.nan)])
+def test_the_level_tells_an_onset_that_a_short_recording_does_not_show(later: int, after: float) -> None:
+    delayed = Course(ITERATIONS, {TOTAL: np.where(ONSET + later < ITERATIONS, after, 1.0)}, None)
+    assert onset_by_level(course(after=after), delayed, FIRST, UNTIL) == ONSET + later
+
+
+def test_a_loss_that_stays_at_its_level_has_no_onset() -> None:
+    assert onset_by_level(course(), course(after=1.0), FIRST, UNTIL) is None
