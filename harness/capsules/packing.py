@@ -176,6 +176,8 @@ def _stretch(run: Path, info: RunInfo, diagnosis: Diagnosis, choice: Choice) -> 
     iterations = diagnosis.recording.iterations
     if not len(iterations):
         raise BadInput("it has recorded no iteration", file=run, remedy="Pack another run")
+    if not diagnosis.recording.params:
+        raise BadInput("its net has no weights, so that nothing in it can break", file=run, remedy="Pack another run")
     onset = diagnosis.onset
     window = span(diagnosis.recording, diagnosis)
     if choice.at is not None:
