@@ -8,8 +8,8 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,24 +20,21 @@ if __name__ == "__main__":  # start as `caffe-harness report` does
 
     sys.exit(start("report", sys.argv[1:]))
 
-import numpy as np
-import numpy.typing as npt
 from rich_argparse import RawDescriptionRichHelpFormatter
 
-from harness.api.runs import diagnose, predict
+from harness.api.runs import diagnose
+from harness.api.subject import subject_of
 from harness.atomic_write import write_whole
 from harness.caffe_files.file_kind import Kind, kind_of, run_given
-from harness.caffe_files.lmdb_file import open_records
-from harness.caffe_files.paths import is_directory, is_file
+from harness.caffe_files.paths import is_file
 from harness.command_parser import CommandParser
 from harness.diagnosis.live.limits import read_limits
+from harness.diagnosis.recorded.damage_span import span
 from harness.diagnosis.settings import differing_settings
 from harness.exit_codes import Exit
 from harness.invocation import command_line, next_command, program
 from harness.output import print_result, visible
 from harness.recording import BadInput, Recording, RecordingError
-from harness.recording.lineage import children
-from harness.recording.repeats import repeat_of
 from harness.recording.run_directory import read_info
 from harness.reports.console import complain
 from harness.reports.figures import smoothed_losses
@@ -47,12 +44,8 @@ from harness.reports.html.index import row_of, unreadable
 from harness.reports.html.page import Compared, comparison, index, report
 from harness.reports.html.subject import Subject
 from harness.reports.names import curve_names
-from harness.reports.suggestions import rewind_of_onset
-from harness.schemas.predictions import HeadPredictions
-from harness.schemas.rewind import Rewind
-from harness.schemas.run_info import Parent, RunInfo
+from harness.schemas.layout import CAPTURES
 from harness.supervisor.training_spec import recorded_fields
-from harness.training_data.lmdb_scan import scan_apart
 
 _EXAMPLES = """
 The page shows what happened, when and where in the net it started, on which data, and what to try next. It is a single
@@ -60,14 +53,18 @@ file and needs no server and no network. Restarts of RUN in the same directory a
 
 Examples:
   {command} runs/quick
+  {command} runs/quick --rewind
   {command} runs/quick --follow
   {command} runs/quick --compare runs/quick-clip_gradients=10
   {command} runs/quick --format png
   {command} runs
 
-Exit codes: 0 written, 1 the page could not be written, 2 bad input, 130 interrupted.
+Exit codes: 0 written, 1 the page could not be written, 2 bad input, 130 interrupted. With --rewind, no page is written
+where the rewind ends with one of these; it is after its codes 3 (the replay differed from the run) and 4 (the worker
+died), with what was recorded until then.
 """
 _FORMATS = ("html", "pdf", "png", "tensorboard")
+_WITHOUT_REPORT = (Exit.RECORDING_FAILED, Exit.BAD_INPUT, Exit.INTERRUPTED)  # of a rewind: nothing is written then
 _MIN_PAUSE = 5.0  # seconds between two pages of a run in progress, at least
 _PAUSE = 4  # times the time that it takes to make a page
 _NICE = 10  # added to the niceness, so that the run has priority
@@ -105,6 +102,12 @@ def parser() -> argparse.ArgumentParser:
         "figure, FILE-losses.png and so on; with --format tensorboard the directory RUN/tensorboard",
     )
     parser.add_argument(
+        "--rewind",
+        action="store_true",
+        help="first record the iterations around the onset, if no window of the run has them, by an exact replay from "
+        "the nearest snapshot before, which may take as long as that training did (see rewind)",
+    )
+    parser.add_argument(
         "--follow", action="store_true", help="rewrite the page while the run is in progress, until it ends"
     )
     parser.add_argument(
@@ -132,10 +135,17 @@ def main(arguments: list[str] | None = None) -> int:
                 field="--compare",
                 remedy="Write each run with --format tensorboard, and start tensorboard --logdir with their directory",
             )
+        if args.rewind and (args.follow or args.compare):
+            raise BadInput("is for the report of one run that has ended", field="--rewind", remedy="Leave it out")
         read_limits(args.rules)  # before anything is read
         if len({run.resolve() for run in (args.run, *args.compare)}) < 1 + len(args.compare):
             raise BadInput("contains the same run twice", field="--compare", remedy="Give each run once")
-        return _finish(args, _follow(args) if args.follow else _write(args))
+        rewound = _rewind(args) if args.rewind else Exit.DONE
+        if rewound in _WITHOUT_REPORT:
+            if rewound == Exit.INTERRUPTED:
+                _say(f"{_target(args)} was not written; it is without --rewind")
+            return rewound
+        return _finish(args, _follow(args) if args.follow else _write(args)) or rewound
     except (BadInput, RecordingError) as error:
         complain(error)
         return Exit.BAD_INPUT
@@ -146,13 +156,33 @@ def main(arguments: list[str] | None = None) -> int:
         return Exit.INTERRUPTED
 
 
+def _rewind(args: argparse.Namespace) -> Exit:
+    """Record the iterations around the onset, as far as no window of the run has them. Returns the exit code."""
+    from harness.replay.on_screen import RewindRequest, rewind_on_screen  # loaded for those who ask for it
+
+    with Recording(args.run) as recording:
+        if recording.live:
+            raise BadInput(
+                "the run is in progress", field="--rewind", remedy="Wait until it has ended, or leave it out"
+            )
+        window = span(recording, diagnose(recording, rules=args.rules))
+    if window is None:
+        _say(f"{args.run} did not diverge, so that there is no onset to rewind to")
+        return Exit.DONE
+    return rewind_on_screen(lambda: RewindRequest(args.run, (window,), CAPTURES)).code
+
+
 def _finish(args: argparse.Namespace, written: Sequence[Path]) -> int:
     for path in written:
         print_result(str(path))
     if args.format == "html":
-        with suppress(OSError):
-            print(f"Open it in a browser: {visible(written[0].resolve().as_uri())}", file=sys.stderr, flush=True)
+        _say(f"Open it in a browser: {written[0].resolve().as_uri()}")
     return Exit.DONE
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):
+        print(visible(text), file=sys.stderr, flush=True)
 
 
 def _target(args: argparse.Namespace) -> Path:
@@ -175,14 +205,14 @@ def _write(args: argparse.Namespace) -> Sequence[Path]:
             export(found, found.batch(), target)
         return [target]
     with ExitStack() as stack:
-        subject = stack.enter_context(_subject(args.run, args.rules, whole=not args.compare))
+        subject = stack.enter_context(subject_of(args.run, args.rules, whole=not args.compare))
         if not args.compare:
             if args.format == "html":
                 write_whole(target, report(subject))
                 return [target]
             figures = figures_of(subject)
         else:
-            others = [stack.enter_context(_subject(run, args.rules, whole=False)) for run in args.compare]
+            others = [stack.enter_context(subject_of(run, args.rules, whole=False)) for run in args.compare]
             names = _names([args.run, *args.compare])
             if args.format == "html":
                 write_whole(target, _comparison(names, subject, others))
@@ -211,7 +241,7 @@ def _names(runs: Sequence[Path]) -> list[str]:
 
 def _index(args: argparse.Namespace) -> Path:
     """Write the index of a directory of runs."""
-    if args.follow or args.format != "html":
+    if args.follow or args.rewind or args.format != "html":
         raise BadInput(
             "a directory of runs, of which there is an HTML index only", file=args.run, remedy="Name one of its runs"
         )
@@ -239,15 +269,14 @@ def _follow(args: argparse.Namespace) -> Sequence[Path]:
     announced, pause = False, _MIN_PAUSE
     while True:
         begun = time.monotonic()
-        with _subject(args.run, args.rules) as subject:
+        with subject_of(args.run, args.rules) as subject:
             live = subject.recording.live
             write_whole(target, report(subject, refresh=round(pause) if live else None))
         pause = max(_MIN_PAUSE, _PAUSE * (time.monotonic() - begun))
         if not live:
             return [target]
         if not announced:
-            with suppress(OSError):
-                print(visible(f"Following {args.run}: see {target}"), file=sys.stderr, flush=True)
+            _say(f"Following {args.run}: see {target}")
             announced = True
         _rest(args.run, pause)
 
@@ -257,72 +286,3 @@ def _rest(run: Path, seconds: float) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until and read_info(run).ended is None:
         time.sleep(0.5)
-
-
-# -- data of a page --------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _subject(run: Path, rules: Path | None, *, whole: bool = True) -> Iterator[Subject]:
-    """Diagnose `run`; not for a `whole` report, without predictions, all labels and restarts: a comparison has none."""
-    with ExitStack() as stack:
-        recording = stack.enter_context(Recording(run))
-        found = diagnose(recording, rules=rules)
-        onset = found.onset.iteration if found.onset is not None else None
-        if onset is not None and "weight" not in recording.window_arrays(onset) and not recording.live:
-            repeat = stack.enter_context(repeat_of(run, recording, onset))
-            found = found if repeat is None else found.with_windows_of(repeat)
-        batch = found.batch()
-        heads: tuple[HeadPredictions, ...] = ()
-        unpredicted = None
-        if batch is not None and recording.live:
-            unpredicted = "they will be computed after the run has ended."
-        elif batch is not None and batch.source == "data set":
-            unpredicted = f"they need the weights of iteration {batch.iteration:,}, which no window holds."
-            if isinstance(rewind_of_onset(recording, found), Rewind):
-                unpredicted += " A command above records them."
-        elif batch is not None and whole:
-            try:
-                heads = predict(found.kept, batch.iteration)
-            except RecordingError as error:
-                unpredicted = str(error)
-        info = found.info
-        yield Subject(
-            run=run,
-            recording=recording,
-            info=info,
-            base_lr=found.solver.base_lr,
-            found=found,
-            batch=batch,
-            predictions=tuple(head for head in heads if len(head.labels) == len(batch or ())),
-            unpredicted=unpredicted,
-            labels=_labels(info) if batch is not None and whole else None,
-            children=_children(run, stack) if whole else {},
-        )
-
-
-def _children(run: Path, stack: ExitStack) -> Mapping[str, Recording]:
-    """Open the restarts of `run` that can be read, by their changes; where these are the same, with their names."""
-    recordings: dict[str, Recording] = {}
-    parents: dict[str, Parent | None] = {}
-    for child in children(run):
-        try:
-            recording, parent = stack.enter_context(Recording(child, may_repair=False)), read_info(child).parent
-        except (BadInput, RecordingError):  # damaged
-            continue
-        if len(recording.iterations) and parent is not None:
-            recordings[child.name], parents[child.name] = recording, parent
-    return dict(zip(curve_names(parents), recordings.values(), strict=True))
-
-
-def _labels(info: RunInfo) -> npt.NDArray[np.int32] | None:
-    """Read all labels of the training data, if the data still exist unchanged."""
-    for place in info.point.places:
-        source = Path(info.directory, place.source)
-        if place.net == 0 and is_directory(source):  # an LMDB
-            try:
-                records = open_records(source, scan=scan_apart)
-            except BadInput:
-                return None
-            return records.labels if records.fingerprint == place.fingerprint else None
-    return None

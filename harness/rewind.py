@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 
 if __name__ == "__main__":  # start as `caffe-harness rewind` does
@@ -19,23 +18,17 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.api.runs import diagnose
 from harness.caffe_files.file_kind import run_given
-from harness.caffe_files.messages import caffe_directory
 from harness.command_parser import CommandParser
 from harness.diagnosis.recorded.damage_span import span
-from harness.errors import BadInput, RecordingError, RecordingFailed
-from harness.exit_codes import Exit
+from harness.errors import BadInput
 from harness.invocation import command_line, program
 from harness.output import print_result
-from harness.processes import return_large_blocks
 from harness.recording import Recording
 from harness.recording.side_windows import DIRECTORY
-from harness.replay.rewinding import rewind
-from harness.reports.replay_screen import ReplayScreen
-from harness.reports.terminal_process import TerminalProcess
+from harness.replay.on_screen import RewindRequest, rewind_on_screen
 from harness.schemas.layout import CAPTURES
 from harness.schemas.window import Window, parse_watch
 from harness.supervisor.options import Options
-from harness.supervisor.signals import Interrupts
 
 _EXAMPLES = """
 The run is replayed from its nearest snapshot, window or start. At every iteration its weights must have the digest that
@@ -82,28 +75,17 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     args = parser().parse_args(arguments)
-    return_large_blocks()
-    interrupts = Interrupts("continue")
-    with closing(TerminalProcess(ReplayScreen)) as terminal:
-        try:
-            with interrupts.planning():
-                capture = Options(capture=args.capture).captures
-                given = [text if text == "onset" else parse_watch(text) for text in args.watch or ["onset"]]
-                run = run_given(args.run)
-                caffe_directory()
-                windows = _windows(run, given)
-                found = rewind(run, windows, capture, terminal, interrupts)
-        except (BadInput, RecordingError) as error:
-            terminal.error(str(error))
-            return Exit.BAD_INPUT
-        except RecordingFailed as error:
-            terminal.error(f"the window could not be stored: {error}")
-            return Exit.RECORDING_FAILED
-        except KeyboardInterrupt:
-            return Exit.INTERRUPTED
+    found = rewind_on_screen(lambda: _request(args))
     for path in found.files:
-        print_result(str(run / DIRECTORY / path.name))
+        print_result(str(run_given(args.run) / DIRECTORY / path.name))
     return found.code
+
+
+def _request(args: argparse.Namespace) -> RewindRequest:
+    capture = Options(capture=args.capture).captures
+    given = [text if text == "onset" else parse_watch(text) for text in args.watch or ["onset"]]
+    run = run_given(args.run)
+    return RewindRequest(run, _windows(run, given), capture)
 
 
 def _windows(run: Path, given: Sequence[Window | str]) -> list[Window]:

@@ -426,6 +426,12 @@ def test_a_divergence_without_a_window(small: Path, digit_data: Path, opened: Op
     command = one.page.locator(".suggestions code").first.inner_text()
     assert re.fullmatch(r"\S*caffe-harness rewind \S+ --watch 0:\d+", command)
     assert "a command above records the iterations 0:" in one.text("#no-window")
+    done = report(small / "run", "--rewind")
+    assert done.code == 0, done.stderr
+    assert "digests equal" in done.stderr.replace("have the digests", "digests equal")
+    one = opened(small / "run/report.html")
+    assert "rewind" not in one.page.locator(".suggestions").inner_text()
+    assert one.text("#window-contents").startswith("Weights, gradients, updates and inputs of iterations 0:")
 
 
 HOSTILE = [
