@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
@@ -20,6 +20,7 @@ from harness.errors import BadInput
 from harness.recording import Recording
 from harness.recording.snapshots import iterations_of, read_snapshot
 from harness.recording.window_starts import window_starts
+from harness.schemas.rewind import Rewind
 from harness.schemas.run_info import NativeStart, RunInfo, SnapshotInfo, TrainingSetup
 from harness.schemas.window import Window, merge
 from harness.supervisor.native_start import find_native_start
@@ -149,7 +150,7 @@ def _from_window(run: Path, info: RunInfo, iteration: int, snapshots: Mapping[in
             file=run,
             field="--from",
             value=iteration,
-            remedy=f"Snapshots: {have}. {_windows_remedy(kept)}",
+            remedy=". ".join([f"Snapshots: {have}", *_other_remedies(run, iteration, kept)]),
         )
     before = max((t for t in snapshots if t <= iteration), default=None)
     setup: TrainingSetup = info
@@ -193,11 +194,18 @@ def _lacking(held: Mapping[int, Collection[str]], iteration: int, kind: str) -> 
     return f"a window without the history of the {kind} solver (its updates are not its history; only SGD's are)"
 
 
-def _windows_remedy(kept: set[int]) -> str:
-    spans = ", ".join(
-        f"{w.start} … {w.stop - 1}" if len(w) > 1 else f"{w.start}" for w in merge(Window(t, t + 1) for t in kept)
-    )
-    return f"In windows: {spans}" if spans else "Windows hold the history with --watch A:B --capture history"
+def _other_remedies(run: Path, iteration: int, kept: set[int]) -> Iterator[str]:
+    """Yield where windows can be restarted from, and how `iteration` becomes a place to restart from."""
+    windows = merge(Window(t, t + 1) for t in kept)
+    if windows:
+        spans = (f"{w.start} … {w.stop - 1}" if len(w) > 1 else str(w.start) for w in windows)
+        yield f"In windows: {', '.join(spans)}"
+    with Recording(run) as recording:
+        rewind = recording.rewind_cost(Window(iteration, iteration + 1), ("weight", "history"))
+    if isinstance(rewind, Rewind):
+        yield str(rewind)
+    elif not windows:
+        yield "A run with --watch A:B --capture history can be restarted at every iteration of that window"
 
 
 def read_info_beside(state: Path) -> SnapshotInfo | None:

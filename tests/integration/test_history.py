@@ -122,7 +122,8 @@ def test_a_window_without_history_is_refused_until_a_rewind_has_stored_it(
     refused = restart(tmp_path / "run", "--from", FIRST + 1, "--out", tmp_path / "first", code=2)
     said = " ".join(refused.stderr.split())
     assert "a window without the history of the Adam solver" in said
-    assert f"Snapshots: 0, {SNAPSHOT}, {LAST}. Windows hold the history with --watch A:B --capture history" in said
+    assert f"Snapshots: 0, {SNAPSHOT}, {LAST}. To record it now, repeat 10 iterations from 0 on" in said
+    assert f"rewind {tmp_path}/run --watch 9:10 --capture weight,history" in said
     done = rewind(tmp_path / "run", "--watch", "9:12", "--capture", "history")
     assert "Stored the solver's history: windows/9-12.h5" in done.stderr
     options = ("--watch", "10:12", "--capture", "history,gradient", "--until", 12)
