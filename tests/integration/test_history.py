@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import caffe
 import h5py
@@ -18,7 +18,10 @@ import numpy as np
 import pytest
 
 from harness.caffe_files.messages import pb
+from harness.errors import BadInput
 from harness.recording import Recording, RecordingError
+from harness.worker.pycaffe import Solver
+from harness.worker.solver_history import history_blobs
 from tests.helpers.caffe_output import weights_of
 from tests.helpers.commands import restart, rewind, train
 from tests.helpers.nets import small_net, solver_text
@@ -148,3 +151,14 @@ def test_the_history_of_a_window_is_rescaled_or_reset(case: Callable[[str], Case
     restart(run, *watch, *changes, "--history", "reset")
     with Recording(tmp_path / "other") as other:
         assert not any(other.history(9, p.layer, p.index, slot).any() for p in other.params for slot in range(2))
+
+
+def test_a_history_that_is_not_where_it_is_expected_is_refused(tmp_path: Path, small: Path) -> None:
+    solver = caffe.SGDSolver(str(small / "solver.prototxt"))
+    shapes = [tuple(blob.shape) for blob in solver.net.layers[-1].blobs]
+    with pytest.raises(BadInput, match=r"--capture history: .*AdamSolver.* Leave history out"):
+        history_blobs(solver, "Adam", shapes)
+    with pytest.raises(BadInput, match="its blobs have other shapes than the params"):
+        history_blobs(solver, "SGD", shapes)
+    with pytest.raises(BadInput, match=r"no memory at|no object with"):
+        history_blobs(cast("Solver", object()), "SGD", shapes)
