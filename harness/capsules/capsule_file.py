@@ -20,10 +20,9 @@ from harness.capsules.manifest import MANIFEST, decode_manifest, encode_manifest
 from harness.capsules.run_checks import check_run
 from harness.errors import BadInput
 from harness.recording.run_directory import read_info, write_info
-from harness.schemas.capsule import PAGE, RUN_INFO, SNAPSHOTS, Encoding, Manifest, Member
+from harness.schemas.capsule import LOCK, PAGE, RUN_INFO, SNAPSHOTS, Encoding, Manifest, Member
 
 _BLOCK = 1 << 20
-_LOCK = "lock.mdb"  # of an LMDB: for the processes of one machine, which make their own
 _SPARE = 32 << 20  # free bytes that are left on the disk
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same files give the same capsule
 _REMEDY = "Give another --out, or leave it out for a new name"
@@ -184,7 +183,7 @@ def _files(directory: Path) -> list[str]:
     for path in directory.rglob("*"):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise BadInput("a link or a device, and a capsule has files only", file=path, remedy="Remove it")
-        if path.is_file() and path.name != _LOCK:
+        if path.is_file() and path.name != LOCK:
             found.append(path.relative_to(directory).as_posix())
     return sorted(found, key=lambda name: (name != PAGE, name != RUN_INFO, not name.endswith(".json"), name))
 

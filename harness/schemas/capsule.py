@@ -29,7 +29,8 @@ Size = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 MAX_MEMBERS = 200_000
 
-_PART = r"(?!\.{1,2}(?:/|$))[^/\\\x00-\x1f\x7f\ud800-\udfff]{1,255}"
+LOCK = "lock.mdb"  # of an LMDB: for the processes of one machine, which make their own
+_PART = r"(?!(?:\.{1,2}|lock\.mdb)(?:/|$))[^/\\\x00-\x1f\x7f\ud800-\udfff]{1,255}"
 _NAME = re.compile(
     rf"{re.escape(PAGE)}|{re.escape(RUN_INFO)}|{re.escape(RECORDING)}|{re.escape(EXPLAIN)}"
     rf"|{SNAPSHOTS}/(?!\.){_PART}|{DATA}(?:/{_PART}){{1,8}}"

@@ -103,6 +103,7 @@ def test_a_capsule_is_read(tmp_path: Path) -> None:
         ("data/a\\..\\b", "no member of a capsule can be called"),
         ("snapshots/.writing/x.json", "no member of a capsule can be called"),
         ("windows/1-2.h5", "no member of a capsule can be called"),
+        ("data/0/lock.mdb", "no member of a capsule can be called"),
         ("data/0/data.mdb/x", "lists data/0/data.mdb as a file and as a directory"),
         ("snapshots/b.json", "lists 2 snapshots"),
     ],

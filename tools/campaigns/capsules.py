@@ -11,6 +11,7 @@ import io
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -36,6 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _DATA = ROOT / "tests/fixtures/run-0.1.0.tar.xz"  # of which only the solver, the net and its data are used
 _HOME = ROOT / "runs/campaigns/capsules"
 _LONGEST = 20.0  # seconds that a command may compute
+_PATIENCE = 120.0  # seconds that a training of 50 iterations of a few milliseconds may take on a busy machine
 _ONSET, _FIRST, _UNTIL = 100, 80, 130
 _KINDS: tuple[tuple[Damage, ...], ...] = (
     *(capsule_damages.BYTES, capsule_damages.ZIP, capsule_damages.MANIFEST, capsule_damages.MEMBERS),
@@ -118,8 +120,19 @@ def _open(path: Path, home: Path) -> int:
     return capsule.main(["open", str(path), "--out", str(home / "out")])
 
 
-_ACTIONS = {"show": _show, "open": _open}
-_SHARES = (30, 70)
+def _run(path: Path, home: Path) -> int:
+    """Train in processes of their own, in a session of their own; one that hangs is ended with all of them."""
+    command = [sys.executable, "-m", "harness", "capsule", "run", str(path)]
+    with subprocess.Popen(command, cwd=home, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        try:
+            return process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+
+
+_ACTIONS = {"show": _show, "open": _open, "run": _run}
+_SHARES = (25, 60, 15)
 
 
 @contextmanager
