@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ from harness.errors import BadInput, RecordingError
 from harness.recording import Recording
 from harness.recording.run_directory import read_info
 from harness.recording.snapshots import read_snapshot
-from harness.recording.structure import SPARED, check_contained
+from harness.recording.structure import check_contained
 from harness.schemas.capsule import EXPLAIN, SNAPSHOTS, Manifest
 from harness.schemas.layout import ACTIVATION_STATS, INPUT_STATS, STATS
 from harness.schemas.run_info import RunInfo
@@ -76,8 +77,8 @@ def _errors_of(path: Path, directory: Path) -> Iterator[None]:
             named(error.problem), file=named(error.file), field=error.field, value=value, remedy=remedy
         ) from None
     except RecordingError as error:
-        text = named(error).removesuffix(SPARED).removesuffix("; ").removesuffix("Copy it from a backup").rstrip(". ")
-        raise BadInput(text, remedy=REMEDY) from None
+        problem = re.split(r"\. (?=[A-Z])", named(error), maxsplit=1)[0]  # no remedy for a run
+        raise BadInput(problem, remedy=REMEDY) from None
 
 
 def _check_lists(directory: Path, described: Described, path: Path, names: Names) -> None:
