@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -169,6 +170,45 @@ def test_a_training_that_names_something_else_is_refused(
         error = capsys.readouterr().err
         assert f"{path}: run.json" in error
         assert said in error
+    assert list(tmp_path.iterdir()) == [path]
+
+
+WINDOWS = b"# 0\n../x.png\n3\n9\n9\n1\n1 0.9 0 0 4 4\n"
+
+
+@pytest.mark.parametrize(
+    ("layer", "files", "said"),
+    [
+        ("ImageData", {"list.txt": b"/etc/passwd 0\n"}, "path = data/1//etc/passwd: refused"),
+        ("ImageData", {"list.txt": b"../0/data.mdb 0\n"}, "path = data/1/../0/data.mdb: refused"),
+        ("ImageData", {}, "source = data/1/list.txt: refused"),
+        ("HDF5Data", {"list.txt": b"data/1/a.h5 /etc/b.h5"}, "path = data/1/a.h5: refused"),
+        ("HDF5Data", {"list.txt": b"data/1/a.h5", "a.h5": b"none"}, "data/1/a.h5: not an HDF5 file"),
+        ("HDF5Data", {"list.txt": b"data/1/a.h5", "a.h5": b"linked"}, "a.h5: refused: /data is a link to another"),
+        ("WindowData", {"list.txt": WINDOWS}, "path = data/1/../x.png: refused"),
+        ("WindowData", {"list.txt": b"# 0"}, "list.txt: not a window file"),
+    ],
+)
+def test_lists_lead_to_members(
+    home: Path, tmp_path: Path, layer: str, files: dict[str, bytes], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with h5py.File(tmp_path / "linked.h5", "w") as file:
+        file["data"] = h5py.ExternalLink("/etc/x.h5", "/data")
+    linked = (tmp_path / "linked.h5").read_bytes()
+    (tmp_path / "linked.h5").unlink()
+    param = {"ImageData": "image_data", "HDF5Data": "hdf5_data", "WindowData": "window_data"}[layer]
+    root = "" if layer == "HDF5Data" else 'root_folder: "data/1/"'
+    text = f'layer {{ name: "l" type: "{layer}" {param}_param {{ source: "data/1/list.txt" {root} }} }}'
+
+    def add(members: dict[str, bytes]) -> None:
+        members |= {f"data/1/{name}": linked if data == b"linked" else data for name, data in files.items()}
+        edit_json(members, "run.json", in_net(text))
+
+    path = changed(home, tmp_path / "x.capsule", add)
+    assert capsule.main(["open", str(path), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert str(path) in error
+    assert said in error
     assert list(tmp_path.iterdir()) == [path]
 
 
