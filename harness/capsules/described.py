@@ -54,6 +54,10 @@ def check_described(described: Described, manifest: Manifest, path: Path) -> Non
     _check_iterations(manifest, described, run_file, snapshot_file)
     for setup, file in zip(described.setups, (run_file, snapshot_file), strict=True):
         _check_setup(setup, file, names)
+    for field in ("random_seed", "data", "point"):
+        if getattr(described.snapshot, field) != getattr(described.info, field):
+            problem = f"damaged, or of another capsule: {RUN_INFO} has another one"
+            raise refused(problem, snapshot_file, field, getattr(described.snapshot, field))
 
 
 def code_in(described: Described, path: Path) -> tuple[str, ...]:

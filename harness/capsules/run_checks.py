@@ -15,6 +15,10 @@ import numpy as np
 
 from harness.caffe_files.caffemodel import read_caffemodel
 from harness.caffe_files.image_list import parse_lines
+from harness.caffe_files.layer_types import IMAGES, ROWS, WINDOWS
+from harness.caffe_files.messages import pb
+from harness.caffe_files.net import data_param_of
+from harness.caffe_files.sources import with_mean
 from harness.caffe_files.window_file import read_window_file
 from harness.capsules.described import (
     Described,
@@ -32,10 +36,13 @@ from harness.recording import Recording
 from harness.recording.run_directory import read_info
 from harness.recording.snapshots import read_snapshot
 from harness.recording.structure import check_contained
-from harness.schemas.capsule import EXPLAIN, SNAPSHOTS, Manifest
+from harness.schemas.capsule import EXPLAIN, RUN_INFO, SNAPSHOTS, Manifest
+from harness.schemas.data_position import RowsPosition, StreamPosition
 from harness.schemas.layout import ACTIVATION_STATS, INPUT_STATS, STATS
 from harness.schemas.run_info import RunInfo
 from harness.supervisor.resume import check_snapshot, from_run
+from harness.training_data.records import RecordsUnknown
+from harness.training_data.sources import files_of, records_of
 
 _LARGEST_EXPLANATION = 128 << 20  # bytes
 
@@ -54,6 +61,7 @@ def check_run(directory: Path, manifest: Manifest, path: Path, *, trust: bool) -
         check_described(described, manifest, path)
         check_trust(code_in(described, path), path, trust=trust)
         _check_lists(directory, described, path, Names(manifest))
+        _check_data(directory, described, path)
         _check_snapshot(directory, described)
         _check_recording(directory, described.info)
         _check_explanation(directory / EXPLAIN)
@@ -112,6 +120,36 @@ def _listed(kind: str, source: Path) -> list[str]:
         return list(read_window_file(source).images)
     except ValueError as error:
         raise BadInput(f"not a window file: {error}", file=source, remedy=REMEDY) from None
+
+
+def _check_data(directory: Path, described: Described, path: Path) -> None:
+    """Check that the data are those which run.json describes, and that its net has the layers that read them."""
+    file = f"{path}: {RUN_INFO}"
+    nets = [message for _, message in messages_of(described.info, path) if isinstance(message, pb.NetParameter)]
+    for place in described.info.point.inputs:
+        net = nets[place.net]
+        if place.index is None or place.index >= len(net.layer) or net.layer[place.index].name != place.layer:
+            raise refused("damaged: no layer of that name and number is in its net", file, "layer", place.layer)
+        layer = net.layer[place.index]
+        if layer.type not in IMAGES + WINDOWS + ROWS or data_param_of(layer).source != place.source:
+            raise refused("damaged: its layer reads something else", file, "source", place.source)
+        try:
+            if isinstance(place, RowsPosition):
+                files_of(directory, layer, place)
+            elif layer.type in WINDOWS:
+                _check_window_file(directory, layer, place)
+            else:
+                records_of(directory, layer, place)
+        except RecordsUnknown:
+            problem = f"damaged, or of another capsule: these are not the records that {RUN_INFO} describes"
+            raise BadInput(problem, file=directory / place.source, remedy=REMEDY) from None
+
+
+def _check_window_file(directory: Path, layer: pb.LayerParameter, place: StreamPosition) -> None:
+    mean = layer.transform_param.mean_file
+    found = read_window_file(directory / place.source).fingerprint
+    if with_mean(found, directory / mean if mean else None) != place.fingerprint:
+        raise RecordsUnknown
 
 
 def _check_contained(path: Path) -> None:

@@ -60,9 +60,8 @@ def test_any_unzip_tool_and_zstandard_read_it(home: Path) -> None:
     """As an independent reader decodes the members: they are the files of the run directory."""
     parts = take_apart(home / "minimal.capsule")
     minimal = home / "minimal"
-    assert parts.members == {
-        path.relative_to(minimal).as_posix(): path.read_bytes() for path in minimal.rglob("*") if path.is_file()
-    }
+    files = [path for path in minimal.rglob("*") if path.is_file() and path.name != "lock.mdb"]
+    assert parts.members == {path.relative_to(minimal).as_posix(): path.read_bytes() for path in files}
     with zipfile.ZipFile(home / "minimal.capsule") as archive:
         assert archive.testzip() is None
         assert archive.namelist()[0] == "capsule.json"
@@ -209,6 +208,21 @@ def test_lists_lead_to_members(
     error = capsys.readouterr().err
     assert str(path) in error
     assert said in error
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_other_records_than_those_of_the_run_are_refused(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def change(members: dict[str, bytes]) -> None:
+        at = members["data/0/data.mdb"].rindex(b"_img7.png")
+        data = bytearray(members["data/0/data.mdb"])
+        data[at + 30] ^= 1
+        members["data/0/data.mdb"] = bytes(data)
+
+    path = changed(home, tmp_path / "x.capsule", change)
+    assert capsule.main(["open", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert f"{path}: data/0: damaged, or of another capsule: these are not the records" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [path]
 
 

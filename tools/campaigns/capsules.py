@@ -227,10 +227,14 @@ def _note(event: str, arguments: tuple[Any, ...]) -> None:
 def _same(run: Path) -> bool:
     """Check that an opened run directory is the one that was packed."""
     opened = base() / "opened"
-    names = {path.relative_to(opened) for path in opened.rglob("*") if path.is_file()}
-    if names != {path.relative_to(run) for path in run.rglob("*") if path.is_file()}:
-        return False
-    return all((run / name).read_bytes() == (opened / name).read_bytes() for name in names)
+    names = _names(opened)
+    return names == _names(run) and all((run / name).read_bytes() == (opened / name).read_bytes() for name in names)
+
+
+def _names(run: Path) -> set[Path]:
+    """List the files of a run directory, without those in which readers of an LMDB are noted."""
+    files = (path for path in run.rglob("*") if path.is_file() and path.name != "lock.mdb")
+    return {path.relative_to(run) for path in files}
 
 
 def _failure(code: int, expected: tuple[int, ...], said: str, path: Path, touched: list[str]) -> str | None:
