@@ -20,7 +20,8 @@ from tests.helpers.broken_training import write_broken_training
 from tests.helpers.commands import train
 from tests.helpers.outlying_records import BATCH, ONSET, OUTLYING, RECORDS, key_of
 from tests.helpers.paths import FIXTURES, ROOT
-from tests.helpers.processes import Finished, command
+from tests.helpers.preloaded import harness_command
+from tests.helpers.processes import command
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
@@ -38,7 +39,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def capsule(broken: Path) -> Path:
     """The capsule of that run, whose data sets are gone then."""
-    done = capsule_command("pack", broken)
+    done = command(sys.executable, ROOT / "harness/capsule.py", "pack", broken)
     assert done.code == 0, done.stderr
     assert "Repeating iterations 30 to 39, from the snapshot of iteration 30" in done.stderr
     path = Path(done.stdout.strip())
@@ -50,17 +51,13 @@ def capsule(broken: Path) -> Path:
 @pytest.fixture(scope="module")
 def opened(capsule: Path) -> Path:
     """The run directory that the capsule opens to."""
-    done = capsule_command("open", capsule, "--out", capsule.parent / "opened")
+    done = harness_command("capsule", "open", capsule, "--out", capsule.parent / "opened")
     assert done.code == 0, done.stderr
     return capsule.parent / "opened"
 
 
-def capsule_command(*arguments: object, env: dict[str, str] | None = None) -> Finished:
-    return command(sys.executable, ROOT / "harness/capsule.py", *arguments, env=env)
-
-
 def run(*arguments: object, code: int = 0, env: dict[str, str] | None = None) -> Any:
-    done = capsule_command("run", *arguments, "--json", env=env)
+    done = harness_command("capsule", "run", *arguments, "--json", env=env)
     assert done.code == code, done.stderr
     return json.loads(done.stdout)
 
@@ -120,7 +117,7 @@ def test_with_another_number_of_threads_it_breaks_in_the_same_way(capsule: Path,
 def test_what_does_not_break_is_told_apart(capsule: Path, opened: Path, tmp_path: Path) -> None:
     solver = json.loads((opened / "run.json").read_text())["solver"]
     slow = changed(opened, capsule, tmp_path, {"solver": solver.replace("base_lr: 0.3", "base_lr: 0.0001")})
-    done = capsule_command("run", slow)
+    done = harness_command("capsule", "run", slow)
     assert done.code == 3
     assert done.stdout.startswith("It did not break in the same way\n")
     assert "the repeated one has no onset" in done.stdout

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from harness.api.runs import exactness
+from harness.capsules.capsule_file import read_manifest
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.recorded.diagnose import diagnose
 from harness.recording import Recording
@@ -116,3 +117,12 @@ def _known_fields(value: Any, known: Any = None) -> Any:
     if isinstance(value, list) and isinstance(known, list) and len(value) == len(known):
         return [_known_fields(*pair) for pair in zip(value, known, strict=True)]
     return value
+
+
+def test_the_run_is_packed(home: Path, tmp_path: Path) -> None:
+    """A capsule is written only if training it gives the digests that version 0.1.0 recorded."""
+    file = tmp_path / "jump.capsule"
+    done = harness_command("capsule", "pack", home / "runs/jump", "--out", file, cwd=home, env=KERNELS)
+    assert done.code == 0, done.stderr
+    manifest = read_manifest(file)
+    assert (manifest.first, manifest.broke and manifest.broke.onset) == (97, 102)
