@@ -26,7 +26,7 @@ from harness.recording.checked_file import CheckedFile
 from harness.recording.run_directory import named_run, read_info
 from harness.recording.snapshots import iterations_of
 from harness.recording.window_starts import window_starts
-from harness.schemas.layout import CAPTURES, PARAM_CAPTURES
+from harness.schemas.layout import CAPTURES, Activation, Param
 from harness.schemas.rewind import NoRewind, Rewind
 from harness.schemas.run_info import RunInfo
 from harness.schemas.window import Window
@@ -36,6 +36,16 @@ _START_UP, _START_OF_BLOB = 1.0, 0.025  # seconds from the command to the first 
 _OVERHEAD, _OVERHEAD_OF_BLOB = 1.05, 25e-6  # of an iteration: what is recorded at each takes 5 % of it and 25 µs × P
 _BYTES_A_SECOND = 150e6  # of a window: copied, written and read again
 _FLOAT = 4  # bytes
+
+
+def bytes_of_iteration(
+    capture: Sequence[str], params: Sequence[Param], inputs: Sequence[Activation], solver: pb.SolverParameter
+) -> int:
+    """Compute the bytes of the arrays `capture` of one iteration, of a net with the blobs `params` and `inputs`."""
+    slots = {"input": 0, "history": HISTORIES[solver_type(solver)]}
+    of_params = sum(slots.get(kind, 1) for kind in capture) * sum(param.count for param in params)
+    of_inputs = solver.iter_size * sum(math.prod(blob.shape) for blob in inputs) if "input" in capture else 0
+    return _FLOAT * (of_params + of_inputs)
 
 
 class Rewinds:
@@ -144,18 +154,9 @@ class Rewinds:
 
     def _bytes_of(self, capture: Sequence[str]) -> int:
         """Compute the bytes of the arrays `capture` of one iteration."""
-        params = sum(param.count for param in self._checked.params)
-        kinds = sum(kind in PARAM_CAPTURES for kind in capture)
-        if "history" in capture:
-            kinds += HISTORIES[solver_type(self._solver)]
-        return _FLOAT * (kinds * params + (self._input_size if "input" in capture else 0))
-
-    @cached_property
-    def _input_size(self) -> int:
-        """The number of values that data layers fill in one iteration."""
         tops = {top for layer in self._nets[0].layer if not layer.bottom for top in layer.top}
-        blobs = self._checked.inputs or [blob for blob in self._checked.blobs if blob.name in tops]
-        return max(1, self._solver.iter_size) * sum(math.prod(blob.shape) for blob in blobs)
+        inputs = self._checked.inputs or [blob for blob in self._checked.blobs if blob.name in tops]
+        return bytes_of_iteration(capture, self._checked.params, inputs, self._solver)
 
     # -- the run -----------------------------------------------------------------------------------------------------
 

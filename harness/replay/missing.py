@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.caffe_files.caffemodel import HISTORIES
 from harness.caffe_files.messages import parse_text, pb
-from harness.caffe_files.solver import solver_type
 from harness.errors import BadInput
 from harness.recording import Recording
+from harness.recording.rewind_cost import bytes_of_iteration
 from harness.recording.run_directory import read_info
 from harness.schemas.run_info import RunInfo
 from harness.schemas.window import Window, clip, merge
@@ -48,7 +46,9 @@ def missing(run: Path, windows: Sequence[Window], capture: Sequence[str]) -> Mis
         lacks = {t: [group for group in possible if group not in stored.get(t, ())] for t in wanted}
         iterations = tuple(t for t, lacking in lacks.items() if lacking)
         groups = tuple(group for group in possible if any(group in lacking for lacking in lacks.values()))
-        return Missing(iterations, groups, len(iterations) * sum(_size(run, info, recording, g) for g in groups))
+        solver = parse_text(info.solver, pb.SolverParameter, run / "run.json")
+        size = len(iterations) * bytes_of_iteration(groups, recording.params, recording.inputs, solver)
+        return Missing(iterations, groups, size)
 
 
 def _possible(run: Path, info: RunInfo, recording: Recording, capture: Sequence[str]) -> list[str]:
@@ -59,15 +59,6 @@ def _possible(run: Path, info: RunInfo, recording: Recording, capture: Sequence[
     )
     has_params = bool(recording.params)
     return [group for group in capture if (has_inputs if group == "input" else has_params)]
-
-
-def _size(run: Path, info: RunInfo, recording: Recording, group: str) -> int:
-    """Return the bytes of the arrays of a kind of one iteration; 0 for inputs of recordings from before 0.3.0."""
-    solver = parse_text(info.solver, pb.SolverParameter, run / "run.json")
-    if group == "input":
-        return 4 * solver.iter_size * sum(math.prod(blob.shape) for blob in recording.inputs)
-    slots = HISTORIES[solver_type(solver)] if group == "history" else 1
-    return 4 * slots * sum(param.count for param in recording.params)
 
 
 def _check_reach(run: Path, recording: Recording, windows: Sequence[Window]) -> None:

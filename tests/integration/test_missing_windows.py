@@ -16,6 +16,8 @@ import pytest
 from harness.errors import RecordingError
 from harness.invocation import next_command
 from harness.recording import Recording
+from harness.recording.run_directory import read_info
+from harness.replay import nearest
 from harness.schemas.rewind import NoRewind, Rewind
 from harness.schemas.window import Window
 from tests.helpers.commands import RUN, restart, train
@@ -80,6 +82,16 @@ def test_an_iteration_in_no_window(recording: Recording) -> None:
         assert isinstance(found, Rewind)
         starts[first] = found.repeated.start
     assert starts == {0: 0, 9: 0, 10: 10, 22: 20, 24: 24, 29: 27}  # those inside the window can be restarted
+
+
+def test_it_begins_where_the_replay_does(home: Path) -> None:
+    for run in (home / "run", home / "faster"):
+        info = read_info(run)
+        with Recording(run) as recording:
+            for first in range(info.first, 40):
+                found = recording.rewind_cost(Window(first, 40))
+                assert isinstance(found, Rewind)
+                assert found.repeated.start == nearest(run, info, first).iteration
 
 
 def test_arrays_that_were_left_out(recording: Recording) -> None:
