@@ -23,6 +23,7 @@ from harness.capsules.room import check_room
 from harness.errors import BadInput
 
 _PAGE = 4096
+_IN_A_PAGE = 1900  # bytes of key and value up to which LMDB keeps records together in pages (me_nodemax in mdb.c)
 _SPARE = 1 << 20  # bytes of an LMDB beside its records
 _COMMIT = 64 << 20  # bytes written in one transaction
 _LONGEST = 200  # bytes of a file's name
@@ -59,8 +60,9 @@ def _value(reading: lmdb.Transaction, key: bytes, source: Path) -> memoryview:
 
 
 def _room(key: bytes, value: memoryview) -> int:
-    """Return bytes of an LMDB that hold a record, at most: pages of its own for a large value, and its entry."""
-    return _PAGE * ((len(value) + 16) // _PAGE + 1) + 2 * len(key) + 64
+    """Return bytes of an LMDB that hold a record, at most: a large value takes pages of its own, beside its entry."""
+    pages = _PAGE * ((len(value) + 16) // _PAGE + 1) if len(key) + len(value) > _IN_A_PAGE else 2 * len(value)
+    return pages + 2 * len(key) + 64
 
 
 class Images:

@@ -64,6 +64,9 @@ def test_an_lmdb_of_some_records(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "some").iterdir()] == ["data.mdb"]
     with lmdb.open(str(tmp_path / "some"), readonly=True) as data, data.begin() as reading:
         assert list(reading.cursor()) == [(key, values[key]) for key in keys]
+    write_lmdb(tmp_path / "all", sorted(values), tmp_path / "whole")
+    with lmdb.open(str(tmp_path / "whole"), readonly=True) as data:
+        assert data.stat()["entries"] == len(values)
     with pytest.raises(BadInput, match="no such record any more"):
         write_lmdb(tmp_path / "all", [b"999"], tmp_path / "none")
 
