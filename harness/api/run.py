@@ -101,7 +101,7 @@ class Run(Recording):
 
         Args:
             windows: ranges `A:B` of iterations; default: from 5 before the onset to the end of the damage, at most 50.
-            capture: the kinds of arrays.
+            capture: the kinds of arrays; with `history` come the weights, and training restarts at every iteration.
 
         Returns:
             The files that were written; none where everything is stored already.
@@ -114,11 +114,13 @@ class Run(Recording):
         """
         from harness.replay.rewinding import rewind  # what trains takes a while to import
         from harness.reports.replay_screen import DirectScreen
+        from harness.supervisor.options import Options
         from harness.supervisor.signals import Interrupts
 
         wanted = [parse_watch(text, "windows") for text in windows] or [self._damage()]
+        kinds = Options(capture=",".join(capture)).captures
         with closing(DirectScreen()) as screen:
-            found = rewind(self.path.parent, wanted, capture, screen, Interrupts("continue"))
+            found = rewind(self.path.parent, wanted, kinds, screen, Interrupts("continue"))
         self.refresh()
         if found.code == Exit.INTERRUPTED:
             raise KeyboardInterrupt

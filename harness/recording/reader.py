@@ -145,7 +145,7 @@ class Recording(RowReader):
 
         Args:
             window: the iterations, all of which the run has recorded.
-            capture: the kinds of arrays: some of weight, gradient, update and input.
+            capture: the kinds of arrays: some of weight, gradient, update, history and input.
 
         Example:
             >>> print(recording.rewind_cost(Window(300, 320)))

@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 import pytest
 
+from harness import open_run
 from harness.caffe_files.messages import pb
 from harness.errors import BadInput
 from harness.recording import Recording, RecordingError
@@ -129,6 +130,9 @@ def test_a_window_without_history_is_refused_until_a_rewind_has_stored_it(
     assert f"rewind {tmp_path}/run --watch 9:10 --capture weight,history" in said
     done = rewind(tmp_path / "run", "--watch", "9:12", "--capture", "history")
     assert "Stored the solver's history: windows/9-12.h5" in done.stderr
+    with open_run(tmp_path / "run") as run:
+        run.rewind("14:15", capture=["history"])
+        assert run.window_arrays(14) == ("weight", "history")
     options = ("--watch", "10:12", "--capture", "history,gradient", "--until", 12)
     restart(tmp_path / "run", "--from", FIRST + 1, *options, "--out", tmp_path / "first")
     restart(tmp_path / "first", "--from", 11, "--out", tmp_path / "second")
