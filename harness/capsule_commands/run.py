@@ -92,7 +92,7 @@ def main(args: argparse.Namespace) -> int:
                 terminal.message(f"Training iterations {manifest.first:,} to {manifest.until - 1:,} of {args.file}")
                 verdict = run_opened(opened, manifest, out, terminal, interrupts)
         except (BadInput, RecordingError) as error:
-            terminal.error(str(error))
+            terminal.error(_about(error, args.file, opened))
             return Exit.BAD_INPUT
         except (RecordingFailed, OSError) as error:
             terminal.error(str(error))
@@ -106,6 +106,12 @@ def main(args: argparse.Namespace) -> int:
     if verdict.ended is not None:
         return Exit.WORKER_DIED
     return Exit.DONE if verdict.reproduced else Exit.DIVERGED
+
+
+def _about(error: Exception, file: Path, opened: Path) -> str:
+    """Return the message of an error with the capsule `file` in place of the directory `opened`, which may be gone."""
+    text = str(error).replace(f"{opened}/", f"{file}: ").replace(str(opened), str(file))
+    return text if str(file) in text else f"{file}: {text}"
 
 
 def _print(args: argparse.Namespace, manifest: Manifest, verdict: Verdict, seconds: float) -> None:

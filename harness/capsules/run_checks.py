@@ -19,6 +19,7 @@ from harness.caffe_files.layer_types import IMAGES, ROWS, WINDOWS
 from harness.caffe_files.messages import pb
 from harness.caffe_files.net import data_param_of
 from harness.caffe_files.sources import with_mean
+from harness.caffe_files.stored_numbers import model_blobs, weight_digest
 from harness.caffe_files.window_file import read_window_file
 from harness.capsules.described import (
     Described,
@@ -38,8 +39,8 @@ from harness.recording.snapshots import read_snapshot
 from harness.recording.structure import check_contained
 from harness.schemas.capsule import EXPLAIN, RUN_INFO, SNAPSHOTS, Manifest
 from harness.schemas.data_position import RowsPosition, StreamPosition
-from harness.schemas.layout import ACTIVATION_STATS, INPUT_STATS, STATS
-from harness.schemas.run_info import RunInfo
+from harness.schemas.layout import ACTIVATION_STATS, INPUT_STATS, STATS, Param
+from harness.schemas.run_info import RunInfo, SnapshotInfo
 from harness.supervisor.resume import check_snapshot, from_run
 from harness.training_data.records import RecordsUnknown
 from harness.training_data.sources import files_of, records_of
@@ -62,8 +63,8 @@ def check_run(directory: Path, manifest: Manifest, path: Path, *, trust: bool) -
         check_trust(code_in(described, path), path, trust=trust)
         _check_lists(directory, described, path, Names(manifest))
         _check_data(directory, described, path)
-        _check_snapshot(directory, described)
-        _check_recording(directory, described.info)
+        params = _check_recording(directory, described.info)
+        _check_snapshot(directory, described, params)
         _check_explanation(directory / EXPLAIN)
 
 
@@ -160,7 +161,7 @@ def _check_contained(path: Path) -> None:
         raise BadInput(f"not an HDF5 file, or a damaged one ({error})", file=path, remedy=REMEDY) from None
 
 
-def _check_snapshot(directory: Path, described: Described) -> None:
+def _check_snapshot(directory: Path, described: Described, params: tuple[Param, ...]) -> None:
     """Check that the files of the snapshot are there, and those that its JSON describes."""
     info, snapshot = described.info, described.snapshot
     model = directory / SNAPSHOTS / snapshot.caffemodel
@@ -171,12 +172,27 @@ def _check_snapshot(directory: Path, described: Described) -> None:
         if path.name.endswith(".h5"):
             _check_contained(path)
     read_caffemodel(model)
+    _check_weights(model, snapshot, params)
     start = from_run(directory, info, info.first)
     if start.state is not None and start.state.learned_net != model:
         raise refused("it belongs to another caffemodel", state, "learned_net", start.state.stored)
     check_snapshot(start)
     if start.layer_state is not None:
         _check_arrays(start.layer_state)
+
+
+def _check_weights(model: Path, snapshot: SnapshotInfo, params: tuple[Param, ...]) -> None:
+    """Check the weights in a binary caffemodel; those in HDF5 are checked when Caffe has read them."""
+    if model.name.endswith(".h5"):
+        return
+    with model_blobs(model) as blobs:
+        try:
+            found = weight_digest(blobs, params)
+        except KeyError as error:
+            raise refused("damaged: it lacks a param blob that was recorded", model, "layer", error) from None
+    if found != snapshot.weight_digest:
+        problem = f"damaged, or of another snapshot: its JSON has the digest {snapshot.weight_digest}"
+        raise refused(problem, model, "weight_digest", found)
 
 
 def _check_arrays(path: Path) -> None:
@@ -199,13 +215,13 @@ def _check_arrays(path: Path) -> None:
         raise BadInput(f"damaged ({error})", file=path, remedy=REMEDY) from None
 
 
-def _check_recording(directory: Path, info: RunInfo) -> None:
-    """Check that all of the recording can be read, and that it holds the iterations of the capsule."""
+def _check_recording(directory: Path, info: RunInfo) -> tuple[Param, ...]:
+    """Check that all of a recording can be read, and that it holds the capsule's iterations. Returns its params."""
     with Recording(directory, may_repair=False) as recording:
         if recording.goes_on_from is not None:
             problem = "refused: the run in a capsule continues no other"
             raise refused(problem, recording.path, "goes_on_from", recording.goes_on_from)
-        recorded = recording.iterations
+        recorded, params = recording.iterations, recording.params
         _read_all(recording)
     complete = len(recorded) and recorded[0] <= info.first and recorded[-1] == info.until - 1
     if not complete or (np.diff(recorded) != 1).any():
@@ -214,6 +230,7 @@ def _check_recording(directory: Path, info: RunInfo) -> None:
             file=directory / "recording.h5",
             remedy=REMEDY,
         )
+    return params
 
 
 def _read_all(recording: Recording) -> None:

@@ -48,6 +48,12 @@ def changed(home: Path, out: Path, change: Callable[[dict[str, bytes]], None]) -
     return out
 
 
+def flip(members: dict[str, bytes], name: str, at: int) -> None:
+    data = bytearray(members[name])
+    data[at] ^= 1
+    members[name] = bytes(data)
+
+
 def edit_json(members: dict[str, bytes], name: str, change: Callable[[dict[str, Any]], object]) -> None:
     content = json.loads(members[name])
     change(content)
@@ -215,15 +221,23 @@ def test_other_records_than_those_of_the_run_are_refused(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def change(members: dict[str, bytes]) -> None:
-        at = members["data/0/data.mdb"].rindex(b"_img7.png")
-        data = bytearray(members["data/0/data.mdb"])
-        data[at + 30] ^= 1
-        members["data/0/data.mdb"] = bytes(data)
+        flip(members, "data/0/data.mdb", members["data/0/data.mdb"].rindex(b"_img7.png") + 30)
 
     path = changed(home, tmp_path / "x.capsule", change)
     assert capsule.main(["open", str(path), "--out", str(tmp_path / "out")]) == 2
     assert f"{path}: data/0: damaged, or of another capsule: these are not the records" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_other_weights_than_those_of_the_run_are_refused(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "snapshots/native_iter_80.caffemodel"
+    path = changed(home, tmp_path / "x.capsule", lambda members: flip(members, name, len(members[name]) // 2))
+    assert capsule.main(["open", str(path), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert f"{path}: {name}: weight_digest = " in error
+    assert "damaged, or of another snapshot: its JSON has the digest" in error
 
 
 @pytest.mark.parametrize("name", ["run.json", "recording.h5", "data/0/data.mdb"])
