@@ -6,6 +6,7 @@ The oracles are plain pycaffe, which trains the same solver, and Caffe's own sol
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -155,6 +156,17 @@ def test_the_history_of_a_window_is_rescaled_or_reset(case: Callable[[str], Case
     restart(run, *watch, *changes, "--history", "reset")
     with Recording(tmp_path / "other") as other:
         assert not any(other.history(9, p.layer, p.index, slot).any() for p in other.params for slot in range(2))
+
+
+def test_a_history_that_changed_on_the_disk_is_refused(case: Callable[[str], Case], tmp_path: Path) -> None:
+    shutil.copytree(case("Adam").run, tmp_path / "run")
+    with h5py.File(tmp_path / "run/recording.h5", "r+") as file:
+        values = file["window/history/conv1/3x3/0/1"]
+        values[1] = values[1] * 2
+    done = restart(tmp_path / "run", "--from", FIRST + 1, "--out", tmp_path / "again", code=2)
+    said = " ".join(done.stderr.split())
+    assert f"/window/history/conv1/3x3/0/1 at iteration {FIRST + 1}: damaged" in said
+    assert "restart from a snapshot" in said
 
 
 def test_a_history_that_is_not_where_it_is_expected_is_refused(tmp_path: Path, small: Path) -> None:
