@@ -1,4 +1,7 @@
-"""What capsule.py pack refuses, before or while it repeats a run; nothing is left behind."""
+"""What capsule.py pack begins with, and what it refuses, before or while it repeats a run; nothing is left behind then.
+
+A capsule is written only if training it gives the recorded digests.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ import pytest
 
 from harness import capsule
 from harness.caffe_files.messages import pb
-from tests.helpers.commands import train
+from harness.capsules.capsule_file import read_manifest
+from tests.helpers.commands import restart, train
 from tests.helpers.lmdbs import RECORDS, digits, write_lmdb
 from tests.helpers.mounts import run_on_disk
 from tests.helpers.nets import small_net, solver_text
@@ -23,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
 @pytest.fixture(scope="module")
 def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 24 iterations in which nothing breaks, with a snapshot at 10."""
+    """A run of 24 iterations in which nothing breaks, with a snapshot at 10 and the window 13:16."""
     home = tmp_path_factory.mktemp("healthy")
     for name, count in (("train", RECORDS), ("test", 70)):
         write_lmdb(home / name, *digits(count, 1))
@@ -31,7 +35,34 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "solver.prototxt").write_text(
         solver_text(home / "net.prototxt", home / "run", max_iter=24, snapshot=10, test_interval=8)
     )
-    return train(home / "solver.prototxt", home / "run").run
+    return train(home / "solver.prototxt", home / "run", "--watch", "13:16").run
+
+
+@pytest.mark.parametrize(
+    ("at", "first", "begins"), [(2, 0, "its start"), (15, 10, "snapshot of iteration 10"), (19, 14, "14 in a window")]
+)
+def test_a_capsule_begins_where_something_was_kept(
+    healthy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], at: int, first: int, begins: str
+) -> None:
+    """Also before iteration 0, of whose weights the run has no file."""
+    said = packed(capfd, healthy, "--at", at, "--length", 6, "--out", tmp_path / "F.capsule")
+    assert f"It begins at iteration {first} (" in said
+    assert begins in said
+    manifest = read_manifest(tmp_path / "F.capsule")
+    assert (manifest.first, manifest.until, manifest.broke) == (first, first + 6, None)
+
+
+def test_a_gap_in_the_data_that_is_still_to_come(
+    healthy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    restart(healthy, "--from", 10, "--skip", "14:16", "--out", tmp_path / "run")
+    said = packed(capfd, tmp_path / "run", "--at", 16, "--out", tmp_path / "F.capsule")
+    assert f"Layer data reads {(2 + 24 - 11) * 8} of {RECORDS} records" in said  # with those of the gap
+
+
+def packed(capfd: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert capsule.main(["pack", *map(str, arguments)]) == 0
+    return capfd.readouterr().err
 
 
 def refused(capfd: pytest.CaptureFixture[str], *arguments: object, code: int = 2) -> str:
@@ -68,9 +99,9 @@ def test_other_kernels_than_those_of_the_run(
     healthy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Nehalem")
-    said = refused(capfd, healthy, "--at", 20, "--out", tmp_path / "F.capsule")
+    said = refused(capfd, healthy, "--at", 22, "--out", tmp_path / "F.capsule")
     assert (
-        "its weights before iteration 11 are other ones when it is repeated here (OpenBLAS kernels for Nehalem" in said
+        "its weights before iteration 16 are other ones when it is repeated here (OpenBLAS kernels for Nehalem" in said
     )
     assert not list(tmp_path.iterdir())
 
