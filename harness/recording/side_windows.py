@@ -8,6 +8,7 @@ same iterations but have other arrays, the later ones are `A-B.2.h5` and so on.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import tempfile
@@ -107,14 +108,20 @@ class SideWindow:
             self._writer.write(0, 0, arrays)
             if keys is not None:
                 self._writer.write(self._digest - 1, 0, memoryview(keys.tobytes()))
-            self._complete(iteration, digest)
+            self._writer.write(self._digest, 0, memoryview(np.uint64(digest).tobytes()))
+            self._writer.complete(iteration)
+        self._iterations.append(iteration)
 
-    def append_arrays(self, iteration: int, digest: int, arrays: Iterable[npt.NDArray[np.generic]]) -> None:
-        """Append an iteration, which comes after all others, one array after the other, the keys included."""
+    def append_rows(
+        self,
+        iterations: npt.NDArray[np.int64],
+        digests: npt.NDArray[np.uint64],
+        columns: Iterable[npt.NDArray[np.generic]],
+    ) -> None:
+        """Append n iterations (n,) after all others, array by array, (n, *shape) each, the keys included."""
         with self._failures():
-            for number, values in enumerate(arrays):
-                self._writer.write(number, 0, memoryview(values.tobytes()))
-            self._complete(iteration, digest)
+            self._writer.append_rows(iterations, itertools.chain(columns, [digests]))
+        self._iterations += iterations.tolist()
 
     def append_activations(self, iterations: npt.NDArray[np.int64], stats: Sequence[npt.NDArray[np.float64]]) -> None:
         """Append statistics (S, A) of activations at S iterations, in the order of ACTIVATION_STATS."""
@@ -124,11 +131,6 @@ class SideWindow:
                 extend(group[name], values)
             extend(group[CHECKSUM], row_checksums(iterations, iterations, *stats))
             extend(group["iteration"], iterations)
-
-    def _complete(self, iteration: int, digest: int) -> None:
-        self._writer.write(self._digest, 0, memoryview(np.uint64(digest).tobytes()))
-        self._writer.complete(iteration)
-        self._iterations.append(iteration)
 
     def finish(self) -> Path | None:
         """Make the file appear under its name. Returns its path; None if it has no iteration, and there is no file."""

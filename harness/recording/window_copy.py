@@ -18,6 +18,9 @@ from harness.recording.side_windows import DIRECTORY, SideWindow
 from harness.schemas.layout import ACTIVATION_STATS, ALL_CAPTURES, Array
 from harness.schemas.window import Window
 
+_BLOCK = 64 << 20  # bytes of an array that are copied at once
+_MOST_ROWS = 64  # iterations
+
 
 def copy_window(
     source: Path,
@@ -49,22 +52,30 @@ def copy_window(
         if not sources:
             return None
         arrays = [_array(group, dataset) for group, dataset in sources]
-        rows = {int(t): row for row, t in enumerate(file["window/iteration"])}
-        digests = dict(zip(file["iteration"][()].tolist(), file["digest"][()].tolist(), strict=False))
+        step = max(1, min(_MOST_ROWS, _BLOCK // max(1, *(array.nbytes for array in arrays))))
         blobs = len(file["blob"])
         side = SideWindow(source, arrays, len(window), activations=blobs, leaves_half=False)
         try:
-            for t in range(window.start, window.stop):
+            for start in range(window.start, window.stop, step):
                 if not goes_on():
                     break
-                side.append_arrays(t, digests[t], (dataset[rows[t]] for _, dataset in sources))
-            if blobs:
+                iterations = np.arange(start, min(start + step, window.stop))
+                digests = file["digest"][_rows(file["iteration"], iterations)]
+                rows = _rows(file["window/iteration"], iterations)
+                side.append_rows(iterations, digests, (dataset[rows] for _, dataset in sources))
+            if blobs and side.iterations:
                 side.append_activations(*_activations(file, side.iterations))
         except BaseException:
             side.abandon()
             raise
         written = side.finish()
     return written and _publish(written, run / DIRECTORY)
+
+
+def _rows(axis: h5py.Dataset, iterations: npt.NDArray[np.int64]) -> slice:
+    """Return the rows of consecutive `iterations` in a dataset of ascending ones."""
+    first = int(np.searchsorted(axis[()], iterations[0]))
+    return slice(first, first + len(iterations))
 
 
 def _datasets(file: h5py.File, groups: Collection[str]) -> list[tuple[str, h5py.Dataset]]:

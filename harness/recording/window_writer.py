@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 import xxhash
 
 from harness.recording import checksums
@@ -72,6 +73,21 @@ class WindowWriter:
         self._row += 1
         self.last_iteration = iteration
 
+    def append_rows(self, iterations: npt.NDArray[np.int64], columns: Iterable[npt.NDArray[np.generic]]) -> None:
+        """Append n whole iterations (n,) array by array, (n, *shape) each: much faster than one after the other."""
+        stop = self._row + len(iterations)
+        sums = [checksums.row_checksums(iterations, iterations)[:, 0]]
+        for array, rows in zip(self._arrays, columns, strict=True):
+            if array.extent < stop:
+                array.extent = stop
+                array.dataset.id.set_extent((stop, *array.shape))
+            array.dataset[self._row : stop] = rows
+            sums.append(_row_checksums(iterations, rows))
+        self._checksums.resize(stop, axis=0)
+        self._checksums[self._row :] = np.stack(sums, axis=1)
+        extend(self._iterations, iterations)
+        self._row, self.last_iteration = stop, int(iterations[-1])
+
     def _write_part(self, array: _WindowArray, start: int, part: memoryview) -> None:
         array.checksum.update(part)
         array.checked += part.nbytes
@@ -100,3 +116,13 @@ class WindowWriter:
         array.checksum.reset()
         array.checked = 0
         return found
+
+
+def _row_checksums(iterations: npt.NDArray[np.int64], rows: npt.NDArray[np.generic]) -> npt.NDArray[np.uint64]:
+    """Return what `checksums.row_checksums` does for one dataset, without a copy of its rows, which may be large."""
+    found = []
+    for iteration, row in zip(iterations.tolist(), rows, strict=True):
+        state = xxhash.xxh3_64(np.ascontiguousarray(row).tobytes() if row.dtype.kind == "S" else row)
+        state.update(checksums.iteration_bytes(iteration))
+        found.append(state.intdigest())
+    return np.array(found, np.uint64)
