@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,14 +20,21 @@ class Missing:
     """What the windows of a run lack.
 
     Attributes:
-        iterations: those whose arrays are not all stored, ascending.
-        groups: the kinds of arrays that some of them lack.
-        size: bytes of these arrays.
+        lacks: of each iteration whose arrays are not all stored, ascending, the kinds that it lacks.
+        size: bytes of all of them.
     """
 
-    iterations: tuple[int, ...]
-    groups: tuple[str, ...]
+    lacks: Mapping[int, tuple[str, ...]]
     size: int
+
+    @property
+    def iterations(self) -> tuple[int, ...]:
+        return tuple(self.lacks)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The kinds that some iteration lacks."""
+        return tuple(dict.fromkeys(group for groups in self.lacks.values() for group in groups))
 
 
 def missing(run: Path, windows: Sequence[Window], capture: Sequence[str]) -> Missing:
@@ -42,13 +49,12 @@ def missing(run: Path, windows: Sequence[Window], capture: Sequence[str]) -> Mis
         _check_reach(run, recording, windows)
         possible = _possible(run, info, recording, capture)
         stored = {t: recording.window_arrays(t) for t in recording.window_iterations.tolist()}
-        wanted = (t for window in merge(windows) for t in range(window.start, window.stop))
-        lacks = {t: [group for group in possible if group not in stored.get(t, ())] for t in wanted}
-        iterations = tuple(t for t, lacking in lacks.items() if lacking)
-        groups = tuple(group for group in possible if any(group in lacking for lacking in lacks.values()))
         solver = parse_text(info.solver, pb.SolverParameter, run / "run.json")
-        size = len(iterations) * bytes_of_iteration(groups, recording.params, recording.inputs, solver)
-        return Missing(iterations, groups, size)
+        columns = recording.params, recording.inputs
+    wanted = (t for window in merge(windows) for t in range(window.start, window.stop))
+    all_lacks = {t: tuple(group for group in possible if group not in stored.get(t, ())) for t in wanted}
+    lacks = {t: groups for t, groups in all_lacks.items() if groups}
+    return Missing(lacks, sum(bytes_of_iteration(groups, *columns, solver) for groups in lacks.values()))
 
 
 def _possible(run: Path, info: RunInfo, recording: Recording, capture: Sequence[str]) -> list[str]:

@@ -40,7 +40,7 @@ def rewind_on_screen(request: Callable[[], RewindRequest]) -> Rewound:
             with interrupts.planning():
                 asked = request()
                 caffe_directory()
-                return rewind(asked.run, asked.windows, asked.capture, terminal, interrupts)
+                found = rewind(asked.run, asked.windows, asked.capture, terminal, interrupts)
         except (BadInput, RecordingError) as error:
             terminal.error(str(error))
             return Rewound((), Exit.BAD_INPUT, str(error))
@@ -49,3 +49,6 @@ def rewind_on_screen(request: Callable[[], RewindRequest]) -> Rewound:
             return Rewound((), Exit.RECORDING_FAILED, str(error))
         except KeyboardInterrupt:
             return Rewound((), Exit.INTERRUPTED, "Interrupted.")
+        if found.code not in (Exit.DONE, Exit.INTERRUPTED):
+            terminal.error(found.sentence)
+    return found

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,10 @@ _START = 3.0  # seconds that it takes to start a replay
 
 @dataclass(frozen=True)
 class Rewound:
-    """The result of a rewind: the files with windows that were written, the exit code, and how it ended."""
+    """The result of a rewind: the files with windows that were written, the exit code, and how it ended.
+
+    Where that is neither DONE nor INTERRUPTED, `sentence` is the error, which the user has not seen yet.
+    """
 
     files: tuple[Path, ...]
     code: Exit
@@ -40,10 +44,20 @@ class Rewound:
 
 @dataclass(frozen=True)
 class _Stretch:
-    """One replay: from where it begins, and the iterations that are wanted of it."""
+    """One replay: from where it begins, and what is wanted of it: the kinds of arrays that each iteration lacks."""
 
     begin: Nearest
-    iterations: tuple[int, ...]
+    lacks: Mapping[int, tuple[str, ...]]
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """The iterations as ranges."""
+        return merge(Window(t, t + 1) for t in self.lacks)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of arrays that some iteration lacks."""
+        return tuple(dict.fromkeys(kind for kinds in self.lacks.values() for kind in kinds))
 
 
 def rewind(
@@ -75,11 +89,12 @@ def rewind(
             _check_room(run, work)
             for stretch in _stretches(run, info, work):
                 listener.message(_begins(run, stretch))
-                stored, code, sentence = _fill(run, stretch, work.groups, directory, listener, interrupts)
+                stored, code, sentence = _fill(run, stretch, directory, listener, interrupts)
                 files += stored
                 if code != Exit.DONE:
                     break
-    listener.message(sentence)
+    if code in (Exit.DONE, Exit.INTERRUPTED):
+        listener.message(sentence)
     return Rewound(tuple(files), code, sentence)
 
 
@@ -95,8 +110,7 @@ def _check_room(run: Path, work: Missing) -> None:
 
 
 def _begins(run: Path, stretch: _Stretch) -> str:
-    wanted = ", ".join(map(str, merge(Window(t, t + 1) for t in stretch.iterations)))
-    return f"Rewinding {run.name} to {wanted}: replaying from {stretch.begin.reason}"
+    return f"Rewinding {run.name} to {', '.join(map(str, stretch.windows))}: replaying from {stretch.begin.reason}"
 
 
 def _stretches(run: Path, info: RunInfo, work: Missing) -> Iterator[_Stretch]:
@@ -107,12 +121,12 @@ def _stretches(run: Path, info: RunInfo, work: Missing) -> Iterator[_Stretch]:
     for window in merge(Window(t, t + 1) for t in work.iterations):
         found = nearest(run, info, window.start)
         if begin is not None and (found.iteration - iterations[-1] - 1) * seconds > _START:
-            yield _Stretch(begin, tuple(iterations))
+            yield _Stretch(begin, {t: work.lacks[t] for t in iterations})
             begin, iterations = None, []
         begin = begin or found
         iterations += range(window.start, window.stop)
     if begin is not None:
-        yield _Stretch(begin, tuple(iterations))
+        yield _Stretch(begin, {t: work.lacks[t] for t in iterations})
 
 
 # -- one replay ------------------------------------------------------------------------------------------------------
@@ -121,7 +135,6 @@ def _stretches(run: Path, info: RunInfo, work: Missing) -> Iterator[_Stretch]:
 def _fill(
     run: Path,
     stretch: _Stretch,
-    groups: Sequence[str],
     directory: Path,
     listener: RunListener,
     interrupts: Interrupts,
@@ -129,12 +142,11 @@ def _fill(
     """Replay a stretch and store what is wanted of it. Returns the files, the exit code, and how it ended."""
     temporary = Path(tempfile.mkdtemp(dir=directory, prefix=TEMPORARY))
     try:
-        watch = merge(Window(t, t + 1) for t in stretch.iterations)
-        first, until = stretch.begin.iteration, stretch.iterations[-1] + 1
-        done = replay(Replay(run, first, until, watch, tuple(groups)), temporary, listener, interrupts)
+        request = Replay(run, stretch.begin.iteration, max(stretch.lacks) + 1, stretch.windows, stretch.kinds)
+        done = replay(request, temporary, listener, interrupts)
         if done.outcome.code == Exit.BAD_INPUT:
             raise RecordingError(done.outcome.sentence)
-        stored = _store(run, done, stretch, groups, listener, interrupts)
+        stored = _store(run, done, stretch, listener, interrupts)
         return stored, *_end(done)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -144,22 +156,27 @@ def _store(
     run: Path,
     done: Replayed,
     stretch: _Stretch,
-    groups: Sequence[str],
     listener: RunListener,
     interrupts: Interrupts,
 ) -> list[Path]:
     """Store the iterations of a replay that are those of the run."""
     whole, weights_only = _equal(run, done)
-    there = _in_windows(done.directory)
-    all_kinds = {*groups, "state", *(["key"] if "input" in groups else [])}
+    parts: dict[frozenset[str], list[Window]] = {}
+    for t in _in_windows(done.directory) & stretch.lacks.keys():
+        kinds = frozenset(stretch.lacks[t])
+        if t in whole:
+            kinds |= {"state"} if "weight" in kinds else set()
+            kinds |= {"key"} if "input" in kinds else set()
+        else:
+            kinds &= {"weight"} if t in weights_only else set()
+        parts.setdefault(kinds, []).append(Window(t, t + 1))
     stored = []
     with interrupts.handled(lambda: None):  # Ctrl-C: finish this, and then end; twice: store what there is
-        for equal, kinds in ((whole, all_kinds), (weights_only, {"weight"} & set(groups))):
-            for window in merge(Window(t, t + 1) for t in stretch.iterations if t in equal and t in there):
-                path = copy_window(done.directory, run, window, kinds, lambda: not interrupts.at_once)
-                if path is not None:
-                    listener.message(window_stored(path, kinds))
-                    stored.append(path)
+        for kinds, window in sorted(((kinds, w) for kinds, ws in parts.items() for w in merge(ws)), key=itemgetter(1)):
+            path = copy_window(done.directory, run, window, kinds, lambda: not interrupts.at_once)
+            if path is not None:
+                listener.message(window_stored(path, kinds))
+                stored.append(path)
     return stored
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -14,9 +15,11 @@ import h5py
 import numpy as np
 import pytest
 
+import harness
+from harness.errors import BadInput
 from harness.recording import Recording, RecordingError, Window
 from harness.rewind import main
-from tests.helpers.commands import restart, train
+from tests.helpers.commands import RUN, restart, train
 from tests.helpers.nets import small_net, solver_text
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import PATIENCE, Finished, command, started, wait_for
@@ -73,7 +76,9 @@ def files_in(run: Path) -> list[str]:
     return sorted(path.name for path in (run / "windows").iterdir()) if (run / "windows").is_dir() else []
 
 
-def test_a_rewound_window_is_what_watching_would_have_recorded(home: Path, run: Path, rewind: Rewind) -> None:
+def test_a_rewound_window_is_what_watching_would_have_recorded(
+    home: Path, run: Path, rewind: Rewind, tmp_path: Path
+) -> None:
     before = contents(run)
     done = rewind(run, "--watch", "18:24")
     assert done.stdout == f"{run}/windows/18-24.h5\n"
@@ -93,6 +98,9 @@ def test_a_rewound_window_is_what_watching_would_have_recorded(home: Path, run: 
             mine, theirs = recording.activation(name), other.activation(name)
             assert np.array_equal(mine.iterations, theirs.iterations)
             assert np.array_equal(mine.values, theirs.values)
+    restart(run, "--from", 20, "--until", 26, "--out", tmp_path / "again")
+    verified = json.loads((tmp_path / "again/run.json").read_text())["verified"]
+    assert (verified["compared"], verified["equal"], verified["final"]) == (6, 6, True)
 
 
 def test_its_weights_are_those_of_plain_pycaffe(home: Path, run: Path, rewind: Rewind) -> None:
@@ -113,29 +121,36 @@ def test_its_weights_are_those_of_plain_pycaffe(home: Path, run: Path, rewind: R
 
 
 def test_what_is_stored_is_not_stored_again_and_what_lacks_is(run: Path, rewind: Rewind) -> None:
-    rewind(run, "--watch", "18:20", "--capture", "weight")
+    rewind(run, "--watch", "18:20", "--capture", "weight,update")
     again = rewind(run, "--watch", "18:20", "--capture", "weight")
     assert again.stdout == ""
     assert "stored already" in again.stderr
-    assert files_in(run) == ["18-20.h5"]
-    rewind(run, "--watch", "18:20", "--capture", "weight,update")
-    assert files_in(run) == ["18-20.2.h5", "18-20.h5"]
+    rewind(run, "--watch", "18:22", "--capture", "weight,input")
+    assert files_in(run) == ["18-20.2.h5", "18-20.h5", "20-22.h5"]
     with h5py.File(run / "windows/18-20.2.h5") as second:
-        assert set(second["window"]) == {"update", "iteration", "digest", "checksum"}
-    rewind(run, "--watch", "16:22", "--capture", "weight,update")
-    assert files_in(run) == ["16-18.h5", "18-20.2.h5", "18-20.h5", "20-22.h5"]
+        assert set(second["window"]) == {"input", "key", "iteration", "digest", "checksum"}
     with Recording(run) as recording:
-        assert recording.windows == (Window(16, 22),)
-        assert recording.window_arrays(18) == ("weight", "update")
-    done = rewind(run, "--watch", "21:23", "--capture", "input")  # from inside the window
-    assert "iteration 21 in a window" in done.stderr
+        assert recording.windows == (Window(18, 22),)
+        assert recording.window_arrays(18) == ("weight", "update", "input", "key")
+        assert recording.window_arrays(21) == ("weight", "input", "key")
+    assert "from iteration 19 in a window" in rewind(run, "--watch", "19:20", "--capture", "gradient").stderr
 
 
-def test_a_restart_from_a_rewound_window_is_exact(run: Path, tmp_path: Path, rewind: Rewind) -> None:
-    rewind(run, "--watch", "18:24")
-    restart(run, "--from", 20, "--out", tmp_path / "again")
-    with Recording(run) as one, Recording(tmp_path / "again") as two:
-        assert np.array_equal(one.series("digest", slice(20, None)), two.series("digest"))
+def test_a_run_that_goes_on_with_changes_is_rewound_from_its_own_start(home: Path, tmp_path: Path) -> None:
+    """It starts in a window, with another rate and rescaled momentum, skips data, and was moved with its parent."""
+    shutil.copytree(home / "watched", tmp_path / "first/run")
+    change = ("--set", "base_lr=0.02", "--history", "rescale", "--skip", "22:24", "--until", "30")
+    for name, watch in (("later", ()), ("seen", ("--watch", "20:30"))):
+        restart(tmp_path / "first/run", "--from", "20", *change, *watch, *PLAIN, "--out", tmp_path / "first" / name)
+    moved = (tmp_path / "first").rename(tmp_path / "other place")
+    with harness.open_run(moved / "later") as later, harness.open_run(moved / "seen") as seen:
+        assert later.rewind("20:23", "28:30") == (moved / "later/windows/20-23.h5", moved / "later/windows/28-30.h5")
+        for t in (20, 21, 22, 28, 29):
+            assert later.keys(t) == seen.keys(t)
+            for p in later.params:
+                assert np.array_equal(later.update(t, p.layer, p.index), seen.update(t, p.layer, p.index)), (t, p)
+        with pytest.raises(BadInput, match="begins at 20 or later, or rewind"):
+            later.rewind("19:21")
 
 
 def plant_difference(run: Path, iteration: int) -> None:
@@ -156,19 +171,13 @@ def test_the_replay_stops_at_the_first_digest_that_differs(run: Path, rewind: Re
         assert recording.window_arrays(20) == ("weight",)  # its update leads to other weights
 
 
-def test_a_difference_before_the_window_leaves_nothing(run: Path, rewind: Rewind) -> None:
-    plant_difference(run, 17)
-    done = rewind(run, "--watch", "18:24", code=3)
-    assert done.stdout == ""
-    assert not (run / "windows").exists()
-
-
 def test_other_kernels_are_named(run: Path) -> None:
     core = "Nehalem"
     done = command(sys.executable, REWIND, run, "--watch", "18:24", env={"OPENBLAS_CORETYPE": core})
     assert done.code == 3
     assert "Known reasons: " in done.stderr
     assert core in done.stderr
+    assert not (run / "windows").exists()
 
 
 @pytest.mark.parametrize(
@@ -227,8 +236,8 @@ class Sleepy(caffe.Layer):
 """
 
 
-def test_what_was_verified_before_ctrl_c_is_stored(
-    tmp_path: Path, digit_data: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_in_progress_is_rewound_and_what_was_verified_before_ctrl_c_is_stored(
+    tmp_path: Path, digit_data: Path, monkeypatch: pytest.MonkeyPatch, rewind: Rewind
 ) -> None:
     (tmp_path / "sleepy_layers.py").write_text(SLEEPY)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -236,19 +245,26 @@ def test_what_was_verified_before_ctrl_c_is_stored(
   python_param { module: "sleepy_layers" layer: "Sleepy" } }
 layer { name: "silence" type: "Silence" bottom: "slow" }"""
     (tmp_path / "net.prototxt").write_text(small_net(digit_data, extra=layer))
-    fields: dict[str, object] = {"max_iter": 100, "test_iter": None, "test_interval": None, "snapshot": 0}
+    fields: dict[str, object] = {"max_iter": 150, "test_iter": None, "test_interval": None, "snapshot": 0}
     (tmp_path / "solver.prototxt").write_text(solver_text(tmp_path / "net.prototxt", tmp_path / "n", **fields))
-    run = train(tmp_path / "solver.prototxt", tmp_path / "run", *PLAIN).run
-    with started(sys.executable, REWIND, run, "--watch", "0:100", stderr=subprocess.PIPE) as process:
-        wait_for(lambda: [path for path in temporary(run) if rows_in(path) > 5], process)
+    run = tmp_path / "run"
+    with started(sys.executable, RUN, "--solver", tmp_path / "solver.prototxt", "--out", run, *PLAIN) as training:
+        wait_for(lambda: rows_in(run) > 20, training)
+        rewind(run, "--watch", "3:6", "--capture", "update")
+        assert training.poll() is None
+        assert training.wait(PATIENCE) == 0
+    with Recording(run) as recording:
+        assert recording.window_iterations.tolist() == [3, 4, 5]
+    with started(sys.executable, REWIND, run, "--watch", "6:150", stderr=subprocess.PIPE) as process:
+        wait_for(lambda: [path for path in temporary(run) if rows_in(path) > 15], process)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, said
     assert temporary(run) == []
     with Recording(run) as recording:
         kept = recording.window_iterations
-        assert 5 <= len(kept) < 100
-        assert kept.tolist() == list(range(len(kept)))
+        assert 5 <= len(kept) < 147
+        assert kept.tolist() == list(range(3, 3 + len(kept)))
 
 
 def rows_in(run: Path) -> int:
