@@ -186,8 +186,8 @@ class WindowReader:
             return self._find(group, iteration)
         there = Window(iteration, iteration + 1)
         if not found:
-            has = ", ".join(map(str, self.windows)) or "no window at all"
-            missing, remedy = f"iteration {iteration} is in no window; it has {has}", self.rewind_cost(there, CAPTURES)
+            others = f"; it has {', '.join(map(str, self.windows))}" if self.windows else ": it has none"
+            missing, remedy = f"iteration {iteration} is in no window{others}", self.rewind_cost(there, CAPTURES)
             raise RecordingError(f"{self._path}: {missing}. {remedy}")
         if group == "key" and "input" in self.window_arrays(iteration):
             raise RecordingError(f"{self._path}: no keys were recorded: {self._why_no_keys()}")

@@ -58,4 +58,4 @@ class NoRewind:
     reason: str
 
     def __str__(self) -> str:
-        return f"It cannot be recorded any more: {self.reason}"
+        return f"It cannot be recorded now: {self.reason}"

@@ -118,7 +118,7 @@ def test_the_time_is_that_of_the_iterations_that_are_repeated(run: Path) -> None
 
 
 def test_what_keeps_a_rewind_from_being_possible(run: Path, home: Path) -> None:
-    assert missing(run, 40).endswith("It cannot be recorded any more: the last iteration of this run is 39")
+    assert missing(run, 40).endswith("It cannot be recorded now: the last iteration of this run is 39")
     with Recording(home / "faster") as recording:
         before = recording.rewind_cost(Window(19, 20))
         assert isinstance(before, NoRewind)

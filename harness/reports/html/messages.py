@@ -159,7 +159,7 @@ def without_window(subject: Subject) -> str:
         return text
     rewind = subject.recording.rewind_cost(Window(last := int(subject.recording.iterations[-1]), last + 1))
     if isinstance(rewind, NoRewind):
-        return f"{text} It cannot be recorded any more: {rewind.reason}."
+        return f"{text} It cannot be recorded now: {rewind.reason}."
     return f"{text} rewind --watch A:B records weights, gradients, updates and inputs of iterations A … B-1 afterwards."
 
 
@@ -168,7 +168,7 @@ def _to_record_onset(subject: Subject) -> str:
         case Rewind() as found:
             return f"a command above records the iterations {found.window} around the onset now ({found.cost})"
         case NoRewind(reason):
-            return f"the iterations around the onset cannot be recorded any more: {reason}"
+            return f"the iterations around the onset cannot be recorded now: {reason}"
     return "a command above repeats the run with a window around the onset"
 
 

@@ -105,7 +105,7 @@ def _closer_look(found: Comparison) -> list[Text | Table]:
     impossible = [f"{letter}: {rewind.reason}" for letter, rewind in missing if isinstance(rewind, NoRewind)]
     if impossible:
         reasons = "; ".join(impossible)
-        return [Text(), Text(f"Which layer and elements differ cannot be recorded any more. {reasons}.")]
+        return [Text(), Text(f"Which layer and elements differ cannot be recorded now. {reasons}.")]
     lines: list[Text | Table] = [Text(), Text("To see which layer and elements differ, record it, then compare again:")]
     for letter, rewind in missing:
         if isinstance(rewind, Rewind):
