@@ -131,11 +131,15 @@ def _new_directory(out: Path, size: int) -> Iterator[Path]:
     Raises:
         BadInput: `out` holds something already, cannot be made, or the disk has no room for `size` bytes.
     """
-    if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
-        raise BadInput("not empty, and a run never writes over another", field="--out", value=out,
-                       remedy="Give a new directory")  # fmt: skip
-    there = next(place for place in out.parents if place.is_dir())
-    free = shutil.disk_usage(there).free
+    remedy = "Give a new directory, where you may write"
+    try:
+        is_taken = _exists(out) and not (out.is_dir() and not any(out.iterdir()))
+        there = next(place for place in out.parents if place.is_dir())
+        free = shutil.disk_usage(there).free
+    except OSError as error:
+        raise BadInput(f"cannot be made ({error.strerror})", field="--out", value=out, remedy=remedy) from None
+    if is_taken:
+        raise BadInput("not empty, and a run never writes over another", field="--out", value=out, remedy=remedy)
     if size + _SPARE > free:
         raise BadInput(
             f"the capsule unpacks to {size / 2**20:,.0f} MiB, and the disk has {free / 2**20:,.0f} MiB free",
@@ -143,7 +147,10 @@ def _new_directory(out: Path, size: int) -> Iterator[Path]:
             value=out,
             remedy="Give a directory on another disk",
         )
-    part = Path(tempfile.mkdtemp(prefix=f".{out.name[:200]}.", dir=there))
+    try:
+        part = Path(tempfile.mkdtemp(prefix=f".{out.name[:60]}.", dir=there))
+    except OSError as error:
+        raise BadInput(f"cannot be made ({error.strerror})", field="--out", value=out, remedy=remedy) from None
     try:
         yield part
         mask = os.umask(0)
@@ -159,10 +166,19 @@ def _new_directory(out: Path, size: int) -> Iterator[Path]:
         raise
 
 
+def _exists(path: Path) -> bool:
+    """Check whether there is something at `path`. Unlike os.path.lexists, it raises OSError for an impossible name."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 @contextmanager
 def _part_of(out: Path) -> Iterator[Path]:
     """Make a file beside `out` that becomes `out` if the block ends without an exception, and is removed if not."""
-    fd, name = tempfile.mkstemp(prefix=f".{out.name[:200]}.", dir=out.parent)
+    fd, name = tempfile.mkstemp(prefix=f".{out.name[:60]}.", dir=out.parent)
     part = Path(name)
     try:
         with os.fdopen(fd, "rb+") as file:

@@ -265,6 +265,9 @@ def test_a_directory_that_is_not_empty_stays_as_it_is(
     assert capsule.main(["open", str(home / "minimal.capsule"), "--out", str(tmp_path)]) == 2
     assert "not empty, and a run never writes over another" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["notes"]
+    for out, said in ((tmp_path / ("x" * 300), "too long"), (tmp_path / "notes/out", "Not a directory")):
+        assert capsule.main(["open", str(home / "minimal.capsule"), "--out", str(out)]) == 2
+        assert said in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     assert capsule.main(["open", str(home / "minimal.capsule"), "--out", str(tmp_path / "empty")]) == 0
     assert read_info(tmp_path / "empty").directory == str(tmp_path / "empty")
