@@ -28,7 +28,7 @@ COMMANDS = {
     "compare": "find where two runs first differ, bit for bit",
     "readlog": "diagnose a training run from its log alone",
     "report": "write a page about a recorded run that opens offline in any browser",
-    "capsule": "look into one file that reproduces the failure of a run elsewhere, and unpack it",
+    "capsule": "pack the failure of a run into one file that repeats it elsewhere, and use such files",
     "make-lmdb": "make the LMDBs that a Data layer reads, from a folder of images or from lists",
 }
 

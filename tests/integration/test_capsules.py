@@ -106,6 +106,7 @@ def test_what_is_in_it_is_shown(home: Path, capsys: pytest.CaptureFixture[str]) 
     assert told["this_machine"] == {"same_bits_expected": True, "differences": []}
     assert told["data"] == [{"source": "data/0", "kind": "LMDB", "records": 203}]
     assert told["python_layers"] == []
+    assert (told["solver"]["type"], told["solver"]["base_lr"]) == ("SGD", 0.01)
 
 
 def test_python_layers_are_listed_and_need_trust(

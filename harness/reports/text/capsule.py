@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -87,7 +88,7 @@ def as_json(shown: Shown) -> Mapping[str, Any]:
     content: dict[str, Any] = msgspec.to_builtins(manifest)
     del content["members"]
     return content | {
-        "solver": _solver_fields(shown.solver, (*_RATE, *_REST)),
+        "solver": {"type": solver_type(shown.solver)} | _solver_fields(shown.solver, (*_RATE, *_REST)),
         "net": {"name": shown.net.name, "layers": len(shown.net.layer), "parameters": manifest.parameters},
         "data": _data(shown),
         "python_layers": list(shown.code),
@@ -112,7 +113,7 @@ def _show_break(manifest: Manifest, console: Console) -> None:
         return
     loss = f"loss {_level(broke.before)} → {_level(broke.after)}"
     console.print(Text(f"Broke at iteration {broke.onset:,}: {loss}", style="bold red"), soft_wrap=True)
-    console.print(Text(broke.reason), soft_wrap=True)
+    _print_line(console, broke.reason)
     console.print()
     if broke.heads:
         grid = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
@@ -124,6 +125,10 @@ def _show_break(manifest: Manifest, console: Console) -> None:
             grid.add_row(Text(head.name), f"{head.weight:.3g}", classes, _level(head.before), _level(head.after))
         console.print(grid)
         console.print()
+
+
+def _print_line(console: Console, line: str) -> None:
+    console.print(Text(line), soft_wrap=not console.is_terminal)
 
 
 def _facts(shown: Shown) -> Table:
@@ -143,6 +148,8 @@ def _facts(shown: Shown) -> Table:
     data = [f"{entry['source']}: {entry['kind']}, {entry['records']:,} records" for entry in _data(shown)]
     add("Data", *(data or ["none that is read from a file"]))
     add("Python layers", *(shown.code or ["none"]))
+    if manifest.shrunk:
+        add("Shrunk", *manifest.shrunk)
     add("Packed by", f"caffe-harness {manifest.harness}{', anonymous' if manifest.anonymous else ''}")
     if manifest.shrunk:
         add("Shrunk", *manifest.shrunk)
@@ -192,9 +199,15 @@ def _solver_fields(solver: pb.SolverParameter, names: tuple[str, ...]) -> dict[s
     found: dict[str, Any] = {}
     for field, value in solver.ListFields():
         if field.name in names:
-            finite = not isinstance(value, float) or math.isfinite(value)
-            found[field.name] = list(value) if field.is_repeated else value if finite else str(value)
+            found[field.name] = list(value) if field.is_repeated else _number(value)
     return {name: found[name] for name in names if name in found}
+
+
+def _number(value: object) -> object:
+    """Return a value with the fewest digits that give the same float32."""
+    if not isinstance(value, float):
+        return value
+    return float(str(np.float32(value))) if math.isfinite(value) else str(value)
 
 
 def _joined(fields: Mapping[str, Any]) -> str:
