@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -24,6 +24,7 @@ from harness.errors import BadInput
 from harness.schemas.layout import Param
 
 Floats = npt.NDArray[np.float32]
+Mode = Literal["r", "r+"]  # to be read, or written as well
 
 _LAYER = pb.NetParameter.DESCRIPTOR.fields_by_name["layer"].number
 _NAME = pb.LayerParameter.DESCRIPTOR.fields_by_name["name"].number
@@ -45,36 +46,36 @@ class StoredBlob:
 
 
 @contextmanager
-def model_blobs(path: Path) -> Iterator[list[StoredBlob]]:
+def model_blobs(path: Path, mode: Mode = "r+") -> Iterator[list[StoredBlob]]:
     """Open the blobs of a caffemodel that Caffe 1.0 has written, layer by layer; shared ones once for each layer.
 
     Raises:
         BadInput: it is damaged.
     """
     if path.name.endswith(".h5"):
-        with _opened(path) as file:
+        with _opened(path, mode) as file:
             yield [
                 StoredBlob(layer, int(index), blobs[index])
                 for layer, blobs in _group(path, file, "data").items()
                 for index in sorted(blobs, key=int)
             ]
     else:
-        yield _read(path, _model_blobs)
+        yield _read(path, mode, _model_blobs)
 
 
 @contextmanager
-def history_blobs(path: Path) -> Iterator[list[StoredBlob]]:
+def history_blobs(path: Path, mode: Mode = "r+") -> Iterator[list[StoredBlob]]:
     """Open the history of a solverstate; blob n belongs to the learnable blob n, modulo their number.
 
     Raises:
         BadInput: it is damaged.
     """
     if path.name.endswith(".h5"):
-        with _opened(path) as file:
+        with _opened(path, mode) as file:
             history = _group(path, file, "history")
             yield [StoredBlob("", index, history[str(index)]) for index in range(len(history))]
     else:
-        yield _read(path, _history_blobs)
+        yield _read(path, mode, _history_blobs)
 
 
 def change_numbers(blobs: Sequence[StoredBlob], change: Callable[[Floats], Floats]) -> None:
@@ -96,9 +97,9 @@ def weight_digest(blobs: Sequence[StoredBlob], params: Sequence[Param]) -> str:
     return state.hexdigest()
 
 
-def _opened(path: Path) -> h5py.File:
+def _opened(path: Path, mode: Mode) -> h5py.File:
     try:
-        return h5py.File(path, "r+")
+        return h5py.File(path, mode)
     except OSError as error:
         raise _damaged(path, error) from None
 
@@ -109,10 +110,10 @@ def _group(path: Path, file: h5py.File, name: str) -> h5py.Group:
     return file[name]
 
 
-def _read(path: Path, find: Callable[[Path, mmap.mmap], list[StoredBlob]]) -> list[StoredBlob]:
+def _read(path: Path, mode: Mode, find: Callable[[Path, Mode, mmap.mmap], list[StoredBlob]]) -> list[StoredBlob]:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
-            return find(path, memory)
+            return find(path, mode, memory)
     except (DamagedMessage, OSError, ValueError) as error:  # an empty file cannot be mapped
         raise _damaged(path, error) from None
 
@@ -121,26 +122,26 @@ def _damaged(path: Path, why: object) -> BadInput:
     return BadInput(f"damaged ({why})", file=path, remedy="Use another copy of the file")
 
 
-def _model_blobs(path: Path, memory: mmap.mmap) -> list[StoredBlob]:
+def _model_blobs(path: Path, mode: Mode, memory: mmap.mmap) -> list[StoredBlob]:
     layers = [span for number, span in fields(memory, slice(0, len(memory))) if number == _LAYER]
     names = unique_names([pb.LayerParameter(name=_name(memory, span)) for span in layers])
     return [
-        StoredBlob(name, index, _mapped(path, memory, blob))
+        StoredBlob(name, index, _mapped(path, mode, memory, blob))
         for name, span in zip(names, layers, strict=True)
         for index, blob in enumerate(part for number, part in fields(memory, span) if number == _BLOBS)
     ]
 
 
-def _history_blobs(path: Path, memory: mmap.mmap) -> list[StoredBlob]:
+def _history_blobs(path: Path, mode: Mode, memory: mmap.mmap) -> list[StoredBlob]:
     spans = [span for number, span in fields(memory, slice(0, len(memory))) if number == _HISTORY]
-    return [StoredBlob("", index, _mapped(path, memory, span)) for index, span in enumerate(spans)]
+    return [StoredBlob("", index, _mapped(path, mode, memory, span)) for index, span in enumerate(spans)]
 
 
-def _mapped(path: Path, memory: mmap.mmap, blob: slice) -> Floats:
-    """Map the numbers of a blob into memory, to be read and written."""
+def _mapped(path: Path, mode: Mode, memory: mmap.mmap, blob: slice) -> Floats:
+    """Map the numbers of a blob into memory."""
     for number, span in fields(memory, blob):
         if number == _DATA and span.stop > span.start:
-            return np.memmap(path, "<f4", "r+", span.start, ((span.stop - span.start) // 4,))
+            return np.memmap(path, "<f4", mode, span.start, ((span.stop - span.start) // 4,))
     return np.empty(0, np.float32)
 
 

@@ -185,7 +185,7 @@ def _check_weights(model: Path, snapshot: SnapshotInfo, params: tuple[Param, ...
     """Check the weights in a binary caffemodel; those in HDF5 are checked when Caffe has read them."""
     if model.name.endswith(".h5"):
         return
-    with model_blobs(model) as blobs:
+    with model_blobs(model, "r") as blobs:
         try:
             found = weight_digest(blobs, params)
         except KeyError as error:

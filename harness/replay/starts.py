@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,10 +14,13 @@ from harness.caffe_files.paths import exists
 from harness.caffe_files.solver import solver_type
 from harness.caffe_files.solverstate import history_scale
 from harness.caffe_files.stateful_layers import stateful_layers
+from harness.caffe_files.stored_numbers import model_blobs, weight_digest
 from harness.diagnosis.first_change import continues_as_caffe
 from harness.errors import BadInput, RecordingError
+from harness.recording import Recording
 from harness.recording.run_directory import named_run, read_info
 from harness.recording.snapshots import iterations_of
+from harness.schemas.layout import Param
 from harness.schemas.run_info import RunInfo, SnapshotInfo, TrainingSetup
 from harness.supervisor.resume import Start, check_snapshot, from_run, read_info_beside, restartable_in_windows
 
@@ -53,9 +56,9 @@ def nearest(run: Path, info: RunInfo, at: int) -> Nearest:
     refused = None
     for candidate in _candidates(run, info, at):
         try:
-            check_snapshot(start_of(run, info, candidate.iteration))
+            _check(start_of(run, info, candidate.iteration), run)
             return candidate
-        except (BadInput, RecordingError) as error:  # a damaged snapshot: an older one may do
+        except (BadInput, RecordingError) as error:  # a damaged snapshot or window: an older one may do
             refused = error
     assert refused is not None  # the start of the run is always a candidate
     raise refused
@@ -72,6 +75,42 @@ def _candidates(run: Path, info: RunInfo, at: int) -> Iterator[Nearest]:
     found |= {t: Nearest(t, f"the snapshot of iteration {t:,}") for t in saved}
     for iteration in sorted(found, reverse=True):
         yield found[iteration]
+
+
+def _check(start: Start, run: Path) -> None:
+    """Check what a replay of `run` would begin with, which Caffe reads later: the weights and history that `run` kept.
+
+    Raises:
+        BadInput, RecordingError: it is damaged.
+    """
+    check_snapshot(start)
+    with Recording(run) as recording:
+        if start.window == run:
+            for p in recording.params:  # checksums are compared
+                recording.weight(start.iteration, p.layer, p.index)
+                if "history" not in recording.window_arrays(start.iteration):
+                    recording.update(start.iteration - 1, p.layer, p.index)  # of SGD
+        elif start.state is not None and isinstance(start.setup, SnapshotInfo):
+            _check_weights(start.state.learned_net, start.setup, recording.params)
+
+
+def _check_weights(model: Path, snapshot: SnapshotInfo, params: Sequence[Param]) -> None:
+    """Check the weights in a binary caffemodel; those in HDF5 are checked when Caffe has read them."""
+    if model.name.endswith(".h5"):
+        return
+    with model_blobs(model, "r") as blobs:
+        try:
+            found = weight_digest(blobs, params)
+        except KeyError:  # other names than those of the run; they are checked when Caffe has read them
+            return
+    if found != snapshot.weight_digest:
+        raise BadInput(
+            f"damaged, or of another snapshot: the JSON beside it has the digest {snapshot.weight_digest}",
+            file=model,
+            field="weight_digest",
+            value=found,
+            remedy="Put the snapshot's own caffemodel back",
+        )
 
 
 def start_of(run: Path, info: RunInfo, iteration: int) -> Start:

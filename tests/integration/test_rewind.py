@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import harness
+from harness.caffe_files.messages import pb
 from harness.errors import BadInput
 from harness.recording import Recording, RecordingError, Window
 from harness.rewind import main
@@ -151,6 +152,31 @@ def test_a_run_that_goes_on_with_changes_is_rewound_from_its_own_start(home: Pat
                 assert np.array_equal(later.update(t, p.layer, p.index), seen.update(t, p.layer, p.index)), (t, p)
         with pytest.raises(BadInput, match="begins at 20 or later, or rewind"):
             later.rewind("19:21")
+
+
+def damage(path: Path, part: bytes) -> None:
+    """Change a bit in `part` of a file."""
+    content = path.read_bytes()
+    assert content.count(part) == 1
+    path.write_bytes(content.replace(part, bytes([part[0] ^ 1]) + part[1:]))
+
+
+def test_what_is_damaged_is_no_place_to_begin_from(run: Path, rewind: Rewind) -> None:
+    rewind(run, "--watch", "18:20", "--capture", "weight,update")
+    with Recording(run) as recording:
+        update = recording.update(18, "loss3/classifier").tobytes()
+    damage(run / "windows/18-20.h5", update)
+    assert "from the snapshot of iteration 15" in rewind(run, "--watch", "20:21").stderr
+    (model,) = (run / "snapshots").glob("*_15.caffemodel")
+    damage(model, caffe_weights(model))
+    shutil.rmtree(run / "windows")
+    assert "from its start" in rewind(run, "--watch", "20:21").stderr
+
+
+def caffe_weights(model: Path) -> bytes:
+    net = pb.NetParameter.FromString(model.read_bytes())
+    (layer,) = (layer for layer in net.layer if layer.name == "loss3/classifier")
+    return np.array(layer.blobs[0].data, np.float32).tobytes()
 
 
 def plant_difference(run: Path, iteration: int) -> None:
