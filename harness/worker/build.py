@@ -84,13 +84,15 @@ def build(
             _restore(solver, payload.resume, payload.solver_type, nets[0], directory)
     if payload.replay:
         _replay(solver, param, nets, native, point, send)
-    if payload.resume and (state := _layer_state(payload.resume)):
+    state = _layer_state(payload.resume) if payload.resume else None
+    if state is not None:
         for reason in write_state(state, (solver.net, *solver.test_nets), nets):
             send(NotExact(reason))
     return solver, point
 
 
 def _layer_state(resume: Resume) -> State | None:
+    """Read the state that layers keep outside their params; None if it is not known."""
     if resume.layers:
         return load_state(Path(resume.layers))
     if resume.window and resume.window_layers:
