@@ -123,7 +123,9 @@ class Rewinds:
             in_snapshot = info.resume is not None  # else it began at iteration 0, or inside a window
             return parent is not None and (not in_snapshot or info.first in iterations_of(parent / "snapshots"))
         if info.resume is not None:
-            return exists(self._path(info.resume))
+            before = named_run(info.goes_on_from, self._run) if info.goes_on_from is not None else None
+            moved = before is not None and exists(before / "snapshots" / Path(info.resume).name)
+            return moved or exists(self._path(info.resume))
         return info.first == 0 and all(exists(self._path(name)) for name in info.weights)
 
     def _without_start(self, at: int) -> str:
