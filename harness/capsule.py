@@ -16,7 +16,7 @@ if __name__ == "__main__":  # start as `caffe-harness capsule` does
 from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.capsule_commands import open as open_
-from harness.capsule_commands import pack, run, show
+from harness.capsule_commands import pack, run, show, shrink
 from harness.command_parser import CommandParser
 from harness.errors import BadInput, RecordingError
 from harness.exit_codes import Exit
@@ -44,6 +44,7 @@ _ACTIONS = (
     show,
     run,
     open_,
+    shrink,
 )
 
 

@@ -13,17 +13,17 @@ from harness.errors import BadInput, RecordingError
 from harness.recording import Recording
 from harness.recording.run_directory import attributes, encode_info, named_run
 from harness.recording.writer import Writer
-from harness.schemas.layout import ACTIVATION_STATS, INPUT_STATS, STATS, Layout, Output
+from harness.schemas.layout import ACTIVATION_STATS, INPUT_STATS, STATS, Activation, Layout, Output
 from harness.schemas.run_info import RunInfo
 from harness.schemas.window import Window
 
 BEFORE = 200  # iterations before the stretch, from which rules and diagnosis know what was normal
 
 
-def write_cut(run: Path, info: RunInfo, out: Path) -> None:
+def write_cut(run: Path, info: RunInfo, out: Path, before: int = BEFORE) -> None:
     """Write recording.h5 and run.json of the run directory `out`, with what `run` recorded of the iterations of `info`.
 
-    Up to 200 iterations before them come first, also those of runs that `run` continues.
+    Up to `before` iterations before them come first, also those of runs that `run` continues.
 
     Args:
         info: the contents of run.json.
@@ -33,9 +33,10 @@ def write_cut(run: Path, info: RunInfo, out: Path) -> None:
         RecordingFailed: the disk is full.
     """
     with ExitStack() as stack:
-        parts = _parts(run, Window(info.first, info.until), stack)
+        parts = _parts(run, Window(info.first, info.until), before, stack)
         last = parts[-1][0]
-        layout = _layout(last, info)
+        complete = all(part.inputs == last.inputs for part, _ in parts)  # recordings from before 0.3.0 have none
+        layout = _layout(last, info, last.inputs if complete else ())
         writer = Writer.create(out / "recording.h5", layout, attributes(info))
         try:
             for recording, rows in parts:
@@ -50,7 +51,7 @@ def write_cut(run: Path, info: RunInfo, out: Path) -> None:
             raise
 
 
-def _parts(run: Path, window: Window, stack: ExitStack) -> list[tuple[Recording, slice]]:
+def _parts(run: Path, window: Window, count: int, stack: ExitStack) -> list[tuple[Recording, slice]]:
     """Open the recordings that hold `window` and what comes before it, oldest first, each with its rows."""
     recording = stack.enter_context(Recording(run))
     iterations = recording.iterations
@@ -61,8 +62,8 @@ def _parts(run: Path, window: Window, stack: ExitStack) -> list[tuple[Recording,
             f"{recording.path}: not all iterations from {window.start:,} to {window.stop - 1:,} were recorded; it has "
             f"{have}"
         )
-    parts = [(recording, slice(max(0, start - BEFORE), stop))]
-    missing, first = BEFORE - start, int(iterations[0])
+    parts = [(recording, slice(max(0, start - count), stop))]
+    missing, first = count - start, int(iterations[0])
     while missing > 0 and (before := _before(parts[0][0], stack)) is not None:
         row = int(np.searchsorted(before.iterations, first))
         if not row or before.iterations[row - 1] != first - 1:
@@ -87,14 +88,14 @@ def _before(recording: Recording, stack: ExitStack) -> Recording | None:
 
 def _columns(recording: Recording) -> tuple[object, ...]:
     params = [(param.layer, param.index, param.shape) for param in recording.params]
-    return params, _outputs(recording), recording.blobs, recording.inputs
+    return params, _outputs(recording), recording.blobs
 
 
 def _outputs(recording: Recording) -> tuple[Output, ...]:
     return tuple(Output(name, recording.output(name, slice(0, 0)).shape[1]) for name in recording.outputs)
 
 
-def _layout(recording: Recording, info: RunInfo) -> Layout:
+def _layout(recording: Recording, info: RunInfo, inputs: tuple[Activation, ...]) -> Layout:
     tests = range(len(info.test_nets))  # all of them, or none
     test_outputs = tuple(
         tuple(Output(name, recording.test(name, net)[1].shape[1]) for name in recording.test_outputs(net))
@@ -109,7 +110,7 @@ def _layout(recording: Recording, info: RunInfo) -> Layout:
         relus=info.relus,
         windows=(),
         arrays=(),
-        inputs=recording.inputs,
+        inputs=inputs,
     )
 
 

@@ -48,6 +48,23 @@ def ddmin(items: Sequence[Item], fails: Callable[[tuple[Item, ...]], bool]) -> t
     return tuple(items[n] for n in kept)
 
 
+def fewest(items: Sequence[Item], fails: Callable[[tuple[Item, ...]], bool], tries: int) -> tuple[Item, ...]:
+    """Return a part of `items` that fails, found by `ddmin` in at most so many `tries`; then one may be left out."""
+    found, tried = tuple(items), 0
+
+    def within(part: tuple[Item, ...]) -> bool:
+        nonlocal found, tried
+        if tried >= tries:
+            return False
+        tried += 1
+        failed = fails(part)
+        found = part if failed else found
+        return failed
+
+    ddmin(items, within)
+    return found
+
+
 def least(low: int, high: int, fails: Callable[[int], bool]) -> int:
     """Return the smallest number from `low` to `high` that fails, by halving, if all above it fail as well.
 

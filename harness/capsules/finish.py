@@ -25,7 +25,8 @@ def finish(directory: Path, manifest: Manifest, out: Path, progress: Progress = 
     Raises:
         BadInput, RecordingError, OSError: as `write_capsule`.
     """
-    (directory / PAGE).write_text(index_page(directory, manifest, out.name))
+    name = "FILE.capsule" if manifest.anonymous else out.name
+    (directory / PAGE).write_text(index_page(directory, manifest, name))
     write_info(directory, msgspec.structs.replace(read_info(directory), directory=""))  # whoever opens it sets it
     return write_capsule(directory, manifest, out, progress)
 

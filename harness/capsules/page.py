@@ -15,6 +15,7 @@ from harness.recording import Recording
 from harness.recording.run_directory import read_info
 from harness.reports.html.capsule_page import CapsulePage, Command, Level, Member, Records, capsule_page
 from harness.reports.html.loss_curve import loss_curve
+from harness.reports.text.grammar import list_names
 from harness.schemas.capsule import DATA, EXPLAIN, RECORDING, RUN_INFO, SNAPSHOTS, Break, Manifest
 from harness.schemas.run_info import RunInfo
 
@@ -55,10 +56,11 @@ def _page(directory: Path, manifest: Manifest, name: str, info: RunInfo, recordi
         curve=loss_curve(iterations, losses, manifest.first, onset, total_chance_loss(info.heads)),
         levels=_levels(broke),
         commands=tuple(_commands(name, onset is not None)),
-        members=tuple(_members(directory, len(iterations))),
+        members=tuple(_members(directory, info, len(iterations))),
         data=tuple(_records(info, net)),
         shrunk=manifest.shrunk,
         anonymous=manifest.anonymous,
+        blank=manifest.blank,
         versions=tuple(_versions(info, manifest)),
         python_layers=tuple(layer.name for layer in net.layer if layer.type == "Python"),
     )
@@ -100,7 +102,7 @@ def _commands(file: str, breaks: bool) -> Iterator[Command]:
         yield Command(f"caffe-harness capsule shrink {name}", "leaves out what the break does not need")
 
 
-def _members(directory: Path, iterations: int) -> Iterator[Member]:
+def _members(directory: Path, info: RunInfo, iterations: int) -> Iterator[Member]:
     known = {
         RUN_INFO: "the solver, the net, versions, and how the run went",
         RECORDING: f"losses, norms and digests of {iterations:,} iterations",
@@ -115,7 +117,12 @@ def _members(directory: Path, iterations: int) -> Iterator[Member]:
             yield Member(f"{SNAPSHOTS}/{path.name}", what, path.stat().st_size)
     for path in sorted((directory / DATA).iterdir()) if (directory / DATA).is_dir() else ():
         files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-        yield Member(f"{DATA}/{path.name}", "data", sum(file.stat().st_size for file in files))
+        name = f"{DATA}/{path.name}"
+        readers = [
+            place.layer for place in info.point.inputs if place.source == name or place.source.startswith(f"{name}/")
+        ]
+        what = f"the records that layer {list_names(readers)} reads" if readers else "numbers that the net reads"
+        yield Member(name, what, sum(file.stat().st_size for file in files))
 
 
 def _records(info: RunInfo, net: pb.NetParameter) -> Iterator[Records]:

@@ -99,6 +99,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         parameters: numbers in all learnable param blobs of the train net.
         processor: the model of the machine's processor; None if it is not known.
         anonymous: paths, host and names were removed.
+        blank: the number of records whose pixels were replaced by their mean.
         shrunk: how the capsule differs from the one that it was shrunk from, a sentence each; empty for one as packed.
         members: all files but this one, in the order in which they are stored.
     """
@@ -113,6 +114,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     parameters: Size
     processor: Name | None = None
     anonymous: bool = False
+    blank: Size = 0
     shrunk: Annotated[tuple[Text, ...], msgspec.Meta(max_length=100)] = ()
     members: Annotated[tuple[Member, ...], msgspec.Meta(max_length=MAX_MEMBERS)] = ()
 

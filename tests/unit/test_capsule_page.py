@@ -29,9 +29,10 @@ def page(**fields: object) -> CapsulePage:
         "levels": (Level("loss", 1.0, float("nan"), None),),
         "commands": (Command("caffe-harness capsule run x", "trains"),),
         "members": (Member("run.json", "the run", 1234),),
-        "data": (Records("data (Data)", 32, 1000, 3),),
+        "data": (Records("data (Data)", 32, 1000),),
         "shrunk": (),
         "anonymous": False,
+        "blank": 3,
         "versions": (("Caffe", "1.0.0"),),
     }
     return CapsulePage(**(values | fields))  # type: ignore[arg-type]
@@ -49,9 +50,9 @@ def test_it_says_what_is_private_in_it() -> None:
     known, anonymous = capsule_page(page()), capsule_page(page(anonymous=True, shrunk=("Momentum is zero",)))
     assert "It is not anonymous" in known
     assert "It was made anonymous" in anonymous
-    assert "the pixels of 3 of them are blank" in known
-    assert "This capsule was shrunk" in anonymous
-    assert "This capsule was shrunk" not in known
+    assert "The pixels of 3 of these records are blank" in known
+    assert "This capsule was made smaller" in anonymous
+    assert "This capsule was made smaller" not in known
 
 
 def curve(losses: list[float], chance: float | None = None) -> LossCurve | None:

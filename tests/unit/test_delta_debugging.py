@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.capsules.delta_debugging import ddmin, least
+from harness.capsules.delta_debugging import ddmin, fewest, least
 
 
 @given(st.integers(1, 40), st.sets(st.integers(0, 39), max_size=6))
@@ -68,3 +68,17 @@ def test_the_least_number_that_fails(low: int, high: int, first: int) -> None:
 
     assert least(low, high, fails) == min(max(low, first), high)
     assert len(tried) <= (high - low).bit_length()
+
+
+@given(st.integers(1, 40), st.sets(st.integers(0, 39), max_size=6), st.integers(0, 60))
+def test_a_limited_search_returns_what_fails(count: int, needed: set[int], tries: int) -> None:
+    needed = {n for n in needed if n < count}
+    tried = 0
+
+    def fails(part: tuple[int, ...]) -> bool:
+        nonlocal tried
+        tried += 1
+        return needed <= set(part)
+
+    assert needed <= set(fewest(range(count), fails, tries))
+    assert tried <= tries

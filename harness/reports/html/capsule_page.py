@@ -35,13 +35,11 @@ class Records:
         layer: the layer, and its type.
         records: their number in the capsule.
         of: the number in the data set that the run read; None where it is not known.
-        blank: the number of those whose pixels were blanked.
     """
 
     layer: str
     records: int
     of: int | None = None
-    blank: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,7 @@ class CapsulePage:
         onset: the first iteration whose update does the damage; None without one.
         shrunk: what `shrink` changed, a sentence each; empty for a capsule as it was packed.
         anonymous: names, paths and keys were removed.
+        blank: the number of records whose pixels were blanked.
         versions: names and values.
         python_layers: the Python layers of the net, which run code that is not in the capsule.
     """
@@ -85,6 +84,7 @@ class CapsulePage:
     data: tuple[Records, ...]
     shrunk: tuple[str, ...]
     anonymous: bool
+    blank: int
     versions: tuple[tuple[str, str], ...]
     python_layers: tuple[str, ...] = ()
 
@@ -97,11 +97,6 @@ class CapsulePage:
     def records(self) -> int:
         """The number of records of all data sets."""
         return sum(data.records for data in self.data)
-
-    @property
-    def blank(self) -> int:
-        """The number of records whose pixels were blanked."""
-        return sum(data.blank for data in self.data)
 
 
 def capsule_page(page: CapsulePage) -> str:
