@@ -15,7 +15,6 @@ from harness.caffe_files.solverstate import set_learned_net
 from harness.errors import BadInput
 
 _NET, _LAYER, _STATE = (m.DESCRIPTOR.fields_by_name for m in (pb.NetParameter, pb.LayerParameter, pb.SolverState))
-_OF_NET = {_NET["name"].number}
 _OF_LAYER = {_LAYER[name].number for name in ("name", "type", "blobs")}
 
 
@@ -38,16 +37,12 @@ def copy_caffemodel(model: Path, target: Path) -> None:
 
 
 def _copy_layers(memory: mmap.mmap, copy: BinaryIO) -> None:
-    begin = 0
     for number, value in fields(memory, slice(0, len(memory))):
-        if number in _OF_NET:
-            copy.write(memory[begin : value.stop])
-        elif number == _NET["layer"].number:
+        if number == _NET["layer"].number:
             parts = _parts(memory, value)
             copy.write(field_header(number, sum(part.stop - part.start for part in parts)))
             for part in parts:
                 copy.write(memory[part])
-        begin = value.stop
 
 
 def _parts(memory: mmap.mmap, layer: slice) -> list[slice]:

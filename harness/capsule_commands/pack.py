@@ -17,6 +17,7 @@ from harness.caffe_files.file_kind import run_given
 from harness.caffe_files.messages import caffe_directory
 from harness.capsules.archive import open_capsule
 from harness.capsules.packing import Choice, Packed, Packer
+from harness.capsules.passing_on import PassingOn
 from harness.capsules.repeating import WorkerDied
 from harness.command_parser import CommandParser
 from harness.errors import BadInput, RecordingError, RecordingFailed
@@ -68,6 +69,18 @@ def add_parser(actions: _SubParsersAction[CommandParser]) -> None:
         metavar="F",
         help="the capsule (default: RUN.capsule beside RUN, or RUN-2.capsule and so on)",
     )
+    parser.add_argument(
+        "--anonymous",
+        action="store_true",
+        help="leave out paths, the names of host, run, net and files, the command line, times, and what describes "
+        "images beside their pixels; keys of records become numbers. Names of layers and blobs stay",
+    )
+    parser.add_argument(
+        "--blank",
+        action="store_true",
+        help="replace the pixels of records by their mean: of all but those that deviate in the onset's batch (or that "
+        "explain.json names), as long as the break remains when it is replayed; else of fewer. Labels stay",
+    )
     parser.set_defaults(main=main)
 
 
@@ -89,7 +102,8 @@ def main(args: argparse.Namespace) -> int:
                 caffe_directory()
                 out = (args.out or _free(run)).absolute()
                 packer = Packer(run, terminal, interrupts, terminal.message)
-                packed = packer.pack(Choice(args.at, args.length), out)
+                change = PassingOn(args.anonymous, args.blank, interrupts, terminal.message)
+                packed = packer.pack(Choice(args.at, args.length), out, change)
         except (BadInput, RecordingError) as error:
             terminal.error(str(error))
             return Exit.BAD_INPUT
