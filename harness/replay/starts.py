@@ -53,15 +53,16 @@ def nearest(run: Path, info: RunInfo, at: int) -> Nearest:
             value=at,
             remedy="Give a later iteration" + (", or that run" if info.goes_on_from else ""),
         )
-    refused = None
+    refused: list[tuple[Nearest, Exception]] = []
     for candidate in _candidates(run, info, at):
         try:
             _check(start_of(run, info, candidate.iteration), run)
-            return candidate
         except (BadInput, RecordingError) as error:  # a damaged snapshot or window: an older one may do
-            refused = error
-    assert refused is not None  # the start of the run is always a candidate
-    raise refused
+            refused.append((candidate, error))
+        else:
+            cannot = "".join(f" ({other.reason} cannot be used: {error})" for other, error in refused[:1])
+            return replace(candidate, reason=f"{candidate.reason}{cannot}")
+    raise refused[-1][1]  # that of the start of the run, which is always a candidate
 
 
 def _candidates(run: Path, info: RunInfo, at: int) -> Iterator[Nearest]:

@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
+from harness.diagnosis.recorded.damage_span import span
 from harness.diagnosis.recorded.diagnose import diagnose
 from harness.recording import Recording, RecordingError, Window
 from tests.helpers.commands import RUN, restart, train
@@ -119,6 +120,7 @@ def test_the_report_finds_the_bad_record_of_a_run_that_nobody_watched(home: Path
         assert (found.onset.iteration, batch.iteration) == (FAULT, FAULT)
         assert np.flatnonzero(batch.outliers).tolist() == [3]
         assert batch.keys[3] == f"{BATCH * FAULT + 3:08d}"
+        assert span(recording, found) == Window(FAULT - 5, FAULT + 1)  # to the first loss that is not finite
 
 
 def test_where_params_would_cost_too_much_inputs_are_kept(home: Path) -> None:

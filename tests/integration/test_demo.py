@@ -14,6 +14,7 @@ import harness
 from harness.diagnosis.last_good import last_good
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.live.messages import LOOK_AT
+from harness.diagnosis.recorded.damage_span import span
 from harness.diagnosis.recorded.diagnose import diagnose
 from harness.diagnosis.recorded.onset import find_onset
 from harness.recording import Recording, Window
@@ -43,6 +44,17 @@ def test_the_demo_learns_breaks_within_one_display_interval_and_stays_broken(dem
             assert losses[BREAK - 40 : BREAK].mean() < 0.6 * UNIFORM
             assert abs(np.median(losses[BREAK + 40 :]) / UNIFORM - 1) < 0.005
             assert abs(losses[-40:].mean() / UNIFORM - 1) < 0.005
+
+
+def test_the_span_of_the_damage_begins_before_the_onset_and_ends_at_the_plateau(demo: Path) -> None:
+    with Recording(demo) as recording:
+        found = span(recording, diagnose(recording))
+        assert found is not None
+        assert found.start == BREAK - 5
+        assert BREAK + 5 < found.stop <= BREAK + 45
+        assert np.median(recording.series("loss", slice(found.stop, found.stop + 5))) == pytest.approx(
+            1.6 * UNIFORM, rel=0.1
+        )
 
 
 def test_the_recording_shows_the_onset(demo: Path) -> None:
