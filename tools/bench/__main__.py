@@ -8,6 +8,8 @@ Resume: the time to find the position in an LMDB of ten million records (which n
 the cost of the seekable layer compared with Caffe's own, again in turns; the time of `restart.py` compared with a plain
 start; and the time to repeat the random numbers that a snapshot does not contain.
 
+Rewind: the time of rewind.py compared with restart.py over the same iterations.
+
 Reports: the time and memory for a long run. Data: the speed of make_lmdb compared with convert_imageset.
 
 Logs: the speed of reading one compared with Caffe's own parse_log.py on the same file, and the growth of memory.
@@ -33,7 +35,7 @@ from rich.console import Console
 from rich.table import Table
 from rich_argparse import RawDescriptionRichHelpFormatter
 
-from tools.bench import disk, log, make_lmdb, memory, report, resume, training
+from tools.bench import disk, log, make_lmdb, memory, report, resume, rewind, training
 from tools.bench.nets import ROOT
 from tools.bench.rows import Effort, Row
 from tools.bench.turns import LaneDied
@@ -48,6 +50,7 @@ ROWS: dict[str, Callable[[str, Path, Effort], Iterator[Row]]] = {
     "seek": resume.seek,
     "seekable": resume.seekable,
     "restart": resume.restart,
+    "rewind": rewind.rows,
     "log": log.rows,
     "report": report.rows,
     "make_lmdb": make_lmdb.rows,
