@@ -173,19 +173,20 @@ def _to_record_onset(subject: Subject) -> str:
 
 
 def recorded_in_windows(subject: Subject) -> str:
-    """State what was recorded in the windows: everything, or some kinds of arrays, or not the same in each; and whether
-    the onset is among their iterations."""
+    """State which kinds of arrays were recorded in the windows, and whether the onset is among their iterations."""
     recording, onset = subject.recording, subject.onset
-    kinds = {frozenset(recording.window_arrays(window.start)) & set(ALL_CAPTURES) for window in recording.windows}
-    held = next(iter(kinds)) if len(kinds) == 1 else None
-    if held is None:
-        what = "not the same was recorded in each"
+    kinds = {
+        iteration: frozenset(recording.window_arrays(iteration)) & set(ALL_CAPTURES)
+        for iteration in recording.window_iterations.tolist()
+    }
+    alike = len(set(kinds.values())) == 1
+    if not alike and onset not in kinds:
+        what = "not the same was recorded at each iteration"
     else:
+        held = kinds[onset] if onset in kinds else next(iter(kinds.values()))
         only = "" if held >= set(CAPTURES) else "only "
-        what = f"{only}{name_arrays(held)} were recorded"
-    if onset is not None and not any(onset in window for window in recording.windows):
-        what += "; not those of the onset"
-    return what
+        what = f"{only}{name_arrays(held)} were recorded{'' if alike else ' at the onset, not the same elsewhere'}"
+    return what if onset is None or onset in kinds else f"{what}; not those of the onset"
 
 
 def _effect_of_update(head: HeadPredictions, count: int) -> str:
