@@ -80,11 +80,11 @@ class Archive:
         Raises:
             BadInput: something is damaged.
         """
-        done = 0
+        done, total = 0, self.manifest.size
         for member in self.manifest.members:
             for block in self.blocks(member):
                 done += len(block)
-                progress(done, self.manifest.size)
+                progress(done, total)
 
     def stored_size(self, member: Member) -> int:
         """Return the bytes that `member` takes in the capsule."""

@@ -23,6 +23,7 @@ from harness.recording.run_directory import read_info, write_info
 from harness.schemas.capsule import LOCK, PAGE, RUN_INFO, SNAPSHOTS, Encoding, Manifest, Member
 
 _BLOCK = 1 << 20
+_MOST_SYNCED = 500  # files that are written to the disk one by one; of more, that takes minutes
 _SPARE = 32 << 20  # free bytes that are left on the disk
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same files give the same capsule
 _REMEDY = "Give another --out, or leave it out for a new name"
@@ -49,7 +50,7 @@ def write_capsule(
     manifest = msgspec.structs.replace(manifest, members=tuple(_member(directory, name) for name in files))
     manifest = decode_manifest(encode_manifest(manifest), out)
     check_run(directory, manifest, directory, trust=True)
-    done = 0
+    done, total = 0, manifest.size
     with _part_of(out) as part, zipfile.ZipFile(part, "w") as archive:
         archive.writestr(_entry(MANIFEST, "deflate"), encode_manifest(manifest))
         for member in manifest.members:
@@ -60,7 +61,7 @@ def write_capsule(
             ):
                 encode(source, target, member.encoding, member.size)
             done += member.size
-            progress(done, manifest.size)
+            progress(done, total)
     return manifest
 
 
@@ -109,7 +110,7 @@ def unpack(path: Path, out: Path, *, trust: bool = False, progress: Progress = l
 
 
 def _write_members(archive: Archive, directory: Path, progress: Progress) -> None:
-    done = 0
+    done, total = 0, archive.manifest.size
     (directory / SNAPSHOTS).mkdir()
     for member in archive.manifest.members:
         target = directory / member.name
@@ -118,9 +119,12 @@ def _write_members(archive: Archive, directory: Path, progress: Progress) -> Non
             for block in archive.blocks(member):
                 file.write(block)
                 done += len(block)
-                progress(done, archive.manifest.size)
-            file.flush()
-            os.fsync(file.fileno())
+                progress(done, total)
+            if len(archive.manifest.members) <= _MOST_SYNCED:
+                file.flush()
+                os.fsync(file.fileno())
+    if len(archive.manifest.members) > _MOST_SYNCED:
+        os.sync()
     (directory / PAGE).unlink(missing_ok=True)
 
 
