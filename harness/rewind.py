@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         description=f"{__doc__}\n{_EXAMPLES.format(command=command)}",
         formatter_class=RawDescriptionRichHelpFormatter,
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run directory, of a run that has ended or died")
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
     parser.add_argument(
         "--watch",
         action="append",
