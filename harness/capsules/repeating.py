@@ -34,8 +34,8 @@ def repeat(request: Replay, out: Path, listener: RunListener, interrupts: Interr
         raise KeyboardInterrupt
     if outcome.code is Exit.RECORDING_FAILED:
         raise RecordingFailed(outcome.sentence)
-    if outcome.code is Exit.WORKER_DIED:
-        raise WorkerDied("\n".join([outcome.sentence, *outcome.last_words]))
+    if outcome.death is not None:
+        raise WorkerDied("\n".join([outcome.death, *outcome.last_words]))
     if outcome.code is Exit.BAD_INPUT:
         raise BadInput(
             f"iterations from {request.first:,} on cannot be repeated: {outcome.sentence}",

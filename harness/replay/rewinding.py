@@ -147,7 +147,7 @@ def _fill(
         if done.outcome.code == Exit.BAD_INPUT:
             raise RecordingError(done.outcome.sentence)
         stored = _store(run, done, stretch, listener, interrupts)
-        return stored, *_end(done)
+        return stored, *_end(done, stored, interrupts)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -213,17 +213,18 @@ def _same_loss(run: Path, replayed: Path, iteration: int) -> bool:
     return len(losses) == 2 and losses[0] == losses[1]
 
 
-def _end(done: Replayed) -> tuple[Exit, str]:
-    """Return the exit code of a replay, and a sentence."""
+def _end(done: Replayed, stored: Sequence[Path], interrupts: Interrupts) -> tuple[Exit, str]:
+    """Return the exit code of a replay of which the files `stored` were kept, and a sentence."""
     found, outcome = done.verification, done.outcome
     if found.first_difference is not None:
         return Exit.DIVERGED, replay_differs(found, read_info(done.directory).not_exact)
     if found.problem is not None:
         raise RecordingError(f"the replay cannot be verified: {found.problem}")
     verified = replay_verified(found)
+    if outcome.code == Exit.INTERRUPTED or interrupts.at_once:
+        nothing = " None of them was stored." if found.compared and not stored else ""
+        return Exit.INTERRUPTED, f"Interrupted. {verified}{nothing}"
     if outcome.code == Exit.DONE:
         return outcome.code, verified
-    if outcome.code == Exit.INTERRUPTED:
-        return outcome.code, f"Interrupted. {verified}"
     said = "".join(f" Caffe said: {line}" for line in outcome.last_words)
-    return outcome.code, f"{outcome.sentence}.{said} {verified}"
+    return outcome.code, f"{outcome.death or outcome.sentence}.{said} {verified}"

@@ -77,10 +77,12 @@ class Divergence:
 class Outcome:
     """The end of a run: the exit code, one sentence, and what Caffe itself printed when it died.
 
-    `divergence` is None for a run that is healthy, or is again.
+    `divergence` is None for a run that is healthy, or is again. `death` is the sentence about a worker that died,
+    without what it says of the recording, which may be one that is removed.
     """
 
     code: Exit
     sentence: str
     last_words: tuple[str, ...] = ()
     divergence: Divergence | None = None
+    death: str | None = None

@@ -73,8 +73,8 @@ def outcome_of(run: Circumstances) -> Outcome:
         if when and -code == signal.SIGKILL:
             when += ", by hand or because the system's memory ran out"
         record = f": {run.record}" if run.record else ""
-        sentence = f"The worker died ({how}){when}{record}; {upto}"
-        return Outcome(Exit.WORKER_DIED, sentence, run.last_words, run.divergence)
+        death = f"The worker died ({how}){when}{record}"
+        return Outcome(Exit.WORKER_DIED, f"{death}; {upto}", run.last_words, run.divergence, death)
     return Outcome(Exit.DONE, f"Done: iteration {at}; {upto}", divergence=run.divergence)
 
 

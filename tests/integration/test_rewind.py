@@ -13,13 +13,18 @@ from pathlib import Path
 import caffe
 import h5py
 import numpy as np
+import psutil
 import pytest
 
 import harness
 from harness.caffe_files.messages import pb
 from harness.errors import BadInput
 from harness.recording import Recording, RecordingError, Window
+from harness.replay import rewinding
+from harness.reports.replay_screen import DirectScreen
 from harness.rewind import main
+from harness.schemas.events import Event, Frames
+from harness.supervisor.signals import Interrupts
 from tests.helpers.commands import RUN, restart, train
 from tests.helpers.nets import small_net, solver_text
 from tests.helpers.paths import ROOT
@@ -291,6 +296,48 @@ layer { name: "silence" type: "Silence" bottom: "slow" }"""
         kept = recording.window_iterations
         assert 5 <= len(kept) < 147
         assert kept.tolist() == list(range(3, 3 + len(kept)))
+    done = rewinding.rewind(run, [Window(100, 150)], ("weight",), Disturbing(kill_worker), Interrupts("continue"))
+    assert done.code == 4
+    assert done.sentence.startswith("The worker died (killed by SIGKILL). "), done.sentence
+
+
+class Disturbing(DirectScreen):
+    """Calls `act` whenever iterations were replayed or a window was stored."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        super().__init__()
+        self.act = act
+        self.said: list[str] = []
+
+    def event(self, event: Event) -> None:
+        super().event(event)
+        if isinstance(event, Frames):
+            self.act()
+
+    def message(self, text: str) -> None:
+        self.said.append(text)
+        if text.startswith("Stored"):
+            self.act()
+
+
+def kill_worker() -> None:
+    for child in psutil.Process().children():
+        if "harness.worker.main" in child.cmdline():
+            child.kill()
+
+
+def test_ctrl_c_twice_while_windows_are_stored_leaves_those_that_are_complete(run: Path) -> None:
+    interrupts = Interrupts("continue")
+
+    def interrupt() -> None:
+        if (run / "windows/16-18.h5").exists():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    screen = Disturbing(interrupt)
+    done = rewinding.rewind(run, [Window(16, 18), Window(20, 22)], ("weight",), screen, interrupts)
+    assert (done.code, files_in(run)) == (130, ["16-18.h5"])
+    assert done.sentence.startswith("Interrupted. Verified: 7 iterations")
 
 
 def rows_in(run: Path) -> int:
