@@ -73,7 +73,7 @@ class PassingOn:
         shutil.move(candidates.best, directory)
         write_info(directory, msgspec.structs.replace(read_info(directory), directory=str(directory)))
         every = sum(source.records for source in read_info(directory).data.values())
-        said = f"The pixels of {count(blank, 'record')} of {every:,} are blank"
+        said = f"The pixels of {blank:,} of {count(every, 'record')} are blank"
         self.say(f"{said} ({count(trials.spent.replays, 'replay')})")
         return msgspec.structs.replace(shrunk_manifest(directory, manifest, (said,)), blank=blank)
 

@@ -148,11 +148,9 @@ def _facts(shown: Shown) -> Table:
     data = [f"{entry['source']}: {entry['kind']}, {entry['records']:,} records" for entry in _data(shown)]
     add("Data", *(data or ["none that is read from a file"]))
     add("Python layers", *(shown.code or ["none"]))
-    if manifest.shrunk:
-        add("Shrunk", *manifest.shrunk)
     add("Packed by", f"caffe-harness {manifest.harness}{', anonymous' if manifest.anonymous else ''}")
     if manifest.shrunk:
-        add("Shrunk", *manifest.shrunk)
+        add("Changed", *manifest.shrunk)
     add("Trained with", *_trained_with(shown))
     if shown.other_arithmetic:
         add("This machine", f"other bits must be expected: {'; '.join(shown.other_arithmetic)}")
