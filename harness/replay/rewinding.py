@@ -217,7 +217,8 @@ def _end(done: Replayed, stored: Sequence[Path], interrupts: Interrupts) -> tupl
     """Return the exit code of a replay of which the files `stored` were kept, and a sentence."""
     found, outcome = done.verification, done.outcome
     if found.first_difference is not None:
-        return Exit.DIVERGED, replay_differs(found, read_info(done.directory).not_exact)
+        info = read_info(done.directory)
+        return Exit.DIVERGED, replay_differs(found, info.not_exact, info.weights)
     if found.problem is not None:
         raise RecordingError(f"the replay cannot be verified: {found.problem}")
     verified = replay_verified(found)

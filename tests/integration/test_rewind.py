@@ -178,6 +178,14 @@ def test_what_is_damaged_is_no_place_to_begin_from(run: Path, rewind: Rewind) ->
     assert "from its start" in rewind(run, "--watch", "20:21").stderr
 
 
+def test_a_caffemodel_that_has_changed_is_named(home: Path, run: Path, tmp_path: Path, rewind: Rewind) -> None:
+    (model,) = (run / "snapshots").glob("*_15.caffemodel")
+    train(home / "solver.prototxt", tmp_path / "tuned", *PLAIN, "--weights", model, "--until", 3)
+    damage(model, caffe_weights(model))
+    done = rewind(tmp_path / "tuned", "--watch", "1:2", code=3)
+    assert f"It began with those in {model}: put the file back" in done.stderr
+
+
 def caffe_weights(model: Path) -> bytes:
     net = pb.NetParameter.FromString(model.read_bytes())
     (layer,) = (layer for layer in net.layer if layer.name == "loss3/classifier")

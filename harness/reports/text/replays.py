@@ -18,17 +18,20 @@ def replay_verified(found: Verification) -> str:
     return f"Verified: {those} ({found.first}…{found.through}) had the digests that the run recorded{final}."
 
 
-def replay_differs(found: Verification, reasons: Sequence[str]) -> str:
+def replay_differs(found: Verification, reasons: Sequence[str], weights: Sequence[str] = ()) -> str:
     """Say where a replay left the run that it repeats.
 
     Args:
         reasons: what is known that keeps it from repeating the run, bit for bit.
+        weights: the caffemodels with whose weights it began.
     """
     t = found.first_difference
     assert t is not None
     follows = found.first is not None and t > found.first
     update = f", so the update of iteration {t - 1:,} was another one" if follows else ""
-    if reasons:
+    if weights and not follows:
+        why = f"It began with those in {' and '.join(weights)}: put the file back that the run was given"
+    elif reasons:
         why = f"Known reasons: {'; '.join(reasons)}"
     else:
         why = (
