@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -37,7 +38,8 @@ def write_cut(run: Path, info: RunInfo, out: Path, before: int = BEFORE) -> None
         last = parts[-1][0]
         complete = all(part.inputs == last.inputs for part, _ in parts)  # recordings from before 0.3.0 have none
         layout = _layout(last, info, last.inputs if complete else ())
-        writer = Writer.create(out / "recording.h5", layout, attributes(info))
+        nowhere = msgspec.structs.replace(info, directory="")  # whoever opens a capsule sets it in run.json
+        writer = Writer.create(out / "recording.h5", layout, attributes(nowhere))
         try:
             for recording, rows in parts:
                 writer.append_frames(_frames(recording, layout, rows))

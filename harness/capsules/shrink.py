@@ -26,7 +26,7 @@ from harness.capsules.reductions import Reduction, blob_counts, data_sets
 from harness.capsules.start_state import plan_state
 from harness.capsules.trials import Stopped, Trials
 from harness.capsules.verdict import SETTLED
-from harness.recording.run_directory import read_info
+from harness.recording.run_directory import read_info, write_info
 from harness.recording.snapshots import iterations_of, read_snapshot
 from harness.replay import Replay
 from harness.replay.starts import start_of
@@ -246,6 +246,7 @@ class Shrinker:
             changed = self._trials.new_directory("run")
             shutil.copytree(self._candidates.base, changed)
             move_recording(out, changed)
+            write_info(changed, msgspec.structs.replace(info, directory=str(changed)))
             self._candidates.best = changed
             self._changes["rows"] = f"{before} of the {recorded} iterations recorded before its start are left"
         self._found("earlier iterations", f"{before} of {recorded}")

@@ -75,6 +75,7 @@ def test_nothing_in_an_anonymous_capsule_says_where_it_comes_from(
         "_pic",
         str(broken.parent),
         "--black-box",
+        "caffe-harness-",  # of the temporary directory in which it was packed
     ]
     words += [word for word in (platform.node(), getpass.getuser()) if len(word) > 4]  # others are parts of words
     found = [path for part in ("run", "zip") for path in (tmp_path / part).rglob("*") if path.is_file()]
