@@ -13,6 +13,7 @@ from harness.capsules.courses import Reference, course_of
 from harness.capsules.cut_recording import write_cut
 from harness.capsules.reductions import Reduction, data_sets, reduce_run
 from harness.capsules.trials import Trials
+from harness.errors import BadInput
 from harness.recording.run_directory import read_info
 from harness.replay import Replay
 from harness.schemas.run_info import RunInfo
@@ -27,6 +28,9 @@ class Candidates:
         onset: its onset.
         base: the run directory to which changes are made.
         best: the last one that broke alike; its recording is that of a replay of it.
+
+    Raises:
+        BadInput: its data are damaged, or its recording does not show the onset.
     """
 
     def __init__(self, run: Path, trials: Trials) -> None:
@@ -35,7 +39,11 @@ class Candidates:
             if data.kind == "Data":  # a damaged one would kill this process
                 open_records(run / data.name, scan=scan_apart)
         course = course_of(run)
-        assert course.onset is not None
+        if course.onset is None:
+            raise BadInput(
+                "the iterations are too few to show the onset, by which what is tried is judged",
+                remedy="Pack more iterations: --length, or without it to the end of the damage",
+            )
         self.onset = course.onset
         self.reference = Reference(course, read_info(run).until)
         self.base = self.best = run

@@ -145,3 +145,11 @@ def test_the_end_of_the_budget_keeps_what_was_found(anonymous: Path, tmp_path: P
     done = command(sys.executable, CAPSULE, "shrink", anonymous, "--out", small)
     assert done.code == 2
     assert "exists already" in done.stderr
+
+
+def test_iterations_that_show_no_onset_are_refused(broken: Path, tmp_path: Path) -> None:
+    options = ("--blank", "--at", ONSET + 5, "--length", 2, "--out", tmp_path / "x")
+    done = command(sys.executable, CAPSULE, "pack", broken, *options)
+    assert done.code == 2
+    assert "too few to show the onset" in done.stderr or "nothing breaks in these iterations" in done.stderr
+    assert not (tmp_path / "x").exists()
