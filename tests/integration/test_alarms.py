@@ -243,8 +243,9 @@ def nan_record(planted: Planted, nan_data: Path) -> Plant:
 
 
 def test_a_nan_in_a_record_raises_non_finite(planted: Planted, nan_data: Path) -> None:
-    plant = planted("nan_on", "--on-alarm", "continue", source=nan_data)
+    plant = planted("nan_on", "--on-alarm", "continue", "--black-box-mib", "0", source=nan_data)
     assert len(plant.losses) == 500
+    assert f"rewind {plant.run} --watch {FAULT - 5}:{FAULT + 1}\n" in plant.done.stderr  # nothing after it is finite
     alarms = [alarm for alarm in plant.alarms if alarm.rule == "non_finite"]
     assert [(alarm.iteration, alarm.subject, alarm.value) for alarm in alarms] == [(FAULT, "input data", 144)]
     assert plant.ended["onset"]["iteration"] == FAULT

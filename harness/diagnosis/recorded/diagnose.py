@@ -98,16 +98,7 @@ class Diagnosis:
         """The iteration from which on losses or gradients are not finite to the end of the run; None if they are."""
         if self.status.kind != "not finite":
             return None
-        iterations, stop = self.recording.iterations, len(self.recording.iterations)
-        while stop > 0:
-            rows = slice(max(0, stop - _CHUNK), stop)
-            bad = ~np.isfinite(self.recording.series("loss", rows))
-            bad |= (self.recording.stat("gradient_nonfinite", rows).values > 0).any(axis=1)
-            if not bad.all():
-                stop = rows.start + int(np.flatnonzero(~bad)[-1]) + 1
-                break
-            stop = rows.start
-        return int(iterations[stop]) if stop < len(iterations) else None
+        return not_finite_from(self.recording)
 
     def is_good(self, snapshot: int) -> bool:
         """Check whether a snapshot of that iteration is from before the onset, whose update comes after its weights."""
@@ -253,3 +244,17 @@ def _offender(recording: Recording, onset: Onset | None) -> Param | None:
     params = recording.params
     named = next((p for p in params if onset is not None and p.label == onset.param), None)
     return named or next(iter(params), None)
+
+
+def not_finite_from(recording: Recording) -> int | None:
+    """Return the iteration from which on losses or gradients are not finite to the end; None if they are."""
+    iterations, stop = recording.iterations, len(recording.iterations)
+    while stop > 0:
+        rows = slice(max(0, stop - _CHUNK), stop)
+        bad = ~np.isfinite(recording.series("loss", rows))
+        bad |= (recording.stat("gradient_nonfinite", rows).values > 0).any(axis=1)
+        if not bad.all():
+            stop = rows.start + int(np.flatnonzero(~bad)[-1]) + 1
+            break
+        stop = rows.start
+    return int(iterations[stop]) if stop < len(iterations) else None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.diagnosis.recorded.batch import Batch, batch_or_reason
+from harness.diagnosis.recorded.diagnose import not_finite_from
 from harness.errors import BadInput, RecordingError
 from harness.recording import Recording
 from harness.reports.suggestions import outlying_records
@@ -15,7 +16,7 @@ from harness.schemas.rewind import NoRewind, Rewind
 from harness.schemas.window import Window
 
 _MOST = 8  # records named
-_BEFORE, _AFTER = 5, 45  # iterations around an onset; where the damage ends, only a diagnosis shows
+_BEFORE, _AFTER = 5, 45  # iterations around an onset; where its loss arrives at a level, only a diagnosis shows
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ def worst_records(run: Path, onset: int) -> Ended:
 
 def _around(onset: int, recording: Recording) -> Window:
     first, last = int(recording.iterations[0]), int(recording.iterations[-1])
-    return Window(max(first, onset - _BEFORE), min(onset + _AFTER, last + 1))
+    broken = not_finite_from(recording)
+    end = last if broken is None else max(onset, broken)
+    return Window(max(first, onset - _BEFORE), min(onset + _AFTER, end + 1))
 
 
 def _lines(batch: Batch) -> Iterator[str]:
