@@ -21,12 +21,14 @@ from harness.caffe_files.lmdb_file import REMEDY
 from harness.capsules.reading import Numbers
 from harness.capsules.room import check_room
 from harness.errors import BadInput
+from harness.schemas.capsule import LOCK
 
 _PAGE = 4096
 _IN_A_PAGE = 1900  # bytes of key and value up to which LMDB keeps records together in pages (me_nodemax in mdb.c)
 _SPARE = 1 << 20  # bytes of an LMDB beside its records
 _COMMIT = 64 << 20  # bytes written in one transaction
 _LONGEST = 200  # bytes of a file's name
+_DEEPEST = 6  # parts of an image's path: a capsule's names have 9 at most (schemas/capsule.py), data/0/images included
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}$")
 
 
@@ -108,7 +110,8 @@ def _is_plain(name: bytes) -> bool:
         return False
     parts = text.split("/")
     short = all(0 < len(part.encode()) <= _LONGEST for part in parts) and len(name) <= 4 * _LONGEST
-    return short and text.isprintable() and "\\" not in text and not {".", "..", "renamed"} & set(parts)
+    plain = text.isprintable() and "\\" not in text and not {".", "..", "renamed", LOCK} & set(parts)
+    return plain and short and len(parts) <= _DEEPEST
 
 
 def _suffix(name: bytes) -> str:

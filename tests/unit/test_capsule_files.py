@@ -16,6 +16,7 @@ from harness.caffe_files.stripped import copy_caffemodel, copy_state
 from harness.capsules.minimal_run import without_files_written
 from harness.capsules.subsets import Images, write_lmdb, write_rows
 from harness.errors import BadInput
+from harness.schemas.capsule import Member
 
 
 def test_a_caffemodel_keeps_names_types_and_weights_alone(tmp_path: Path) -> None:
@@ -85,6 +86,18 @@ def test_images_are_copied_once_and_only_below_their_directory(tmp_path: Path) -
     renamed = images.copy(b"../all/d.jpg").decode()
     assert renamed == "renamed/2.jpg"
     assert (tmp_path / "out" / renamed).read_text() == "d.jpg"
+
+
+@pytest.mark.parametrize("name", ["a/b/c/d/e/f/g.png", "deep/lock.mdb", "a\\b.png"])
+def test_an_image_gets_a_name_that_a_capsule_can_have(tmp_path: Path, name: str) -> None:
+    (tmp_path / "all" / name).parent.mkdir(parents=True)
+    (tmp_path / "all" / name).write_text(name)
+    out = tmp_path / "data/0/images"
+    out.mkdir(parents=True)
+    images = Images(f"{tmp_path}/all/", out)
+    copied = out / images.copy(name.encode()).decode()
+    assert copied.read_text() == name
+    Member(str(copied.relative_to(tmp_path)), "zstd", 1, "0" * 64)  # raises ValueError for a name of another kind
 
 
 def test_rows_of_files_of_other_types_are_what_caffe_reads(tmp_path: Path) -> None:
