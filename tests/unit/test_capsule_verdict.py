@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from harness.capsules.verdict import TOTAL, Course, judge, onset_by_level
+from harness.reports.console import Console
+from harness.reports.text.capsule_verdict import show
+from harness.schemas.capsule import Manifest
 from harness.schemas.repetition import Kind
 from harness.schemas.run_info import Verification
 
@@ -66,3 +69,16 @@ def test_the_level_tells_an_onset_that_a_short_recording_does_not_show(later: in
 
 def test_a_loss_that_stays_at_its_level_has_no_onset() -> None:
     assert onset_by_level(course(), course(after=1.0), FIRST, UNTIL) is None
+
+
+def test_a_break_at_the_first_iteration_has_no_level_before_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """What does not exist is not called infinite, and what is not known is not called equal."""
+    first = Course(ITERATIONS, course().losses, int(ITERATIONS[0]))
+    found = judge(first, first, verification(3), FIRST, UNTIL)
+    manifest = Manifest(title="t", harness="0", first=FIRST, until=UNTIL, parameters=1)
+    show(found, manifest, Console(width=100))
+    said = capsys.readouterr().out
+    assert "–" in said
+    assert "not finite" not in said
+    assert "No difference is known from when it was recorded" in said
+    assert "are the same" not in said

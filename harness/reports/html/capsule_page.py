@@ -19,7 +19,10 @@ class Member:
 
 @dataclass(frozen=True)
 class Level:
-    """The loss of a head before and after the break (None: not finite), and its chance level (None: no classes)."""
+    """The loss of a head before the break (None: nothing was recorded then) and after it (None: not finite).
+
+    `chance` is its chance level; None without classes.
+    """
 
     name: str
     before: float | None

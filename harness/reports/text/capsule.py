@@ -111,7 +111,7 @@ def _show_break(manifest: Manifest, console: Console) -> None:
         console.print(Text("Its recording shows no break.", style="bold green"))
         console.print()
         return
-    loss = f"loss {_level(broke.before)} → {_level(broke.after)}"
+    loss = f"loss {_before(broke.before)} → {_level(broke.after)}"
     console.print(Text(f"Broke at iteration {broke.onset:,}: {loss}", style="bold red"), soft_wrap=True)
     _print_line(console, broke.reason)
     console.print()
@@ -122,7 +122,7 @@ def _show_break(manifest: Manifest, console: Console) -> None:
             grid.add_column(column, justify="right")
         for head in broke.heads:
             classes = f"{head.classes:,}" if head.classes else "–"
-            grid.add_row(Text(head.name), f"{head.weight:.3g}", classes, _level(head.before), _level(head.after))
+            grid.add_row(Text(head.name), f"{head.weight:.3g}", classes, _before(head.before), _level(head.after))
         console.print(grid)
         console.print()
 
@@ -216,6 +216,11 @@ def _value(value: object) -> str:
     if isinstance(value, list):
         return " ".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _before(level: float | None) -> str:
+    """Return the level before a break; where it is None, the break is at the first iteration that was recorded."""
+    return "–" if level is None else f"{level:.3f}"
 
 
 def _level(level: float | None) -> str:

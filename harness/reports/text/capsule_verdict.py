@@ -20,6 +20,9 @@ _HEADLINES = {
     Kind.SAME_COURSE: "Same course, other bits",
     Kind.DIFFERENT: "It did not break in the same way",
 }
+_NONE_KNOWN = (
+    "No difference is known from when it was recorded, in processor, BLAS kernels, BLAS threads or build of Caffe"
+)
 
 
 def show(verdict: Verdict, manifest: Manifest, console: Console) -> None:
@@ -35,11 +38,8 @@ def show(verdict: Verdict, manifest: Manifest, console: Console) -> None:
     if verdict.kind is not Kind.SAME_BITS:
         console.print()
         known = "; ".join(verdict.reasons)
-        console.print(
-            Text(f"Other than when it was recorded: {known}" if known else "Nothing is known to be other than when it "
-                 "was recorded: processor, BLAS kernels and threads, and build of Caffe are the same"),
-            soft_wrap=True,
-        )  # fmt: skip
+        different = f"Other than when it was recorded: {known}" if known else _NONE_KNOWN
+        console.print(Text(different), soft_wrap=True)
 
 
 def sentences(verdict: Verdict, manifest: Manifest) -> Iterator[str]:
@@ -71,8 +71,9 @@ def _levels(verdict: Verdict) -> Table:
         table.add_column(name, justify="right")
     table.add_column("")
     for level in verdict.levels:
-        numbers = (_number(value) for value in (level.before, level.recorded, level.repeated))
-        table.add_row(Text(level.name), *numbers, Text("" if level.same else "other level", style="red"))
+        before = "–" if math.isnan(level.before) else _number(level.before)  # "–": no iteration was before
+        numbers = (_number(value) for value in (level.recorded, level.repeated))
+        table.add_row(Text(level.name), before, *numbers, Text("" if level.same else "other level", style="red"))
     return table
 
 
