@@ -85,22 +85,25 @@ def advice(every: int, iterations: int, seconds: float, size: int, keep: int | N
         free: bytes that are free on the disk.
     """
     longest = min(every or iterations, iterations)
-    if longest * seconds <= _EXPENSIVE or not seconds:
+    if longest * seconds <= _EXPENSIVE or not seconds or keep == 1:
         return None
     writing = size / _BYTES_A_SECOND
     better = _interval(seconds, writing)
     if _WORTH_IT * better > longest:
         return None
-    options, kept = f"--snapshot-every {better}", min(keep or iterations, iterations // better + 1)
+    options, count = f"--snapshot-every {better}", iterations // better + 1
+    kept = min(keep or count, count)
     if keep is None and kept * size > _MOST_OF_THE_DISK * free:
         kept = _KEEP
         options += f" --keep-snapshots {_KEEP}"
+    reach = f" in the last {(kept - 1) * better:,} iterations" if kept < count else ""
+    writes = writing / (better * seconds)
+    share = f"{writes:.1%}" if writes >= 0.001 else "less than 0.1%"
     apart = f"Snapshots are {every:,} iterations apart" if 0 < every < iterations else "This run takes no snapshots"
     return (
         f"{apart}: to record afterwards what was not watched (rewind) may repeat {duration(round(longest * seconds))} "
-        f"of training. With {options} that is at most {duration(round(better * seconds))}, for "
-        f"{writing / (better * seconds):.1%} of the time and {data_size(kept * size)} of disk. A restart of this run "
-        "takes these options, too."
+        f"of training. With {options} that is at most {duration(round(better * seconds))}{reach}, for "
+        f"{share} of the time and {data_size(kept * size)} of disk. A restart of this run takes these options, too."
     )
 
 

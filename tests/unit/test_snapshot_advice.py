@@ -30,8 +30,8 @@ def test_a_week_on_a_gpu() -> None:
     said = advice(40_000, 3_500_000, 0.17, 90 * MIB, None, 500 * GIB)
     assert said == (
         "Snapshots are 40,000 iterations apart: to record afterwards what was not watched (rewind) may repeat 1 h 53 "
-        "min of training. With --snapshot-every 1000 --keep-snapshots 20 that is at most 2 min 50 s, for 0.6% of the "
-        "time and 1.8 GiB of disk. A restart of this run takes these options, too."
+        "min of training. With --snapshot-every 1000 --keep-snapshots 20 that is at most 2 min 50 s in the last "
+        "19,000 iterations, for 0.6% of the time and 1.8 GiB of disk. A restart of this run takes these options, too."
     )
     large = advice(40_000, 3_500_000, 0.17, 90 * MIB, None, 5000 * GIB)
     assert large is not None
@@ -41,7 +41,11 @@ def test_a_week_on_a_gpu() -> None:
     assert kept is not None
     assert kept.startswith("This run takes no snapshots: to record afterwards")
     assert "repeat 6 d 21 h of training. With --snapshot-every 1000 that is" in kept
-    assert "450.0 MiB of disk" in kept
+    assert "in the last 4,000 iterations, for 0.6% of the time and 450.0 MiB of disk" in kept
+    assert advice(0, 3_500_000, 0.17, 90 * MIB, 1, 500 * GIB) is None
+    small = advice(0, 100_000, 0.01, MIB, None, 500 * GIB)
+    assert small is not None
+    assert "--snapshot-every 20000 that is at most 3 min 20 s, for less than 0.1% of the time" in small
 
 
 def test_the_interval_leaves_the_time_to_training() -> None:
