@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ import msgspec
 import pytest
 
 from harness.capsules.capsule_file import read_manifest, write_capsule
+from harness.diagnosis.recorded.damage_span import span
+from harness.diagnosis.recorded.diagnose import diagnose
 from harness.processes import cores
+from harness.recording import Recording
 from harness.recording.run_directory import read_info, write_info
 from tests.helpers.broken_training import write_broken_training
 from tests.helpers.commands import train
@@ -87,6 +91,19 @@ def test_nothing_but_remarks_says_where_it_was_made(broken: Path, opened: Path) 
     for path in opened.rglob("*"):
         if path.is_file() and path.name not in ("run.json", "recording.h5"):
             assert home.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize("onset", [FIRST - 1, FIRST + 1])
+def test_what_is_rewound_begins_with_the_capsule_wherever_its_short_recording_shows_the_onset(
+    opened: Path, onset: int
+) -> None:
+    with Recording(opened) as recording:
+        found = diagnose(recording)
+        assert found.onset is not None
+        moved = replace(found, onset=replace(found.onset, iteration=onset))
+        window = span(recording, moved)
+    assert window is not None
+    assert window.start == FIRST
 
 
 def test_here_it_gives_the_same_bits(capsule: Path, broken: Path, tmp_path: Path) -> None:

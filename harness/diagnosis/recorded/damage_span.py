@@ -18,13 +18,15 @@ _NEAR = 0.1  # of the rise: so close to the level at the end, the loss has arriv
 def span(recording: Recording, diagnosis: Diagnosis) -> Window | None:
     """Return the iterations from 5 before the onset to the end of the damage, at most 50; None without an onset.
 
-    The damage ends where the loss has been at its level at the end of the run for 5 iterations, or is no longer finite.
+    They begin where the run does, at the earliest: an opened capsule has rows of the iterations before that, which
+    cannot be repeated out of it. The damage ends where the loss has been at its level at the end of the run for 5
+    iterations, or is no longer finite.
     """
     if diagnosis.onset is None:
         return None
     iterations = recording.iterations
     onset = int(np.searchsorted(iterations, diagnosis.onset.iteration))
-    first = max(0, onset - _BEFORE)
+    first = max(_beginning(recording), onset - _BEFORE)
     most = min(len(iterations), first + _MOST)
     if diagnosis.not_finite_from is not None:
         end = int(np.searchsorted(iterations, diagnosis.not_finite_from))
@@ -32,8 +34,15 @@ def span(recording: Recording, diagnosis: Diagnosis) -> Window | None:
         before = diagnosis.status.before
         losses = recording.series("loss", slice(onset, most + _SMOOTH))
         end = onset + _arrival(losses, losses[0] if before is None else before, diagnosis.status.after)
-    stop = min(max(onset, end) + 1, most)
+    stop = min(max(first, onset, end) + 1, most)
     return Window(int(iterations[first]), int(iterations[stop - 1]) + 1)
+
+
+def _beginning(recording: Recording) -> int:
+    """Return the row of the first iteration that the run trained itself."""
+    first = recording.attributes.get("first")
+    iterations = recording.iterations
+    return int(np.searchsorted(iterations[:-1], first)) if isinstance(first, int) else 0
 
 
 def _arrival(losses: Floats, before: float, after: float) -> int:
