@@ -134,6 +134,9 @@ def _check_data(directory: Path, described: Described, path: Path) -> None:
         layer = net.layer[place.index]
         if layer.type not in IMAGES + WINDOWS + ROWS or data_param_of(layer).source != place.source:
             raise refused("damaged: its layer reads something else", file, "source", place.source)
+        if place.excluded:
+            problem = "damaged: a capsule has none but the records that are read, and leaves out none of them"
+            raise refused(problem, file, "excluded", place.excluded)
         try:
             if isinstance(place, RowsPosition):
                 files_of(directory, layer, place)

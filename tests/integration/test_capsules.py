@@ -230,6 +230,19 @@ def test_other_records_than_those_of_the_run_are_refused(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_records_that_are_not_there_are_not_left_out(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def change(members: dict[str, bytes]) -> None:
+        for name in ("run.json", "snapshots/native_iter_80.json"):
+            edit_json(members, name, lambda content: content["point"]["places"][0].update(excluded=[10**6]))
+
+    path = changed(home, tmp_path / "x.capsule", change)
+    assert capsule.main(["open", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert "excluded = (1000000,): damaged: a capsule has none but the records" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_other_weights_than_those_of_the_run_are_refused(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
