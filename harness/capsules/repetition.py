@@ -70,8 +70,10 @@ def _repeated_onset(now: Recording, then: Recording, recorded: Course, repeated:
     if known is None and recorded.onset is not None:
         return onset_by_level(recorded, repeated, info.first, info.until)
     found = detect(now, limits=limits).onset
-    if found is None or known is None or recorded.onset is None:
+    if found is None or known is None:
         return None if found is None else found.iteration
+    if recorded.onset is None:  # what broke before these iterations
+        return None
     return found.iteration - known.iteration + recorded.onset
 
 

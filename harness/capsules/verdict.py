@@ -119,7 +119,7 @@ def _kind(
     if ended is not None or not all(level.same for level in levels):
         return Kind.DIFFERENT
     if recorded.onset is None:
-        return Kind.SAME_COURSE
+        return Kind.SAME_COURSE if repeated.onset is None else Kind.DIFFERENT
     near = repeated.onset is not None and abs(repeated.onset - recorded.onset) <= ONSETS_APART
     return Kind.SAME_BREAK if near else Kind.DIFFERENT
 

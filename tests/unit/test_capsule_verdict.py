@@ -54,6 +54,8 @@ def test_where_nothing_breaks_the_levels_count() -> None:
     healthy = course(after=1.0, onset=None, head=0.5)
     assert judge(healthy, healthy, verification(3), FIRST, UNTIL).kind is Kind.SAME_COURSE
     assert judge(healthy, course(onset=None), verification(3), FIRST, UNTIL).kind is Kind.DIFFERENT
+    late = course(after=1.0, onset=UNTIL - 2, head=0.5)  # the median does not show it
+    assert judge(healthy, late, verification(3), FIRST, UNTIL).kind is Kind.DIFFERENT
 
 
 def test_a_repetition_that_ended_early_is_another_one() -> None:

@@ -61,6 +61,8 @@ def sentences(verdict: Verdict, manifest: Manifest) -> Iterator[str]:
             else "the same onset"
         )
         yield f"The recorded break has its onset at iteration {verdict.onset:,}; the repeated one has {again}."
+    elif verdict.kind is Kind.DIFFERENT and verdict.repeated_onset is not None:
+        yield f"Nothing broke when it was recorded; the repeated one breaks at iteration {verdict.repeated_onset:,}."
 
 
 def _levels(verdict: Verdict) -> Table:
