@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from harness.capsules.courses import Reference
 from harness.capsules.verdict import TOTAL, Course, judge, onset_by_level
 from harness.reports.console import Console
 from harness.reports.text.capsule_verdict import show
@@ -84,3 +85,13 @@ def test_a_break_at_the_first_iteration_has_no_level_before_it(capsys: pytest.Ca
     assert "not finite" not in said
     assert "No difference is known from when it was recorded" in said
     assert "are the same" not in said
+
+
+def test_what_was_recorded_breaks_like_itself_when_a_spike_precedes_its_onset() -> None:
+    """The loss before the onset tells other courses apart only where it was healthy when it was recorded."""
+    recorded = course()
+    spiky = Course(ITERATIONS, {name: loss.copy() for name, loss in recorded.losses.items()}, ONSET)
+    spiky.losses[TOTAL][(ITERATIONS >= ONSET - 2) & (ITERATIONS < ONSET)] = 8.0
+    assert Reference(spiky, UNTIL).breaks_alike(spiky, ONSET - 2, UNTIL)
+    assert Reference(recorded, UNTIL).breaks_alike(recorded, ONSET - 2, UNTIL)
+    assert not Reference(recorded, UNTIL).breaks_alike(spiky, ONSET - 2, UNTIL)
