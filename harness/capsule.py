@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 if __name__ == "__main__":  # start as `caffe-harness capsule` does
     if not __package__:  # run as a file: put the repository, not harness/, on the path
@@ -66,10 +70,25 @@ def main(arguments: list[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     args = parser().parse_args(arguments)
     try:
-        code: int = args.main(args)
+        with _interrupted_by_sigterm():
+            code: int = args.main(args)
     except (BadInput, RecordingError) as error:
         complain(error)
         return Exit.BAD_INPUT
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     return code
+
+
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM (of `kill`, `timeout`, a scheduler) end the block as Ctrl-C does: what is unfinished is removed."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

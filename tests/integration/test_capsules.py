@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import sys
 import zipfile
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from harness.recording.metadata import content_digest
 from harness.recording.run_directory import read_info
 from tests.helpers.commands import restart
 from tests.helpers.paths import ROOT
-from tests.helpers.processes import command
+from tests.helpers.processes import command, started, wait_for
 from tools.campaigns.base_capsules import put_together, take_apart
 from tools.campaigns.capsules import base, check
 
@@ -286,6 +287,15 @@ def test_a_directory_that_is_not_empty_stays_as_it_is(
     assert capsule.main(["open", str(home / "minimal.capsule"), "--out", str(tmp_path / "empty")]) == 0
     assert read_info(tmp_path / "empty").directory == str(tmp_path / "empty")
     assert json.loads((tmp_path / "empty/run.json").read_text())["directory"] == ""
+
+
+def test_sigterm_leaves_nothing_behind(home: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with started(sys.executable, CAPSULE, "open", home / "minimal.capsule", "--out", out) as process:
+        wait_for(lambda: any(tmp_path.glob(".out.*")), process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 130
+    assert not list(tmp_path.iterdir())
 
 
 def test_damaged_capsules_give_a_sentence(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
