@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.capsule_commands.progress import showing_progress
-from harness.capsules.capsule_file import unpack
+from harness.capsules.file.capsule_file import unpack
 from harness.command_parser import CommandParser
 from harness.exit_codes import Exit
 from harness.invocation import next_command, path_argument

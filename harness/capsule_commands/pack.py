@@ -15,10 +15,10 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.caffe_files.file_kind import run_given
 from harness.caffe_files.messages import caffe_directory
-from harness.capsules.archive import open_capsule
-from harness.capsules.packing import Choice, Packed, Packer
-from harness.capsules.passing_on import PassingOn
-from harness.capsules.repeating import WorkerDied
+from harness.capsules.file.archive import open_capsule
+from harness.capsules.packing.pack import Choice, Packed, Packer
+from harness.capsules.privacy.passing_on import PassingOn
+from harness.capsules.repeating.repeat import WorkerDied
 from harness.command_parser import CommandParser
 from harness.errors import BadInput, RecordingError, RecordingFailed
 from harness.exit_codes import Exit

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from harness.capsules.archive import Progress
+from harness.capsules.file.archive import Progress
 from harness.reports.console import Console
 
 

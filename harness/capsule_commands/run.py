@@ -16,9 +16,9 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.caffe_files.messages import caffe_directory
 from harness.capsule_commands.open import add_trust
-from harness.capsules.capsule_file import unpack
-from harness.capsules.repeating import WorkerDied
-from harness.capsules.repetition import run_opened
+from harness.capsules.file.capsule_file import unpack
+from harness.capsules.repeating.repeat import WorkerDied
+from harness.capsules.repeating.repetition import run_opened
 from harness.command_parser import CommandParser
 from harness.errors import BadInput, RecordingError, RecordingFailed
 from harness.exit_codes import Exit

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.capsule_commands.progress import showing_progress
-from harness.capsules.archive import Archive, open_capsule
-from harness.capsules.described import Described, check_described, code_in, snapshot_member
-from harness.capsules.manifest import REMEDY
-from harness.capsules.this_machine import other_arithmetic
+from harness.capsules.file.archive import Archive, open_capsule
+from harness.capsules.file.json_checks import Described, check_described, code_in, snapshot_member
+from harness.capsules.file.manifest import REMEDY
+from harness.capsules.repeating.this_machine import other_arithmetic
 from harness.command_parser import CommandParser
 from harness.errors import BadInput
 from harness.exit_codes import Exit

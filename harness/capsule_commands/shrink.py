@@ -14,11 +14,11 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.capsule_commands.open import add_trust
 from harness.capsule_commands.progress import showing_progress
-from harness.capsules.budget import parse_budget
-from harness.capsules.capsule_file import check_new, unpack
-from harness.capsules.finish import finish, shrunk_manifest
-from harness.capsules.shrink import NoBreak, Shrinker
-from harness.capsules.trials import Trials
+from harness.capsules.file.capsule_file import check_new, unpack
+from harness.capsules.packing.with_page import finish, shrunk_manifest
+from harness.capsules.shrinking.budget import parse_budget
+from harness.capsules.shrinking.shrink import NoBreak, Shrinker
+from harness.capsules.shrinking.trials import Trials
 from harness.command_parser import CommandParser
 from harness.errors import BadInput
 from harness.exit_codes import Exit

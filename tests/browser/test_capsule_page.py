@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from harness.capsules.capsule_file import unpack
-from harness.capsules.page import index_page
+from harness.capsules.file.capsule_file import unpack
+from harness.capsules.packing.page import index_page
 from tests.browser.test_report import CHROMIUM, fits
 from tests.helpers.paths import FIXTURES
 

@@ -15,7 +15,7 @@ import pytest
 
 from harness import capsule
 from harness.caffe_files.messages import pb
-from harness.capsules.capsule_file import read_manifest
+from harness.capsules.file.capsule_file import read_manifest
 from tests.helpers.commands import restart, train
 from tests.helpers.lmdbs import RECORDS, digits, write_lmdb
 from tests.helpers.mounts import run_on_disk

@@ -14,7 +14,7 @@ import lmdb
 import msgspec
 import pytest
 
-from harness.capsules.capsule_file import read_manifest, write_capsule
+from harness.capsules.file.capsule_file import read_manifest, write_capsule
 from harness.diagnosis.recorded.damage_span import span
 from harness.diagnosis.recorded.diagnose import diagnose
 from harness.processes import cores

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from harness import capsule
-from harness.capsules.capsule_file import read_manifest, write_capsule
+from harness.capsules.file.capsule_file import read_manifest, write_capsule
 from harness.errors import BadInput
 from harness.recording import Recording
 from harness.recording.metadata import content_digest

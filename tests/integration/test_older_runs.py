@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from harness.api.runs import exactness
-from harness.capsules.capsule_file import read_manifest
+from harness.capsules.file.capsule_file import read_manifest
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.recorded.diagnose import diagnose
 from harness.recording import Recording

@@ -15,9 +15,9 @@ import lmdb
 import pytest
 
 from harness.caffe_files.messages import pb
-from harness.capsules.capsule_file import read_manifest, unpack
-from harness.capsules.record_edits import RecordEdits
-from harness.capsules.reductions import Reduction, reduce_run
+from harness.capsules.file.capsule_file import read_manifest, unpack
+from harness.capsules.shrinking.record_edits import RecordEdits
+from harness.capsules.shrinking.reductions import Reduction, reduce_run
 from harness.recording import Recording
 from harness.recording.run_directory import read_info
 from tests.helpers.commands import restart, train

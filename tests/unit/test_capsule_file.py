@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.caffe_files.messages import parse_text, pb
-from harness.capsules.archive import open_capsule
-from harness.capsules.encodings import BLOCK, BadData, decode, encode
-from harness.capsules.named_files import paths_in, python_layers
+from harness.capsules.file.archive import open_capsule
+from harness.capsules.file.encodings import BLOCK, BadData, decode, encode
+from harness.capsules.file.named_files import paths_in, python_layers
 from harness.errors import BadInput
 from harness.schemas.capsule import Encoding
 

@@ -13,8 +13,8 @@ from google.protobuf import text_format
 from harness.caffe_files.history_digest import digest_history
 from harness.caffe_files.messages import pb
 from harness.caffe_files.stripped import copy_caffemodel, copy_state
-from harness.capsules.minimal_run import without_files_written
-from harness.capsules.subsets import Images, write_lmdb, write_rows
+from harness.capsules.packing.minimal_run import without_files_written
+from harness.capsules.packing.subsets import Images, write_lmdb, write_rows
 from harness.errors import BadInput
 from harness.schemas.capsule import Member
 

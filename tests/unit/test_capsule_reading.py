@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.capsules.reading import joined, lines_read, rows_read, with_reached_gap
+from harness.capsules.packing.records_read import joined, lines_read, rows_read, with_reached_gap
 from harness.prefetch.libc_random import LibcRandom
 from harness.prefetch.positions import with_orders
 from harness.prefetch.row_order import RowReader

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.capsules.courses import Reference
-from harness.capsules.verdict import TOTAL, Course, judge, onset_by_level
+from harness.capsules.repeating.verdict import TOTAL, Course, judge, onset_by_level
+from harness.capsules.shrinking.courses import Reference
 from harness.reports.console import Console
 from harness.reports.text.capsule_verdict import show
 from harness.schemas.capsule import Manifest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.capsules.delta_debugging import ddmin, fewest, least
+from harness.capsules.shrinking.delta_debugging import ddmin, fewest, least
 
 
 @given(st.integers(1, 40), st.sets(st.integers(0, 39), max_size=6))

@@ -19,7 +19,7 @@ from harness.caffe_files.file_kind import (
     run_given,
 )
 from harness.caffe_files.messages import pb
-from harness.capsules.archive import open_capsule
+from harness.capsules.file.archive import open_capsule
 from harness.errors import BadInput
 from tests.helpers.paths import CASE, ROOT
 

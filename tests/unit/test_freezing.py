@@ -5,7 +5,7 @@ from __future__ import annotations
 from google.protobuf import text_format
 
 from harness.caffe_files.messages import pb
-from harness.capsules.freezing import frozen_net, frozen_numbers, learning_groups
+from harness.capsules.shrinking.freezing import frozen_net, frozen_numbers, learning_groups
 from harness.schemas.layout import Param
 
 NET = text_format.Parse(

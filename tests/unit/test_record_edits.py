@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from harness.caffe_files.messages import pb
-from harness.capsules.image_bytes import blank_image, without_metadata
-from harness.capsules.record_edits import RecordEdits, blank_datum, edit_data_set
+from harness.capsules.shrinking.image_bytes import blank_image, without_metadata
+from harness.capsules.shrinking.record_edits import RecordEdits, blank_datum, edit_data_set
 
 RANDOM = np.random.default_rng(3)
 PHOTO = RANDOM.integers(0, 256, (20, 16, 3)).astype(np.uint8)

@@ -16,8 +16,8 @@ import zstandard
 from google.protobuf import text_format
 
 from harness.caffe_files.messages import parse_text, pb
-from harness.capsules.capsule_file import write_capsule
-from harness.capsules.facts import break_at, describe
+from harness.capsules.file.capsule_file import write_capsule
+from harness.capsules.packing.facts import break_at, describe
 from harness.recording import Recording
 from harness.recording.run_directory import read_info, write_info
 from harness.recording.snapshots import iterations_of, read_snapshot, write_snapshot

@@ -9,8 +9,8 @@ from harness.diagnosis.robust_stats import Floats
 from harness.recording import Recording
 from harness.schemas.window import Window
 
-_BEFORE = 5  # iterations before the onset
-_MOST = 50  # iterations in all
+BEFORE = 5  # iterations before the onset
+MOST = 50  # iterations in all
 _SMOOTH = 5  # iterations whose median is compared with the level at the end
 _NEAR = 0.1  # of the rise: so close to the level at the end, the loss has arrived there
 
@@ -26,8 +26,8 @@ def span(recording: Recording, diagnosis: Diagnosis) -> Window | None:
         return None
     iterations = recording.iterations
     onset = int(np.searchsorted(iterations, diagnosis.onset.iteration))
-    first = max(_beginning(recording), onset - _BEFORE)
-    most = min(len(iterations), first + _MOST)
+    first = max(_beginning(recording), onset - BEFORE)
+    most = min(len(iterations), first + MOST)
     if diagnosis.not_finite_from is not None:
         end = int(np.searchsorted(iterations, diagnosis.not_finite_from))
     else:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import msgspec
 
-from harness.capsules.archive import Progress
-from harness.capsules.capsule_file import write_capsule
-from harness.capsules.facts import break_at
-from harness.capsules.page import index_page
+from harness.capsules.file.archive import Progress
+from harness.capsules.file.capsule_file import write_capsule
+from harness.capsules.packing.facts import break_at
+from harness.capsules.packing.page import index_page
 from harness.diagnosis.recorded.diagnose import diagnose
 from harness.recording import Recording
 from harness.recording.run_directory import read_info, write_info

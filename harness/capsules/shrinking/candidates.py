@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 
 from harness.caffe_files.lmdb_file import open_records
-from harness.capsules.courses import Reference, course_of
-from harness.capsules.cut_recording import write_cut
-from harness.capsules.reductions import Reduction, data_sets, reduce_run
-from harness.capsules.trials import Trials
+from harness.capsules.packing.cut_recording import write_cut
+from harness.capsules.shrinking.courses import Reference, read_course
+from harness.capsules.shrinking.reductions import Reduction, data_sets, reduce_run
+from harness.capsules.shrinking.trials import Trials
 from harness.errors import BadInput
 from harness.recording.run_directory import read_info
 from harness.replay import Replay
@@ -38,7 +38,7 @@ class Candidates:
         for data in data_sets(read_info(run)):
             if data.kind == "Data":  # a damaged one would kill this process
                 open_records(run / data.name, scan=scan_apart)
-        course = course_of(run)
+        course = read_course(run)
         if course.onset is None:
             raise BadInput(
                 "the iterations are too few to show the onset, by which what is tried is judged",
@@ -79,7 +79,7 @@ class Candidates:
         recorded.mkdir()
         write_cut(done.directory, _with_end_of(info, read_info(done.directory)), recorded)
         shutil.rmtree(done.directory)
-        if not self.reference.breaks_alike(course_of(recorded), info.first, info.until):
+        if not self.reference.breaks_alike(read_course(recorded), info.first, info.until):
             shutil.rmtree(recorded)
             shutil.rmtree(run)
             return False

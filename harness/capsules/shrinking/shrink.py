@@ -14,18 +14,18 @@ from typing import Protocol
 import msgspec
 
 from harness.caffe_files.messages import parse_text, pb
-from harness.capsules.candidates import Candidates, move_recording
-from harness.capsules.courses import course_of
-from harness.capsules.cut_recording import write_cut
-from harness.capsules.delta_debugging import fewest, least
-from harness.capsules.freezing import learning_groups
-from harness.capsules.likely_records import Item, likely_items, records_read, stand_ins
-from harness.capsules.minimal_run import Stretch, write_minimal_run
-from harness.capsules.record_edits import RecordEdits
-from harness.capsules.reductions import Reduction, blob_counts, data_sets
-from harness.capsules.start_state import plan_state
-from harness.capsules.trials import Stopped, Trials
-from harness.capsules.verdict import SETTLED
+from harness.capsules.packing.cut_recording import write_cut
+from harness.capsules.packing.minimal_run import Stretch, write_minimal_run
+from harness.capsules.packing.start_state import plan_state
+from harness.capsules.repeating.verdict import SETTLED
+from harness.capsules.shrinking.candidates import Candidates, move_recording
+from harness.capsules.shrinking.courses import read_course
+from harness.capsules.shrinking.delta_debugging import fewest, least
+from harness.capsules.shrinking.freezing import learning_groups
+from harness.capsules.shrinking.likely_records import Item, likely_items, records_read, stand_ins
+from harness.capsules.shrinking.record_edits import RecordEdits
+from harness.capsules.shrinking.reductions import Reduction, blob_counts, data_sets
+from harness.capsules.shrinking.trials import Stopped, Trials
 from harness.recording.run_directory import read_info, write_info
 from harness.recording.snapshots import iterations_of, read_snapshot
 from harness.replay import Replay
@@ -137,7 +137,7 @@ class Shrinker:
         out.mkdir()
         info = msgspec.structs.replace(read_info(self._candidates.base), until=until)
         write_cut(self._candidates.base, info, out)
-        breaks = self._candidates.reference.breaks_alike(course_of(out), info.first, until)
+        breaks = self._candidates.reference.breaks_alike(read_course(out), info.first, until)
         shutil.rmtree(out)
         return breaks
 
@@ -237,9 +237,9 @@ class Shrinker:
             for path in out.iterdir():
                 path.unlink()
             write_cut(self._candidates.base, info, out, before)
-            return self._candidates.reference.breaks_alike(course_of(out), info.first, info.until)
+            return self._candidates.reference.breaks_alike(read_course(out), info.first, info.until)
 
-        recorded = info.first - int(course_of(self._candidates.base).iterations[0])
+        recorded = info.first - int(read_course(self._candidates.base).iterations[0])
         self._report.trying("earlier iterations", f"fewer than {recorded}")
         before = least(0, recorded, breaks)
         if before < recorded and breaks(before):

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import msgspec
 
-from harness.capsules.anonymize import anonymize, blank_records
-from harness.capsules.budget import Budget
-from harness.capsules.candidates import Candidates
-from harness.capsules.finish import shrunk_manifest
-from harness.capsules.trials import Stopped, Trials
+from harness.capsules.packing.with_page import shrunk_manifest
+from harness.capsules.privacy.anonymize import anonymize, blank_records
+from harness.capsules.shrinking.budget import Budget
+from harness.capsules.shrinking.candidates import Candidates
+from harness.capsules.shrinking.trials import Stopped, Trials
 from harness.errors import BadInput
 from harness.recording.run_directory import read_info, write_info
 from harness.replay import Replay

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.capsules.capsule_file import check_new
-from harness.capsules.data_sets import DataSet
-from harness.capsules.facts import break_at, describe
-from harness.capsules.finish import finish
-from harness.capsules.minimal_run import Stretch, check_packable, write_minimal_run
-from harness.capsules.repeating import repeat
-from harness.capsules.start_state import plan_state
-from harness.diagnosis.recorded.damage_span import span
+from harness.capsules.file.capsule_file import check_new
+from harness.capsules.packing.data_sets import DataSet
+from harness.capsules.packing.facts import break_at, describe
+from harness.capsules.packing.minimal_run import Stretch, check_packable, write_minimal_run
+from harness.capsules.packing.start_state import plan_state
+from harness.capsules.packing.with_page import finish
+from harness.capsules.repeating.repeat import repeat
+from harness.diagnosis.recorded.damage_span import BEFORE, MOST, span
 from harness.diagnosis.recorded.diagnose import Diagnosis, diagnose
 from harness.errors import BadInput
 from harness.recording import Recording
@@ -27,9 +27,6 @@ from harness.schemas.run_info import RunInfo, Verification
 from harness.schemas.window import Window
 from harness.supervisor.resume import Start, from_run
 from harness.supervisor.signals import Interrupts
-
-_BEFORE = 5  # iterations before the onset
-_LENGTH = 50  # iterations in all, at most
 
 _UNITS = {"Data": "records", "ImageData": "images", "HDF5Data": "rows", "WindowData": "windows"}
 
@@ -188,7 +185,7 @@ def _stretch(run: Path, info: RunInfo, diagnosis: Diagnosis, choice: Choice) -> 
                 value=choice.at,
                 remedy="Give one of them",
             )
-        window = Window(max(choice.at - _BEFORE, int(iterations[0])), choice.at + _LENGTH - _BEFORE)
+        window = Window(max(choice.at - BEFORE, int(iterations[0])), choice.at + MOST - BEFORE)
     if window is None:
         raise BadInput(
             "nothing broke in it, as far as is known",

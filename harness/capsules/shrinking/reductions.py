@@ -22,8 +22,8 @@ from harness.caffe_files.messages import parse_text, pb
 from harness.caffe_files.sources import with_mean
 from harness.caffe_files.stored_numbers import change_numbers, history_blobs, model_blobs, weight_digest
 from harness.caffe_files.window_file import open_window_file
-from harness.capsules.freezing import frozen_net, frozen_numbers
-from harness.capsules.record_edits import RecordEdits, edit_data_set
+from harness.capsules.shrinking.freezing import frozen_net, frozen_numbers
+from harness.capsules.shrinking.record_edits import RecordEdits, edit_data_set
 from harness.recording import Recording
 from harness.recording.run_directory import read_info, write_info
 from harness.recording.snapshots import iterations_of, read_snapshot, write_snapshot

@@ -14,13 +14,14 @@ from harness.caffe_files.drawing_layers import drawing_layers
 from harness.caffe_files.layer_types import IMAGES, WINDOWS, is_input_without_position
 from harness.caffe_files.messages import pb
 from harness.caffe_files.net import NetFile, net_phase
-from harness.capsules.cut_recording import write_cut
-from harness.capsules.data_sets import CutData, DataSet, cut_data
-from harness.capsules.start_state import write_state
+from harness.capsules.packing.cut_recording import write_cut
+from harness.capsules.packing.data_sets import CutData, DataSet, cut_data
+from harness.capsules.packing.start_state import write_state
 from harness.diagnosis.first_change import acts_in_tests
 from harness.errors import BadInput
 from harness.recording import Recording
 from harness.replay.replaying import working_directory
+from harness.schemas.capsule import EXPLAIN
 from harness.schemas.onset import Onset
 from harness.schemas.run_info import Ended, RunInfo
 from harness.schemas.window import Window
@@ -30,7 +31,6 @@ from harness.supervisor.resume import Start
 from harness.supervisor.training_spec import TrainingSpec, recorded_training_spec
 
 _PREFIX = "capsule"
-EXPLANATION = "explain.json"
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ def write_minimal_run(stretch: Stretch, start: Start, out: Path) -> tuple[DataSe
     minimal = _run_info(stretch, spec, data, plan.info.step, out)
     write_cut(run, minimal, out)
     write_state(start, minimal, _digest(run, window.start), out)
-    if (run / EXPLANATION).is_file():
-        shutil.copyfile(run / EXPLANATION, out / EXPLANATION)
+    if (run / EXPLAIN).is_file():
+        shutil.copyfile(run / EXPLAIN, out / EXPLAIN)
     return data.sets
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from harness.capsules.repeating import WorkerDied, repeat
-from harness.capsules.this_machine import processor
-from harness.capsules.verdict import TOTAL, Course, judge, onset_by_level
+from harness.capsules.repeating.repeat import WorkerDied, repeat
+from harness.capsules.repeating.this_machine import processor
+from harness.capsules.repeating.verdict import TOTAL, Course, judge, onset_by_level
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.recorded.detect import detect
 from harness.recording import Recording
@@ -41,8 +41,8 @@ def run_opened(opened: Path, manifest: Manifest, out: Path, listener: RunListene
         ended = str(death)
         verification = read_info(out).verified or Verification()
     with Recording(opened) as then, Recording(out) as now:
-        recorded = _course(then, manifest.broke.onset if manifest.broke is not None else None)
-        repeated = _course(now, None)
+        recorded = course_of(then, manifest.broke.onset if manifest.broke is not None else None)
+        repeated = course_of(now, None)
         return judge(
             recorded,
             replace(repeated, onset=_repeated_onset(now, then, recorded, repeated, info)),
@@ -54,7 +54,8 @@ def run_opened(opened: Path, manifest: Manifest, out: Path, listener: RunListene
         )
 
 
-def _course(recording: Recording, onset: int | None) -> Course:
+def course_of(recording: Recording, onset: int | None) -> Course:
+    """Read the course of a recording whose onset is `onset`."""
     losses = {head.name: recording.output(head.name)[:, 0].astype(float) for head in recording.heads}
     return Course(recording.iterations, {TOTAL: recording.series("loss"), **losses}, onset)
 

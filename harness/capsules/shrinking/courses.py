@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.capsules.verdict import ONSETS_APART, TOTAL, Course, same_level
+from harness.capsules.repeating.repetition import course_of
+from harness.capsules.repeating.verdict import ONSETS_APART, TOTAL, Course, same_level
 from harness.diagnosis.recorded.diagnose import diagnose
 from harness.recording import Recording
 
 
-def course_of(run: Path) -> Course:
+def read_course(run: Path) -> Course:
     """Read the course of the run directory `run`, and diagnose its onset.
 
     Raises:
@@ -20,11 +21,7 @@ def course_of(run: Path) -> Course:
     """
     with Recording(run, may_repair=False) as recording:
         onset = diagnose(recording).onset
-        losses = {TOTAL: recording.series("loss")}
-        for head in recording.heads:
-            if head.name in recording.outputs:
-                losses[head.name] = recording.output(head.name)[:, 0].astype(np.float64)
-        return Course(recording.iterations, losses, None if onset is None else onset.iteration)
+        return course_of(recording, None if onset is None else onset.iteration)
 
 
 @dataclass(frozen=True)

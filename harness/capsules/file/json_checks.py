@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from harness.capsules.manifest import REMEDY
-from harness.capsules.named_files import (
+from harness.capsules.file.manifest import REMEDY
+from harness.capsules.file.named_files import (
     OF_SOLVER,
     PREFIX,
     ROOTS,

@@ -18,7 +18,7 @@ import numpy as np
 from harness.caffe_files.image_list import parse_lines
 from harness.caffe_files.messages import pb
 from harness.caffe_files.window_file import open_window_file, with_images
-from harness.capsules.image_bytes import blank_image, without_metadata
+from harness.capsules.shrinking.image_bytes import blank_image, without_metadata
 from harness.errors import BadInput
 
 _SPARE = 4 << 20  # bytes of an LMDB beside its records

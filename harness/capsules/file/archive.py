@@ -16,8 +16,8 @@ from pathlib import Path
 
 from harness.caffe_files.file_kind import Kind, kind_of
 from harness.caffe_files.paths import exists, is_file
-from harness.capsules.encodings import BadData, decode, is_zstd
-from harness.capsules.manifest import MANIFEST, REMEDY, decode_manifest
+from harness.capsules.file.encodings import BadData, decode, is_zstd
+from harness.capsules.file.manifest import MANIFEST, REMEDY, decode_manifest
 from harness.errors import BadInput
 from harness.invocation import next_command, path_argument
 from harness.schemas.capsule import MAX_MEMBERS, Member

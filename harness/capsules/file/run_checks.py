@@ -21,7 +21,7 @@ from harness.caffe_files.net import data_param_of
 from harness.caffe_files.sources import with_mean
 from harness.caffe_files.stored_numbers import model_blobs, weight_digest
 from harness.caffe_files.window_file import read_window_file
-from harness.capsules.described import (
+from harness.capsules.file.json_checks import (
     Described,
     Names,
     check_described,
@@ -30,8 +30,8 @@ from harness.capsules.described import (
     refused,
     snapshot_member,
 )
-from harness.capsules.manifest import REMEDY
-from harness.capsules.named_files import layers_in, messages_of
+from harness.capsules.file.manifest import REMEDY
+from harness.capsules.file.named_files import layers_in, messages_of
 from harness.errors import BadInput, RecordingError
 from harness.recording import Recording
 from harness.recording.run_directory import read_info

@@ -13,13 +13,13 @@ import msgspec
 
 from harness.caffe_files.formatting import printable
 from harness.caffe_files.image_list import parse_lines
-from harness.capsules.anonymous import anonymous_info, anonymous_snapshot
-from harness.capsules.candidates import Candidates, move_recording
-from harness.capsules.cut_recording import write_cut
-from harness.capsules.delta_debugging import fewest
-from harness.capsules.likely_records import Item, likely_items, records_read
-from harness.capsules.record_edits import RecordEdits, edit_data_set
-from harness.capsules.reductions import Reduction, changed_inputs, data_sets
+from harness.capsules.packing.cut_recording import write_cut
+from harness.capsules.privacy.anonymous_info import anonymous_info, anonymous_snapshot
+from harness.capsules.shrinking.candidates import Candidates, move_recording
+from harness.capsules.shrinking.delta_debugging import fewest
+from harness.capsules.shrinking.likely_records import Item, likely_items, records_read
+from harness.capsules.shrinking.record_edits import RecordEdits, edit_data_set
+from harness.capsules.shrinking.reductions import Reduction, changed_inputs, data_sets
 from harness.recording.run_directory import read_info
 from harness.recording.snapshots import iterations_of, read_snapshot, write_snapshot
 from harness.schemas.capsule import EXPLAIN

@@ -14,10 +14,10 @@ from pathlib import Path
 import msgspec
 
 from harness.atomic_write import set_default_mode, sync
-from harness.capsules.archive import Archive, Progress, open_capsule
-from harness.capsules.encodings import encode
-from harness.capsules.manifest import MANIFEST, decode_manifest, encode_manifest
-from harness.capsules.run_checks import check_run
+from harness.capsules.file.archive import Archive, Progress, open_capsule
+from harness.capsules.file.encodings import encode
+from harness.capsules.file.manifest import MANIFEST, decode_manifest, encode_manifest
+from harness.capsules.file.run_checks import check_run
 from harness.errors import BadInput
 from harness.recording.run_directory import read_info, write_info
 from harness.schemas.capsule import LOCK, PAGE, RUN_INFO, SNAPSHOTS, Encoding, Manifest, Member

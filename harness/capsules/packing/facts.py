@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 import harness
-from harness.capsules.this_machine import processor
-from harness.capsules.verdict import BEFORE, SETTLED
+from harness.capsules.repeating.this_machine import processor
+from harness.capsules.repeating.verdict import BEFORE, SETTLED
 from harness.recording import Recording
 from harness.recording.run_directory import read_info
 from harness.schemas.capsule import Break, HeadLevels, Manifest

@@ -31,15 +31,21 @@ from harness.caffe_files.net import data_param_of
 from harness.caffe_files.passes import schedule
 from harness.caffe_files.sources import with_mean
 from harness.caffe_files.window_file import open_window_file, with_images
-from harness.capsules.reading import joined, lines_read, pass_counts, rows_read, windows_read, with_reached_gap
+from harness.capsules.packing.records_read import (
+    joined,
+    lines_read,
+    pass_counts,
+    rows_read,
+    windows_read,
+    with_reached_gap,
+)
+from harness.capsules.packing.subsets import Images, write_list, write_lmdb, write_rows
 from harness.capsules.room import check_room
-from harness.capsules.subsets import Images, write_list, write_lmdb, write_rows
 from harness.errors import BadInput
+from harness.schemas.capsule import DATA
 from harness.schemas.data_position import RowsPosition, StreamPosition, TrainingPosition
 from harness.schemas.run_info import DataSource
 from harness.training_data.lmdb_scan import scan_apart
-
-DIRECTORY = "data"
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,7 @@ class _Cutter:
         self._files: dict[str, str] = {}  # mean files and matrices: their paths in the capsule
 
     def cut(self) -> CutData:
-        (self._out / DIRECTORY).mkdir()
+        (self._out / DATA).mkdir()
         kept = len(self._nets)
         places = tuple(self._cut(place) for place in self._point.places if place.net < kept)
         rows = tuple(self._cut_rows(place) for place in self._point.rows if place.net < kept)
@@ -210,7 +216,7 @@ class _Cutter:
         )  # fmt: skip
 
     def _new_name(self) -> str:
-        return f"{DIRECTORY}/{len(self._sets)}"
+        return f"{DATA}/{len(self._sets)}"
 
     def _note(
         self, name: str, place: StreamPosition | RowsPosition, layer: pb.LayerParameter, records: int, of: int
@@ -220,7 +226,7 @@ class _Cutter:
     def _copied(self, path: str, what: str) -> str:
         """Copy a file that the nets name beside records. Returns its path in the capsule."""
         if path not in self._files:
-            name = f"{DIRECTORY}/{what}-{len(self._files)}.binaryproto"
+            name = f"{DATA}/{what}-{len(self._files)}.binaryproto"
             try:
                 check_room(self._out, Path(path).stat().st_size)
                 shutil.copyfile(path, self._out / name)

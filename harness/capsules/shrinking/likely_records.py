@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.caffe_files.messages import parse_text, pb
-from harness.capsules.reading import lines_read
-from harness.capsules.reductions import data_set_of
+from harness.capsules.packing.records_read import lines_read
+from harness.capsules.shrinking.reductions import data_set_of
 from harness.diagnosis.recorded.batch import batch_of
 from harness.recording import Recording
 from harness.schemas.data_position import RowsPosition, StreamPosition

@@ -1,0 +1,1 @@
+"""Make the run directory that a capsule holds, out of a run."""

@@ -1,0 +1,1 @@
+"""Take out of a capsule what others are not to see."""

@@ -1,0 +1,1 @@
+"""Leave out of a capsule what its break does not need."""
