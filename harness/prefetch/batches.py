@@ -17,12 +17,12 @@ from harness.caffe_files.messages import pb
 from harness.caffe_files.transformer_rng import draws_per_image, mt19937
 from harness.prefetch.epochs import Epochs
 from harness.prefetch.images import Image, Transformer, decode, read_file
-from harness.prefetch.shared_batch import BatchShape, SharedBatch
+from harness.prefetch.shared_batch import Batch, BatchShape
 from harness.prefetch.windows import fill_windows
 from harness.schemas.stream import Files, Stream, Windows
 
 
-def fill_batches(stream: Stream, free: Iterator[SharedBatch]) -> Iterator[BatchShape]:
+def fill_batches(stream: Stream, free: Iterator[Batch]) -> Iterator[BatchShape]:
     """Fill one free batch after the other, and yield the shape of each when it is full.
 
     See DataLayer::load_batch and ImageDataLayer::load_batch.
@@ -38,14 +38,14 @@ def fill_batches(stream: Stream, free: Iterator[SharedBatch]) -> Iterator[BatchS
         yield from _fill_from(stream, jump.key, jump.draws, free)
 
 
-def _fill_from(stream: Stream, first_key: str | int, drawn: int, free: Iterator[SharedBatch]) -> Iterator[BatchShape]:
+def _fill_from(stream: Stream, first_key: str | int, drawn: int, free: Iterator[Batch]) -> Iterator[BatchShape]:
     """Fill batches from the record `first_key` on, after `drawn` outputs of the layer's generator."""
     if isinstance(stream.files, Windows):  # which the draws alone select
         return fill_windows(stream, stream.files, drawn, free)
     return _fill_images(stream, first_key, drawn, free)
 
 
-def _fill_images(stream: Stream, first_key: str | int, drawn: int, free: Iterator[SharedBatch]) -> Iterator[BatchShape]:
+def _fill_images(stream: Stream, first_key: str | int, drawn: int, free: Iterator[Batch]) -> Iterator[BatchShape]:
     transform = text_format.Parse(stream.transform, pb.TransformationParameter())
     transformer = Transformer(transform, stream.phase)
     decoded = drawn_images(stream, first_key, drawn)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,14 @@ Floats = npt.NDArray[np.float32]
 BatchShape = tuple[int, int, int, int]  # images, channels, height, width
 
 _FLOAT = 4  # bytes
+
+
+class Batch(Protocol):
+    """Memory for one batch."""
+
+    def arrays(self, shape: BatchShape) -> tuple[Floats, Floats]:
+        """Return images float32 of `shape` and labels float32 (images,) in that memory."""
+        ...
 
 
 class SharedBatch:

@@ -18,13 +18,13 @@ from harness.caffe_files.mean_file import Floats, read_mean
 from harness.caffe_files.messages import pb
 from harness.caffe_files.transformer_rng import mt19937
 from harness.caffe_files.window_file import WindowFile, read_window_file
-from harness.prefetch.shared_batch import BatchShape, SharedBatch
+from harness.prefetch.shared_batch import Batch, BatchShape
 from harness.schemas.stream import Stream, Windows
 
 _CHANNELS = 3
 
 
-def fill_windows(stream: Stream, windows: Windows, drawn: int, free: Iterator[SharedBatch]) -> Iterator[BatchShape]:
+def fill_windows(stream: Stream, windows: Windows, drawn: int, free: Iterator[Batch]) -> Iterator[BatchShape]:
     """Fill batches of windows after `drawn` outputs of the layer's generator.
 
     Raises:

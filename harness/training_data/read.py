@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import lmdb
-import msgspec
-from google.protobuf import text_format
 
 from harness.caffe_files.layer_types import IMAGES, ROWS, WINDOWS, is_input_without_position
 from harness.caffe_files.lmdb_file import Records
-from harness.caffe_files.messages import parse_text, pb
+from harness.caffe_files.messages import pb
 from harness.caffe_files.net import NetFile, class_count, data_param_of
-from harness.caffe_files.paths import is_directory
-from harness.prefetch.streams import stream_of
 from harness.recording.run_directory import read_info
-from harness.schemas.data_position import TrainingPosition
 from harness.schemas.run_info import RunInfo
-from harness.schemas.stream import Files, Stream
 from harness.training_data.class_names import ClassNames, find_class_names
-from harness.training_data.place import position_at
 from harness.training_data.records import IterationRecords, LayerRecords, RecordsUnknown
-from harness.training_data.rows import read_rows, rows_of
-from harness.training_data.sources import files_of, records_of
+from harness.training_data.rows import read_rows
+from harness.training_data.run_data import RunData
 
 
 def read_records(run: Path, iteration: int) -> IterationRecords:
@@ -52,28 +44,22 @@ def class_names_of(run: Path) -> ClassNames | None:
 
 class _Reader:
     def __init__(self, run: Path) -> None:
-        self._run, self._info = run, read_info(run)
-        started_in = Path(self._info.directory)
-        self._directory = started_in if is_directory(started_in) else Path.cwd()  # as a restart takes relative paths
-        self._solver = parse_text(self._info.solver, pb.SolverParameter, run / "run.json")
-        self._net = parse_text(self._info.net, pb.NetParameter, run / "run.json")
-        self._point: TrainingPosition | None = None
+        self._info = read_info(run)
+        self._data = RunData(run, self._info)
+        self._net = self._data.net
 
     def read(self, iteration: int) -> IterationRecords:
         info = self._info
         if not info.first <= iteration < info.until:
             has = f"iterations {info.first:,} to {info.until - 1:,}"
             raise RecordsUnknown(f"Iteration {iteration:,} is not of this run, which has {has}.")
-        try:
-            self._point = position_at(self._run, info, self._solver, self._net, iteration)
-        except ValueError as error:
-            raise RecordsUnknown(f"The position of the data in run.json is damaged ({error}).") from None
+        self._data.position(iteration)  # raises where that is damaged
         layers, unknown = [], []
         for index, layer in enumerate(self._net.layer):
             if layer.type not in IMAGES + ROWS + WINDOWS and not is_input_without_position(layer):
                 continue
             try:
-                layers.append(self._layer(index, layer))
+                layers.append(self._layer(index, layer, iteration))
             except RecordsUnknown as error:
                 unknown.append(str(error))
             except (ValueError, OSError, KeyError, lmdb.Error, RuntimeError) as error:
@@ -86,51 +72,28 @@ class _Reader:
         """Find names by the number of the net's classes alone, whether or not the data have changed."""
         classes = self._classes()
         sources = [data_param_of(layer).source for layer in self._net.layer if layer.type in IMAGES + ROWS]
-        found = (find_class_names(self._directory / source, classes) for source in sources if source)
+        found = (find_class_names(self._data.directory / source, classes) for source in sources if source)
         return next((names for names in found if names is not None), None)
 
-    def _layer(self, index: int, layer: pb.LayerParameter) -> LayerRecords:
+    def _layer(self, index: int, layer: pb.LayerParameter, iteration: int) -> LayerRecords:
         if layer.type in IMAGES:
-            return self._images(index, layer)
+            return self._images(index, layer, iteration)
         if layer.type in ROWS:
-            return self._rows(index, layer)
+            place, files, rows = self._data.rows(index, iteration, 1)
+            return read_rows(place, files, list(layer.top), rows, find_class_names(files.source, self._classes()))
         if layer.type in WINDOWS:
             raise RecordsUnknown(
                 f"Layer {layer.name} (WindowData) cuts windows out of images, which are not read again."
             )
         raise RecordsUnknown(f"Which data layer {layer.name} ({layer.type}) gave the net is not known after the run.")
 
-    def _images(self, index: int, layer: pb.LayerParameter) -> LayerRecords:
+    def _images(self, index: int, layer: pb.LayerParameter, iteration: int) -> LayerRecords:
         from harness.training_data.images import read_images  # loads OpenCV, which commands that read none do not need
 
-        assert self._point is not None
-        place = next((p for p in self._point.places if p.net == 0 and p.index == index), None)
-        if place is None:
-            raise RecordsUnknown(f"run.json has no position of layer {layer.name} in its data.")
-        if not place.known:
-            raise RecordsUnknown(
-                f"The random numbers of layer {layer.name} are not known: layers before it drew some at the start."
-            )
-        records = records_of(self._directory, layer, place)
-        stream = stream_of(layer, replace(place, source=str(records.source)), records)
-        if place.shuffle or place.rand_skip:
-            stream = stream.seeded(place.seed, place.list_seed, place.skipped or 0)
-        stream = _from_directory(stream, self._directory)
+        stream, records = self._data.stream(index, iteration)
         names = self._class_names(records) if stream.labels else None
-        return read_images(
-            stream, list(layer.top), place.batch_size * self._solver.iter_size, names, _begun(self._info)
-        )
-
-    def _rows(self, index: int, layer: pb.LayerParameter) -> LayerRecords:
-        assert self._point is not None
-        places = [place for place in self._point.rows if place.net == 0]
-        number = next((n for n, place in enumerate(places) if place.index == index), None)
-        if number is None:
-            raise RecordsUnknown(f"run.json has no position of layer {layer.name} in its data.")
-        files = files_of(self._directory, layer, places[number])
-        rows = rows_of(places, self._point.rand, self._solver.iter_size)[number]
-        names = find_class_names(files.source, self._classes())
-        return read_rows(places[number], files, list(layer.top), rows, names)
+        count = stream.batch_size * self._data.passes
+        return read_images(stream, list(layer.top), count, names, _begun(self._info))
 
     def _class_names(self, records: Records) -> ClassNames | None:
         return find_class_names(records.source, self._classes(), int(records.labels.max()) + 1)
@@ -144,17 +107,6 @@ class _Reader:
             if layer.type == "SoftmaxWithLoss" and layer.bottom
         )
         return next((count for count in counts if count), None)
-
-
-def _from_directory(stream: Stream, directory: Path) -> Stream:
-    """Return the stream with relative paths of its transformer and list counted from `directory`."""
-    transform = text_format.Parse(stream.transform, pb.TransformationParameter())
-    if transform.mean_file:
-        transform.mean_file = str(directory / transform.mean_file)
-    files = stream.files
-    if isinstance(files, Files):
-        files = msgspec.structs.replace(files, directory=str(directory))
-    return replace(stream, transform=text_format.MessageToString(transform), files=files)
 
 
 def _begun(info: RunInfo) -> float | None:

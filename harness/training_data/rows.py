@@ -18,15 +18,18 @@ from harness.training_data.records import LARGEST, Floats, LayerRecords, Record,
 def rows_of(places: Sequence[RowsPosition], rand: str | None, passes: int) -> list[list[tuple[int, int]]]:
     """Return the (file, row) that each layer of one net reads in the next `passes`.
 
-    Layers with `shuffle` draw from one generator, in the state `rand`, each in its turn.
+    Layers with `shuffle` draw from one generator, in the state `rand`, each in its turn. As in SeekableRows, a gap
+    follows at once on the pass before it.
     """
     random = LibcRandom(rand)
     readers = [RowReader(p.counts, random if p.shuffle else None, p.order, p.records, p.excluded) for p in places]
     found: list[list[tuple[int, int]]] = [[] for _ in places]
-    for _ in range(passes):
+    for number in range(passes + 1):
         for place, reader, rows in zip(places, readers, found, strict=True):
-            for file, numbers in reader.read(place.batch_size):
-                rows += [(file, int(number)) for number in numbers]
+            for file, numbers in reader.read(place.batch_size if number else 0):
+                rows += [(file, int(row)) for row in numbers]
+            if place.skip and number == place.skip_at:
+                reader.skip(place.skip * place.batch_size)
     return found
 
 
