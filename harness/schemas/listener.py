@@ -41,3 +41,23 @@ class RunListener(Protocol):
 
     def close(self) -> None:
         """Release all resources, however the run ended; may be called twice."""
+
+
+class NoListener:
+    """Receives what happens in a run, and does nothing."""
+
+    dropped: str | None = None
+
+    def start(self, opening: Opening) -> None: ...
+
+    def event(self, event: Event) -> None: ...
+
+    def alarms(self, alarms: Sequence[Alarm], divergences: Sequence[Alarm], divergence: Divergence | None) -> None: ...
+
+    def message(self, text: str) -> None: ...
+
+    def tick(self, recorded_bytes: int) -> None: ...
+
+    def finish(self, outcome: Outcome) -> None: ...
+
+    def close(self) -> None: ...

@@ -138,7 +138,7 @@ def make_plan(
         as_written=spec.as_written and not streams and not rows,
         gpu=resolved.gpu,
         windows=resolved.windows,
-        resume=_resume(start, resolved.replay) if start.is_reached else None,
+        resume=resume_of(start, resolved.replay) if start.is_reached else None,
         replay=resolved.replay,
         streams=streams,
         rows=rows,
@@ -264,7 +264,8 @@ def _record(
     return msgspec.structs.replace(info, not_exact=found.reasons, exact_if=found.conditions)
 
 
-def _resume(start: Start, exact: bool) -> Resume:
+def resume_of(start: Start, exact: bool) -> Resume:
+    """Return what a worker is told to continue with at `start`; `exact`: with the state of layers."""
     state = start.state
     snapshot = start.setup if state and isinstance(start.setup, SnapshotInfo) else None
     layers = start.layer_state if exact else None

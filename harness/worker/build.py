@@ -57,38 +57,62 @@ def build(
     Raises:
         BadInput: weights or state do not fit.
     """
+    set_device(payload)
+    point = _with_seeds(payload, param, nets, _parsed(payload.native)) if payload.replay else payload.point
+    with tempfile.TemporaryDirectory() as name:
+        file = _solver_file(Path(name), payload, param, nets, point)
+        return start(file, payload, param, nets, point, send), point
+
+
+def set_device(payload: Payload) -> None:
+    """Have Caffe compute where `payload` says."""
     if payload.gpu is None:
         caffe.set_mode_cpu()
     else:
         caffe.set_device(payload.gpu)
         caffe.set_mode_gpu()
-    native = _parsed(payload.native) if payload.replay else []
-    point = _with_seeds(payload, param, nets, native) if payload.replay else payload.point
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        solver: Solver = getattr(caffe, f"{payload.solver_type}Solver")(
-            str(_solver_file(directory, payload, param, nets, point))
-        )
-        if payload.streams and payload.resume is None:
-            _copy_fillers(solver, param, nets, directory)
-        for model in payload.weights:
-            copying = check_fit(read_caffemodel(Path(model)), _shapes(solver.net), Path(model))
-            caffe.log(f"Finetuning from {model}")
-            for net in (solver.net, *solver.test_nets):
-                copy_by_name(net, Path(model))
-            copied = CopiedWeights(model, tuple(copying.copied), tuple(copying.skipped), tuple(copying.new))
-            send(WeightsCopied(copied))
-        if payload.resume and payload.resume.window:
-            _restore_window(solver, payload.resume, payload.solver_type, nets[0], directory)
-        elif payload.resume:
-            _restore(solver, payload.resume, payload.solver_type, nets[0], directory)
+
+
+def start(
+    file: Path,
+    payload: Payload,
+    param: pb.SolverParameter,
+    nets: Sequence[pb.NetParameter],
+    point: TrainingPosition,
+    send: Send,
+) -> Solver:
+    """Build the solver of `file`, and bring it to where `payload` starts, but for its data.
+
+    Args:
+        file: a solver, in a directory that may be written; of its nets, data layers may be other ones than of `nets`.
+        nets: the messages of the nets that it has: the train net and, unless they are left out, the test nets.
+        point: the position at the start; only its generator counts here.
+
+    Raises:
+        BadInput: weights or state do not fit.
+    """
+    directory = file.parent
+    solver: Solver = getattr(caffe, f"{payload.solver_type}Solver")(str(file))
+    if payload.replay and not payload.as_written and payload.resume is None:
+        _copy_fillers(solver, param, nets, directory)
+    for model in payload.weights:
+        copying = check_fit(read_caffemodel(Path(model)), _shapes(solver.net), Path(model))
+        caffe.log(f"Finetuning from {model}")
+        for net in (solver.net, *solver.test_nets):
+            copy_by_name(net, Path(model))
+        copied = CopiedWeights(model, tuple(copying.copied), tuple(copying.skipped), tuple(copying.new))
+        send(WeightsCopied(copied))
+    if payload.resume and payload.resume.window:
+        _restore_window(solver, payload.resume, payload.solver_type, nets[0], directory)
+    elif payload.resume:
+        _restore(solver, payload.resume, payload.solver_type, nets[0], directory)
     if payload.replay:
-        _replay(solver, param, nets, native, point, send)
+        _replay(solver, param, nets, _parsed(payload.native), point, send)
     state = _layer_state(payload.resume) if payload.resume else None
     if state is not None:
         for reason in write_state(state, (solver.net, *solver.test_nets), nets):
             send(NotExact(reason))
-    return solver, point
+    return solver
 
 
 def _layer_state(resume: Resume) -> State | None:

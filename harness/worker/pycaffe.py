@@ -117,6 +117,10 @@ class Net(Protocol):
         """Have `callback` called with a layer's number after its forward pass."""
         ...
 
+    def before_backward(self, callback: Callable[[int], None]) -> None:
+        """Have `callback` called with a layer's number before its backward pass."""
+        ...
+
     def copy_from(self, caffemodel: str) -> None: ...
 
     def load_hdf5(self, file: str) -> None: ...
@@ -124,8 +128,17 @@ class Net(Protocol):
     def save(self, caffemodel: str) -> None: ...
 
 
+class SolverParameter(Protocol):
+    """A SolverParameter of a built solver. Caffe reads it at every iteration."""
+
+    base_lr: float
+
+
 class Solver(Protocol):
     """A Solver<float>."""
+
+    @property
+    def param(self) -> SolverParameter: ...
 
     @property
     def net(self) -> Net: ...

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from harness.caffe_files.messages import pb
+from harness.schemas.feed import StoredLayer
 from harness.schemas.stream import RowsStream, Stream
 
-_LAYERS = {Stream: ("seekable_layer", "SeekableData"), RowsStream: ("seekable_rows", "SeekableRows")}
+_LAYERS = {
+    Stream: ("seekable_layer", "SeekableData"),
+    RowsStream: ("seekable_rows", "SeekableRows"),
+    StoredLayer: ("arms.stored_batches", "StoredBatches"),
+}
 
 
-def replace_data_layers(param: pb.NetParameter, streams: Mapping[int, Stream | RowsStream]) -> pb.NetParameter:
-    """Copy a net, with a Python layer for each data layer that has a stream.
+def replace_data_layers(
+    param: pb.NetParameter, streams: Mapping[int, Stream | RowsStream | StoredLayer]
+) -> pb.NetParameter:
+    """Copy a net, with a Python layer for each data layer that has a stream, or batches in a store.
 
     Args:
         param: the net, with the layers of its phase only (net.keep_layers).
@@ -27,7 +34,7 @@ def replace_data_layers(param: pb.NetParameter, streams: Mapping[int, Stream | R
     return copy
 
 
-def _replacement(layer: pb.LayerParameter, stream: Stream | RowsStream) -> pb.LayerParameter:
+def _replacement(layer: pb.LayerParameter, stream: Stream | RowsStream | StoredLayer) -> pb.LayerParameter:
     """Make the Python layer; of `layer`, it keeps what does not say where its data come from."""
     module, kind = _LAYERS[type(stream)]
     replacement = pb.LayerParameter(

@@ -16,6 +16,7 @@ from module_table import HARNESS, modules, summary
 
 from harness import readlog
 from harness.recording.hdf5_schema import create_datasets
+from harness.schemas.arm import Arm, ArmResult
 from harness.schemas.capsule import SUFFIXES, Break, HeadLevels, Manifest, Member
 from harness.schemas.layout import Array
 from harness.schemas.run_info import Ended, RunInfo, SnapshotInfo
@@ -185,3 +186,9 @@ def test_every_field_of_capsule_json_is_documented() -> None:
     assert {
         f"`{name}`" for name in (*SUFFIXES, *filter(None, SUFFIXES.values())) if f"`{name}`" not in encodings
     } == set()
+
+
+def test_every_field_of_the_result_of_an_arm_is_described() -> None:
+    section = FORMAT.partition("## Results of arms")[2].partition("\n## ")[0]
+    for field in (*Arm.__struct_fields__, *ArmResult.__struct_fields__):
+        assert f"`{field}`" in section, field

@@ -10,6 +10,8 @@ start; and the time to repeat the random numbers that a snapshot does not contai
 
 Rewind: the time of rewind.py compared with restart.py over the same iterations.
 
+Arms: a control compared with restart.py over the same iterations, and the number of short arms in a second.
+
 Reports: the time and memory for a long run. Data: the speed of make_lmdb compared with convert_imageset.
 
 Logs: the speed of reading one compared with Caffe's own parse_log.py on the same file, and the growth of memory.
@@ -35,7 +37,7 @@ from rich.console import Console
 from rich.table import Table
 from rich_argparse import RawDescriptionRichHelpFormatter
 
-from tools.bench import disk, log, make_lmdb, memory, report, resume, rewind, training
+from tools.bench import arms, disk, log, make_lmdb, memory, report, resume, rewind, training
 from tools.bench.nets import ROOT
 from tools.bench.rows import Effort, Row
 from tools.bench.turns import LaneDied
@@ -51,6 +53,7 @@ ROWS: dict[str, Callable[[str, Path, Effort], Iterator[Row]]] = {
     "seekable": resume.seekable,
     "restart": resume.restart,
     "rewind": rewind.rows,
+    "arms": arms.rows,
     "log": log.rows,
     "report": report.rows,
     "make_lmdb": make_lmdb.rows,

@@ -1,0 +1,147 @@
+"""Arms of a run: each is replayed once, and its result kept in the run directory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from harness.caffe_files.arm_edits import edited
+from harness.caffe_files.messages import parse_text, pb
+from harness.caffe_files.paths import is_directory
+from harness.errors import BadInput
+from harness.experiments.batch_store import LIMIT, BatchStore
+from harness.experiments.engine import Engine, Setting
+from harness.experiments.local_pool import LocalPool
+from harness.experiments.results import DIRECTORY, Results
+from harness.experiments.run_state import state_before, why_not_exact
+from harness.recording.run_directory import read_info
+from harness.schemas.arm import Arm, ArmResult
+from harness.schemas.arm_task import Task
+from harness.schemas.listener import RunListener
+from harness.supervisor.signals import Interrupts
+from harness.training_data.batches import train_batches
+
+Engines = Callable[[Setting], Engine]
+
+
+class Arms:
+    """Arms of the run in the directory `run`, which start at iteration `first` or later. Use it as a context manager.
+
+    Nothing is prepared before an arm is asked for that has no result yet.
+
+    Args:
+        engine: makes the engine that replays them.
+        listener, interrupts: of the replay that goes to `first` where the run kept no state.
+        limit: bytes of the batches of all arms.
+
+    Raises:
+        BadInput: run.json cannot be read, or results cannot be stored.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        first: int,
+        engine: Engines,
+        listener: RunListener,
+        interrupts: Interrupts,
+        limit: int = LIMIT,
+    ) -> None:
+        self._run, self._first, self._make_engine = run.resolve(), first, engine
+        self._listener, self._interrupts, self._limit = listener, interrupts, limit
+        self._info = read_info(run)
+        self._solver = parse_text(self._info.solver, pb.SolverParameter, self._run / "run.json")
+        self._net = parse_text(self._info.net, pb.NetParameter, self._run / "run.json")
+        self._results = Results(self._run / DIRECTORY)
+        self._engine: Engine | None = None
+        self._store: BatchStore | None = None
+        self._submitted: set[str] = set()
+        self._found: list[ArmResult] = []
+        self._open = ExitStack()
+
+    def __enter__(self) -> Arms:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._open.close()
+
+    @property
+    def not_exact(self) -> tuple[str, ...]:
+        """Sentences on what may keep a replay from the recorded bits; some are known once a worker has started."""
+        ready = self._engine.ready if self._engine is not None else None
+        return (*why_not_exact(self._run, self._info), *(ready.not_exact if ready is not None else ()))
+
+    def submit(self, arms: Iterable[Arm]) -> None:
+        """Add arms to those whose results are wanted; an arm that was submitted before is left out.
+
+        Raises:
+            BadInput: an arm is not possible; there is no room for its batches.
+            RecordsUnknown: what it reads cannot be told for certain, or cannot be read.
+            RecordingError, RecordingFailed: the state of the run cannot be restored, or the disk is full.
+        """
+        for arm in arms:
+            self._check(arm)
+            if arm.key in self._submitted:
+                continue
+            stored = self._results.load(arm)
+            if stored is not None:
+                self._found.append(stored)
+            else:
+                engine, store = self._prepared()
+                edited(self._solver, self._net, arm.changes, store.layers)
+                engine.submit(Task(arm, store.feed(arm), store.lead(self._first, arm.start)))
+            self._submitted.add(arm.key)
+
+    def results(self) -> Iterator[ArmResult]:
+        """Yield the result of each arm that was submitted and has not been yielded, those that were stored first.
+
+        Raises:
+            RecordingError: the run cannot be replayed.
+            RecordingFailed: a result cannot be stored.
+        """
+        yield from self._stored()
+        if self._engine is not None:
+            for result in self._engine.results():
+                self._results.save(result)
+                yield result
+                yield from self._stored()
+
+    def _stored(self) -> Iterator[ArmResult]:
+        """Yield the results that were found in the run directory and have not been yielded."""
+        while self._found:
+            yield self._found.pop(0)
+
+    def cancel(self) -> None:
+        """End all work now. Signal handlers may call it."""
+        if self._engine is not None:
+            self._engine.cancel()
+
+    def _check(self, arm: Arm) -> None:
+        if arm.start < self._first:
+            raise BadInput(
+                f"arms start at iteration {self._first:,} or later",
+                field="start",
+                value=arm.start,
+                remedy="Give a later start",
+            )
+
+    def _prepared(self) -> tuple[Engine, BatchStore]:
+        """Return the engine and the batch store, which are made now if there are none yet."""
+        if self._engine is None or self._store is None:
+            layers = train_batches(self._run)
+            self._store = BatchStore(layers, self._solver, self._run / DIRECTORY, self._limit)
+            self._open.callback(self._store.close)
+            feed = self._store.feed(Arm(self._first, 1))
+            home = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="caffe-harness-")))
+            payload = state_before(self._first, self._run, home / "replay", self._listener, self._interrupts)
+            directory = self._info.directory if is_directory(Path(self._info.directory)) else str(Path.cwd())
+            self._engine = self._make_engine(Setting(payload, feed, self._store.fd, directory))
+            self._open.callback(self._engine.close)
+        return self._engine, self._store
+
+
+def local(workers: int) -> Engines:
+    """Return what makes an engine of `workers` replay workers on this machine."""
+    return lambda setting: LocalPool(setting, workers)

@@ -1,0 +1,70 @@
+"""Results of arms in a run directory, a file each, named by the arm's key."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from harness.atomic_write import write_whole
+from harness.errors import BadInput, RecordingFailed
+from harness.schemas.arm import Arm, ArmResult
+
+DIRECTORY = "experiments"
+_SUFFIX = ".arm"
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(ArmResult).decode
+
+
+class Results:
+    """The results in the folder `directory`, which is made if there is none.
+
+    Raises:
+        BadInput: it cannot be made or written.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        try:
+            directory.mkdir(exist_ok=True)
+        except OSError as error:
+            raise _unusable(directory, str(error.strerror)) from None
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise _unusable(directory, "permission denied")
+
+    def load(self, arm: Arm) -> ArmResult | None:
+        """Return the result of an arm; None if there is none, or if its file is damaged."""
+        try:
+            found = _decode(self._path(arm).read_bytes())
+        except (FileNotFoundError, msgspec.DecodeError, msgspec.ValidationError):
+            return None
+        return found if found.arm.key == arm.key else None
+
+    def save(self, result: ArmResult) -> None:
+        """Store a result, unless another try may give another one: a process that was killed, changes that do not fit.
+
+        Raises:
+            RecordingFailed: it cannot be written.
+        """
+        if result.killed or result.ended == "refused":
+            return
+        try:
+            write_whole(self._path(result.arm), _encode(result))
+        except OSError as error:
+            raise RecordingFailed(
+                f"{self._directory}: the result of an arm cannot be written ({error.strerror}). Free some space on "
+                "that disk and give the same command again: what is stored is not replayed a second time"
+            ) from None
+
+    def _path(self, arm: Arm) -> Path:
+        return self._directory / f"{arm.key}{_SUFFIX}"
+
+
+def _unusable(directory: Path, why: str) -> BadInput:
+    return BadInput(
+        f"results of replays cannot be stored there ({why})",
+        file=directory,
+        remedy="Give yourself write access, or work on a copy of the run",
+    )

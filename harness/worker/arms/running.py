@@ -1,0 +1,183 @@
+"""One arm while it is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import harness
+from harness.caffe_files.arm_edits import edited
+from harness.caffe_files.messages import pb
+from harness.caffe_files.transformer_rng import mt19937
+from harness.schemas.arm import Arm, ArmResult, HistoryScaled, UpdateWithheld, WeightsJittered
+from harness.schemas.feed import Feed
+from harness.schemas.layout import Param
+from harness.worker.arms.arm_solver import build_solver, write_arm_solver
+from harness.worker.arms.checkpoint import Checkpoint, Misfit
+from harness.worker.arms.rates import rates
+from harness.worker.arms.stored_batches import FEEDER, StoreReader
+from harness.worker.arms.watch import NotFinite, Watch
+from harness.worker.fast_forward import without_files
+from harness.worker.probes.memory import Memory
+from harness.worker.pycaffe import Blob, Floats
+
+
+class Abandoned(Exception):
+    """Nobody waits for the result of an arm any more."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training whose arms are replayed.
+
+    Attributes:
+        kind: Caffe's type of its solver.
+        solver, net: its messages; `net` is the train net, with the user's own layers.
+        heads: names of losses.
+        fed: the layers of `net` whose batches come from `store`.
+        directory: for files of this process.
+        on_cpu: Caffe computes on the CPU.
+        is_wanted: tells whether anybody waits for the result.
+    """
+
+    kind: str
+    solver: pb.SolverParameter
+    net: pb.NetParameter
+    heads: tuple[str, ...]
+    fed: tuple[int, ...]
+    store: StoreReader
+    directory: Path
+    memory: Memory
+    on_cpu: bool
+    is_wanted: Callable[[], bool]
+
+    @property
+    def prefix(self) -> Path:
+        """The snapshot_prefix of its solvers."""
+        return self.directory / "checkpoint"
+
+    def write(self, solver: pb.SolverParameter, net: pb.NetParameter) -> Path:
+        """Write the files of a solver with the messages `solver` and `net`."""
+        return write_arm_solver(self.directory, solver, net, self.fed, self.prefix)
+
+
+class Running:
+    """An arm that is at its start: its solver is built, and stands where `checkpoint` was taken.
+
+    Args:
+        feed: the batches of all its passes.
+
+    Attributes:
+        solver: a solver of its own.
+        net: the message of its train net.
+        watch: watches each iteration.
+
+    Raises:
+        BadInput: a field cannot be changed in this way.
+        Misfit: the changes do not fit the net.
+    """
+
+    def __init__(self, arm: Arm, feed: Feed, checkpoint: Checkpoint, training: Training) -> None:
+        self._arm, self._training = arm, training
+        message, net = edited(training.solver, training.net, arm.changes, training.fed)
+        self.net = without_files(net)
+        FEEDER.set(feed, training.store)
+        self.solver = build_solver(training.write(message, net), training.kind)
+        checkpoint.put_into(self.solver, self.net, _history(arm))
+        self.watch = Watch(self.solver, self.net, training.heads, message.iter_size, training.memory, training.on_cpu)
+        for change in arm.changes:
+            if isinstance(change, WeightsJittered):
+                self._jitter(change)
+        self._withheld = [(change, self._blobs(change)) for change in arm.changes if isinstance(change, UpdateWithheld)]
+        self._rates = list(rates(message, arm.start, arm.until, checkpoint.step, arm.changes))
+        for iteration, rate in enumerate(self._rates, arm.start):
+            if not math.isfinite(rate):  # poly beyond max_iter
+                raise Misfit(f"the learning rate of iteration {iteration:,} is {rate}")
+
+    def run(self) -> ArmResult:
+        """Compute the arm, up to the first iteration that is not finite.
+
+        Raises:
+            Abandoned: nobody waits for the result any more.
+        """
+        loss, gradient, digests = list[float](), list[float](), list[int]()
+        outputs: dict[str, list[float]] = {}
+        why = ""
+        for iteration, rate in enumerate(self._rates, self._arm.start):
+            if not self._training.is_wanted():
+                raise Abandoned
+            digests.append(self.watch.params.digest())
+            why = self._step(iteration, rate)
+            loss.append(self.watch.loss)
+            gradient.append(self.watch.gradient_l2)
+            for name, value in self.watch.outputs.items():
+                outputs.setdefault(name, []).append(value)
+            if why:
+                break
+        return ArmResult(
+            arm=self._arm,
+            ended="not finite" if why else "completed",
+            why=why,
+            loss=tuple(loss),
+            rate=tuple(self._rates[: len(loss)]),
+            gradient_l2=tuple(gradient),
+            outputs={name: tuple(values) for name, values in outputs.items()},
+            digest=tuple(digests),
+            final_digest=self.watch.params.digest(),
+            harness=harness.__version__,
+        )
+
+    def _step(self, iteration: int, rate: float) -> str:
+        """Make an iteration. Returns a sentence if something in it is not finite."""
+        kept = [(blob, blob.data.copy()) for blob in self._withheld_at(iteration)]
+        self.watch.begin()
+        self.solver.param.base_lr = rate
+        try:
+            self.solver.step(1)
+        except NotFinite:
+            return f"In iteration {iteration:,}, a MAX pooling layer read nothing but NaN somewhere."
+        for blob, values in kept:
+            blob.data[...] = values
+        if self.watch.is_finite:
+            return ""
+        what = "gradient" if np.isfinite(self.watch.loss) else "loss"
+        return f"In iteration {iteration:,}, the {what} is not finite."
+
+    def _withheld_at(self, iteration: int) -> Iterator[Blob]:
+        for change, blobs in self._withheld:
+            if change.first <= iteration and (change.stop is None or iteration < change.stop):
+                yield from blobs
+
+    def _blobs(self, change: UpdateWithheld) -> Sequence[Blob]:
+        params = self.watch.params
+        found = [blob for p, blob in zip(params.params, params.blobs, strict=True) if _names(change, p)]
+        if not found:
+            which = "no param blob" if change.index is None else f"no param blob {change.index}"
+            raise Misfit(f"layer {change.layer} has {which} of its own whose update could be withheld")
+        return found
+
+    def _jitter(self, change: WeightsJittered) -> None:
+        random = mt19937(self._arm.seed, 0)
+        for p, blob in zip(self.watch.params.params, self.watch.params.blobs, strict=True):
+            if p.lr_mult:
+                blob.data[...] = jittered(blob.data, change.amount, random)
+
+
+def jittered(weights: Floats, amount: float, random: np.random.MT19937) -> Floats:
+    """Multiply each weight by a number drawn uniformly between 1 - `amount` and 1 + `amount`."""
+    drawn = random.random_raw(weights.size).astype(np.float64) / 2**32
+    return (weights * (1 + amount * (2 * drawn - 1)).reshape(weights.shape)).astype(np.float32)
+
+
+def _names(change: UpdateWithheld, param: Param) -> bool:
+    return param.layer == change.layer and change.index in (None, param.index)
+
+
+def _history(arm: Arm) -> float | None:
+    """Return the factor for the history; None leaves it as it is."""
+    factors = [change.factor for change in arm.changes if isinstance(change, HistoryScaled)]
+    return float(np.prod(factors)) if factors else None

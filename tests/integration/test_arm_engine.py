@@ -1,0 +1,191 @@
+"""Workers that are killed, work that is cancelled, results that are found again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness.errors import BadInput, RecordingError
+from harness.experiments import Arms
+from harness.experiments.engine import Engine, Setting
+from harness.experiments.local_pool import LocalPool
+from harness.experiments.results import Results
+from harness.schemas.arm import Arm, LayerField, RateScaled, SolverField
+from harness.schemas.listener import NoListener
+from harness.supervisor.signals import Interrupts
+from tests.helpers.arms import arms_of, recorded_digests, replay_all
+from tests.helpers.commands import train
+from tests.helpers.nets import small_net, solver_text
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import has_ended, started, wait_for
+
+pytestmark = pytest.mark.usefixtures("one_blas_thread")
+
+FIRST = 25
+LONG = Arm(FIRST, 3000)  # takes until it is ended
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, digit_data: Path, one_blas_thread: None) -> Path:
+    home = tmp_path_factory.mktemp("engine")
+    (home / "net.prototxt").write_text(small_net(digit_data))
+    fields = {"max_iter": 40, "lr_policy": '"fixed"', "power": None, "test_iter": None, "test_interval": None}
+    (home / "solver.prototxt").write_text(solver_text(home / "net.prototxt", home / "native", **fields))
+    train(home / "solver.prototxt", home / "run", "--black-box-mib", 0)
+    return home / "run"
+
+
+class Pools:
+    """Makes pools, and keeps them."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers, self.made = workers, list[LocalPool]()
+
+    def __call__(self, setting: Setting) -> Engine:
+        self.made.append(LocalPool(setting, self.workers))
+        return self.made[-1]
+
+
+def refuse(setting: Setting) -> Engine:
+    raise AssertionError("an arm is replayed a second time")
+
+
+def arms_with(run: Path, pools: Pools) -> Arms:
+    return Arms(run, FIRST, pools, NoListener(), Interrupts("stop"))
+
+
+def test_the_arm_of_a_killed_worker_died_and_the_others_continue(run: Path) -> None:
+    """Killed in the middle of an arm, which another process would complete: its result is not stored."""
+    pools = Pools(1)
+    others = [Arm(FIRST, 6), Arm(FIRST, 6, (RateScaled(0.1, FIRST),)), Arm(FIRST, 6, seed=1)]
+    with arms_with(run, pools) as arms:
+        arms.submit([others[0], LONG, *others[1:]])
+        results = arms.results()
+        assert next(results).arm == others[0]
+        (worker,) = pools.made[0].pids
+        killer = threading.Timer(0.3, os.kill, (worker, signal.SIGKILL))
+        killer.start()
+        died, *rest = results
+        killer.join()
+    assert (died.arm, died.ended, died.killed) == (LONG, "died", True)
+    assert "SIGKILL" in died.why
+    assert [result.arm for result in rest] == others[1:]
+    assert list(rest[1].digest) == recorded_digests(run, FIRST, 6)
+    assert Results(run / "experiments").load(LONG) is None
+
+
+def test_results_are_found_again_and_nothing_is_replayed_twice(run: Path) -> None:
+    """Also the one of an arm that Caffe aborted; not that of changes that do not fit, nor a damaged file."""
+    done = Arm(FIRST, 4, (SolverField("momentum", "0.1"),))
+    aborted = Arm(FIRST, 4, (SolverField("regularization_type", '"L3"'),))
+    refused = Arm(FIRST, 4, (LayerField("loss3/classifier", "num_output", "7"),))
+    given = [done, aborted, done, refused]
+    before = replay_all(run, FIRST, given, workers=2)
+    assert [result.ended for result in before] == ["completed", "died", "completed", "refused"]
+    with Arms(run, FIRST, refuse, NoListener(), Interrupts("stop")) as arms:
+        arms.submit([done, aborted, done])
+        assert list(arms.results()) == [before[0], before[1]]
+        with pytest.raises(AssertionError):
+            arms.submit([refused])
+    (run / "experiments" / f"{done.key}.arm").write_bytes(b"damaged")
+    (again,) = replay_all(run, FIRST, [done])
+    assert (again.digest, again.loss) == (before[0].digest, before[0].loss)
+
+
+def test_arms_can_be_submitted_while_results_are_taken(run: Path) -> None:
+    """As the first result suggests the next arm."""
+    seeds = []
+    with arms_of(run, FIRST, workers=2) as arms:
+        arms.submit([Arm(FIRST, 3, seed=100)])
+        for result in arms.results():
+            seeds.append(result.arm.seed)
+            if len(seeds) < 4:
+                arms.submit([Arm(FIRST, 3, seed=100 + len(seeds))])
+    assert seeds == [100, 101, 102, 103]
+
+
+def test_cancelled_work_ends_at_once_and_leaves_no_process(run: Path) -> None:
+    pools = Pools(2)
+    with arms_with(run, pools) as arms:
+        arms.submit([LONG, Arm(FIRST, 3000, seed=1), Arm(FIRST, 3000, seed=2)])
+        timer = threading.Timer(1.5, arms.cancel)
+        timer.start()
+        began = time.monotonic()
+        workers = list[psutil.Process]()
+        looker = threading.Timer(1.0, lambda: workers.extend(map(psutil.Process, pools.made[0].pids)))
+        looker.start()
+        assert list(arms.results()) == []
+        assert time.monotonic() - began < 6
+    assert len(workers) == 2
+    assert all(map(has_ended, workers))
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from harness.schemas.arm import Arm
+from tests.helpers.arms import arms_of
+
+run, first = Path(sys.argv[1]), int(sys.argv[2])
+with arms_of(run, first, 2) as arms:
+    arms.submit([Arm(first, 3, seed=7), Arm(first, 3000, seed=8), Arm(first, 3000, seed=9)])
+    for result in arms.results():
+        print(result.arm.seed, flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_workers_end_with_the_process_that_started_them(run: Path, number: signal.Signals) -> None:
+    """In the middle of an arm; what was finished before is kept."""
+    arm = Arm(FIRST, 3, seed=7)
+    (run / "experiments" / f"{arm.key}.arm").unlink(missing_ok=True)
+    script = (sys.executable, "-c", SCRIPT, run, FIRST)
+    with started(*script, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "7\n"
+        workers = psutil.Process(process.pid).children()
+        assert len(workers) == 2
+        process.send_signal(number)
+        assert process.wait(30) != 0
+        wait_for(lambda: all(map(has_ended, workers)))
+    found = Results(run / "experiments").load(arm)
+    assert found is not None
+    assert found.ended == "completed"
+
+
+def test_an_arm_before_the_first_iteration(run: Path) -> None:
+    with arms_of(run, FIRST) as arms, pytest.raises(BadInput, match="start at iteration 25 or later"):
+        arms.submit([Arm(FIRST - 1, 3)])
+
+
+def test_a_state_that_is_damaged_meanwhile(run: Path, tmp_path: Path) -> None:
+    """The caffemodel becomes that of another iteration: Caffe has read it before this shows."""
+    copy = Path(shutil.copytree(run, tmp_path / "copy", ignore=shutil.ignore_patterns("experiments")))
+    model, other = (next(copy.glob(f"snapshots/*_iter_{t}.caffemodel")) for t in (FIRST, 40))
+
+    def engine(setting: Setting) -> Engine:
+        shutil.copyfile(other, model)
+        return LocalPool(setting, 1)
+
+    with Arms(copy, FIRST, engine, NoListener(), Interrupts("stop")) as arms:
+        arms.submit([Arm(FIRST, 3)])
+        with pytest.raises(RecordingError, match="these are not the weights of iteration 25"):
+            list(arms.results())
+
+
+def test_a_damaged_snapshot_is_passed_over(run: Path, tmp_path: Path) -> None:
+    """An exact replay goes to its iteration, from the start of the run."""
+    copy = Path(shutil.copytree(run, tmp_path / "copy", ignore=shutil.ignore_patterns("experiments")))
+    model, other = (next(copy.glob(f"snapshots/*_iter_{t}.caffemodel")) for t in (FIRST, 40))
+    shutil.copyfile(other, model)
+    (result,) = replay_all(copy, FIRST, [Arm(FIRST, 3)])
+    assert list(result.digest) == recorded_digests(run, FIRST, 3)

@@ -1,0 +1,235 @@
+"""Arms of nets that read data of all kinds: what they read, byte for byte, and controls from all kinds of starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+
+from harness.caffe_files.messages import parse_text, pb
+from harness.errors import BadInput
+from harness.experiments.batch_store import LIMIT, BatchStore
+from harness.recording import Recording
+from harness.recording.run_directory import read_info
+from harness.schemas.arm import Arm, Place, RecordsReplaced, Replacement, StreamShifted
+from harness.schemas.feed import StoredBatch
+from harness.training_data.batches import train_batches
+from harness.training_data.read import read_records
+from harness.training_data.records import RecordsUnknown
+from tests.helpers.arms import recorded_digests, replay_all
+from tests.helpers.commands import restart, train
+from tests.helpers.lmdbs import CLASSES, RECORDS, digits, write_lmdb
+from tests.helpers.nets import data_layer, solver_text
+
+pytestmark = pytest.mark.usefixtures("one_blas_thread")
+
+LAST, SNAPSHOT, PASSES = 20, 8, 2
+
+# Three kinds of data layers; a hidden state that goes on from batch to batch; random targets and Dropout.
+NET = """
+{data}
+layer {{ name: "listed" type: "ImageData" top: "image" top: "image_label"
+  transform_param {{ mirror: true crop_size: 8 }}
+  image_data_param {{ source: "images.txt" root_folder: "images/" batch_size: 6 shuffle: true rand_skip: 9 }} }}
+layer {{ name: "rows" type: "HDF5Data" top: "vector" top: "vector_label"
+  hdf5_data_param {{ source: "rows.txt" batch_size: 6 shuffle: true }} }}
+layer {{ name: "cont" type: "DummyData" top: "cont" dummy_data_param {{
+  shape {{ dim: 3 dim: 2 }} data_filler {{ value: 1 }} }} }}
+layer {{ name: "target" type: "DummyData" top: "target" dummy_data_param {{
+  shape {{ dim: 3 dim: 2 dim: 4 }} data_filler {{ type: "gaussian" std: 1 }} }} }}
+layer {{ name: "steps" type: "Reshape" bottom: "vector" top: "steps"
+  reshape_param {{ shape {{ dim: 3 dim: 2 dim: 3 }} }} }}
+layer {{ name: "cell" type: "LSTM" bottom: "steps" bottom: "cont" top: "cell"
+  recurrent_param {{ num_output: 4 weight_filler {{ type: "uniform" min: -0.6 max: 0.6 }} }} }}
+layer {{ name: "ip1" type: "InnerProduct" bottom: "data" top: "ip1"
+  inner_product_param {{ num_output: {classes} weight_filler {{ type: "xavier" }} }} }}
+layer {{ name: "pool" type: "Pooling" bottom: "image" top: "pool" pooling_param {{ kernel_size: 2 stride: 2 }} }}
+layer {{ name: "drop" type: "Dropout" bottom: "pool" top: "pool" }}
+layer {{ name: "ip2" type: "InnerProduct" bottom: "pool" top: "ip2"
+  inner_product_param {{ num_output: {classes} weight_filler {{ type: "gaussian" std: 0.01 }} }} }}
+layer {{ name: "loss1" type: "SoftmaxWithLoss" bottom: "ip1" bottom: "label" top: "loss1" }}
+layer {{ name: "loss2" type: "SoftmaxWithLoss" bottom: "ip2" bottom: "image_label" top: "loss2" }}
+layer {{ name: "loss3" type: "EuclideanLoss" bottom: "cell" bottom: "target" top: "loss3" }}
+layer {{ name: "silence" type: "Silence" bottom: "vector_label" }}
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, one_blas_thread: None) -> Path:
+    """A folder with the data, the run, and `skipped`: a restart that leaves data out."""
+    home = tmp_path_factory.mktemp("sources")
+    images, labels = digits(RECORDS, 3)
+    write_lmdb(home / "train", images, labels)
+    (home / "images").mkdir()
+    lines = []
+    for number, (image, label) in enumerate(zip(images[:41], labels, strict=False)):
+        (home / f"images/{number}.png").write_bytes(cv2.imencode(".png", image[0])[1].tobytes())
+        lines.append(f"{number}.png {label}\n")
+    (home / "images.txt").write_text("".join(lines))
+    for file, rows in enumerate((5, 17)):
+        with h5py.File(home / f"rows{file}.h5", "w") as out:
+            out["vector"] = np.random.default_rng(file).normal(size=(rows, 3))
+            out["vector_label"] = np.arange(rows) % CLASSES
+    (home / "rows.txt").write_text("rows0.h5\nrows1.h5\n")
+    data = data_layer(home / "train", "TRAIN", 6, "mirror: true crop_size: 9")
+    (home / "net.prototxt").write_text(NET.format(data=data, classes=CLASSES))
+    fields = {"type": '"Adam"', "momentum2": 0.99, "iter_size": PASSES, "max_iter": LAST, "snapshot": SNAPSHOT}
+    fields |= {"base_lr": 1e-3, "test_iter": None, "test_interval": None}
+    (home / "solver.prototxt").write_text(solver_text(home / "net.prototxt", home / "x", **fields))
+    train(home / "solver.prototxt", home / "run", "--watch", "8:14", cwd=home)
+    without = ("--skip-records", "3.png,rows1.h5:9,00000110_img110.png", "--skip", "11:13")
+    restart(home / "run", "--from", SNAPSHOT, *without, "--out", home / "skipped", cwd=home)
+    return home
+
+
+@contextmanager
+def store_of(run: Path, limit: int = LIMIT) -> Iterator[BatchStore]:
+    solver = parse_text(read_info(run).solver, pb.SolverParameter, run)
+    store = BatchStore(train_batches(run), solver, run, limit)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def tops_of(store: BatchStore, batch: StoredBatch) -> list[np.ndarray]:
+    """Read a batch as a layer gives it."""
+    offset, tops = batch.offset, []
+    for shape in batch.shapes:
+        size = 4 * int(np.prod(shape))
+        tops.append(np.frombuffer(os.pread(store.fd, size, offset), np.float32).reshape(shape).copy())
+        offset += size
+    for record in batch.replaced:
+        offset = record.offset
+        for top in tops:
+            part = top[record.position : record.position + 1]
+            part[...] = np.frombuffer(os.pread(store.fd, part.nbytes, offset), np.float32).reshape(part.shape)
+            offset += part.nbytes
+    return tops
+
+
+def recorded(run: Path, iteration: int) -> list[list[np.ndarray]]:
+    """The inputs in the window, as (layer, top) with the passes one after the other."""
+    with Recording(run) as recording:
+        names = (("data", "label"), ("image", "image_label"), ("vector", "vector_label"))
+        return [[recording.input(iteration, name) for name in tops] for tops in names]
+
+
+def test_batches_are_those_that_the_net_read(home: Path) -> None:
+    with store_of(home / "run") as store:
+        feeds = store.feed(Arm(SNAPSHOT, 5))
+        for t in range(5):
+            for feed, wanted in zip(feeds, recorded(home / "run", SNAPSHOT + t), strict=True):
+                for number in range(PASSES):
+                    tops = tops_of(store, feed.batches[PASSES * t + number])
+                    assert [top.tobytes() for top in tops] == [values[number].tobytes() for values in wanted]
+        size = store.size
+        store.feed(Arm(SNAPSHOT + 1, 3))
+        assert store.size == size  # nothing is read twice
+
+
+def test_a_stretch_reads_the_batches_of_other_iterations(home: Path) -> None:
+    shifts = (StreamShifted(9, 2, stop=11), StreamShifted(12, 13))
+    with store_of(home / "run") as store:
+        shifted, plain = store.feed(Arm(SNAPSHOT, 6, shifts)), store.feed(Arm(0, 20))
+        for ours, theirs in zip(shifted, plain, strict=True):
+            order = [8, 2, 3, 11, 13, 14]
+            expected = [theirs.batches[PASSES * t + n] for t in order for n in range(PASSES)]
+            assert list(ours.batches) == expected
+
+
+def test_a_replaced_record_is_transformed_as_the_one_before_and_all_others_stay(home: Path) -> None:
+    """Of place 9: the second pass, position 3. The oracle cuts the source's pixels as the place was cut."""
+    place, source = Place(SNAPSHOT + 2, 9), Place(15, 4)
+    images, labels = digits(RECORDS, 3)
+    there, taken = (read_records(home / "run", p.iteration) for p in (place, source))
+    with store_of(home / "run") as store:
+        feeds = store.feed(Arm(SNAPSHOT, 4, (RecordsReplaced((Replacement(place, source),)),)))
+        for number, (feed, before) in enumerate(zip(feeds, recorded(home / "run", place.iteration), strict=True)):
+            for n in range(PASSES):
+                values, label = tops_of(store, feed.batches[2 * PASSES + n])
+                expected, wanted = before[0][n].copy(), before[1][n].copy()
+                if n == 1:
+                    record = taken.layers[number].records[source.position]
+                    wanted[3] = record.label
+                    if number == 2:  # rows are not transformed
+                        expected[3] = record.values
+                    else:
+                        at, side = int(record.key[:8].removesuffix(".png")), (9, 8)[number]
+                        assert labels[at] == record.label
+                        crop = there.layers[number].records[place.position].crop
+                        assert crop is not None
+                        pixels = images[at][:, crop[0] : crop[0] + side, crop[1] : crop[1] + side].astype(np.float32)
+                        if there.layers[number].records[place.position].mirrored:
+                            pixels = pixels[:, :, ::-1]
+                        expected[3] = pixels * np.float32(0.0078125 if number == 0 else 1)
+                assert values.tobytes() == expected.tobytes()
+                assert label.tobytes() == wanted.tobytes()
+
+
+def test_only_named_layers_are_replaced(home: Path) -> None:
+    change = RecordsReplaced((Replacement(Place(9, 0), Place(10, 0), ("listed",)),))
+    with store_of(home / "run") as store:
+        changed = store.feed(Arm(SNAPSHOT, 4, (change,)))
+        assert [feed.batches[PASSES].replaced != () for feed in changed] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("replacement", "words"),
+    [
+        (Replacement(Place(12, 0), Place(8, 0)), "the arm has the iterations 8 to 11"),
+        (Replacement(Place(9, 12), Place(8, 0)), "reads 12 records in an iteration"),
+        (Replacement(Place(9, 0), Place(8, 12)), "reads fewer records in iteration 8"),
+        (Replacement(Place(9, 0), Place(8, 0), ("ip1",)), "ip1 is no data layer"),
+    ],
+)
+def test_places_that_an_arm_does_not_have(home: Path, replacement: Replacement, words: str) -> None:
+    with store_of(home / "run") as store, pytest.raises(BadInput, match=words):
+        store.feed(Arm(SNAPSHOT, 4, (RecordsReplaced((replacement,)),)))
+
+
+def test_a_store_has_a_limit(home: Path) -> None:
+    with store_of(home / "run", 100_000) as store:
+        with pytest.raises(BadInput, match=r"those of all arms may take 0\.1"):
+            store.feed(Arm(SNAPSHOT, 1000))
+        assert store.size == 0
+
+
+def test_controls_of_a_start_and_of_a_later_iteration(home: Path) -> None:
+    """Adam, iter_size, an LSTM, random targets and Dropout; the second one begins where the worker itself goes."""
+    for arm in (first := Arm(0, 6), later := Arm(5, 12)):
+        assert arm
+    for result in replay_all(home / "run", 0, (first, later)):
+        assert result.ended == "completed", result.why
+        assert list(result.digest) == recorded_digests(home / "run", result.arm.start, result.arm.horizon)
+
+
+@pytest.mark.parametrize(("run", "first"), [("run", 10), ("skipped", SNAPSHOT)])
+def test_controls_of_a_replay_and_of_a_restart_that_leaves_data_out(home: Path, run: str, first: int) -> None:
+    """The run kept no state of iteration 10: an exact replay goes there first."""
+    (result,) = replay_all(home / run, first, [Arm(first, LAST - first)])
+    assert result.ended == "completed", result.why
+    assert list(result.digest) == recorded_digests(home / run, first, LAST - first)
+
+
+def test_inputs_of_a_window_stand_in_for_data_that_are_gone(home: Path) -> None:
+    gone = [home / name for name in ("train", "images.txt", "rows1.h5")]
+    for path in gone:
+        path.rename(path.with_name(f"{path.name}.gone"))
+    try:
+        arm = Arm(SNAPSHOT, 6, seed=1)
+        (result,) = replay_all(home / "run", SNAPSHOT, [arm])
+        assert list(result.digest) == recorded_digests(home / "run", SNAPSHOT, 6)
+        with store_of(home / "run") as store, pytest.raises(RecordsUnknown, match="iteration 14 is in no window"):
+            store.feed(Arm(SNAPSHOT, 7))
+        with pytest.raises(RecordsUnknown, match="Nor does the run have a window"):
+            train_batches(home / "skipped")
+    finally:
+        for path in gone:
+            path.with_name(f"{path.name}.gone").rename(path)
