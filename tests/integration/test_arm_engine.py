@@ -116,14 +116,14 @@ def test_arms_can_be_submitted_while_results_are_taken(run: Path) -> None:
 def test_cancelled_work_ends_at_once_and_leaves_no_process(run: Path) -> None:
     pools = Pools(2)
     with arms_with(run, pools) as arms:
-        arms.submit([LONG, Arm(FIRST, 3000, seed=1), Arm(FIRST, 3000, seed=2)])
+        arms.submit([Arm(FIRST, 3000, seed=number) for number in range(40)])  # a second each, or half of it
         timer = threading.Timer(1.5, arms.cancel)
         timer.start()
         began = time.monotonic()
         workers = list[psutil.Process]()
         looker = threading.Timer(1.0, lambda: workers.extend(map(psutil.Process, pools.made[0].pids)))
         looker.start()
-        assert list(arms.results()) == []
+        assert len(list(arms.results())) < 20
         assert time.monotonic() - began < 6
     assert len(workers) == 2
     assert all(map(has_ended, workers))
