@@ -72,7 +72,7 @@ def test_the_arm_of_a_killed_worker_died_and_the_others_continue(run: Path) -> N
         results = arms.results()
         assert next(results).arm == others[0]
         (worker,) = pools.made[0].pids
-        killer = threading.Timer(0.3, os.kill, (worker, signal.SIGKILL))
+        killer = threading.Timer(0.15, os.kill, (worker, signal.SIGKILL))
         killer.start()
         died, *rest = results
         killer.join()
