@@ -8,6 +8,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import TypeVar
 
+from harness.processes import signals_blocked
+
 _PATIENCE = 60.0  # seconds
 
 Argument = TypeVar("Argument")
@@ -21,15 +23,17 @@ def call_apart(
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_call, args=(function, argument, sender), daemon=True)
-    child.start()
-    sender.close()
     try:
+        with signals_blocked():  # Python ignores a KeyboardInterrupt that is raised while it forks
+            child.start()
+        sender.close()
         result: Result | None = receiver.recv() if receiver.poll(patience) else None
     except EOFError:
         return None
     finally:
-        child.kill()
-        child.join()
+        if child.pid is not None:
+            child.kill()
+            child.join()
         receiver.close()
     return result
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 
 from harness.supervisor.apart import call_apart
+from tests.helpers.processes import command
 
 
 def kill_itself(signum: int) -> None:
@@ -30,3 +32,21 @@ def test_a_process_that_hangs_is_not_waited_for() -> None:
     started = time.monotonic()
     assert call_apart(time.sleep, 30.0, patience=0.2) is None
     assert time.monotonic() - started < 10
+
+
+INTERRUPTED = """
+import os, signal
+from harness.supervisor.apart import call_apart
+
+os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT))
+try:
+    call_apart(bytes, 10)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_while_the_process_starts_is_not_lost() -> None:
+    """Python ignores what a function raises that it calls when it forks."""
+    done = command(sys.executable, "-c", INTERRUPTED)
+    assert (done.code, done.stdout, done.stderr) == (0, "interrupted\n", "")
