@@ -71,9 +71,9 @@ def _headline(broke: Break | None, manifest: Manifest, losses: np.ndarray) -> st
         return f"Iterations {manifest.first:,} to {manifest.until - 1:,} of a training; no break was found in them"
     start = f"Training broke at iteration {broke.onset:,}"
     if broke.after is None or not np.isfinite(losses[-1]):
-        return f"{start}: the loss is NaN or infinite at the end of the recording, iteration {manifest.until - 1:,}"
+        return f"{start}: the loss is NaN or infinite at the last iteration in this file, {manifest.until - 1:,}"
     went = f"from {broke.before:.4g} to {broke.after:.4g}" if broke.before is not None else f"to {broke.after:.4g}"
-    last = f"iteration {manifest.until - 1:,}, the last one recorded"
+    last = f"iteration {manifest.until - 1:,}, the last one in this file"
     return f"{start}: the loss went {went} and had not recovered at {last}"
 
 
