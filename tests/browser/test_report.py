@@ -146,8 +146,8 @@ def test_the_collapse_of_the_demo(demo: Path, demo_page: Path, opened: OpenPage)
     assert one.text("#onset") == str(found.onset.iteration) == str(BREAKS)
     assert one.text("#first-blob") == found.onset.blob == "data"
     assert one.text("#first-param") == found.onset.param == "conv1/3x3_s1/0"
-    everything = "weights, gradients, updates and inputs were recorded at the onset"
-    assert f"window ({everything}, not the same elsewhere)" in page.locator("ul.legend").first.inner_text()
+    everything = "weights, gradients, updates and inputs were recorded"  # by the black box, perhaps less
+    assert everything in page.locator("ul.legend").first.inner_text()
     # what the reader asks first comes first
     assert page.locator("h2").all_inner_texts() == [
         "Losses",
