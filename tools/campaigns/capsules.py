@@ -7,6 +7,7 @@ opens for writing, makes, moves or removes outside of the directory, and every a
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import random
@@ -64,28 +65,35 @@ def base() -> Path:
         `minimal`, made by hand, and its capsule, `minimal.capsule`.
     """
     home = Path(os.environ.get("CAMPAIGN_HOME", _HOME)) / "base"
-    if not (home / "complete").exists():
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(parents=True)
-        with tarfile.open(_DATA) as archive:
-            archive.extractall(home)
-        shutil.rmtree(home / "runs")
-        options = ("--on-alarm", "continue", "--black-box-mib", "0", "--out", "run")
-        for arguments in (
-            ("run", "--solver", "solver.prototxt", *options),
-            ("capsule", "pack", "run", "--out", "jump.capsule"),
-            ("capsule", "open", "jump.capsule", "--out", "opened"),
-        ):
-            subprocess.run([sys.executable, "-m", "harness", *arguments], cwd=home, check=True, capture_output=True)
-        there = Path.cwd()
-        os.chdir(home)
-        try:
-            minimal_run(Path("run"), _FIRST, Path("minimal"))
-        finally:
-            os.chdir(there)
-        capsule_of(home / "minimal", Onset(_ONSET, "the rate rose 60 times"), home / "minimal.capsule")
-        write_whole(home / "complete", "")
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with (home.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of the jobs that begin at once, one makes it
+        if not (home / "complete").exists():
+            _make_base(home)
     return home
+
+
+def _make_base(home: Path) -> None:
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    with tarfile.open(_DATA) as archive:
+        archive.extractall(home)
+    shutil.rmtree(home / "runs")
+    options = ("--on-alarm", "continue", "--black-box-mib", "0", "--out", "run")
+    for arguments in (
+        ("run", "--solver", "solver.prototxt", *options),
+        ("capsule", "pack", "run", "--out", "jump.capsule"),
+        ("capsule", "open", "jump.capsule", "--out", "opened"),
+    ):
+        subprocess.run([sys.executable, "-m", "harness", *arguments], cwd=home, check=True, capture_output=True)
+    there = Path.cwd()
+    os.chdir(home)
+    try:
+        minimal_run(Path("run"), _FIRST, Path("minimal"))
+    finally:
+        os.chdir(there)
+    capsule_of(home / "minimal", Onset(_ONSET, "the rate rose 60 times"), home / "minimal.capsule")
+    write_whole(home / "complete", "")
 
 
 # -- a case ------------------------------------------------------------------------------------------------------------
