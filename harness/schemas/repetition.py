@@ -1,4 +1,4 @@
-"""What repeating a stretch of a training has shown."""
+"""The verdict on a stretch of a training that was repeated."""
 
 from __future__ import annotations
 

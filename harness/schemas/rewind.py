@@ -1,4 +1,4 @@
-"""What it takes to record iterations of a run in full after it, or what keeps that from being possible."""
+"""The cost of a rewind, or the reason why it is not possible."""
 
 from __future__ import annotations
 

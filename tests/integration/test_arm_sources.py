@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
-import h5py
 import numpy as np
 import pytest
 
@@ -24,6 +22,7 @@ from harness.training_data.read import read_records
 from harness.training_data.records import RecordsUnknown
 from tests.helpers.arms import recorded_digests, replay_all
 from tests.helpers.commands import restart, train
+from tests.helpers.data_of_all_kinds import write_list_and_rows
 from tests.helpers.lmdbs import CLASSES, RECORDS, digits, write_lmdb
 from tests.helpers.nets import data_layer, solver_text
 
@@ -66,17 +65,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, one_blas_thread: None) -> Pat
     home = tmp_path_factory.mktemp("sources")
     images, labels = digits(RECORDS, 3)
     write_lmdb(home / "train", images, labels)
-    (home / "images").mkdir()
-    lines = []
-    for number, (image, label) in enumerate(zip(images[:41], labels, strict=False)):
-        (home / f"images/{number}.png").write_bytes(cv2.imencode(".png", image[0])[1].tobytes())
-        lines.append(f"{number}.png {label}\n")
-    (home / "images.txt").write_text("".join(lines))
-    for file, rows in enumerate((5, 17)):
-        with h5py.File(home / f"rows{file}.h5", "w") as out:
-            out["vector"] = np.random.default_rng(file).normal(size=(rows, 3))
-            out["vector_label"] = np.arange(rows) % CLASSES
-    (home / "rows.txt").write_text("rows0.h5\nrows1.h5\n")
+    write_list_and_rows(home, images, labels)
     data = data_layer(home / "train", "TRAIN", 6, "mirror: true crop_size: 9")
     (home / "net.prototxt").write_text(NET.format(data=data, classes=CLASSES))
     fields = {"type": '"Adam"', "momentum2": 0.99, "iter_size": PASSES, "max_iter": LAST, "snapshot": SNAPSHOT}

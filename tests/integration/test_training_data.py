@@ -6,7 +6,6 @@ import shutil
 import sys
 from pathlib import Path
 
-import cv2
 import h5py
 import lmdb
 import numpy as np
@@ -18,7 +17,8 @@ from harness.training_data.confirm import confirmed_records
 from harness.training_data.read import read_records
 from harness.training_data.records import RecordsUnknown
 from tests.helpers.commands import restart, train
-from tests.helpers.lmdbs import CLASSES, RECORDS, SIDE, digits, write_lmdb
+from tests.helpers.data_of_all_kinds import write_list_and_rows
+from tests.helpers.lmdbs import RECORDS, SIDE, digits, write_lmdb
 from tests.helpers.nets import solver_text
 from tests.helpers.processes import command
 
@@ -56,17 +56,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mean = pb.BlobProto(num=1, channels=1, height=SIDE, width=SIDE, data=images.mean(axis=0).ravel())
     (home / "mean.binaryproto").write_bytes(mean.SerializeToString())
     (home / "classes.txt").write_text("".join(f"{label} {name}\n" for label, name in enumerate(NAMES)))
-    (home / "images").mkdir()
-    lines = []
-    for number, (image, label) in enumerate(zip(images[:41], labels, strict=False)):
-        (home / f"images/{number}.png").write_bytes(cv2.imencode(".png", image[0])[1].tobytes())
-        lines.append(f"{number}.png {label}\n")
-    (home / "images.txt").write_text("".join(lines))
-    for file, rows in enumerate((5, 17)):
-        with h5py.File(home / f"rows{file}.h5", "w") as out:
-            out["vector"] = np.random.default_rng(file).normal(size=(rows, 3))
-            out["vector_label"] = np.arange(rows) % CLASSES
-    (home / "rows.txt").write_text("rows0.h5\nrows1.h5\n")
+    write_list_and_rows(home, images, labels)
     (home / "net.prototxt").write_text(NET.format(home=home))
     fields = {"iter_size": 2, "max_iter": LAST, "snapshot": 8, "test_iter": None, "test_interval": None}
     (home / "solver.prototxt").write_text(solver_text(home / "net.prototxt", home / "x", base_lr=1e-4, **fields))

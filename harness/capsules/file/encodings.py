@@ -1,4 +1,4 @@
-"""How the bytes of a capsule's member are stored: as they are, or as zstd, with or without shuffling before.
+"""Encode the members of a capsule: bytes as they are, or as zstd, with or without shuffling before.
 
 `shuffle4` puts the first bytes of all float32 numbers together, then the second ones, and so on, as HDF5's filter
 `shuffle` does: signs and exponents of weights repeat, their last bits do not. It is done block by block.

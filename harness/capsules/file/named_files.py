@@ -1,4 +1,4 @@
-"""What a solver and its nets name outside of themselves: files to read and to write, and Python code to run."""
+"""Find what a solver and its nets name outside of themselves: files to read and to write, and Python code to run."""
 
 from __future__ import annotations
 

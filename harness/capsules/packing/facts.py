@@ -1,4 +1,4 @@
-"""What a capsule says of itself first: the facts in capsule.json that run.json does not have."""
+"""Collect the facts in capsule.json that run.json does not have: what broke, and on what it was trained."""
 
 from __future__ import annotations
 

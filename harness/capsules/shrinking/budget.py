@@ -1,4 +1,4 @@
-"""How much a search may spend: seconds, or iterations trained."""
+"""The budget of a search: seconds, or iterations trained."""
 
 from __future__ import annotations
 

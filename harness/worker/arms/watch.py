@@ -1,4 +1,4 @@
-"""What an arm gives at each iteration: loss, outputs, norm of the gradient, and whether all of it is finite."""
+"""Observe an arm at each iteration: loss, outputs, norm of the gradient, and whether all of it is finite."""
 
 from __future__ import annotations
 
