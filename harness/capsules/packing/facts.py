@@ -1,4 +1,4 @@
-"""Collect the facts in capsule.json that run.json does not have: what broke, and on what it was trained."""
+"""Collect the facts in capsule.json that run.json does not have: the break, the iterations, the processor."""
 
 from __future__ import annotations
 
