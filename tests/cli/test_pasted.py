@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +36,9 @@ class Place:
         return done
 
     def paste(self, line: str) -> Finished:
-        """Run a line in a shell that knows neither the harness nor the folder."""
-        done = command(
-            "env", "-i", "PATH=/usr/bin:/bin", "OPENBLAS_NUM_THREADS=1", "bash", "-c", line, cwd=self.elsewhere
-        )
+        """Run a line in a shell that knows neither the harness nor the folder, but has the same settings of BLAS."""
+        blas = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("OPENBLAS_")]
+        done = command("env", "-i", "PATH=/usr/bin:/bin", *blas, "bash", "-c", line, cwd=self.elsewhere)
         assert done.code in (0, 3), f"{line}\n{done.stderr}"  # 3: it breaks again, and stops at the first NaN
         return done
 
