@@ -11,7 +11,7 @@ import mmap
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,18 @@ def set_learned_net(state: Path, model: str) -> None:
         return
     with state.open("ab") as file:  # of a field that occurs twice, protobuf keeps the last
         file.write(pb.SolverState(learned_net=model).SerializePartialToString())
+
+
+def zero_history(state: Path, blobs: Container[int]) -> None:
+    """Set some blobs of the history of a binary solverstate to zero, in place; they count in the solver's order.
+
+    Raises:
+        DamagedMessage: it is not one that Caffe wrote.
+    """
+    with state.open("r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
+        for number, (_, span) in enumerate(_history_arrays(memory)):
+            if number in blobs:
+                memory[span] = bytes(span.stop - span.start)
 
 
 def history_scale(

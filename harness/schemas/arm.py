@@ -108,6 +108,23 @@ class WeightsJittered(ArmChange, frozen=True):
     amount: Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
+class WeightsLimited(ArmChange, frozen=True):
+    """At its start, elements of a layer's params, or of one param blob, beyond ±`limit` become ±`limit`, and NaN 0.
+
+    It mends weights of which a bit was flipped.
+    """
+
+    layer: str
+    limit: Annotated[float, msgspec.Meta(ge=0, le=3.4e38)]
+    index: Count | None = None
+
+
+class LayerRedrawn(ArmChange, frozen=True):
+    """At its start, a layer's params are as its fillers draw them with the arm's seed, and their history is zero."""
+
+    layer: str
+
+
 AnyChange = (
     SolverField
     | LayerField
@@ -118,6 +135,8 @@ AnyChange = (
     | StreamShifted
     | UpdateWithheld
     | WeightsJittered
+    | WeightsLimited
+    | LayerRedrawn
 )
 
 

@@ -133,6 +133,22 @@ def test_a_stretch_reads_the_batches_of_other_iterations(home: Path) -> None:
             assert list(ours.batches) == expected
 
 
+def test_batches_from_before_and_after_the_start_in_any_order_are_stored_once_each(home: Path) -> None:
+    order = [13, 2, 8, 19, 5, 2, 0]
+    shifts = tuple(StreamShifted(t, source, t + 1) for t, source in enumerate(order, SNAPSHOT))
+    with store_of(home / "run") as store:
+        shifted = store.feed(Arm(SNAPSHOT, len(order), shifts))
+        size = store.size
+        for ours, theirs in zip(shifted, store.feed(Arm(0, 20)), strict=True):
+            assert list(ours.batches) == [theirs.batches[PASSES * t + n] for t in order for n in range(PASSES)]
+        assert 20 * size == len(set(order)) * store.size
+
+
+def test_batches_from_before_a_run_are_those_of_another(home: Path) -> None:
+    with store_of(home / "skipped") as store, pytest.raises(RecordsUnknown, match="Iteration 7 is not of this run"):
+        store.feed(Arm(SNAPSHOT, 2, (StreamShifted(9, 7),)))
+
+
 def test_a_replaced_record_is_transformed_as_the_one_before_and_all_others_stay(home: Path) -> None:
     """Of place 9: the second pass, position 3. The oracle cuts the source's pixels as the place was cut."""
     place, source = Place(SNAPSHOT + 2, 9), Place(15, 4)

@@ -19,6 +19,7 @@ from harness.schemas.arm import (
     ArmResult,
     HistoryScaled,
     LayerField,
+    LayerRedrawn,
     Place,
     RateHeld,
     RateScaled,
@@ -28,6 +29,7 @@ from harness.schemas.arm import (
     StreamShifted,
     UpdateWithheld,
     WeightsJittered,
+    WeightsLimited,
 )
 from tests.helpers.arms import arms_of, recorded_digests, replay_all
 from tests.helpers.commands import train
@@ -39,6 +41,7 @@ pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
 FIRST, COUNT, BATCH = 30, 10, 8
 JITTER = 0.01
+LIMIT = 0.05  # most weights are beyond it
 
 NET = """name: "arms"
 {train}
@@ -67,7 +70,8 @@ import caffe, numpy as np, xxhash
 from google.protobuf import text_format
 from caffe.proto import caffe_pb2
 
-home, first, count, jitter = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+home, first, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+jitter, limit = float(sys.argv[4]), float(sys.argv[5])
 state = home / "run/snapshots" / f"native_iter_{first}.solverstate"
 caffe.set_mode_cpu()
 
@@ -146,11 +150,31 @@ def jittered():
     return run(solver)
 
 
+def limited():
+    solver = begun("solver")
+    weights = solver.net.params["conv"][0].data
+    weights[weights > limit], weights[weights < -limit] = limit, -limit
+    return run(solver)
+
+
+def redrawn():
+    message = caffe_pb2.SolverState.FromString(state.read_bytes())
+    for blob in message.history[4:]:  # conv, aside, ip: two each
+        blob.data[:] = [0] * len(blob.data)
+    (home / "redrawn.solverstate").write_bytes(message.SerializeToString())
+    caffe.set_random_seed(7)
+    net = caffe.Net(str(home / "redrawn_net.prototxt"), caffe.TRAIN)
+    solver = begun("solver", home / "redrawn.solverstate")
+    for mine, drawn in zip(solver.net.params["ip"], net.params["ip"]):
+        mine.data[...] = drawn.data
+    return run(solver)
+
+
 results = {
     name: run(begun(name)) for name in ("solver", "scaled", "held", "momentum", "multiplied", "dropped", "replaced")
 }
 results |= {"zero": without_history(), "half": half_history(), "shifted": shifted(), "withheld": withheld()}
-results |= {"jittered": jittered()}
+results |= {"jittered": jittered(), "limited": limited(), "redrawn": redrawn()}
 print(json.dumps(results))
 """
 
@@ -171,6 +195,8 @@ CASES: dict[str, Arm] = {
     "shifted": Arm(FIRST, COUNT, (StreamShifted(33, 36),)),
     "withheld": Arm(FIRST, COUNT, (UpdateWithheld("ip", 32, 35, 0),)),
     "jittered": Arm(FIRST, COUNT, (WeightsJittered(JITTER),), seed=7),
+    "limited": Arm(FIRST, COUNT, (WeightsLimited("conv", LIMIT, 0),)),
+    "redrawn": Arm(FIRST, COUNT, (LayerRedrawn("ip"),), seed=7),
 }
 OTHERS: dict[str, Arm] = {
     "overflow": Arm(FIRST, COUNT, (RateScaled(1e30, 31),)),
@@ -181,6 +207,7 @@ OTHERS: dict[str, Arm] = {
     "repeat after the abort": Arm(FIRST, COUNT, seed=2),
     "does not fit": Arm(FIRST, COUNT, (LayerField("ip", "num_output", "9"),)),
     "not known": Arm(FIRST, COUNT, (UpdateWithheld("nowhere", 32),)),
+    "without params": Arm(FIRST, COUNT, (LayerRedrawn("relu"),)),
     "rate": Arm(FIRST, COUNT, (RateScaled(3e38, 35), RateScaled(3e38, 35))),
     "after all": Arm(FIRST, COUNT, seed=3),
 }
@@ -211,9 +238,12 @@ def home(tmp_path_factory: pytest.TempPathFactory, digit_data: Path, one_blas_th
     write(home, source, "multiplied", {"lr_mult": 3})
     write(home, source, "dropped", {"dropout": 0.6})
     write(home, source, "slow", lr_policy='"fixed"', base_lr=0.025)
+    inputs = 'input: "data" input_shape { dim: 8 dim: 1 dim: 10 dim: 10 } input: "label" input_shape { dim: 8 }'
+    alone = NET.format(train=inputs, test="", dropout=0, lr_mult=1, classes=CLASSES)  # no data layer draws seeds before
+    (home / "redrawn_net.prototxt").write_text(alone)
     write(home, with_replaced(source, home / "replaced_lmdb"), "replaced")
     train(home / "solver.prototxt", home / "run", "--black-box-mib", 0)
-    done = command(sys.executable, "-c", ORACLE, home, FIRST, COUNT, JITTER, env={"GLOG_minloglevel": "2"})
+    done = command(sys.executable, "-c", ORACLE, home, FIRST, COUNT, JITTER, LIMIT, env={"GLOG_minloglevel": "2"})
     assert done.code == 0, done.stderr[-3000:]
     (home / "results.json").write_text(done.stdout.splitlines()[-1])
     return home
@@ -302,7 +332,8 @@ def test_an_arm_that_caffe_aborts_died_and_the_others_continue(home: Path, resul
     ("name", "words"),
     [
         ("does not fit", "other param blobs"),
-        ("not known", "layer nowhere"),
+        ("not known", "layer nowhere has no param blob of its own"),
+        ("without params", "layer relu has no param blob of its own"),
         ("rate", "the learning rate of iteration 35 is inf"),
     ],
 )

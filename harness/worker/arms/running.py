@@ -12,18 +12,18 @@ import numpy as np
 import harness
 from harness.caffe_files.arm_edits import edited
 from harness.caffe_files.messages import pb
-from harness.caffe_files.transformer_rng import mt19937
-from harness.schemas.arm import Arm, ArmResult, HistoryScaled, UpdateWithheld, WeightsJittered
+from harness.schemas.arm import Arm, ArmResult, HistoryScaled, LayerRedrawn, UpdateWithheld
 from harness.schemas.feed import Feed
-from harness.schemas.layout import Param
 from harness.worker.arms.arm_solver import build_solver, write_arm_solver
 from harness.worker.arms.checkpoint import Checkpoint, Misfit
 from harness.worker.arms.rates import rates
+from harness.worker.arms.start_weights import change_weights, forgotten_history, own_params
 from harness.worker.arms.stored_batches import FEEDER, StoreReader
 from harness.worker.arms.watch import NotFinite, Watch
 from harness.worker.fast_forward import without_files
+from harness.worker.probes.blobs import ParamProbe
 from harness.worker.probes.memory import Memory
-from harness.worker.pycaffe import Blob, Floats
+from harness.worker.pycaffe import Blob
 
 
 class Abandoned(Exception):
@@ -86,12 +86,12 @@ class Running:
         message, net = edited(training.solver, training.net, arm.changes, training.fed)
         self.net = without_files(net)
         FEEDER.set(feed, training.store)
+        drawn = self._draw(message, net) if any(isinstance(c, LayerRedrawn) for c in arm.changes) else None
         self.solver = build_solver(training.write(message, net), training.kind)
-        checkpoint.put_into(self.solver, self.net, _history(arm))
         self.watch = Watch(self.solver, self.net, training.heads, message.iter_size, training.memory, training.on_cpu)
-        for change in arm.changes:
-            if isinstance(change, WeightsJittered):
-                self._jitter(change)
+        forgotten = forgotten_history(arm, self.watch.params, training.kind)
+        checkpoint.put_into(self.solver, self.net, _history(arm), forgotten)
+        change_weights(arm, self.watch.params, drawn)
         self._withheld = [(change, self._blobs(change)) for change in arm.changes if isinstance(change, UpdateWithheld)]
         self._rates = list(rates(message, arm.start, arm.until, checkpoint.step, arm.changes))
         for iteration, rate in enumerate(self._rates, arm.start):
@@ -154,27 +154,15 @@ class Running:
 
     def _blobs(self, change: UpdateWithheld) -> Sequence[Blob]:
         params = self.watch.params
-        found = [blob for p, blob in zip(params.params, params.blobs, strict=True) if _names(change, p)]
-        if not found:
-            which = "no param blob" if change.index is None else f"no param blob {change.index}"
-            raise Misfit(f"layer {change.layer} has {which} of its own whose update could be withheld")
-        return found
+        return [params.blobs[position] for position in own_params(params.params, change.layer, change.index)]
 
-    def _jitter(self, change: WeightsJittered) -> None:
-        random = mt19937(self._arm.seed, 0)
-        for p, blob in zip(self.watch.params.params, self.watch.params.blobs, strict=True):
-            if p.lr_mult:
-                blob.data[...] = jittered(blob.data, change.amount, random)
-
-
-def jittered(weights: Floats, amount: float, random: np.random.MT19937) -> Floats:
-    """Multiply each weight by a number drawn uniformly between 1 - `amount` and 1 + `amount`."""
-    drawn = random.random_raw(weights.size).astype(np.float64) / 2**32
-    return (weights * (1 + amount * (2 * drawn - 1)).reshape(weights.shape)).astype(np.float32)
-
-
-def _names(change: UpdateWithheld, param: Param) -> bool:
-    return param.layer == change.layer and change.index in (None, param.index)
+    def _draw(self, message: pb.SolverParameter, net: pb.NetParameter) -> ParamProbe:
+        """Return the params of a solver that was just built with the arm's seed; that seeds the main generator."""
+        seeded = pb.SolverParameter()
+        seeded.CopyFrom(message)
+        seeded.random_seed = self._arm.seed
+        solver = build_solver(self._training.write(seeded, net), self._training.kind)
+        return ParamProbe(solver.net, self.net, self._training.memory)
 
 
 def _history(arm: Arm) -> float | None:
