@@ -1,0 +1,157 @@
+"""The case: the facts of a broken run that an investigation begins with, read from its recording."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from harness.caffe_files.messages import parse_text, pb
+from harness.diagnosis.cause.judging import limit_between
+from harness.diagnosis.conditions import total_chance_loss
+from harness.diagnosis.recorded.diagnose import Diagnosis
+from harness.diagnosis.robust_stats import Floats, Ints, total_norm
+from harness.recording import Recording
+from harness.recording.run_directory import read_info
+from harness.schemas.explanation import Levels
+from harness.schemas.layout import Param
+
+BEFORE = 5  # iterations before the onset at which arms start
+_SETTLE = 5  # iterations whose median is compared with the level after the break
+_NEAR = 0.1  # of the rise: so close to the level after it, the loss has arrived there
+_SHORTEST, _LONGEST = 16, 150  # iterations after the onset that arms have
+_LEVEL = 40  # iterations of which a level is the median
+
+
+@dataclass(frozen=True)
+class Case:
+    """A broken run.
+
+    Attributes:
+        at: the iteration at which it went wrong: the onset, or the one that the user gives.
+        first: the first iteration from which it can be replayed.
+        start: at which arms start, unless they need to start earlier.
+        after: iterations from `at` on that arms have.
+        levels: of the loss.
+        solver, net: of the run.
+        params: the learnable blobs, in update order.
+        iterations, loss, rate, gradient_l2: (T,) the recorded series; the norm is of all blobs together.
+        seconds: that an iteration took, the median.
+        jitter: by which weights can be jittered with the control still breaking; 0 until that was tried.
+        from_weights: training began from weights that another one has left: a caffemodel or a snapshot.
+    """
+
+    at: int
+    first: int
+    start: int
+    after: int
+    levels: Levels
+    solver: pb.SolverParameter
+    net: pb.NetParameter
+    params: tuple[Param, ...]
+    iterations: Ints
+    loss: Floats
+    rate: Floats
+    gradient_l2: Floats
+    seconds: float
+    jitter: float = 0.0
+    from_weights: bool = False
+
+    @property
+    def horizon(self) -> int:
+        """The iterations of an arm that starts at `start`."""
+        return self.until - self.start
+
+    @property
+    def until(self) -> int:
+        """The iteration before which arms end."""
+        return self.at + self.after
+
+    @property
+    def last(self) -> int:
+        """The last iteration that was recorded."""
+        return int(self.iterations[-1])
+
+    @cached_property
+    def momentum(self) -> float:
+        return float(self.solver.momentum)
+
+    @property
+    def usual_gradient(self) -> float:
+        """The median norm of the gradient before the break."""
+        before = self.gradient_l2[self.row(self.at) - _LEVEL if self.row(self.at) > _LEVEL else 0 : self.row(self.at)]
+        finite = before[np.isfinite(before)]
+        return float(np.median(finite)) if finite.size else math.nan
+
+    def row(self, iteration: int) -> int:
+        """Return the row of an iteration in the series."""
+        return int(np.searchsorted(self.iterations, iteration))
+
+    def rate_at(self, iteration: int) -> float:
+        """Return the recorded learning rate of an iteration; of the last one for later ones."""
+        return float(self.rate[min(self.row(iteration), len(self.rate) - 1)])
+
+    def with_jitter(self, jitter: float) -> Case:
+        return replace(self, jitter=jitter)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that learn, in update order."""
+        return tuple(dict.fromkeys(p.layer for p in self.params if p.lr_mult))
+
+
+def read_case(recording: Recording, diagnosis: Diagnosis, at: int, first: int) -> Case:
+    """Read the case of a run that went wrong at iteration `at`, and can be replayed from iteration `first` on."""
+    iterations = recording.iterations
+    info = read_info(recording.path.parent)
+    loss = np.asarray(recording.series("loss", slice(0, len(iterations))), np.float64)
+    row = int(np.searchsorted(iterations, at))
+    chance = total_chance_loss(recording.heads)
+    levels = _levels(loss, row, chance)
+    return Case(
+        at=at,
+        first=first,
+        start=max(first, at - BEFORE),
+        after=_after(loss[row:], levels),
+        levels=levels,
+        solver=parse_text(info.solver, pb.SolverParameter, Path("run.json")),
+        net=parse_text(info.net, pb.NetParameter, Path("run.json")),
+        params=recording.params,
+        iterations=iterations,
+        loss=loss,
+        rate=np.asarray(recording.series("lr", slice(0, len(iterations))), np.float64),
+        gradient_l2=total_norm(recording.stat("gradient_l2").values),
+        seconds=_median(recording.series("seconds", slice(0, len(iterations)))),
+        from_weights=info.first > 0 or bool(info.weights),
+    )
+
+
+def _levels(loss: Floats, row: int, chance: float | None) -> Levels:
+    """Return the levels before and after the break in row `row`."""
+    before, after = loss[max(0, row - _LEVEL) : row], loss[row:][-_LEVEL:]
+    broken = float(np.median(after[len(after) // 2 :])) if np.isfinite(after).all() and len(after) else None
+    healthy = _median(before) if len(before) else (chance if chance is not None else _median(loss[: row + 1]))
+    return Levels(healthy, broken, limit_between(healthy, broken, chance), chance)
+
+
+def _after(loss: Floats, levels: Levels) -> int:
+    """Return how many iterations arms need after the onset: 1.5 times those that the loss took to arrive."""
+    settled = len(loss)
+    if levels.broken is None:
+        bad = np.flatnonzero(~np.isfinite(loss))
+        settled = int(bad[0]) + 1 if bad.size else len(loss)
+    elif len(loss) >= _SETTLE:
+        smooth = np.median(np.lib.stride_tricks.sliding_window_view(loss, _SETTLE), axis=1)
+        there = np.flatnonzero(smooth >= levels.broken - _NEAR * abs(levels.broken - levels.healthy))
+        settled = int(there[0]) + _SETTLE if there.size else len(loss)
+    return int(min(max(_SHORTEST, math.ceil(1.5 * settled)), _LONGEST))
+
+
+def _median(values: Sequence[float] | Floats) -> float:
+    finite = np.asarray(values, np.float64)
+    finite = finite[np.isfinite(finite)]
+    return float(np.median(finite)) if finite.size else math.nan

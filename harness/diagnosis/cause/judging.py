@@ -1,0 +1,45 @@
+"""Judge how an arm ended: broken or healed."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from harness.schemas.arm import ArmResult
+from harness.schemas.explanation import Judgement, Levels
+
+_LAST = 8  # iterations at the end of an arm whose median counts, and a quarter of it at the most
+_CLOSE = 0.15  # of the way from the healthy to the broken level, on both sides of the limit: not clear
+
+
+def limit_between(healthy: float, broken: float | None, chance: float | None) -> float:
+    """Return the loss above which a training counts as broken.
+
+    It lies half-way between the healthy and the broken level; where the broken level is above chance, or not finite,
+    half-way between the healthy level and chance, since a net that has forgotten all is broken.
+    """
+    tops = [level for level in (broken, chance) if level is not None and math.isfinite(level) and level > healthy]
+    top = min(tops) if tops else max(2 * healthy, healthy + 1)
+    return healthy + (top - healthy) / 2
+
+
+def end_level(result: ArmResult) -> float:
+    """Return the median of the last losses of an arm; infinite where it ended not finite."""
+    if result.ended == "not finite" or not result.loss:
+        return math.inf
+    count = max(1, min(_LAST, len(result.loss) // 4))
+    return float(np.median(result.loss[-count:]))
+
+
+def judge(result: ArmResult, levels: Levels) -> Judgement:
+    """Tell whether the training of an arm is broken at its end."""
+    if result.ended in ("died", "refused"):
+        return "died" if result.ended == "died" else "refused"
+    level = end_level(result)
+    if not math.isfinite(level):
+        return "broken"
+    margin = _CLOSE * 2 * (levels.limit - levels.healthy)
+    if abs(level - levels.limit) < margin:
+        return "unclear"
+    return "broken" if level > levels.limit else "healed"
