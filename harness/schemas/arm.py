@@ -143,13 +143,15 @@ AnyChange = (
 class Arm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A replay of the `horizon` iterations from `start` on, with `changes`, in this order; without any: a control.
 
-    `seed` seeds what is random in the changes; arms that differ in it alone are repeats of each other.
+    `seed` seeds what is random in the changes; arms that differ in it alone are repeats of each other. With `look`, the
+    result has the extremes of all blobs: that costs time, so it is for short arms.
     """
 
     start: Count
     horizon: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
     changes: tuple[AnyChange, ...] = ()
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 0
+    look: bool = False
 
     @property
     def until(self) -> int:
@@ -179,6 +181,11 @@ class ArmResult(msgspec.Struct, frozen=True, kw_only=True):
         loss: the weighted total.
         rate: the learning rate.
         gradient_l2: of the raw gradient of all param blobs together; NaN where no backward pass was made.
+        layer_gradient_l2: by layer, that of its own param blobs together.
+        layer_update_l2: likewise, of the update that Caffe computed, also where an arm withheld it.
+        blob_peak: with `arm.look`, by blob in the order of the forward pass, its largest magnitude in any pass once all
+            layers that write it in place have run; NaN where it has a NaN.
+        zero_fraction: with `arm.look`, by blob that a ReLU wrote, the share of zeros in it, over all passes.
         outputs: of the last pass, each output and each head of the train net that is one number.
         digest: of the weights before each iteration; `final_digest` of those after the last one.
         seconds: that it took, without those of building the solver and of coming to its start.
@@ -192,6 +199,10 @@ class ArmResult(msgspec.Struct, frozen=True, kw_only=True):
     loss: tuple[float, ...] = ()
     rate: tuple[float, ...] = ()
     gradient_l2: tuple[float, ...] = ()
+    layer_gradient_l2: dict[str, tuple[float, ...]] = {}
+    layer_update_l2: dict[str, tuple[float, ...]] = {}
+    blob_peak: dict[str, tuple[float, ...]] = {}
+    zero_fraction: dict[str, tuple[float, ...]] = {}
     outputs: dict[str, tuple[float, ...]] = {}
     digest: tuple[int, ...] = ()
     final_digest: int | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from harness.errors import BadInput
 from harness.experiments.batch_store import LIMIT, BatchStore
 from harness.recording import Recording
 from harness.recording.run_directory import read_info
-from harness.schemas.arm import Arm, Place, RecordsReplaced, Replacement, StreamShifted
+from harness.schemas.arm import Arm, LayerRedrawn, Place, RecordsReplaced, Replacement, StreamShifted
 from harness.schemas.feed import StoredBatch
 from harness.training_data.batches import train_batches
 from harness.training_data.read import read_records
@@ -213,6 +214,20 @@ def test_controls_of_a_start_and_of_a_later_iteration(home: Path) -> None:
     for result in replay_all(home / "run", 0, (first, later)):
         assert result.ended == "completed", result.why
         assert list(result.digest) == recorded_digests(home / "run", result.arm.start, result.arm.horizon)
+
+
+def test_a_redrawn_layer_forgets_both_histories_of_adam_and_a_look_covers_all_passes(home: Path) -> None:
+    """The first update from a history of zero has one size for all params, whatever their gradient is."""
+    (found,) = replay_all(home / "run", SNAPSHOT, [Arm(SNAPSHOT, 2, (LayerRedrawn("cell"),), look=True)])
+    t, momentum, momentum2 = SNAPSHOT + 1, 0.9, 0.99
+    corrected = found.rate[0] * math.sqrt(1 - momentum2**t) / (1 - momentum**t)
+    each = corrected * (1 - momentum) / math.sqrt(1 - momentum2)
+    with Recording(home / "run") as recording:
+        count = sum(math.prod(param.shape) for param in recording.params if param.layer == "cell")
+        read = recording.input(SNAPSHOT, "data")
+    assert found.layer_update_l2["cell"][0] == pytest.approx(each * math.sqrt(count), rel=1e-3)
+    assert found.blob_peak["data"][0] == np.abs(read).max()
+    assert np.abs(read[0]).max() != np.abs(read[1]).max()
 
 
 @pytest.mark.parametrize(("run", "first"), [("run", 10), ("skipped", SNAPSHOT)])

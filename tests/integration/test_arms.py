@@ -209,6 +209,7 @@ OTHERS: dict[str, Arm] = {
     "not known": Arm(FIRST, COUNT, (UpdateWithheld("nowhere", 32),)),
     "without params": Arm(FIRST, COUNT, (LayerRedrawn("relu"),)),
     "rate": Arm(FIRST, COUNT, (RateScaled(3e38, 35), RateScaled(3e38, 35))),
+    "looked at": Arm(FIRST, COUNT, look=True),
     "after all": Arm(FIRST, COUNT, seed=3),
 }
 
@@ -282,7 +283,7 @@ def test_weights_and_losses_are_those_of_plain_pycaffe(name: str, home: Path, re
         assert found.final_digest != results["solver"].final_digest
 
 
-@pytest.mark.parametrize("name", ["solver", "repeat", "from later", "repeat after the abort", "after all"])
+@pytest.mark.parametrize("name", ["solver", "repeat", "from later", "repeat after the abort", "looked at", "after all"])
 def test_a_control_has_the_recorded_digests_whatever_was_replayed_before(
     name: str, home: Path, results: dict[str, ArmResult]
 ) -> None:
@@ -305,8 +306,29 @@ def test_losses_rates_and_norms_are_those_of_the_recording(home: Path, results: 
         assert list(found.rate) == recording.series("lr", rows).tolist()
         norms = recording.stat("gradient_l2", rows).values
         assert found.gradient_l2 == pytest.approx([math.hypot(*row) for row in norms], rel=1e-12)
+        assert {*found.layer_gradient_l2} == {*found.layer_update_l2} == {"conv", "aside", "ip"}
+        for layer in found.layer_gradient_l2:
+            own = [column for column, param in enumerate(recording.params) if param.layer == layer]
+            assert found.layer_gradient_l2[layer] == pytest.approx([math.hypot(*row[own]) for row in norms], rel=1e-12)
+            updates = [math.hypot(*row[own]) for row in recording.stat("update_l2", rows).values]
+            assert found.layer_update_l2[layer] == pytest.approx(updates, rel=1e-12)
         for name in ("loss1", "loss"):
             assert list(found.outputs[name]) == recording.output(name, rows).ravel().tolist()
+
+
+def test_what_a_look_sees_is_what_the_run_recorded(home: Path, results: dict[str, ArmResult]) -> None:
+    found, plain = results["looked at"], results["solver"]
+    assert (found.loss, found.layer_update_l2) == (plain.loss, plain.layer_update_l2)
+    assert not plain.blob_peak
+    with Recording(home / "run") as recording:
+        peaks, zeros = recording.activation("max"), recording.activation("zero_fraction")
+    row, at = peaks.iterations.tolist().index(35), 35 - FIRST
+    assert {name: values[at] for name, values in found.blob_peak.items()} == dict(
+        zip(peaks.labels, peaks.values[row], strict=True)
+    )
+    column = zeros.labels.index("pool")
+    assert {name: values[at] for name, values in found.zero_fraction.items()} == {"pool": zeros.values[row, column]}
+    assert 0 < found.zero_fraction["pool"][at] < 1
 
 
 def test_an_arm_ends_where_it_is_not_finite(results: dict[str, ArmResult]) -> None:
@@ -317,6 +339,7 @@ def test_an_arm_ends_where_it_is_not_finite(results: dict[str, ArmResult]) -> No
     assert len(found.loss) == len(found.digest) == 2
     assert all(map(math.isfinite, found.loss))
     assert math.isnan(found.gradient_l2[1])
+    assert math.isnan(found.layer_update_l2["conv"][1])
     assert results["overflow"].why == "In iteration 32, the loss is not finite."
 
 

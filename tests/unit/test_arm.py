@@ -42,6 +42,7 @@ def test_arms_that_differ_have_other_keys() -> None:
         Arm(840, 61),
         Arm(841, 60),
         Arm(840, 60, seed=1),
+        Arm(840, 60, look=True),
         Arm(840, 60, (RateScaled(0.5, 841),)),
         Arm(840, 60, (RateScaled(0.5, 841, 842),)),
         Arm(840, 60, (RateHeld(841, 0.5),)),

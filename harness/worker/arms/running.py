@@ -16,6 +16,7 @@ from harness.schemas.arm import Arm, ArmResult, HistoryScaled, LayerRedrawn, Upd
 from harness.schemas.feed import Feed
 from harness.worker.arms.arm_solver import build_solver, write_arm_solver
 from harness.worker.arms.checkpoint import Checkpoint, Misfit
+from harness.worker.arms.observed import Observed, by_name
 from harness.worker.arms.rates import rates
 from harness.worker.arms.start_weights import change_weights, forgotten_history, own_params
 from harness.worker.arms.stored_batches import FEEDER, StoreReader
@@ -88,7 +89,9 @@ class Running:
         FEEDER.set(feed, training.store)
         drawn = self._draw(message, net) if any(isinstance(c, LayerRedrawn) for c in arm.changes) else None
         self.solver = build_solver(training.write(message, net), training.kind)
-        self.watch = Watch(self.solver, self.net, training.heads, message.iter_size, training.memory, training.on_cpu)
+        self.watch = Watch(
+            self.solver, self.net, training.heads, message.iter_size, training.memory, training.on_cpu, arm.look
+        )
         forgotten = forgotten_history(arm, self.watch.params, training.kind)
         checkpoint.put_into(self.solver, self.net, _history(arm), forgotten)
         change_weights(arm, self.watch.params, drawn)
@@ -104,28 +107,28 @@ class Running:
         Raises:
             Abandoned: nobody waits for the result any more.
         """
-        loss, gradient, digests = list[float](), list[float](), list[int]()
-        outputs: dict[str, list[float]] = {}
+        seen, digests = list[Observed](), list[int]()
         why = ""
         for iteration, rate in enumerate(self._rates, self._arm.start):
             if not self._training.is_wanted():
                 raise Abandoned
             digests.append(self.watch.params.digest())
             why = self._step(iteration, rate)
-            loss.append(self.watch.loss)
-            gradient.append(self.watch.gradient_l2)
-            for name, value in self.watch.outputs.items():
-                outputs.setdefault(name, []).append(value)
+            seen.append(self.watch.observed)
             if why:
                 break
         return ArmResult(
             arm=self._arm,
             ended="not finite" if why else "completed",
             why=why,
-            loss=tuple(loss),
-            rate=tuple(self._rates[: len(loss)]),
-            gradient_l2=tuple(gradient),
-            outputs={name: tuple(values) for name, values in outputs.items()},
+            loss=tuple(row.loss for row in seen),
+            rate=tuple(self._rates[: len(seen)]),
+            gradient_l2=tuple(row.gradient_l2 for row in seen),
+            layer_gradient_l2=by_name(row.layer_gradient_l2 for row in seen),
+            layer_update_l2=by_name(row.layer_update_l2 for row in seen),
+            blob_peak=by_name(row.blob_peak for row in seen),
+            zero_fraction=by_name(row.zero_fraction for row in seen),
+            outputs=by_name(row.outputs for row in seen),
             digest=tuple(digests),
             final_digest=self.watch.params.digest(),
             harness=harness.__version__,
@@ -140,6 +143,7 @@ class Running:
             self.solver.step(1)
         except NotFinite:
             return f"In iteration {iteration:,}, a MAX pooling layer read nothing but NaN somewhere."
+        self.watch.complete()
         for blob, values in kept:
             blob.data[...] = values
         if self.watch.is_finite:

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 
 from harness.caffe_files.messages import pb
+from harness.worker.arms.look import Look
+from harness.worker.arms.norms import LayerNorms
+from harness.worker.arms.observed import Observed
 from harness.worker.layer_numbers import layer_numbers
 from harness.worker.probes.blobs import LossProbe, OutputProbe, ParamProbe, losses_beside_outputs
 from harness.worker.probes.memory import Memory
@@ -33,16 +36,26 @@ class Watch:
         heads: names of losses.
         passes: of an iteration.
         on_cpu: Caffe computes on the CPU, where MAX pooling is unsafe (see `_after_forward`).
+        looks: look at all blobs after each pass.
 
     Attributes:
         params: probe of the learnable blobs.
-        loss, gradient_l2, outputs: of the last iteration.
+        loss, gradient_l2: of the last iteration.
     """
 
     def __init__(
-        self, solver: Solver, net: pb.NetParameter, heads: Iterable[str], passes: int, memory: Memory, on_cpu: bool
+        self,
+        solver: Solver,
+        net: pb.NetParameter,
+        heads: Iterable[str],
+        passes: int,
+        memory: Memory,
+        on_cpu: bool,
+        looks: bool,
     ) -> None:
         self.params = ParamProbe(solver.net, net, memory)
+        self._norms = LayerNorms(self.params)
+        self._look = Look(solver.net, net, memory) if looks else None
         others = losses_beside_outputs(solver.net, net, heads)
         self._outputs = OutputProbe(solver.net, memory, others)
         self._loss = LossProbe(solver.net, self._outputs, memory)
@@ -66,6 +79,13 @@ class Watch:
         self._sum = np.float32(0)
         self._empty_pool = False
         self.gradient_l2 = math.nan
+        self._layer_gradient_l2 = self._layer_update_l2 = self._norms.unknown
+        if self._look is not None:
+            self._look.begin()
+
+    def complete(self) -> None:
+        """Observe the update, after the solver was stepped."""
+        self._layer_update_l2 = self._norms.of_layers(self.params.diff_stats()[0])
 
     @property
     def loss(self) -> float:
@@ -73,10 +93,18 @@ class Watch:
         return float(self._sum / np.float32(self._passes))
 
     @property
-    def outputs(self) -> dict[str, float]:
-        """The outputs of the last pass that are one number each."""
+    def observed(self) -> Observed:
+        """The last iteration. Its outputs are those of the last pass."""
         values = self._outputs.values()
-        return {name: float(values[column]) for name, column in self._names.items()}
+        return Observed(
+            loss=self.loss,
+            gradient_l2=self.gradient_l2,
+            layer_gradient_l2=self._layer_gradient_l2,
+            layer_update_l2=self._layer_update_l2,
+            outputs={name: float(values[column]) for name, column in self._names.items()},
+            blob_peak=self._look.peaks if self._look else {},
+            zero_fraction=self._look.zero_fractions if self._look else {},
+        )
 
     @property
     def is_finite(self) -> bool:
@@ -101,6 +129,8 @@ class Watch:
             self._empty_pool |= bool(top.size and top.min() == _EMPTY)
         if layer == self._last:
             self._sum = add(self._sum, self._loss())
+            if self._look is not None:
+                self._look.add()
 
     def _before_backward(self, layer: int) -> None:
         if self._empty_pool:
@@ -109,6 +139,7 @@ class Watch:
     def _on_gradients_ready(self) -> None:
         norms = self.params.diff_stats()[0]
         self.gradient_l2 = math.sqrt(float(np.square(norms).sum()))
+        self._layer_gradient_l2 = self._norms.of_layers(norms)
 
 
 def _pools_maxima(layer: pb.LayerParameter) -> bool:
