@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from harness.api.layer import Layer
     from harness.api.logs import read_log
     from harness.api.run import Run
-    from harness.api.runs import diagnose, exactness, open_run, predict, restarts, suggest
+    from harness.api.runs import diagnose, exactness, explanation, open_run, predict, restarts, suggest
     from harness.diagnosis.recorded.diagnose import Diagnosis
     from harness.errors import BadInput, RecordingError
     from harness.recording.reader import Recording
     from harness.reports.log_result import LogResult
+    from harness.schemas.explanation import Explanation
     from harness.schemas.rewind import Rewind
     from harness.schemas.window import Window
 
@@ -32,6 +33,7 @@ __version__ = "0.2.0"
 __all__ = [
     "BadInput",
     "Diagnosis",
+    "Explanation",
     "Layer",
     "LogResult",
     "Recording",
@@ -41,6 +43,7 @@ __all__ = [
     "Window",
     "diagnose",
     "exactness",
+    "explanation",
     "open_run",
     "predict",
     "read_log",
@@ -51,6 +54,7 @@ __all__ = [
 _MODULES = {
     "BadInput": "harness.errors",
     "Diagnosis": "harness.diagnosis.recorded.diagnose",
+    "Explanation": "harness.schemas.explanation",
     "Layer": "harness.api.layer",
     "LogResult": "harness.reports.log_result",
     "Recording": "harness.recording.reader",
@@ -60,6 +64,7 @@ _MODULES = {
     "Window": "harness.schemas.window",
     "diagnose": "harness.api.runs",
     "exactness": "harness.api.runs",
+    "explanation": "harness.api.runs",
     "open_run": "harness.api.runs",
     "predict": "harness.api.runs",
     "read_log": "harness.api.logs",

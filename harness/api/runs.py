@@ -9,12 +9,16 @@ from pathlib import Path
 from harness.api.run import Run, diagnosis_of
 from harness.diagnosis.exactness import Exactness, Restarts, of_restarts, recorded_exactness
 from harness.diagnosis.recorded.diagnose import Diagnosis
+from harness.errors import BadInput
+from harness.invocation import next_command, path_argument
 from harness.recording import Recording
+from harness.recording.explanation import read_explanation
 from harness.recording.lineage import children
 from harness.recording.run_directory import read_info
 from harness.reports.suggestion import Suggestion
 from harness.reports.suggestions import next_commands
 from harness.reports.text.exactness import summary
+from harness.schemas.explanation import EXPLAIN, Explanation
 from harness.schemas.predictions import HeadPredictions
 from harness.schemas.run_info import Verification
 from harness.supervisor.predict_client import predictions
@@ -125,6 +129,23 @@ def suggest(found: Run | Diagnosis) -> list[Suggestion]:
     moment = found.onset.iteration if found.onset else None
     batch = found.batch(moment) if moment is not None else None
     return next_commands(found.recording, found.info, found, found.solver.base_lr, batch)
+
+
+def explanation(run: Recording) -> Explanation:
+    """Return what `explain` found about a run: why it broke, and the trials that show it.
+
+    Raises:
+        BadInput: there is no explain.json, it is damaged, or it was written by a newer version.
+
+    Example:
+        >>> found = harness.explanation(harness.open_run("runs/demo"))
+        >>> print(found.verdict.kind, found.verdict.sentence)
+    """
+    found = read_explanation(run.path.parent)
+    if found is None:
+        remedy = f"Run {next_command('explain')} {path_argument(run.path.parent)}"
+        raise BadInput("there is none", file=run.path.with_name(EXPLAIN), remedy=remedy)
+    return found
 
 
 def restarts(run: Recording) -> tuple[Path, ...]:

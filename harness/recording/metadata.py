@@ -1,4 +1,4 @@
-"""Read and write the metadata files of a run directory: run.json, and the JSON beside each snapshot."""
+"""Read and write the metadata files of a run directory: run.json, the JSON beside each snapshot, explain.json."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.schemas.run_info import TrainingSetup
 # bytes: a net of thousands of layers takes less than one MiB, the shuffled order of a million HDF5 rows 5 MiB
 LARGEST = 128 << 20
 
-Metadata = TypeVar("Metadata", bound=TrainingSetup)
+Metadata = TypeVar("Metadata", bound=msgspec.Struct)
 
 
 def read_metadata(path: Path, kind: type[Metadata], version: int, remedy: str) -> Metadata:
