@@ -18,7 +18,7 @@ from harness.experiments.results import DIRECTORY, Results
 from harness.experiments.run_state import state_before, why_not_exact
 from harness.recording.run_directory import read_info
 from harness.schemas.arm import Arm, ArmResult
-from harness.schemas.arm_task import Task
+from harness.schemas.arm_task import Progress, Task
 from harness.schemas.listener import RunListener
 from harness.supervisor.signals import Interrupts
 from harness.training_data.batches import train_batches
@@ -35,6 +35,7 @@ class Arms:
         engine: makes the engine that replays them.
         listener, interrupts: of the replay that goes to `first` where the run kept no state.
         limit: bytes of the batches of all arms.
+        follow: is told how far arms are, while `results` waits for them.
 
     Raises:
         BadInput: run.json cannot be read, or results cannot be stored.
@@ -48,9 +49,10 @@ class Arms:
         listener: RunListener,
         interrupts: Interrupts,
         limit: int = LIMIT,
+        follow: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
         self._run, self._first, self._make_engine = run.resolve(), first, engine
-        self._listener, self._interrupts, self._limit = listener, interrupts, limit
+        self._listener, self._interrupts, self._limit, self._follow = listener, interrupts, limit, follow
         self._info = read_info(run)
         self._solver = parse_text(self._info.solver, pb.SolverParameter, self._run / "run.json")
         self._net = parse_text(self._info.net, pb.NetParameter, self._run / "run.json")
@@ -103,9 +105,12 @@ class Arms:
         """
         yield from self._stored()
         if self._engine is not None:
-            for result in self._engine.results():
-                self._results.save(result)
-                yield result
+            for event in self._engine.events():
+                if isinstance(event, Progress):
+                    self._follow(event)
+                    continue
+                self._results.save(event)
+                yield event
                 yield from self._stored()
 
     def _stored(self) -> Iterator[ArmResult]:

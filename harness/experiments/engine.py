@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from harness.schemas.arm import ArmResult
-from harness.schemas.arm_task import Ready, Task
+from harness.schemas.arm_task import Progress, Ready, Task
 from harness.schemas.feed import Feed
 from harness.worker.payload import Payload
 
@@ -42,8 +42,10 @@ class Engine(Protocol):
         """Add an arm to those that are to be replayed."""
         ...
 
-    def results(self) -> Iterator[ArmResult]:
+    def events(self) -> Iterator[Progress | ArmResult]:
         """Yield a result for each arm that was submitted, as soon as there is one; ends when there are no more.
+
+        Meanwhile, yield how far arms are.
 
         Raises:
             RecordingError: no worker can replay this run; the message says why.
@@ -51,7 +53,7 @@ class Engine(Protocol):
         ...
 
     def cancel(self) -> None:
-        """End all work now: `results` ends; an arm that is not finished gets no result. Signal handlers may call it."""
+        """End all work now: `events` ends; an arm that is not finished gets no result. Signal handlers may call it."""
         ...
 
     def close(self) -> None:

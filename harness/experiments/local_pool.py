@@ -19,7 +19,7 @@ from harness.errors import RecordingError
 from harness.experiments.engine import Setting
 from harness.processes import child_environment, cores, signals_blocked
 from harness.schemas.arm import ArmResult
-from harness.schemas.arm_task import Done, FromWorker, Ready, Task, Unfit, decode_from_worker, encode
+from harness.schemas.arm_task import Done, FromWorker, Progress, Ready, Task, Unfit, decode_from_worker, encode
 from harness.schemas.run_info import TrainingSetup
 
 _POLL = 0.2  # seconds between two looks at whether all work was cancelled
@@ -32,7 +32,9 @@ def default_workers(setup: TrainingSetup) -> int:
 
 
 class LocalPool:
-    """Up to `workers` replay workers; one that died is replaced. Use it as a context manager.
+    """Up to `workers` replay workers; one that died is replaced, and an arm whose worker was killed is tried once more.
+
+    Use it as a context manager.
 
     Attributes:
         ready: see `Engine`.
@@ -43,6 +45,8 @@ class LocalPool:
         self._queue: deque[Task] = deque()
         self._workers: list[_Worker] = []
         self._cancelled = False
+        self._killed = set[str]()  # arms whose worker was killed, once
+        self._killed_alone = False  # a worker was killed as it started, and there was no other
         self.ready: Ready | None = None
 
     def __enter__(self) -> LocalPool:
@@ -59,7 +63,7 @@ class LocalPool:
     def submit(self, task: Task) -> None:
         self._queue.append(task)
 
-    def results(self) -> Iterator[ArmResult]:
+    def events(self) -> Iterator[Progress | ArmResult]:
         while self._queue or any(worker.task for worker in self._workers):
             self._assign()
             connections = {worker.connection: worker for worker in self._workers}
@@ -69,9 +73,9 @@ class LocalPool:
                 return
             for connection in ready:
                 assert isinstance(connection, Connection)
-                result = self._receive(connections[connection])
-                if result is not None:
-                    yield result
+                event = self._receive(connections[connection])
+                if event is not None:
+                    yield event
 
     def cancel(self) -> None:
         self._cancelled = True
@@ -93,25 +97,42 @@ class LocalPool:
             if self._queue and worker.is_idle:
                 worker.give(self._queue.popleft())
 
-    def _receive(self, worker: _Worker) -> ArmResult | None:
-        """Receive what a worker sends, or that it has died. Returns a result if that is one."""
+    def _receive(self, worker: _Worker) -> Progress | ArmResult | None:
+        """Receive what a worker sends, or that it has died. Returns what concerns an arm."""
         message = worker.receive()
         match message:
             case Ready():
                 worker.is_ready = True
                 self.ready = self.ready or message
+            case Progress():
+                return message
             case Done(result):
                 worker.task = None
                 return result
             case Unfit(reason):
                 raise RecordingError(reason)
             case None:
-                self._workers.remove(worker)
-                why, killed = worker.end()
-                if worker.task is not None:
-                    return ArmResult(arm=worker.task.arm, ended="died", why=why, killed=killed, harness=__version__)
-                if not worker.is_ready:
-                    raise RecordingError(f"{self._setting.payload.run}: it cannot be replayed. {why}")
+                return self._died(worker)
+        return None
+
+    def _died(self, worker: _Worker) -> ArmResult | None:
+        """Clear away a worker that has died. Returns the result of its arm, unless another worker shall try it again.
+
+        One that was killed from outside, as the kernel does where memory is short, says nothing about its arm.
+        """
+        self._workers.remove(worker)
+        why, killed = worker.end()
+        if not worker.is_ready:
+            if not killed or self._killed_alone:
+                raise RecordingError(f"{self._setting.payload.run}: it cannot be replayed. {why}")
+            self._killed_alone = not self._workers
+            self._limit = max(1, len(self._workers))
+        elif worker.task is not None:
+            arm = worker.task.arm
+            if not killed or arm.key in self._killed:
+                return ArmResult(arm=arm, ended="died", why=why, killed=killed, harness=__version__)
+            self._killed.add(arm.key)
+            self._queue.append(worker.task)
         return None
 
 

@@ -34,13 +34,28 @@ class Unfit(msgspec.Struct, frozen=True, tag=True):
     message: str
 
 
+class Progress(msgspec.Struct, frozen=True, tag=True):
+    """How far a worker is with an arm.
+
+    Attributes:
+        key: of the arm.
+        first: iteration of the first of `losses`. If it is the arm's start again, the arm was begun anew: its process
+            was killed.
+        losses: of the iterations since the message before.
+    """
+
+    key: str
+    first: int
+    losses: tuple[float, ...]
+
+
 class Done(msgspec.Struct, frozen=True, tag=True):
     """A worker has finished an arm."""
 
     result: ArmResult
 
 
-FromWorker = Ready | Unfit | Done
+FromWorker = Ready | Unfit | Progress | Done
 
 encode = msgspec.msgpack.Encoder().encode
 decode_task = msgspec.msgpack.Decoder(Task).decode

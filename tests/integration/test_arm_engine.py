@@ -15,11 +15,12 @@ import psutil
 import pytest
 
 from harness.errors import BadInput, RecordingError
-from harness.experiments import Arms
+from harness.experiments import Arms, local
 from harness.experiments.engine import Engine, Setting
 from harness.experiments.local_pool import LocalPool
 from harness.experiments.results import Results
-from harness.schemas.arm import Arm, LayerField, RateScaled, SolverField
+from harness.schemas.arm import Arm, LayerField, SolverField
+from harness.schemas.arm_task import Progress
 from harness.schemas.listener import NoListener
 from harness.supervisor.signals import Interrupts
 from tests.helpers.arms import arms_of, recorded_digests, replay_all
@@ -63,24 +64,66 @@ def arms_with(run: Path, pools: Pools) -> Arms:
     return Arms(run, FIRST, pools, NoListener(), Interrupts("stop"))
 
 
-def test_the_arm_of_a_killed_worker_died_and_the_others_continue(run: Path) -> None:
-    """Killed in the middle of an arm, which another process would complete: its result is not stored."""
-    pools = Pools(1)
-    others = [Arm(FIRST, 6), Arm(FIRST, 6, (RateScaled(0.1, FIRST),)), Arm(FIRST, 6, seed=1)]
-    with arms_with(run, pools) as arms:
-        arms.submit([others[0], LONG, *others[1:]])
-        results = arms.results()
-        assert next(results).arm == others[0]
-        (worker,) = pools.made[0].pids
-        killer = threading.Timer(0.15, os.kill, (worker, signal.SIGKILL))
+@pytest.mark.parametrize("kills", [1, 2])
+def test_the_arm_of_a_killed_worker_is_tried_once_more_and_the_others_continue(run: Path, kills: int) -> None:
+    """Killed in the middle of an arm, as soon as it tells its progress."""
+    pools, again = Pools(1), Arm(FIRST, 200, seed=kills)
+    others = [Arm(FIRST, 6, seed=10 * kills + number) for number in range(2)]
+    begun = list[int]()
+
+    def kill(progress: Progress) -> None:
+        if progress.key == again.key and progress.first == FIRST:
+            begun.append(len(progress.losses))
+            if len(begun) <= kills:
+                os.kill(pools.made[0].pids[0], signal.SIGKILL)
+
+    with Arms(run, FIRST, pools, NoListener(), Interrupts("stop"), follow=kill) as arms:
+        arms.submit([again, *others])
+        *done, last = arms.results()
+    assert len(begun) == 2
+    assert [result.arm for result in done] == others
+    assert list(done[1].digest) == recorded_digests(run, FIRST, 6)
+    assert last.arm == again
+    if kills == 1:
+        assert last.ended == "completed"
+        assert list(last.digest[:15]) == recorded_digests(run, FIRST, 15)
+    else:
+        assert (last.ended, last.killed) == ("died", True)
+        assert "SIGKILL" in last.why
+        assert Results(run / "experiments").load(again) is None
+
+
+def test_progress_has_the_loss_of_each_iteration_once(run: Path) -> None:
+    told = list[Progress]()
+    arm = Arm(FIRST, 1500, seed=20)
+    with Arms(run, FIRST, local(1), NoListener(), Interrupts("stop"), follow=told.append) as arms:
+        arms.submit([arm])
+        (result,) = arms.results()
+    losses = tuple(loss for progress in told for loss in progress.losses)
+    assert losses == result.loss[: len(losses)]
+    assert {progress.key for progress in told} == {arm.key}
+    assert told[0].losses == result.loss[:1]
+    assert [progress.first for progress in told[1:]] == [p.first + len(p.losses) for p in told[:-1]]
+    assert 1 < len(told) <= 1 + result.seconds / 0.2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_that_are_killed_as_they_start(run: Path, workers: int) -> None:
+    """One of several is not replaced: memory may be short. A single one is, once."""
+    pools = Pools(workers)
+    arms = [Arm(FIRST, 3, seed=30 * workers + number) for number in range(2 * workers)]
+
+    def kill() -> None:
+        wait_for(lambda: len(pools.made[0].pids) == workers)
+        os.kill(pools.made[0].pids[0], signal.SIGKILL)
+
+    with Arms(run, FIRST, pools, NoListener(), Interrupts("stop")) as replays:
+        replays.submit(arms)
+        killer = threading.Thread(target=kill)
         killer.start()
-        died, *rest = results
-        killer.join()
-    assert (died.arm, died.ended, died.killed) == (LONG, "died", True)
-    assert "SIGKILL" in died.why
-    assert [result.arm for result in rest] == others[1:]
-    assert list(rest[1].digest) == recorded_digests(run, FIRST, 6)
-    assert Results(run / "experiments").load(LONG) is None
+        assert [result.ended for result in replays.results()] == ["completed"] * len(arms)
+        assert len(pools.made[0].pids) == 1
+    killer.join()
 
 
 def test_results_are_found_again_and_nothing_is_replayed_twice(run: Path) -> None:

@@ -3,8 +3,9 @@
     python -P -m harness.worker.arms.main CONNECTION STORE DIRECTORY
 
 The first two arguments are inherited file descriptors: a connection to the engine, and a batch store; the directory is
-for files of this process. Over the connection come the Payload, one batch of each data layer (a Feed), then Tasks; each
-is answered (arm_task.py). The process ends when the connection is closed, in the middle of an arm as well.
+for files of this process. Over the connection come the Payload, one batch of each data layer (a Feed), then Tasks. Each
+is answered (arm_task.py), after messages on how far it is. The process ends when the connection is closed, in the
+middle of an arm as well.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def serve(connection: Connection, store: StoreReader, directory: Path) -> None:
     feed = msgspec.msgpack.decode(connection.recv_bytes(), type=Feed)
     try:
         # the engine sends an arm when the one before is done: something to read before that is the end
-        replayer = Replayer(payload, feed, store, directory, lambda: not connection.poll())
+        replayer = Replayer(
+            payload, feed, store, directory, lambda: not connection.poll(), lambda p: connection.send_bytes(encode(p))
+        )
     except (BadInput, RecordingError) as error:
         connection.send_bytes(encode(Unfit(str(error))))
         return

@@ -13,12 +13,13 @@ import harness
 from harness.caffe_files.messages import pb
 from harness.errors import BadInput
 from harness.schemas.arm import Arm, ArmResult
-from harness.schemas.arm_task import Task
+from harness.schemas.arm_task import Progress, Task
 from harness.schemas.events import Note, NotExact
 from harness.schemas.feed import Feed, LayerFeed
 from harness.worker import rng
 from harness.worker.arms.checkpoint import Checkpoint, Misfit, take
 from harness.worker.arms.rates import step_at
+from harness.worker.arms.reporter import Reporter
 from harness.worker.arms.running import Abandoned, Running, Training
 from harness.worker.arms.stored_batches import FEEDER, StoreReader
 from harness.worker.blas import loaded_blas, other_kernels
@@ -39,6 +40,7 @@ class Replayer:
         store: where batches lie.
         directory: for files of this process.
         is_wanted: tells whether anybody waits for the result of an arm; asked before each iteration.
+        tell: is told how far an arm is, a few times a second.
 
     Attributes:
         digest: of the weights of the first checkpoint.
@@ -49,7 +51,13 @@ class Replayer:
     """
 
     def __init__(
-        self, payload: Payload, feed: Feed, store: StoreReader, directory: Path, is_wanted: Callable[[], bool]
+        self,
+        payload: Payload,
+        feed: Feed,
+        store: StoreReader,
+        directory: Path,
+        is_wanted: Callable[[], bool],
+        tell: Callable[[Progress], None],
     ) -> None:
         # which seeds it, so it comes before the nets are built
         self._reads_generator = payload.gpu is None and rng.is_accessible()
@@ -66,6 +74,7 @@ class Replayer:
             on_cpu=payload.gpu is None,
             is_wanted=is_wanted,
         )
+        self._tell = tell
         self.not_exact: list[str] = []
         if payload.blas is not None and (reason := other_kernels(payload.blas, loaded_blas())):
             self.not_exact.append(reason)
@@ -82,7 +91,7 @@ class Replayer:
         try:
             running = Running(arm, task.feed, self._checkpoint(arm.start, task.lead), self._training)
             started = time.perf_counter()
-            result = running.run()
+            result = running.run(Reporter(arm, self._tell))
         except (BadInput, Misfit) as error:
             return ArmResult(arm=arm, ended="refused", why=str(error), harness=harness.__version__)
         except Abandoned:

@@ -101,8 +101,8 @@ class Running:
             if not math.isfinite(rate):  # poly beyond max_iter
                 raise Misfit(f"the learning rate of iteration {iteration:,} is {rate}")
 
-    def run(self) -> ArmResult:
-        """Compute the arm, up to the first iteration that is not finite.
+    def run(self, report: Callable[[float], None] = lambda loss: None) -> ArmResult:
+        """Compute the arm, up to the first iteration that is not finite; `report` is told the loss of each.
 
         Raises:
             Abandoned: nobody waits for the result any more.
@@ -115,6 +115,7 @@ class Running:
             digests.append(self.watch.params.digest())
             why = self._step(iteration, rate)
             seen.append(self.watch.observed)
+            report(self.watch.loss)
             if why:
                 break
         return ArmResult(
