@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from harness.diagnosis.conditions import total_chance_loss
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.diagnosis.robust_stats import Floats, Ints, total_norm
 from harness.recording import Recording
+from harness.recording.digests import Digests
 from harness.recording.run_directory import read_info
 from harness.schemas.explanation import Levels
 from harness.schemas.layout import Param
@@ -43,6 +44,8 @@ class Case:
         seconds: that an iteration took, the median.
         jitter: by which weights can be jittered with the control still breaking; 0 until that was tried.
         from_weights: training began from weights that another one has left: a caffemodel or a snapshot.
+        began: the first iteration that the run trained.
+        digest: (T,) the recorded digests of the weights before each iteration.
     """
 
     at: int
@@ -60,6 +63,8 @@ class Case:
     seconds: float
     jitter: float = 0.0
     from_weights: bool = False
+    began: int = 0
+    digest: Digests = field(default_factory=lambda: np.empty(0, np.uint64))
 
     @property
     def horizon(self) -> int:
@@ -127,6 +132,8 @@ def read_case(recording: Recording, diagnosis: Diagnosis, at: int, first: int) -
         gradient_l2=total_norm(recording.stat("gradient_l2").values),
         seconds=_median(recording.series("seconds", slice(0, len(iterations)))),
         from_weights=info.first > 0 or bool(info.weights),
+        began=info.first,
+        digest=np.asarray(recording.series("digest", slice(0, len(iterations))), np.uint64),
     )
 
 

@@ -14,6 +14,11 @@ from harness.schemas.arm import AnyChange, Arm, ArmResult, LayerField, WeightsJi
 from harness.schemas.explanation import Judgement
 from harness.schemas.layout import Param
 
+
+class OutOfBudget(Exception):
+    """Thrown into a procedure where no further arm may be started: it returns what it has found so far."""
+
+
 Found = TypeVar("Found")
 Results = Mapping[str, ArmResult]  # by the key of the arm
 

@@ -1,0 +1,62 @@
+"""Decide the kind of a break from what the stages found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.diagnosis.cause.case import Case
+from harness.diagnosis.cause.controls import Controls
+from harness.diagnosis.cause.data import DataFinding
+from harness.diagnosis.cause.factors import Screened
+from harness.diagnosis.cause.start_weights import StartFinding
+from harness.schemas.explanation import Kind
+
+FEW_BATCHES = 4  # so many batches in a row can hold records that do damage; a longer stretch is a shift of the data
+
+
+@dataclass(frozen=True)
+class Screening:
+    """What the deciding stages found; None for those that were not made."""
+
+    controls: Controls
+    data: DataFinding | None = None
+    factors: tuple[Screened, ...] = ()
+    layers: tuple[str, ...] = ()  # a tenth of whose rate heals alone
+    start: StartFinding | None = None
+
+    def factor(self, kind: str) -> Screened | None:
+        """Return the factor of that kind, if it was changed and healed."""
+        return next((found for found in self.factors if found.factor.kind == kind and found.heals), None)
+
+
+def decide_by_control(case: Case, controls: Controls, not_exact: Sequence[str]) -> Kind | None:
+    """Decide what unchanged replays decide: nothing broke, or only the machine did it. None if training breaks."""
+    if controls.outcome == "not known":
+        return "undecided"
+    if controls.outcome == "breaks":
+        return None
+    if controls.first_difference is None:
+        return "none"
+    later = controls.first_difference > controls.unchanged.trial.arms[0].start
+    return "machine" if controls.agree and later and not not_exact else "undecided"
+
+
+def decide(found: Screening) -> Kind:
+    """Decide the kind: the factor that deviated from its own past; only if nothing did, a setting that heals."""
+    data = found.data
+    if data is not None and data.heals:
+        if data.width is None or data.width > FEW_BATCHES or data.reversible:
+            return "data-shift"
+        if data.kept is not None and data.kept.breaks > data.kept.heals:
+            return "record"
+    if found.factor("lr-schedule"):
+        return "lr-schedule"
+    if found.start is not None and found.start.heals:
+        return "start-weights"
+    if len(found.layers) == 1:
+        return "layer-lr"
+    for kind in ("momentum", "weight-decay", "learning-rate"):
+        if found.factor(kind):
+            return kind
+    return "undecided"

@@ -1,0 +1,152 @@
+"""Screening: what becomes of the training with one setting changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from harness.diagnosis.cause.case import Case
+from harness.diagnosis.cause.observing import observe
+from harness.diagnosis.cause.trials import Procedure, Seen, Trial, repeated
+from harness.schemas.arm import AnyChange, HistoryScaled, RateHeld, RateScaled, SolverField
+from harness.schemas.explanation import Kind
+
+STAGE = "screening"
+_RUNS = 3
+_RAISED = 1.15  # a rate that grew by less is the same
+_BACK = 50  # iterations before the onset at which changes begin that take time to act
+_LONG = 400  # iterations before the onset in which a rise of the rate is looked for
+_USUAL_MOMENTUM = 0.9
+_USUAL_DECAY = 0.0005
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A setting that may have caused the break.
+
+    Attributes:
+        kind: the verdict that it stands for, or "gradient-clipping", which is a remedy only.
+        words: what was changed, in words.
+        value, tried: of the setting: that of the run, and that of the arms.
+        since: the iteration from which on the run has that value; None if from its start.
+    """
+
+    kind: Kind | Literal["gradient-clipping"]
+    words: str
+    value: float
+    tried: float
+    since: int | None = None
+
+
+@dataclass(frozen=True)
+class Screened:
+    """A factor and the arms with it changed. `placebo`: unchanged but for jitter, from the same start."""
+
+    factor: Factor
+    seen: Seen
+    placebo: Seen | None = None
+
+    @property
+    def heals(self) -> bool:
+        """It healed in all arms, while training breaks without it."""
+        return self.seen.all_heal and (self.placebo is None or self.placebo.all_break)
+
+
+def screen(case: Case) -> Procedure[tuple[Screened, ...]]:
+    """Change one setting at a time: one arm each, and repeats of those that heal."""
+    candidates = list(_candidates(case))
+    first = [_trial(case, candidate, 1) for candidate in candidates]
+    seen = yield from observe(case, STAGE, first)
+    repeats = [
+        _trial(case, candidate, _RUNS)
+        for candidate, one in zip(candidates, seen, strict=True)
+        if one.all_heal and case.jitter
+    ]
+    again = yield from observe(case, f"{STAGE}, repeats", repeats)
+    latest = {one.trial.name: one for one in (*seen, *again)}
+    placebos: dict[int, Seen] = {}
+    for start in sorted({candidate.start for candidate in candidates if candidate.start < case.start}):
+        if any(c.start == start and latest[c.factor.words].all_heal for c in candidates):
+            trial = repeated(f"unchanged from {start:,}", "placebo", start, case.until - start, (), case.jitter, _RUNS)
+            (placebos[start],) = yield from observe(case, f"{STAGE}, placebos", [trial])
+    return tuple(Screened(c.factor, latest[c.factor.words], placebos.get(c.start)) for c in candidates)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    factor: Factor
+    changes: tuple[AnyChange, ...]
+    start: int
+
+
+def _trial(case: Case, candidate: _Candidate, runs: int) -> Trial:
+    factor, start = candidate.factor, candidate.start
+    return repeated(factor.words, factor.kind, start, case.until - start, candidate.changes, case.jitter, runs)
+
+
+def _candidates(case: Case) -> Iterator[_Candidate]:
+    rate, start = case.rate_at(case.at), case.start
+    yield _Candidate(
+        Factor("learning-rate", "rate × 0.1", rate, rate / 10), (RateScaled(0.1, start), HistoryScaled(0.1)), start
+    )
+    yield from _rate_before(case)
+    usual = case.usual_gradient
+    clip = float(f"{2 * usual:.3g}") if np.isfinite(usual) else 0.0
+    current = case.solver.clip_gradients
+    if clip and not 0 < current <= clip:
+        changes = (SolverField("clip_gradients", repr(clip)),)
+        yield _Candidate(Factor("gradient-clipping", f"gradient clipped to {clip:g}", current, clip), changes, start)
+    early = max(case.first, case.at - _BACK)
+    if case.momentum > _USUAL_MOMENTUM:
+        history = (1 - case.momentum) / (1 - _USUAL_MOMENTUM)
+        yield _Candidate(
+            Factor("momentum", f"momentum {_USUAL_MOMENTUM}", case.momentum, _USUAL_MOMENTUM),
+            (SolverField("momentum", repr(_USUAL_MOMENTUM)), HistoryScaled(history)),
+            early,
+        )
+    decay = float(case.solver.weight_decay)
+    if decay > _USUAL_DECAY:
+        yield _Candidate(
+            Factor("weight-decay", f"weight decay {_USUAL_DECAY}", decay, _USUAL_DECAY),
+            (SolverField("weight_decay", repr(_USUAL_DECAY)),),
+            early,
+        )
+
+
+def _rate_before(case: Case) -> Iterator[_Candidate]:
+    """Yield the rate of before its last rise, if it rose."""
+    found = last_rise(case)
+    if found is None:
+        return
+    since, before = found
+    start = since if case.first <= since < case.start else max(case.first, min(case.start, since))
+    here = case.rate_at(start)
+    changes: tuple[AnyChange, ...] = (RateHeld(max(start, min(since, case.at)), before),)
+    if since < start:
+        changes = (*changes, HistoryScaled(before / here))
+    factor = Factor("lr-schedule", f"rate held at {before:.3g}", case.rate_at(case.at), before, since)
+    yield _Candidate(factor, changes, start)
+
+
+def last_rise(case: Case) -> tuple[int, float] | None:
+    """Return the iteration at which the rate last rose before the break, and the rate before; None if it did not.
+
+    A rate that rises at every iteration rose at the iteration from which on it has grown by a third.
+    """
+    row = min(case.row(case.at), len(case.rate) - 1)
+    rates = case.rate[max(0, row - _LONG) : row + 1]
+    now = rates[-1]
+    steps = np.flatnonzero(rates[1:] > _RAISED * rates[:-1]) + 1
+    offset = row + 1 - len(rates)
+    if steps.size:
+        at = int(steps[-1])
+        return int(case.iterations[offset + at]), float(rates[at - 1])
+    lower = np.flatnonzero(rates * _RAISED < now)
+    if not lower.size:
+        return None
+    third = np.flatnonzero(rates * 4 / 3 < now)
+    at = int(third[-1] if third.size else lower[-1])
+    return int(case.iterations[offset + at]), float(rates[at])

@@ -1,0 +1,150 @@
+"""Say what broke a training, and what shows it, in words: each claim with its counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from harness.diagnosis.cause.case import Case
+from harness.diagnosis.cause.controls import Controls
+from harness.diagnosis.cause.data import DataFinding, batches_named
+from harness.diagnosis.cause.factors import Screened
+from harness.diagnosis.cause.start_weights import StartFinding
+from harness.diagnosis.cause.trials import Seen
+from harness.schemas.explanation import ChainLink
+
+NO_ORDER = "No single record of it stands out among ordinary ones"
+
+
+def counted(seen: Seen, number: int) -> str:
+    """Return `number` of the arms of a trial in words: "3 of 3 replays"."""
+    total = len(seen.judgements)
+    return f"{number} of {total} {'replay' if total == 1 else 'replays'}"
+
+
+def heals(what: str, seen: Seen) -> ChainLink:
+    """State how often training continues with something changed."""
+    return ChainLink(f"{what}, training continues ({counted(seen, seen.heals)})", (seen.trial.name,))
+
+
+def breaks(what: str, seen: Seen, again: str = "breaks") -> ChainLink:
+    """State how often training breaks with something changed."""
+    return ChainLink(f"{what}, it {again} ({counted(seen, seen.breaks)})", (seen.trial.name,))
+
+
+def of_control(controls: Controls) -> ChainLink:
+    """State what the unchanged replays did."""
+    seen = controls.unchanged
+    if controls.identical:
+        bits = f"with the recorded weights at each of {controls.compared:,} iterations"
+    elif controls.first_difference is not None:
+        bits = f"with other weights than recorded from iteration {controls.first_difference:,} on"
+    else:
+        bits = "of which no recorded digest could be compared"
+    return ChainLink(f"Unchanged, {bits}, it breaks in {counted(seen, seen.breaks)}", (seen.trial.name,))
+
+
+def of_batches(data: DataFinding) -> Iterator[ChainLink]:
+    """State which batches the break needs."""
+    if data.cause is None:
+        return
+    if data.width is not None and data.skipped is not None:
+        which = batches_named(data.cause, data.width)
+        yield heals(f"With other batches in place of {which}", data.skipped)
+        if data.kept is not None:
+            yield breaks(f"With all batches but {which} replaced", data.kept, "still breaks")
+        return
+    first = data.far if data.far is not None and not data.near.all_heal else data.near
+    yield heals(f"With {first.trial.name}", first)
+    for seen in data.searched:
+        if seen.trial.kind == "record" and not seen.all_heal:
+            yield breaks(f"With only {seen.trial.name}", seen, "breaks")
+
+
+def of_factor(found: Screened) -> Iterator[ChainLink]:
+    """State what a setting does."""
+    yield heals(f"With {_with_article(found)}", found.seen)
+    if found.placebo is not None:
+        yield breaks("Unchanged from the same start", found.placebo)
+
+
+def of_other_data(data: DataFinding) -> Iterator[ChainLink]:
+    """State that other data break as well."""
+    for seen in (data.near, data.far):
+        if seen is not None and seen.breaks:
+            yield breaks(f"With {seen.trial.name}", seen, "breaks as well")
+
+
+def of_start(found: StartFinding) -> Iterator[ChainLink]:
+    """State what other start weights do."""
+    for seen in found.tried:
+        if seen.all_heal:
+            yield heals(f"With {seen.trial.name}", seen)
+
+
+def _with_article(found: Screened) -> str:
+    words = found.seen.trial.name
+    return f"the {words}" if words.startswith(("rate", "gradient")) else words
+
+
+def cause(kind: str, case: Case, data: DataFinding | None, found: Screened | None, layers: Sequence[str]) -> str:
+    """Name the cause in one clause, without the evidence."""
+    names = listed(layers)
+    match kind:
+        case "record":
+            return f"The {_which(data)} broke it"
+        case "data-shift":
+            return f"The data {_from(data)}broke it"
+        case "lr-schedule":
+            assert found is not None
+            factor = found.factor
+            return (
+                f"The learning rate broke it, which the schedule raised from {factor.tried:.3g} to {factor.value:.3g}"
+                + (f" by iteration {factor.since:,}" if factor.since is not None else "")
+            )
+        case "learning-rate":
+            rate = case.rate_at(case.at)
+            return f"The learning rate of {rate:.3g} is too high for this training, whatever data it reads"
+        case "layer-lr":
+            return f"The learning rate of layer {names} broke it"
+        case "momentum":
+            effective = case.rate_at(case.at) / (1 - case.momentum)
+            return f"The momentum of {case.momentum:g} broke it (effective rate {effective:.3g})"
+        case "weight-decay":
+            return f"The weight decay of {case.solver.weight_decay:g} broke it"
+        case "start-weights":
+            return (
+                f"The weights of {names} with which training began broke it"
+                if layers
+                else "The history with which training was resumed broke it"
+            )
+        case _:
+            return "The cause is not decided"
+
+
+def _which(data: DataFinding | None) -> str:
+    if data is None or data.cause is None or data.width is None:
+        return "batch"
+    return batches_named(data.cause, data.width)
+
+
+def _from(data: DataFinding | None) -> str:
+    return "" if data is None or data.cause is None else f"from iteration {data.cause:,} on "
+
+
+def listed(names: Sequence[str]) -> str:
+    """Join names: "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def paragraph(sentence: str, evidence: Sequence[ChainLink], requires: Sequence[str]) -> str:
+    """Join the cause, its evidence and its conditions."""
+    parts = [f"{sentence}."]
+    if evidence:
+        parts.append("; ".join(_lower(link.sentence, number) for number, link in enumerate(evidence)) + ".")
+    if requires:
+        parts.append(f"This requires {listed(requires)}.")
+    return " ".join(parts)
+
+
+def _lower(sentence: str, number: int) -> str:
+    return sentence if number == 0 else sentence[0].lower() + sentence[1:]

@@ -1,0 +1,81 @@
+"""Whether training broke because of the weights that it started from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from harness.diagnosis.cause.case import Case
+from harness.diagnosis.cause.observing import observe
+from harness.diagnosis.cause.trials import Procedure, Seen, Trial
+from harness.schemas.arm import AnyChange, Arm, HistoryScaled, LayerRedrawn
+
+STAGE = "start weights"
+NEAR = 60  # iterations after the start of training in which its start weights are suspected
+_GROUPS = 8  # more layers than that are redrawn in groups first
+_RUNS = 2
+
+
+@dataclass(frozen=True)
+class StartFinding:
+    """What other start weights gave.
+
+    Attributes:
+        layers: with fresh weights in each of which alone training does not break.
+        history: the history of the start set to zero; None if it was not tried.
+        tried: all trials.
+    """
+
+    layers: tuple[str, ...]
+    history: Seen | None
+    tried: tuple[Seen, ...]
+
+    @property
+    def heals(self) -> bool:
+        """Training does not break with other start weights, or without the history."""
+        return bool(self.layers) or (self.history is not None and self.history.all_heal)
+
+
+def is_near_start(case: Case) -> bool:
+    """Check whether training broke so early that what it started from is suspected, and can be replaced."""
+    return case.at - case.began <= NEAR and case.first == case.began
+
+
+def find_start(case: Case) -> Procedure[StartFinding]:
+    """Draw the start weights anew, layer by layer, and forget the history with which training was resumed."""
+    tried: list[Seen] = []
+    history = None
+    if case.began > 0:
+        zero = Trial("history zero at the start", "start-weights", _arms(case, (HistoryScaled(0),)))
+        (history,) = yield from observe(case, STAGE, [zero])
+        tried.append(history)
+    groups: list[tuple[str, ...]] = list(_halved(case.layers)) if len(case.layers) > _GROUPS else _single(case.layers)
+    layers: list[str] = []
+    while groups:
+        seen = yield from observe(case, STAGE, [_redrawn(case, group) for group in groups])
+        tried += seen
+        healing = [group for group, one in zip(groups, seen, strict=True) if one.all_heal]
+        layers += [group[0] for group in healing if len(group) == 1]
+        groups = [part for group in healing if len(group) > 1 for part in _halved(group)]
+    return StartFinding(tuple(layers), history, tuple(tried))
+
+
+def _redrawn(case: Case, group: Sequence[str]) -> Trial:
+    which = group[0] if len(group) == 1 else f"{group[0]} … {group[-1]} ({len(group)} layers)"
+    changes = tuple(LayerRedrawn(layer) for layer in group)
+    return Trial(f"{which} redrawn at the start", "start-weights", _arms(case, changes))
+
+
+def _arms(case: Case, changes: Sequence[AnyChange]) -> tuple[Arm, ...]:
+    horizon = max(case.until - case.began, 2 * case.after)
+    return tuple(Arm(case.began, horizon, tuple(changes), seed) for seed in range(_RUNS))
+
+
+def _single(layers: Sequence[str]) -> list[tuple[str, ...]]:
+    return [(layer,) for layer in layers]
+
+
+def _halved(group: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    middle = len(group) // 2
+    yield tuple(group[:middle])
+    yield tuple(group[middle:])
