@@ -2,5 +2,7 @@
 
 from harness.experiments.arms import Arms, local
 from harness.experiments.local_pool import default_workers
+from harness.experiments.lock import locked
+from harness.experiments.repeating import Repeated, repeat
 
-__all__ = ["Arms", "default_workers", "local"]
+__all__ = ["Arms", "Repeated", "default_workers", "local", "locked", "repeat"]

@@ -36,6 +36,7 @@ class Arms:
         listener, interrupts: of the replay that goes to `first` where the run kept no state.
         limit: bytes of the batches of all arms.
         follow: is told how far arms are, while `results` waits for them.
+        directory: where results and batches are stored; None for the run's own folder.
 
     Raises:
         BadInput: run.json cannot be read, or results cannot be stored.
@@ -50,13 +51,15 @@ class Arms:
         interrupts: Interrupts,
         limit: int = LIMIT,
         follow: Callable[[Progress], None] = lambda progress: None,
+        directory: Path | None = None,
     ) -> None:
         self._run, self._first, self._make_engine = run.resolve(), first, engine
         self._listener, self._interrupts, self._limit, self._follow = listener, interrupts, limit, follow
         self._info = read_info(run)
         self._solver = parse_text(self._info.solver, pb.SolverParameter, self._run / "run.json")
         self._net = parse_text(self._info.net, pb.NetParameter, self._run / "run.json")
-        self._results = Results(self._run / DIRECTORY)
+        self._directory = directory or self._run / DIRECTORY
+        self._results = Results(self._directory)
         self._engine: Engine | None = None
         self._store: BatchStore | None = None
         self._submitted: set[str] = set()
@@ -136,7 +139,7 @@ class Arms:
         """Return the engine and the batch store, which are made now if there are none yet."""
         if self._engine is None or self._store is None:
             layers = train_batches(self._run)
-            self._store = BatchStore(layers, self._solver, self._run / DIRECTORY, self._limit)
+            self._store = BatchStore(layers, self._solver, self._directory, self._limit)
             self._open.callback(self._store.close)
             feed = self._store.feed(Arm(self._first, 1))
             home = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="caffe-harness-")))

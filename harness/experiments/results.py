@@ -27,20 +27,11 @@ class Results:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        try:
-            directory.mkdir(exist_ok=True)
-        except OSError as error:
-            raise _unusable(directory, str(error.strerror)) from None
-        if not os.access(directory, os.W_OK | os.X_OK):
-            raise _unusable(directory, "permission denied")
+        make_directory(directory)
 
     def load(self, arm: Arm) -> ArmResult | None:
         """Return the result of an arm; None if there is none, or if its file is damaged."""
-        try:
-            found = _decode(self._path(arm).read_bytes())
-        except (FileNotFoundError, msgspec.DecodeError, msgspec.ValidationError):
-            return None
-        return found if found.arm.key == arm.key else None
+        return _load(self._path(arm))
 
     def save(self, result: ArmResult) -> None:
         """Store a result, unless another try may give another one: a process that was killed, changes that do not fit.
@@ -60,6 +51,50 @@ class Results:
 
     def _path(self, arm: Arm) -> Path:
         return self._directory / f"{arm.key}{_SUFFIX}"
+
+
+def make_directory(directory: Path) -> None:
+    """Make the folder of results, if there is none.
+
+    Raises:
+        BadInput: it cannot be made or written.
+    """
+    try:
+        directory.mkdir(exist_ok=True)
+    except OSError as error:
+        raise _unusable(directory, str(error.strerror)) from None
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise _unusable(directory, "no write access")
+
+
+def find(directory: Path, prefix: str) -> ArmResult:
+    """Find the result in `directory` whose arm has a key that begins with `prefix`.
+
+    Raises:
+        BadInput: there is none, there are several, or its file is damaged.
+    """
+    found = sorted(path for path in directory.glob(f"*{_SUFFIX}") if path.stem.startswith(prefix.lower()))
+    if not prefix or not found:
+        remedy = "Give a key of explain.json, or its first digits"
+        raise BadInput("no arm has a key like that", file=directory, field="key", value=prefix, remedy=remedy)
+    if len(found) > 1:
+        keys = ", ".join(path.stem[: len(prefix) + 6] for path in found[:3]) + (", …" if len(found) > 3 else "")
+        problem = f"the keys of {len(found)} arms begin with that ({keys})"
+        raise BadInput(problem, file=directory, field="key", value=prefix, remedy="Give more digits")
+    result = _load(found[0])
+    if result is None:
+        remedy = "Remove it: explain.py makes it anew"
+        raise BadInput("the result of an arm is damaged, or of another version", file=found[0], remedy=remedy)
+    return result
+
+
+def _load(path: Path) -> ArmResult | None:
+    """Load a result; None if there is none, or if its file is damaged or of another arm."""
+    try:
+        found = _decode(path.read_bytes())
+    except (FileNotFoundError, msgspec.DecodeError, msgspec.ValidationError):
+        return None
+    return found if path.stem == found.arm.key else None
 
 
 def _unusable(directory: Path, why: str) -> BadInput:

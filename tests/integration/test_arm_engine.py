@@ -11,20 +11,22 @@ import threading
 import time
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
 from harness.errors import BadInput, RecordingError
-from harness.experiments import Arms, local
+from harness.experiments import Arms, local, locked, repeat
 from harness.experiments.engine import Engine, Setting
 from harness.experiments.local_pool import LocalPool
-from harness.experiments.results import Results
-from harness.schemas.arm import Arm, LayerField, SolverField
+from harness.experiments.results import Results, find
+from harness.schemas.arm import Arm, ArmResult, LayerField, RateScaled, SolverField
 from harness.schemas.arm_task import Progress
 from harness.schemas.listener import NoListener
 from harness.supervisor.signals import Interrupts
 from tests.helpers.arms import arms_of, recorded_digests, replay_all
 from tests.helpers.commands import train
+from tests.helpers.mounts import run_with_mounts
 from tests.helpers.nets import small_net, solver_text
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import has_ended, started, wait_for
@@ -232,3 +234,110 @@ def test_a_damaged_snapshot_is_passed_over(run: Path, tmp_path: Path) -> None:
     shutil.copyfile(other, model)
     (result,) = replay_all(copy, FIRST, [Arm(FIRST, 3)])
     assert list(result.digest) == recorded_digests(run, FIRST, 3)
+
+
+def test_an_arm_is_repeated_exactly_and_its_stored_result_stays(run: Path) -> None:
+    """One that ended where it was not finite, and one whose stored result is changed: the difference is found."""
+    arms = [Arm(FIRST, 5, (RateScaled(1e30, FIRST + 1),)), Arm(FIRST, 5, seed=41)]
+    replay_all(run, FIRST, arms)
+    files = [run / "experiments" / f"{arm.key}.arm" for arm in arms]
+    changed = msgspec.msgpack.decode(files[1].read_bytes(), type=ArmResult)
+    digests = [*changed.digest[:3], changed.digest[3] ^ 1, *changed.digest[4:]]
+    files[1].write_bytes(msgspec.msgpack.encode(msgspec.structs.replace(changed, digest=tuple(digests))))
+    before = [file.read_bytes() for file in files]
+    found = [repeat(run, arm.key[:9].upper(), NoListener(), Interrupts("stop")) for arm in arms]
+    assert [(repeated.identical, repeated.first_difference) for repeated in found] == [
+        (True, None),
+        (False, FIRST + 3),
+    ]
+    assert found[0].again.ended == "not finite"
+    assert found[1].again.digest == changed.digest
+    assert [file.read_bytes() for file in files] == before
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [("", "no arm has a key"), ("0g", "no arm has a key"), ("ab", "the keys of 2 arms begin with that")],
+)
+def test_keys_that_name_no_single_arm(tmp_path: Path, key: str, words: str) -> None:
+    for name in ("ab1", "ab2", "cd"):
+        (tmp_path / f"{name}.arm").write_bytes(b"")
+    with pytest.raises(BadInput, match=words):
+        find(tmp_path, key)
+    with pytest.raises(BadInput, match=r"cd\.arm: the result of an arm is damaged"):
+        find(tmp_path, "cd")
+
+
+LOCKED = """
+import sys
+from pathlib import Path
+from harness.experiments import locked
+
+with locked(Path(sys.argv[1])):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_process_at_a_time_has_the_lock_which_ends_with_it(run: Path) -> None:
+    script = (sys.executable, "-c", LOCKED, run)
+    with started(*script, cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        words = rf"another command replays arms of this run \(process {process.pid}\)"
+        with pytest.raises(BadInput, match=words), locked(run):
+            pass
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+    with locked(run), pytest.raises(BadInput, match=f"process {os.getpid()}"), locked(run):
+        pass
+
+
+ON_DISK = """
+import os, sys
+from pathlib import Path
+from harness.errors import BadInput, RecordingFailed
+from harness.schemas.arm import Arm
+from tests.helpers.arms import arms_of
+
+run, first = Path(sys.argv[1]), int(sys.argv[2])
+with arms_of(run, first) as arms:
+    arms.submit([Arm(first, 3)])
+    print(*(result.ended for result in arms.results()))
+    try:
+        arms.submit([Arm(first, 200)])
+    except RecordingFailed as error:
+        print(error)
+    disk = os.statvfs(run / "experiments")
+    (run / "experiments" / "filler").write_bytes(bytes(disk.f_bavail * disk.f_bsize))
+    arms.submit([Arm(first, 3, seed=1)])
+    try:
+        list(arms.results())
+    except RecordingFailed as error:
+        print(error)
+    (run / "experiments" / "filler").unlink()
+with arms_of(run, first) as arms:
+    arms.submit([Arm(first, 3), Arm(first, 3, seed=1)])
+    print(*(result.ended for result in arms.results()))
+print(*sorted(os.listdir(run / "experiments")))
+os.system(f"mount -o remount,ro none {run}/experiments")
+try:
+    arms_of(run, first)
+except BadInput as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_and_one_that_cannot_be_written(run: Path, tmp_path: Path) -> None:
+    """What was finished stays; once there is room again, the same command goes on."""
+    copy = Path(shutil.copytree(run, tmp_path / "copy", ignore=shutil.ignore_patterns("experiments")))
+    (copy / "experiments").mkdir()
+    mount = 'mount -t tmpfs -o size=256k none "$1/experiments" || exit 99; exec "$3" -c "$4" "$1" "$2"'
+    done = run_with_mounts(mount, "sh", copy, FIRST, sys.executable, ON_DISK, env={"PYTHONPATH": str(ROOT)})
+    assert done.code == 0, done.stderr
+    first, no_store, no_result, again, files, read_only = done.stdout.splitlines()
+    assert (first, again) == ("completed", "completed completed")
+    assert "batches of layer data cannot be stored (No space left on device)" in no_store
+    assert "the result of an arm cannot be written (No space left on device)" in no_result
+    assert files.split() == sorted(f"{Arm(FIRST, 3, seed=seed).key}.arm" for seed in (0, 1))
+    assert "results of replays cannot be stored there (no write access)" in read_only

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -253,3 +254,19 @@ def test_inputs_of_a_window_stand_in_for_data_that_are_gone(home: Path) -> None:
     finally:
         for path in gone:
             path.with_name(f"{path.name}.gone").rename(path)
+
+
+def test_data_that_have_changed_since(home: Path) -> None:
+    """One record is another one; a run with a window falls back on that."""
+    (home / "train").rename(home / "train.kept")
+    images, labels = digits(RECORDS, 3)
+    images[7] = 0
+    write_lmdb(home / "train", images, labels)
+    try:
+        with pytest.raises(RecordsUnknown, match=r"(?s)train.*has changed"):
+            train_batches(home / "skipped")
+        (result,) = replay_all(home / "run", SNAPSHOT, [Arm(SNAPSHOT, 6, seed=2)])
+        assert list(result.digest) == recorded_digests(home / "run", SNAPSHOT, 6)
+    finally:
+        shutil.rmtree(home / "train")
+        (home / "train.kept").rename(home / "train")
