@@ -35,6 +35,28 @@ def write_arm_solver(
     return write_solver(directory, copy, [without_files(inside)])
 
 
+class ArmFiles:
+    """The files of `write_arm_solver` in the folder `directory`, which nobody else writes: anew only if they change.
+
+    Formatting them takes a third of the time that an arm needs beside its iterations.
+    """
+
+    def __init__(self, directory: Path, fed: Iterable[int], prefix: Path) -> None:
+        directory.mkdir()
+        self._directory, self._fed, self._prefix = directory, tuple(fed), prefix
+        self._last: tuple[bytes, bytes] | None = None
+        self._file = directory
+
+    def write(self, solver: pb.SolverParameter, net: pb.NetParameter) -> Path:
+        """Return the file of a solver with the messages `solver` and `net`."""
+        messages = (solver.SerializeToString(deterministic=True), net.SerializeToString(deterministic=True))
+        if messages != self._last:
+            self._last = None
+            self._file = write_arm_solver(self._directory, solver, net, self._fed, self._prefix)
+            self._last = messages
+        return self._file
+
+
 def build_solver(file: Path, kind: str) -> Solver:
     """Build the solver of `file`, of Caffe's type `kind`."""
     solver: Solver = getattr(caffe, f"{kind}Solver")(str(file))

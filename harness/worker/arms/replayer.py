@@ -17,6 +17,7 @@ from harness.schemas.arm_task import Progress, Task
 from harness.schemas.events import Note, NotExact
 from harness.schemas.feed import Feed, LayerFeed
 from harness.worker import rng
+from harness.worker.arms.arm_solver import ArmFiles, write_arm_solver
 from harness.worker.arms.checkpoint import Checkpoint, Misfit, take
 from harness.worker.arms.rates import step_at
 from harness.worker.arms.reporter import Reporter
@@ -62,14 +63,16 @@ class Replayer:
         # which seeds it, so it comes before the nets are built
         self._reads_generator = payload.gpu is None and rng.is_accessible()
         set_device(payload)
+        fed = tuple(layer.index for layer in feed)
+        self._directory, self._prefix = directory, directory / "checkpoint"
         self._training = Training(
             kind=payload.solver_type,
             solver=text_format.Parse(payload.info.solver, pb.SolverParameter()),
             net=text_format.Parse(payload.info.net, pb.NetParameter()),
             heads=tuple(head.name for head in payload.heads),
-            fed=tuple(layer.index for layer in feed),
+            fed=fed,
             store=store,
-            directory=directory,
+            files=ArmFiles(directory / "arm", fed, self._prefix),
             memory=HostMemory() if payload.gpu is None else GpuMemory(Cuda(payload.gpu)),
             on_cpu=payload.gpu is None,
             is_wanted=is_wanted,
@@ -105,11 +108,11 @@ class Replayer:
         """Bring a solver to where `payload` starts. Returns the checkpoint there, and the digest of its weights."""
         training, net = self._training, without_files(self._training.net)
         FEEDER.set(feed, training.store)
-        file = training.write(training.solver, training.net)
+        file = write_arm_solver(self._directory, training.solver, training.net, training.fed, self._prefix)
         solver = start(file, payload, training.solver, [net], payload.point, self._note)
         step = payload.resume.step if payload.resume else 0
         digest = ParamProbe(solver.net, net, training.memory).digest()
-        return take(solver, net, step, training.prefix, self._reads_generator), digest
+        return take(solver, net, step, self._prefix, self._reads_generator), digest
 
     def _note(self, note: Note) -> None:
         if isinstance(note, NotExact):
@@ -131,7 +134,5 @@ class Replayer:
             if result.ended != "completed":
                 raise Misfit(f"the run itself cannot be replayed to iteration {iteration:,}: {result.why}")
             step = step_at(solver, nearest.iteration, iteration, nearest.step)
-            self._checkpoints[iteration] = take(
-                running.solver, running.net, step, self._training.prefix, self._reads_generator
-            )
+            self._checkpoints[iteration] = take(running.solver, running.net, step, self._prefix, self._reads_generator)
         return self._checkpoints[iteration]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from harness.caffe_files.arm_edits import edited
 from harness.caffe_files.messages import pb
 from harness.schemas.arm import Arm, ArmResult, HistoryScaled, LayerRedrawn, UpdateWithheld
 from harness.schemas.feed import Feed
-from harness.worker.arms.arm_solver import build_solver, write_arm_solver
+from harness.worker.arms.arm_solver import ArmFiles, build_solver
 from harness.worker.arms.checkpoint import Checkpoint, Misfit
 from harness.worker.arms.observed import Observed, by_name
 from harness.worker.arms.rates import rates
@@ -40,7 +39,7 @@ class Training:
         solver, net: its messages; `net` is the train net, with the user's own layers.
         heads: names of losses.
         fed: the layers of `net` whose batches come from `store`.
-        directory: for files of this process.
+        files: from which solvers are built.
         on_cpu: Caffe computes on the CPU.
         is_wanted: tells whether anybody waits for the result.
     """
@@ -51,19 +50,10 @@ class Training:
     heads: tuple[str, ...]
     fed: tuple[int, ...]
     store: StoreReader
-    directory: Path
+    files: ArmFiles
     memory: Memory
     on_cpu: bool
     is_wanted: Callable[[], bool]
-
-    @property
-    def prefix(self) -> Path:
-        """The snapshot_prefix of its solvers."""
-        return self.directory / "checkpoint"
-
-    def write(self, solver: pb.SolverParameter, net: pb.NetParameter) -> Path:
-        """Write the files of a solver with the messages `solver` and `net`."""
-        return write_arm_solver(self.directory, solver, net, self.fed, self.prefix)
 
 
 class Running:
@@ -88,7 +78,7 @@ class Running:
         self.net = without_files(net)
         FEEDER.set(feed, training.store)
         drawn = self._draw(message, net) if any(isinstance(c, LayerRedrawn) for c in arm.changes) else None
-        self.solver = build_solver(training.write(message, net), training.kind)
+        self.solver = build_solver(training.files.write(message, net), training.kind)
         self.watch = Watch(
             self.solver, self.net, training.heads, message.iter_size, training.memory, training.on_cpu, arm.look
         )
@@ -166,7 +156,7 @@ class Running:
         seeded = pb.SolverParameter()
         seeded.CopyFrom(message)
         seeded.random_seed = self._arm.seed
-        solver = build_solver(self._training.write(seeded, net), self._training.kind)
+        solver = build_solver(self._training.files.write(seeded, net), self._training.kind)
         return ParamProbe(solver.net, self.net, self._training.memory)
 
 
