@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.caffe_files.messages import parse_text, pb
-from harness.diagnosis.cause.judging import limit_between
+from harness.diagnosis.cause.judging import judge_loss, limit_between
 from harness.diagnosis.conditions import total_chance_loss
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.diagnosis.robust_stats import Floats, Ints, total_norm
@@ -22,10 +22,10 @@ from harness.schemas.explanation import Levels
 from harness.schemas.layout import Param
 
 BEFORE = 5  # iterations before the onset at which arms start
-_SETTLE = 5  # iterations whose median is compared with the level after the break
-_NEAR = 0.1  # of the rise: so close to the level after it, the loss has arrived there
-_SHORTEST, _LONGEST = 16, 150  # iterations after the onset that arms have
+_SHORTEST, _LONGEST = 16, 300  # iterations after the onset that arms have
 _LEVEL = 40  # iterations of which a level is the median
+_DAMAGED = 120  # iterations after the onset of which the broken level is the median
+_STAYS = 8  # iterations that a loss is to stay broken
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Case:
         from_weights: training began from weights that another one has left: a caffemodel or a snapshot.
         began: the first iteration that the run trained.
         digest: (T,) the recorded digests of the weights before each iteration.
+        inputs: (T, 2 I) mean and largest magnitude of each input that is no label; no columns where not recorded.
     """
 
     at: int
@@ -65,6 +66,7 @@ class Case:
     from_weights: bool = False
     began: int = 0
     digest: Digests = field(default_factory=lambda: np.empty(0, np.uint64))
+    inputs: Floats = field(default_factory=lambda: np.empty((0, 0)))
 
     @property
     def horizon(self) -> int:
@@ -103,6 +105,10 @@ class Case:
     def with_jitter(self, jitter: float) -> Case:
         return replace(self, jitter=jitter)
 
+    def starting(self, back: int) -> Case:
+        """Return the case with arms that start `back` iterations before the onset, as far as that is possible."""
+        return replace(self, start=max(self.first, self.at - back))
+
     @property
     def layers(self) -> tuple[str, ...]:
         """The layers that learn, in update order."""
@@ -133,29 +139,39 @@ def read_case(recording: Recording, diagnosis: Diagnosis, at: int, first: int) -
         seconds=_median(recording.series("seconds", slice(0, len(iterations)))),
         from_weights=info.first > 0 or bool(info.weights),
         began=info.first,
+        inputs=_inputs(recording, diagnosis),
         digest=np.asarray(recording.series("digest", slice(0, len(iterations))), np.uint64),
     )
 
 
+def _inputs(recording: Recording, diagnosis: Diagnosis) -> Floats:
+    """Read mean and largest magnitude of the inputs that are no labels (T, 2 I)."""
+    if not recording.inputs:
+        return np.empty((len(recording.iterations), 0))
+    measured = diagnosis.names.measured
+    low, high, mean = (recording.input_stat(name).values for name in ("minimum", "maximum", "mean_abs"))
+    largest = np.maximum(np.abs(low), np.abs(high))
+    return np.concatenate([np.asarray(mean)[:, measured], largest[:, measured]], axis=1).astype(np.float64)
+
+
 def _levels(loss: Floats, row: int, chance: float | None) -> Levels:
     """Return the levels before and after the break in row `row`."""
-    before, after = loss[max(0, row - _LEVEL) : row], loss[row:][-_LEVEL:]
-    broken = float(np.median(after[len(after) // 2 :])) if np.isfinite(after).all() and len(after) else None
+    before, after = loss[max(0, row - _LEVEL) : row], loss[row:]
+    broken = None
+    if len(after) and np.isfinite(after).all():
+        broken = max(float(np.median(after[:_DAMAGED])), float(np.median(after[-_LEVEL:])))
     healthy = _median(before) if len(before) else (chance if chance is not None else _median(loss[: row + 1]))
     return Levels(healthy, broken, limit_between(healthy, broken, chance), chance)
 
 
 def _after(loss: Floats, levels: Levels) -> int:
-    """Return how many iterations arms need after the onset: 1.5 times those that the loss took to arrive."""
-    settled = len(loss)
-    if levels.broken is None:
-        bad = np.flatnonzero(~np.isfinite(loss))
-        settled = int(bad[0]) + 1 if bad.size else len(loss)
-    elif len(loss) >= _SETTLE:
-        smooth = np.median(np.lib.stride_tricks.sliding_window_view(loss, _SETTLE), axis=1)
-        there = np.flatnonzero(smooth >= levels.broken - _NEAR * abs(levels.broken - levels.healthy))
-        settled = int(there[0]) + _SETTLE if there.size else len(loss)
-    return int(min(max(_SHORTEST, math.ceil(1.5 * settled)), _LONGEST))
+    """Return how many iterations arms need after the onset: 1.5 times those after which the loss stays broken."""
+    broken = [judge_loss(loss[:end], levels) == "broken" for end in range(1, len(loss) + 1)]
+    stays = next((end for end in range(1, len(broken)) if all(broken[end - 1 : end - 1 + _STAYS])), len(broken))
+    enough = max(_SHORTEST, math.ceil(1.5 * stays))
+    # a loss that swings may be low there: go on to where it is high
+    high = next((end for end in range(enough, len(broken)) if all(broken[end - 1 : end - 1 + _STAYS])), enough)
+    return min(high, _LONGEST)
 
 
 def _median(values: Sequence[float] | Floats) -> float:

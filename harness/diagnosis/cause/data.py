@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +10,14 @@ from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.observing import observe
 from harness.diagnosis.cause.other_data import other_orders
 from harness.diagnosis.cause.trials import Procedure, Seen, Trial
-from harness.schemas.arm import Arm
+from harness.diagnosis.robust_stats import logarithm, outside
+from harness.schemas.arm import Arm, StreamShifted
 
 STAGE = "data"
 FAR = 50  # iterations before the onset
 _WIDEST = 16  # batches in a row that are skipped
 _ORDERS = 3
+_BASELINE, _LEAST_ROWS = 200, 16  # iterations that tell which inputs are usual
 _FEW = 2  # arms at each step of a search
 
 
@@ -27,7 +28,6 @@ class DataFinding:
     Attributes:
         near, far: other data from shortly before the onset on, and from further back.
         cause: the last iteration from which on other data heal; None if they do not.
-        reversible: other data heal even some iterations later: what was learned of these data is unlearned again.
         width: batches from `cause` on without which training does not break; None if more than 16 are needed.
         skipped: that many batches replaced.
         kept: all others replaced.
@@ -37,7 +37,6 @@ class DataFinding:
     near: Seen
     far: Seen | None = None
     cause: int | None = None
-    reversible: bool = False
     width: int | None = None
     skipped: Seen | None = None
     kept: Seen | None = None
@@ -64,12 +63,12 @@ def find_data(case: Case) -> Procedure[DataFinding]:
         if far is None or not far.all_heal:
             return DataFinding(near, far)
     searched: list[Seen] = []
-    cause, reversible = yield from _last_that_heals(case, low, searched)
+    cause = yield from _last_that_heals(case, low, searched)
     width, skipped = yield from _width(case, cause, searched)
     kept = None
     if width is not None:
         (kept,) = yield from observe(case, STAGE, [_kept(case, cause, width)])
-    return DataFinding(near, far, cause, reversible, width, skipped, kept, tuple(searched))
+    return DataFinding(near, far, cause, width, skipped, kept, tuple(searched))
 
 
 def _from(case: Case, start: int, first: int, count: int) -> Trial:
@@ -79,33 +78,25 @@ def _from(case: Case, start: int, first: int, count: int) -> Trial:
     return Trial(f"other data from {first:,}", "data-shift", arms)
 
 
-def _last_that_heals(case: Case, low: int, searched: list[Seen]) -> Procedure[tuple[int, bool]]:
-    """Return the last iteration from which on other data heal, and whether they heal long after the onset as well.
-
-    `low` heals.
-    """
+def _last_that_heals(case: Case, low: int, searched: list[Seen]) -> Procedure[int]:
+    """Return the last iteration from which on other data heal; from `low` on they do."""
     start = min(low, case.start)
-    steps = [case.at, case.at + 1] if case.at > low else [case.at + 1]
+    steps = [step for step in (case.at, case.at + 1) if step > low]
     found = yield from observe(case, STAGE, [_from(case, start, step, _FEW) for step in steps])
     searched += found
-    heals = dict(zip(steps, (seen.all_heal for seen in found), strict=True))
-    if heals.get(case.at, True):
-        if not heals[case.at + 1]:
-            return case.at, False
-        late = case.at + max(2, case.after // 4)
-        (seen,) = yield from observe(case, STAGE, [_from(case, start, late, _FEW)])
-        searched.append(seen)
-        if seen.all_heal:
-            return case.at, True
-        good, bad = case.at + 1, late
-    else:
-        good, bad = low, case.at
+    good, bad, stride = low, case.until, 1
+    for step, seen in zip(steps, found, strict=True):
+        good, bad = (step, bad) if seen.all_heal else (good, min(bad, step))
     while bad - good > 1:
-        middle = (good + bad) // 2
-        (seen,) = yield from observe(case, STAGE, [_from(case, start, middle, _FEW)])
+        # far ahead first: what a later iteration is to heal may take any time, and training has to settle afterwards
+        step = min(good + stride, bad - 1) if bad == case.until else (good + bad) // 2
+        if case.until - step < case.after // 2:
+            break
+        (seen,) = yield from observe(case, STAGE, [_from(case, start, step, _FEW)])
         searched.append(seen)
-        good, bad = (middle, bad) if seen.all_heal else (good, middle)
-    return good, False
+        good, bad = (step, bad) if seen.all_heal else (good, step)
+        stride *= 2
+    return good
 
 
 def _width(case: Case, cause: int, searched: list[Seen]) -> Procedure[tuple[int | None, Seen | None]]:
@@ -154,12 +145,26 @@ def _kept(case: Case, cause: int, width: int) -> Trial:
     return Trial(f"all but {batches_named(cause, width)} replaced", "placebo", tuple(arms))
 
 
+def first_unlike(case: Case, cause: int) -> int:
+    """Return the iteration from which on the inputs up to `cause` are unlike those before; `cause` if they are not."""
+    row = case.row(cause)
+    before = case.inputs[max(0, row - _BASELINE - FAR) : max(0, row - FAR)]
+    if not case.inputs.size or len(before) < _LEAST_ROWS:
+        return cause
+    near = logarithm(case.inputs[row - FAR : row + 1])
+    unlike = np.any(outside(logarithm(before), near), axis=1).tolist()
+    if not unlike[-1]:
+        return cause
+    ordinary = [number for number, is_unlike in enumerate(unlike) if not is_unlike]
+    return int(case.iterations[row - FAR + (ordinary[-1] + 1 if ordinary else 0)])
+
+
 def batches_named(first: int, width: int) -> str:
     """Name the batches of `width` iterations from `first` on."""
     return f"batch {first:,}" if width == 1 else f"batches {first:,} … {first + width - 1:,}"
 
 
-def share_broken(seen: Sequence[Seen]) -> float:
-    """Return the share of arms that broke, of those that were judged; NaN for none."""
-    runs = sum(one.runs for one in seen)
-    return sum(one.breaks for one in seen) / runs if runs else float(np.nan)
+def batches_replaced(seen: Seen) -> int:
+    """Return how many batches in a row the arms of a trial replaced."""
+    changes = [change for change in seen.trial.arms[0].changes if isinstance(change, StreamShifted)]
+    return sum((change.stop or change.first) - change.first for change in changes)

@@ -25,6 +25,11 @@ class Screening:
     layers: tuple[str, ...] = ()  # a tenth of whose rate heals alone
     start: StartFinding | None = None
 
+    @property
+    def data_heal(self) -> bool:
+        """Training does not break with other data."""
+        return self.data is not None and self.data.heals
+
     def factor(self, kind: str) -> Screened | None:
         """Return the factor of that kind, if it was changed and healed."""
         return next((found for found in self.factors if found.factor.kind == kind and found.heals), None)
@@ -45,8 +50,8 @@ def decide_by_control(case: Case, controls: Controls, not_exact: Sequence[str]) 
 def decide(found: Screening) -> Kind:
     """Decide the kind: the factor that deviated from its own past; only if nothing did, a setting that heals."""
     data = found.data
-    if data is not None and data.heals:
-        if data.width is None or data.width > FEW_BATCHES or data.reversible:
+    if data is not None and found.data_heal:
+        if data.width is None or data.width > FEW_BATCHES:
             return "data-shift"
         if data.kept is not None and data.kept.breaks > data.kept.heals:
             return "record"

@@ -18,6 +18,7 @@ STAGE = "screening"
 _RUNS = 3
 _RAISED = 1.15  # a rate that grew by less is the same
 _BACK = 50  # iterations before the onset at which changes begin that take time to act
+_SHARES = (3 / 4, 1 / 3)  # of the rate at the break
 _LONG = 400  # iterations before the onset in which a rise of the rate is looked for
 _USUAL_MOMENTUM = 0.9
 _USUAL_DECAY = 0.0005
@@ -100,7 +101,7 @@ def _candidates(case: Case) -> Iterator[_Candidate]:
         changes = (SolverField("clip_gradients", repr(clip)),)
         yield _Candidate(Factor("gradient-clipping", f"gradient clipped to {clip:g}", current, clip), changes, start)
     early = max(case.first, case.at - _BACK)
-    if case.momentum > _USUAL_MOMENTUM:
+    if case.momentum > 1.001 * _USUAL_MOMENTUM:
         history = (1 - case.momentum) / (1 - _USUAL_MOMENTUM)
         yield _Candidate(
             Factor("momentum", f"momentum {_USUAL_MOMENTUM}", case.momentum, _USUAL_MOMENTUM),
@@ -108,7 +109,7 @@ def _candidates(case: Case) -> Iterator[_Candidate]:
             early,
         )
     decay = float(case.solver.weight_decay)
-    if decay > _USUAL_DECAY:
+    if decay > 1.01 * _USUAL_DECAY:
         yield _Candidate(
             Factor("weight-decay", f"weight decay {_USUAL_DECAY}", decay, _USUAL_DECAY),
             (SolverField("weight_decay", repr(_USUAL_DECAY)),),
@@ -117,36 +118,29 @@ def _candidates(case: Case) -> Iterator[_Candidate]:
 
 
 def _rate_before(case: Case) -> Iterator[_Candidate]:
-    """Yield the rate of before its last rise, if it rose."""
-    found = last_rise(case)
-    if found is None:
-        return
-    since, before = found
-    start = since if case.first <= since < case.start else max(case.first, min(case.start, since))
-    here = case.rate_at(start)
-    changes: tuple[AnyChange, ...] = (RateHeld(max(start, min(since, case.at)), before),)
-    if since < start:
-        changes = (*changes, HistoryScaled(before / here))
-    factor = Factor("lr-schedule", f"rate held at {before:.3g}", case.rate_at(case.at), before, since)
-    yield _Candidate(factor, changes, start)
+    """Yield rates of before the last rise, if the rate rose."""
+    for since, before in rises(case):
+        start = since if case.start - _BACK <= since < case.start and since >= case.first else case.start
+        first = max(start, since) if since <= case.at else start
+        changes: tuple[AnyChange, ...] = (RateHeld(first, before),)
+        if since < start:
+            changes = (*changes, HistoryScaled(before / case.rate_at(start)))
+        factor = Factor("lr-schedule", f"rate held at {before:.3g}", case.rate_at(case.at), before, since)
+        yield _Candidate(factor, changes, start)
 
 
-def last_rise(case: Case) -> tuple[int, float] | None:
-    """Return the iteration at which the rate last rose before the break, and the rate before; None if it did not.
+def rises(case: Case) -> tuple[tuple[int, float], ...]:
+    """Return the iteration at which the rate last rose before the break, and the rate before; none if it did not.
 
-    A rate that rises at every iteration rose at the iteration from which on it has grown by a third.
+    A rate that rises at every iteration has risen since it was three quarters of what it is at the break, and since it
+    was a third.
     """
     row = min(case.row(case.at), len(case.rate) - 1)
-    rates = case.rate[max(0, row - _LONG) : row + 1]
-    now = rates[-1]
+    offset = max(0, row - _LONG)
+    rates = case.rate[offset : row + 1]
     steps = np.flatnonzero(rates[1:] > _RAISED * rates[:-1]) + 1
-    offset = row + 1 - len(rates)
     if steps.size:
-        at = int(steps[-1])
-        return int(case.iterations[offset + at]), float(rates[at - 1])
-    lower = np.flatnonzero(rates * _RAISED < now)
-    if not lower.size:
-        return None
-    third = np.flatnonzero(rates * 4 / 3 < now)
-    at = int(third[-1] if third.size else lower[-1])
-    return int(case.iterations[offset + at]), float(rates[at])
+        last = int(steps[-1])
+        return ((int(case.iterations[offset + last]), float(rates[last - 1])),)
+    lower = [np.flatnonzero(rates < share * rates[-1]) for share in _SHARES]
+    return tuple((int(case.iterations[offset + rows[-1]]), float(rates[rows[-1]])) for rows in lower if rows.size)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from harness.diagnosis.cause import sentences
-from harness.diagnosis.cause.case import Case
+from harness.diagnosis.cause.case import BEFORE, Case
 from harness.diagnosis.cause.controls import Controls, find_controls
-from harness.diagnosis.cause.data import find_data
+from harness.diagnosis.cause.data import find_data, first_unlike
 from harness.diagnosis.cause.deciding import Screening, decide, decide_by_control
 from harness.diagnosis.cause.factors import Screened, screen
 from harness.diagnosis.cause.start_weights import find_start, is_near_start
@@ -23,6 +23,8 @@ from harness.schemas.explanation import (
     Orders,
     Verdict,
 )
+
+_BACK = (BEFORE, 20, 50)  # iterations before the onset at which arms start, one after the other until something heals
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,12 @@ def investigate(case: Case, not_exact: Sequence[str] = ()) -> Procedure[Finding]
     known = decide_by_control(case, controls, not_exact)
     if known is not None:
         return Finding(_by_control(known, case, controls, not_exact), control)
-    case = case.with_jitter(controls.jitter)
-    found, left_out = yield from _screening(case, controls)
-    kind = decide(found)
+    for back in _BACK:
+        case = case.starting(back).with_jitter(controls.jitter)
+        found, left_out = yield from _screening(case, controls)
+        kind = decide(found)
+        if kind != "undecided" or left_out or case.start == case.first:
+            break
     verdict = _verdict(kind, case, found)
     return Finding(verdict, control, left_out=left_out)
 
@@ -69,7 +74,7 @@ def _screening(case: Case, controls: Controls) -> Procedure[tuple[Screening, tup
     try:
         found = replace(found, data=(yield from find_data(case)))
         found = replace(found, factors=(yield from screen(case)))
-        if is_near_start(case) and not (found.data is not None and found.data.heals):
+        if is_near_start(case) and (case.from_weights or decide(found) == "undecided") and not found.data_heal:
             found = replace(found, start=(yield from find_start(case)))
     except OutOfBudget:
         made = ["data"] * (found.data is not None) + ["screening"] * bool(found.factors)
@@ -120,13 +125,14 @@ def _verdict(kind: Kind, case: Case, found: Screening) -> Verdict:
         tried = [sentences.of_control(found.controls)]
         tried += sentences.of_other_data(found.data) if found.data is not None else []
         return _undecided("Nothing that was changed alone heals", tuple(tried), ("an earlier snapshot",))
-    clause = sentences.cause(kind, case, found.data, primary, layers)
+    iteration = _iteration(kind, case, found)
+    clause = sentences.cause(kind, iteration, case, found.data, primary, layers)
     requires = [condition.sentence for condition in conditions]
     return Verdict(
         kind,
         sentences.paragraph(clause, evidence, requires),
         confidence=_confidence(evidence, found),
-        iteration=_iteration(kind, case, found),
+        iteration=iteration,
         layers=layers,
         conditions=conditions,
         evidence=(sentences.of_control(found.controls), *evidence),
@@ -137,7 +143,7 @@ def _evidence(kind: Kind, found: Screening) -> Iterator[ChainLink]:
     data, primary = found.data, found.factor(kind)
     if kind in ("record", "data-shift"):
         assert data is not None
-        yield from sentences.of_batches(data)
+        yield from sentences.of_batches(data) if kind == "record" else sentences.of_stream(data)
         return
     if primary is not None:
         yield from sentences.of_factor(primary)
@@ -170,7 +176,7 @@ def _requirement(found: Screened) -> str:
 def _iteration(kind: Kind, case: Case, found: Screening) -> int:
     """Return the iteration at which the cause acts first."""
     if kind in ("record", "data-shift") and found.data is not None and found.data.cause is not None:
-        return case.at if found.data.reversible else found.data.cause
+        return found.data.cause if kind == "record" else first_unlike(case, min(case.at, found.data.cause))
     primary = found.factor(kind)
     if kind == "lr-schedule" and primary is not None and primary.factor.since is not None:
         return primary.factor.since

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
+from harness.diagnosis.robust_stats import Floats
 from harness.schemas.arm import ArmResult
 from harness.schemas.explanation import Judgement, Levels
 
@@ -24,19 +27,23 @@ def limit_between(healthy: float, broken: float | None, chance: float | None) ->
     return healthy + (top - healthy) / 2
 
 
-def end_level(result: ArmResult) -> float:
-    """Return the median of the last losses of an arm; infinite where it ended not finite."""
-    if result.ended == "not finite" or not result.loss:
-        return math.inf
-    count = max(1, min(_LAST, len(result.loss) // 4))
-    return float(np.median(result.loss[-count:]))
+def end_level(loss: Sequence[float] | Floats) -> float:
+    """Return the median of the last losses of a training; infinite where they are not finite, or there are none."""
+    count = max(1, min(_LAST, len(loss) // 4))
+    last = np.asarray(loss[-count:], np.float64)
+    return float(np.median(last)) if last.size and np.isfinite(last).all() else math.inf
 
 
 def judge(result: ArmResult, levels: Levels) -> Judgement:
     """Tell whether the training of an arm is broken at its end."""
     if result.ended in ("died", "refused"):
         return "died" if result.ended == "died" else "refused"
-    level = end_level(result)
+    return "broken" if result.ended == "not finite" else judge_loss(result.loss, levels)
+
+
+def judge_loss(loss: Sequence[float] | Floats, levels: Levels) -> Literal["broken", "healed", "unclear"]:
+    """Tell whether a training with these losses is broken at its end."""
+    level = end_level(loss)
     if not math.isfinite(level):
         return "broken"
     margin = _CLOSE * 2 * (levels.limit - levels.healthy)

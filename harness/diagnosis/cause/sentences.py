@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.controls import Controls
-from harness.diagnosis.cause.data import DataFinding, batches_named
+from harness.diagnosis.cause.data import DataFinding, batches_named, batches_replaced
 from harness.diagnosis.cause.factors import Screened
 from harness.diagnosis.cause.start_weights import StartFinding
 from harness.diagnosis.cause.trials import Seen
@@ -44,20 +44,23 @@ def of_control(controls: Controls) -> ChainLink:
 
 
 def of_batches(data: DataFinding) -> Iterator[ChainLink]:
-    """State which batches the break needs."""
-    if data.cause is None:
+    """State which batches the break needs: few of them."""
+    if data.cause is None or data.width is None or data.skipped is None:
         return
-    if data.width is not None and data.skipped is not None:
-        which = batches_named(data.cause, data.width)
-        yield heals(f"With other batches in place of {which}", data.skipped)
-        if data.kept is not None:
-            yield breaks(f"With all batches but {which} replaced", data.kept, "still breaks")
-        return
+    which = batches_named(data.cause, data.width)
+    yield heals(f"With other batches in place of {which}", data.skipped)
+    if data.kept is not None:
+        yield breaks(f"With all batches but {which} replaced", data.kept, "still breaks")
+
+
+def of_stream(data: DataFinding) -> Iterator[ChainLink]:
+    """State that the break needs the data from some iteration on."""
     first = data.far if data.far is not None and not data.near.all_heal else data.near
     yield heals(f"With {first.trial.name}", first)
-    for seen in data.searched:
-        if seen.trial.kind == "record" and not seen.all_heal:
-            yield breaks(f"With only {seen.trial.name}", seen, "breaks")
+    narrow = [seen for seen in data.searched if seen.trial.kind == "record" and not seen.all_heal]
+    if narrow:
+        widest = max(narrow, key=batches_replaced)
+        yield breaks(f"With only {widest.trial.name}", widest, "breaks")
 
 
 def of_factor(found: Screened) -> Iterator[ChainLink]:
@@ -86,14 +89,16 @@ def _with_article(found: Screened) -> str:
     return f"the {words}" if words.startswith(("rate", "gradient")) else words
 
 
-def cause(kind: str, case: Case, data: DataFinding | None, found: Screened | None, layers: Sequence[str]) -> str:
-    """Name the cause in one clause, without the evidence."""
+def cause(
+    kind: str, iteration: int, case: Case, data: DataFinding | None, found: Screened | None, layers: Sequence[str]
+) -> str:
+    """Name the cause, which acts from `iteration` on, in one clause, without the evidence."""
     names = listed(layers)
     match kind:
         case "record":
             return f"The {_which(data)} broke it"
         case "data-shift":
-            return f"The data {_from(data)}broke it"
+            return f"The data from iteration {iteration:,} on broke it"
         case "lr-schedule":
             assert found is not None
             factor = found.factor
@@ -125,10 +130,6 @@ def _which(data: DataFinding | None) -> str:
     if data is None or data.cause is None or data.width is None:
         return "batch"
     return batches_named(data.cause, data.width)
-
-
-def _from(data: DataFinding | None) -> str:
-    return "" if data is None or data.cause is None else f"from iteration {data.cause:,} on "
 
 
 def listed(names: Sequence[str]) -> str:
