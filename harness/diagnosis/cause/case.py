@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -47,6 +47,7 @@ class Case:
         began: the first iteration that the run trained.
         digest: (T,) the recorded digests of the weights before each iteration.
         inputs: (T, 2 I) mean and largest magnitude of each input that is no label; no columns where not recorded.
+        usual_steps: by layer, how large its update is in relation to its weights: the median before `at`.
     """
 
     at: int
@@ -67,6 +68,7 @@ class Case:
     began: int = 0
     digest: Digests = field(default_factory=lambda: np.empty(0, np.uint64))
     inputs: Floats = field(default_factory=lambda: np.empty((0, 0)))
+    usual_steps: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def horizon(self) -> int:
@@ -77,6 +79,10 @@ class Case:
     def until(self) -> int:
         """The iteration before which arms end."""
         return self.at + self.after
+
+    def rest(self, start: int) -> int:
+        """Return the iterations of an arm that starts at `start`, which may be after `at`."""
+        return max(self.until, start + self.after) - start
 
     @property
     def last(self) -> int:
@@ -141,6 +147,7 @@ def read_case(recording: Recording, diagnosis: Diagnosis, at: int, first: int) -
         began=info.first,
         inputs=_inputs(recording, diagnosis),
         digest=np.asarray(recording.series("digest", slice(0, len(iterations))), np.uint64),
+        usual_steps=_usual_steps(recording, row),
     )
 
 
@@ -172,6 +179,20 @@ def _after(loss: Floats, levels: Levels) -> int:
     # a loss that swings may be low there: go on to where it is high
     high = next((end for end in range(enough, len(broken)) if all(broken[end - 1 : end - 1 + _STAYS])), enough)
     return min(high, _LONGEST)
+
+
+def _usual_steps(recording: Recording, row: int) -> dict[str, float]:
+    """Return the median of update / weight, as norms, of each layer before row `row`."""
+    rows = slice(max(0, row - _LEVEL), row)
+    updates, weights = (recording.stat(name, rows).values for name in ("update_l2", "weight_l2"))
+    of = np.array([param.layer for param in recording.params])
+    found = {}
+    for layer in dict.fromkeys(of.tolist()):
+        with np.errstate(all="ignore"):
+            step = _median(total_norm(updates[:, of == layer]) / total_norm(weights[:, of == layer]))
+        if math.isfinite(step):
+            found[layer] = step
+    return found
 
 
 def _median(values: Sequence[float] | Floats) -> float:

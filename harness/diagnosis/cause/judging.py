@@ -13,6 +13,7 @@ from harness.schemas.arm import ArmResult
 from harness.schemas.explanation import Judgement, Levels
 
 _LAST = 8  # iterations at the end of an arm whose median counts, and a quarter of it at the most
+_NEAR = 0.1  # of the way from the broken to the healthy level: so close to it, the loss has not left it
 _CLOSE = 0.15  # of the way from the healthy to the broken level, on both sides of the limit: not clear
 
 
@@ -29,9 +30,24 @@ def limit_between(healthy: float, broken: float | None, chance: float | None) ->
 
 def end_level(loss: Sequence[float] | Floats) -> float:
     """Return the median of the last losses of a training; infinite where they are not finite, or there are none."""
-    count = max(1, min(_LAST, len(loss) // 4))
-    last = np.asarray(loss[-count:], np.float64)
+    last = np.asarray(loss[-_last(loss) :], np.float64)
     return float(np.median(last)) if last.size and np.isfinite(last).all() else math.inf
+
+
+def recovers(result: ArmResult, levels: Levels) -> bool:
+    """Tell whether training has healed at the end of an arm, or is about to: it left the broken level, and falls."""
+    level = math.inf if result.ended == "not finite" else end_level(result.loss)
+    if level <= levels.limit:
+        return True
+    if levels.broken is None or level > levels.broken - _NEAR * (levels.broken - levels.healthy):
+        return False
+    count = _last(result.loss)
+    return level < float(np.median(result.loss[-3 * count : -2 * count]))
+
+
+def _last(loss: Sequence[float] | Floats) -> int:
+    """Return how many losses are the end."""
+    return max(1, min(_LAST, len(loss) // 4))
 
 
 def judge(result: ArmResult, levels: Levels) -> Judgement:

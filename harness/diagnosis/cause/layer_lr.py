@@ -1,0 +1,102 @@
+"""Screening of single layers: what becomes of the training with a tenth of the rate for one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.diagnosis.cause.case import Case
+from harness.diagnosis.cause.observing import observe
+from harness.diagnosis.cause.trials import Procedure, Seen, Trial, layer_rate, repeated
+
+STAGE = "layers' rates"
+_FACTOR = 0.1
+_RUNS = 3
+_MOST = 4  # layers that are tried alone, because they are out of line
+_HIGH_RATE = 3.0  # times the median lr_mult, or more, is out of line
+_LARGE_STEP = 5.0  # times the median of update / weight
+
+
+@dataclass(frozen=True)
+class LayerRates:
+    """What lower rates of layers gave.
+
+    Attributes:
+        alone: by layer, arms with a tenth of its rate.
+        groups: arms with a tenth of the rate of several layers, in the search for one.
+        others: arms with a tenth of the rate of all layers but the one that heals alone; None if not just one does.
+    """
+
+    alone: dict[str, Seen]
+    groups: tuple[Seen, ...] = ()
+    others: Seen | None = None
+
+    @property
+    def healing(self) -> tuple[str, ...]:
+        """The layers of which each heals alone."""
+        return tuple(layer for layer, seen in self.alone.items() if seen.all_heal)
+
+    @property
+    def layer(self) -> str | None:
+        """The one layer that heals alone, while all others together do not; None if there is none."""
+        return self.healing[0] if len(self.healing) == 1 and self.others is not None and self.others.all_break else None
+
+
+def screen_layer_rates(case: Case) -> Procedure[LayerRates]:
+    """Lower the rate of one layer at a time: of those out of line; without any, search for one by halves."""
+    layers = case.layers
+    if len(layers) < 2:
+        return LayerRates({})
+    groups: list[Seen] = []
+    candidates = out_of_line(case) or (yield from _halved(case, layers, groups))
+    found = yield from observe(case, STAGE, [_alone(case, layer, 1) for layer in candidates])
+    alone = dict(zip(candidates, found, strict=True))
+    healing = [layer for layer, seen in alone.items() if seen.all_heal]
+    if len(healing) != 1:
+        return LayerRates(alone, tuple(groups))
+    (layer,) = healing
+    rest = [other for other in layers if other != layer]
+    again, others = yield from observe(
+        case, STAGE, [_alone(case, layer, _RUNS), _trial(case, f"rate × {_FACTOR} for all but {layer}", rest, _RUNS)]
+    )
+    return LayerRates(alone | {layer: again}, tuple(groups), others)
+
+
+def out_of_line(case: Case) -> tuple[str, ...]:
+    """Return the layers whose rate, or whose usual update in relation to their weights, is far above that of others.
+
+    At most four, those with the largest updates first.
+    """
+    layers = case.layers
+    rates = {p.layer: p.lr_mult for p in reversed(case.params) if p.lr_mult}  # of the first blob, usually the weight
+    steps = {layer: case.usual_steps.get(layer, 0.0) for layer in layers}
+    high = _HIGH_RATE * float(np.median(list(rates.values())))
+    large = _LARGE_STEP * float(np.median(list(steps.values())))
+    found = [layer for layer in layers if rates[layer] >= high or (large > 0 and steps[layer] >= large)]
+    return tuple(sorted(found, key=lambda layer: -steps[layer])[:_MOST])
+
+
+def _halved(case: Case, layers: Sequence[str], groups: list[Seen]) -> Procedure[tuple[str, ...]]:
+    """Return the layer at the end of halves of which just one heals; none if both do, or neither."""
+    while len(layers) > 2:
+        halves = layers[: len(layers) // 2], layers[len(layers) // 2 :]
+        found = yield from observe(
+            case, STAGE, [_trial(case, f"rate × {_FACTOR} for {half[0]} … {half[-1]}", half, 1) for half in halves]
+        )
+        groups += found
+        healing = [half for half, seen in zip(halves, found, strict=True) if seen.all_heal]
+        if len(healing) != 1:
+            return ()
+        (layers,) = healing
+    return tuple(layers)
+
+
+def _alone(case: Case, layer: str, runs: int) -> Trial:
+    return _trial(case, f"rate × {_FACTOR} for {layer}", [layer], runs)
+
+
+def _trial(case: Case, name: str, layers: Sequence[str], runs: int) -> Trial:
+    changes = [change for layer in layers for change in layer_rate(case.params, layer, _FACTOR)]
+    return repeated(name, "layer-lr", case.start, case.horizon, changes, case.jitter, runs)
