@@ -45,6 +45,8 @@ class Case:
         jitter: by which weights can be jittered with the control still breaking; 0 until that was tried.
         from_weights: training began from weights that another one has left: a caffemodel or a snapshot.
         began: the first iteration that the run trained.
+        sorted_from: the iteration from which on records come in the order of their class up to the break; None if
+            they do not.
         digest: (T,) the recorded digests of the weights before each iteration.
         inputs: (T, 2 I) mean and largest magnitude of each input that is no label; no columns where not recorded.
         usual_steps: by layer, how large its update is in relation to its weights: the median before `at`.
@@ -66,6 +68,7 @@ class Case:
     jitter: float = 0.0
     from_weights: bool = False
     began: int = 0
+    sorted_from: int | None = None
     digest: Digests = field(default_factory=lambda: np.empty(0, np.uint64))
     inputs: Floats = field(default_factory=lambda: np.empty((0, 0)))
     usual_steps: Mapping[str, float] = field(default_factory=dict)
@@ -145,10 +148,22 @@ def read_case(recording: Recording, diagnosis: Diagnosis, at: int, first: int) -
         seconds=_median(recording.series("seconds", slice(0, len(iterations)))),
         from_weights=info.first > 0 or bool(info.weights),
         began=info.first,
+        sorted_from=_sorted_from(diagnosis, at),
         inputs=_inputs(recording, diagnosis),
         digest=np.asarray(recording.series("digest", slice(0, len(iterations))), np.uint64),
         usual_steps=_usual_steps(recording, row),
     )
+
+
+def _sorted_from(diagnosis: Diagnosis, at: int) -> int | None:
+    """Return where the runs of labels of one class begin that reach the iteration `at`, one after the other."""
+    first = None
+    for order in diagnosis.order:
+        for run in sorted(order.runs, key=lambda run: -run.first):
+            length = run.last - run.first + 1
+            if run.first <= at and (at if first is None else first) - run.last <= length:
+                first = run.first
+    return first
 
 
 def _inputs(recording: Recording, diagnosis: Diagnosis) -> Floats:

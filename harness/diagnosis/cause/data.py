@@ -73,8 +73,9 @@ def find_data(case: Case) -> Procedure[DataFinding]:
 
 def _from(case: Case, start: int, first: int, count: int) -> Trial:
     """Return arms from `start` on in which all data are other ones from iteration `first` on."""
-    orders = other_orders(case, first, case.until, count)
-    arms = tuple(Arm(start, case.until - start, (order,)) for order in orders)
+    until = max(case.until, first + case.after)
+    orders = other_orders(case, first, until, count)
+    arms = tuple(Arm(start, until - start, (order,)) for order in orders)
     return Trial(f"other data from {first:,}", "data-shift", arms)
 
 
@@ -88,10 +89,7 @@ def _last_that_heals(case: Case, low: int, searched: list[Seen]) -> Procedure[in
     for step, seen in zip(steps, found, strict=True):
         good, bad = (step, bad) if seen.all_heal else (good, min(bad, step))
     while bad - good > 1:
-        # far ahead first: what a later iteration is to heal may take any time, and training has to settle afterwards
         step = min(good + stride, bad - 1) if bad == case.until else (good + bad) // 2
-        if case.until - step < case.after // 2:
-            break
         (seen,) = yield from observe(case, STAGE, [_from(case, start, step, _FEW)])
         searched.append(seen)
         good, bad = (step, bad) if seen.all_heal else (good, step)
@@ -146,7 +144,9 @@ def _kept(case: Case, cause: int, width: int) -> Trial:
 
 
 def first_unlike(case: Case, cause: int) -> int:
-    """Return the iteration from which on the inputs up to `cause` are unlike those before; `cause` if they are not."""
+    """Return the iteration from which on the data up to `cause` are unlike those before; `cause` if they are not."""
+    if case.sorted_from is not None and case.sorted_from <= cause:
+        return case.sorted_from
     row = case.row(cause)
     before = case.inputs[max(0, row - _BASELINE - FAR) : max(0, row - FAR)]
     if not case.inputs.size or len(before) < _LEAST_ROWS:
