@@ -78,6 +78,18 @@ class Arms:
         ready = self._engine.ready if self._engine is not None else None
         return (*why_not_exact(self._run, self._info), *(ready.not_exact if ready is not None else ()))
 
+    def stored(self, arm: Arm) -> ArmResult | None:
+        """Return the result of an arm that is in the run directory; None if there is none."""
+        return self._results.load(arm)
+
+    def prepare(self) -> None:
+        """Go to `first` now, and read of which batches the data layers give, instead of with the first new arm.
+
+        Raises:
+            BadInput, RecordingError, RecordingFailed: as `submit`, of what concerns every arm.
+        """
+        self._prepared()
+
     def submit(self, arms: Iterable[Arm]) -> None:
         """Add arms to those whose results are wanted; an arm that was submitted before is left out.
 

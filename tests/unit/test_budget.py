@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from harness.capsules.shrinking.budget import Budget, parse_budget
+from harness.budget import Budget, parse_budget
 from harness.errors import BadInput
 
 

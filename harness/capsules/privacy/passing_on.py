@@ -12,7 +12,7 @@ import msgspec
 
 from harness.capsules.packing.with_page import shrunk_manifest
 from harness.capsules.privacy.anonymize import anonymize, blank_records
-from harness.capsules.shrinking.budget import Budget
+from harness.budget import Budget
 from harness.capsules.shrinking.candidates import Candidates
 from harness.capsules.shrinking.trials import Stopped, Trials
 from harness.errors import BadInput

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.capsules.shrinking.budget import Budget
+from harness.budget import Budget
 from harness.errors import BadInput, RecordingError
 from harness.exit_codes import Exit
 from harness.replay import Replay, Replayed, replay

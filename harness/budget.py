@@ -1,4 +1,4 @@
-"""The budget of a search: seconds, or iterations trained."""
+"""The budget of a search: seconds, or iterations that it trains."""
 
 from __future__ import annotations
 
