@@ -1,12 +1,16 @@
-"""Read explain.json of a run directory: what `explain` found."""
+"""Read and write explain.json of a run directory: what `explain` found."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
+from harness.atomic_write import write_whole
 from harness.caffe_files.paths import exists
+from harness.errors import RecordingFailed
 from harness.recording.metadata import read_metadata
-from harness.schemas.explanation import EXPLAIN, EXPLANATION_VERSION, Explanation
+from harness.schemas.explanation import EXPLAIN, EXPLANATION_VERSION, Explanation, encode
 
 
 def read_explanation(run: Path) -> Explanation | None:
@@ -21,3 +25,21 @@ def read_explanation(run: Path) -> Explanation | None:
     return read_metadata(
         file, Explanation, EXPLANATION_VERSION, "Run explain again; it reuses the replays that it made"
     )
+
+
+def json_text(explanation: Explanation) -> str:
+    """Return the text of explain.json."""
+    return msgspec.json.format(encode(explanation), indent=2).decode()
+
+
+def write_explanation(run: Path, explanation: Explanation) -> None:
+    """Write explain.json into the run directory `run`, in place of an older one.
+
+    Raises:
+        RecordingFailed: it cannot be written.
+    """
+    file = run / EXPLAIN
+    try:
+        write_whole(file, json_text(explanation) + "\n")
+    except OSError as error:
+        raise RecordingFailed(f"{file}: cannot be written ({error.strerror})") from None
