@@ -18,12 +18,14 @@ class Interrupts:
         stop: the signal that asked for an end first; None if none has.
         at_once: the end shall not wait for the current iteration.
         hung_up: a SIGHUP has arrived, and the run continues.
+        ended: called by the signal handler when an end is asked for.
     """
 
     def __init__(self, on_hangup: str) -> None:
         self.stop: signal.Signals | None = None
         self.at_once = False
         self.hung_up = False
+        self.ended: Callable[[], None] = lambda: None
         self._interrupted = False
         self._stops = on_hangup == "stop"
         self._nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
@@ -58,6 +60,7 @@ class Interrupts:
         if number == signal.SIGINT:
             self.at_once = self._interrupted
             self._interrupted = True
+        self.ended()
 
     def _hang_up(self, number: int, frame: FrameType | None) -> None:
         self.hung_up = True
