@@ -6,6 +6,7 @@ import argparse
 
 from harness import capsule as _capsule
 from harness import compare as _compare
+from harness import explain as _explain
 from harness import make_lmdb as _make_lmdb
 from harness import readlog as _readlog
 from harness import report as _report
@@ -28,6 +29,10 @@ def run() -> argparse.ArgumentParser:
 
 def restart() -> argparse.ArgumentParser:
     return _arranged(_restart.parser())
+
+
+def explain() -> argparse.ArgumentParser:
+    return _arranged(_explain.parser())
 
 
 def rewind() -> argparse.ArgumentParser:

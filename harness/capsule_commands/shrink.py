@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from rich_argparse import RawDescriptionRichHelpFormatter
 
+from harness.budget import parse_budget
 from harness.capsule_commands.open import add_trust
 from harness.capsule_commands.progress import showing_progress
 from harness.capsules.file.capsule_file import check_new, unpack
 from harness.capsules.packing.with_page import finish, shrunk_manifest
-from harness.budget import parse_budget
 from harness.capsules.shrinking.shrink import NoBreak, Shrinker
 from harness.capsules.shrinking.trials import Trials
 from harness.command_parser import CommandParser

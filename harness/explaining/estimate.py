@@ -36,7 +36,9 @@ def estimate(question: Question, workers: int) -> Estimate:
     arms = _ARMS * case.horizon + _SHORT * _SHORT_LENGTH
     leads = workers * (case.start - case.first)
     replays = _ARMS + _SHORT
-    seconds = _START + case.seconds * (question.way + leads / workers) + (case.seconds * arms + _BUILD * replays) / workers
+    seconds = (
+        _START + case.seconds * (question.way + leads / workers) + (case.seconds * arms + _BUILD * replays) / workers
+    )
     return Estimate(replays, question.way + leads + arms, seconds, workers)
 
 

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
+from harness import __version__
 from harness.budget import Budget
-from harness.diagnosis.cause.investigate import investigate
+from harness.diagnosis.cause.case import Case
+from harness.diagnosis.cause.investigate import Finding, investigate
+from harness.diagnosis.cause.trials import Procedure
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.errors import BadInput
 from harness.experiments import Arms, default_workers, local
 from harness.explaining.culprits import Culprits
-from harness.explaining.estimate import estimate
-from harness.explaining.investigating import Investigation, Stage, carry_out, explanation_of
+from harness.explaining.estimate import Estimate, estimate
+from harness.explaining.investigating import Stage, carry_out, explanation_of
 from harness.explaining.question import Question, question_of
 from harness.explaining.replays import Replays
 from harness.explaining.showing import Showing
+from harness.quantities import duration
 from harness.recording import Recording
 from harness.recording.explanation import write_explanation
 from harness.reports.investigation import InvestigationTerminal
 from harness.schemas.arm import ArmResult
-from harness.schemas.explanation import Cost, Explanation
+from harness.schemas.arm_task import Progress
+from harness.schemas.explanation import Cost, Explanation, Verdict
 from harness.supervisor.signals import Interrupts
 
 
@@ -28,7 +35,7 @@ class Request:
     """What the user asks for.
 
     Attributes:
-        at: the iteration at which it went wrong; None for the onset.
+        at: the iteration at which the run went wrong; None for its onset.
         workers: None for as many as fill this machine.
     """
 
@@ -43,27 +50,116 @@ def explain(
     request: Request,
     terminal: InvestigationTerminal,
     interrupts: Interrupts,
-    investigation: Investigation = investigate,
-) -> Explanation | None:
-    """Find out why a run broke, and write explain.json after each stage; None where the run has no onset.
+) -> Explanation:
+    """Find out why a run broke, and write explain.json after each stage and at the end.
 
-    It ends early where the budget is used up, or `interrupts` ask for it; then the explanation is not complete.
+    It ends early where the budget is used up, or `interrupts` ask for it.
 
     Raises:
-        BadInput, RecordingError: the run cannot be replayed; nothing was written, unless arms had been replayed before.
+        BadInput, RecordingError: the run cannot be replayed; nothing was written but results of arms.
         RecordingFailed: the disk is full.
     """
     question = question_of(recording, diagnosis, request.at, request.budget)
     if question is None:
-        return None
+        found = _not_broken()
+        write_explanation(recording.path.parent, found)
+        return found
     workers = request.workers or default_workers(question.info)
     planned = estimate(question, workers)
     _check_affordable(question, request.budget)
-    terminal.message(_plan(question, str(planned)))
-    showing = Showing(terminal, question, planned)
-    culprits = Culprits(recording)
-    with Arms(
-        question.run, question.case.first, local(workers), terminal, interrupts, follow=lambda p: follow(p)
-    ) as arms, interrupts.handled(lambda: None):
-        interrupts.ended = arms.cancel
-        ...
+    terminal.message(_plan(question, planned))
+    return _Session(recording, question, planned, request.budget, terminal, interrupts).run()
+
+
+class _Session:
+    """One investigation, with what it shows and writes."""
+
+    def __init__(
+        self,
+        recording: Recording,
+        question: Question,
+        planned: Estimate,
+        budget: Budget,
+        terminal: InvestigationTerminal,
+        interrupts: Interrupts,
+    ) -> None:
+        self._question, self._workers, self._interrupts = question, planned.workers, interrupts
+        self._culprits = Culprits(recording)
+        self._showing = Showing(terminal, question, planned)
+        self._arms = Arms(
+            question.run, question.case.first, local(planned.workers), terminal, interrupts, follow=self._follow
+        )
+        self._replays = Replays(self._arms, question.way, planned.workers, budget, interrupts, self._keep)
+
+    def run(self) -> Explanation:
+        with self._arms, self._interrupts.handled(lambda: None):
+            self._interrupts.ended = self._arms.cancel
+            known = self._not_exact
+            stage = self._carry_out()
+            if self._not_exact != known:  # what the first replay has said counts from the beginning
+                stage = self._carry_out()
+        return self._written(stage)
+
+    def _carry_out(self) -> Stage:
+        return carry_out(self._procedure, self._question.case, self._replays, self._showing.wants, self._done)
+
+    def _procedure(self, case: Case) -> Procedure[Finding]:
+        return investigate(case, self._not_exact)
+
+    @property
+    def _not_exact(self) -> tuple[str, ...]:
+        """What may keep replays from the recorded bits, as far as that is known."""
+        said = (reason for result in self._replays.found.values() for reason in result.not_exact)
+        return tuple(dict.fromkeys((*self._arms.not_exact, *said)))
+
+    def _follow(self, progress: Progress) -> None:
+        self._showing.progress(progress)
+        self._showing.show(self._replays)
+
+    def _keep(self, result: ArmResult) -> None:
+        self._showing.show(self._replays)
+
+    def _done(self, stage: Stage) -> None:
+        self._showing.verdict = self._written(stage).verdict
+
+    def _written(self, stage: Stage) -> Explanation:
+        """Write explain.json of an investigation that is as far as `stage`."""
+        spent = self._replays.spent
+        cost = Cost(spent.iterations, spent.seconds, self._workers)
+        found = explanation_of(self._question, stage, self._replays.found, cost, self._not_exact)
+        found = msgspec.structs.replace(found, verdict=self._culprits.named(found.verdict))
+        write_explanation(self._question.run, found)
+        return found
+
+
+def _not_broken() -> Explanation:
+    sentence = "Training did not break, or it recovered: there is no onset."
+    return Explanation(Verdict("none", sentence), None, harness=__version__)
+
+
+def _plan(question: Question, planned: Estimate) -> str:
+    case = question.case
+    text = f"Explaining iteration {case.at:,} of {question.run.name}: {planned}"
+    if question.way:
+        text += f"; first, an unchanged replay from {question.begin.reason} to iteration {case.first:,}"
+    return text
+
+
+def _check_affordable(question: Question, budget: Budget) -> None:
+    """Check that the budget suffices for the replay that goes to the start.
+
+    Raises:
+        BadInput: it does not.
+    """
+    way, seconds = question.way, question.way * question.case.seconds
+    over_time = budget.seconds is not None and seconds > budget.seconds
+    over_count = budget.iterations is not None and way > budget.iterations
+    if over_time or over_count:
+        raise BadInput(
+            f"an unchanged replay from {question.begin.reason} to iteration {question.case.first:,} alone takes "
+            f"{way:,} iterations, about {duration(seconds)}",
+            file=question.run,
+            field="--budget",
+            value=f"{budget.seconds:g}s" if budget.iterations is None else budget.iterations,
+            remedy="Give a larger budget, or none",
+        )

@@ -81,7 +81,7 @@ class Showing:
         results = [replays.found[arm.key] for arm in trial.arms if arm.key in replays.found]
         judgements = [judge(result, self._levels) for result in results]
         curves = [result.loss for result in results]
-        curves += [self._under_way[arm.key][1] for arm in trial.arms if arm.key in self._under_way]
+        curves += [tuple(self._under_way[arm.key][1]) for arm in trial.arms if arm.key in self._under_way]
         return Row(
             name=trial.name,
             changes=", ".join(map(in_words, trial.arms[0].changes)),

@@ -181,7 +181,7 @@ def trial_table(rows: Sequence[Row], healthy: float, broken: float, width: int) 
 
 
 def sparkline(curve: Sequence[float | None], low: float, high: float) -> str:
-    """Draw losses as a line of bars between the levels `low` and `high`, of which several share one where they are many."""
+    """Draw losses as bars between the levels `low` and `high`; where they are many, several share one."""
     if not curve:
         return ""
     per = max(1, math.ceil(len(curve) / _WIDTH))

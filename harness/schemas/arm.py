@@ -188,6 +188,7 @@ class ArmResult(msgspec.Struct, frozen=True, kw_only=True):
         zero_fraction: with `arm.look`, by blob that a ReLU wrote, the share of zeros in it, over all passes.
         outputs: of the last pass, each output and each head of the train net that is one number.
         digest: of the weights before each iteration; `final_digest` of those after the last one.
+        not_exact: sentences on what may keep its process from the recorded bits.
         seconds: that it took, without those of building the solver and of coming to its start.
         harness: the version.
     """
@@ -206,5 +207,6 @@ class ArmResult(msgspec.Struct, frozen=True, kw_only=True):
     outputs: dict[str, tuple[float, ...]] = {}
     digest: tuple[int, ...] = ()
     final_digest: int | None = None
+    not_exact: tuple[str, ...] = ()
     seconds: float = 0.0
     harness: str = ""

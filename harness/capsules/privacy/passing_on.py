@@ -10,9 +10,9 @@ from pathlib import Path
 
 import msgspec
 
+from harness.budget import Budget
 from harness.capsules.packing.with_page import shrunk_manifest
 from harness.capsules.privacy.anonymize import anonymize, blank_records
-from harness.budget import Budget
 from harness.capsules.shrinking.candidates import Candidates
 from harness.capsules.shrinking.trials import Stopped, Trials
 from harness.errors import BadInput

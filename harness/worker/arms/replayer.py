@@ -102,7 +102,8 @@ class Replayer:
         except Exception as error:  # of a Python layer of the user
             why = f"{type(error).__name__}: {error}"
             return ArmResult(arm=arm, ended="died", why=why, harness=harness.__version__)
-        return msgspec.structs.replace(result, seconds=time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        return msgspec.structs.replace(result, seconds=seconds, not_exact=tuple(self.not_exact))
 
     def _first_checkpoint(self, payload: Payload, feed: Feed) -> tuple[Checkpoint, int]:
         """Bring a solver to where `payload` starts. Returns the checkpoint there, and the digest of its weights."""

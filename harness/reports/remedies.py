@@ -1,0 +1,130 @@
+"""Commands suggested to the user once the cause of a break is known."""
+
+from __future__ import annotations
+
+import glob
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.caffe_files.messages import pb
+from harness.invocation import next_command, path_argument
+from harness.reports.suggestion import Suggestion
+from harness.schemas.explanation import CulpritRecord, Explanation
+from harness.schemas.layout import Param
+
+_MOST_KEYS = 16  # of records, in a command
+_LOWER = 10  # by which a rate or a decay is divided of which no margin is known
+_USUAL_MOMENTUM = 0.9
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A run whose break is explained, as far as remedies depend on it.
+
+    Attributes:
+        run: the run directory.
+        solver: of the run.
+        params: its learnable blobs.
+        rate: the learning rate at the break.
+        start: the iteration of the newest snapshot before the break; None where there is none.
+    """
+
+    run: Path
+    solver: pb.SolverParameter
+    params: Sequence[Param]
+    rate: float
+    start: int | None
+
+
+def after_explanation(explained: Explained, found: Explanation) -> list[Suggestion]:
+    """Suggest the restarts that the replays have shown to survive, and the report."""
+    if found.verdict.kind == "none":
+        return []
+    return [*_remedies(explained, found), _report(explained.run)]
+
+
+def _report(run: Path) -> Suggestion:
+    return Suggestion(f"{next_command('report')} {path_argument(run)}", "show on one page why it broke")
+
+
+def _remedies(explained: Explained, found: Explanation) -> Iterator[Suggestion]:
+    kind, restart = found.verdict.kind, _restart(explained)
+    match kind:
+        case "record":
+            yield from _without_records(explained, found.verdict.records, found.verdict.iteration)
+        case "machine":
+            yield Suggestion(restart, "go on from before the break: an unchanged replay does not break")
+        case "momentum":
+            yield _momentum(restart, found)
+        case "weight-decay":
+            decay = explained.solver.weight_decay / _LOWER
+            yield Suggestion(
+                f"{restart} --set weight_decay={decay:.3g}", f"a tenth of the weight decay{_from(explained)}"
+            )
+        case "layer-lr":
+            for layer in found.verdict.layers:
+                yield _layer_rate(explained, layer)
+    if kind in ("learning-rate", "lr-schedule"):
+        yield _rate(explained, found)
+    if kind in ("record", "data-shift", "learning-rate", "lr-schedule", "layer-lr"):
+        yield from _clip(restart, found)
+
+
+def _restart(explained: Explained) -> str:
+    start = 0 if explained.start is None else explained.start
+    return f"{next_command('restart')} {path_argument(explained.run)} --from {start}"
+
+
+def _from(explained: Explained) -> str:
+    return f", from iteration {explained.start or 0:,}"
+
+
+def _without_records(
+    explained: Explained, records: Sequence[CulpritRecord], iteration: int | None
+) -> Iterator[Suggestion]:
+    keys = [record.key for record in records]
+    if keys and all(keys) and len(keys) <= _MOST_KEYS and not any("," in key for key in keys):
+        those = "the record" if len(keys) == 1 else f"the {len(keys)} records"
+        command = f"{_restart(explained)} --skip-records {shlex.quote(','.join(keys))}"
+        yield Suggestion(command, f"without {those}, here and in all later epochs")
+    at = sorted({record.iteration for record in records} or ({iteration} if iteration is not None else set()))
+    if at:
+        which = f"iteration {at[0]:,}" if at[0] == at[-1] else f"iterations {at[0]:,} to {at[-1]:,}"
+        yield Suggestion(f"{_restart(explained)} --skip {at[0]}:{at[-1] + 1}", f"without the data of {which}, once")
+
+
+def _rate(explained: Explained, found: Explanation) -> Suggestion:
+    margin = found.margins.get("learning_rate")
+    base = explained.solver.base_lr
+    if margin is not None and margin.survives is not None and explained.rate > 0:
+        lowered = base * margin.survives / explained.rate
+        why = f"a rate of {margin.survives:.3g} survives iteration {found.verdict.iteration:,}"
+    else:
+        lowered, why = base / _LOWER, "a tenth of base_lr"
+    return Suggestion(
+        f"{_restart(explained)} --set base_lr={lowered:.3g} --history rescale", f"{why}{_from(explained)}"
+    )
+
+
+def _clip(restart: str, found: Explanation) -> Iterator[Suggestion]:
+    margin = found.margins.get("clip_gradients")
+    if margin is not None and margin.survives is not None:
+        why = "clip the gradient there: the replays with this threshold survive the same data"
+        yield Suggestion(f"{restart} --set clip_gradients={margin.survives:.3g}", why)
+
+
+def _momentum(restart: str, found: Explanation) -> Suggestion:
+    margin = found.margins.get("momentum")
+    if margin is not None and margin.survives is not None:
+        return Suggestion(f"{restart} --set momentum={margin.survives:.3g}", "the highest momentum that survives")
+    return Suggestion(f"{restart} --set momentum={_USUAL_MOMENTUM:g}", "the usual momentum")
+
+
+def _layer_rate(explained: Explained, layer: str) -> Suggestion:
+    highest = max((param.lr_mult for param in explained.params if param.layer == layer), default=1.0)
+    value = f"{glob.escape(layer)}:lr_mult={highest / _LOWER:.3g}"
+    return Suggestion(
+        f"{_restart(explained)} --set-layer {shlex.quote(value)}", f"a tenth of the rate of {layer}{_from(explained)}"
+    )
