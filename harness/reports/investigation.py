@@ -24,6 +24,8 @@ _NOT_FINITE = "×"
 _WIDTH = 24  # characters of a curve
 _PLAIN_EVERY = 10.0  # seconds between plain lines while nothing ends
 _FRAME = 8  # lines of the screen that are not for trials
+_LONGEST = 40  # columns that names may take where changes are shown
+_NUMBERS = 54  # those of all that is neither name nor change
 _WIDE = 110  # columns from which on changes are shown as well
 _STYLES = {"broken": "red", "healed": "green", "mixed": "yellow", "measured": "cyan"}
 
@@ -162,9 +164,11 @@ def trial_table(rows: Sequence[Row], healthy: float, broken: float, width: int) 
     """Make a table of trials."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     wide = width >= _WIDE
-    table.add_column("trial", no_wrap=True, overflow="ellipsis", min_width=24, ratio=3 if wide else None)
+    longest = min(_LONGEST, max((len(row.name) for row in rows), default=0))
+    table.add_column("trial", no_wrap=True, overflow="ellipsis", max_width=longest if wide else None)
     if wide:
-        table.add_column("change", no_wrap=True, overflow="ellipsis", ratio=4, style="dim")
+        rest = width - longest - _NUMBERS
+        table.add_column("change", no_wrap=True, overflow="ellipsis", max_width=rest, style="dim")
     table.add_column("runs", justify="right", no_wrap=True)
     table.add_column("break", justify="right", no_wrap=True)
     table.add_column("loss", no_wrap=True)
