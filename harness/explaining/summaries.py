@@ -33,7 +33,7 @@ def summary(run: Path, levels: Levels, trial: Trial, found: Mapping[str, ArmResu
         runs=judgements.count("broken") + judgements.count("healed"),
         breaks=judgements.count("broken"),
         heals=judgements.count("healed"),
-        loss=_finite(float(np.median([end_level(result) for result in counted]))) if counted else None,
+        loss=_finite(float(np.median([end_level(result.loss) for result in counted]))) if counted else None,
         command=repeat_command(run, first.key),
         keys=tuple(result.arm.key for result in results),
         judgements=judgements,
