@@ -31,8 +31,8 @@ class CulpritRecord(msgspec.Struct, frozen=True):
     Attributes:
         key: in the data set; empty if it is not known.
         iteration, index: which one of those that this iteration reads.
-        effect: by how much the loss of the next iteration is higher, with this record in an ordinary batch; None where
-            it is not finite.
+        effect: by how much the loss of the next iteration (of the second or third one, where it shows first there) is
+            higher with this record in an ordinary batch; None where it is not finite.
         gradient_l2: norm of the raw gradient of that batch.
         usual_effect, usual_gradient_l2: the medians of ordinary records.
     """

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.caffe_files.layer_types import IMAGES, ROWS, WINDOWS
 from harness.caffe_files.messages import parse_text, pb
+from harness.caffe_files.net import data_param_of
 from harness.diagnosis.cause.judging import judge_loss, limit_between
 from harness.diagnosis.conditions import total_chance_loss
 from harness.diagnosis.recorded.diagnose import Diagnosis
@@ -118,6 +120,12 @@ class Case:
         """Return the case with arms that start `back` iterations before the onset, as far as that is possible."""
         return replace(self, start=max(self.first, self.at - back))
 
+    @cached_property
+    def records(self) -> int | None:
+        """The records that an iteration reads, over all its passes; None where data layers differ, or none says."""
+        sizes = {size for layer in self.net.layer if (size := _batch_size(layer))}
+        return sizes.pop() * int(self.solver.iter_size) if len(sizes) == 1 else None
+
     @property
     def layers(self) -> tuple[str, ...]:
         """The layers that learn, in update order."""
@@ -174,6 +182,13 @@ def _inputs(recording: Recording, diagnosis: Diagnosis) -> Floats:
     low, high, mean = (recording.input_stat(name).values for name in ("minimum", "maximum", "mean_abs"))
     largest = np.maximum(np.abs(low), np.abs(high))
     return np.concatenate([np.asarray(mean)[:, measured], largest[:, measured]], axis=1).astype(np.float64)
+
+
+def _batch_size(layer: pb.LayerParameter) -> int:
+    """Return how many records a data layer reads in a pass; 0 for other layers, and where the layer does not say."""
+    if layer.type == "MemoryData":
+        return int(layer.memory_data_param.batch_size)
+    return int(data_param_of(layer).batch_size) if layer.type in IMAGES + ROWS + WINDOWS else 0
 
 
 def _levels(loss: Floats, row: int, chance: float | None) -> Levels:

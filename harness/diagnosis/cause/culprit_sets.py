@@ -1,0 +1,158 @@
+"""Test culprit records as a set: whether the break needs them, whether they suffice, and how many of them do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.diagnosis.cause.case import BEFORE, Case
+from harness.diagnosis.cause.effects import STAGE, Bench
+from harness.diagnosis.cause.observing import measure, observe, seen
+from harness.diagnosis.cause.stand_ins import Sources, replaced
+from harness.diagnosis.cause.trials import Procedure, Seen, Trial
+from harness.schemas.arm import Arm, Place
+
+_HEALING, _PLACEBOS, _ELSEWHERE, _SUBSETS = 8, 3, 5, 3  # arms of each question
+_LONG, _HEALING_LONG = 60, 5  # an arm of so many iterations is long, and fewer of them are made
+_EARLIER, _LATER = (5, 12, 20, 8, 2), (2, 4, 7, 1, 10)  # iterations by which the records are moved
+_EARLIER_ONES = 3  # of the arms with moved records, if possible
+
+
+@dataclass(frozen=True)
+class Subsets:
+    """What happens with only `size` of the culprit records: other ones in each arm."""
+
+    size: int
+    seen: Seen
+
+
+@dataclass(frozen=True)
+class SetTests:
+    """How the training goes on with and without the culprit records.
+
+    Attributes:
+        replaced: ordinary records are in their places.
+        placebo: ordinary records are in the places of all other records of their batches; None if there are none.
+        elsewhere: they stand in other batches; None where that was not tried.
+        subsets: some of them, half as many each time.
+    """
+
+    replaced: Seen
+    placebo: Seen | None
+    elsewhere: Seen | None
+    subsets: tuple[Subsets, ...]
+
+    @property
+    def are_necessary(self) -> bool:
+        """With others in their places the training always heals."""
+        return self.replaced.all_heal
+
+    @property
+    def suffice(self) -> int | None:
+        """The smallest number of culprit records of which all that were tried break it; None where not known."""
+        return min((tried.size for tried in self.subsets if tried.seen.all_break), default=None)
+
+
+def test_set(bench: Bench, culprits: tuple[Place, ...]) -> Procedure[SetTests]:
+    """Test the records at `culprits` as a set, with arms of full length."""
+    sets = _Sets(bench, culprits)
+    trials = [sets.healing(), *sets.placebo()]
+    first = yield from observe(bench.case, STAGE, trials)
+    if not first[0].heals:
+        return SetTests(first[0], first[1] if len(first) > 1 else None, None, ())
+    moved = list(sets.elsewhere())
+    elsewhere = (yield from observe(bench.case, STAGE, moved))[0] if moved else None
+    subsets: list[Subsets] = []
+    size = len(culprits)
+    while size > 1 and (not subsets or subsets[-1].seen.all_break):
+        size = (size + 1) // 2
+        trial = sets.subset(size)
+        found = yield from measure(STAGE, (trial,))  # those that are not clear are not broken
+        subsets.append(Subsets(size, seen(bench.case, trial, found)))
+    return SetTests(first[0], first[1] if len(first) > 1 else None, elsewhere, tuple(subsets))
+
+
+@dataclass(frozen=True)
+class _Sets:
+    """The arms that test a set of culprit records."""
+
+    bench: Bench
+    culprits: tuple[Place, ...]
+
+    @property
+    def _case(self) -> Case:
+        return self.bench.case
+
+    @property
+    def _batches(self) -> tuple[int, ...]:
+        """The batches that have them."""
+        return tuple(sorted({place.iteration for place in self.culprits}))
+
+    @property
+    def _start(self) -> int:
+        return min(self._case.start, max(self._case.first, self._batches[0] - BEFORE))
+
+    @property
+    def _until(self) -> int:
+        return max(self._case.until, self._batches[-1] + self._case.after)
+
+    def healing(self) -> Trial:
+        """Ordinary records in the places of all culprits."""
+        runs = _HEALING if self._until - self._start < _LONG else _HEALING_LONG
+        arms = tuple(self._arm(self._ordinary(self.culprits, number)) for number in range(runs))
+        return Trial(f"{self._named(len(self.culprits))} replaced", "record", arms)
+
+    def placebo(self) -> Iterator[Trial]:
+        """Ordinary records in the places of all other records."""
+        others = [p for t in self._batches for p in self.bench.places(t) if p not in self.culprits]
+        if others:
+            arms = tuple(self._arm(self._ordinary(others, number)) for number in range(_PLACEBOS))
+            yield Trial(f"the {len(others)} other records replaced", "placebo", arms)
+
+    def elsewhere(self) -> Iterator[Trial]:
+        """The culprits in other batches, and ordinary records in their own places."""
+        arms = tuple(self._moved(by, turn) for turn, by in enumerate(self._distances(), 1))
+        if arms:
+            yield Trial(f"{self._named(len(self.culprits))} in other batches", "record", arms)
+
+    def subset(self, size: int) -> Trial:
+        """Only `size` of the culprits: other ones in each arm."""
+        count = len(self.culprits)
+        starts = dict.fromkeys((0, count - size, (count - size) // 2))
+        chosen = [self.culprits[start : start + size] for start in starts]
+        arms = tuple(
+            self._arm(self._ordinary([p for p in self.culprits if p not in kept], number))
+            for number, kept in enumerate(chosen[:_SUBSETS])
+        )
+        return Trial(f"only {size} of {self._named(count)}", "record", arms)
+
+    def _distances(self) -> list[int]:
+        """By how many iterations the culprits are moved: to batches before their own, and to later ones."""
+        span = self._batches[-1] - self._batches[0]
+        earlier = [-d for d in _EARLIER if d > span and self._batches[0] - d >= self._case.first]
+        later = [d for d in _LATER if d > span]
+        few = earlier[:_EARLIER_ONES]
+        return (few + later)[:_ELSEWHERE]
+
+    def _moved(self, by: int, turn: int) -> Arm:
+        """Return an arm with the culprits `by` iterations later, at positions moved by `turn`."""
+        count = self.bench.count
+        moved = {Place(p.iteration + by, (p.position + turn) % count): p for p in self.culprits}
+        return self._arm(self._ordinary(self.culprits, turn) | moved, by)
+
+    def _arm(self, sources: Sources, by: int = 0) -> Arm:
+        start, until = min(self._start, self._batches[0] + by), self._until + by
+        read = {place: source for place, source in sources.items() if place.iteration < until}
+        return Arm(start, until - start, (replaced(read),))
+
+    def _ordinary(self, places: list[Place] | tuple[Place, ...], number: int) -> dict[Place, Place]:
+        """Return stand-ins for places: from one iteration for those of one batch."""
+        found: dict[Place, Place] = {}
+        for index, batch in enumerate(self._batches):
+            here = [place for place in places if place.iteration == batch]
+            found |= self.bench.stand_ins(number * len(self._batches) + index, here)
+        return found
+
+    def _named(self, count: int) -> str:
+        batches = " and ".join(f"{t:,}" for t in self._batches)
+        return f"the {count} culprit records of {batches}" if count > 1 else f"the culprit record of {batches}"

@@ -1,0 +1,109 @@
+"""Tell from short arms which records do damage: their effects, compared with those of ordinary records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.diagnosis.robust_stats import LEAST_SPREAD, SIGMA, logarithm
+from harness.schemas.arm import ArmResult
+
+_FAR = 8.0  # standard deviations of the effects of ordinary records beyond which one is an outlier
+_LEAST = 1e-6  # the least standard deviation that effects are taken to have
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What records do in the batch of an iteration, compared with a batch of ordinary records alone.
+
+    Attributes:
+        rises: of the loss in the iterations after it; infinite where it is not finite, from then on.
+        gradient_l2: norm of the raw gradient of that batch; infinite where it is not finite.
+    """
+
+    rises: tuple[float, ...]
+    gradient_l2: float
+
+    @property
+    def largest(self) -> float:
+        """The largest rise."""
+        return max(self.rises)
+
+
+@dataclass(frozen=True)
+class Usual:
+    """The effects of ordinary records.
+
+    Attributes:
+        rise, spread: the median rise in each of the iterations after them, and its standard deviation.
+        gradient_l2: the median.
+        gradient_spread: the standard deviation of its logarithm.
+    """
+
+    rise: tuple[float, ...]
+    spread: tuple[float, ...]
+    gradient_l2: float
+    gradient_spread: float
+
+
+def effect_of(result: ArmResult, ordinary: ArmResult, at: int) -> Effect | None:
+    """Return the effect of the batch that `result` has in iteration `at`; None if its process died.
+
+    `ordinary` has a batch of ordinary records there, and is as long at least.
+    """
+    if result.ended in ("died", "refused"):
+        return None
+    row = at - result.arm.start
+    lags = result.arm.horizon - row - 1
+    after = [*result.loss[row + 1 :], *[math.inf] * lags][:lags]
+    if result.ended == "not finite":
+        after[max(0, len(result.loss) - row - 2) :] = [math.inf] * (lags - max(0, len(result.loss) - row - 2))
+    rises = tuple(
+        loss - base if math.isfinite(loss) else math.inf
+        for loss, base in zip(after, ordinary.loss[row + 1 :], strict=False)
+    )
+    gradient = result.gradient_l2[row] if row < len(result.gradient_l2) else math.inf
+    return Effect(rises, gradient if math.isfinite(gradient) else math.inf)
+
+
+def usual_of(effects: Sequence[Effect]) -> Usual:
+    """Summarize the effects of ordinary records, of which there is one at least; those not finite are left out."""
+    lags = max(len(effect.rises) for effect in effects)
+    rows = np.array([e.rises for e in effects if len(e.rises) == lags and math.isfinite(e.largest)]).reshape(-1, lags)
+    if not len(rows):
+        rows = np.zeros((1, lags))
+    centre = np.median(rows, axis=0)
+    spread = np.maximum(SIGMA * np.median(np.abs(rows - centre), axis=0), _LEAST)
+    logs = logarithm(np.array([e.gradient_l2 for e in effects if math.isfinite(e.gradient_l2)] or [1.0]))
+    middle = np.median(logs)
+    return Usual(
+        rise=tuple(centre.tolist()),
+        spread=tuple(spread.tolist()),
+        gradient_l2=float(np.exp(middle)),
+        gradient_spread=float(max(SIGMA * np.median(np.abs(logs - middle)), LEAST_SPREAD)),
+    )
+
+
+def outlying_rise(effect: Effect, usual: Usual, least: Sequence[float]) -> float | None:
+    """Return the first rise of the loss that is far above those with ordinary records, and above `least`; None if none.
+
+    It is infinite where the loss is not finite.
+    """
+    for rise, centre, spread, relevant in zip(effect.rises, usual.rise, usual.spread, least, strict=False):
+        if rise - centre > max(_FAR * spread, relevant):
+            return rise
+    return None
+
+
+def is_suspicious(effect: Effect, usual: Usual, far: float = _FAR) -> bool:
+    """Check whether the loss or the gradient is far from those with ordinary records, in whatever direction."""
+    if not math.isfinite(effect.gradient_l2):
+        return True
+    gradient = (math.log(max(effect.gradient_l2, 1e-30)) - math.log(usual.gradient_l2)) / usual.gradient_spread
+    return gradient > far or any(
+        abs(rise - centre) > far * spread
+        for rise, centre, spread in zip(effect.rises, usual.rise, usual.spread, strict=False)
+    )

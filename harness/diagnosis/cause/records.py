@@ -1,0 +1,89 @@
+"""Find culprit records: those of a batch that do damage by themselves, and what the training does without them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from harness.diagnosis.cause.case import Case
+from harness.diagnosis.cause.culprit_sets import SetTests, test_set
+from harness.diagnosis.cause.effects import BatchEffect, Bench, RecordEffect, measure_batches, measure_records
+from harness.diagnosis.cause.outlying import Usual
+from harness.diagnosis.cause.stand_ins import ordinary_iterations
+from harness.diagnosis.cause.trials import Procedure
+from harness.schemas.explanation import CulpritRecord
+
+_MOST = 8  # batches; a wider stretch is a shift of the data
+
+
+@dataclass(frozen=True)
+class Culprits:
+    """The culprit records of some batches.
+
+    Attributes:
+        records: whose effects are outliers, in the order in which they were read; key and label are not known here.
+        batches: the effect of each batch that was measured.
+        tried: how many records were tried one by one.
+        sets: the tests of all of them together; None where there are none.
+        why_none: a sentence, where records could not be tried.
+    """
+
+    records: tuple[CulpritRecord, ...] = ()
+    batches: tuple[BatchEffect, ...] = ()
+    tried: int = 0
+    sets: SetTests | None = None
+    why_none: str = ""
+
+    @property
+    def iterations(self) -> tuple[int, ...]:
+        """The iterations that read them."""
+        return tuple(dict.fromkeys(record.iteration for record in self.records))
+
+
+def find_culprits(case: Case, batches: tuple[int, ...]) -> Procedure[Culprits]:
+    """Find the culprit records among those that the iterations `batches` read, which the break needs.
+
+    Effects add up, so that halving would find an arbitrary half of them: each record is tried by itself among ordinary
+    ones, and is a culprit if the loss rises far more than with ordinary records in its place. A record far from the
+    others that the net classifies correctly has no gradient, and is none.
+    """
+    suspected = tuple(sorted(batches))[:_MOST]
+    if case.records is None:
+        return Culprits(why_none="How many records an iteration reads is not known.")
+    ordinary = ordinary_iterations(case, suspected[0])
+    if not ordinary:
+        return Culprits(why_none="No iteration is known whose records did no harm.")
+    bench = Bench(case, suspected, case.records, ordinary)
+    measured = yield from measure_batches(bench)
+    if not measured:
+        return Culprits(why_none="The loss is not finite with ordinary batches either.")
+    effects = tuple(one.batch for one in measured)
+    outlying = [one for one in measured if one.batch.is_outlier]
+    largest = max(measured, key=lambda one: one.batch.effect.largest if one.batch.effect is not None else math.inf)
+    culprits: list[CulpritRecord] = []
+    places, tried = [], 0
+    for one in outlying or [largest]:
+        records = yield from measure_records(bench, one)
+        tried += len(records.records)
+        for record in records.records:
+            if record.outlying is not None:
+                culprits.append(_culprit(record, records.usual))
+                places.append(record.place)
+    sets = (yield from test_set(bench, tuple(places))) if places else None
+    return Culprits(tuple(culprits), effects, tried, sets)
+
+
+def _culprit(record: RecordEffect, usual: Usual) -> CulpritRecord:
+    assert record.effect is not None  # it is an outlier
+    assert record.outlying is not None
+    effect, gradient = record.outlying, record.effect.gradient_l2
+    return CulpritRecord(
+        key="",
+        label=None,
+        iteration=record.place.iteration,
+        index=record.place.position,
+        effect=effect if math.isfinite(effect) else None,
+        gradient_l2=gradient if math.isfinite(gradient) else None,
+        usual_effect=usual.rise[0],
+        usual_gradient_l2=usual.gradient_l2,
+    )

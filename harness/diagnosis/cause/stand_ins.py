@@ -1,0 +1,51 @@
+"""Stand-ins: records that did no harm, which take the places of others, and the changes that put them there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from harness.diagnosis.cause.case import Case
+from harness.diagnosis.robust_stats import SIGMA
+from harness.schemas.arm import Place, RecordsReplaced, Replacement, StreamShifted
+
+_PAST = 200  # iterations before the break in which stand-ins are looked for
+_HIGH = 4.0  # standard deviations above the median: the loss of such an iteration is not ordinary
+
+Sources = Mapping[Place, Place]  # which record stands at a place, if not the one that the run read there
+
+
+def ordinary_iterations(case: Case, before: int) -> tuple[int, ...]:
+    """List the iterations before `before` whose loss was ordinary, the nearest first.
+
+    Where nothing was read before, they are those after `before` whose batches the run read later: no better ones are
+    known.
+    """
+    row = case.row(before)
+    loss = case.loss[max(0, row - _PAST) : row]
+    iterations = case.iterations[max(0, row - _PAST) : row]
+    finite = np.isfinite(loss)
+    if not finite.any():
+        return tuple(t for t in case.iterations.tolist() if t > before)[:_PAST]
+    centre = np.median(loss[finite])
+    spread = SIGMA * np.median(np.abs(loss[finite] - centre))
+    with np.errstate(invalid="ignore"):
+        fine = loss <= centre + _HIGH * max(spread, 0.05 * abs(centre))
+    return tuple(iterations[fine][::-1].tolist())
+
+
+def replaced(sources: Sources) -> RecordsReplaced:
+    """Return the change that puts the record of each source at its place."""
+    moved = [Replacement(place, source) for place, source in sources.items() if place != source]
+    return RecordsReplaced(tuple(sorted(moved, key=lambda r: (r.place.iteration, r.place.position))))
+
+
+def from_iteration(places: Iterable[Place], iteration: int) -> dict[Place, Place]:
+    """Return the records at the same positions of the batch of another iteration as sources of `places`."""
+    return {place: Place(iteration, place.position) for place in places}
+
+
+def batches_from(first: int, sources: Sequence[int]) -> tuple[StreamShifted, ...]:
+    """Return the changes that have the iterations from `first` on read the batches of `sources`, one each."""
+    return tuple(StreamShifted(first + n, source, first + n + 1) for n, source in enumerate(sources))
