@@ -31,12 +31,14 @@ class SetTests:
     """How the training goes on with and without the culprit records.
 
     Attributes:
+        count: the culprit records.
         replaced: ordinary records are in their places.
         placebo: ordinary records are in the places of all other records of their batches; None if there are none.
         elsewhere: they stand in other batches; None where that was not tried.
         subsets: some of them, half as many each time.
     """
 
+    count: int
     replaced: Seen
     placebo: Seen | None
     elsewhere: Seen | None
@@ -49,17 +51,24 @@ class SetTests:
 
     @property
     def suffice(self) -> int | None:
-        """The smallest number of culprit records of which all that were tried break it; None where not known."""
-        return min((tried.size for tried in self.subsets if tried.seen.all_break), default=None)
+        """The smallest number of culprit records that always break it; None where not even all of them do.
+
+        With fewer than all of them, other ones were tried in each arm.
+        """
+        enough = [tried.size for tried in self.subsets if tried.seen.all_break]
+        if self.placebo is None or self.placebo.all_break:
+            enough.append(self.count)
+        return min(enough, default=None)
 
 
 def test_set(bench: Bench, culprits: tuple[Place, ...]) -> Procedure[SetTests]:
     """Test the records at `culprits` as a set, with arms of full length."""
     sets = _Sets(bench, culprits)
     trials = [sets.healing(), *sets.placebo()]
-    first = yield from observe(bench.case, STAGE, trials)
-    if not first[0].heals:
-        return SetTests(first[0], first[1] if len(first) > 1 else None, None, ())
+    first, *placebo = yield from observe(bench.case, STAGE, trials)
+    others = placebo[0] if placebo else None
+    if not first.heals:
+        return SetTests(len(culprits), first, others, None, ())
     moved = list(sets.elsewhere())
     elsewhere = (yield from observe(bench.case, STAGE, moved))[0] if moved else None
     subsets: list[Subsets] = []
@@ -69,7 +78,7 @@ def test_set(bench: Bench, culprits: tuple[Place, ...]) -> Procedure[SetTests]:
         trial = sets.subset(size)
         found = yield from measure(STAGE, (trial,))  # those that are not clear are not broken
         subsets.append(Subsets(size, seen(bench.case, trial, found)))
-    return SetTests(first[0], first[1] if len(first) > 1 else None, elsewhere, tuple(subsets))
+    return SetTests(len(culprits), first, others, elsewhere, tuple(subsets))
 
 
 @dataclass(frozen=True)

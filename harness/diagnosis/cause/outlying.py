@@ -57,13 +57,9 @@ def effect_of(result: ArmResult, ordinary: ArmResult, at: int) -> Effect | None:
     if result.ended in ("died", "refused"):
         return None
     row = at - result.arm.start
-    lags = result.arm.horizon - row - 1
-    after = [*result.loss[row + 1 :], *[math.inf] * lags][:lags]
-    if result.ended == "not finite":
-        after[max(0, len(result.loss) - row - 2) :] = [math.inf] * (lags - max(0, len(result.loss) - row - 2))
+    finite = len(result.loss) - (result.ended == "not finite")  # where the loss is finite, something else may not be
     rises = tuple(
-        loss - base if math.isfinite(loss) else math.inf
-        for loss, base in zip(after, ordinary.loss[row + 1 :], strict=False)
+        result.loss[n] - ordinary.loss[n] if n < finite else math.inf for n in range(row + 1, result.arm.horizon)
     )
     gradient = result.gradient_l2[row] if row < len(result.gradient_l2) else math.inf
     return Effect(rises, gradient if math.isfinite(gradient) else math.inf)
