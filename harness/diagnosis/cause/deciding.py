@@ -9,6 +9,7 @@ from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.controls import Controls
 from harness.diagnosis.cause.data import DataFinding
 from harness.diagnosis.cause.factors import Screened
+from harness.diagnosis.cause.layer_lr import LayerRates
 from harness.diagnosis.cause.start_weights import StartFinding
 from harness.schemas.explanation import Kind
 
@@ -22,7 +23,7 @@ class Screening:
     controls: Controls
     data: DataFinding | None = None
     factors: tuple[Screened, ...] = ()
-    layers: tuple[str, ...] = ()  # a tenth of whose rate heals alone
+    layers: LayerRates | None = None
     start: StartFinding | None = None
 
     @property
@@ -59,7 +60,7 @@ def decide(found: Screening) -> Kind:
         return "lr-schedule"
     if found.start is not None and found.start.heals:
         return "start-weights"
-    if len(found.layers) == 1:
+    if found.layers is not None and found.layers.layer is not None:
         return "layer-lr"
     for kind in ("momentum", "weight-decay", "learning-rate"):
         if found.factor(kind):

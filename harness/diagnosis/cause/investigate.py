@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from harness.diagnosis.cause import sentences
@@ -10,9 +10,11 @@ from harness.diagnosis.cause.case import BEFORE, Case
 from harness.diagnosis.cause.controls import Controls, find_controls
 from harness.diagnosis.cause.data import find_data, first_unlike
 from harness.diagnosis.cause.deciding import Screening, decide, decide_by_control
-from harness.diagnosis.cause.factors import Screened, screen
+from harness.diagnosis.cause.factors import screen
+from harness.diagnosis.cause.layer_lr import screen_layer_rates
+from harness.diagnosis.cause.margins import find_margins
 from harness.diagnosis.cause.start_weights import find_start, is_near_start
-from harness.diagnosis.cause.trials import OutOfBudget, Procedure, Seen
+from harness.diagnosis.cause.trials import Found, OutOfBudget, Procedure, Seen
 from harness.schemas.explanation import (
     ChainLink,
     Condition,
@@ -50,36 +52,50 @@ def investigate(case: Case, not_exact: Sequence[str] = ()) -> Procedure[Finding]
     Args:
         not_exact: sentences on what keeps replays from the recorded bits, as far as that is known before.
     """
-    try:
-        controls = yield from find_controls(case)
-    except OutOfBudget:
-        return Finding(_undecided("No unchanged replay was finished", (), ("a larger budget",)), left_out=("control",))
+    left_out: list[str] = []
+    controls = yield from _attempt("control", find_controls(case), left_out)
+    if controls is None:
+        nothing = _undecided("No unchanged replay was finished", (), ("a larger budget",))
+        return Finding(nothing, left_out=tuple(left_out))
     control = controls.summary(tuple(not_exact))
     known = decide_by_control(case, controls, not_exact)
     if known is not None:
         return Finding(_by_control(known, case, controls, not_exact), control)
+    found = Screening(controls)
+    kind: Kind = "undecided"
     for back in _BACK:
         case = case.starting(back).with_jitter(controls.jitter)
-        found, left_out = yield from _screening(case, controls)
+        found = yield from _screening(case, controls, left_out)
         kind = decide(found)
         if kind != "undecided" or left_out or case.start == case.first:
             break
-    verdict = _verdict(kind, case, found)
-    return Finding(verdict, control, left_out=left_out)
+    cause = _iteration(kind, case, found)
+    acts = cause if case.first <= cause <= case.at or found.data_heal else case.start
+    margins = (yield from _attempt("margins", find_margins(case, acts), left_out)) if kind != "undecided" else None
+    return Finding(_verdict(kind, cause, case, found, margins or {}), control, margins or {}, left_out=tuple(left_out))
 
 
-def _screening(case: Case, controls: Controls) -> Procedure[tuple[Screening, tuple[str, ...]]]:
-    """Make the deciding stages, as far as the budget goes."""
-    found = Screening(controls)
+def _attempt(stage: str, procedure: Procedure[Found], left_out: list[str]) -> Procedure[Found | None]:
+    """Return what a stage finds; None if the budget does not suffice, and then add it to `left_out`."""
     try:
-        found = replace(found, data=(yield from find_data(case)))
-        found = replace(found, factors=(yield from screen(case)))
-        if is_near_start(case) and (case.from_weights or decide(found) == "undecided") and not found.data_heal:
-            found = replace(found, start=(yield from find_start(case)))
+        return (yield from procedure)
     except OutOfBudget:
-        made = ["data"] * (found.data is not None) + ["screening"] * bool(found.factors)
-        return found, tuple(stage for stage in ("data", "screening", "start weights") if stage not in made)
-    return found, ()
+        left_out.append(stage)
+        return None
+
+
+def _screening(case: Case, controls: Controls, left_out: list[str]) -> Procedure[Screening]:
+    """Make the deciding stages, as far as the budget goes."""
+    data = yield from _attempt("data", find_data(case), left_out)
+    factors = yield from _attempt("settings", screen(case), left_out)
+    found = Screening(controls, data, factors or ())
+    if found.data_heal:
+        return found
+    layers = yield from _attempt("rates of layers", screen_layer_rates(case), left_out)
+    found = replace(found, layers=layers)
+    if is_near_start(case) and (case.from_weights or decide(found) == "undecided"):
+        found = replace(found, start=(yield from _attempt("start weights", find_start(case), left_out)))
+    return found
 
 
 def _by_control(kind: Kind, case: Case, controls: Controls, not_exact: Sequence[str]) -> Verdict:
@@ -116,16 +132,15 @@ def _undecided(sentence: str, evidence: tuple[ChainLink, ...], would_decide: tup
     return Verdict("undecided", text, evidence=evidence, would_decide=would_decide)
 
 
-def _verdict(kind: Kind, case: Case, found: Screening) -> Verdict:
+def _verdict(kind: Kind, iteration: int, case: Case, found: Screening, margins: Mapping[str, Margin]) -> Verdict:
     primary = found.factor(kind)
     evidence = tuple(_evidence(kind, found))
-    conditions = tuple(_conditions(kind, found))
-    layers = found.start.layers if kind == "start-weights" and found.start else ()
+    conditions = tuple(_conditions(kind, found, margins))
+    layers = _layers(kind, found)
     if kind == "undecided":
         tried = [sentences.of_control(found.controls)]
         tried += sentences.of_other_data(found.data) if found.data is not None else []
         return _undecided("Nothing that was changed alone heals", tuple(tried), ("an earlier snapshot",))
-    iteration = _iteration(kind, case, found)
     clause = sentences.cause(kind, iteration, case, found.data, primary, layers)
     requires = [condition.sentence for condition in conditions]
     return Verdict(
@@ -139,6 +154,14 @@ def _verdict(kind: Kind, case: Case, found: Screening) -> Verdict:
     )
 
 
+def _layers(kind: Kind, found: Screening) -> tuple[str, ...]:
+    if kind == "start-weights" and found.start is not None:
+        return found.start.layers
+    if kind == "layer-lr" and found.layers is not None and found.layers.layer is not None:
+        return (found.layers.layer,)
+    return ()
+
+
 def _evidence(kind: Kind, found: Screening) -> Iterator[ChainLink]:
     data, primary = found.data, found.factor(kind)
     if kind in ("record", "data-shift"):
@@ -149,28 +172,23 @@ def _evidence(kind: Kind, found: Screening) -> Iterator[ChainLink]:
         yield from sentences.of_factor(primary)
     if kind == "start-weights" and found.start is not None:
         yield from sentences.of_start(found.start)
+    if kind == "layer-lr" and found.layers is not None:
+        yield from sentences.of_layer_rates(found.layers)
     if data is not None:
         yield from sentences.of_other_data(data)
 
 
-def _conditions(kind: Kind, found: Screening) -> Iterator[Condition]:
+def _conditions(kind: Kind, found: Screening, margins: Mapping[str, Margin]) -> Iterator[Condition]:
     """Yield what the break needs besides its cause: each setting that heals."""
     for factor in found.factors:
-        if factor.heals and factor.factor.kind != kind:
-            yield Condition(factor.factor.kind, _requirement(factor), (factor.seen.trial.name,))
+        if factor.heals and factor.factor.kind != kind and not _is_same(factor.factor.kind, kind):
+            sentence = sentences.requirement(factor, margins)
+            yield Condition(factor.factor.kind, sentence, (factor.seen.trial.name,))
 
 
-def _requirement(found: Screened) -> str:
-    factor = found.factor
-    match factor.kind:
-        case "learning-rate" | "lr-schedule":
-            return f"a learning rate above {factor.tried:.3g}"
-        case "gradient-clipping":
-            return f"no gradient clipping at {factor.tried:g}"
-        case "momentum":
-            return f"a momentum above {factor.tried:g}"
-        case _:
-            return f"a weight decay above {factor.tried:g}"
+def _is_same(condition: str, kind: Kind) -> bool:
+    """Check whether a condition says no more than the kind of the break itself does."""
+    return condition == "learning-rate" and kind in ("lr-schedule", "layer-lr")
 
 
 def _iteration(kind: Kind, case: Case, found: Screening) -> int:
@@ -204,3 +222,7 @@ def _all(found: Screening) -> Iterator[Seen]:
             yield factor.placebo
     if found.start is not None:
         yield from found.start.tried
+    if found.layers is not None:
+        yield from found.layers.alone.values()
+        if found.layers.others is not None:
+            yield found.layers.others

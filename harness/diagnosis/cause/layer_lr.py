@@ -70,11 +70,10 @@ def out_of_line(case: Case) -> tuple[str, ...]:
     At most four, those with the largest updates first.
     """
     layers = case.layers
-    rates = {p.layer: p.lr_mult for p in reversed(case.params) if p.lr_mult}  # of the first blob, usually the weight
     steps = {layer: case.usual_steps.get(layer, 0.0) for layer in layers}
-    high = _HIGH_RATE * float(np.median(list(rates.values())))
+    high = _HIGH_RATE * usual_rate(case)
     large = _LARGE_STEP * float(np.median(list(steps.values())))
-    found = [layer for layer in layers if rates[layer] >= high or (large > 0 and steps[layer] >= large)]
+    found = [layer for layer in layers if rates(case)[layer] >= high or (large > 0 and steps[layer] >= large)]
     return tuple(sorted(found, key=lambda layer: -steps[layer])[:_MOST])
 
 
@@ -94,9 +93,24 @@ def _halved(case: Case, layers: Sequence[str], groups: list[Seen]) -> Procedure[
 
 
 def _alone(case: Case, layer: str, runs: int) -> Trial:
-    return _trial(case, f"rate × {_FACTOR} for {layer}", [layer], runs)
+    """Return arms with a tenth of the rate of a layer, or with that of the others where this is lower still."""
+    factor = min(_FACTOR, usual_rate(case) / rates(case)[layer])
+    changes = layer_rate(case.params, layer, factor)
+    return repeated(
+        f"rate × {factor:.2g} for {layer}", "layer-lr", case.start, case.horizon, changes, case.jitter, runs
+    )
 
 
 def _trial(case: Case, name: str, layers: Sequence[str], runs: int) -> Trial:
     changes = [change for layer in layers for change in layer_rate(case.params, layer, _FACTOR)]
     return repeated(name, "layer-lr", case.start, case.horizon, changes, case.jitter, runs)
+
+
+def rates(case: Case) -> dict[str, float]:
+    """Return the lr_mult of the first blob of each layer that learns: usually that of its weights."""
+    return {p.layer: p.lr_mult for p in reversed(case.params) if p.lr_mult}
+
+
+def usual_rate(case: Case) -> float:
+    """Return the median lr_mult of the layers."""
+    return float(np.median(list(rates(case).values())))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.controls import Controls
 from harness.diagnosis.cause.data import DataFinding, batches_named, batches_replaced
 from harness.diagnosis.cause.factors import Screened
+from harness.diagnosis.cause.layer_lr import LayerRates
 from harness.diagnosis.cause.start_weights import StartFinding
 from harness.diagnosis.cause.trials import Seen
-from harness.schemas.explanation import ChainLink
+from harness.schemas.explanation import ChainLink, Margin
 
 NO_ORDER = "No single record of it stands out among ordinary ones"
 
@@ -82,6 +83,35 @@ def of_start(found: StartFinding) -> Iterator[ChainLink]:
     for seen in found.tried:
         if seen.all_heal:
             yield heals(f"With {seen.trial.name}", seen)
+
+
+def of_layer_rates(found: LayerRates) -> Iterator[ChainLink]:
+    """State that a lower rate of one layer heals, and of the others not."""
+    if found.layer is None:
+        return
+    alone = found.alone[found.layer]
+    yield heals(f"With the {alone.trial.name}", alone)
+    if found.others is not None:
+        yield breaks("With a tenth of the rate for all other layers", found.others, "still breaks")
+
+
+def requirement(found: Screened, margins: Mapping[str, Margin]) -> str:
+    """State what the break needs besides its cause, with the margin where that is known."""
+    factor = found.factor
+    match factor.kind:
+        case "learning-rate":
+            margin = margins.get("learning_rate", Margin())
+            return f"a learning rate above {factor.tried if margin.survives is None else margin.survives:.3g}"
+        case "lr-schedule":
+            return f"that the learning rate was raised from {factor.tried:.3g} to {factor.value:.3g}"
+        case "gradient-clipping":
+            margin = margins.get("clip_gradients", Margin())
+            return f"no gradient clipping at {factor.tried if margin.survives is None else margin.survives:.3g} or less"
+        case "momentum":
+            margin = margins.get("momentum", Margin())
+            return f"a momentum above {factor.tried if margin.survives is None else margin.survives:.4g}"
+        case _:
+            return f"a weight decay above {factor.tried:g}"
 
 
 def _with_article(found: Screened) -> str:
