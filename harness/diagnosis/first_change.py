@@ -120,9 +120,14 @@ def acts_in_tests(net: pb.NetParameter) -> bool:
         layer.type in ("Python", "DummyData")
         or (layer.type == "HDF5Data" and layer.hdf5_data_param.shuffle)
         or (layer.phase == pb.TRAIN and layer.HasField("phase"))
-        or (layer.type == "BatchNorm" and layer.batch_norm_param.HasField("use_global_stats"))
+        or (layer.type == "BatchNorm" and _writes_averages(layer.batch_norm_param))
         for layer in net.layer
     )
+
+
+def _writes_averages(batch_norm: pb.BatchNormParameter) -> bool:
+    """Check whether a test pass updates the running averages: where told so (batch_norm_layer.cpp, LayerSetUp)."""
+    return batch_norm.HasField("use_global_stats") and not batch_norm.use_global_stats
 
 
 def _first_other_rate(now: RunInfo, old: pb.SolverParameter, new: pb.SolverParameter) -> Iterator[int]:

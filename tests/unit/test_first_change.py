@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from harness.diagnosis.first_change import unchanged_through
+from harness.experiments.run_state import why_not_exact
 from harness.reports.text.exactness import first_difference, verification
 from harness.schemas.data_position import GeneratorState, StreamPosition, TrainingPosition
 from harness.schemas.run_info import Parent, RunInfo, Verification
@@ -88,6 +89,20 @@ def test_test_passes_act_where_a_test_net_draws_or_keeps_a_state(layer: str) -> 
     other = changed("interval: 10", "interval: 3")
     now = run_info(solver=other, net=NET, test_nets=(layer,), first=20)
     assert unchanged_through(then, now) == 20
+
+
+def test_test_passes_do_not_act_where_batch_norm_only_reads_its_averages() -> None:
+    layer = 'layer { type: "BatchNorm" batch_norm_param { use_global_stats: true } }'
+    now = run_info(solver=changed("interval: 10", "interval: 3"), net=NET, test_nets=(layer,), first=20)
+    assert unchanged_through(training(test=layer), now) is None
+
+
+def test_arms_of_a_run_whose_test_passes_act_say_so() -> None:
+    """Shuffled rows of a test net act on those of the train net, which arms take from a store."""
+    rows = 'layer { type: "HDF5Data" hdf5_data_param { source: "list" shuffle: true } }'
+    averages = 'layer { type: "BatchNorm" batch_norm_param { use_global_stats: false } }'
+    found = list(why_not_exact(Path("run"), run_info(test_nets=(rows, averages))))
+    assert found == ["The passes of test net #1 act on training, and replays make none."]
 
 
 def test_the_poly_rate_depends_on_max_iter() -> None:
