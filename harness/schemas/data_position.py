@@ -126,6 +126,22 @@ class StreamPosition:
             skip=0 if jumped else self.skip,
         )
 
+    @property
+    def batches_before(self) -> int:
+        """How many batches come before this position in the stream."""
+        images = self.records if not self.image_draws else min(self.records, self.draws // self.image_draws)
+        return images // self.batch_size
+
+    def before(self, passes: int) -> StreamPosition:
+        """Return the position `passes` batches earlier in the stream, at most `batches_before`."""
+        images = passes * self.batch_size
+        return replace(
+            self,
+            records=self.records - images,
+            draws=self.draws - images * self.image_draws,
+            skip_at=self.skip_at + passes,
+        )
+
 
 @dataclass(frozen=True)
 class RowOrder:

@@ -39,10 +39,12 @@ class LayerBatches(Protocol):
     Attributes:
         name: of the layer.
         index: its number in the train net.
+        first: the iteration whose batches are the first ones that can be read: of the run, or before it in its stream.
     """
 
     name: str
     index: int
+    first: int
 
     def passes(self, first: int, count: int) -> Iterator[Tops]:
         """Yield the tops of each pass of `count` iterations from `first` on; they may be overwritten by the next ones.
@@ -77,12 +79,23 @@ def train_batches(run: Path) -> tuple[LayerBatches, ...]:
         if layer.type in IMAGES + ROWS + WINDOWS or is_input_without_position(layer):
             reason = _unreadable(data, index, info.first)
             if reason is None:
-                found.append(_Images(data, index) if layer.type in IMAGES else _Rows(data, index))
+                found.append(
+                    _Images(data, index, info.first) if layer.type in IMAGES else _Rows(data, index, info.first)
+                )
             elif _in_windows(run, layer):
-                found.append(_InWindows(run, layer, index, data.passes, reason))
+                found.append(_InWindows(run, layer, index, info.first, data.passes, reason))
             elif layer.type in IMAGES + ROWS + WINDOWS:
                 raise RecordsUnknown(f"{reason} Nor does the run have a window with the inputs of this layer.")
     return tuple(found)
+
+
+def first_batches(run: Path) -> int:
+    """Return the first iteration whose batches can be read: that of the run, or an earlier one of the same stream.
+
+    Raises:
+        BadInput, RecordsUnknown: as `train_batches`.
+    """
+    return max((layer.first for layer in train_batches(run)), default=read_info(run).first)
 
 
 def _unreadable(data: RunData, index: int, first: int) -> str | None:
@@ -109,8 +122,9 @@ def _in_windows(run: Path, layer: pb.LayerParameter) -> bool:
 class _Images:
     """The batches of a Data or ImageData layer."""
 
-    def __init__(self, data: RunData, index: int) -> None:
+    def __init__(self, data: RunData, index: int, first: int) -> None:
         self.name, self.index = data.net.layer[index].name, index
+        self.first = max(0, first - data.passes_before(index) // data.passes)
         self._data = data
         self._images = lru_cache(_ITERATIONS)(self._decoded)
         self._streams = lru_cache(_ITERATIONS)(lambda iteration: data.stream(index, iteration)[0])
@@ -157,9 +171,9 @@ class _Memory:
 class _Rows:
     """The batches of an HDF5Data layer."""
 
-    def __init__(self, data: RunData, index: int) -> None:
+    def __init__(self, data: RunData, index: int, first: int) -> None:
         layer = data.net.layer[index]
-        self.name, self.index = layer.name, index
+        self.name, self.index, self.first = layer.name, index, first
         self._data, self._tops, self._batch = data, list(layer.top), int(data_param_of(layer).batch_size)
 
     def passes(self, first: int, count: int) -> Iterator[Tops]:
@@ -182,8 +196,8 @@ class _InWindows:
     A record keeps the crop and the mirroring with which the net saw it. `reason`: why the data are not read.
     """
 
-    def __init__(self, run: Path, layer: pb.LayerParameter, index: int, passes: int, reason: str) -> None:
-        self.name, self.index = layer.name, index
+    def __init__(self, run: Path, layer: pb.LayerParameter, index: int, first: int, passes: int, reason: str) -> None:
+        self.name, self.index, self.first = layer.name, index, first
         self._run, self._tops, self._passes, self._reason = run, list(layer.top), passes, reason
 
     def passes(self, first: int, count: int) -> Iterator[Tops]:

@@ -14,7 +14,7 @@ from harness.caffe_files.lmdb_file import Records
 from harness.caffe_files.messages import parse_text, pb
 from harness.caffe_files.paths import is_directory
 from harness.prefetch.streams import stream_of
-from harness.schemas.data_position import RowsPosition, TrainingPosition
+from harness.schemas.data_position import RowsPosition, StreamPosition, TrainingPosition
 from harness.schemas.run_info import RunInfo
 from harness.schemas.stream import Files, Stream
 from harness.training_data.place import position_at
@@ -62,22 +62,45 @@ class RunData:
     def stream(self, index: int, iteration: int) -> tuple[Stream, Records]:
         """Return what the Data or ImageData layer number `index` reads from `iteration` on, and its source.
 
+        The iterations before a run that continues another are those that come before in its stream.
+
         Raises:
             RecordsUnknown: that is not known for certain, or the source is gone or has changed.
         """
-        layer = self.net.layer[index]
-        place = next((p for p in self.position(iteration).places if p.net == 0 and p.index == index), None)
-        if place is None:
-            raise RecordsUnknown(f"run.json has no position of layer {layer.name} in its data.")
-        if not place.known:
-            raise RecordsUnknown(
-                f"The random numbers of layer {layer.name} are not known: layers before it drew some at the start."
-            )
+        layer, place = self.net.layer[index], self._place(index, iteration)
         records = self._open_records(index)
         stream = stream_of(layer, replace(place, source=str(records.source)), records)
         if place.shuffle or place.rand_skip:
             stream = stream.seeded(place.seed, place.list_seed, place.skipped or 0)
         return _from_directory(stream, self.directory), records
+
+    def passes_before(self, index: int) -> int:
+        """Return how many batches come in the stream of the Data or ImageData layer number `index` before the run.
+
+        Raises:
+            RecordsUnknown: as above.
+        """
+        return self._place(index, self._info.first).batches_before
+
+    def _place(self, index: int, iteration: int) -> StreamPosition:
+        name, first = self.net.layer[index].name, self._info.first
+        position = self.position(max(first, iteration))
+        place = next((p for p in position.places if p.net == 0 and p.index == index), None)
+        if place is None:
+            raise RecordsUnknown(f"run.json has no position of layer {name} in its data.")
+        if not place.known:
+            raise RecordsUnknown(
+                f"The random numbers of layer {name} are not known: layers before it drew some at the start."
+            )
+        if iteration >= first:
+            return place
+        earlier = (first - iteration) * self.passes
+        if earlier > place.batches_before:
+            raise RecordsUnknown(
+                f"Iteration {iteration:,} is not of this run, which begins at {first:,}, and the data of layer {name} "
+                "begin later than that."
+            )
+        return place.before(earlier)
 
     def rows(self, index: int, iteration: int, count: int) -> tuple[RowsPosition, HDF5Files, list[tuple[int, int]]]:
         """Return what the HDF5Data layer number `index` reads in `count` iterations from `iteration` on.
