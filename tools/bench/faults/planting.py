@@ -1,0 +1,59 @@
+"""What is planted: a training with a fault, and the same without it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tools.bench.faults.nets import Net
+from tools.bench.faults.training import Training
+
+
+@dataclass(frozen=True, eq=False)
+class Planting:
+    """A training with a fault of some strength, which may or may not break it.
+
+    Attributes:
+        what: a sentence on what was planted.
+        training: with the fault.
+        without: the same without it; with two causes, with either of them alone. All must train well.
+        at: the iteration at which something happens; None where nothing does.
+        within: iterations after `at` in which the break must come.
+        records: numbers of those that were changed at `at`.
+        kinds: the verdicts that are right; with two causes both are to be named, one of them as a condition.
+        layers: those that the verdict must name.
+        flips: the iteration at about which a bit of a weight is flipped while the run is recorded.
+        recovers: it is right if training recovers by itself.
+    """
+
+    what: str
+    training: Training
+    kinds: tuple[str, ...]
+    without: tuple[Training, ...] = ()
+    at: int | None = None
+    within: int = 30
+    records: tuple[int, ...] = ()
+    layers: tuple[str, ...] = ()
+    flips: int | None = None
+    recovers: bool = False
+
+
+Planter = Callable[[Net, int], Iterator[Planting]]  # of ascending strength
+
+
+def usual(net: Net, seed: int) -> Training:
+    """Return a training without a fault."""
+    return Training(net, net.records(net.iterations * net.batch, seed), seed + 1)
+
+
+def random_of(kind: str, net: Net, seed: int) -> np.random.Generator:
+    """Return random numbers that belong to a fault alone."""
+    return np.random.default_rng([seed, zlib.crc32(f"{kind} {net.name}".encode())])
+
+
+def some_iteration(random: np.random.Generator, net: Net) -> int:
+    """Draw the iteration of an event: late enough to be healthy before it, early enough to see what follows."""
+    return int(random.integers(net.iterations * 3 // 8, net.iterations * 5 // 8))

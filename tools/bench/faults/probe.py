@@ -1,0 +1,119 @@
+"""Train with plain pycaffe, and return the losses: how the strength of a fault is searched.
+
+As a module that is run, it is the process with Caffe: it reads a request a line, and answers each with a line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tools.bench.faults.training import TrainingFiles
+from tools.bench.nets import ROOT
+
+Losses = npt.NDArray[np.float64]
+
+
+class Probe:
+    """Trains in a process with Caffe, which is replaced after a loss that is not finite; a context manager."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Probe:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._end()
+
+    def losses(self, files: TrainingFiles, iterations: int, save: Path | None = None) -> Losses:
+        """Train, and return the loss of each iteration, up to the first one that is not finite.
+
+        Args:
+            save: a caffemodel to write at the end.
+
+        Raises:
+            RuntimeError: Caffe died.
+        """
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tools.bench.faults.probe"],
+                cwd=ROOT,
+                env=dict(os.environ) | {"GLOG_minloglevel": "2", "OPENBLAS_NUM_THREADS": "1"},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        request = files.as_json() | {"iterations": iterations, "save": None if save is None else str(save)}
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            self._end()
+            raise RuntimeError(f"{files.solver}: Caffe died")
+        losses = np.array(json.loads(answer), np.float64)
+        if not np.isfinite(losses[-1]):  # its heap may be damaged
+            self._end()
+        return losses
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            assert self._process.stdin is not None
+            assert self._process.stdout is not None
+            self._process.stdin.close()
+            self._process.stdout.close()
+            self._process = None
+
+
+def _trained(caffe: Any, solver: str, weights: str | None, iterations: int, save: str | None) -> list[float]:
+    training = caffe.get_solver(solver)
+    if weights is not None:
+        training.net.copy_from(weights)
+    found: list[float] = []
+    heads = [(name, training.net.blob_loss_weights[name]) for name in training.net.outputs]
+    heads = [(name, weight) for name, weight in heads if weight]
+
+    def check(layer: int) -> None:
+        """End a training before a backward pass that MAX pooling would make outside of its memory."""
+        if not np.isfinite(loss()):
+            raise FloatingPointError
+
+    def loss() -> float:
+        return float(sum(weight * training.net.blobs[name].data for name, weight in heads))
+
+    training.net.before_backward(check)
+    with suppress(FloatingPointError):
+        for _ in range(iterations):
+            training.step(1)
+            found.append(loss())
+    if len(found) < iterations:
+        found.append(loss())
+    if save is not None:
+        training.net.save(save)
+    return found
+
+
+def _serve() -> None:
+    import caffe
+
+    caffe.set_mode_cpu()
+    for line in sys.stdin:
+        print(json.dumps(_trained(caffe, **json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    _serve()

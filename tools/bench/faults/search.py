@@ -1,0 +1,94 @@
+"""Find the strength at which a fault breaks a training, by training with plain pycaffe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.bench.faults.breaks import Break, find_break, is_healthy
+from tools.bench.faults.nets import Net
+from tools.bench.faults.planting import Planter, Planting
+from tools.bench.faults.probe import Losses, Probe
+from tools.bench.faults.training import Training, TrainingFiles
+
+_ATTEMPTS = 8  # other data, places and iterations
+_EARLY = 5  # iterations by which the smoothed loss may seem to rise before the event
+
+
+@dataclass(frozen=True, eq=False)
+class Planted:
+    """A fault that breaks a training (`broke`), or, of a control, does not (None)."""
+
+    planting: Planting
+    broke: Break | None
+
+
+class Search:
+    """Searches with `probe`, in the directory `scratch`."""
+
+    def __init__(self, probe: Probe, scratch: Path) -> None:
+        self._probe, self._scratch = probe, scratch
+        self._trained: dict[int, tuple[Training, Path]] = {}  # by identity: the weights that a training ended with
+        self._healthy: dict[int, tuple[Training, bool]] = {}  # by identity; it keeps the training alive
+
+    def find(self, planter: Planter, net: Net, seed: int) -> Iterator[Planted]:
+        """Yield faults of `planter` that break a training, each with other data, places and iterations.
+
+        Each is the weakest one that does; for some seeds one that is a little stronger.
+        """
+        for attempt in range(_ATTEMPTS):
+            found = self._weakest(planter(net, seed + 1000 * attempt), seed % 3)
+            if found is not None:
+                yield found
+
+    def _weakest(self, plantings: Iterable[Planting], beyond: int) -> Planted | None:
+        """Return the first fault that breaks its training; up to `beyond` steps stronger, if those do as well."""
+        last = None
+        for planting in plantings:
+            found = self._judged(planting)
+            if found is not None:
+                last = found
+                if not beyond or planting.at is None or planting.recovers:
+                    return found
+                beyond -= 1
+            elif last is not None:
+                return last
+        return last
+
+    def write(self, training: Training, home: Path) -> TrainingFiles:
+        """Write a training into `home`, with the weights that it starts from."""
+        return training.write(home, None if training.start is None else self._weights(training.start.trained))
+
+    def losses(self, training: Training) -> Losses:
+        return self._probe.losses(self.write(training, self._scratch / "training"), training.net.iterations)
+
+    def _weights(self, training: Training) -> Path:
+        if id(training) not in self._trained:
+            path = self._scratch / f"{len(self._trained)}.caffemodel"
+            self._probe.losses(training.write(self._scratch / "before"), training.net.iterations, path)
+            self._trained[id(training)] = training, path
+        return self._trained[id(training)][1]
+
+    def _judged(self, planting: Planting) -> Planted | None:
+        """Return the fault if it breaks the training (or, of a control, does not), which is healthy without it."""
+        net = planting.training.net
+        losses = self.losses(planting.training)
+        if planting.recovers or planting.flips is not None:
+            fits = is_healthy(losses, net.chance, net.iterations)
+            if fits and planting.at is not None and planting.flips is None:
+                before = losses[planting.at - 40 : planting.at]
+                fits = bool(losses[planting.at : planting.at + 8].max() > max(before.max() * 1.5, net.chance / 2))
+            return Planted(planting, None) if fits else None
+        broke = find_break(losses, net.chance, net.iterations)
+        if broke is None:
+            return None
+        if planting.at is not None and not -_EARLY <= broke.iteration - planting.at <= planting.within:
+            return None
+        return Planted(planting, broke) if all(self._is_healthy(twin) for twin in planting.without) else None
+
+    def _is_healthy(self, training: Training) -> bool:
+        if id(training) not in self._healthy:
+            net = training.net
+            self._healthy[id(training)] = (training, is_healthy(self.losses(training), net.chance, net.iterations))
+        return self._healthy[id(training)][1]
