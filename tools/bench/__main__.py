@@ -15,6 +15,8 @@ Arms: a control compared with restart.py over the same iterations, and the numbe
 Reports: the time and memory for a long run. Data: the speed of make_lmdb compared with convert_imageset.
 
 Logs: the speed of reading one compared with Caffe's own parse_log.py on the same file, and the growth of memory.
+
+`python -m tools.bench faults` is another benchmark: whether explain.py finds the causes of planted faults.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from rich.table import Table
 from rich_argparse import RawDescriptionRichHelpFormatter
 
 from tools.bench import arms, disk, log, make_lmdb, memory, report, resume, rewind, training
+from tools.bench.faults import command as faults
 from tools.bench.nets import ROOT
 from tools.bench.rows import Effort, Row
 from tools.bench.turns import LaneDied
@@ -104,6 +107,12 @@ def draw(console: Console, rows: Sequence[Row], host: dict[str, Any]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    return faults.main(given[1:]) if given[:1] == ["faults"] else measure(given)
+
+
+def measure(arguments: Sequence[str]) -> int:
+    """Measure the rows that `arguments` name."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.bench", description=__doc__, formatter_class=RawDescriptionRichHelpFormatter
     )

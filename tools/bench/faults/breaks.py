@@ -52,7 +52,8 @@ def find_break(losses: Losses, chance: float, iterations: int) -> Break | None:
     if not 80 <= row <= len(found) - _END:
         return None
     healthy = float(np.median(found[row - 60 : row - 20]))
-    if healthy > 0.4 * chance or broken < max(healthy + chance / 3, 2 * healthy):
+    drifted = healthy > best + 0.2 * (broken - best)
+    if drifted or healthy > 0.4 * chance or broken < max(healthy + chance / 3, 2 * healthy):
         return None
     return Break(_crossing(found, (healthy + broken) / 2), healthy, broken)
 

@@ -16,19 +16,18 @@ def two_causes(net: Net, seed: int) -> Iterator[Planting]:
     number = at * net.batch + int(random.integers(net.batch))
     raised_at = at - int(random.integers(10, 40))
     wrong = (plain.records[number].label + 1) % net.classes
-    for power in range(2, 24):
-        size = 2.0 ** (1 + power / 2)
-        changed = {number: replace(plain.records[number].scaled(size), label=wrong)}
-        only_record = plain.with_records(changed)
-        for factor in (1.5, 2.0, 2.5, 3.0):
-            fields = {"lr_policy": '"multistep"', "stepvalue": raised_at, "gamma": factor}
+    sizes = [2.0 ** (1 + power / 2) for power in range(2, 24)]
+    scaled = [plain.with_records({number: replace(plain.records[number].scaled(size), label=wrong)}) for size in sizes]
+    for factor in (2.0, 1.5, 2.5, 1.25, 3.0):
+        fields = {"lr_policy": '"multistep"', "stepvalue": raised_at, "gamma": factor}
+        raised = plain.with_solver(**fields)
+        for size, only_record in zip(sizes, scaled, strict=True):
             what = (
                 f"at iteration {raised_at} the schedule multiplies the learning rate by {factor:g}, and one record of "
                 f"iteration {at} has values {size:.3g} times as large"
             )
             both = only_record.with_solver(**fields)
-            alone = (only_record, plain.with_solver(**fields))
-            yield Planting(what, both, ("record", "lr-schedule"), alone, at, records=(number,))
+            yield Planting(what, both, ("record", "lr-schedule"), (raised, only_record), at, records=(number,))
 
 
 def spike(net: Net, seed: int) -> Iterator[Planting]:

@@ -5,6 +5,7 @@ As a module that is run, it is the process with Caffe: it reads a request a line
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -108,6 +109,7 @@ def _trained(caffe: Any, solver: str, weights: str | None, iterations: int, save
 
 
 def _serve() -> None:
+    argparse.ArgumentParser(prog="python -m tools.bench.faults.probe", description=__doc__).parse_args()
     import caffe
 
     caffe.set_mode_cpu()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tools.bench.faults.breaks import Break, find_break, is_healthy
+from tools.bench.faults.data import Record, write_lmdb
 from tools.bench.faults.nets import Net
 from tools.bench.faults.planting import Planter, Planting
 from tools.bench.faults.probe import Losses, Probe
@@ -29,6 +31,7 @@ class Search:
 
     def __init__(self, probe: Probe, scratch: Path) -> None:
         self._probe, self._scratch = probe, scratch
+        self._written: Sequence[Record] | None = None
         self._trained: dict[int, tuple[Training, Path]] = {}  # by identity: the weights that a training ended with
         self._healthy: dict[int, tuple[Training, bool]] = {}  # by identity; it keeps the training alive
 
@@ -61,7 +64,17 @@ class Search:
         return training.write(home, None if training.start is None else self._weights(training.start.trained))
 
     def losses(self, training: Training) -> Losses:
-        return self._probe.losses(self.write(training, self._scratch / "training"), training.net.iterations)
+        start = None if training.start is None else self._weights(training.start.trained)
+        files = training.write(self._scratch / "training", start, self._data(training))
+        return self._probe.losses(files, training.net.iterations)
+
+    def _data(self, training: Training) -> Path:
+        """Return the data set of a training, which is written again only where it differs from the one before."""
+        if self._written is not training.records:
+            shutil.rmtree(self._scratch / "data", ignore_errors=True)
+            write_lmdb(self._scratch / "data", training.records)
+            self._written = training.records
+        return self._scratch / "data"
 
     def _weights(self, training: Training) -> Path:
         if id(training) not in self._trained:
@@ -73,6 +86,8 @@ class Search:
     def _judged(self, planting: Planting) -> Planted | None:
         """Return the fault if it breaks the training (or, of a control, does not), which is healthy without it."""
         net = planting.training.net
+        if any(id(twin) in self._healthy and not self._is_healthy(twin) for twin in planting.without):
+            return None  # known before
         losses = self.losses(planting.training)
         if planting.recovers or planting.flips is not None:
             fits = is_healthy(losses, net.chance, net.iterations)

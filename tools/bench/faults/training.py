@@ -41,16 +41,19 @@ class Training:
         """Return it with other records in some places."""
         return replace(self, records=[changed.get(number, record) for number, record in enumerate(self.records)])
 
-    def write(self, home: Path, weights: Path | None = None) -> TrainingFiles:
+    def write(self, home: Path, weights: Path | None = None, data: Path | None = None) -> TrainingFiles:
         """Write it into the directory `home`, in place of what is there.
 
         Args:
             weights: the caffemodel of `start`, as it was before it was damaged.
+            data: the data set, if it has been written already.
         """
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
-        write_lmdb(home / "data", self.records)
-        (home / "net.prototxt").write_text(self.net.prototxt(home / "data", self.factors))
+        if data is None:
+            data = home / "data"
+            write_lmdb(data, self.records)
+        (home / "net.prototxt").write_text(self.net.prototxt(data, self.factors))
         fields: dict[str, object] = {
             "net": f'"{home / "net.prototxt"}"',
             "base_lr": self.net.rate,
