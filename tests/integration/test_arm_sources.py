@@ -150,8 +150,8 @@ def test_batches_from_before_a_restart_are_those_of_the_run_that_it_continues(ho
     """The list has one image less before it, which is left out. The order of shuffled rows cannot be told backwards."""
     ours, theirs = train_batches(home / "skipped"), train_batches(home / "run")
     assert [layer.first for layer in ours] == [0, 1, SNAPSHOT]
-    for found, read in zip(ours[0].passes(0, 8), theirs[0].passes(0, 8), strict=True):
-        assert [top.tobytes() for top in found] == [top.tobytes() for top in read]
+    found, read = ([[top.tobytes() for top in tops] for tops in layer.passes(0, 8)] for layer in (ours[0], theirs[0]))
+    assert found == read
     assert len(list(ours[1].passes(1, 8))) == 8 * PASSES
     assert first_batches(home / "skipped") == SNAPSHOT
     with store_of(home / "skipped") as store, pytest.raises(RecordsUnknown, match="Iteration 7 is not of this run"):
