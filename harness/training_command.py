@@ -152,8 +152,19 @@ def options_of(args: argparse.Namespace, command: Sequence[str]) -> Options:
     )
 
 
-def train(make: Callable[[Callable[[int, int], None], Callable[[str], None]], Plan], args: argparse.Namespace) -> int:
-    """Plan a run and carry it out. Returns the exit code.
+Make = Callable[[Callable[[int, int], None], Callable[[str], None]], Plan]
+
+
+def train(make: Make, args: argparse.Namespace) -> int:
+    """Carry out a run as `record` does, and print its directory. Returns the exit code."""
+    code, directory = record(make, args)
+    if directory is not None:
+        print_result(str(directory))
+    return code
+
+
+def record(make: Make, args: argparse.Namespace) -> tuple[int, Path | None]:
+    """Plan a run and carry it out. Returns the exit code, and the run directory; None if nothing was trained.
 
     Args:
         make: makes the plan; it is given a function that receives how many of how many labels were read, and one that
@@ -179,12 +190,10 @@ def train(make: Callable[[Callable[[int, int], None], Callable[[str], None]], Pl
             outcome = session.run()
         except (BadInput, RecordingError) as error:
             terminal.error(str(error))
-            return Exit.BAD_INPUT
+            return Exit.BAD_INPUT, None
         except KeyboardInterrupt:
-            return Exit.INTERRUPTED
-    if outcome.code != Exit.BAD_INPUT:
-        print_result(str(session.out))
-    return outcome.code
+            return Exit.INTERRUPTED, None
+    return outcome.code, None if outcome.code == Exit.BAD_INPUT else session.out
 
 
 def _listener(terminal: TerminalProcess, args: argparse.Namespace) -> RunListener:

@@ -13,7 +13,7 @@ from harness.diagnosis.cause.investigate import Finding, investigate
 from harness.diagnosis.cause.trials import Procedure
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.errors import BadInput
-from harness.experiments import Arms, default_workers, local
+from harness.experiments import Arms, default_workers, local, locked
 from harness.explaining.culprits import Culprits
 from harness.explaining.estimate import Estimate, estimate
 from harness.explaining.investigating import Stage, carry_out, explanation_of
@@ -56,6 +56,7 @@ def explain(
     It ends early where the budget is used up, or `interrupts` ask for it.
 
     Raises:
+        BadInput: another command explains this run just now.
         BadInput, RecordingError: the run cannot be replayed; nothing was written but results of arms.
         RecordingFailed: the disk is full.
     """
@@ -67,8 +68,9 @@ def explain(
     workers = request.workers or default_workers(question.info)
     planned = estimate(question, workers)
     _check_affordable(question, request.budget)
-    terminal.message(_plan(question, planned))
-    return _Session(recording, question, planned, request.budget, terminal, interrupts).run()
+    with locked(question.run):
+        terminal.message(_plan(question, planned))
+        return _Session(recording, question, planned, request.budget, terminal, interrupts).run()
 
 
 class _Session:

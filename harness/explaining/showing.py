@@ -54,7 +54,7 @@ class Showing:
         top = levels.broken if levels.broken is not None else (levels.chance or 2 * levels.limit - levels.healthy)
         return View(
             stage=self._stage,
-            verdict=self.verdict.sentence if self.verdict is not None else "",
+            verdict=self.verdict.sentence if self.verdict is not None and self.verdict.kind != "undecided" else "",
             rows=tuple(self._rows(replays)),
             replays=spent.arms,
             iterations=spent.iterations,
