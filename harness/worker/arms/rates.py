@@ -17,18 +17,23 @@ from harness.schemas.arm import AnyChange, RateHeld, RateScaled
 
 
 def rates(
-    solver: pb.SolverParameter, first: int, stop: int, step: int, changes: Sequence[AnyChange]
+    solver: pb.SolverParameter, first: int, stop: int, step: int, changes: Sequence[AnyChange], end: int
 ) -> Iterator[float]:
     """Yield the rates of the iterations `first` … `stop` - 1, each a float32.
+
+    An arm may go on where the run had ended. There, a rate of the policy "poly" stays at the 0 to which it has come:
+    beyond max_iter, Caffe's formula gives negative ones or NaN.
 
     Args:
         solver: with its fields changed.
         step: Caffe's current_step before iteration `first`.
         changes: of them, those of the rate act here, in their order.
+        end: the iteration before which the run was to end.
     """
     for iteration in range(first, stop):
         step = next_step(solver, iteration, step)
-        rate = np.float32(learning_rate(solver, iteration, step))
+        has_ended = iteration >= end and iteration > solver.max_iter and solver.lr_policy == "poly"
+        rate = np.float32(0 if has_ended else learning_rate(solver, iteration, step))
         for change in changes:
             if isinstance(change, RateHeld) and iteration >= change.first:
                 rate = np.float32(change.rate)

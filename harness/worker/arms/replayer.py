@@ -69,6 +69,7 @@ class Replayer:
             kind=payload.solver_type,
             solver=text_format.Parse(payload.info.solver, pb.SolverParameter()),
             net=text_format.Parse(payload.info.net, pb.NetParameter()),
+            until=payload.info.until,
             heads=tuple(head.name for head in payload.heads),
             fed=fed,
             store=store,

@@ -37,6 +37,7 @@ class Training:
     Attributes:
         kind: Caffe's type of its solver.
         solver, net: its messages; `net` is the train net, with the user's own layers.
+        until: the iteration before which the run was to end.
         heads: names of losses.
         fed: the layers of `net` whose batches come from `store`.
         files: from which solvers are built.
@@ -47,6 +48,7 @@ class Training:
     kind: str
     solver: pb.SolverParameter
     net: pb.NetParameter
+    until: int
     heads: tuple[str, ...]
     fed: tuple[int, ...]
     store: StoreReader
@@ -86,7 +88,7 @@ class Running:
         checkpoint.put_into(self.solver, self.net, _history(arm), forgotten)
         change_weights(arm, self.watch.params, drawn)
         self._withheld = [(change, self._blobs(change)) for change in arm.changes if isinstance(change, UpdateWithheld)]
-        self._rates = list(rates(message, arm.start, arm.until, checkpoint.step, arm.changes))
+        self._rates = list(rates(message, arm.start, arm.until, checkpoint.step, arm.changes, training.until))
         for iteration, rate in enumerate(self._rates, arm.start):
             if not math.isfinite(rate):  # poly beyond max_iter
                 raise Misfit(f"the learning rate of iteration {iteration:,} is {rate}")
