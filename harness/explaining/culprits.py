@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from harness.diagnosis.cause.sentences import with_keys
 from harness.diagnosis.recorded.batch import Batch, batch_of
 from harness.recording import Recording
 from harness.schemas.explanation import CulpritRecord, Verdict
@@ -18,7 +19,7 @@ class Culprits:
 
     def named(self, verdict: Verdict) -> Verdict:
         """Return a verdict with key, label and class name of its records, as far as these are known."""
-        return msgspec.structs.replace(verdict, records=tuple(map(self._named, verdict.records)))
+        return with_keys(verdict, tuple(map(self._named, verdict.records)))
 
     def _named(self, record: CulpritRecord) -> CulpritRecord:
         if record.iteration not in self._batches:

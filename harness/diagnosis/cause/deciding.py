@@ -10,6 +10,7 @@ from harness.diagnosis.cause.controls import Controls
 from harness.diagnosis.cause.data import DataFinding
 from harness.diagnosis.cause.factors import Screened
 from harness.diagnosis.cause.layer_lr import LayerRates
+from harness.diagnosis.cause.records import Culprits
 from harness.diagnosis.cause.start_weights import StartFinding
 from harness.schemas.explanation import Kind
 
@@ -22,6 +23,7 @@ class Screening:
 
     controls: Controls
     data: DataFinding | None = None
+    culprits: Culprits | None = None
     factors: tuple[Screened, ...] = ()
     layers: LayerRates | None = None
     start: StartFinding | None = None
@@ -30,6 +32,14 @@ class Screening:
     def data_heal(self) -> bool:
         """Training does not break with other data."""
         return self.data is not None and self.data.heals
+
+    @property
+    def few_batches(self) -> bool:
+        """Training does not break without a few batches, and does with these and all others replaced."""
+        data = self.data
+        if data is None or data.width is None or data.width > FEW_BATCHES or data.kept is None:
+            return False
+        return data.kept.breaks > data.kept.heals
 
     def factor(self, kind: str) -> Screened | None:
         """Return the factor of that kind, if it was changed and healed."""
@@ -50,19 +60,16 @@ def decide_by_control(case: Case, controls: Controls, not_exact: Sequence[str]) 
 
 def decide(found: Screening) -> Kind:
     """Decide the kind: the factor that deviated from its own past; only if nothing did, a setting that heals."""
-    data = found.data
-    if data is not None and found.data_heal:
-        if data.width is None or data.width > FEW_BATCHES:
-            return "data-shift"
-        if data.kept is not None and data.kept.breaks > data.kept.heals:
-            return "record"
+    few = found.few_batches
+    if found.data_heal and not few:
+        return "data-shift"
+    if few and (found.culprits is None or found.culprits.deviate):
+        return "record"
     if found.factor("lr-schedule"):
         return "lr-schedule"
     if found.start is not None and found.start.heals:
         return "start-weights"
     if found.layers is not None and found.layers.layer is not None:
         return "layer-lr"
-    for kind in ("momentum", "weight-decay", "learning-rate"):
-        if found.factor(kind):
-            return kind
-    return "undecided"
+    kinds: tuple[Kind, ...] = ("momentum", "weight-decay", "learning-rate")
+    return next((kind for kind in kinds if found.factor(kind)), "record" if few else "undecided")

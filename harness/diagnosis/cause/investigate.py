@@ -6,13 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from harness.diagnosis.cause import sentences
+from harness.diagnosis.cause.brakes import find_point_of_no_return
 from harness.diagnosis.cause.case import BEFORE, Case
 from harness.diagnosis.cause.controls import Controls, find_controls
+from harness.diagnosis.cause.curvature import measure_curvature
 from harness.diagnosis.cause.data import find_data, first_unlike
-from harness.diagnosis.cause.deciding import Screening, decide, decide_by_control
+from harness.diagnosis.cause.deciding import FEW_BATCHES, Screening, decide, decide_by_control
 from harness.diagnosis.cause.factors import screen
 from harness.diagnosis.cause.layer_lr import screen_layer_rates
 from harness.diagnosis.cause.margins import find_margins
+from harness.diagnosis.cause.orders import find_orders
+from harness.diagnosis.cause.records import find_culprits
 from harness.diagnosis.cause.start_weights import find_start, is_near_start
 from harness.diagnosis.cause.trials import Found, OutOfBudget, Procedure, Seen
 from harness.schemas.explanation import (
@@ -69,10 +73,16 @@ def investigate(case: Case, not_exact: Sequence[str] = ()) -> Procedure[Finding]
         kind = decide(found)
         if kind != "undecided" or left_out or case.start == case.first:
             break
+    if kind == "undecided":
+        return Finding(_nothing_heals(found), control, left_out=tuple(left_out))
     cause = _iteration(kind, case, found)
-    acts = cause if case.first <= cause <= case.at or found.data_heal else case.start
-    margins = (yield from _attempt("margins", find_margins(case, acts), left_out)) if kind != "undecided" else None
-    return Finding(_verdict(kind, cause, case, found, margins or {}), control, margins or {}, left_out=tuple(left_out))
+    acts = max(case.first, cause if kind in ("record", "data-shift") else case.at)
+    margins = (yield from _attempt("margins", find_margins(case, acts), left_out)) or {}
+    verdict = _verdict(kind, cause, case, found, margins)
+    curvature = yield from _attempt("curvature", measure_curvature(case, acts), left_out)
+    last = yield from _attempt("point of no return", find_point_of_no_return(case, acts), left_out)
+    orders = yield from _attempt("other data orders", find_orders(case, acts), left_out)
+    return Finding(verdict, control, margins, last, orders or (), curvature, tuple(left_out))
 
 
 def _attempt(stage: str, procedure: Procedure[Found], left_out: list[str]) -> Procedure[Found | None]:
@@ -88,8 +98,12 @@ def _screening(case: Case, controls: Controls, left_out: list[str]) -> Procedure
     """Make the deciding stages, as far as the budget goes."""
     data = yield from _attempt("data", find_data(case), left_out)
     factors = yield from _attempt("settings", screen(case), left_out)
-    found = Screening(controls, data, factors or ())
-    if found.data_heal:
+    found = Screening(controls, data, factors=factors or ())
+    if data is not None and found.few_batches:
+        near = tuple(range(min(case.at, data.batches[0]), data.batches[-1] + 1))
+        suspected = near if len(near) <= FEW_BATCHES else data.batches
+        found = replace(found, culprits=(yield from _attempt("records", find_culprits(case, suspected), left_out)))
+    if decide(found) in ("record", "data-shift"):
         return found
     layers = yield from _attempt("rates of layers", screen_layer_rates(case), left_out)
     found = replace(found, layers=layers)
@@ -132,22 +146,26 @@ def _undecided(sentence: str, evidence: tuple[ChainLink, ...], would_decide: tup
     return Verdict("undecided", text, evidence=evidence, would_decide=would_decide)
 
 
+def _nothing_heals(found: Screening) -> Verdict:
+    tried = [sentences.of_control(found.controls)]
+    tried += sentences.of_other_data(found.data) if found.data is not None else []
+    return _undecided("Nothing that was changed alone heals", tuple(tried), ("an earlier snapshot",))
+
+
 def _verdict(kind: Kind, iteration: int, case: Case, found: Screening, margins: Mapping[str, Margin]) -> Verdict:
     primary = found.factor(kind)
     evidence = tuple(_evidence(kind, found))
     conditions = tuple(_conditions(kind, found, margins))
     layers = _layers(kind, found)
-    if kind == "undecided":
-        tried = [sentences.of_control(found.controls)]
-        tried += sentences.of_other_data(found.data) if found.data is not None else []
-        return _undecided("Nothing that was changed alone heals", tuple(tried), ("an earlier snapshot",))
-    clause = sentences.cause(kind, iteration, case, found.data, primary, layers)
+    records = found.culprits.records if kind == "record" and found.culprits is not None else ()
+    clause = sentences.cause(kind, iteration, case, found.data, records, primary, layers)
     requires = [condition.sentence for condition in conditions]
     return Verdict(
         kind,
         sentences.paragraph(clause, evidence, requires),
         confidence=_confidence(evidence, found),
         iteration=iteration,
+        records=records,
         layers=layers,
         conditions=conditions,
         evidence=(sentences.of_control(found.controls), *evidence),
@@ -166,7 +184,13 @@ def _evidence(kind: Kind, found: Screening) -> Iterator[ChainLink]:
     data, primary = found.data, found.factor(kind)
     if kind in ("record", "data-shift"):
         assert data is not None
-        yield from sentences.of_batches(data) if kind == "record" else sentences.of_stream(data)
+        sets = found.culprits.sets if found.culprits is not None else None
+        if kind == "data-shift":
+            yield from sentences.of_stream(data)
+        elif sets is not None:
+            yield from sentences.of_records(sets)
+        else:
+            yield from sentences.of_batches(data)
         return
     if primary is not None:
         yield from sentences.of_factor(primary)
@@ -220,6 +244,10 @@ def _all(found: Screening) -> Iterator[Seen]:
         yield factor.seen
         if factor.placebo is not None:
             yield factor.placebo
+    if found.culprits is not None and found.culprits.sets is not None:
+        sets = found.culprits.sets
+        yield from (seen for seen in (sets.replaced, sets.placebo, sets.elsewhere) if seen is not None)
+        yield from (tried.seen for tried in sets.subsets)
     if found.start is not None:
         yield from found.start.tried
     if found.layers is not None:

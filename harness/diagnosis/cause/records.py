@@ -35,6 +35,11 @@ class Culprits:
     why_none: str = ""
 
     @property
+    def deviate(self) -> bool:
+        """A record, or a whole batch, does more damage than ordinary ones; or that could not be measured."""
+        return bool(self.records or self.why_none) or any(batch.is_outlier for batch in self.batches)
+
+    @property
     def iterations(self) -> tuple[int, ...]:
         """The iterations that read them."""
         return tuple(dict.fromkeys(record.iteration for record in self.records))

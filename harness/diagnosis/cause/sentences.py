@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
+
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.controls import Controls
+from harness.diagnosis.cause.culprit_sets import SetTests
 from harness.diagnosis.cause.data import DataFinding, batches_named, batches_replaced
 from harness.diagnosis.cause.factors import Screened
 from harness.diagnosis.cause.layer_lr import LayerRates
 from harness.diagnosis.cause.start_weights import StartFinding
 from harness.diagnosis.cause.trials import Seen
-from harness.schemas.explanation import ChainLink, Margin
+from harness.schemas.explanation import ChainLink, CulpritRecord, Margin, Verdict
 
-NO_ORDER = "No single record of it stands out among ordinary ones"
+_NAMED = 4  # records whose keys a sentence has
 
 
 def counted(seen: Seen, number: int) -> str:
@@ -52,6 +55,21 @@ def of_batches(data: DataFinding) -> Iterator[ChainLink]:
     yield heals(f"With other batches in place of {which}", data.skipped)
     if data.kept is not None:
         yield breaks(f"With all batches but {which} replaced", data.kept, "still breaks")
+
+
+def of_records(found: SetTests) -> Iterator[ChainLink]:
+    """State what becomes of the training with and without the culprit records."""
+    one = found.count == 1
+    yield heals(f"With {'another record in its place' if one else 'other records in their place'}", found.replaced)
+    if found.elsewhere is not None:
+        what = "Placed in other batches, it breaks those" if one else "Placed in other batches, they break those"
+        count = counted(found.elsewhere, found.elsewhere.breaks)
+        yield ChainLink(f"{what} as well ({count})", (found.elsewhere.trial.name,))
+    if found.placebo is not None:
+        yield breaks(f"With {found.placebo.trial.name}", found.placebo, "still breaks")
+    if found.suffice is not None and found.suffice < found.count:
+        enough = next(tried.seen for tried in found.subsets if tried.size == found.suffice)
+        yield ChainLink(f"{found.suffice} of them are enough ({counted(enough, enough.breaks)})", (enough.trial.name,))
 
 
 def of_stream(data: DataFinding) -> Iterator[ChainLink]:
@@ -119,14 +137,41 @@ def _with_article(found: Screened) -> str:
     return f"the {words}" if words.startswith(("rate", "gradient")) else words
 
 
+def records_named(records: Sequence[CulpritRecord]) -> str:
+    """Name culprit records, by their keys where these are known: "the record cat_7.jpg in the batch of 841"."""
+    batches = list(dict.fromkeys(record.iteration for record in records))
+    where = f"in the batch{'es' if len(batches) > 1 else ''} of {listed([f'{t:,}' for t in batches])}"
+    keys = [record.key for record in records if record.key]
+    if len(keys) < len(records):
+        keys = [f"at position {record.index}" for record in records]
+    if len(records) == 1:
+        return f"The record {keys[0]} {where}"
+    some = listed(keys) if len(keys) <= _NAMED else f"{', '.join(keys[: _NAMED - 1])}, … {keys[-1]}"
+    return f"The {len(records)} records {some} {where}"
+
+
+def with_keys(verdict: Verdict, records: tuple[CulpritRecord, ...]) -> Verdict:
+    """Return a verdict with `records`, whose keys are known, as its culprit records, in its sentence as well."""
+    if not records:
+        return verdict
+    rest = verdict.sentence.removeprefix(records_named(verdict.records))
+    return msgspec.structs.replace(verdict, records=records, sentence=f"{records_named(records)}{rest}")
+
+
 def cause(
-    kind: str, iteration: int, case: Case, data: DataFinding | None, found: Screened | None, layers: Sequence[str]
+    kind: str,
+    iteration: int,
+    case: Case,
+    data: DataFinding | None,
+    records: Sequence[CulpritRecord],
+    found: Screened | None,
+    layers: Sequence[str],
 ) -> str:
     """Name the cause, which acts from `iteration` on, in one clause, without the evidence."""
     names = listed(layers)
     match kind:
         case "record":
-            return f"The {_which(data)} broke it"
+            return f"{records_named(records)} broke it" if records else f"The {_which(data)} broke it"
         case "data-shift":
             return f"The data from iteration {iteration:,} on broke it"
         case "lr-schedule":
