@@ -18,7 +18,7 @@ def slowed(arm: Arm) -> set[str]:
 
 def test_a_layer_out_of_line_is_tried_alone_and_against_all_others() -> None:
     case = made_up_case(LAYERS).with_jitter(0.001)
-    case = replace(case, params=tuple(replace(p, lr_mult=40.0) if p.layer == "d" else p for p in case.params))
+    case = replace(case, params=tuple(replace(p, lr_mult=10.0) if p.layer == "d" else p for p in case.params))
     wanted: list[Wanted] = []
     found = answered(screen_layer_rates(case), lambda arm: "d" not in slowed(arm), wanted)
     assert found.layer == "d"
@@ -32,14 +32,18 @@ def test_a_layer_out_of_line_is_tried_alone_and_against_all_others() -> None:
     assert not innocent.healing
 
 
-def test_without_a_layer_out_of_line_halves_are_searched() -> None:
+def test_a_layer_far_above_the_others_needs_no_comparison_with_them() -> None:
     case = made_up_case(LAYERS)
-    found = answered(screen_layer_rates(case), lambda arm: "g" not in slowed(arm))
-    assert found.layer == "g"
-    assert len(found.groups) == 4
-    both = answered(screen_layer_rates(case), lambda arm: not slowed(arm) & {"b", "g"})
-    assert both.layer is None
-    assert len(both.groups) == 2
+    case = replace(case, params=tuple(replace(p, lr_mult=60.0) if p.layer == "d" else p for p in case.params))
+    found = answered(screen_layer_rates(case), lambda arm: not slowed(arm))
+    assert found.layer == "d"
+    assert found.others is None
+
+
+def test_without_a_layer_out_of_line_none_is_tried() -> None:
+    wanted: list[Wanted] = []
+    assert answered(screen_layer_rates(made_up_case(LAYERS)), lambda arm: False, wanted).layer is None
+    assert not wanted
 
 
 def test_a_layer_is_not_the_one_where_all_others_heal_as_well() -> None:

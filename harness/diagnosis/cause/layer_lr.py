@@ -16,6 +16,7 @@ _FACTOR = 0.1
 _RUNS = 3
 _MOST = 4  # layers that are tried alone, because they are out of line
 _HIGH_RATE = 3.0  # times the median lr_mult, or more, is out of line
+_FAR = 20.0  # likewise, so far that it is no choice of fine-tuning, for which 10 is usual
 _LARGE_STEP = 5.0  # times the median of update / weight
 
 
@@ -25,13 +26,14 @@ class LayerRates:
 
     Attributes:
         alone: by layer, arms with a tenth of its rate.
-        groups: arms with a tenth of the rate of several layers, in the search for one.
-        others: arms with a tenth of the rate of all layers but the one that heals alone; None if not just one does.
+        others: arms with a tenth of the rate of all layers but the one that heals alone; None if they were not made.
+        far: the layers whose lr_mult is so far above that of others that they need no comparison with those: a tenth of
+            the rate of many layers heals where one is much too fast.
     """
 
     alone: dict[str, Seen]
-    groups: tuple[Seen, ...] = ()
     others: Seen | None = None
+    far: tuple[str, ...] = ()
 
     @property
     def healing(self) -> tuple[str, ...]:
@@ -40,28 +42,35 @@ class LayerRates:
 
     @property
     def layer(self) -> str | None:
-        """The one layer that heals alone, while all others together do not; None if there is none."""
-        return self.healing[0] if len(self.healing) == 1 and self.others is not None and self.others.all_break else None
+        """The one layer that heals alone, while all others together do not, or is far above them; None without one."""
+        if len(self.healing) != 1:
+            return None
+        (layer,) = self.healing
+        return layer if layer in self.far or (self.others is not None and self.others.all_break) else None
 
 
 def screen_layer_rates(case: Case) -> Procedure[LayerRates]:
-    """Lower the rate of one layer at a time: of those out of line; without any, search for one by halves."""
+    """Lower the rate of one layer at a time, of those out of line.
+
+    A layer that is not is no cause, even if it heals: a lower rate heals nearly everything, by chance as well.
+    """
     layers = case.layers
     if len(layers) < 2:
         return LayerRates({})
-    groups: list[Seen] = []
-    candidates = out_of_line(case) or (yield from _halved(case, layers, groups))
+    candidates = out_of_line(case)
     found = yield from observe(case, STAGE, [_alone(case, layer, 1) for layer in candidates])
     alone = dict(zip(candidates, found, strict=True))
+    far = tuple(layer for layer in candidates if rates(case)[layer] >= _FAR * usual_rate(case))
     healing = [layer for layer, seen in alone.items() if seen.all_heal]
     if len(healing) != 1:
-        return LayerRates(alone, tuple(groups))
+        return LayerRates(alone, far=far)
     (layer,) = healing
-    rest = [other for other in layers if other != layer]
-    again, others = yield from observe(
-        case, STAGE, [_alone(case, layer, _RUNS), _trial(case, f"rate × {_FACTOR} for all but {layer}", rest, _RUNS)]
-    )
-    return LayerRates(alone | {layer: again}, tuple(groups), others)
+    trials = [_alone(case, layer, _RUNS)]
+    if layer not in far:
+        rest = [other for other in layers if other != layer]
+        trials.append(_trial(case, f"rate × {_FACTOR} for all but {layer}", rest, _RUNS))
+    again, *others = yield from observe(case, STAGE, trials)
+    return LayerRates(alone | {layer: again}, others[0] if others else None, far)
 
 
 def out_of_line(case: Case) -> tuple[str, ...]:
@@ -75,21 +84,6 @@ def out_of_line(case: Case) -> tuple[str, ...]:
     large = _LARGE_STEP * float(np.median(list(steps.values())))
     found = [layer for layer in layers if rates(case)[layer] >= high or (large > 0 and steps[layer] >= large)]
     return tuple(sorted(found, key=lambda layer: -steps[layer])[:_MOST])
-
-
-def _halved(case: Case, layers: Sequence[str], groups: list[Seen]) -> Procedure[tuple[str, ...]]:
-    """Return the layer at the end of halves of which just one heals; none if both do, or neither."""
-    while len(layers) > 2:
-        halves = layers[: len(layers) // 2], layers[len(layers) // 2 :]
-        found = yield from observe(
-            case, STAGE, [_trial(case, f"rate × {_FACTOR} for {half[0]} … {half[-1]}", half, 1) for half in halves]
-        )
-        groups += found
-        healing = [half for half, seen in zip(halves, found, strict=True) if seen.all_heal]
-        if len(healing) != 1:
-            return ()
-        (layers,) = healing
-    return tuple(layers)
 
 
 def _alone(case: Case, layer: str, runs: int) -> Trial:
