@@ -35,6 +35,8 @@ class CulpritRecord(msgspec.Struct, frozen=True):
             higher with this record in an ordinary batch; None where it is not finite.
         gradient_l2: norm of the raw gradient of that batch.
         usual_effect, usual_gradient_l2: the medians of ordinary records.
+        relief: by how much the loss of the iteration that shows the damage is lower with an ordinary record in its
+            place; only of a record that does damage together with others, but not alone.
     """
 
     key: str
@@ -46,6 +48,7 @@ class CulpritRecord(msgspec.Struct, frozen=True):
     gradient_l2: float | None = None
     usual_effect: float | None = None
     usual_gradient_l2: float | None = None
+    relief: float | None = None
 
 
 class Condition(msgspec.Struct, frozen=True):

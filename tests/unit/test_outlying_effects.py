@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from harness.diagnosis.cause.outlying import Effect, Usual, effect_of, is_suspicious, outlying_rise, usual_of
+from harness.diagnosis.cause.outlying import Effect, Usual, effect_of, is_suspicious, outlying_rise, relief, usual_of
 from harness.schemas.arm import Arm, ArmResult
 
 NAN, INF = math.nan, math.inf
@@ -78,3 +78,17 @@ def test_ordinary_effects_of_zero_leave_room_for_rounding() -> None:
     nothing = usual_of([Effect((0.0, 0.0, 0.0), 0.0)] * 14)
     assert outlying_rise(Effect((5e-6, 0.0, 0.0), 0.0), nothing, (0.0,) * 3) is None
     assert outlying_rise(Effect((1.0, 0.0, 0.0), 0.0), nothing, (0.0,) * 3) == 1.0
+
+
+def test_a_few_far_ordinary_records_among_many_that_do_nothing_count() -> None:
+    hard = usual_of([*[Effect((0.0,), 3)] * 12, Effect((0.05,), 3), Effect((-0.04,), 3)])
+    assert outlying_rise(Effect((0.07,), 3), hard, (0.01,)) is None
+    assert outlying_rise(Effect((0.2,), 3), hard, (0.01,)) == 0.2
+
+
+def test_a_record_that_does_damage_with_others_only_is_told_by_what_the_batch_does_without_it() -> None:
+    whole = Effect((4.0, 9.0, 9.0), 90)
+    without_others = usual_of([Effect((4.0 + n, 9.0, 9.0), 90) for n in (-0.1, 0.0, 0.05, 0.1)])
+    assert relief(Effect((1.0, 9.0, 9.0), 5), without_others, whole, 0, 1 / 8) == pytest.approx(3.025)
+    assert relief(Effect((3.7, 9.0, 9.0), 5), without_others, whole, 0, 1 / 8) is None  # less than an eighth
+    assert relief(Effect((INF, INF, INF), 5), without_others, whole, 0, 1 / 8) is None

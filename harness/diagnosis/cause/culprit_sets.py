@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.diagnosis.cause.case import BEFORE, Case
+from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.effects import STAGE, Bench
 from harness.diagnosis.cause.observing import measure, observe, seen
 from harness.diagnosis.cause.stand_ins import Sources, replaced
@@ -99,7 +99,7 @@ class _Sets:
 
     @property
     def _start(self) -> int:
-        return min(self._case.start, max(self._case.first, self._batches[0] - BEFORE))
+        return self._batches[0]
 
     @property
     def _until(self) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.observing import measure
-from harness.diagnosis.cause.outlying import Effect, Usual, effect_of, is_suspicious, outlying_rise, usual_of
+from harness.diagnosis.cause.outlying import Effect, Usual, effect_of, is_suspicious, outlying_rise, relief, usual_of
 from harness.diagnosis.cause.stand_ins import Sources, batches_from, replaced
 from harness.diagnosis.cause.trials import Procedure, Results, Trial
 from harness.schemas.arm import AnyChange, Arm, ArmResult, Place, StreamShifted
@@ -21,6 +21,9 @@ _GROUPS = 12  # likewise for groups of records
 _ONE_BY_ONE = 44  # records of an iteration up to which each is tried at once; else groups of them come first
 _CLOSER = 4.0  # standard deviations beyond which a group is looked into
 _SHARE = 1 / 4  # of what each record would do if all of a batch did the same: less does not matter
+_BATCH = 3.0  # standard deviations of the effects of ordinary batches: what a record does below that does not matter
+_COMPANY = 5  # ordinary records without which the batch is tried as well
+_RELIEF = 1 / 8  # of what a batch does: without a record that needs others for its damage, so much less
 
 
 @dataclass(frozen=True)
@@ -63,14 +66,21 @@ class Bench:
             self.batches[0], batch - self.batches[0] + 1 + lags, (*changes, *([moved] * bool(moved.replacements)))
         )
 
-    def least(self, batch_rises: Sequence[float]) -> tuple[float, ...]:
+    def least(self, whole: Sequence[float], usual: Usual) -> tuple[float, ...]:
         """Return the rises below which a single record does not matter, for each iteration after the batch.
 
-        `batch_rises` are those with the whole batch. Infinite ones say nothing of the share of a record.
+        `whole` are the rises with the whole batch, of which infinite ones say nothing of a record's share; `usual` are
+        the effects of ordinary batches.
         """
-        to_limit = self.case.levels.limit - self.case.levels.healthy
-        rises = (rise if math.isfinite(rise) else 0 for rise in batch_rises)
-        return tuple(_SHARE * max(rise, to_limit) / self.count for rise in rises)
+        rises = (max(rise, self.to_limit) if math.isfinite(rise) else self.to_limit for rise in whole)
+        return tuple(
+            max(_SHARE * rise / self.count, _BATCH * spread) for rise, spread in zip(rises, usual.spread, strict=True)
+        )
+
+    @property
+    def to_limit(self) -> float:
+        """The rise of the loss with which training counts as broken."""
+        return self.case.levels.limit - self.case.levels.healthy
 
 
 @dataclass(frozen=True)
@@ -96,11 +106,17 @@ class RecordEffect:
     Attributes:
         effect: None if the process died.
         outlying: the first rise of the loss that is an outlier, infinite where it is not finite; None if none is.
+        relief: by how much less its batch does without it, if it does damage only together with others.
     """
 
     place: Place
     effect: Effect | None
     outlying: float | None
+    relief: float | None = None
+
+    @property
+    def is_culprit(self) -> bool:
+        return self.outlying is not None or self.relief is not None
 
 
 @dataclass(frozen=True)
@@ -110,6 +126,16 @@ class Measured:
     batch: BatchEffect
     base: int
     result: ArmResult
+
+    def least(self, bench: Bench) -> tuple[float, ...]:
+        """Return the rises below which a record does not matter."""
+        effect = self.batch.effect
+        return bench.least(effect.rises if effect is not None else (0.0,) * _LAGS, self.batch.usual)
+
+    def lag(self, bench: Bench) -> int:
+        """Return which iteration after the batch is the first to show what it does; 0 is the next one."""
+        rises = self.batch.effect.rises if self.batch.effect is not None else ()
+        return next((lag for lag, rise in enumerate(rises) if rise > _SHARE * bench.to_limit), 0)
 
 
 @dataclass(frozen=True)
@@ -138,7 +164,7 @@ def measure_batches(bench: Bench) -> Procedure[tuple[Measured, ...]]:
             effects = [effect_of(result, results[middle], batch) for result in results]
             usual = measured[0].batch.usual if measured else usual_of([e for e in effects if e is not None])
             effect = effect_of(found[whole.key], results[middle], batch)
-            outlying = effect is not None and outlying_rise(effect, usual, bench.least(effect.rises)) is not None
+            outlying = effect is not None and outlying_rise(effect, usual, bench.least(effect.rises, usual)) is not None
             measured.append(Measured(BatchEffect(batch, effect, usual, outlying), _LAGS + middle, results[middle]))
     return tuple(measured)
 
@@ -149,9 +175,7 @@ def measure_records(bench: Bench, batch: Measured) -> Procedure[Tried]:
     A record whose effect is not clear in the iteration after it, but whose gradient is far from the usual, or whose
     effect is so in the other direction, is tried again with more iterations.
     """
-    iteration, effect = batch.batch.iteration, batch.batch.effect
-    rises = effect.rises if effect is not None else (0.0,) * _LAGS
-    lags = next((n + 1 for n, rise in enumerate(rises) if rise > bench.least(rises)[n] * bench.count), 1)
+    iteration, lags, least = batch.batch.iteration, batch.lag(bench) + 1, batch.least(bench)
     places = bench.places(iteration)
     if bench.count > _ONE_BY_ONE:
         places = yield from _suspicious(bench, batch, lags)
@@ -170,23 +194,61 @@ def measure_records(bench: Bench, batch: Measured) -> Procedure[Tried]:
     )
     usual = usual_of(_effects(ordinary, found, batch))
     effects = {place: effect_of(found[arm.key], batch.result, iteration) for place, arm in own.items()}
-    least = bench.least(rises)
-    unclear = {
-        place: _among_ordinary(bench, batch, {place: place}, _LAGS)
-        for place, effect in effects.items()
-        if effect is not None and outlying_rise(effect, usual, least) is None and is_suspicious(effect, usual)
-    }
-    if unclear and lags < _LAGS:
-        name = f"records of {iteration:,}, each among ordinary ones, longer"
-        found = yield from measure(STAGE, (Trial(name, "effect", tuple(unclear.values())),))
-        effects |= {place: effect_of(found[arm.key], batch.result, iteration) for place, arm in unclear.items()}
+    if lags < _LAGS:
+        effects |= yield from _longer(bench, batch, _unclear(effects, usual, least))
+    together = yield from _together(bench, batch, _unclear(effects, usual, least), tuple(effects))
     return Tried(
         tuple(
-            RecordEffect(place, effect, None if effect is None else outlying_rise(effect, usual, least))
+            RecordEffect(
+                place, effect, None if effect is None else outlying_rise(effect, usual, least), together.get(place)
+            )
             for place, effect in effects.items()
         ),
         usual,
     )
+
+
+def _unclear(effects: Mapping[Place, Effect | None], usual: Usual, least: Sequence[float]) -> tuple[Place, ...]:
+    """Return the records that are no outliers by the rise of the loss, but suspicious."""
+    return tuple(
+        place
+        for place, effect in effects.items()
+        if effect is not None and outlying_rise(effect, usual, least) is None and is_suspicious(effect, usual)
+    )
+
+
+def _longer(bench: Bench, batch: Measured, places: Sequence[Place]) -> Procedure[dict[Place, Effect | None]]:
+    """Measure the effects of records in more iterations."""
+    if not places:
+        return {}
+    arms = {place: _among_ordinary(bench, batch, {place: place}, _LAGS) for place in places}
+    name = f"records of {batch.batch.iteration:,}, each among ordinary ones, longer"
+    found = yield from measure(STAGE, (Trial(name, "effect", tuple(arms.values())),))
+    return {place: effect_of(found[arm.key], batch.result, batch.batch.iteration) for place, arm in arms.items()}
+
+
+def _together(
+    bench: Bench, batch: Measured, places: Sequence[Place], tried: Sequence[Place]
+) -> Procedure[dict[Place, float]]:
+    """Return which of `places` do damage only together with others, and how much less the batch does without each."""
+    whole, iteration, lag = batch.batch.effect, batch.batch.iteration, batch.lag(bench)
+    others = [place for place in tried if place not in places][:: max(1, len(tried) // _COMPANY)]
+    if not places or len(others) < 2 or whole is None or not math.isfinite(whole.rises[lag]):
+        return {}
+    arms = {place: bench.arm(iteration, bench.stand_ins(batch.base, (place,)), lag + 1) for place in (*places, *others)}
+    name = f"batch of {iteration:,} without one record"
+    found = yield from measure(STAGE, (Trial(name, "effect", tuple(arms.values())),))
+    without = {place: effect_of(found[arm.key], batch.result, iteration) for place, arm in arms.items()}
+    known = [effect for place in others if (effect := without[place]) is not None]
+    if not known:
+        return {}
+    usual, less = usual_of(known), {}
+    for place in places:
+        effect = without[place]
+        amount = None if effect is None else relief(effect, usual, whole, lag, _RELIEF)
+        if amount is not None:
+            less[place] = amount
+    return less
 
 
 def _suspicious(bench: Bench, batch: Measured, lags: int) -> Procedure[tuple[Place, ...]]:

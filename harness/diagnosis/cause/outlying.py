@@ -13,6 +13,7 @@ from harness.schemas.arm import ArmResult
 
 _FAR = 8.0  # standard deviations of the effects of ordinary records beyond which one is an outlier
 _LEAST = 1e-6  # the least standard deviation that effects are taken to have
+_TAIL = 4.0  # the second largest deviation of ordinary records is taken to be so many standard deviations at most
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Usual:
     """The effects of ordinary records.
 
     Attributes:
-        rise, spread: the median rise in each of the iterations after them, and its standard deviation.
+        rise, spread: the median rise in each of the iterations after them, and its standard deviation; a few far ones
+            among many that do nothing count as well.
         gradient_l2: the median.
         gradient_spread: the standard deviation of its logarithm.
     """
@@ -72,7 +74,9 @@ def usual_of(effects: Sequence[Effect]) -> Usual:
     if not len(rows):
         rows = np.zeros((1, lags))
     centre = np.median(rows, axis=0)
-    spread = np.maximum(SIGMA * np.median(np.abs(rows - centre), axis=0), _LEAST)
+    deviations = np.sort(np.abs(rows - centre), axis=0)
+    tail = deviations[-2] / _TAIL if len(rows) > 1 else np.zeros(lags)
+    spread = np.maximum(np.maximum(SIGMA * np.median(deviations, axis=0), tail), _LEAST)
     logs = logarithm(np.array([e.gradient_l2 for e in effects if math.isfinite(e.gradient_l2)] or [1.0]))
     middle = np.median(logs)
     return Usual(
@@ -92,6 +96,19 @@ def outlying_rise(effect: Effect, usual: Usual, least: Sequence[float]) -> float
         if rise - centre > max(_FAR * spread, relevant):
             return rise
     return None
+
+
+def relief(without: Effect, usual: Usual, whole: Effect, lag: int, share: float) -> float | None:
+    """Return by how much less a batch does without a record; None if that is nothing special.
+
+    Args:
+        without, whole: the effects of the batch without it, and of all of the batch.
+        usual: the effects of the batch without another, ordinary record, one each.
+        lag: the iteration after the batch that counts: 0 is the next one.
+        share: of what the whole batch does, which is to disappear.
+    """
+    less = usual.rise[lag] - without.rises[lag]
+    return less if less > max(_FAR * usual.spread[lag], share * whole.rises[lag]) else None
 
 
 def is_suspicious(effect: Effect, usual: Usual, far: float = _FAR) -> bool:

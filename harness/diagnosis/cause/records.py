@@ -71,7 +71,7 @@ def find_culprits(case: Case, batches: tuple[int, ...]) -> Procedure[Culprits]:
         records = yield from measure_records(bench, one)
         tried += len(records.records)
         for record in records.records:
-            if record.outlying is not None:
+            if record.is_culprit:
                 culprits.append(_culprit(record, records.usual))
                 places.append(record.place)
     sets = (yield from test_set(bench, tuple(places))) if places else None
@@ -79,9 +79,9 @@ def find_culprits(case: Case, batches: tuple[int, ...]) -> Procedure[Culprits]:
 
 
 def _culprit(record: RecordEffect, usual: Usual) -> CulpritRecord:
-    assert record.effect is not None  # it is an outlier
-    assert record.outlying is not None
-    effect, gradient = record.outlying, record.effect.gradient_l2
+    assert record.effect is not None  # it was measured
+    gradient = record.effect.gradient_l2
+    effect = record.effect.rises[0] if record.outlying is None else record.outlying
     return CulpritRecord(
         key="",
         label=None,
@@ -91,4 +91,5 @@ def _culprit(record: RecordEffect, usual: Usual) -> CulpritRecord:
         gradient_l2=gradient if math.isfinite(gradient) else None,
         usual_effect=usual.rise[0],
         usual_gradient_l2=usual.gradient_l2,
+        relief=record.relief,
     )
