@@ -14,12 +14,14 @@ from harness.caffe_files.lmdb_file import open_records
 from harness.caffe_files.paths import is_directory
 from harness.errors import BadInput, RecordingError
 from harness.recording import Recording
+from harness.recording.explanation import read_explanation
 from harness.recording.lineage import children
 from harness.recording.repeats import repeat_of
 from harness.recording.run_directory import read_info
 from harness.reports.html.subject import Subject
 from harness.reports.names import curve_names
 from harness.reports.suggestions import rewind_of_onset
+from harness.schemas.explanation import Explanation
 from harness.schemas.predictions import HeadPredictions
 from harness.schemas.rewind import Rewind
 from harness.schemas.run_info import Parent, RunInfo
@@ -32,7 +34,7 @@ def subject_of(run: Path, rules: Path | None, *, whole: bool = True) -> Iterator
 
     Args:
         rules: a file with other limits of the alarm rules.
-        whole: collect what a whole report shows; a comparison has no predictions, all labels and restarts.
+        whole: collect what a whole report shows; a comparison has no predictions, labels, restarts and explanation.
 
     Raises:
         BadInput, RecordingError: it cannot be read.
@@ -59,6 +61,7 @@ def subject_of(run: Path, rules: Path | None, *, whole: bool = True) -> Iterator
             except RecordingError as error:
                 unpredicted = str(error)
         info = found.info
+        explanation, unexplained = _explanation(run) if whole else (None, None)
         yield Subject(
             run=run,
             recording=recording,
@@ -70,7 +73,17 @@ def subject_of(run: Path, rules: Path | None, *, whole: bool = True) -> Iterator
             unpredicted=unpredicted,
             labels=_labels(info) if batch is not None and whole else None,
             children=_children(run, stack) if whole else {},
+            explanation=explanation,
+            unexplained=unexplained,
         )
+
+
+def _explanation(run: Path) -> tuple[Explanation | None, str | None]:
+    """Read what `explain` found about `run`, or why it cannot be read."""
+    try:
+        return read_explanation(run), None
+    except BadInput as error:
+        return None, str(error)
 
 
 def _children(run: Path, stack: ExitStack) -> Mapping[str, Recording]:

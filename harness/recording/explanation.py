@@ -9,6 +9,7 @@ import msgspec
 from harness.atomic_write import write_whole
 from harness.caffe_files.paths import exists
 from harness.errors import RecordingFailed
+from harness.invocation import next_command, path_argument
 from harness.recording.metadata import read_metadata
 from harness.schemas.explanation import EXPLAIN, EXPLANATION_VERSION, Explanation, encode
 
@@ -22,9 +23,8 @@ def read_explanation(run: Path) -> Explanation | None:
     file = run / EXPLAIN
     if not exists(file):
         return None
-    return read_metadata(
-        file, Explanation, EXPLANATION_VERSION, "Run explain again; it reuses the replays that it made"
-    )
+    remedy = f"Run {next_command('explain')} {path_argument(run)} again, which uses the replays that are stored"
+    return read_metadata(file, Explanation, EXPLANATION_VERSION, remedy)
 
 
 def json_text(explanation: Explanation) -> str:

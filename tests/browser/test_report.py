@@ -28,6 +28,7 @@ from harness.recording import Recording
 from harness.report import main
 from harness.supervisor.predict_client import predictions
 from tests.helpers.commands import RUN, train
+from tests.helpers.explanations import encoded, record_explanation
 from tests.helpers.nets import small_net, solver_text
 from tests.helpers.paths import ROOT
 from tests.helpers.preloaded import harness_command
@@ -137,6 +138,7 @@ def test_the_collapse_of_the_demo(demo: Path, demo_page: Path, opened: OpenPage)
     page = one.page
     evidence = "16 of the 32 images of batch 841 hold values 21 times larger than the others"
     assert one.text("#verdict") == f"Training broke at iteration 841: {evidence}"
+    assert one.text("#explain code") == f"{next_command('explain')} {demo}"
     outcome = one.text("#outcome")
     went = re.match(r"The loss went from ([\d.]+) to ([\d.]+) and did not recover", outcome)
     assert went is not None, outcome
@@ -368,6 +370,68 @@ def test_an_index_of_a_directory_of_runs(
     page.get_by_role("link", name=demo.name, exact=True).click()
     assert "the report" in page.content()
     page.close()
+
+
+# -- the cause --------------------------------------------------------------------------------------------------------
+
+
+def test_why_it_broke(small: Path, opened: OpenPage) -> None:
+    """The section Why shows what explain.json says, with the records read from the data set."""
+    train(small / "solver.prototxt", small / "run")
+    with Recording(small / "run") as recording:
+        batch = diagnose(recording, 7, read_limits()).batch(40)
+        rate = recording.series("lr")[40]
+    assert batch is not None
+    explanation = record_explanation(40, batch.keys[2:5], "conv1/3x3", first_index=2)
+    (small / "run/explain.json").write_bytes(encoded(explanation))
+    assert report(small / "run").code == 0
+    one = opened(small / "run/report.html")
+    page = one.page
+    assert one.text("#cause") == explanation.verdict.sentence
+    assert page.locator("h2").all_inner_texts()[:2] == ["Why", "Losses"]
+    evidence = page.locator("#evidence li").all_inner_texts()
+    assert evidence[0].split(".")[0] == "With other records in their place training continues (8 of 8 replays)"
+    assert "3 records of 40 replaced: 8 of 8 heal" in evidence[0]
+    assert len(evidence) == 5
+    assert page.locator(".chain li").count() == 5
+    # the records, the one with the largest effect first
+    shown = [caption.split("\n") for caption in page.locator("#culprits figcaption").all_inner_texts()]
+    assert [lines[0] for lines in shown] == [batch.keys[4], batch.keys[3], batch.keys[2]]
+    assert batch.labels is not None
+    assert shown[0][1:] == [f"label {batch.labels[4]}", "loss +0.47", "gradient 228"]
+    assert page.locator("#culprits img").count() == 3
+    assert page.evaluate("[...document.querySelectorAll('#culprits img')].every(i => i.naturalWidth > 0)")
+    lines = page.locator(".numbers").all_inner_texts()
+    assert f"survives up to 0.00112, breaks from 0.00139, this run has {rate:.3g}" in lines[1]
+    assert [line.split("\n")[0] for line in page.locator("#orders b").all_inner_texts()] == [
+        "4 of 5", "3 of 5", "1 of 5", "0 of 5", "0 of 5", "0 of 5",
+    ]  # fmt: skip
+    # each trial has its losses, in front of those of the control; each outcome a shape and a colour
+    placebo = page.locator("#trials-placebos .panels figure")
+    assert placebo.locator("polyline.bad").count() == 3
+    assert placebo.locator("polyline.control").count() == 1
+    assert placebo.locator("b").all_inner_texts() == ["✕", "✕", "✕"]
+    assert placebo.locator("b.nonfinite").get_attribute("style") == f"left: {100 * 11 / 64:.2f}%; top: 0.0%"
+    ends = page.locator("figure", has_text="a quarter of them").locator("b")
+    assert ends.all_inner_texts() == ["●", "◆", "✕"]
+    assert len({ends.nth(n).evaluate("e => getComputedStyle(e).color") for n in range(3)}) == 3
+    # a claim leads to its trial, and the trial to the command that repeats it
+    page.click("#evidence a >> nth=0")
+    row = page.locator("tr:target")
+    assert row.locator("th").inner_text() == "3 records of 40 replaced"
+    assert row.locator("td.n").all_inner_texts()[:3] == ["8", "0", "8"]
+    assert row.locator("code").inner_text() == explanation.arms[3].command
+    assert row.locator("button.copy").is_visible()
+    assert page.locator("#trials-records tbody tr").count() == 6
+    assert not page.locator("#trials-records table").is_visible()
+    narrow = opened(small / "run/report.html", 400, drawn=False, java_script_enabled=False, color_scheme="dark")
+    narrow.page.locator("details.trials").last.locator("summary").click()
+    assert narrow.page.locator("#trials-orders polyline").first.is_visible()
+    assert fits(narrow.page)
+    (small / "run/explain.json").write_text('{"format_version": 7}')
+    done = report(small / "run")
+    assert (done.code, "Traceback" in done.stderr) == (0, False)
+    assert "written by a newer caffe-harness" in opened(small / "run/report.html").text("#unexplained")
 
 
 # -- other runs -------------------------------------------------------------------------------------------------------

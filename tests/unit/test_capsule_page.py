@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from harness.quantities import file_size
 from harness.reports.html.capsule_page import CapsulePage, Command, Level, Member, Records, capsule_page
-from harness.reports.html.loss_curve import LossCurve, loss_curve
+from harness.reports.html.loss_curve import loss_curve
+from harness.reports.html.plot import Plot
 
 
 def page(**fields: object) -> CapsulePage:
@@ -55,7 +56,7 @@ def test_it_says_what_is_private_in_it() -> None:
     assert "This capsule was made smaller" not in known
 
 
-def curve(losses: list[float], chance: float | None = None) -> LossCurve | None:
+def curve(losses: list[float], chance: float | None = None) -> Plot | None:
     values = np.array(losses, np.float64)
     return loss_curve(np.arange(10, 10 + len(values)), values, 12, 14, chance)
 
@@ -70,7 +71,7 @@ def test_any_losses_give_a_curve_inside_its_box(losses: list[float], chance: flo
         assert np.isfinite(losses).sum() < 2
         return
     for line in found.lines:
-        for point in line.split(" "):
+        for point in line.points.split(" "):
             assert all(0 <= float(part) <= 100 for part in point.split(","))
     assert all(0 <= tick.at <= 100 for tick in (*found.across, *found.down))
 
@@ -84,7 +85,7 @@ def test_losses_of_many_orders_are_drawn_on_a_logarithmic_scale() -> None:
     assert flat is not None
     assert not flat.is_log
     assert len(flat.lines) == 2  # a gap where the loss is not finite
-    assert flat.chance == pytest.approx(25, abs=3)
+    assert flat.levels[0].at == pytest.approx(25, abs=3)
 
 
 def test_sizes_have_units() -> None:

@@ -7,6 +7,7 @@ from harness.reports.figures.layers import layers
 from harness.reports.figures.log import log_figure
 from harness.reports.figures.norms import layer_norms
 from harness.reports.figures.recorded import accuracy_series, losses, overview, smoothed_losses
+from harness.reports.figures.why import margins, orders, trials
 from harness.reports.figures.window import contact_sheet, filters, labels, spectra
 
 __all__ = [
@@ -18,7 +19,10 @@ __all__ = [
     "layers",
     "log_figure",
     "losses",
+    "margins",
+    "orders",
     "overview",
     "smoothed_losses",
     "spectra",
+    "trials",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.reports.html.loss_curve import LossCurve
+from harness.reports.html.plot import Plot
 from harness.reports.html.templating import render
 
 
@@ -80,7 +80,7 @@ class CapsulePage:
     first: int
     until: int
     onset: int | None
-    curve: LossCurve | None
+    curve: Plot | None
     levels: tuple[Level, ...]
     commands: tuple[Command, ...]
     members: tuple[Member, ...]

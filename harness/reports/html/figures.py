@@ -79,7 +79,7 @@ def batch_images(subject: Subject) -> list[BatchImage]:
         return []
     return [
         BatchImage(
-            source=_encoded(picture(batch, image)) if batch.pixels is not None else "",
+            source=encoded(picture(batch, image)) if batch.pixels is not None else "",
             key=batch.keys[image] if batch.keys else "",
             facts=messages.image_facts(subject, image),
             outlier=bool(batch.outliers[image]),
@@ -103,7 +103,7 @@ def filter_images(subject: Subject) -> FilterImages | None:
     filters = subject.filters
     if filters is None:
         return None
-    before, after = (_encoded(mosaic(part, filters.limit), _MOSAIC) for part in (filters.before, filters.after))
+    before, after = (encoded(mosaic(part, filters.limit), _MOSAIC) for part in (filters.before, filters.after))
     return FilterImages(before, after, len(filters.before))
 
 
@@ -121,7 +121,7 @@ def _drawings(subject: Subject) -> dict[str, Callable[[], Figure]]:
     recording, found, batch, onset = subject.recording, subject.found, subject.batch, subject.onset
     if not len(recording.iterations):
         return {}
-    heatmaps = subject.heatmaps
+    heatmaps, explanation = subject.heatmaps, subject.explanation
     drawings = {
         "overview": lambda: figures.overview(recording, found),
         "losses": lambda: figures.losses(recording, found),
@@ -140,6 +140,9 @@ def _drawings(subject: Subject) -> dict[str, Callable[[], Figure]]:
         drawings["filters"] = lambda: figures.filters(filters)
     if batch is not None and subject.unusual_labels:
         drawings["labels"] = lambda: figures.labels(subject.label_shares, len(batch))
+    if explanation is not None:
+        drawings["trials"] = lambda: figures.trials(explanation)
+        drawings["margins"] = lambda: figures.margins(explanation, found)
     if subject.children:
         drawings["restarts"] = lambda: figures.smoothed_losses({subject.run.name: recording, **subject.children})
     return drawings
@@ -149,7 +152,7 @@ def _predictions(subject: Subject) -> Predictions | None:
     return subject.head.before if subject.head else None
 
 
-def _encoded(pixels: npt.NDArray[np.uint8], most: int = _THUMBNAIL) -> str:
+def encoded(pixels: npt.NDArray[np.uint8], most: int = _THUMBNAIL) -> str:
     """Encode an image as a data URI: a small one as PNG, a larger one as a reduced JPEG."""
     shown: Any = pixels[..., ::-1] if pixels.ndim == 3 else pixels  # OpenCV writes BGR
     side = max(pixels.shape[:2])

@@ -22,6 +22,7 @@ from harness.reports.html.packing import Arrays, plotly_js
 from harness.reports.html.subject import Subject
 from harness.reports.html.templating import render, text_of
 from harness.reports.html.titles import titles
+from harness.reports.html.why import explain_command, why
 from harness.reports.names import curve_names
 from harness.reports.text.grammar import list_names
 
@@ -64,6 +65,8 @@ def report(subject: Subject, refresh: int | None = None) -> str:
         refresh=refresh,
         messages=messages,
         details=run_details(subject),
+        why=why(subject),
+        explain=explain_command(subject),
         sentence=sentence,
         look_at=LOOK_AT,
         stills=static_images(subject),

@@ -17,6 +17,7 @@ from harness.diagnosis.recorded.heatmap import QUANTITIES, Heatmap
 from harness.recording import Recording
 from harness.reports.suggestion import Suggestion
 from harness.reports.suggestions import next_commands, rewind_of_onset
+from harness.schemas.explanation import Explanation
 from harness.schemas.predictions import HeadPredictions
 from harness.schemas.rewind import NoRewind, Rewind
 from harness.schemas.run_info import RunInfo
@@ -33,6 +34,7 @@ class Subject:
         predictions: those of each head for the batch; if empty, `unpredicted` may give the reason.
         labels: all labels of the training data; None if not available.
         children: the restarts of this run, by their changes.
+        explanation: what `explain` found; None if it was not asked, or if `unexplained` gives the reason.
     """
 
     run: Path
@@ -45,6 +47,8 @@ class Subject:
     unpredicted: str | None
     labels: npt.NDArray[np.int32] | None
     children: Mapping[str, Recording]
+    explanation: Explanation | None
+    unexplained: str | None
 
     @property
     def onset(self) -> int | None:

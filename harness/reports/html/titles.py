@@ -22,6 +22,8 @@ def titles(subject: Subject) -> dict[str, str]:
         "filters": _filters(subject.filters) if subject.filters is not None else "",
         "labels": _labels(subject),
         "restarts": _restarts(subject),
+        "trials": _cause(subject),
+        "margins": _cause(subject),
     }
     return {name: f"{subject.run.resolve().name}: {title}" for name, title in found.items()}
 
@@ -89,6 +91,10 @@ def _labels(subject: Subject) -> str:
         f"{share.count} of the {len(subject.batch)} records of batch {subject.batch.iteration:,} have label "
         f"{share.label}, where {share.expected or 0:.2g} are to be expected"
     )
+
+
+def _cause(subject: Subject) -> str:
+    return subject.explanation.verdict.sentence if subject.explanation is not None else ""
 
 
 def _restarts(subject: Subject) -> str:
