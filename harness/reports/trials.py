@@ -51,7 +51,7 @@ _GROUPS = (
     ("control", "Nothing changed", ("control",)),
     ("changes", "One thing changed", ()),  # every kind of cause
     ("placebos", "Changes that should not matter", ("placebo",)),
-    ("records", "Records one by one", ("effect",)),
+    ("records", "Measured: single records, curvature", ("effect", "curvature")),
     ("layers", "Updates of layers withheld", ("layer",)),
     ("margins", "How much is too much", ("margin",)),
     ("brakes", "The best remedy, applied later", ("brake",)),
@@ -85,7 +85,7 @@ def groups_of(explanation: Explanation) -> tuple[Group, ...]:
 
 def is_measured(trial: ArmSummary) -> bool:
     """Check whether a trial measures something in a few iterations, so that it neither breaks nor heals."""
-    return trial.kind == "effect"
+    return trial.kind in ("effect", "curvature")
 
 
 def count_arms(trial: ArmSummary) -> int:
