@@ -37,6 +37,7 @@ class CulpritRecord(msgspec.Struct, frozen=True):
         usual_effect, usual_gradient_l2: the medians of ordinary records.
         relief: by how much the loss of the iteration that shows the damage is lower with an ordinary record in its
             place; only of a record that does damage together with others, but not alone.
+        layers: the data layers that read it; empty for all of them.
     """
 
     key: str
@@ -49,6 +50,7 @@ class CulpritRecord(msgspec.Struct, frozen=True):
     usual_effect: float | None = None
     usual_gradient_l2: float | None = None
     relief: float | None = None
+    layers: tuple[str, ...] = ()
 
 
 class Condition(msgspec.Struct, frozen=True):

@@ -31,6 +31,14 @@ _STAYS = 8  # iterations that a loss is to stay broken
 
 
 @dataclass(frozen=True)
+class Reading:
+    """The records that an iteration reads: `count` in each of `layers` (empty: in all data layers), over all passes."""
+
+    layers: tuple[str, ...]
+    count: int
+
+
+@dataclass(frozen=True)
 class Case:
     """A broken run.
 
@@ -121,10 +129,15 @@ class Case:
         return replace(self, start=max(self.first, self.at - back))
 
     @cached_property
-    def records(self) -> int | None:
-        """The records that an iteration reads, over all its passes; None where data layers differ, or none says."""
-        sizes = {size for layer in self.net.layer if (size := _batch_size(layer))}
-        return sizes.pop() * int(self.solver.iter_size) if len(sizes) == 1 else None
+    def readings(self) -> tuple[Reading, ...]:
+        """What the data layers read in an iteration; empty where none of them says how much."""
+        sizes: dict[int, list[str]] = {}
+        for layer in self.net.layer:
+            if size := _batch_size(layer):
+                sizes.setdefault(size * int(self.solver.iter_size), []).append(layer.name)
+        if len(sizes) == 1:
+            return (Reading((), next(iter(sizes))),)
+        return tuple(Reading(tuple(dict.fromkeys(names)), count) for count, names in sizes.items())
 
     @property
     def layers(self) -> tuple[str, ...]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.effects import STAGE, Bench
 from harness.diagnosis.cause.observing import measure, observe, seen
-from harness.diagnosis.cause.stand_ins import Sources, replaced
+from harness.diagnosis.cause.stand_ins import Sources, Spot, replaced
 from harness.diagnosis.cause.trials import Procedure, Seen, Trial
 from harness.schemas.arm import Arm, Place
 
@@ -16,6 +16,7 @@ _HEALING, _PLACEBOS, _ELSEWHERE, _SUBSETS = 8, 3, 5, 3  # arms of each question
 _LONG, _HEALING_LONG = 60, 5  # an arm of so many iterations is long, and fewer of them are made
 _EARLIER, _LATER = (5, 12, 20, 8, 2), (2, 4, 7, 1, 10)  # iterations by which the records are moved
 _EARLIER_ONES = 3  # of the arms with moved records, if possible
+_RATE = 0.1  # how much the learning rate may differ there
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class SetTests:
         return min(enough, default=None)
 
 
-def test_set(bench: Bench, culprits: tuple[Place, ...]) -> Procedure[SetTests]:
+def test_set(bench: Bench, culprits: tuple[Spot, ...]) -> Procedure[SetTests]:
     """Test the records at `culprits` as a set, with arms of full length."""
     sets = _Sets(bench, culprits)
     trials = [sets.healing(), *sets.placebo()]
@@ -86,7 +87,7 @@ class _Sets:
     """The arms that test a set of culprit records."""
 
     bench: Bench
-    culprits: tuple[Place, ...]
+    culprits: tuple[Spot, ...]
 
     @property
     def _case(self) -> Case:
@@ -95,7 +96,7 @@ class _Sets:
     @property
     def _batches(self) -> tuple[int, ...]:
         """The batches that have them."""
-        return tuple(sorted({place.iteration for place in self.culprits}))
+        return tuple(sorted({spot.place.iteration for spot in self.culprits}))
 
     @property
     def _start(self) -> int:
@@ -113,7 +114,7 @@ class _Sets:
 
     def placebo(self) -> Iterator[Trial]:
         """Ordinary records in the places of all other records."""
-        others = [p for t in self._batches for p in self.bench.places(t) if p not in self.culprits]
+        others = [s for t in self._batches for s in self.bench.spots(t) if s not in self.culprits]
         if others:
             arms = tuple(self._arm(self._ordinary(others, number)) for number in range(_PLACEBOS))
             yield Trial(f"the {len(others)} other records replaced", "placebo", arms)
@@ -130,35 +131,36 @@ class _Sets:
         starts = dict.fromkeys((0, count - size, (count - size) // 2))
         chosen = [self.culprits[start : start + size] for start in starts]
         arms = tuple(
-            self._arm(self._ordinary([p for p in self.culprits if p not in kept], number))
+            self._arm(self._ordinary([spot for spot in self.culprits if spot not in kept], number))
             for number, kept in enumerate(chosen[:_SUBSETS])
         )
         return Trial(f"only {size} of {self._named(count)}", "record", arms)
 
     def _distances(self) -> list[int]:
-        """By how many iterations the culprits are moved: to batches before their own, and to later ones."""
-        span = self._batches[-1] - self._batches[0]
-        earlier = [-d for d in _EARLIER if d > span and self._batches[0] - d >= self._case.first]
-        later = [d for d in _LATER if d > span]
-        few = earlier[:_EARLIER_ONES]
-        return (few + later)[:_ELSEWHERE]
+        """By how many iterations the culprits are moved: to batches before their own, and later, at the same rate."""
+        first, last = self._batches[0], self._batches[-1]
+        earlier = [-d for d in _EARLIER if d > last - first and first - d >= self._case.first]
+        later = [d for d in _LATER if d > last - first]
+        rate = self._case.rate_at(first)
+        alike = [d for d in (*earlier, *later) if abs(self._case.rate_at(first + d) - rate) <= _RATE * rate]
+        before = [d for d in alike if d < 0][:_EARLIER_ONES]
+        return (before + [d for d in alike if d > 0])[:_ELSEWHERE]
 
     def _moved(self, by: int, turn: int) -> Arm:
         """Return an arm with the culprits `by` iterations later, at positions moved by `turn`."""
-        count = self.bench.count
-        moved = {Place(p.iteration + by, (p.position + turn) % count): p for p in self.culprits}
+        moved = {spot.moved(by, turn): spot.place for spot in self.culprits}
         return self._arm(self._ordinary(self.culprits, turn) | moved, by)
 
     def _arm(self, sources: Sources, by: int = 0) -> Arm:
         start, until = min(self._start, self._batches[0] + by), self._until + by
-        read = {place: source for place, source in sources.items() if place.iteration < until}
+        read = {spot: source for spot, source in sources.items() if spot.place.iteration < until}
         return Arm(start, until - start, (replaced(read),))
 
-    def _ordinary(self, places: list[Place] | tuple[Place, ...], number: int) -> dict[Place, Place]:
-        """Return stand-ins for places: from one iteration for those of one batch."""
-        found: dict[Place, Place] = {}
+    def _ordinary(self, spots: Sequence[Spot], number: int) -> dict[Spot, Place]:
+        """Return stand-ins for records: from one iteration for those of one batch."""
+        found: dict[Spot, Place] = {}
         for index, batch in enumerate(self._batches):
-            here = [place for place in places if place.iteration == batch]
+            here = [spot for spot in spots if spot.place.iteration == batch]
             found |= self.bench.stand_ins(number * len(self._batches) + index, here)
         return found
 

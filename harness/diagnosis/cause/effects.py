@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.observing import measure
 from harness.diagnosis.cause.outlying import Effect, Usual, effect_of, is_suspicious, outlying_rise, relief, usual_of
-from harness.diagnosis.cause.stand_ins import Sources, batches_from, replaced
+from harness.diagnosis.cause.stand_ins import Sources, Spot, batches_from, replaced
 from harness.diagnosis.cause.trials import Procedure, Results, Trial
 from harness.schemas.arm import AnyChange, Arm, ArmResult, Place, StreamShifted
 
@@ -32,27 +32,30 @@ class Bench:
 
     Attributes:
         batches: the iterations whose batches are suspected, in their order.
-        count: the records of an iteration.
         ordinary: iterations whose records did no harm, the nearest first.
     """
 
     case: Case
     batches: tuple[int, ...]
-    count: int
     ordinary: tuple[int, ...]
 
-    def places(self, batch: int) -> tuple[Place, ...]:
-        """List the places of a batch."""
-        return tuple(Place(batch, position) for position in range(self.count))
+    def spots(self, batch: int) -> tuple[Spot, ...]:
+        """List where the records of a batch stand."""
+        return tuple(Spot(Place(batch, n), reading) for reading in self.case.readings for n in range(reading.count))
 
-    def stand_ins(self, number: int, places: Sequence[Place]) -> dict[Place, Place]:
-        """Return ordinary records for `places`: those at the same positions of another iteration for each `number`.
+    @property
+    def count(self) -> int:
+        """The records of a batch."""
+        return sum(reading.count for reading in self.case.readings)
+
+    def stand_ins(self, number: int, spots: Sequence[Spot]) -> dict[Spot, Place]:
+        """Return ordinary records for `spots`: those at the same positions of another iteration for each `number`.
 
         Where the ordinary iterations have been used up, they come again, with their records at other positions.
         """
         iteration = self.ordinary[number % len(self.ordinary)]
         turn = number // len(self.ordinary)
-        return {place: Place(iteration, (place.position + turn) % self.count) for place in places}
+        return {spot: Place(iteration, spot.moved(0, turn).place.position) for spot in spots}
 
     def arm(self, batch: int, sources: Sources, lags: int) -> Arm:
         """Return an arm with `sources` in `batch`; suspected batches before it, and `lags` after it, are ordinary."""
@@ -109,7 +112,7 @@ class RecordEffect:
         relief: by how much less its batch does without it, if it does damage only together with others.
     """
 
-    place: Place
+    spot: Spot
     effect: Effect | None
     outlying: float | None
     relief: float | None = None
@@ -151,7 +154,7 @@ def measure_batches(bench: Bench) -> Procedure[tuple[Measured, ...]]:
     arms: dict[int, list[Arm]] = {}
     for batch in bench.batches:
         numbers = range(_BATCHES if batch == bench.batches[0] else _FEWER_BATCHES)
-        ordinary = [bench.stand_ins(_LAGS + number, bench.places(batch)) for number in numbers]
+        ordinary = [bench.stand_ins(_LAGS + number, bench.spots(batch)) for number in numbers]
         arms[batch] = [bench.arm(batch, sources, _LAGS) for sources in ({}, *ordinary)]
     trials = [Trial(f"batch of {t:,}, and ordinary ones in its place", "effect", tuple(of)) for t, of in arms.items()]
     found = yield from measure(STAGE, trials)
@@ -176,14 +179,16 @@ def measure_records(bench: Bench, batch: Measured) -> Procedure[Tried]:
     effect is so in the other direction, is tried again with more iterations.
     """
     iteration, lags, least = batch.batch.iteration, batch.lag(bench) + 1, batch.least(bench)
-    places = bench.places(iteration)
+    spots = bench.spots(iteration)
     if bench.count > _ONE_BY_ONE:
-        places = yield from _suspicious(bench, batch, lags)
-    own = {place: _among_ordinary(bench, batch, {place: place}, lags) for place in places}
-    spots = [Place(iteration, number * bench.count // _RECORDS) for number in range(_RECORDS)]
+        spots = yield from _suspicious(bench, batch, lags)
+    own = {spot: _among_ordinary(bench, batch, {spot: spot.place}, lags) for spot in spots}
+    every = bench.spots(iteration)
     ordinary = [
-        _among_ordinary(bench, batch, bench.stand_ins(_LAGS + _BATCHES + number, (spot,)), _LAGS)
-        for number, spot in enumerate(spots)
+        _among_ordinary(
+            bench, batch, bench.stand_ins(_LAGS + _BATCHES + number, (every[number * len(every) // _RECORDS],)), _LAGS
+        )
+        for number in range(_RECORDS)
     ]
     found = yield from measure(
         STAGE,
@@ -193,70 +198,70 @@ def measure_records(bench: Bench, batch: Measured) -> Procedure[Tried]:
         ),
     )
     usual = usual_of(_effects(ordinary, found, batch))
-    effects = {place: effect_of(found[arm.key], batch.result, iteration) for place, arm in own.items()}
+    effects = {spot: effect_of(found[arm.key], batch.result, iteration) for spot, arm in own.items()}
     if lags < _LAGS:
         effects |= yield from _longer(bench, batch, _unclear(effects, usual, least))
     together = yield from _together(bench, batch, _unclear(effects, usual, least), tuple(effects))
     return Tried(
         tuple(
             RecordEffect(
-                place, effect, None if effect is None else outlying_rise(effect, usual, least), together.get(place)
+                spot, effect, None if effect is None else outlying_rise(effect, usual, least), together.get(spot)
             )
-            for place, effect in effects.items()
+            for spot, effect in effects.items()
         ),
         usual,
     )
 
 
-def _unclear(effects: Mapping[Place, Effect | None], usual: Usual, least: Sequence[float]) -> tuple[Place, ...]:
+def _unclear(effects: Mapping[Spot, Effect | None], usual: Usual, least: Sequence[float]) -> tuple[Spot, ...]:
     """Return the records that are no outliers by the rise of the loss, but suspicious."""
     return tuple(
-        place
-        for place, effect in effects.items()
+        spot
+        for spot, effect in effects.items()
         if effect is not None and outlying_rise(effect, usual, least) is None and is_suspicious(effect, usual)
     )
 
 
-def _longer(bench: Bench, batch: Measured, places: Sequence[Place]) -> Procedure[dict[Place, Effect | None]]:
+def _longer(bench: Bench, batch: Measured, spots: Sequence[Spot]) -> Procedure[dict[Spot, Effect | None]]:
     """Measure the effects of records in more iterations."""
-    if not places:
+    if not spots:
         return {}
-    arms = {place: _among_ordinary(bench, batch, {place: place}, _LAGS) for place in places}
+    arms = {spot: _among_ordinary(bench, batch, {spot: spot.place}, _LAGS) for spot in spots}
     name = f"records of {batch.batch.iteration:,}, each among ordinary ones, longer"
     found = yield from measure(STAGE, (Trial(name, "effect", tuple(arms.values())),))
-    return {place: effect_of(found[arm.key], batch.result, batch.batch.iteration) for place, arm in arms.items()}
+    return {spot: effect_of(found[arm.key], batch.result, batch.batch.iteration) for spot, arm in arms.items()}
 
 
 def _together(
-    bench: Bench, batch: Measured, places: Sequence[Place], tried: Sequence[Place]
-) -> Procedure[dict[Place, float]]:
-    """Return which of `places` do damage only together with others, and how much less the batch does without each."""
+    bench: Bench, batch: Measured, spots: Sequence[Spot], tried: Sequence[Spot]
+) -> Procedure[dict[Spot, float]]:
+    """Return which of `spots` do damage only together with others, and how much less the batch does without each."""
     whole, iteration, lag = batch.batch.effect, batch.batch.iteration, batch.lag(bench)
-    others = [place for place in tried if place not in places][:: max(1, len(tried) // _COMPANY)]
-    if not places or len(others) < 2 or whole is None or not math.isfinite(whole.rises[lag]):
+    others = [spot for spot in tried if spot not in spots][:: max(1, len(tried) // _COMPANY)]
+    if not spots or len(others) < 2 or whole is None or not math.isfinite(whole.rises[lag]):
         return {}
-    arms = {place: bench.arm(iteration, bench.stand_ins(batch.base, (place,)), lag + 1) for place in (*places, *others)}
+    arms = {spot: bench.arm(iteration, bench.stand_ins(batch.base, (spot,)), lag + 1) for spot in (*spots, *others)}
     name = f"batch of {iteration:,} without one record"
     found = yield from measure(STAGE, (Trial(name, "effect", tuple(arms.values())),))
-    without = {place: effect_of(found[arm.key], batch.result, iteration) for place, arm in arms.items()}
-    known = [effect for place in others if (effect := without[place]) is not None]
+    without = {spot: effect_of(found[arm.key], batch.result, iteration) for spot, arm in arms.items()}
+    known = [effect for spot in others if (effect := without[spot]) is not None]
     if not known:
         return {}
     usual, less = usual_of(known), {}
-    for place in places:
-        effect = without[place]
+    for spot in spots:
+        effect = without[spot]
         amount = None if effect is None else relief(effect, usual, whole, lag, _RELIEF)
         if amount is not None:
-            less[place] = amount
+            less[spot] = amount
     return less
 
 
-def _suspicious(bench: Bench, batch: Measured, lags: int) -> Procedure[tuple[Place, ...]]:
+def _suspicious(bench: Bench, batch: Measured, lags: int) -> Procedure[tuple[Spot, ...]]:
     """Return the records of those groups whose effects are far from those of groups of ordinary records."""
     iteration, size = batch.batch.iteration, math.ceil(math.sqrt(bench.count))
-    places = bench.places(iteration)
-    groups = [places[n : n + size] for n in range(0, len(places), size)]
-    own = [_among_ordinary(bench, batch, {place: place for place in group}, lags) for group in groups]
+    spots = bench.spots(iteration)
+    groups = [spots[n : n + size] for n in range(0, len(spots), size)]
+    own = [_among_ordinary(bench, batch, {spot: spot.place for spot in group}, lags) for group in groups]
     ordinary = [
         _among_ordinary(bench, batch, bench.stand_ins(_LAGS + _BATCHES + n, groups[n % len(groups)]), lags)
         for n in range(_GROUPS)
@@ -271,17 +276,17 @@ def _suspicious(bench: Bench, batch: Measured, lags: int) -> Procedure[tuple[Pla
     usual = usual_of(_effects(ordinary, found, batch))
     effects = [effect_of(found[arm.key], batch.result, iteration) for arm in own]
     return tuple(
-        place
+        spot
         for group, effect in zip(groups, effects, strict=True)
         if effect is None or is_suspicious(effect, usual, _CLOSER)
-        for place in group
+        for spot in group
     )
 
 
 def _among_ordinary(bench: Bench, batch: Measured, sources: Sources, lags: int) -> Arm:
-    """Return an arm in which the records `sources` stand in the ordinary batch in place of `batch`."""
+    """Return an arm in which the records `sources` stand in the ordinary batch in spot of `batch`."""
     iteration = batch.batch.iteration
-    return bench.arm(iteration, bench.stand_ins(batch.base, bench.places(iteration)) | dict(sources), lags)
+    return bench.arm(iteration, bench.stand_ins(batch.base, bench.spots(iteration)) | dict(sources), lags)
 
 
 def _effects(arms: Sequence[Arm], found: Results, batch: Measured) -> list[Effect]:

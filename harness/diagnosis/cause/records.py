@@ -53,12 +53,12 @@ def find_culprits(case: Case, batches: tuple[int, ...]) -> Procedure[Culprits]:
     others that the net classifies correctly has no gradient, and is none.
     """
     suspected = tuple(sorted(batches))[:_MOST]
-    if case.records is None:
+    if not case.readings:
         return Culprits(why_none="How many records an iteration reads is not known.")
     ordinary = ordinary_iterations(case, suspected[0])
     if not ordinary:
         return Culprits(why_none="No iteration is known whose records did no harm.")
-    bench = Bench(case, suspected, case.records, ordinary)
+    bench = Bench(case, suspected, ordinary)
     measured = yield from measure_batches(bench)
     if not measured:
         return Culprits(why_none="The loss is not finite with ordinary batches either.")
@@ -66,15 +66,15 @@ def find_culprits(case: Case, batches: tuple[int, ...]) -> Procedure[Culprits]:
     outlying = [one for one in measured if one.batch.is_outlier]
     largest = max(measured, key=lambda one: one.batch.effect.largest if one.batch.effect is not None else math.inf)
     culprits: list[CulpritRecord] = []
-    places, tried = [], 0
+    spots, tried = [], 0
     for one in outlying or [largest]:
         records = yield from measure_records(bench, one)
         tried += len(records.records)
         for record in records.records:
             if record.is_culprit:
                 culprits.append(_culprit(record, records.usual))
-                places.append(record.place)
-    sets = (yield from test_set(bench, tuple(places))) if places else None
+                spots.append(record.spot)
+    sets = (yield from test_set(bench, tuple(spots))) if spots else None
     return Culprits(tuple(culprits), effects, tried, sets)
 
 
@@ -85,8 +85,9 @@ def _culprit(record: RecordEffect, usual: Usual) -> CulpritRecord:
     return CulpritRecord(
         key="",
         label=None,
-        iteration=record.place.iteration,
-        index=record.place.position,
+        iteration=record.spot.place.iteration,
+        index=record.spot.place.position,
+        layers=record.spot.reading.layers,
         effect=effect if math.isfinite(effect) else None,
         gradient_l2=gradient if math.isfinite(gradient) else None,
         usual_effect=usual.rise[0],

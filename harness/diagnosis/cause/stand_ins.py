@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from harness.diagnosis.cause.case import Case
+from harness.diagnosis.cause.case import Case, Reading
 from harness.diagnosis.robust_stats import SIGMA
 from harness.schemas.arm import Place, RecordsReplaced, Replacement, StreamShifted
 
 _PAST = 200  # iterations before the break in which stand-ins are looked for
 _HIGH = 4.0  # standard deviations above the median: the loss of such an iteration is not ordinary
 
-Sources = Mapping[Place, Place]  # which record stands at a place, if not the one that the run read there
+
+@dataclass(frozen=True)
+class Spot:
+    """Where a record stands: its place, in the data layers that read it."""
+
+    place: Place
+    reading: Reading
+
+    def moved(self, iterations: int, positions: int) -> Spot:
+        """Return the spot so many iterations later and positions further on; the first position follows the last."""
+        position = (self.place.position + positions) % self.reading.count
+        return Spot(Place(self.place.iteration + iterations, position), self.reading)
+
+
+Sources = Mapping[Spot, Place]  # where the record at a spot comes from, if not from there
 
 
 def ordinary_iterations(case: Case, before: int) -> tuple[int, ...]:
@@ -36,14 +51,9 @@ def ordinary_iterations(case: Case, before: int) -> tuple[int, ...]:
 
 
 def replaced(sources: Sources) -> RecordsReplaced:
-    """Return the change that puts the record of each source at its place."""
-    moved = [Replacement(place, source) for place, source in sources.items() if place != source]
-    return RecordsReplaced(tuple(sorted(moved, key=lambda r: (r.place.iteration, r.place.position))))
-
-
-def from_iteration(places: Iterable[Place], iteration: int) -> dict[Place, Place]:
-    """Return the records at the same positions of the batch of another iteration as sources of `places`."""
-    return {place: Place(iteration, place.position) for place in places}
+    """Return the change that puts the record of each source at its spot."""
+    moved = [Replacement(s.place, source, s.reading.layers) for s, source in sources.items() if s.place != source]
+    return RecordsReplaced(tuple(sorted(moved, key=lambda r: (r.place.iteration, r.layers, r.place.position))))
 
 
 def batches_from(first: int, sources: Sequence[int]) -> tuple[StreamShifted, ...]:
