@@ -11,7 +11,7 @@ import mmap
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,16 +87,20 @@ def set_learned_net(state: Path, model: str) -> None:
         file.write(pb.SolverState(learned_net=model).SerializePartialToString())
 
 
-def zero_history(state: Path, blobs: Container[int]) -> None:
-    """Set some blobs of the history of a binary solverstate to zero, in place; they count in the solver's order.
+def scale_history(state: Path, factors: Mapping[int, float]) -> None:
+    """Multiply some blobs of the history of a binary solverstate, in place and in float32.
+
+    Args:
+        factors: by number of the blob, in the solver's order; 0 sets it to +0, also where it was NaN.
 
     Raises:
         DamagedMessage: it is not one that Caffe wrote.
     """
     with state.open("r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
-        for number, (_, span) in enumerate(_history_arrays(memory)):
-            if number in blobs:
-                memory[span] = bytes(span.stop - span.start)
+        for number, (dtype, span) in enumerate(_history_arrays(memory)):
+            if number in factors:
+                count = (span.stop - span.start) // dtype.itemsize
+                _scale(np.frombuffer(memory, dtype, count, span.start), factors[number])
 
 
 def history_scale(

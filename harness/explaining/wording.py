@@ -33,8 +33,9 @@ def in_words(change: AnyChange) -> str:
             return f"rate {rate:.4g} from iteration {first:,} on"
         case RateScaled(factor, first, stop):
             return f"rate × {factor:.4g}{_when(first, stop)}"
-        case HistoryScaled(factor):
-            return f"history × {factor:.4g} at the start" if factor else "history zero at the start"
+        case HistoryScaled(factor, layer):
+            of = "" if layer is None else f" of {layer}"
+            return f"history{of} × {factor:.4g} at the start" if factor else f"history{of} zero at the start"
         case RecordsReplaced(replacements):
             return _replaced(replacements)
         case StreamShifted(first, source, stop):

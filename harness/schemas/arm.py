@@ -52,9 +52,10 @@ class RateScaled(ArmChange, frozen=True):
 
 
 class HistoryScaled(ArmChange, frozen=True):
-    """At its start, the solver's history is multiplied by `factor`; 0 sets it to zero."""
+    """At its start, the solver's history, or that of one layer, is multiplied by `factor`; 0 sets it to zero."""
 
     factor: Finite
+    layer: str | None = None
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

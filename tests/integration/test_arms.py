@@ -115,9 +115,9 @@ def without_history():
     return run(solver)
 
 
-def half_history():
+def half_history(first_blob=0):
     message = caffe_pb2.SolverState.FromString(state.read_bytes())
-    for blob in message.history:
+    for blob in message.history[first_blob:]:
         blob.data[:] = (np.array(blob.data, np.float32) * np.float32(0.5)).tolist()
     (home / "half.solverstate").write_bytes(message.SerializeToString())
     return run(begun("solver", home / "half.solverstate"))
@@ -174,6 +174,7 @@ results = {
     name: run(begun(name)) for name in ("solver", "scaled", "held", "momentum", "multiplied", "dropped", "replaced")
 }
 results |= {"zero": without_history(), "half": half_history(), "shifted": shifted(), "withheld": withheld()}
+results |= {"half of a layer": half_history(4)}  # conv, aside, ip: two blobs each
 results |= {"jittered": jittered(), "limited": limited(), "redrawn": redrawn()}
 print(json.dumps(results))
 """
@@ -192,6 +193,7 @@ CASES: dict[str, Arm] = {
     ),
     "zero": Arm(FIRST, COUNT, (HistoryScaled(0),)),
     "half": Arm(FIRST, COUNT, (HistoryScaled(0.5),)),
+    "half of a layer": Arm(FIRST, COUNT, (HistoryScaled(0.5, "ip"),)),
     "shifted": Arm(FIRST, COUNT, (StreamShifted(33, 36),)),
     "withheld": Arm(FIRST, COUNT, (UpdateWithheld("ip", 32, 35, 0),)),
     "jittered": Arm(FIRST, COUNT, (WeightsJittered(JITTER),), seed=7),

@@ -24,7 +24,7 @@ from harness.schemas.explanation import Levels
 from harness.schemas.layout import Param
 
 BEFORE = 5  # iterations before the onset at which arms start
-_SHORTEST, _LONGEST = 16, 300  # iterations after the onset that arms have
+_SHORTEST, _LONGEST = 16, 200  # iterations after the onset that arms have
 _LEVEL = 40  # iterations of which a level is the median
 _DAMAGED = 120  # iterations after the onset of which the broken level is the median
 _STAYS = 8  # iterations that a loss is to stay broken

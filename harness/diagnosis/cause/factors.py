@@ -10,8 +10,9 @@ import numpy as np
 
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.observing import observe
+from harness.diagnosis.cause.slower import holds_rate, slower
 from harness.diagnosis.cause.trials import Procedure, Seen, Trial, repeated
-from harness.schemas.arm import AnyChange, HistoryScaled, RateHeld, RateScaled, SolverField
+from harness.schemas.arm import AnyChange, HistoryScaled, RateHeld, SolverField
 from harness.schemas.explanation import Kind
 
 STAGE = "screening"
@@ -90,9 +91,7 @@ def _trial(case: Case, candidate: _Candidate, runs: int) -> Trial:
 
 def _candidates(case: Case) -> Iterator[_Candidate]:
     rate, start = case.rate_at(case.at), case.start
-    yield _Candidate(
-        Factor("learning-rate", "rate × 0.1", rate, rate / 10), (RateScaled(0.1, start), HistoryScaled(0.1)), start
-    )
+    yield _Candidate(Factor("learning-rate", "rate × 0.1", rate, rate / 10), slower(case.solver, 0.1, start), start)
     yield from _rate_before(case)
     usual = case.usual_gradient
     clip = float(f"{2 * usual:.3g}") if np.isfinite(usual) else 0.0
@@ -123,7 +122,7 @@ def _rate_before(case: Case) -> Iterator[_Candidate]:
         start = since if case.start - _BACK <= since < case.start and since >= case.first else case.start
         first = max(start, since) if since <= case.at else start
         changes: tuple[AnyChange, ...] = (RateHeld(first, before),)
-        if since < start:
+        if since < start and holds_rate(case.solver):
             changes = (*changes, HistoryScaled(before / case.rate_at(start)))
         factor = Factor("lr-schedule", f"rate held at {before:.3g}", case.rate_at(case.at), before, since)
         yield _Candidate(factor, changes, start)

@@ -9,7 +9,9 @@ import numpy as np
 
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.observing import observe
+from harness.diagnosis.cause.slower import holds_rate
 from harness.diagnosis.cause.trials import Procedure, Seen, Trial, layer_rate, repeated
+from harness.schemas.arm import AnyChange, HistoryScaled
 
 STAGE = "layers' rates"
 _FACTOR = 0.1
@@ -68,7 +70,7 @@ def screen_layer_rates(case: Case) -> Procedure[LayerRates]:
     trials = [_alone(case, layer, _RUNS)]
     if layer not in far:
         rest = [other for other in layers if other != layer]
-        trials.append(_trial(case, f"rate × {_FACTOR} for all but {layer}", rest, _RUNS))
+        trials.append(_trial(case, f"rate × {_FACTOR} for all but {layer}", rest, _FACTOR, _RUNS))
     again, *others = yield from observe(case, STAGE, trials)
     return LayerRates(alone | {layer: again}, others[0] if others else None, far)
 
@@ -89,14 +91,14 @@ def out_of_line(case: Case) -> tuple[str, ...]:
 def _alone(case: Case, layer: str, runs: int) -> Trial:
     """Return arms with a tenth of the rate of a layer, or with that of the others where this is lower still."""
     factor = min(_FACTOR, usual_rate(case) / rates(case)[layer])
-    changes = layer_rate(case.params, layer, factor)
-    return repeated(
-        f"rate × {factor:.2g} for {layer}", "layer-lr", case.start, case.horizon, changes, case.jitter, runs
-    )
+    return _trial(case, f"rate × {factor:.2g} for {layer}", [layer], factor, runs)
 
 
-def _trial(case: Case, name: str, layers: Sequence[str], runs: int) -> Trial:
-    changes = [change for layer in layers for change in layer_rate(case.params, layer, _FACTOR)]
+def _trial(case: Case, name: str, layers: Sequence[str], factor: float, runs: int) -> Trial:
+    changes: list[AnyChange] = []
+    for layer in layers:
+        changes += layer_rate(case.params, layer, factor)
+        changes += [HistoryScaled(factor, layer)] if holds_rate(case.solver) else []
     return repeated(name, "layer-lr", case.start, case.horizon, changes, case.jitter, runs)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.caffe_files.messages import pb
-from harness.caffe_files.solverstate import copy_solverstate, set_learned_net, zero_history
+from harness.caffe_files.solverstate import copy_solverstate, scale_history, set_learned_net
 from harness.worker import rng
 from harness.worker.layer_state import State, read_state, write_state
 from harness.worker.pycaffe import Floats, Solver
@@ -38,13 +38,12 @@ class Checkpoint:
     generator: tuple[str, int] | None
     layers: State | None
 
-    def put_into(self, solver: Solver, net: pb.NetParameter, history: float | None, zeroed: Set[int]) -> None:
+    def put_into(self, solver: Solver, net: pb.NetParameter, factors: Mapping[int, float]) -> None:
         """Bring a solver that was just built to this point.
 
         Args:
             net: the message of its train net.
-            history: a factor for the solver's history; None leaves it as it is.
-            zeroed: blobs of the history that become zero.
+            factors: for blobs of the solver's history; others stay as they are.
 
         Raises:
             Misfit: its param blobs have other shapes.
@@ -54,9 +53,9 @@ class Checkpoint:
         if ours != theirs:
             raise Misfit("the changes give the net other param blobs than the weights and the history have")
         state = self.state
-        if history is not None or zeroed:
-            state = copy_solverstate(state, _nothing(state), state.with_name("changed.solverstate"), history)
-            zero_history(state, zeroed)
+        if factors:
+            state = copy_solverstate(state, _nothing(state), state.with_name("changed.solverstate"), None)
+            scale_history(state, factors)
         solver.restore(str(state))
         for layer, stored in zip(solver.net.layers, self.weights, strict=True):
             for blob, values in zip(layer.blobs, stored, strict=True):

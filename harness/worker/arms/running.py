@@ -11,13 +11,13 @@ import numpy as np
 import harness
 from harness.caffe_files.arm_edits import edited
 from harness.caffe_files.messages import pb
-from harness.schemas.arm import Arm, ArmResult, HistoryScaled, LayerRedrawn, UpdateWithheld
+from harness.schemas.arm import Arm, ArmResult, LayerRedrawn, UpdateWithheld
 from harness.schemas.feed import Feed
 from harness.worker.arms.arm_solver import ArmFiles, build_solver
 from harness.worker.arms.checkpoint import Checkpoint, Misfit
 from harness.worker.arms.observed import Observed, by_name
 from harness.worker.arms.rates import rates
-from harness.worker.arms.start_weights import change_weights, forgotten_history, own_params
+from harness.worker.arms.start_weights import change_weights, history_factors, own_params
 from harness.worker.arms.stored_batches import FEEDER, StoreReader
 from harness.worker.arms.watch import NotFinite, Watch
 from harness.worker.fast_forward import without_files
@@ -84,8 +84,8 @@ class Running:
         self.watch = Watch(
             self.solver, self.net, training.heads, message.iter_size, training.memory, training.on_cpu, arm.look
         )
-        forgotten = forgotten_history(arm, self.watch.params, training.kind)
-        checkpoint.put_into(self.solver, self.net, _history(arm), forgotten)
+        factors = history_factors(arm, self.watch.params, training.kind)
+        checkpoint.put_into(self.solver, self.net, factors)
         change_weights(arm, self.watch.params, drawn)
         self._withheld = [(change, self._blobs(change)) for change in arm.changes if isinstance(change, UpdateWithheld)]
         self._rates = list(rates(message, arm.start, arm.until, checkpoint.step, arm.changes, training.until))
@@ -160,9 +160,3 @@ class Running:
         seeded.random_seed = self._arm.seed
         solver = build_solver(self._training.files.write(seeded, net), self._training.kind)
         return ParamProbe(solver.net, self.net, self._training.memory)
-
-
-def _history(arm: Arm) -> float | None:
-    """Return the factor for the history; None leaves it as it is."""
-    factors = [change.factor for change in arm.changes if isinstance(change, HistoryScaled)]
-    return float(np.prod(factors)) if factors else None

@@ -1,4 +1,4 @@
-"""Change the weights that an arm starts with."""
+"""Change the weights, and the history, that an arm starts with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from harness.caffe_files.caffemodel import HISTORIES
 from harness.caffe_files.transformer_rng import mt19937
-from harness.schemas.arm import Arm, LayerRedrawn, WeightsJittered, WeightsLimited
+from harness.schemas.arm import Arm, HistoryScaled, LayerRedrawn, WeightsJittered, WeightsLimited
 from harness.schemas.layout import Param
 from harness.worker.arms.checkpoint import Misfit
 from harness.worker.probes.blobs import ParamProbe
@@ -42,15 +42,27 @@ def change_weights(arm: Arm, params: ParamProbe, drawn: ParamProbe | None) -> No
                 pass
 
 
-def forgotten_history(arm: Arm, params: ParamProbe, kind: str) -> set[int]:
-    """Return the blobs of the history, in the order of a solver of type `kind`, of layers that `arm` redraws.
+def history_factors(arm: Arm, params: ParamProbe, kind: str) -> dict[int, float]:
+    """Return the factors by which `arm` multiplies blobs of the history, in the order of a solver of type `kind`.
 
     Raises:
         Misfit: as above.
     """
-    layers = [change.layer for change in arm.changes if isinstance(change, LayerRedrawn)]
-    positions = [position for layer in layers for position in own_params(params.params, layer)]
-    return {slot * len(params.params) + position for slot in range(HISTORIES[kind]) for position in positions}
+    everything = range(len(params.params))
+    factors: dict[int, float] = {}
+    for change in arm.changes:
+        match change:
+            case HistoryScaled(factor=factor, layer=layer):
+                positions = everything if layer is None else own_params(params.params, layer)
+            case LayerRedrawn(layer=layer):
+                factor, positions = 0.0, own_params(params.params, layer)
+            case _:
+                continue
+        for slot in range(HISTORIES[kind]):
+            for position in positions:
+                blob = slot * len(params.params) + position
+                factors[blob] = factors.get(blob, 1.0) * factor
+    return factors
 
 
 def own_params(params: tuple[Param, ...], layer: str, index: int | None = None) -> list[int]:
