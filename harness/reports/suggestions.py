@@ -15,6 +15,7 @@ from harness.exit_codes import Exit
 from harness.invocation import next_command, path_argument
 from harness.recording import Recording
 from harness.reports.suggestion import Suggestion
+from harness.schemas.explanation import EXPLAIN
 from harness.schemas.onset import GradientNorms
 from harness.schemas.outcome import OutlyingRecords
 from harness.schemas.rewind import NoRewind, Rewind
@@ -106,7 +107,8 @@ def next_commands(
         outlying=None if batch is None else outlying_records(batch),
         rewind=None if in_window else rewind_of_onset(recording, found),
     )
-    return after_divergence(broken)
+    asked = recording.live or (run / EXPLAIN).is_file()
+    return [*after_divergence(broken), *([] if asked else [explain_command(run)])]
 
 
 def rewind_of_onset(recording: Recording, found: Diagnosis) -> Rewind | NoRewind | None:
@@ -119,6 +121,12 @@ def report_command(run: Path) -> Suggestion:
     """Suggest the report of a run."""
     command = f"{next_command('report')} {path_argument(run)}"
     return Suggestion(command, "show on one page what broke, where and on which data")
+
+
+def explain_command(run: Path) -> Suggestion:
+    """Suggest to explain a run."""
+    command = f"{next_command('explain')} {path_argument(run)}"
+    return Suggestion(command, "find out why: replays it from before the onset with one thing changed at a time")
 
 
 def after_divergence(broken: BrokenRun) -> list[Suggestion]:

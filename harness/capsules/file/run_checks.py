@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import zipfile
@@ -34,6 +33,7 @@ from harness.capsules.file.manifest import REMEDY
 from harness.capsules.file.named_files import layers_in, messages_of
 from harness.errors import BadInput, RecordingError
 from harness.recording import Recording
+from harness.recording.explanation import read_explanation
 from harness.recording.run_directory import read_info
 from harness.recording.snapshots import read_snapshot
 from harness.recording.structure import check_contained
@@ -65,7 +65,7 @@ def check_run(directory: Path, manifest: Manifest, path: Path, *, trust: bool) -
         _check_data(directory, described, path)
         params = _check_recording(directory, described.info)
         _check_snapshot(directory, described, params)
-        _check_explanation(directory / EXPLAIN)
+        _check_explanation(directory)
 
 
 @contextmanager
@@ -258,13 +258,8 @@ def _read_all(recording: Recording) -> None:
             recording.test(name, net)
 
 
-def _check_explanation(path: Path) -> None:
-    if not path.exists():
-        return
-    try:
-        if path.stat().st_size > _LARGEST_EXPLANATION:
-            raise ValueError(f"it is larger than {_LARGEST_EXPLANATION >> 20} MiB")
-        if not isinstance(json.loads(path.read_bytes()), dict):
-            raise ValueError("it is no JSON object")
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"damaged ({error})", file=path, remedy=REMEDY) from None
+def _check_explanation(directory: Path) -> None:
+    path = directory / EXPLAIN
+    if path.exists() and path.stat().st_size > _LARGEST_EXPLANATION:
+        raise BadInput(f"damaged (it is larger than {_LARGEST_EXPLANATION >> 20} MiB)", file=path, remedy=REMEDY)
+    read_explanation(directory)

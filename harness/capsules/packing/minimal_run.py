@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +19,9 @@ from harness.capsules.packing.start_state import write_state
 from harness.diagnosis.first_change import acts_in_tests
 from harness.errors import BadInput
 from harness.recording import Recording
+from harness.recording.explanation import read_explanation, write_explanation
 from harness.replay.replaying import working_directory
-from harness.schemas.capsule import EXPLAIN
+from harness.schemas.explanation import Explanation
 from harness.schemas.onset import Onset
 from harness.schemas.run_info import Ended, RunInfo
 from harness.schemas.window import Window
@@ -111,9 +111,16 @@ def write_minimal_run(stretch: Stretch, start: Start, out: Path) -> tuple[DataSe
     minimal = _run_info(stretch, spec, data, plan.info.step, out)
     write_cut(run, minimal, out)
     write_state(start, minimal, _digest(run, window.start), out)
-    if (run / EXPLAIN).is_file():
-        shutil.copyfile(run / EXPLAIN, out / EXPLAIN)
+    explanation = read_explanation(run)
+    if explanation is not None:
+        write_explanation(out, _without_commands(explanation))
     return data.sets
+
+
+def _without_commands(explanation: Explanation) -> Explanation:
+    """Return an explanation without the commands that repeat arms: these name the run, whose arms are not packed."""
+    arms = tuple(msgspec.structs.replace(arm, command="") for arm in explanation.arms)
+    return msgspec.structs.replace(explanation, arms=arms)
 
 
 def _check_random_numbers(stretch: Stretch, spec: TrainingSpec, now: RunInfo) -> None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import lmdb
 import msgspec
@@ -14,15 +10,16 @@ import msgspec
 from harness.caffe_files.formatting import printable
 from harness.caffe_files.image_list import parse_lines
 from harness.capsules.packing.cut_recording import write_cut
+from harness.capsules.privacy.anonymous_explanation import anonymous_explanation
 from harness.capsules.privacy.anonymous_info import anonymous_info, anonymous_snapshot
 from harness.capsules.shrinking.candidates import Candidates, move_recording
 from harness.capsules.shrinking.delta_debugging import fewest
 from harness.capsules.shrinking.likely_records import Item, likely_items, records_read
 from harness.capsules.shrinking.record_edits import RecordEdits, edit_data_set
 from harness.capsules.shrinking.reductions import Reduction, changed_inputs, data_sets
+from harness.recording.explanation import read_explanation, write_explanation
 from harness.recording.run_directory import read_info
 from harness.recording.snapshots import iterations_of, read_snapshot, write_snapshot
-from harness.schemas.capsule import EXPLAIN
 
 _MOST_TRIES = 12
 _IMAGES = ("Data", "ImageData", "HDF5Data")  # layers whose records can be blanked one by one
@@ -53,9 +50,9 @@ def anonymize(run: Path, scratch: Path) -> None:
     scratch.mkdir()
     write_cut(run, info, scratch)
     move_recording(scratch, run)
-    explanation = run / EXPLAIN
-    if explanation.is_file():
-        explanation.write_text(json.dumps(_without_names(json.loads(explanation.read_bytes()), names), indent=2))
+    explanation = read_explanation(run)
+    if explanation is not None:
+        write_explanation(run, anonymous_explanation(explanation, names))
 
 
 def _names(directory: Path, kind: str) -> dict[str, str]:
@@ -69,18 +66,6 @@ def _names(directory: Path, kind: str) -> dict[str, str]:
         lines = parse_lines((directory / "list.txt").read_bytes())
         return {printable(name): f"{number:08d}" for number, name in enumerate(dict.fromkeys(n for n, _ in lines))}
     return {}
-
-
-def _without_names(content: Any, names: Mapping[str, str]) -> Any:
-    """Return JSON without commands, and with numbers in place of `names`, also inside of sentences."""
-    if isinstance(content, dict):
-        return {key: _without_names(value, names) for key, value in content.items() if key != "command"}
-    if isinstance(content, list):
-        return [_without_names(value, names) for value in content]
-    if isinstance(content, str) and names:
-        longest_first = sorted(names, key=len, reverse=True)
-        return re.sub("|".join(map(re.escape, longest_first)), lambda match: names[match[0]], content)
-    return content
 
 
 def blank_records(candidates: Candidates) -> int | None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +13,7 @@ from harness.capsules.packing.records_read import lines_read
 from harness.capsules.shrinking.reductions import data_set_of
 from harness.diagnosis.recorded.batch import batch_of
 from harness.recording import Recording
+from harness.recording.explanation import read_explanation
 from harness.schemas.data_position import RowsPosition, StreamPosition
 from harness.schemas.run_info import RunInfo
 
@@ -67,21 +65,16 @@ def likely_items(run: Path, info: RunInfo, onset: int) -> frozenset[Item]:
     Raises:
         BadInput, RecordingError: the run cannot be read.
     """
-    read = records_read(info, onset)
-    explained = set(_explained(run / "explain.json"))
-    with Recording(run, may_repair=False) as recording:
-        batch = batch_of(recording, onset)
-    if batch is None:
-        return frozenset()
-    chosen = np.array([key in explained for key in batch.keys]) if explained else batch.outliers
-    places = np.flatnonzero(chosen)
+    explanation = read_explanation(run)
+    culprits = explanation.verdict.records if explanation is not None else ()
+    places = [(one.iteration, one.index) for one in culprits if info.first <= one.iteration < info.until]
+    if not places:
+        with Recording(run, may_repair=False) as recording:
+            batch = batch_of(recording, onset)
+        places = [] if batch is None else [(onset, int(index)) for index in np.flatnonzero(batch.outliers)]
     return frozenset(
-        (name, int(numbers[place])) for name, numbers in read.items() for place in places if place < len(numbers)
+        (name, int(numbers[index]))
+        for iteration, index in places
+        for name, numbers in records_read(info, iteration).items()
+        if index < len(numbers)
     )
-
-
-def _explained(path: Path) -> Iterator[str]:
-    with suppress(OSError, ValueError, LookupError, TypeError):
-        content: Mapping[str, Any] = json.loads(path.read_bytes())
-        for record in content["verdict"]["records"]:
-            yield str(record["key"])

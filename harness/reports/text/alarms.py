@@ -10,7 +10,7 @@ from rich.text import Text
 from harness.diagnosis.live.messages import LOOK_AT, sentence
 from harness.diagnosis.live.rows import names_of
 from harness.reports.suggestion import Suggestion
-from harness.reports.suggestions import BrokenRun, after_divergence, report_command
+from harness.reports.suggestions import BrokenRun, after_divergence, explain_command, report_command
 from harness.reports.text.grammar import list_names
 from harness.schemas.layout import Alarm
 from harness.schemas.outcome import Divergence, Opening
@@ -70,7 +70,9 @@ def divergence_lines(divergence: Divergence, opening: Opening) -> list[Text]:
         outlying=divergence.outlying,
         rewind=divergence.rewind,
     )
-    for suggestion in (*after_divergence(broken), report_command(opening.directory)):
+    has_ended = divergence.is_kept or divergence.rewind is not None
+    explain = [explain_command(opening.directory)] if has_ended else []
+    for suggestion in (*after_divergence(broken), *explain, report_command(opening.directory)):
         lines += suggestion_lines(suggestion)
     return lines
 

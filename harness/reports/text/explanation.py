@@ -12,8 +12,9 @@ from harness.quantities import duration
 from harness.reports.console import Console
 from harness.reports.investigation import Row, trial_table
 from harness.reports.suggestion import Suggestion
+from harness.reports.text.alarms import suggestion_lines
 from harness.reports.text.grammar import count
-from harness.schemas.explanation import ArmSummary, ControlSummary, CulpritRecord, Explanation
+from harness.schemas.explanation import ArmSummary, ChainLink, ControlSummary, CulpritRecord, Explanation
 
 _MARGINS = {"learning_rate": "learning rate", "clip_gradients": "clipping threshold", "momentum": "momentum"}
 
@@ -44,11 +45,8 @@ def show_explanation(
         console.print()
         console.print(Text("Next", style="bold"))
     for suggestion in suggestions:
-        console.print(
-            Text(f"  {suggestion.purpose}:" if suggestion.command else f"  {suggestion.purpose}"), soft_wrap=True
-        )
-        if suggestion.command:
-            console.print(Text(f"    {suggestion.command}", no_wrap=True), soft_wrap=True)
+        for text in suggestion_lines(suggestion):
+            console.print(text, soft_wrap=True)
 
 
 def _style(found: Explanation) -> str:
@@ -69,7 +67,7 @@ def _item(line: str, console: Console) -> RenderableType:
 def _sections(found: Explanation) -> Iterator[tuple[str, list[str]]]:
     verdict = found.verdict
     sections = {
-        "Evidence": [link.sentence for link in verdict.evidence],
+        "Evidence": [link.sentence for link in verdict.evidence if not _is_said(link, verdict.sentence)],
         "Chain": [link.sentence for link in verdict.chain],
         "Records": [_record(record) for record in verdict.records],
         "Margins": [*_margins(found), *_when(found)],
@@ -78,6 +76,11 @@ def _sections(found: Explanation) -> Iterator[tuple[str, list[str]]]:
         "Left out": list(found.left_out),
     }
     yield from ((title, lines) for title, lines in sections.items() if lines)
+
+
+def _is_said(link: ChainLink, sentence: str) -> bool:
+    """Check whether the verdict's sentence has that of `link`, which may begin with a small letter there."""
+    return link.sentence[1:] in sentence
 
 
 def _record(record: CulpritRecord) -> str:
