@@ -37,15 +37,13 @@ from harness.recording.explanation import read_explanation
 from harness.recording.run_directory import read_info
 from harness.recording.snapshots import read_snapshot
 from harness.recording.structure import check_contained
-from harness.schemas.capsule import EXPLAIN, RUN_INFO, SNAPSHOTS, Manifest
+from harness.schemas.capsule import RUN_INFO, SNAPSHOTS, Manifest
 from harness.schemas.data_position import RowsPosition, StreamPosition
 from harness.schemas.layout import ACTIVATION_STATS, INPUT_STATS, STATS, Param
 from harness.schemas.run_info import RunInfo, SnapshotInfo
 from harness.supervisor.resume import check_snapshot, from_run
 from harness.training_data.records import RecordsUnknown
 from harness.training_data.sources import files_of, records_of
-
-_LARGEST_EXPLANATION = 128 << 20  # bytes
 
 
 def check_run(directory: Path, manifest: Manifest, path: Path, *, trust: bool) -> None:
@@ -65,7 +63,7 @@ def check_run(directory: Path, manifest: Manifest, path: Path, *, trust: bool) -
         _check_data(directory, described, path)
         params = _check_recording(directory, described.info)
         _check_snapshot(directory, described, params)
-        _check_explanation(directory)
+        read_explanation(directory)
 
 
 @contextmanager
@@ -256,10 +254,3 @@ def _read_all(recording: Recording) -> None:
     for net in range(recording.test_nets):
         for name in recording.test_outputs(net):
             recording.test(name, net)
-
-
-def _check_explanation(directory: Path) -> None:
-    path = directory / EXPLAIN
-    if path.exists() and path.stat().st_size > _LARGEST_EXPLANATION:
-        raise BadInput(f"damaged (it is larger than {_LARGEST_EXPLANATION >> 20} MiB)", file=path, remedy=REMEDY)
-    read_explanation(directory)
