@@ -28,7 +28,6 @@ from harness.exit_codes import Exit
 from harness.experiments import repeat
 from harness.explaining.repeated import lines_of
 from harness.explaining.session import Request, explain
-from harness.explaining.showing import MEASURED
 from harness.invocation import command_line, next_command, path_argument, program
 from harness.output import visible_line, writing_results
 from harness.processes import return_large_blocks
@@ -187,7 +186,7 @@ def _explain(run: Path, request: Request, as_json: bool) -> int:
             print(json_text(found))
         else:
             console = Console(width=None if sys.stdout.isatty() else _NO_TERMINAL)
-            show_explanation(found, MEASURED, suggestions, console)
+            show_explanation(found, suggestions, console)
     if interrupts.stop is not None:
         return Exit.INTERRUPTED
     return Exit.DIVERGED if found.verdict.kind == "undecided" else Exit.DONE

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 from harness.diagnosis.cause.judging import judge
 from harness.diagnosis.cause.trials import Trial, Wanted
@@ -13,10 +12,9 @@ from harness.explaining.question import Question
 from harness.explaining.replays import Replays
 from harness.explaining.wording import in_words
 from harness.reports.investigation import InvestigationTerminal, Row, View
+from harness.reports.trials import MEASURED
 from harness.schemas.arm_task import Progress
 from harness.schemas.explanation import Verdict
-
-MEASURED = ("effect",)  # kinds of trials whose arms are too short to break
 
 
 class Showing:
@@ -30,14 +28,13 @@ class Showing:
         self.verdict: Verdict | None = None
         self._terminal, self._levels, self._estimate = terminal, question.case.levels, estimate
         self._stage = "starting"
-        self._trials: dict[str, tuple[str, Trial]] = {}  # by name, with the stage
+        self._trials: dict[str, Trial] = {}  # by name
         self._under_way: dict[str, tuple[int, list[float]]] = {}  # by key: first iteration and losses
 
     def wants(self, wanted: Wanted) -> None:
         """Take the trials that are replayed next."""
         self._stage = wanted.stage
-        for trial in wanted.trials:
-            self._trials[trial.name] = wanted.stage, trial
+        self._trials |= {trial.name: trial for trial in wanted.trials}
 
     def progress(self, progress: Progress) -> None:
         """Take how far an arm is."""
@@ -55,7 +52,7 @@ class Showing:
         return View(
             stage=self._stage,
             verdict=self.verdict.sentence if self.verdict is not None and self.verdict.kind != "undecided" else "",
-            rows=tuple(self._rows(replays)),
+            rows=tuple(self._row(trial, replays) for trial in self._trials.values()),
             replays=spent.arms,
             iterations=spent.iterations,
             seconds=spent.seconds,
@@ -64,48 +61,26 @@ class Showing:
             broken=top,
         )
 
-    def _rows(self, replays: Replays) -> list[Row]:
-        rows: list[Row] = []
-        measured: dict[str, int] = {}  # the row of each stage's measuring trials
-        for stage, trial in self._trials.values():
-            if trial.kind not in MEASURED:
-                rows.append(self._row(trial, replays))
-            elif stage in measured:
-                rows[measured[stage]] = _joined(rows[measured[stage]], self._short(stage, trial, replays))
-            else:
-                measured[stage] = len(rows)
-                rows.append(self._short(stage, trial, replays))
-        return rows
-
     def _row(self, trial: Trial, replays: Replays) -> Row:
         results = [replays.found[arm.key] for arm in trial.arms if arm.key in replays.found]
         judgements = [judge(result, self._levels) for result in results]
-        curves = [result.loss for result in results]
-        curves += [tuple(self._under_way[arm.key][1]) for arm in trial.arms if arm.key in self._under_way]
+        measured = trial.kind in MEASURED
+        if measured:
+            curve = [result.loss[-1] for result in results if result.loss]
+        else:
+            curves = [list(result.loss) for result in results]
+            curves += [self._under_way[arm.key][1] for arm in trial.arms if arm.key in self._under_way]
+            curve = next((losses for losses in curves if losses), [])
         return Row(
             name=trial.name,
-            changes=", ".join(map(in_words, trial.arms[0].changes)),
+            changes="" if measured else ", ".join(map(in_words, trial.arms[0].changes)),
             arms=len(trial.arms),
             finished=len(results),
             breaks=judgements.count("broken"),
             heals=judgements.count("healed"),
-            measured=False,
-            curve=_finite(next((curve for curve in curves if curve), ())),
+            measured=measured,
+            curve=_finite(curve),
         )
-
-    def _short(self, stage: str, trial: Trial, replays: Replays) -> Row:
-        results = [replays.found[arm.key] for arm in trial.arms if arm.key in replays.found]
-        last = [result.loss[-1] for result in results if result.loss]
-        return Row(stage, "", len(trial.arms), len(results), 0, 0, True, _finite(last))
-
-
-def _joined(first: Row, second: Row) -> Row:
-    return replace(
-        first,
-        arms=first.arms + second.arms,
-        finished=first.finished + second.finished,
-        curve=(*first.curve, *second.curve),
-    )
 
 
 def _finite(losses: Sequence[float]) -> tuple[float | None, ...]:

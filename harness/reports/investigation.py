@@ -32,7 +32,7 @@ _STYLES = {"broken": "red", "healed": "green", "mixed": "yellow", "measured": "c
 
 @dataclass(frozen=True)
 class Row:
-    """A trial, or all those of a stage that only measure.
+    """A trial.
 
     Attributes:
         name, changes: what it tests.

@@ -47,6 +47,7 @@ LOOKS: dict[Judgement, Look] = {
     "refused": Look("refused", "open", GREY, "◆", "D"),
 }
 
+MEASURED = ("effect", "curvature")  # kinds of trials whose arms are too short to break
 _GROUPS = (
     ("control", "Nothing changed", ("control",)),
     ("changes", "One thing changed", ()),  # every kind of cause
@@ -85,7 +86,7 @@ def groups_of(explanation: Explanation) -> tuple[Group, ...]:
 
 def is_measured(trial: ArmSummary) -> bool:
     """Check whether a trial measures something in a few iterations, so that it neither breaks nor heals."""
-    return trial.kind in ("effect", "curvature")
+    return trial.kind in MEASURED
 
 
 def count_arms(trial: ArmSummary) -> int:

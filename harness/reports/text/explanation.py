@@ -14,26 +14,21 @@ from harness.reports.investigation import Row, trial_table
 from harness.reports.suggestion import Suggestion
 from harness.reports.text.alarms import suggestion_lines
 from harness.reports.text.grammar import count
+from harness.reports.trials import is_measured
 from harness.schemas.explanation import ArmSummary, ChainLink, ControlSummary, CulpritRecord, Explanation
 
 _MARGINS = {"learning_rate": "learning rate", "clip_gradients": "clipping threshold", "momentum": "momentum"}
 
 
-def show_explanation(
-    found: Explanation, measured: Sequence[str], suggestions: Sequence[Suggestion], console: Console
-) -> None:
-    """Print the sentence, what supports it, the table of trials, and the next commands.
-
-    Args:
-        measured: kinds of trials whose ends say nothing about a break, which the table leaves out.
-    """
+def show_explanation(found: Explanation, suggestions: Sequence[Suggestion], console: Console) -> None:
+    """Print the sentence, what supports it, the table of trials but those that only measure, and the next commands."""
     console.print(Text(found.verdict.sentence, style=_style(found)), soft_wrap=not console.is_terminal)
     for title, lines in _sections(found):
         console.print()
         console.print(Text(title, style="bold"))
         for line in lines:
             console.print(_item(line, console))
-    rows = [_row(arm) for arm in found.arms if arm.kind not in measured]
+    rows = [_row(arm) for arm in found.arms if not is_measured(arm)]
     if rows and found.levels is not None:
         top = found.levels.broken or found.levels.chance or 2 * found.levels.limit - found.levels.healthy
         console.print()
