@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from harness.explaining.question import Question
 from harness.quantities import duration
 
-_ARMS = 40  # replays over the whole horizon that investigations take, about
+_ARMS = 80  # replays over the whole horizon that investigations take, about
 _SHORT, _SHORT_LENGTH = 60, 2  # of single records, and the iterations of each
 _START = 3.0  # seconds until workers have their checkpoint
 _BUILD = 0.05  # seconds in which a replay builds its solver
