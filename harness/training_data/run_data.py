@@ -7,12 +7,16 @@ from functools import cache
 from pathlib import Path
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 from google.protobuf import text_format
 
 from harness.caffe_files.hdf5_list import HDF5Files
+from harness.caffe_files.layer_types import ROWS
 from harness.caffe_files.lmdb_file import Records
 from harness.caffe_files.messages import parse_text, pb
 from harness.caffe_files.paths import is_directory
+from harness.prefetch.epochs import Epochs
 from harness.prefetch.streams import stream_of
 from harness.schemas.data_position import RowsPosition, StreamPosition, TrainingPosition
 from harness.schemas.run_info import RunInfo
@@ -21,6 +25,8 @@ from harness.training_data.place import position_at
 from harness.training_data.records import RecordsUnknown
 from harness.training_data.rows import rows_of
 from harness.training_data.sources import files_of, records_of
+
+Ints = npt.NDArray[np.int64]
 
 
 class RunData:
@@ -82,6 +88,25 @@ class RunData:
         """
         return self._place(index, self._info.first).batches_before
 
+    def record_numbers(self, index: int, iterations: range) -> Ints:
+        """Return (iterations, records) which records of its source an image or row layer reads, by number.
+
+        Args:
+            iterations: of rows, none before the run.
+
+        Raises:
+            RecordsUnknown: as above.
+        """
+        if self.net.layer[index].type in ROWS:
+            place, _, rows = self.rows(index, iterations.start, len(iterations))
+            before = np.cumsum((0, *place.counts))  # the rows of the files before each
+            found = np.array([before[file] + row for file, row in rows], np.int64)
+        else:
+            found = _numbers(
+                self._place(index, iterations.start), len(iterations) * self.passes, len(self._open_records(index))
+            )
+        return found.reshape(len(iterations), -1)
+
     def _place(self, index: int, iteration: int) -> StreamPosition:
         name, first = self.net.layer[index].name, self._info.first
         position = self.position(max(first, iteration))
@@ -125,6 +150,15 @@ class RunData:
     def _files(self, index: int) -> HDF5Files:
         place = next(p for p in self._info.point.rows if p.net == 0 and p.index == index)
         return files_of(self.directory, self.net.layer[index], place)
+
+
+def _numbers(place: StreamPosition, passes: int, count: int) -> Ints:
+    """Return the numbers, among `count` records, of those that a layer reads in its next `passes` from `place` on."""
+    numbers = np.arange(passes)
+    if place.skip:
+        numbers[place.skip_at :] += place.skip
+    positions = (place.position + numbers[:, np.newaxis] * place.batch_size + np.arange(place.batch_size)).ravel()
+    return Epochs(count, place.list_seed if place.shuffle else None, place.excluded).lines(positions).astype(np.int64)
 
 
 def _from_directory(stream: Stream, directory: Path) -> Stream:

@@ -22,6 +22,8 @@ from harness.schemas.feed import StoredBatch
 from harness.training_data.batches import first_batches, train_batches
 from harness.training_data.read import read_records
 from harness.training_data.records import RecordsUnknown
+from harness.training_data.run_data import RunData
+from harness.training_data.same_records import with_records_of
 from tests.helpers.arms import recorded_digests, replay_all
 from tests.helpers.commands import restart, train
 from tests.helpers.data_of_all_kinds import write_list_and_rows
@@ -156,6 +158,26 @@ def test_batches_from_before_a_restart_are_those_of_the_run_that_it_continues(ho
     assert first_batches(home / "skipped") == SNAPSHOT
     with store_of(home / "skipped") as store, pytest.raises(RecordsUnknown, match="Iteration 7 is not of this run"):
         store.feed(Arm(SNAPSHOT, 2, (StreamShifted(9, 7),)))
+
+
+@pytest.mark.parametrize("run", ["run", "skipped"])
+def test_records_are_numbered_as_they_are_named(home: Path, run: str) -> None:
+    """Of the LMDB, the list and the rows, with records left out and a stretch that was skipped."""
+    data, iterations = RunData(home / run, read_info(home / run)), range(SNAPSHOT, LAST - 2)
+    read = [read_records(home / run, t).layers for t in iterations]
+    for index in range(3):
+        keys = [record.key for layers in read for record in layers[index].records]
+        numbers = data.record_numbers(index, iterations)
+        assert numbers.shape == (len(iterations), 6 * PASSES)
+        pairs = set(zip(numbers.ravel().tolist(), keys, strict=True))
+        assert len(pairs) == len(set(keys)) == len({number for number, _ in pairs})
+
+
+def test_iterations_that_read_the_same_records(home: Path) -> None:
+    """The rows are few, so that every iteration reads some of them again; before the run, they are not known."""
+    assert with_records_of(home / "run", range(9, 10), range(SNAPSHOT, LAST)) == set(range(SNAPSHOT, LAST))
+    records = RunData(home / "skipped", read_info(home / "skipped")).record_numbers(0, range(3))
+    assert records.tolist() == [list(range(12 * t, 12 * t + 12)) for t in range(3)]
 
 
 def test_a_replaced_record_is_transformed_as_the_one_before_and_all_others_stay(home: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,11 +23,16 @@ from harness.recording.digests import Digests
 from harness.recording.run_directory import read_info
 from harness.schemas.explanation import Levels
 from harness.schemas.layout import Param
+from harness.training_data.batches import first_batches
+from harness.training_data.records import RecordsUnknown
+from harness.training_data.same_records import with_records_of
 
 BEFORE = 5  # iterations before the onset at which arms start
 _SHORTEST, _LONGEST = 16, 200  # iterations after the onset that arms have
 _LEVEL = 40  # iterations of which a level is the median
 _DAMAGED = 120  # iterations after the onset of which the broken level is the median
+_PAST = 4000  # iterations before the onset whose batches are read in place of others
+_AHEAD = 8  # times what an arm has: iterations after the onset of which it is known whether they read the same records
 _STAYS = 8  # iterations that a loss is to stay broken
 
 
@@ -55,6 +61,8 @@ class Case:
         jitter: by which weights can be jittered with the control still breaking; 0 until that was tried.
         from_weights: training began from weights that another one has left: a caffemodel or a snapshot.
         began: the first iteration that the run trained.
+        earliest: the first iteration whose batches can be read in place of others.
+        alike: iterations that read a record which was read shortly before the break, or at it.
         sorted_from: the iteration from which on records come in the order of their class up to the break; None if
             they do not.
         digest: (T,) the recorded digests of the weights before each iteration.
@@ -78,6 +86,8 @@ class Case:
     jitter: float = 0.0
     from_weights: bool = False
     began: int = 0
+    earliest: int = 0
+    alike: frozenset[int] = frozenset()
     sorted_from: int | None = None
     digest: Digests = field(default_factory=lambda: np.empty(0, np.uint64))
     inputs: Floats = field(default_factory=lambda: np.empty((0, 0)))
@@ -148,16 +158,19 @@ class Case:
 def read_case(recording: Recording, diagnosis: Diagnosis, at: int, first: int) -> Case:
     """Read the case of a run that went wrong at iteration `at`, and can be replayed from iteration `first` on."""
     iterations = recording.iterations
-    info = read_info(recording.path.parent)
+    run = recording.path.parent
+    info = read_info(run)
     loss = np.asarray(recording.series("loss", slice(0, len(iterations))), np.float64)
     row = int(np.searchsorted(iterations, at))
     chance = total_chance_loss(recording.heads)
     levels = _levels(loss, row, chance)
+    after = _after(loss[row:], levels)
+    earliest = _earliest(run, info.first, at)
     return Case(
         at=at,
         first=first,
         start=max(first, at - BEFORE),
-        after=_after(loss[row:], levels),
+        after=after,
         levels=levels,
         solver=parse_text(info.solver, pb.SolverParameter, Path("run.json")),
         net=parse_text(info.net, pb.NetParameter, Path("run.json")),
@@ -169,11 +182,29 @@ def read_case(recording: Recording, diagnosis: Diagnosis, at: int, first: int) -
         seconds=_median(recording.series("seconds", slice(0, len(iterations)))),
         from_weights=info.first > 0 or bool(info.weights),
         began=info.first,
+        earliest=earliest,
+        alike=_alike(run, info.first, at, range(earliest, at + _AHEAD * (after + BEFORE))),
         sorted_from=_sorted_from(diagnosis, at),
         inputs=_inputs(recording, diagnosis),
         digest=np.asarray(recording.series("digest", slice(0, len(iterations))), np.uint64),
         usual_steps=_usual_steps(recording, row),
     )
+
+
+def _earliest(run: Path, first: int, at: int) -> int:
+    """Return the first iteration whose batches can be read, not too far before `at`; the run begins with `first`."""
+    with suppress(RecordsUnknown):  # no arm of this run is possible then
+        first = first_batches(run)
+    return max(first, at - _PAST)
+
+
+def _alike(run: Path, first: int, at: int, among: range) -> frozenset[int]:
+    """Return the iterations of `among` that read a record from near `at`: from so near that most of them do not."""
+    for back in (BEFORE, 1):
+        found = with_records_of(run, range(max(first, at - back), at + 1), among)
+        if 2 * len(found) <= len(among):
+            return found
+    return frozenset()
 
 
 def _sorted_from(diagnosis: Diagnosis, at: int) -> int | None:

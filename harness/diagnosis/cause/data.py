@@ -75,7 +75,7 @@ def _from(case: Case, start: int, first: int, count: int) -> Trial:
     """Return arms from `start` on in which all data are other ones from iteration `first` on."""
     until = max(case.until, first + case.after)
     orders = other_orders(case, first, until, count)
-    arms = tuple(Arm(start, until - start, (order,)) for order in orders)
+    arms = tuple(Arm(start, until - start, order) for order in orders)
     return Trial(f"other data from {first:,}", "data-shift", arms)
 
 
@@ -126,7 +126,7 @@ def _skipped(case: Case, cause: int, width: int) -> Trial:
     """Return arms in which the batches of `width` iterations from `cause` on are other ones."""
     start = min(case.start, cause)
     orders = other_orders(case, cause, cause + width, _ORDERS)
-    arms = tuple(Arm(start, max(case.until, cause + case.after) - start, (order,)) for order in orders)
+    arms = tuple(Arm(start, max(case.until, cause + case.after) - start, order) for order in orders)
     return Trial(f"{batches_named(cause, width)} replaced", "record", arms)
 
 
@@ -134,13 +134,9 @@ def _kept(case: Case, cause: int, width: int) -> Trial:
     """Return arms in which all batches but those of `width` iterations from `cause` on are other ones."""
     start = min(case.start, cause)
     until = max(case.until, cause + case.after)
-    before = other_orders(case, start, cause, _ORDERS) if start < cause else [None] * _ORDERS
-    after = other_orders(case, cause + width, until, _ORDERS)
-    arms = [
-        Arm(start, until - start, tuple(change for change in changes if change is not None))
-        for changes in zip(before, after, strict=True)
-    ]
-    return Trial(f"all but {batches_named(cause, width)} replaced", "placebo", tuple(arms))
+    before, after = (other_orders(case, *part, _ORDERS) for part in ((start, cause), (cause + width, until)))
+    arms = tuple(Arm(start, until - start, (*one, *other)) for one, other in zip(before, after, strict=True))
+    return Trial(f"all but {batches_named(cause, width)} replaced", "placebo", arms)
 
 
 def first_unlike(case: Case, cause: int) -> int:

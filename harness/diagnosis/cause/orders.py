@@ -31,5 +31,5 @@ def find_orders(case: Case, cause: int) -> Procedure[tuple[Orders, ...]]:
 def _trial(case: Case, cause: int, back: int) -> Trial:
     start, horizon = cause - back, back + case.rest(cause)
     runs = 1 if horizon > _DEAR * case.rest(cause) else _RUNS
-    arms = tuple(Arm(start, horizon, (order,)) for order in other_orders(case, start, start + horizon, runs))
+    arms = tuple(Arm(start, horizon, order) for order in other_orders(case, start, start + horizon, runs))
     return Trial(f"another order of the data from {start:,}", "order", arms)
