@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.effects import STAGE, Bench
 from harness.diagnosis.cause.observing import measure, observe, seen
 from harness.diagnosis.cause.stand_ins import Sources, Spot, replaced
-from harness.diagnosis.cause.trials import Procedure, Seen, Trial
+from harness.diagnosis.cause.trials import OutOfBudget, Procedure, Seen, Trial
 from harness.schemas.arm import Arm, Place
 
 _HEALING, _PLACEBOS, _ELSEWHERE, _SUBSETS = 8, 3, 5, 3  # arms of each question
@@ -37,13 +38,15 @@ class SetTests:
         placebo: ordinary records are in the places of all other records of their batches; None if there are none.
         elsewhere: they stand in other batches; None where that was not tried.
         subsets: some of them, half as many each time.
+        complete: the budget sufficed for all of it.
     """
 
     count: int
     replaced: Seen
     placebo: Seen | None
-    elsewhere: Seen | None
-    subsets: tuple[Subsets, ...]
+    elsewhere: Seen | None = None
+    subsets: tuple[Subsets, ...] = ()
+    complete: bool = False
 
     @property
     def are_necessary(self) -> bool:
@@ -63,23 +66,28 @@ class SetTests:
 
 
 def test_set(bench: Bench, culprits: tuple[Spot, ...]) -> Procedure[SetTests]:
-    """Test the records at `culprits` as a set, with arms of full length."""
+    """Test the records at `culprits` as a set, with arms of full length, as far as the budget goes.
+
+    Raises:
+        OutOfBudget: it does not suffice for the first trials.
+    """
     sets = _Sets(bench, culprits)
     trials = [sets.healing(), *sets.placebo()]
     first, *placebo = yield from observe(bench.case, STAGE, trials)
     others = placebo[0] if placebo else None
-    if not first.heals:
-        return SetTests(len(culprits), first, others, None, ())
-    moved = list(sets.elsewhere())
-    elsewhere = (yield from observe(bench.case, STAGE, moved))[0] if moved else None
-    subsets: list[Subsets] = []
-    size = len(culprits)
-    while size > 1 and (not subsets or subsets[-1].seen.all_break):
-        size = (size + 1) // 2
-        trial = sets.subset(size)
-        found = yield from measure(STAGE, (trial,))  # those that are not clear are not broken
-        subsets.append(Subsets(size, seen(bench.case, trial, found)))
-    return SetTests(len(culprits), first, others, elsewhere, tuple(subsets))
+    tests = SetTests(len(culprits), first, others)
+    with suppress(OutOfBudget):
+        if first.heals:
+            for trial in sets.elsewhere():
+                tests = replace(tests, elsewhere=(yield from observe(bench.case, STAGE, [trial]))[0])
+            size = len(culprits)
+            while size > 1 and (not tests.subsets or tests.subsets[-1].seen.all_break):
+                size = (size + 1) // 2
+                trial = sets.subset(size)
+                found = yield from measure(STAGE, (trial,))  # those that are not clear are not broken
+                tests = replace(tests, subsets=(*tests.subsets, Subsets(size, seen(bench.case, trial, found))))
+        return replace(tests, complete=True)
+    return tests
 
 
 @dataclass(frozen=True)

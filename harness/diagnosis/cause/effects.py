@@ -72,10 +72,10 @@ class Bench:
     def least(self, whole: Sequence[float], usual: Usual) -> tuple[float, ...]:
         """Return the rises below which a single record does not matter, for each iteration after the batch.
 
-        `whole` are the rises with the whole batch, of which infinite ones say nothing of a record's share; `usual` are
-        the effects of ordinary batches.
+        `whole` are the rises with the whole batch: of more than twice that to the limit, a record's share does not
+        matter. `usual` are the effects of ordinary batches.
         """
-        rises = (max(rise, self.to_limit) if math.isfinite(rise) else self.to_limit for rise in whole)
+        rises = (min(max(rise, self.to_limit), 2 * self.to_limit) for rise in whole)
         return tuple(
             max(_SHARE * rise / self.count, _BATCH * spread) for rise, spread in zip(rises, usual.spread, strict=True)
         )

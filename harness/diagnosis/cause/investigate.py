@@ -102,7 +102,10 @@ def _screening(case: Case, controls: Controls, left_out: list[str]) -> Procedure
     if data is not None and found.few_batches:
         near = tuple(range(min(case.at, data.batches[0]), data.batches[-1] + 1))
         suspected = near if len(near) <= FEW_BATCHES else data.batches
-        found = replace(found, culprits=(yield from _attempt("records", find_culprits(case, suspected), left_out)))
+        culprits = yield from _attempt("records", find_culprits(case, suspected), left_out)
+        if culprits is not None and not culprits.complete:
+            left_out.append("records")
+        found = replace(found, culprits=culprits)
     if decide(found) in ("record", "data-shift"):
         return found
     layers = yield from _attempt("rates of layers", screen_layer_rates(case), left_out)

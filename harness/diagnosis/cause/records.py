@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.culprit_sets import SetTests, test_set
 from harness.diagnosis.cause.effects import BatchEffect, Bench, RecordEffect, measure_batches, measure_records
 from harness.diagnosis.cause.outlying import Usual
 from harness.diagnosis.cause.stand_ins import ordinary_iterations
-from harness.diagnosis.cause.trials import Procedure
+from harness.diagnosis.cause.trials import OutOfBudget, Procedure
 from harness.schemas.explanation import CulpritRecord
 
 _MOST = 8  # batches; a wider stretch is a shift of the data
@@ -24,7 +25,7 @@ class Culprits:
         records: whose effects are outliers, in the order in which they were read; key and label are not known here.
         batches: the effect of each batch that was measured.
         tried: how many records were tried one by one.
-        sets: the tests of all of them together; None where there are none.
+        sets: the tests of all of them together; None where there are none, or the budget did not suffice.
         why_none: a sentence, where records could not be tried.
     """
 
@@ -40,6 +41,11 @@ class Culprits:
         return bool(self.records or self.why_none) or any(batch.is_outlier for batch in self.batches)
 
     @property
+    def complete(self) -> bool:
+        """The budget sufficed for all tests."""
+        return not self.records or (self.sets is not None and self.sets.complete)
+
+    @property
     def iterations(self) -> tuple[int, ...]:
         """The iterations that read them."""
         return tuple(dict.fromkeys(record.iteration for record in self.records))
@@ -51,6 +57,9 @@ def find_culprits(case: Case, batches: tuple[int, ...]) -> Procedure[Culprits]:
     Effects add up, so that halving would find an arbitrary half of them: each record is tried by itself among ordinary
     ones, and is a culprit if the loss rises far more than with ordinary records in its place. A record far from the
     others that the net classifies correctly has no gradient, and is none.
+
+    Raises:
+        OutOfBudget: the budget does not suffice to try each record.
     """
     suspected = tuple(sorted(batches))[:_MOST]
     if not case.readings:
@@ -61,7 +70,7 @@ def find_culprits(case: Case, batches: tuple[int, ...]) -> Procedure[Culprits]:
     bench = Bench(case, suspected, ordinary)
     measured = yield from measure_batches(bench)
     if not measured:
-        return Culprits(why_none="The loss is not finite with ordinary batches either.")
+        return Culprits(why_none="With ordinary batches the loss is not finite either, or they cannot be read.")
     effects = tuple(one.batch for one in measured)
     outlying = [one for one in measured if one.batch.is_outlier]
     largest = max(measured, key=lambda one: one.batch.effect.largest if one.batch.effect is not None else math.inf)
@@ -74,8 +83,11 @@ def find_culprits(case: Case, batches: tuple[int, ...]) -> Procedure[Culprits]:
             if record.is_culprit:
                 culprits.append(_culprit(record, records.usual))
                 spots.append(record.spot)
-    sets = (yield from test_set(bench, tuple(spots))) if spots else None
-    return Culprits(tuple(culprits), effects, tried, sets)
+    found = Culprits(tuple(culprits), effects, tried)
+    with suppress(OutOfBudget):
+        if spots:
+            return replace(found, sets=(yield from test_set(bench, tuple(spots))))
+    return found
 
 
 def _culprit(record: RecordEffect, usual: Usual) -> CulpritRecord:
