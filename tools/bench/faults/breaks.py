@@ -9,6 +9,7 @@ import numpy as np
 from tools.bench.faults.probe import Losses
 
 _END = 40  # iterations at the end of a run that make its level
+_EARLIEST = 80  # iteration of a break
 _CAP = 3.0  # times chance level: a loss that is higher, or not finite, counts as this much
 
 
@@ -49,7 +50,7 @@ def find_break(losses: Losses, chance: float, iterations: int) -> Break | None:
         found = np.append(found, [broken] * 2 * _END)
     best = min(float(np.median(found[row : row + _END])) for row in range(0, len(found) - _END, 10))
     row = _crossing(found, (best + broken) / 2)
-    if not 80 <= row <= len(found) - _END:
+    if not _EARLIEST <= row <= len(found) - _END:
         return None
     healthy = float(np.median(found[row - 60 : row - 20]))
     drifted = healthy > best + 0.2 * (broken - best)
@@ -72,3 +73,8 @@ def is_healthy(losses: Losses, chance: float, iterations: int) -> bool:
         return False
     levels = [float(np.median(losses[row : row + _END])) for row in range(0, len(losses) - _END + 1, 10)]
     return levels[-1] < chance / 3 and levels[-1] < min(levels) + chance / 6
+
+
+def breaks_early(losses: Losses, chance: float) -> bool:
+    """Whether a training is bad before it has been healthy for long."""
+    return len(losses) < _EARLIEST or float(np.median(losses[_EARLIEST - 20 : _EARLIEST + 20])) > 0.6 * chance

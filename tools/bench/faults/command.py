@@ -96,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no fault matches {' '.join(args.only)}")
     work.mkdir(parents=True, exist_ok=True)
     failed = False
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what runs, as Ctrl-C does
     if not args.table:
         try:
             failed = _step("plant", truth_file.NAME, wanted, work, args.jobs)

@@ -74,6 +74,7 @@ class Net:
         chance: the loss at chance level, all heads together.
         iterations: of a run.
         rate, momentum, decay: the usual ones.
+        edge: times the usual rate; somewhere above, training becomes unstable.
         weights: that training starts from, if nothing else is said; None for the fillers.
     """
 
@@ -90,6 +91,7 @@ class Net:
     momentum: float = 0.9
     decay: float = 0.0005
     weights: Path | None = None
+    edge: float = 1.2
 
     def prototxt(self, source: Path, factors: Mapping[str, float]) -> str:
         """Return the net that reads `source`, with the learning rates of some layers multiplied."""
@@ -121,7 +123,7 @@ NETS = {
     net.name: net
     for net in (
         Net("lenet", _SMALL, _LENET, generated, math.log(10)),
-        Net("batchnorm", _SMALL, _BATCHNORM, generated, math.log(10)),
+        Net("batchnorm", _SMALL, _BATCHNORM, generated, math.log(10), edge=3.0),
         Net(
             "glyphs280",
             ("conv1/3x3_s1", "inception_5a/3x3", "loss3/classifier_glyphs"),

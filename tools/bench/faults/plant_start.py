@@ -8,27 +8,23 @@ from dataclasses import replace
 import numpy as np
 
 from tools.bench.faults.nets import Net
-from tools.bench.faults.planting import Planting, random_of, some_iteration, usual
+from tools.bench.faults.planting import Planting, fine_tuned, random_of, some_iteration, usual
 from tools.bench.faults.training import StartWeights
 
 
 def start_weights(net: Net, seed: int) -> Iterator[Planting]:
     """The weights of two layers were rescaled against each other: a net that says the same and trains worse."""
     random = random_of("start", net, seed)
-    trained = usual(net, seed + 5000)
-    plain = replace(usual(net, seed + 5000), seed=seed + 1, start=StartWeights(trained))
-    order = np.random.default_rng(seed).permutation(len(plain.records))
-    keys = [record.key for record in plain.records]
-    shuffled = [plain.records[index].renamed(key) for index, key in zip(order, keys, strict=True)]
-    plain = replace(plain, records=shuffled)
-    larger, smaller = (str(name) for name in random.choice(net.layers, 2, replace=False))
-    for factor in 1.4 * 1.1 ** np.arange(40):
-        start = StartWeights(trained, {larger: float(factor), smaller: 1 / float(factor)})
-        what = (
-            f"training starts from weights of which those of {larger} were multiplied by {factor:.3g} and those of "
-            f"{smaller} divided by it"
-        )
-        yield Planting(what, replace(plain, start=start), ("start-weights",), (plain,))
+    for plain in fine_tuned(net, seed, 12):
+        assert plain.start is not None
+        larger, smaller = (str(name) for name in random.choice(net.layers, 2, replace=False))
+        for factor in 1.5 * 1.05 ** np.arange(30):
+            start = StartWeights(plain.start.trained, {larger: float(factor), smaller: 1 / float(factor)})
+            what = (
+                f"training starts from weights of which those of {larger} were multiplied by {factor:.3g} and those of "
+                f"{smaller} divided by it"
+            )
+            yield Planting(what, replace(plain, start=start), ("start-weights",), (plain,), ladder=plain.seed)
 
 
 def bit_flip(net: Net, seed: int) -> Iterator[Planting]:

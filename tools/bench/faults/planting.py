@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tools.bench.faults.nets import Net
-from tools.bench.faults.training import Training
+from tools.bench.faults.training import StartWeights, Training
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,7 @@ class Planting:
         layers: those that the verdict must name.
         flips: the iteration at about which a bit of a weight is flipped while the run is recorded.
         recovers: it is right if training recovers by itself.
+        ladder: where one fault of a ladder breaks the training early, the stronger ones of it are left out.
     """
 
     what: str
@@ -39,6 +40,7 @@ class Planting:
     layers: tuple[str, ...] = ()
     flips: int | None = None
     recovers: bool = False
+    ladder: Hashable = None
 
 
 Planter = Callable[[Net, int], Iterator[Planting]]  # of ascending strength
@@ -47,6 +49,21 @@ Planter = Callable[[Net, int], Iterator[Planting]]  # of ascending strength
 def usual(net: Net, seed: int) -> Training:
     """Return a training without a fault."""
     return Training(net, net.records(net.iterations * net.batch, seed), seed + 1)
+
+
+def fine_tuned(net: Net, seed: int, count: int) -> Iterator[Training]:
+    """Yield trainings that continue from the weights of another one, each with the records in another order.
+
+    Whether, and when, a setting breaks a training depends on that order; from its start on, it is healthy.
+    """
+    plain = usual(net, seed)
+    start = StartWeights(replace(plain, seed=seed + 5000))
+    keys = [record.key for record in plain.records]
+    for number in range(count):
+        order = np.random.default_rng([seed, number]).permutation(len(plain.records))
+        found = (plain.records[index] for index in order)
+        records = [record.renamed(key) for record, key in zip(found, keys, strict=True)]
+        yield replace(plain, records=records, seed=100 * number + seed + 1, start=start)
 
 
 def random_of(kind: str, net: Net, seed: int) -> np.random.Generator:

@@ -21,6 +21,8 @@ import numpy.typing as npt
 from tools.bench.faults.training import TrainingFiles
 from tools.bench.nets import ROOT
 
+_MOST = 30  # trainings of a process
+
 Losses = npt.NDArray[np.float64]
 
 
@@ -29,6 +31,7 @@ class Probe:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
+        self._trained = 0  # by this process
 
     def __enter__(self) -> Probe:
         return self
@@ -65,7 +68,8 @@ class Probe:
             self._end()
             raise RuntimeError(f"{files.solver}: Caffe died")
         losses = np.array(json.loads(answer), np.float64)
-        if not np.isfinite(losses[-1]):  # its heap may be damaged
+        self._trained += 1
+        if not np.isfinite(losses[-1]) or self._trained == _MOST:  # Caffe keeps solvers that have callbacks
             self._end()
         return losses
 
@@ -77,7 +81,7 @@ class Probe:
             assert self._process.stdout is not None
             self._process.stdin.close()
             self._process.stdout.close()
-            self._process = None
+            self._process, self._trained = None, 0
 
 
 def _trained(caffe: Any, solver: str, weights: str | None, iterations: int, save: str | None) -> list[float]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.bench.faults.breaks import Break, find_break, is_healthy
+from tools.bench.faults.breaks import Break, breaks_early, find_break, is_healthy
 from tools.bench.faults.data import Record, write_lmdb
 from tools.bench.faults.nets import Net
 from tools.bench.faults.planting import Planter, Planting
@@ -31,6 +31,7 @@ class Search:
 
     def __init__(self, probe: Probe, scratch: Path) -> None:
         self._probe, self._scratch = probe, scratch
+        self._too_strong: set[Hashable] = set()
         self._written: Sequence[Record] | None = None
         self._trained: dict[int, tuple[Training, Path]] = {}  # by identity: the weights that a training ended with
         self._healthy: dict[int, tuple[Training, bool]] = {}  # by identity; it keeps the training alive
@@ -86,6 +87,8 @@ class Search:
     def _judged(self, planting: Planting) -> Planted | None:
         """Return the fault if it breaks the training (or, of a control, does not), which is healthy without it."""
         net = planting.training.net
+        if planting.ladder is not None and planting.ladder in self._too_strong:
+            return None
         if any(id(twin) in self._healthy and not self._is_healthy(twin) for twin in planting.without):
             return None  # known before
         losses = self.losses(planting.training)
@@ -97,6 +100,8 @@ class Search:
             return Planted(planting, None) if fits else None
         broke = find_break(losses, net.chance, net.iterations)
         if broke is None:
+            if planting.ladder is not None and breaks_early(losses, net.chance):
+                self._too_strong.add(planting.ladder)
             return None
         if planting.at is not None and not -_EARLY <= broke.iteration - planting.at <= planting.within:
             return None
