@@ -19,6 +19,7 @@ from harness.schemas.explanation import Explanation, Kind
 from harness.schemas.listener import NoListener
 from harness.supervisor.signals import Interrupts
 from tools.bench.faults.breaks import Break
+from tools.bench.faults.nets import Net
 from tools.bench.faults.recording import ENVIRONMENT
 from tools.bench.faults.result_file import Answer, Result, read_result, write_result
 from tools.bench.faults.truth import breaks_again
@@ -26,11 +27,10 @@ from tools.bench.faults.truth_file import Truth, read_truth
 from tools.bench.nets import ROOT
 
 _CAUSES = set(get_args(Kind)) - {"none", "undecided", "machine"}
-_HORIZON = 150
 _LIMIT = 1800  # seconds
 
 
-def ask(home: Path, chance: float) -> Result:
+def ask(home: Path, net: Net) -> Result:
     """Explain the run in the directory `home` of a fault, unless there is a result already."""
     done = read_result(home)
     if done is not None:
@@ -40,7 +40,7 @@ def ask(home: Path, chance: float) -> Result:
         middle = truth.at if truth.at is not None else 200
         result = Result(_explained(run, "--at", str(middle)), _explained(run))
     else:
-        result = Result(_explained(run), divided=_divided(truth, run, chance))
+        result = Result(_explained(run), divided=_divided(truth, run, net))
     shutil.rmtree(run / "experiments", ignore_errors=True)  # a hundred of them take more room than the runs
     write_result(home, result)
     return result
@@ -74,7 +74,7 @@ def _explained(run: Path, *options: str) -> Answer:
     )
 
 
-def _divided(truth: Truth, run: Path, chance: float) -> bool:
+def _divided(truth: Truth, run: Path, net: Net) -> bool:
     """Whether the run heals that goes back to its last snapshot before the break, with a tenth of the learning rate."""
     assert truth.broke is not None
     assert truth.healthy is not None
@@ -82,6 +82,6 @@ def _divided(truth: Truth, run: Path, chance: float) -> bool:
     before = truth.broke if truth.at is None else min(truth.at, truth.broke)
     start = max((iteration for iteration in iterations_of(run / "snapshots") if iteration <= before), default=0)
     with Arms(run, start, local(1), NoListener(), Interrupts("stop")) as arms:
-        arms.submit([Arm(start, _HORIZON, (RateScaled(0.1, start),))])
+        arms.submit([Arm(start, net.horizon, (RateScaled(0.1, start),))])
         (result,) = arms.results()
-    return not breaks_again(result, Break(truth.broke, truth.healthy, truth.broken), chance)
+    return not breaks_again(result, Break(truth.broke, truth.healthy, truth.broken), net.chance)

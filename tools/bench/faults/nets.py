@@ -75,6 +75,7 @@ class Net:
         iterations: of a run.
         rate, momentum, decay: the usual ones.
         edge: times the usual rate; somewhere above, training becomes unstable.
+        horizon: iterations of replays that tell what heals.
         weights: that training starts from, if nothing else is said; None for the fillers.
     """
 
@@ -92,6 +93,7 @@ class Net:
     decay: float = 0.0005
     weights: Path | None = None
     edge: float = 1.2
+    horizon: int = 150
 
     def prototxt(self, source: Path, factors: Mapping[str, float]) -> str:
         """Return the net that reads `source`, with the learning rates of some layers multiplied."""
@@ -135,6 +137,7 @@ NETS = {
             rate=0.005,
             decay=0.0002,
             weights=GLYPHS / "base.caffemodel",
+            horizon=80,
         ),
     )
 }

@@ -23,7 +23,7 @@ def main() -> int:
         if args.step == "plant":
             plant(fault.net, fault.kind, fault.seed, args.home)
         else:
-            ask(args.home, NETS[fault.net].chance)
+            ask(args.home, NETS[fault.net])
     except NotPlanted as reason:
         print(reason, file=sys.stderr)
         return 1

@@ -10,7 +10,7 @@ import numpy as np
 from tools.bench.faults.nets import Net
 from tools.bench.faults.planting import Planting, fine_tuned, random_of, some_iteration, usual
 
-_ORDERS = 40  # of the records; in some of them a setting breaks a training after it has been healthy for long
+_ORDERS = 10  # of the records; in some of them a setting breaks a training after it has been healthy for long
 
 
 def schedule(net: Net, seed: int) -> Iterator[Planting]:

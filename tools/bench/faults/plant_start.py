@@ -13,12 +13,12 @@ from tools.bench.faults.training import StartWeights
 
 
 def start_weights(net: Net, seed: int) -> Iterator[Planting]:
-    """The weights of two layers were rescaled against each other: a net that says the same and trains worse."""
+    """The weights of two layers were rescaled against each other."""
     random = random_of("start", net, seed)
     for plain in fine_tuned(net, seed, 12):
         assert plain.start is not None
         larger, smaller = (str(name) for name in random.choice(net.layers, 2, replace=False))
-        for factor in 1.5 * 1.05 ** np.arange(30):
+        for factor in 1.5 * 1.06 ** np.arange(30):
             start = StartWeights(plain.start.trained, {larger: float(factor), smaller: 1 / float(factor)})
             what = (
                 f"training starts from weights of which those of {larger} were multiplied by {factor:.3g} and those of "

@@ -15,6 +15,7 @@ from tools.bench.faults.probe import Losses, Probe
 from tools.bench.faults.training import Training, TrainingFiles
 
 _ATTEMPTS = 8  # other data, places and iterations
+_MOST = 300  # faults that are tried
 _EARLY = 5  # iterations by which the smoothed loss may seem to rise before the event
 
 
@@ -31,6 +32,7 @@ class Search:
 
     def __init__(self, probe: Probe, scratch: Path) -> None:
         self._probe, self._scratch = probe, scratch
+        self._count = 0  # of the faults that were tried
         self._too_strong: set[Hashable] = set()
         self._written: Sequence[Record] | None = None
         self._trained: dict[int, tuple[Training, Path]] = {}  # by identity: the weights that a training ended with
@@ -42,6 +44,8 @@ class Search:
         Each is the weakest one that does; for some seeds one that is a little stronger.
         """
         for attempt in range(_ATTEMPTS):
+            if self._count > _MOST:
+                return
             found = self._weakest(planter(net, seed + 1000 * attempt), seed % 3)
             if found is not None:
                 yield found
@@ -91,6 +95,7 @@ class Search:
             return None
         if any(id(twin) in self._healthy and not self._is_healthy(twin) for twin in planting.without):
             return None  # known before
+        self._count += 1
         losses = self.losses(planting.training)
         if planting.recovers or planting.flips is not None:
             fits = is_healthy(losses, net.chance, net.iterations)

@@ -22,7 +22,6 @@ from tools.bench.faults.undos import Remedy, remedies
 _REPEATS = 3  # the first one without a jitter
 _JITTER = 1e-6
 _END = 30  # iterations at the end of a replay that make its level
-_HORIZON = 150
 _EARLIER = (20, 40, 80)  # iterations before a break without an event at which a replay may begin
 _SLACK = 5  # iterations after the break that count as its own
 
@@ -52,11 +51,22 @@ def find_truth(planting: Planting, name: tuple[str, str, int], run: Path) -> Tru
     starts = [planting.at] if planting.at is not None else [broke.iteration - back for back in _EARLIER]
     for start in starts:
         undos, control = _undone(planting, broke, max(start, 1), run)
-        if not any(undo.kinds == ("control",) and undo.heals for undo in undos) and undos[1].heals:
+        if _is_example(planting, undos):
             break
     else:
         raise NotAsPlanted(f"{run}: {undos}")
     return _with(truth, planting, broke, undos, control)
+
+
+def _is_example(planting: Planting, undos: Sequence[Undo]) -> bool:
+    """Whether the control breaks and what was planted heals; of a setting, that nothing else of its kind does."""
+    control, *tried = undos
+    planted = [undo for undo in tried if set(undo.kinds) & set(planting.kinds)]
+    replayed = [undo for undo in planted if undo.changes]  # none undoes weights from which training started
+    if control.heals or not any(undo.heals for undo in replayed or planted):
+        return False
+    others = [undo for undo in tried if set(undo.kinds) & {"record", "data-shift", "other-layer"}]
+    return planting.at is not None or not any(undo.heals for undo in others)
 
 
 def _with(truth: Truth, planting: Planting, broke: Break, undos: Sequence[Undo], control: bool) -> Truth:
@@ -66,7 +76,7 @@ def _with(truth: Truth, planting: Planting, broke: Break, undos: Sequence[Undo],
         kinds = (*kinds, "record")
     last = broke.iteration + _SLACK
     if planting.at is None:
-        within = (max(0, broke.iteration - _EARLIER[-1]), last)
+        within = (0, last)
     elif planting.records and len(planting.kinds) == 1:
         numbers = [number // planting.training.net.batch for number in planting.records]
         within = (min(numbers), max(numbers))
@@ -114,7 +124,7 @@ def _of_machine(truth: Truth, planting: Planting, broke: Break, run: Path) -> Tr
 def _undone(planting: Planting, broke: Break, start: int, run: Path) -> tuple[list[Undo], bool]:
     """Undo one thing after the other from `start` on; the first is the control. Tells whether that is identical."""
     net = planting.training.net
-    horizon = min(net.iterations - start, start, _HORIZON)
+    horizon = min(net.iterations - start, start, net.horizon)
     rates = recorded_rates(run)
     after = float(rates[min(broke.iteration, len(rates) - 1)])
     before = float(rates[0])
@@ -125,11 +135,14 @@ def _undone(planting: Planting, broke: Break, start: int, run: Path) -> tuple[li
     arms = {remedy.name: [_arm(remedy, start, horizon, seed) for seed in range(_REPEATS)] for remedy in tried}
     found = _replayed([arm for repeats in arms.values() for arm in repeats], start, run)
     undos = []
+    whole = Undo("trained without it", planting.kinds, 0, net.iterations, (), len(planting.without), 0)
     for remedy in tried:
         results = [found[arm.key] for arm in arms[remedy.name]]
         breaks = sum(breaks_again(result, broke, net.chance) for result in results)
         changes = tuple(repr(change) for change in remedy.changes)
         undos.append(Undo(remedy.name, remedy.kinds, start, horizon, changes, len(results), breaks))
+    if planting.without:
+        undos.append(whole)
     return undos, compare(run, found[arms["nothing"][0].key]).identical
 
 

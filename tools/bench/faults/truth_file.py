@@ -16,7 +16,7 @@ class Undo(msgspec.Struct, frozen=True):
 
     Attributes:
         name: in words, as "the records replaced".
-        kinds: the verdicts that it speaks for.
+        kinds: the verdicts that it speaks for, or what it is: a control, or a layer that is as usual.
         start, horizon: of the replays; a whole training has start 0.
         changes: of the replays, as text; empty for a training of its own.
         runs, breaks: their numbers.
@@ -51,7 +51,7 @@ class Truth(msgspec.Struct, frozen=True):
         healthy, broken: levels of the loss before and after it; None for controls.
         start: of the replays.
         control: whether the unchanged replay has the recorded digests; None where none was made.
-        undos: everything that was tried, those that heal and those that do not; the first one is what was planted.
+        undos: everything that was tried, those that heal and those that do not; first those of what was planted.
     """
 
     net: str

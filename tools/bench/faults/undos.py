@@ -59,7 +59,7 @@ def _all(planting: Planting, start: int, horizon: int, before: float, after: flo
         if layer in training.factors:
             yield Remedy(f"the usual learning rate of {layer}", ("layer-lr",), _rate_of(training, layer, 1))
         elif training.factors:
-            yield Remedy(f"a tenth of the learning rate of {layer}", (), _rate_of(training, layer, 0.1))
+            yield Remedy(f"a tenth of the learning rate of {layer}", ("other-layer",), _rate_of(training, layer, 0.1))
     if training.solver.get("momentum", _USUAL_MOMENTUM) != _USUAL_MOMENTUM:
         yield Remedy("momentum 0.9", ("momentum",), (SolverField("momentum", "0.9"),))
     if "weight_decay" in training.solver:
