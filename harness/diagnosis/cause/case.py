@@ -62,7 +62,7 @@ class Case:
         from_weights: training began from weights that another one has left: a caffemodel or a snapshot.
         began: the first iteration that the run trained.
         earliest: the first iteration whose batches can be read in place of others.
-        alike: iterations that read a record which was read shortly before the break, or at it.
+        alike: iterations that read a record which was read near the break.
         sorted_from: the iteration from which on records come in the order of their class up to the break; None if
             they do not.
         digest: (T,) the recorded digests of the weights before each iteration.
@@ -200,8 +200,8 @@ def _earliest(run: Path, first: int, at: int) -> int:
 
 def _alike(run: Path, first: int, at: int, among: range) -> frozenset[int]:
     """Return the iterations of `among` that read a record from near `at`: from so near that most of them do not."""
-    for back in (BEFORE, 1):
-        found = with_records_of(run, range(max(first, at - back), at + 1), among)
+    for width in (BEFORE, 1):  # on both sides: several batches in a row may break it
+        found = with_records_of(run, range(max(first, at - width), at + width + 1), among)
         if 2 * len(found) <= len(among):
             return found
     return frozenset()
