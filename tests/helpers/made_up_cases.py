@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import msgspec
 import numpy as np
 
 from harness.caffe_files.messages import pb
@@ -39,21 +40,33 @@ def made_up_case(layers: Sequence[str] = ("a", "b", "c", "d"), **fields: object)
     )
 
 
-def answered(procedure: Procedure[Found], breaks: Callable[[Arm], bool], seen: list[Wanted] | None = None) -> Found:
-    """Run a procedure whose arms have the losses of a training that breaks, or does not; `seen` gets what it wants."""
+def answered(
+    procedure: Procedure[Found],
+    breaks: Callable[[Arm], bool],
+    seen: list[Wanted] | None = None,
+    more: Callable[[Arm], dict[str, object]] = lambda arm: {},
+) -> Found:
+    """Run a procedure whose arms have the losses of a training that breaks, or does not.
+
+    Args:
+        breaks: tells which.
+        seen: gets what it wants.
+        more: gives other fields of results.
+    """
     try:
         wanted = next(procedure)
         while True:
             if seen is not None:
                 seen.append(wanted)
             wanted = procedure.send(
-                {arm.key: _result(arm, breaks(arm)) for trial in wanted.trials for arm in trial.arms}
+                {arm.key: _result(arm, breaks(arm), more(arm)) for trial in wanted.trials for arm in trial.arms}
             )
     except StopIteration as stop:
         answer: Found = stop.value
         return answer
 
 
-def _result(arm: Arm, breaks: bool) -> ArmResult:
+def _result(arm: Arm, breaks: bool, more: dict[str, object]) -> ArmResult:
     loss = (HEALTHY, *[BROKEN if breaks else HEALTHY] * (arm.horizon - 1))
-    return ArmResult(arm=arm, ended="completed", loss=loss, gradient_l2=(2.0,) * arm.horizon)
+    result = ArmResult(arm=arm, ended="completed", loss=loss, gradient_l2=(2.0,) * arm.horizon)
+    return msgspec.structs.replace(result, **more)

@@ -12,8 +12,7 @@ from harness.diagnosis.cause.trials import Procedure, Trial
 from harness.schemas.arm import AnyChange, Arm, ArmResult, HistoryScaled, RateScaled, SolverField
 
 STAGE = "point of no return"
-_LONGER = 2  # times as long as others, since a lower rate recovers more slowly
-_AT_ONCE = 2  # arms of a search that are made at a time
+_LONGER = 1.5  # times as long as others, since a lower rate recovers more slowly
 
 
 @dataclass(frozen=True)
@@ -47,14 +46,12 @@ def find_point_of_no_return(case: Case, cause: int) -> Procedure[int | None]:
         return None
     best = min(healing, key=lambda one: one[0])[1]
     good, bad, last = cause, None, cause + case.after
-    step = 1
+    steps = [cause + 1, cause + 2]  # two workers are busy; beyond, arms that are not needed cost more
     while bad is None and good < last:
-        steps = sorted({min(cause + step * 2**number, last) for number in range(_AT_ONCE)})
-        good, bad = yield from _narrowed(case, best, good, steps)
-        step *= 2**_AT_ONCE
+        good, bad = yield from _narrowed(case, best, good, [step for step in steps if step <= last])
+        steps = [min(cause + 2 * (good - cause), last)]
     while bad is not None and bad - good > 1:
-        steps = sorted({good + (bad - good) * number // (_AT_ONCE + 1) or good + 1 for number in (1, 2)} - {good})
-        good, tighter = yield from _narrowed(case, best, good, steps)
+        good, tighter = yield from _narrowed(case, best, good, [(good + bad) // 2])
         bad = bad if tighter is None else tighter
     return None if bad is None else good
 
@@ -74,7 +71,7 @@ def _braked(case: Case, wanted: list[tuple[_Brake, int]]) -> Procedure[list[ArmR
         Trial(
             f"{brake.words}, no history, from {start:,}",
             "brake",
-            (Arm(start, _LONGER * case.rest(start), brake.changes(start)),),
+            (Arm(start, int(_LONGER * case.rest(start)), brake.changes(start)),),
         )
         for brake, start in wanted
     ]

@@ -22,7 +22,7 @@ from harness.recording import Recording
 from harness.recording.digests import Digests
 from harness.recording.run_directory import read_info
 from harness.schemas.explanation import Levels
-from harness.schemas.layout import Param
+from harness.schemas.layout import Head, Param
 from harness.training_data.batches import first_batches
 from harness.training_data.records import RecordsUnknown
 from harness.training_data.same_records import with_records_of
@@ -67,6 +67,7 @@ class Case:
             they do not.
         digest: (T,) the recorded digests of the weights before each iteration.
         inputs: (T, 2 I) mean and largest magnitude of each input that is no label; no columns where not recorded.
+        heads: the losses.
         usual_steps: by layer, how large its update is in relation to its weights: the median before `at`.
     """
 
@@ -91,6 +92,7 @@ class Case:
     sorted_from: int | None = None
     digest: Digests = field(default_factory=lambda: np.empty(0, np.uint64))
     inputs: Floats = field(default_factory=lambda: np.empty((0, 0)))
+    heads: tuple[Head, ...] = ()
     usual_steps: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -187,6 +189,7 @@ def read_case(recording: Recording, diagnosis: Diagnosis, at: int, first: int) -
         sorted_from=_sorted_from(diagnosis, at),
         inputs=_inputs(recording, diagnosis),
         digest=np.asarray(recording.series("digest", slice(0, len(iterations))), np.uint64),
+        heads=recording.heads,
         usual_steps=_usual_steps(recording, row),
     )
 

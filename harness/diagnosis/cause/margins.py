@@ -20,7 +20,7 @@ from harness.schemas.explanation import Margin
 
 STAGE = "margins"
 _LOWER = (0.3, 0.1, 0.01, 0.001)  # of the run's, to be tried until one survives
-_LONGER = 2  # times as long as others, since a lower rate recovers more slowly
+_LONGER = 1.5  # times as long as others, since a lower rate recovers more slowly
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def find_margins(case: Case, cause: int) -> Procedure[dict[str, Margin]]:
 def _trial(case: Case, cause: int, setting: _Setting, number: float) -> Trial:
     changes = setting.changes(setting.value(number))
     name = f"{setting.what} {setting.value(number):g} from {cause:,}"
-    return Trial(name, "margin", (Arm(cause, _LONGER * case.rest(cause), changes),))
+    return Trial(name, "margin", (Arm(cause, int(_LONGER * case.rest(cause)), changes),))
 
 
 def _survives(case: Case, result: ArmResult) -> bool | None:

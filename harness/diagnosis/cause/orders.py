@@ -12,7 +12,7 @@ from harness.schemas.explanation import Orders
 STAGE = "other data orders"
 _BACK = (50, 20, 10, 5, 2, 1)  # in the order in which a replay worker passes them
 _RUNS = 2
-_DEAR = 3.0  # an arm so many times as long as others is made once
+_DEAR = 2.0  # an arm so many times as long as others is made once
 
 
 def find_orders(case: Case, cause: int) -> Procedure[tuple[Orders, ...]]:
