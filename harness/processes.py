@@ -11,15 +11,24 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import harness
+from harness.blas_kernels import choice
 
 _GROUPS = Path("/sys/fs/cgroup")
 _M_MMAP_THRESHOLD = -3  # malloc.h
 
 
-def child_environment(blas_threads: int) -> dict[str, str]:
-    """Return the environment for a child process: it finds this package, and BLAS uses `blas_threads` threads."""
+def child_environment(blas_threads: int, core: str | None = None) -> dict[str, str]:
+    """Return the environment for a child process: it finds this package, and BLAS uses `blas_threads` threads.
+
+    Args:
+        core: the kernels that OpenBLAS is to take, if this processor can run them; None for those that it chooses.
+    """
     paths = [str(Path(harness.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return dict(os.environ) | {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": str(blas_threads)}
+    return (
+        dict(os.environ)
+        | {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": str(blas_threads)}
+        | choice(core)
+    )
 
 
 # The supervisor decides what follows from these, also when they are sent to all processes of a run, as by systemd.

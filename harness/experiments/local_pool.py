@@ -150,6 +150,7 @@ class _Worker:
         self._directory = tempfile.TemporaryDirectory(prefix="caffe-harness-")
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed in `end`
         self.connection, theirs = Pipe()
+        blas = setting.payload.blas
         with theirs, signals_blocked():  # the terminal's Ctrl-C is for this process, which ends its workers
             self.process = subprocess.Popen(
                 [
@@ -160,7 +161,7 @@ class _Worker:
                 stdout=self._output,
                 stderr=subprocess.STDOUT,
                 pass_fds=(theirs.fileno(), setting.store),
-                env=child_environment(setting.payload.info.blas_threads),
+                env=child_environment(setting.payload.info.blas_threads, blas.core if blas is not None else None),
                 cwd=setting.directory,
                 start_new_session=True,
             )

@@ -142,7 +142,7 @@ def make_plan(
         replay=resolved.replay,
         streams=streams,
         rows=rows,
-        blas=resumed.blas if resolved.replay else None,
+        blas=resumed.blas if resolved.replay or not start.is_reached else None,
         record_keys=str(out.resolve() / ".window_keys.npz") if keys is not None and reached else None,
         label_blob=keys.label_blob if keys is not None else None,
     )

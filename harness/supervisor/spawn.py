@@ -34,7 +34,7 @@ def worker_process(plan: Plan, ring: Ring, box: BlackBox, lock: int) -> Iterator
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=descriptors,
-            env=child_environment(plan.info.blas_threads),
+            env=child_environment(plan.info.blas_threads, payload.blas.core if payload.blas is not None else None),
             start_new_session=True,  # the terminal's Ctrl-C is for the supervisor, which passes it on
         )
     os.close(lifeline)

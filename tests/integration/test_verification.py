@@ -143,6 +143,21 @@ def test_other_kernels_of_blas_are_found(parent: Path, tmp_path: Path, monkeypat
     assert f"at {other - 8} of {LAST - 8} iterations that both recorded" in done.stderr
 
 
+def test_a_restart_takes_the_kernels_of_its_parent(
+    tmp_path: Path, digit_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A processor runs the kernels for an older one as well: the run may have been recorded on that."""
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Nehalem")
+    train(write(tmp_path, digit_data), tmp_path / "run", "--until", 4)
+    monkeypatch.delenv("OPENBLAS_CORETYPE")
+    restart(tmp_path / "run", "--from", 0, "--out", tmp_path / "child")
+    info = json.loads((tmp_path / "child/run.json").read_text())
+    assert info["blas"]["core"] == "Nehalem"
+    assert not info["not_exact"]
+    found = verified(tmp_path / "child")
+    assert found["equal"] == found["compared"] > 0
+
+
 def test_other_weights_at_the_start_are_found(parent: Path, tmp_path: Path, digit_data: Path) -> None:
     """The caffemodel that the run was fine-tuned from is another one when it is restarted from iteration 0."""
     model = tmp_path / "start.caffemodel"

@@ -7,6 +7,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from harness.blas_kernels import choice
 from harness.errors import BadInput
 from harness.schemas.run_info import TrainingSetup
 from harness.supervisor.device import caffe_build
@@ -41,7 +42,7 @@ def other_arithmetic(setup: TrainingSetup) -> tuple[str, ...]:
         found.append(f"it was trained on {setup.mode}, whose sums have not been shown to repeat their bits")
     elif setup.blas is None or setup.blas.core is None:
         found.append("the kernels of its BLAS are not known")
-    elif (reason := other_kernels(setup.blas, loaded_blas())) is not None:
+    elif not choice(setup.blas.core) and (reason := other_kernels(setup.blas, loaded_blas())) is not None:
         found.append(reason)
     return tuple(found)
 
