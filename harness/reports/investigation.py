@@ -26,7 +26,7 @@ _PLAIN_EVERY = 10.0  # seconds between plain lines while nothing ends
 _FRAME = 8  # lines of the screen that are not for trials
 _LONGEST = 40  # columns that names may take where changes are shown
 _NUMBERS = 54  # those of all that is neither name nor change
-_WIDE = 110  # columns from which on changes are shown as well
+_WIDE = 125  # columns from which on changes are shown as well
 _STYLES = {"broken": "red", "healed": "green", "mixed": "yellow", "measured": "cyan"}
 
 

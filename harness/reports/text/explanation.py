@@ -14,28 +14,33 @@ from harness.reports.investigation import Row, trial_table
 from harness.reports.suggestion import Suggestion
 from harness.reports.text.alarms import suggestion_lines
 from harness.reports.text.grammar import count
-from harness.reports.trials import is_measured
+from harness.reports.trials import groups_of
 from harness.schemas.explanation import ArmSummary, ChainLink, ControlSummary, CulpritRecord, Explanation
 
+_IN_WORDS = ("records", "margins", "brakes", "orders")  # groups of trials that the table leaves out
+_MOST_RECORDS = 32
 _MARGINS = {"learning_rate": "learning rate", "clip_gradients": "clipping threshold", "momentum": "momentum"}
 
 
 def show_explanation(found: Explanation, suggestions: Sequence[Suggestion], console: Console) -> None:
-    """Print the sentence, what supports it, the table of trials but those that only measure, and the next commands."""
+    """Print the sentence, what supports it, the trials that decide, and the next commands."""
     console.print(Text(found.verdict.sentence, style=_style(found)), soft_wrap=not console.is_terminal)
     for title, lines in _sections(found):
         console.print()
         console.print(Text(title, style="bold"))
         for line in lines:
             console.print(_item(line, console))
-    rows = [_row(arm) for arm in found.arms if not is_measured(arm)]
-    if rows and found.levels is not None:
+    if found.verdict.records:
+        console.print()
+        console.print(_record_table(found.verdict.records))
+    shown = [trial for group in groups_of(found) if group.name not in _IN_WORDS for trial in group.trials]
+    if shown and found.levels is not None:
         top = found.levels.broken or found.levels.chance or 2 * found.levels.limit - found.levels.healthy
         console.print()
-        console.print(trial_table(rows, found.levels.healthy, top, console.width))
-    if found.cost.iterations or found.arms:
+        console.print(trial_table([_row(trial) for trial in shown], found.levels.healthy, top, console.width))
+    if found.arms:
         console.print()
-        console.print(Text(_cost(found), style="dim"), soft_wrap=True)
+        console.print(Text(_cost(found, len(found.arms) - len(shown)), style="dim"), soft_wrap=True)
     if suggestions:
         console.print()
         console.print(Text("Next", style="bold"))
@@ -45,9 +50,7 @@ def show_explanation(found: Explanation, suggestions: Sequence[Suggestion], cons
 
 
 def _style(found: Explanation) -> str:
-    return (
-        "bold yellow" if found.verdict.kind == "undecided" else "bold green" if found.verdict.kind == "none" else "bold"
-    )
+    return {"undecided": "bold yellow", "none": "bold green"}.get(found.verdict.kind, "bold")
 
 
 def _item(line: str, console: Console) -> RenderableType:
@@ -64,7 +67,6 @@ def _sections(found: Explanation) -> Iterator[tuple[str, list[str]]]:
     sections = {
         "Evidence": [link.sentence for link in verdict.evidence if not _is_said(link, verdict.sentence)],
         "Chain": [link.sentence for link in verdict.chain],
-        "Records": [_record(record) for record in verdict.records],
         "Margins": [*_margins(found), *_when(found)],
         "Replays": _control(found.control),
         "What would decide it": list(verdict.would_decide),
@@ -78,14 +80,26 @@ def _is_said(link: ChainLink, sentence: str) -> bool:
     return link.sentence[1:] in sentence
 
 
-def _record(record: CulpritRecord) -> str:
-    parts = [record.key or f"record {record.index}", f"iteration {record.iteration:,}"]
-    if record.label is not None:
-        parts.append(f"label {record.label}" + (f" ({record.class_name})" if record.class_name else ""))
-    if record.effect is not None:
-        usual = f", usually {record.usual_effect:.3g}" if record.usual_effect is not None else ""
-        parts.append(f"alone raises the next loss by {record.effect:.3g}{usual}")
-    return ", ".join(parts)
+def _record_table(records: Sequence[CulpritRecord]) -> Table:
+    """Make a table of culprit records; `effect` is by how much each, alone, raises the loss of the next iteration."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("record", overflow="ellipsis", no_wrap=True)
+    table.add_column("iteration", justify="right", no_wrap=True)
+    table.add_column("label", overflow="ellipsis", no_wrap=True)
+    table.add_column("effect", justify="right", no_wrap=True)
+    table.add_column("usually", justify="right", no_wrap=True)
+    for record in records[:_MOST_RECORDS]:
+        label = "" if record.label is None else str(record.label)
+        label += f" ({record.class_name})" if record.class_name else ""
+        key = record.key or f"number {record.index}"
+        table.add_row(key, f"{record.iteration:,}", label, _number(record.effect), _number(record.usual_effect))
+    if len(records) > _MOST_RECORDS:
+        table.add_row(f"and {len(records) - _MOST_RECORDS:,} more")
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
 
 
 def _margins(found: Explanation) -> Iterator[str]:
@@ -119,11 +133,9 @@ def _row(arm: ArmSummary) -> Row:
     return Row(arm.name, ", ".join(arm.changes), len(arm.keys), len(arm.keys), arm.breaks, arm.heals, False, curve)
 
 
-def _cost(found: Explanation) -> str:
+def _cost(found: Explanation, others: int) -> str:
     cost = found.cost
     arms = sum(len(arm.keys) for arm in found.arms)
-    workers = count(cost.workers, "worker")
-    return (
-        f"{count(arms, 'replay')}; {count(cost.iterations, 'iteration')} were computed now, in "
-        f"{duration(cost.seconds)} with {workers}."
-    )
+    more = f", {count(others, 'trial')} of margins and measurements are not shown" if others else ""
+    now = f"{count(cost.iterations, 'iteration')} in {duration(cost.seconds)} with {count(cost.workers, 'worker')}"
+    return f"{count(arms, 'replay')}{more}. " + (f"Computed now: {now}." if cost.iterations else "All were stored.")
