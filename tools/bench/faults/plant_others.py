@@ -27,7 +27,7 @@ def two_causes(net: Net, seed: int) -> Iterator[Planting]:
                 f"iteration {at} has values {size:.3g} times as large"
             )
             both = only_record.with_solver(**fields)
-            yield Planting(what, both, ("record", "lr-schedule"), (raised, only_record), at, records=(number,))
+            yield Planting(what, both, ("record", "lr-schedule"), (raised, only_record), at=at, records=(number,))
 
 
 def spike(net: Net, seed: int) -> Iterator[Planting]:
@@ -42,7 +42,7 @@ def spike(net: Net, seed: int) -> Iterator[Planting]:
             for number in chosen
         }
         what = f"two records of iteration {at} have values {factor:.3g} times as large, and training recovers"
-        yield Planting(what, plain.with_records(changed), ("none",), (), at, records=tuple(chosen), recovers=True)
+        yield Planting(what, plain.with_records(changed), ("none",), at=at, records=tuple(chosen), recovers=True)
 
 
 def healthy(net: Net, seed: int) -> Iterator[Planting]:

@@ -26,7 +26,7 @@ def unscaled(net: Net, seed: int) -> Iterator[Planting]:
             chosen = tuple(sorted(int(number) for number in order[:count]))
             changed = {number: plain.records[number].scaled(factor) for number in chosen}
             what = f"{count} of {net.batch} records of iteration {at} are stored with {bits} bits"
-            yield Planting(what, plain.with_records(changed), _KINDS, (plain,), at, records=chosen)
+            yield Planting(what, plain.with_records(changed), _KINDS, (plain,), at=at, records=chosen)
 
 
 def outlier(net: Net, seed: int) -> Iterator[Planting]:
@@ -38,7 +38,7 @@ def outlier(net: Net, seed: int) -> Iterator[Planting]:
     for factor in _FACTORS:
         record = replace(plain.records[number].scaled(factor), label=wrong)
         what = f"one record of iteration {at} has values {factor:g} times as large"
-        yield Planting(what, plain.with_records({number: record}), _KINDS, (plain,), at, records=(number,))
+        yield Planting(what, plain.with_records({number: record}), _KINDS, (plain,), at=at, records=(number,))
 
 
 def nan_pixel(net: Net, seed: int) -> Iterator[Planting]:
@@ -51,11 +51,11 @@ def nan_pixel(net: Net, seed: int) -> Iterator[Planting]:
     image[0, row, column] = np.nan
     what = f"a pixel of one record of iteration {at} is NaN"
     changed = {number: replace(plain.records[number], image=image)}
-    yield Planting(what, plain.with_records(changed), _KINDS, (plain,), at, records=(number,))
+    yield Planting(what, plain.with_records(changed), _KINDS, (plain,), at=at, records=(number,))
 
 
 def two_batches(net: Net, seed: int) -> Iterator[Planting]:
-    """Records of two batches in a row have far larger values than all others."""
+    """Records of two batches in a row have far larger values: without the first batch it breaks as well."""
     random, plain = random_of("two-batches", net, seed), usual(net, seed)
     at = some_iteration(random, net)
     chosen = tuple(
@@ -65,5 +65,7 @@ def two_batches(net: Net, seed: int) -> Iterator[Planting]:
     )
     for factor in _FACTORS:
         changed: dict[int, Record] = {number: plain.records[number].scaled(factor) for number in chosen}
+        second = {number: record for number, record in changed.items() if number >= (at + 1) * net.batch}
         what = f"{len(chosen)} records of iterations {at} and {at + 1} have values {factor:g} times as large"
-        yield Planting(what, plain.with_records(changed), _KINDS, (plain,), at, records=chosen)
+        both, parts = plain.with_records(changed), (plain.with_records(second),)
+        yield Planting(what, both, _KINDS, (plain,), parts, at, records=chosen)

@@ -21,7 +21,7 @@ def schedule(net: Net, seed: int) -> Iterator[Planting]:
     for factor in _ladder(1.5, 1.25, 18):
         what = f"at iteration {at} the schedule multiplies the learning rate by {factor:.3g}"
         raised = plain.with_solver(**policy, gamma=factor)
-        yield Planting(what, raised, ("lr-schedule",), (plain,), at, within=60)
+        yield Planting(what, raised, ("lr-schedule",), (plain,), at=at, within=60)
 
 
 def rate(net: Net, seed: int) -> Iterator[Planting]:

@@ -20,6 +20,7 @@ class Planting:
         what: a sentence on what was planted.
         training: with the fault.
         without: the same without it; with two causes, with either of them alone. All must train well.
+        parts: the same with a part of the fault, each of which must break as well.
         at: the iteration at which something happens; None where nothing does.
         within: iterations after `at` in which the break must come.
         records: numbers of those that were changed at `at`.
@@ -34,6 +35,7 @@ class Planting:
     training: Training
     kinds: tuple[str, ...]
     without: tuple[Training, ...] = ()
+    parts: tuple[Training, ...] = ()
     at: int | None = None
     within: int = 30
     records: tuple[int, ...] = ()

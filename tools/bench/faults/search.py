@@ -110,7 +110,11 @@ class Search:
             return None
         if planting.at is not None and not -_EARLY <= broke.iteration - planting.at <= planting.within:
             return None
-        return Planted(planting, broke) if all(self._is_healthy(twin) for twin in planting.without) else None
+        fits = all(self._is_healthy(twin) for twin in planting.without) and all(map(self._breaks, planting.parts))
+        return Planted(planting, broke) if fits else None
+
+    def _breaks(self, training: Training) -> bool:
+        return find_break(self.losses(training), training.net.chance, training.net.iterations) is not None
 
     def _is_healthy(self, training: Training) -> bool:
         if id(training) not in self._healthy:

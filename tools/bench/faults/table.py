@@ -32,6 +32,7 @@ def _totals(scores: Sequence[Score]) -> Iterator[str]:
     yield _row("no false cause, all runs", (not s.false for s in scores))
     yield _row("the control as expected: identical, but for faults of the machine", (s.control for s in scores))
     yield _row("baseline: roll back, divide the rate by ten", (s.divided for s in [*single, *two]))
+    yield _row("… it trains on after that, whatever broke it", (s.result.divided for s in [*single, *two]))
     chances = [s.random for s in [*single, *two] if s.random is not None]
     if chances:
         share = sum(chances) / len(chances)
