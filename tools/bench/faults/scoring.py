@@ -50,7 +50,7 @@ def score(truth: Truth, result: Result) -> Score:
         kind=all(found.kind in truth.kinds for found in answers),
         both=set(truth.kinds) <= {answer.kind, *answer.conditions} if two else None,
         records=set(answer.records) == set(truth.records) if truth.kinds == ("record",) else None,
-        layers=set(answer.layers) == set(truth.layers) if truth.layers else None,
+        layers=set(answer.layers) == set(truth.layers) if answer.kind == "layer-lr" and truth.layers else None,
         iteration=_within(answer.iteration, truth.iterations),
         false=any(found.kind not in (*truth.kinds, *NO_CAUSE) for found in answers),
         control=None if answer.identical is None else answer.identical == (truth.kind != "machine"),

@@ -48,24 +48,32 @@ def find_truth(planting: Planting, name: tuple[str, str, int], run: Path) -> Tru
         raise NotAsPlanted(f"{run} did not break")
     if planting.flips is not None:
         return _of_machine(truth, planting, broke, run)
-    starts = [planting.at] if planting.at is not None else [broke.iteration - back for back in _EARLIER]
+    starts = (
+        [planting.at]
+        if planting.at is not None
+        else [broke.iteration - back for back in _EARLIER if broke.iteration - back >= _EARLIER[0]]
+    )
     for start in starts:
-        undos, control = _undone(planting, broke, max(start, 1), run)
+        undos, control = _undone(planting, broke, start, run)
         if _is_example(planting, undos):
             break
     else:
-        raise NotAsPlanted(f"{run}: {undos}")
+        raise NotAsPlanted(f"{run}: {_counts(undos)}")
     return _with(truth, planting, broke, undos, control)
 
 
+def _counts(undos: Sequence[Undo]) -> str:
+    return ", ".join(f"{undo.name}: {undo.breaks} of {undo.runs} break" for undo in undos)
+
+
 def _is_example(planting: Planting, undos: Sequence[Undo]) -> bool:
-    """Whether the control breaks and what was planted heals; of a setting, that nothing else of its kind does."""
+    """Whether the control breaks and what was planted heals; of a setting, that other data do not."""
     control, *tried = undos
     planted = [undo for undo in tried if set(undo.kinds) & set(planting.kinds)]
     replayed = [undo for undo in planted if undo.changes]  # none undoes weights from which training started
     if control.heals or not any(undo.heals for undo in replayed or planted):
         return False
-    others = [undo for undo in tried if set(undo.kinds) & {"record", "data-shift", "other-layer"}]
+    others = [undo for undo in tried if set(undo.kinds) & {"record", "data-shift"}]
     return planting.at is not None or not any(undo.heals for undo in others)
 
 
@@ -74,6 +82,8 @@ def _with(truth: Truth, planting: Planting, broke: Break, undos: Sequence[Undo],
     healing = {kind for undo in undos if undo.heals for kind in undo.kinds}
     if kinds == ("data-shift",) and "record" in healing:
         kinds = (*kinds, "record")
+    if kinds == ("layer-lr",) and "other-layer" in healing:
+        kinds = (*kinds, "learning-rate")
     last = broke.iteration + _SLACK
     if planting.at is None:
         within = (0, last)
@@ -107,7 +117,7 @@ def _of_machine(truth: Truth, planting: Planting, broke: Break, run: Path) -> Tr
     breaks = sum(breaks_again(found[arm.key], broke, net.chance) for arm in arms)
     undo = Undo(same.name, same.kinds, start, net.iterations - start, (), len(arms), breaks)
     if first is None or not undo.heals:
-        raise NotAsPlanted(f"{run}: {undo}")
+        raise NotAsPlanted(f"{run}: {_counts([undo])}")
     return msgspec.structs.replace(
         truth,
         at=first,
@@ -124,7 +134,7 @@ def _of_machine(truth: Truth, planting: Planting, broke: Break, run: Path) -> Tr
 def _undone(planting: Planting, broke: Break, start: int, run: Path) -> tuple[list[Undo], bool]:
     """Undo one thing after the other from `start` on; the first is the control. Tells whether that is identical."""
     net = planting.training.net
-    horizon = min(net.iterations - start, start, net.horizon)
+    horizon = min(net.iterations - start, net.horizon)
     rates = recorded_rates(run)
     after = float(rates[min(broke.iteration, len(rates) - 1)])
     before = float(rates[0])
@@ -133,7 +143,8 @@ def _undone(planting: Planting, broke: Break, start: int, run: Path) -> tuple[li
         *remedies(planting, start, horizon, before, after),
     ]
     arms = {remedy.name: [_arm(remedy, start, horizon, seed) for seed in range(_REPEATS)] for remedy in tried}
-    found = _replayed([arm for repeats in arms.values() for arm in repeats], start, run)
+    before_start = start // net.snapshot_every * net.snapshot_every  # a snapshot: no other replay has to go there
+    found = _replayed([arm for repeats in arms.values() for arm in repeats], before_start, run)
     undos = []
     whole = Undo("trained without it", planting.kinds, 0, net.iterations, (), len(planting.without), 0)
     for remedy in tried:

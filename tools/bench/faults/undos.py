@@ -36,7 +36,7 @@ def remedies(planting: Planting, start: int, horizon: int, rate_before: float, r
     """Return what may be undone, what was planted first.
 
     Args:
-        start, horizon: of the replays; as many iterations must come before them.
+        start, horizon: of the replays.
         rate_before, rate_after: the learning rate before anything was planted, and at the break.
     """
     found = list(_all(planting, start, horizon, rate_before, rate_after))
@@ -51,7 +51,8 @@ def _all(planting: Planting, start: int, horizon: int, before: float, after: flo
     yield Remedy(
         "one batch replaced", ("record",), (_replaced(range(first * batch, (first + 1) * batch), batch, start),)
     )
-    yield Remedy("all batches from before", ("data-shift",), (StreamShifted(start, start - horizon),))
+    source = start - horizon if start >= horizon else min(start + horizon, training.net.iterations - horizon)
+    yield Remedy("all batches from another time", ("data-shift",), (StreamShifted(start, source),))
     if after > before:
         yield Remedy("the learning rate held", ("lr-schedule",), (RateHeld(start, before),))
     yield Remedy("a tenth of the learning rate", ("learning-rate",), (RateScaled(0.1, start), HistoryScaled(0.1)))
