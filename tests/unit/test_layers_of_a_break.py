@@ -77,6 +77,12 @@ def test_where_no_layer_suffices_alone_the_smallest_set_is_found() -> None:
     assert finding.without.all_heal
 
 
+def test_no_layers_are_named_where_only_all_together_break_it() -> None:
+    finding = found(*LAYERS, least=len(LAYERS))
+    assert finding.layers == ()
+    assert finding.without is None
+
+
 def test_nothing_is_claimed_where_it_breaks_without_any_update() -> None:
     finding = found(*LAYERS, least=0)
     assert finding.layers == ()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from harness.diagnosis.cause.judging import recovers
@@ -57,6 +60,9 @@ def test_what_breaks_however_mild_survives_nothing() -> None:
     assert found["learning_rate"] == Margin(None, 0.0001)
     assert found["momentum"] == Margin(None, 0.0)
     assert found["clip_gradients"].survives is None
+    case = made_up_case()
+    unknown = replace(case, gradient_l2=np.where(np.arange(2 * AT) < AT, 2.0, np.nan))
+    assert answered(find_margins(unknown, AT), lambda arm: True)["clip_gradients"] == Margin(None, 2.0)
 
 
 def test_a_training_recovers_that_has_left_the_broken_level_and_falls() -> None:

@@ -40,7 +40,7 @@ def observed(case: Case, cause: int, control: Seen) -> tuple[ChainLink | None, .
 def of_updates(
     cause: int, layers: Sequence[str], moves: Mapping[str, float], usual: Mapping[str, float], control: Seen
 ) -> ChainLink:
-    """State how much an update changes the layers that do the damage, most of all first."""
+    """State how much an update changes `layers`, the most of all first."""
     parts = []
     for layer in layers[:_NAMED]:
         part = (
@@ -53,10 +53,8 @@ def of_updates(
     return ChainLink(f"The update of iteration {cause:,} changes {', '.join(parts)}{more}", (control.trial.name,))
 
 
-def of_withheld(
-    cause: int, layers: Sequence[str], none: Seen, only: Sequence[Seen], without: Seen | None
-) -> Iterator[ChainLink]:
-    """State what becomes of the training without updates, with those of `layers` only, and with all others."""
+def of_withheld(cause: int, none: Seen, only: Sequence[Seen], without: Seen | None) -> Iterator[ChainLink]:
+    """State what becomes of the training without updates, with those of some layers only, and with all others."""
     yield ChainLink(
         f"Without any update from iteration {cause:,} on, training keeps its level ({_of(none.heals, none)})",
         (none.trial.name,),

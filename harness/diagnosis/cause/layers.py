@@ -25,7 +25,8 @@ class LayerFinding:
 
     Attributes:
         layers: whose updates do the damage: those of which each alone suffices, or else the smallest set that was found
-            of those that the cause changes most; empty where training breaks without any update, or is not clear.
+            of those that the cause changes most; empty where only all of them do, and where training breaks without any
+            update.
         control: unchanged, with a look at all blobs.
         none: no layer is updated.
         only: trials with the updates of some layers only, in the order in which they were made.
@@ -69,9 +70,9 @@ def find_layers(case: Case, cause: int) -> Procedure[LayerFinding]:
         without = seen(case, trial, (yield from measure(STAGE, [trial])))
     first, dead, end = observed(case, cause, control)
     links = [first]
-    if layers:
-        links.append(of_updates(cause, layers, moves, case.usual_steps, control))
-        links += of_withheld(cause, layers, none, only, without)
+    if none.all_heal:
+        links.append(of_updates(cause, layers or ranked, moves, case.usual_steps, control))
+        links += of_withheld(cause, none, only, without)
     chain = tuple(link for link in (*links, dead, end) if link is not None)
     return LayerFinding(layers, control, none, tuple(only), without, chain)
 
@@ -118,7 +119,7 @@ def _smallest(case: Case, cause: int, ranked: Sequence[str], only: list[Seen]) -
         middle = (few + many) // 2
         tried = yield from _tried(case, cause, ranked[:middle], only)
         few, many = (few, middle) if tried.all_break else (middle, many)
-    return tuple(ranked[:many])
+    return tuple(ranked[:many]) if many < len(ranked) else ()
 
 
 def _tried(case: Case, cause: int, layers: Sequence[str], only: list[Seen]) -> Procedure[Seen]:

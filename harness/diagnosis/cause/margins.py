@@ -91,12 +91,11 @@ def _settings(case: Case, cause: int) -> Iterator[_Setting]:
             lambda value: slower(case.solver, value / rate, cause),
             "learning rate",
         )
-    largest = _largest_gradient(case, cause)
-    if largest is not None:
-        usual = case.usual_gradient if 0 < case.usual_gradient < largest else largest / 10
+    thresholds = _thresholds(case, cause)
+    if thresholds is not None:
         yield _Setting(
             "clip_gradients",
-            LimitSearch.below(largest, (math.sqrt(usual * largest), usual, usual / 10)),
+            thresholds,
             _rounded,
             lambda value: (SolverField("clip_gradients", repr(value)),),
             "gradient clipped to",
@@ -120,16 +119,19 @@ def _momentum(case: Case, value: float) -> tuple[AnyChange, ...]:
     return field, HistoryScaled((1 - case.momentum) / (1 - value))
 
 
-def _largest_gradient(case: Case, cause: int) -> float | None:
-    """Return the largest threshold that would clip anything after iteration `cause`; None if nothing is known."""
+def _thresholds(case: Case, cause: int) -> LimitSearch | None:
+    """Return the search for a threshold, below the largest that clips anything after iteration `cause`."""
     row = case.row(cause)
     norms = case.gradient_l2[row : row + case.rest(cause)]
     norms = norms[np.isfinite(norms) & (norms > 0)]
+    usual = case.usual_gradient
     if not norms.size:
-        return None
+        return LimitSearch((usual,)) if usual > 0 else None
     clipped = float(case.solver.clip_gradients)
-    largest = float(norms.max())
-    return min(largest, clipped) if clipped > 0 else largest
+    largest = min(float(norms.max()), clipped if clipped > 0 else math.inf)
+    if not 0 < usual < largest:
+        usual = largest / 10
+    return LimitSearch.below(largest, (math.sqrt(usual * largest), usual, usual / 10))
 
 
 def _rounded(value: float) -> float:
