@@ -138,6 +138,16 @@ def test_a_batch_whose_records_do_nothing_special_has_no_culprits() -> None:
     assert found.batches[0].effect.rises[0] == pytest.approx(0.16, abs=0.05)
 
 
+def test_records_whose_replacement_does_not_heal_are_not_all_that_the_break_needs() -> None:
+    world = World(8, {Place(AT, 3): 2.5, Place(AT + 1, 3): 2.5})
+    found, _ = found_in(world, case_of(8))
+    assert places(found) == {Place(AT, 3)}
+    assert found.sets is not None
+    assert found.sets.replaced.all_break
+    assert not found.needed
+    assert found_in(world, case_of(8), (AT, AT + 1))[0].needed
+
+
 def test_what_was_found_is_kept_where_the_budget_ends() -> None:
     world, procedure = World(8, {Place(AT, 3): 5.0}), find_culprits(case_of(8), (AT,))
     wanted = next(procedure)
@@ -148,6 +158,7 @@ def test_what_was_found_is_kept_where_the_budget_ends() -> None:
     found: Culprits = stop.value.value
     assert places(found) == {Place(AT, 3)}
     assert found.sets is None
+    assert found.needed
     assert not found.complete
 
 

@@ -160,7 +160,7 @@ def _verdict(kind: Kind, iteration: int, case: Case, found: Screening, margins: 
     evidence = tuple(_evidence(kind, found))
     conditions = tuple(_conditions(kind, found, margins))
     layers = _layers(kind, found)
-    records = found.culprits.records if kind == "record" and found.culprits is not None else ()
+    records = found.culprits.needed if kind == "record" and found.culprits is not None else ()
     clause = sentences.cause(kind, iteration, case, found.data, records, primary, layers)
     requires = [condition.sentence for condition in conditions]
     return Verdict(
@@ -187,7 +187,7 @@ def _evidence(kind: Kind, found: Screening) -> Iterator[ChainLink]:
     data, primary = found.data, found.factor(kind)
     if kind in ("record", "data-shift"):
         assert data is not None
-        sets = found.culprits.sets if found.culprits is not None else None
+        sets = found.culprits.sets if found.culprits is not None and found.culprits.needed else None
         if kind == "data-shift":
             yield from sentences.of_stream(data)
         elif sets is not None:

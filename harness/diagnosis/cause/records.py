@@ -41,6 +41,12 @@ class Culprits:
         return bool(self.records or self.why_none) or any(batch.is_outlier for batch in self.batches)
 
     @property
+    def needed(self) -> tuple[CulpritRecord, ...]:
+        """The records without which training rather continues, as far as that was tried; the others are not alone."""
+        tried = self.sets.replaced if self.sets is not None else None
+        return self.records if tried is None or tried.heals > tried.breaks else ()
+
+    @property
     def complete(self) -> bool:
         """The budget sufficed for all tests."""
         return not self.records or (self.sets is not None and self.sets.complete)
