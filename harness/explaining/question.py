@@ -51,7 +51,7 @@ def question_of(recording: Recording, diagnosis: Diagnosis, at: int | None, budg
         BadInput: `at` was not recorded, or there is nothing to replay from.
         RecordingError: the recording cannot be read.
     """
-    run, info = recording.path.parent, diagnosis.info
+    run, info = recording.path.parent.absolute(), diagnosis.info
     if recording.live:
         raise BadInput("the run is in progress", file=run, remedy="Wait until it has ended, or stop it")
     if at is None:

@@ -99,11 +99,18 @@ class InvestigationTerminal(TerminalProcess):
         if self._is_due():
             self._call("show", view())
 
+    def error(self, text: str) -> None:
+        self._show_last()
+        super().error(text)
+
     def close(self) -> None:
+        self._show_last()
+        super().close()
+
+    def _show_last(self) -> None:
         if self._latest is not None:
             self._call("show", self._latest())
             self._latest = None
-        super().close()
 
 
 class InvestigationScreen(ReplayScreen):
@@ -127,6 +134,10 @@ class InvestigationScreen(ReplayScreen):
         self._view, self._received = view, time.monotonic()
         if self._live is None:
             self._print_new(view)
+
+    def error(self, text: str) -> None:
+        self.close()
+        super().error(text)
 
     def _print_new(self, view: View) -> None:
         """Print the trials that have ended since the last call; without any, how far it is, from time to time."""

@@ -109,7 +109,7 @@ def test_a_budget_ends_it_and_a_second_one_goes_on(copy: Path) -> None:
     assert found.left_out
     assert 100 <= found.cost.iterations <= 150 + max(arm.horizon for arm in found.arms)
     before = arms_in(copy)
-    harness_command("explain", copy, "--budget", 150, "--workers", 1)
+    harness_command("explain", copy.name, "--budget", 150, "--workers", 1, cwd=copy.parent)  # not that of the training
     assert arms_in(copy) > before
 
 
