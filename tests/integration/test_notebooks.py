@@ -16,8 +16,10 @@ from jupyter_client.manager import KernelManager
 
 from harness.recording import Recording
 from harness.supervisor.predict_client import predictions
+from harness.training_data.read import read_records
 from tests.helpers.commands import train
 from tests.helpers.demo_runs import RESCUED
+from tests.helpers.explanations import encoded, record_explanation
 from tests.helpers.nets import small_net, solver_text
 from tests.helpers.notebooks import NOTEBOOKS, Shown, read_notebook, shown
 from tests.helpers.paths import ROOT
@@ -203,6 +205,31 @@ def test_a_run_without_restarts(execute: Execute, others: dict[str, Path]) -> No
     seen = execute("restart_study", run=str(others["plain"]))
     assert "no restarts yet" in seen.text["runs"]
     assert "nothing to choose" in seen.text["go_on"]
+
+
+# -- the cause of a break --------------------------------------------------------------------------------------------
+
+
+def test_why_a_run_broke(execute: Execute, others: dict[str, Path]) -> None:
+    """The notebook shows what explain.json says, and what its curves say."""
+    run = others["plain"]
+    keys = [record.key for record in read_records(run, 40).layers[0].records]
+    explanation = record_explanation(40, keys[2:5], "conv1/3x3", first_index=2)
+    (run / "explain.json").write_bytes(encoded(explanation))
+    try:
+        seen = execute("why_it_broke", run=os.path.relpath(run, ROOT))
+    finally:
+        (run / "explain.json").unlink()
+    assert seen.pictures == ["trials", "pictures", "margins", "when", "orders"]
+    assert f"**{explanation.verdict.sentence}**" in seen.text["verdict"]
+    assert "(8 of 8 replays)" in seen.text["verdict"]
+    assert "3 of 3 unchanged replays break" in seen.text["control"]
+    assert len(seen.text["table"].splitlines()) == 2 + len(explanation.arms)
+    parts = cells(seen.text["part"])
+    assert parts["3 records of 40 replaced"] == ["3 records of 40 replaced", "41"]
+    assert parts["rate × 0.41"][1] == "–"
+    assert list(cells(seen.text["records"])) == keys[2:5]
+    assert explanation.arms[3].command in seen.text["again"]
 
 
 # -- the log of the case ----------------------------------------------------------------------------------------------

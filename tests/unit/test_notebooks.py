@@ -20,6 +20,7 @@ SILENT = {
     "case_119040": ["parameters"],
     "post_mortem": ["parameters", "imports"],
     "restart_study": ["parameters", "imports", "levels"],
+    "why_it_broke": ["parameters", "imports"],
 }
 BIGGEST = 1_000_000  # bytes
 # an absolute path of a machine; not a part of a name, as in layer/0
