@@ -35,7 +35,7 @@ from harness.recording import Recording
 from harness.recording.explanation import json_text
 from harness.reports.console import Console, complain
 from harness.reports.investigation import InvestigationTerminal
-from harness.reports.remedies import Explained, after_explanation
+from harness.reports.remedies import remedies, report_of_cause
 from harness.reports.replay_screen import ReplayScreen
 from harness.reports.suggestion import Suggestion
 from harness.reports.terminal_process import TerminalProcess
@@ -238,14 +238,8 @@ def _record(args: argparse.Namespace, given: Sequence[str]) -> tuple[int, Path |
 
 
 def _suggestions(diagnosis: Diagnosis, found: Explanation) -> list[Suggestion]:
-    recording, run = diagnosis.recording, diagnosis.recording.path.parent
-    at = found.verdict.iteration
+    run = diagnosis.recording.path.parent
     if found.verdict.kind == "none" and found.levels is None:
         command = f"{next_command('explain')} {path_argument(run)} --at T"
         return [Suggestion(command, "explain what happened at another iteration T")]
-    if at is None:
-        at = diagnosis.onset.iteration if diagnosis.onset is not None else int(recording.iterations[-1])
-    row = min(int(recording.iterations.searchsorted(at)), len(recording.iterations) - 1)
-    start = max((snapshot for snapshot in diagnosis.snapshots if snapshot <= at), default=None)
-    rate = float(recording.series("lr", slice(row, row + 1))[0])
-    return after_explanation(Explained(run, diagnosis.solver, recording.params, rate, start), found)
+    return [] if found.verdict.kind == "none" else [*remedies(diagnosis, found), report_of_cause(run)]

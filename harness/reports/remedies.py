@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.caffe_files.messages import pb
+from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.invocation import next_command, path_argument
 from harness.reports.suggestion import Suggestion
 from harness.schemas.explanation import CulpritRecord, Explanation
@@ -20,7 +21,7 @@ _USUAL_MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
-class Explained:
+class _Explained:
     """A run whose break is explained, as far as remedies depend on it.
 
     Attributes:
@@ -38,18 +39,26 @@ class Explained:
     start: int | None
 
 
-def after_explanation(explained: Explained, found: Explanation) -> list[Suggestion]:
-    """Suggest the restarts that the replays have shown to survive, and the report."""
-    if found.verdict.kind == "none":
+def remedies(diagnosis: Diagnosis, found: Explanation) -> list[Suggestion]:
+    """Suggest the restarts of a run that its replays have shown to survive."""
+    recording, kind = diagnosis.recording, found.verdict.kind
+    if kind == "none" or not len(recording.iterations):
         return []
-    return [*_remedies(explained, found), _report(explained.run)]
+    at = found.verdict.iteration
+    if at is None:
+        at = diagnosis.onset.iteration if diagnosis.onset is not None else int(recording.iterations[-1])
+    row = min(int(recording.iterations.searchsorted(at)), len(recording.iterations) - 1)
+    start = max((snapshot for snapshot in diagnosis.snapshots if snapshot <= at), default=None)
+    rate = float(recording.series("lr", slice(row, row + 1))[0])
+    return list(_remedies(_Explained(recording.path.parent, diagnosis.solver, recording.params, rate, start), found))
 
 
-def _report(run: Path) -> Suggestion:
+def report_of_cause(run: Path) -> Suggestion:
+    """Suggest the report of a run that is explained."""
     return Suggestion(f"{next_command('report')} {path_argument(run)}", "show on one page why it broke")
 
 
-def _remedies(explained: Explained, found: Explanation) -> Iterator[Suggestion]:
+def _remedies(explained: _Explained, found: Explanation) -> Iterator[Suggestion]:
     kind, restart = found.verdict.kind, _restart(explained)
     match kind:
         case "record":
@@ -72,17 +81,17 @@ def _remedies(explained: Explained, found: Explanation) -> Iterator[Suggestion]:
         yield from _clip(restart, found)
 
 
-def _restart(explained: Explained) -> str:
+def _restart(explained: _Explained) -> str:
     start = 0 if explained.start is None else explained.start
     return f"{next_command('restart')} {path_argument(explained.run)} --from {start}"
 
 
-def _from(explained: Explained) -> str:
+def _from(explained: _Explained) -> str:
     return f", from iteration {explained.start or 0:,}"
 
 
 def _without_records(
-    explained: Explained, records: Sequence[CulpritRecord], iteration: int | None
+    explained: _Explained, records: Sequence[CulpritRecord], iteration: int | None
 ) -> Iterator[Suggestion]:
     keys = [record.key for record in records]
     if keys and all(keys) and len(keys) <= _MOST_KEYS and not any("," in key for key in keys):
@@ -95,7 +104,7 @@ def _without_records(
         yield Suggestion(f"{_restart(explained)} --skip {at[0]}:{at[-1] + 1}", f"without the data of {which}, once")
 
 
-def _rate(explained: Explained, found: Explanation) -> Suggestion:
+def _rate(explained: _Explained, found: Explanation) -> Suggestion:
     margin = found.margins.get("learning_rate")
     base = explained.solver.base_lr
     if margin is not None and margin.survives is not None and explained.rate > 0:
@@ -122,7 +131,7 @@ def _momentum(restart: str, found: Explanation) -> Suggestion:
     return Suggestion(f"{restart} --set momentum={_USUAL_MOMENTUM:g}", "the usual momentum")
 
 
-def _layer_rate(explained: Explained, layer: str) -> Suggestion:
+def _layer_rate(explained: _Explained, layer: str) -> Suggestion:
     highest = max((param.lr_mult for param in explained.params if param.layer == layer), default=1.0)
     value = f"{glob.escape(layer)}:lr_mult={highest / _LOWER:.3g}"
     return Suggestion(

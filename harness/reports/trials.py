@@ -11,6 +11,7 @@ import numpy as np
 from harness.diagnosis.robust_stats import Floats, Ints
 from harness.reports.palette import BROKEN, GOOD, GREY
 from harness.reports.scales import Scale, scale_of
+from harness.reports.text.grammar import count
 from harness.schemas.explanation import ArmSummary, Explanation, Judgement
 
 Mood = Literal["good", "bad", "open"]
@@ -48,16 +49,16 @@ LOOKS: dict[Judgement, Look] = {
 }
 
 MEASURED = ("effect", "curvature")  # kinds of trials whose arms are too short to break
+DECIDING = "deciding"  # the group of trials that decide about the cause: those of every kind that no other group has
 _GROUPS = (
-    ("control", "Nothing changed", ("control",)),
-    ("changes", "One thing changed", ()),  # every kind of cause
-    ("placebos", "Changes that should not matter", ("placebo",)),
-    ("records", "Measured: single records, curvature", ("effect", "curvature")),
+    (DECIDING, "What decides", ()),
+    ("measured", "Measurements: effects of records, curvature", MEASURED),
     ("layers", "Updates of layers withheld", ("layer",)),
-    ("margins", "How much is too much", ("margin",)),
-    ("brakes", "The best remedy, applied later", ("brake",)),
+    ("margins", "Margins, value by value", ("margin",)),
+    ("brakes", "The best remedy, applied later and later", ("brake",)),
     ("orders", "Other orders of the data", ("order",)),
 )
+_LAST = ("placebo",)  # kinds, in their group
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,9 @@ class Group:
 def groups_of(explanation: Explanation) -> tuple[Group, ...]:
     """Group the trials by what they ask, and leave out groups without any."""
     known = {kind: name for name, _, kinds in _GROUPS for kind in kinds}
+    arms = sorted(explanation.arms, key=lambda trial: (trial.kind != "control", trial.kind in _LAST))
     found = (
-        Group(name, title, tuple(t for t in explanation.arms if known.get(t.kind, "changes") == name))
-        for name, title, _ in _GROUPS
+        Group(name, title, tuple(t for t in arms if known.get(t.kind, DECIDING) == name)) for name, title, _ in _GROUPS
     )
     return tuple(group for group in found if group.trials)
 
@@ -97,6 +98,8 @@ def count_arms(trial: ArmSummary) -> int:
 def outcome(trial: ArmSummary) -> str:
     """State in words how a trial ended: `8 of 8 heal`, `2 of 3 break, 1 undecided`."""
     total, rest = count_arms(trial), count_arms(trial) - trial.breaks - trial.heals
+    if is_measured(trial):
+        return count(total, "replay")
     said = [
         f"{number} of {total} {verb if number > 1 else f'{verb}s'}"
         for number, verb in ((trial.breaks, "break"), (trial.heals, "heal"))
@@ -112,6 +115,8 @@ def outcome(trial: ArmSummary) -> str:
 
 def look(trial: ArmSummary) -> Look:
     """Choose the look of a trial: that of its arms if they agree, else the undecided one."""
+    if is_measured(trial):
+        return UNDECIDED
     if trial.breaks and trial.breaks == count_arms(trial):
         return BREAKS
     return HEALS if trial.heals and trial.heals == count_arms(trial) else UNDECIDED

@@ -387,7 +387,7 @@ def test_why_it_broke(small: Path, opened: OpenPage) -> None:
     assert report(small / "run").code == 0
     one = opened(small / "run/report.html")
     page = one.page
-    assert one.text("#cause") == explanation.verdict.sentence
+    assert one.text("#cause").strip() == explanation.verdict.sentence
     assert page.locator("h2").all_inner_texts()[:2] == ["Why", "Losses"]
     evidence = page.locator("#evidence li").all_inner_texts()
     assert evidence[0].split(".")[0] == "With other records in their place training continues (8 of 8 replays)"
@@ -407,7 +407,7 @@ def test_why_it_broke(small: Path, opened: OpenPage) -> None:
         "4 of 5", "3 of 5", "1 of 5", "0 of 5", "0 of 5", "0 of 5",
     ]  # fmt: skip
     # each trial has its losses, in front of those of the control; each outcome a shape and a colour
-    placebo = page.locator("#trials-placebos .panels figure")
+    placebo = page.locator(".panels figure", has_text="the others replaced").first
     assert placebo.locator("polyline.bad").count() == 3
     assert placebo.locator("polyline.control").count() == 1
     assert placebo.locator("b").all_inner_texts() == ["✕", "✕", "✕"]
@@ -420,10 +420,11 @@ def test_why_it_broke(small: Path, opened: OpenPage) -> None:
     row = page.locator("tr:target")
     assert row.locator("th").inner_text() == "3 records of 40 replaced"
     assert row.locator("td.n").all_inner_texts()[:3] == ["8", "0", "8"]
-    assert row.locator("code").inner_text() == explanation.arms[3].command
     assert row.locator("button.copy").is_visible()
-    assert page.locator("#trials-records tbody tr").count() == 6
-    assert not page.locator("#trials-records table").is_visible()
+    assert row.locator("button.copy").get_attribute("data-copy") == explanation.arms[3].command
+    assert explanation.arms[3].command.endswith(f" {row.locator('code').inner_text()}")
+    assert page.locator("#trials-measured tbody tr").count() == 6
+    assert not page.locator("#trials-measured table").is_visible()
     narrow = opened(small / "run/report.html", 400, drawn=False, java_script_enabled=False, color_scheme="dark")
     narrow.page.locator("details.trials").last.locator("summary").click()
     assert narrow.page.locator("#trials-orders polyline").first.is_visible()

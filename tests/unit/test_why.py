@@ -52,10 +52,12 @@ def test_outcomes_in_words(judgements: list[Judgement], said: str, mood: str) ->
 def test_trials_are_in_groups_those_that_decide_first() -> None:
     groups = groups_of(RECORD)
     assert [group.name for group in groups] == [
-        "control", "changes", "placebos", "records", "layers", "margins", "brakes", "orders",
+        "deciding", "measured", "layers", "margins", "brakes", "orders",
     ]  # fmt: skip
     assert sum(len(group.trials) for group in groups) == len(RECORD.arms)
-    assert [group.name for group in groups_of(machine_explanation(5))] == ["control"]
+    kinds = [trial.kind for trial in groups[0].trials]
+    assert (kinds[0], kinds[-1]) == ("control", "placebo")
+    assert [group.name for group in groups_of(machine_explanation(5))] == ["deciding"]
 
 
 def test_margins_on_number_lines() -> None:

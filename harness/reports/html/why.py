@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -17,9 +18,10 @@ from harness.reports.html.plot import Plot
 from harness.reports.html.subject import Subject
 from harness.reports.html.trial_plots import Losses, no_return, orders, trial_plots
 from harness.reports.number_lines import NumberLine, explanation_lines, own_values
+from harness.reports.remedies import remedies
 from harness.reports.suggestion import Suggestion
 from harness.reports.text.grammar import count, list_names
-from harness.reports.trials import Group, count_arms, groups_of, look, outcome
+from harness.reports.trials import DECIDING, Group, count_arms, groups_of, look, outcome
 from harness.schemas.explanation import ArmSummary, CulpritRecord, Explanation
 
 _MOST_RECORDS = 32  # pictures
@@ -51,13 +53,15 @@ class TrialRow:
     anchor: str
     trial: ArmSummary
     support: Support
+    arms: int
+    changes: str
     end: str
     plot: Plot | None
 
 
 @dataclass(frozen=True)
 class TrialGroup:
-    """Trials that ask alike; `is_open` where the reader sees them at once."""
+    """Trials that ask alike; `is_open` where the reader sees their losses at once."""
 
     group: Group
     rows: tuple[TrialRow, ...]
@@ -70,13 +74,17 @@ class Why:
 
     Attributes:
         explanation: as it was read.
+        statement: the first sentence of the verdict, and the others.
         facts: about the verdict as a whole, in a few words each.
         incomplete: what completes the explanation, and what is missing; None where nothing is.
         ordinary: about the numbers below the records.
         unseen: the number of culprit records that are not shown.
+        repeat: the commands of all trials without their last word; empty where they differ in more than that.
+        remedies: restarts that survived in replays.
     """
 
     explanation: Explanation
+    statement: tuple[str, str]
     facts: tuple[str, ...]
     incomplete: Suggestion | None
     evidence: tuple[Claim, ...]
@@ -89,6 +97,8 @@ class Why:
     no_return: Plot | None
     orders: Plot | None
     groups: tuple[TrialGroup, ...]
+    repeat: str
+    remedies: tuple[Suggestion, ...]
 
 
 def explain_command(subject: Subject) -> Suggestion:
@@ -116,6 +126,7 @@ def why(subject: Subject) -> Why | None:
     own = Losses(iterations, subject.recording.series("loss", slice(0, len(iterations))))
     return Why(
         explanation=explanation,
+        statement=_statement(verdict.sentence),
         facts=tuple(_facts(explanation)),
         incomplete=None if explanation.complete else _completion(subject, explanation),
         evidence=tuple(claim(link.sentence, link.trials) for link in verdict.evidence),
@@ -128,6 +139,8 @@ def why(subject: Subject) -> Why | None:
         no_return=no_return(explanation, own),
         orders=orders(explanation.rewind),
         groups=tuple(_groups(explanation, supports, trial_plots(explanation, own, at))),
+        repeat=_repeat(explanation.arms),
+        remedies=tuple(remedies(subject.found, explanation)),
     )
 
 
@@ -208,9 +221,18 @@ def _groups(explanation: Explanation, supports: Mapping[str, Support], plots: Ma
     found = []
     for group in groups_of(explanation):
         rows = tuple(
-            TrialRow(supports[t.name].anchor, t, supports[t.name], _end(t), plots.get(t.name)) for t in group.trials
+            TrialRow(
+                anchor=supports[t.name].anchor,
+                trial=t,
+                support=supports[t.name],
+                arms=count_arms(t),
+                changes="; ".join(t.changes) or "nothing",
+                end=_end(t),
+                plot=plots.get(t.name),
+            )
+            for t in group.trials
         )
-        found.append(TrialGroup(group, rows, group.name in ("control", "changes", "placebos")))
+        found.append(TrialGroup(group, rows, group.name == DECIDING))
     return found
 
 
@@ -221,4 +243,18 @@ def _end(trial: ArmSummary) -> str:
 
 
 def _sentence(text: str) -> str:
-    return text if text.endswith((".", "!", "?")) else f"{text}."
+    """Write a claim as a sentence: conditions are what the break requires."""
+    whole = f"This requires {text}" if text[:1].islower() else text
+    return whole if whole.endswith((".", "!", "?")) else f"{whole}."
+
+
+def _statement(sentence: str) -> tuple[str, str]:
+    """Divide a statement into its first sentence and the rest."""
+    first, *rest = re.split(r"(?<=[a-z0-9)]\.) (?=[A-Z0-9])", sentence, maxsplit=1)
+    return first, "".join(rest)
+
+
+def _repeat(arms: Sequence[ArmSummary]) -> str:
+    """Return the commands of all trials without their last word; empty where they differ in more than that."""
+    beginnings = {arm.command.rpartition(" ")[0] for arm in arms if arm.command}
+    return beginnings.pop() if len(beginnings) == 1 else ""
