@@ -35,7 +35,7 @@ from harness.recording import Recording
 from harness.recording.explanation import json_text
 from harness.reports.console import Console, complain
 from harness.reports.investigation import InvestigationTerminal
-from harness.reports.remedies import remedies, report_of_cause
+from harness.reports.remedies import remedies, report_of_cause, rest_of_explanation
 from harness.reports.replay_screen import ReplayScreen
 from harness.reports.suggestion import Suggestion
 from harness.reports.terminal_process import TerminalProcess
@@ -242,4 +242,6 @@ def _suggestions(diagnosis: Diagnosis, found: Explanation) -> list[Suggestion]:
     if found.verdict.kind == "none" and found.levels is None:
         command = f"{next_command('explain')} {path_argument(run)} --at T"
         return [Suggestion(command, "explain what happened at another iteration T")]
-    return [] if found.verdict.kind == "none" else [*remedies(diagnosis, found), report_of_cause(run)]
+    if found.verdict.kind == "none":
+        return []
+    return [*remedies(diagnosis, found), *rest_of_explanation(run, found), report_of_cause(run)]

@@ -167,7 +167,12 @@ class InvestigationScreen(ReplayScreen):
             parts.append(Text(f"So far: {view.verdict}", overflow="ellipsis", no_wrap=True))
         if hidden:
             parts.append(Text(f"… {count(hidden, 'earlier trial')}", style="dim"))
-        parts += [table, Text(f"{_spent(view, since)} · Ctrl-C keeps what is finished", style="dim", no_wrap=True)]
+        parts += [
+            table,
+            Text(
+                f"{_spent(view, since)} · Ctrl-C keeps what is finished", style="dim", overflow="ellipsis", no_wrap=True
+            ),
+        ]
         return Group(*parts)
 
 

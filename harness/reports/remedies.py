@@ -25,18 +25,18 @@ class _Explained:
     """A run whose break is explained, as far as remedies depend on it.
 
     Attributes:
-        run: the run directory.
+        origin: the directory of the run to restart: this one, or the one that it continues.
+        start: the iteration from which that is restarted: of the newest snapshot before the break, or its beginning.
         solver: of the run.
         params: its learnable blobs.
         rate: the learning rate at the break.
-        start: the iteration of the newest snapshot before the break; None where there is none.
     """
 
-    run: Path
+    origin: Path
+    start: int
     solver: pb.SolverParameter
     params: Sequence[Param]
     rate: float
-    start: int | None
 
 
 def remedies(diagnosis: Diagnosis, found: Explanation) -> list[Suggestion]:
@@ -48,9 +48,27 @@ def remedies(diagnosis: Diagnosis, found: Explanation) -> list[Suggestion]:
     if at is None:
         at = diagnosis.onset.iteration if diagnosis.onset is not None else int(recording.iterations[-1])
     row = min(int(recording.iterations.searchsorted(at)), len(recording.iterations) - 1)
-    start = max((snapshot for snapshot in diagnosis.snapshots if snapshot <= at), default=None)
+    origin = _origin(diagnosis, at)
+    if origin is None:
+        return []
     rate = float(recording.series("lr", slice(row, row + 1))[0])
-    return list(_remedies(_Explained(recording.path.parent, diagnosis.solver, recording.params, rate, start), found))
+    return list(_remedies(_Explained(*origin, diagnosis.solver, recording.params, rate), found))
+
+
+def _origin(diagnosis: Diagnosis, at: int) -> tuple[Path, int] | None:
+    """Return the run directory and the iteration from which training can go on before `at`; None if there is none."""
+    snapshots, info = [snapshot for snapshot in diagnosis.snapshots if snapshot <= at], diagnosis.info
+    if snapshots or info.first == 0:
+        return diagnosis.recording.path.parent, max(snapshots, default=0)
+    return None if info.goes_on_from is None else (Path(info.goes_on_from), info.first)
+
+
+def rest_of_explanation(run: Path, found: Explanation) -> list[Suggestion]:
+    """Suggest to go on with an investigation that the budget or an interruption has ended."""
+    if found.complete:
+        return []
+    command = f"{next_command('explain')} {path_argument(run)}"
+    return [Suggestion(command, "go on with what was left out: nothing that is finished is replayed again")]
 
 
 def report_of_cause(run: Path) -> Suggestion:
@@ -82,12 +100,11 @@ def _remedies(explained: _Explained, found: Explanation) -> Iterator[Suggestion]
 
 
 def _restart(explained: _Explained) -> str:
-    start = 0 if explained.start is None else explained.start
-    return f"{next_command('restart')} {path_argument(explained.run)} --from {start}"
+    return f"{next_command('restart')} {path_argument(explained.origin)} --from {explained.start}"
 
 
 def _from(explained: _Explained) -> str:
-    return f", from iteration {explained.start or 0:,}"
+    return f", from iteration {explained.start:,}"
 
 
 def _without_records(
