@@ -11,12 +11,16 @@ from pathlib import Path
 import lmdb
 import psutil
 import pytest
+from msgspec.structs import replace
 
 from harness.caffe_files.messages import pb
+from harness.diagnosis.recorded.diagnose import diagnose
 from harness.exit_codes import Exit
 from harness.experiments import locked
+from harness.recording import Recording
 from harness.recording.explanation import read_explanation
-from harness.schemas.explanation import Explanation, decode
+from harness.reports.remedies import remedies
+from harness.schemas.explanation import Explanation, Kind, Margin, decode
 from tests.helpers.commands import train
 from tests.helpers.paths import ROOT
 from tests.helpers.planted_records import BATCH, INNOCENT, ONSET, TIMES, write_planted
@@ -217,3 +221,27 @@ def test_a_capsule_has_the_explanation_and_an_anonymous_one_no_names(
         assert (keys == KEYS) is not bool(options)
         assert all(key in found.verdict.sentence for key in keys)
         assert all((key in text) is not bool(options) for key in KEYS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("record", ["--skip-records 00000641,", "--skip 80:81", "--set clip_gradients="]),
+        ("learning-rate", ["--set base_lr=0.0025 --history rescale", "--set clip_gradients="]),
+        ("momentum", ["--set momentum=0.5"]),
+        ("weight-decay", ["--set weight_decay="]),
+        ("layer-lr", ["--set-layer conv:lr_mult=0.1", "--set clip_gradients="]),
+        ("machine", ["--from 80"]),
+        ("none", []),
+    ],
+)
+def test_what_has_survived_is_suggested(home: Path, explained: Finished, kind: Kind, words: list[str]) -> None:
+    found = explanation(home / "run")
+    margins = found.margins | {"learning_rate": Margin(0.0025, 0.003), "momentum": Margin(0.5, 0.6)}
+    verdict = replace(found.verdict, kind=kind, layers=("conv",))
+    with Recording(home / "run") as recording:
+        suggested = remedies(diagnose(recording), replace(found, verdict=verdict, margins=margins))
+    assert len(suggested) == len(words)
+    for suggestion, word in zip(suggested, words, strict=True):
+        assert f"{home / 'run'} --from 80" in suggestion.command
+        assert word in suggestion.command
