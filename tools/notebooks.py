@@ -3,8 +3,8 @@
     .venv/bin/python -m tools.notebooks [FILE…]     (default: all of notebooks/)
 
 Time stamps, durations and paths, which change with every execution or machine, are left out, so that a commit shows
-only differences of the results. A warning is an error. The notebooks need runs/demo, which tools/demo makes, and the
-restarts that notebooks/restart_study.ipynb names.
+only differences of the results. A warning is an error. The notebooks need runs/demo, which tools/demo makes, with its
+explain.json (`python harness/explain.py runs/demo`), and the restarts that notebooks/restart_study.ipynb names.
 """
 
 import argparse
