@@ -116,18 +116,18 @@ def record_explanation(
             records=records,
             layers=(layer,),
             conditions=(
-                Condition("learning-rate", "It needs a learning rate above 0.0016 (3 of 3 replays).", ("rate × 0.1",)),
-                Condition("gradient-clipping", "Clipping the gradient at 20 or below prevents it (3 of 3 replays)."),
+                Condition("learning-rate", "a learning rate above 0.0016", ("rate × 0.1",)),
+                Condition("gradient-clipping", "no gradient clipping at 20 or less"),
             ),
             evidence=(
                 ChainLink(
-                    "With other records in their place training continues (8 of 8 replays).",
+                    "With other records in their place training continues (8 of 8 replays)",
                     (f"{several} of {at} replaced",),
                 ),
                 ChainLink(
-                    "Placed in other batches they break those as well (5 of 5).", (f"{several} in another batch",)
+                    "Placed in other batches they break those as well (5 of 5)", (f"{several} in another batch",)
                 ),
-                ChainLink("With the 16 other records replaced it still breaks (3 of 3).", ("the others replaced",)),
+                ChainLink("With the 16 other records replaced it still breaks (3 of 3)", ("the others replaced",)),
             ),
             chain=(
                 ChainLink(f"{several} of batch {at} hold values far beyond the others", (f"batch of {at} replaced",)),
