@@ -126,6 +126,7 @@ class InvestigationScreen(ReplayScreen):
     def show(self, view: View) -> None:
         """Show how far the investigation is."""
         if self._view is None:
+            self._printed = time.monotonic()
             self.close()
             self._opening, self._bar = None, None
             if self._console.is_terminal and not self._console.is_dumb_terminal:
