@@ -38,6 +38,15 @@ class Checkpoint:
     generator: tuple[str, int] | None
     layers: State | None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return sum(values.nbytes for layer in self.weights for values in layer)
+
+    def remove(self) -> None:
+        """Remove its file."""
+        self.state.unlink()
+
     def put_into(self, solver: Solver, net: pb.NetParameter, factors: Mapping[int, float]) -> None:
         """Bring a solver that was just built to this point.
 

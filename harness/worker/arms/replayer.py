@@ -19,6 +19,7 @@ from harness.schemas.feed import Feed, LayerFeed
 from harness.worker import rng
 from harness.worker.arms.arm_solver import ArmFiles, write_arm_solver
 from harness.worker.arms.checkpoint import Checkpoint, Misfit, take
+from harness.worker.arms.checkpoints import Checkpoints
 from harness.worker.arms.rates import step_at
 from harness.worker.arms.reporter import Reporter
 from harness.worker.arms.running import Abandoned, Running, Training
@@ -83,7 +84,7 @@ class Replayer:
         if payload.blas is not None and (reason := other_kernels(payload.blas, loaded_blas())):
             self.not_exact.append(reason)
         first, self.digest = self._first_checkpoint(payload, feed)
-        self._checkpoints = {first.iteration: first}
+        self._checkpoints = Checkpoints(first)
 
     def replay(self, task: Task) -> ArmResult:
         """Replay an arm. Its result depends on nothing that was replayed before.
@@ -125,16 +126,18 @@ class Replayer:
 
         `lead` has the batches of all passes from the first checkpoint on.
         """
-        if iteration not in self._checkpoints:
-            nearest = self._checkpoints[max(known for known in self._checkpoints if known < iteration)]
-            solver = self._training.solver
-            passed = (nearest.iteration - min(self._checkpoints)) * solver.iter_size
-            feed = tuple(LayerFeed(layer.index, layer.batches[passed:]) for layer in lead)
-            way = Arm(nearest.iteration, iteration - nearest.iteration)
-            running = Running(way, feed, nearest, self._training)
-            result = running.run()
-            if result.ended != "completed":
-                raise Misfit(f"the run itself cannot be replayed to iteration {iteration:,}: {result.why}")
-            step = step_at(solver, nearest.iteration, iteration, nearest.step)
-            self._checkpoints[iteration] = take(running.solver, running.net, step, self._prefix, self._reads_generator)
-        return self._checkpoints[iteration]
+        known = self._checkpoints.at(iteration)
+        if known is not None:
+            return known
+        nearest, solver = self._checkpoints.nearest(iteration), self._training.solver
+        passed = (nearest.iteration - self._checkpoints.first.iteration) * solver.iter_size
+        feed = tuple(LayerFeed(layer.index, layer.batches[passed:]) for layer in lead)
+        way = Arm(nearest.iteration, iteration - nearest.iteration)
+        running = Running(way, feed, nearest, self._training)
+        result = running.run()
+        if result.ended != "completed":
+            raise Misfit(f"the run itself cannot be replayed to iteration {iteration:,}: {result.why}")
+        step = step_at(solver, nearest.iteration, iteration, nearest.step)
+        found = take(running.solver, running.net, step, self._prefix, self._reads_generator)
+        self._checkpoints.add(found)
+        return found
