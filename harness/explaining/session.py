@@ -12,7 +12,7 @@ from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.investigate import Finding, investigate
 from harness.diagnosis.cause.trials import Procedure
 from harness.diagnosis.recorded.diagnose import Diagnosis
-from harness.errors import BadInput
+from harness.errors import BadInput, RecordingError
 from harness.experiments import Arms, default_workers, local, locked
 from harness.explaining.culprits import Culprits
 from harness.explaining.estimate import Estimate, estimate
@@ -20,6 +20,7 @@ from harness.explaining.investigating import Stage, carry_out, explanation_of
 from harness.explaining.question import Question, question_of
 from harness.explaining.replays import Replays
 from harness.explaining.showing import Showing
+from harness.invocation import next_command, path_argument
 from harness.quantities import duration
 from harness.recording import Recording
 from harness.recording.explanation import write_explanation
@@ -28,6 +29,7 @@ from harness.schemas.arm import ArmResult
 from harness.schemas.arm_task import Progress
 from harness.schemas.explanation import Cost, Explanation, Verdict
 from harness.supervisor.signals import Interrupts
+from harness.training_data.records import RecordsUnknown
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,20 @@ class _Session:
         with self._arms, self._interrupts.handled(lambda: None):
             self._interrupts.ended = self._arms.cancel
             known = self._not_exact
-            stage = self._carry_out()
+            try:
+                stage = self._carry_out()
+            except RecordsUnknown as error:
+                raise RecordingError(f"{error} {self._to_record_inputs()}") from None
             if self._not_exact != known:  # what the first replay has said counts from the beginning
                 stage = self._carry_out()
         return self._written(stage)
+
+    def _to_record_inputs(self) -> str:
+        """Say what to do where data cannot be read again, but perhaps by a replay with Caffe's own layers."""
+        case, run = self._question.case, self._question.run
+        window = f"{case.first}:{min(case.until, case.last + 1)}"
+        command = f"{next_command('rewind')} {path_argument(run)} --watch {window} --capture input"
+        return f"If the data are there as they were, record what the net read, and explain the run again: {command}"
 
     def _carry_out(self) -> Stage:
         return carry_out(self._procedure, self._question.case, self._replays, self._showing.wants, self._done)

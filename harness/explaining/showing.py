@@ -11,7 +11,7 @@ from harness.explaining.estimate import Estimate
 from harness.explaining.question import Question
 from harness.explaining.replays import Replays
 from harness.explaining.wording import in_words
-from harness.reports.investigation import InvestigationTerminal, Row, View
+from harness.reports.investigation import FAILED, InvestigationTerminal, Row, View
 from harness.reports.trials import MEASURED
 from harness.schemas.arm_task import Progress
 from harness.schemas.explanation import Verdict
@@ -80,6 +80,7 @@ class Showing:
             heals=judgements.count("healed"),
             measured=measured,
             curve=_finite(curve),
+            failed=next((how for how in judgements if how in FAILED), ""),
         )
 
 

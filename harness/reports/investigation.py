@@ -19,6 +19,7 @@ from harness.reports.replay_screen import ReplayScreen
 from harness.reports.terminal_process import TerminalProcess
 from harness.reports.text.grammar import count
 
+FAILED = ("died", "refused")  # judgements of arms that say nothing
 _BARS = "▁▂▃▄▅▆▇█"
 _NOT_FINITE = "×"
 _WIDTH = 24  # characters of a curve
@@ -41,6 +42,7 @@ class Row:
         breaks, heals: of the finished ones.
         measured: how its arms end says nothing about a break.
         curve: the losses of one arm that has some; of measured ones, the last loss of each. None where not finite.
+        failed: "died" or "refused", if an arm did or was.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Row:
     heals: int
     measured: bool
     curve: tuple[float | None, ...]
+    failed: str = ""
 
     @property
     def outcome(self) -> str:
@@ -197,6 +200,7 @@ def trial_table(rows: Sequence[Row], healthy: float, broken: float, width: int) 
         curve = Text(sparkline(row.curve, healthy, broken), style=style or "dim")
         end = row.curve[-1] if row.curve else None
         curve.append(f" {_loss(end)}" if row.curve else "", style="dim")
+        curve.append(f" {row.failed}" if row.failed else "", style="yellow")
         table.add_row(name, *([Text(row.changes)] if wide else []), runs, breaks, curve)
     return table
 
@@ -232,7 +236,7 @@ def _line(row: Row) -> str:
         return f"{row.name}: {row.finished} done"
     end = f", loss {_loss(row.curve[-1])}" if row.curve else ""
     other = row.arms - row.breaks - row.heals
-    unclear = f", {other} not clear" if other else ""
+    unclear = f", {other} {row.failed or 'not clear'}" if other else ""
     return f"{row.name}: {row.breaks} of {row.arms} break{unclear}{end}"
 
 

@@ -140,7 +140,11 @@ class RunData:
         number = next((n for n, place in enumerate(places) if place.index == index), None)
         if number is None:
             raise RecordsUnknown(f"run.json has no position of layer {self.net.layer[index].name} in its data.")
-        rows = rows_of(places, position.rand, self.passes * count)[number]
+        if count > 1 and any(place.net and place.shuffle for place in position.rows):
+            # test passes between these iterations draw from the same generator
+            rows = [row for t in range(iteration, iteration + count) for row in self.rows(index, t, 1)[2]]
+        else:
+            rows = rows_of(places, position.rand, self.passes * count)[number]
         return places[number], self._open_files(index), rows
 
     def _records(self, index: int) -> Records:

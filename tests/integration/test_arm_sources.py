@@ -62,6 +62,13 @@ layer {{ name: "loss3" type: "EuclideanLoss" bottom: "cell" bottom: "target" top
 layer {{ name: "silence" type: "Silence" bottom: "vector_label" }}
 """
 
+# Shuffles its rows with the numbers with which the train net shuffles its own.
+TEST_NET = """
+layer { name: "rows" type: "HDF5Data" top: "vector" top: "vector_label"
+  hdf5_data_param { source: "rows.txt" batch_size: 7 shuffle: true } }
+layer { name: "silence" type: "Silence" bottom: "vector" bottom: "vector_label" }
+"""
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, one_blas_thread: None) -> Path:
@@ -73,7 +80,8 @@ def home(tmp_path_factory: pytest.TempPathFactory, one_blas_thread: None) -> Pat
     data = data_layer(home / "train", "TRAIN", 6, "mirror: true crop_size: 9")
     (home / "net.prototxt").write_text(NET.format(data=data, classes=CLASSES))
     fields = {"type": '"Adam"', "momentum2": 0.99, "iter_size": PASSES, "max_iter": LAST, "snapshot": SNAPSHOT}
-    fields |= {"base_lr": 1e-3, "test_iter": None, "test_interval": None}
+    fields |= {"base_lr": 1e-3, "test_iter": 2, "test_interval": 3, "test_net": '"test.prototxt"'}
+    (home / "test.prototxt").write_text(TEST_NET)
     (home / "solver.prototxt").write_text(solver_text(home / "net.prototxt", home / "x", **fields))
     train(home / "solver.prototxt", home / "run", "--watch", "8:14", cwd=home)
     without = ("--skip-records", "3.png,rows1.h5:9,00000110_img110.png", "--skip", "11:13")

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from harness.quantities import duration
 from harness.reports.console import Console
-from harness.reports.investigation import Row, trial_table
+from harness.reports.investigation import FAILED, Row, trial_table
 from harness.reports.suggestion import Suggestion
 from harness.reports.text.alarms import suggestion_lines
 from harness.reports.text.grammar import count
@@ -130,7 +130,8 @@ def _control(control: ControlSummary | None) -> list[str]:
 
 def _row(arm: ArmSummary) -> Row:
     curve = next((curve for curve in arm.curves if curve), ())
-    return Row(arm.name, ", ".join(arm.changes), len(arm.keys), len(arm.keys), arm.breaks, arm.heals, False, curve)
+    arms, failed = len(arm.keys), next((how for how in arm.judgements if how in FAILED), "")
+    return Row(arm.name, ", ".join(arm.changes), arms, arms, arm.breaks, arm.heals, False, curve, failed)
 
 
 def _cost(found: Explanation, others: int) -> str:
