@@ -41,26 +41,32 @@ class Search:
     def find(self, planter: Planter, net: Net, seed: int) -> Iterator[Planted]:
         """Yield faults of `planter` that break a training, each with other data, places and iterations.
 
-        Each is the weakest one that does; for some seeds one that is a little stronger.
+        Each is among the weakest that do, or for a setting, the strongest that does late enough.
         """
         for attempt in range(_ATTEMPTS):
             if self._count > _MOST:
                 return
-            found = self._weakest(planter(net, seed + 1000 * attempt), seed % 3)
+            found = self._best(planter(net, seed + 1000 * attempt), seed % 3)
             if found is not None:
                 yield found
 
-    def _weakest(self, plantings: Iterable[Planting], beyond: int) -> Planted | None:
-        """Return the first fault that breaks its training; up to `beyond` steps stronger, if those do as well."""
-        last = None
+    def _best(self, plantings: Iterable[Planting], beyond: int) -> Planted | None:
+        """Return the first fault that breaks its training, or one up to `beyond` steps stronger.
+
+        Of a ladder, it is the strongest that breaks late enough: a setting that is only just too high breaks a
+        training by chance.
+        """
+        last: Planted | None = None
         for planting in plantings:
+            if last is not None and planting.ladder != last.planting.ladder:
+                return last
             found = self._judged(planting)
             if found is not None:
                 last = found
-                if not beyond or planting.at is None or planting.recovers:
+                if planting.ladder is None and (not beyond or planting.recovers):
                     return found
                 beyond -= 1
-            elif last is not None:
+            elif last is not None and planting.ladder is None:
                 return last
         return last
 

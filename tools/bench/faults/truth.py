@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,7 +22,7 @@ from tools.bench.faults.undos import Remedy, remedies
 _REPEATS = 3  # the first one without a jitter
 _JITTER = 1e-6
 _END = 30  # iterations at the end of a replay that make its level
-_EARLIER = (20, 40, 80)  # iterations before a break without an event at which a replay may begin
+_EARLIER = (20, 40, 60)  # iterations before a break without an event at which a replay may begin
 _SLACK = 5  # iterations after the break that count as its own
 
 
@@ -48,18 +48,21 @@ def find_truth(planting: Planting, name: tuple[str, str, int], run: Path) -> Tru
         raise NotAsPlanted(f"{run} did not break")
     if planting.flips is not None:
         return _of_machine(truth, planting, broke, run)
-    starts = (
-        [planting.at]
-        if planting.at is not None
-        else [broke.iteration - back for back in _EARLIER if broke.iteration - back >= _EARLIER[0]]
-    )
-    for start in starts:
+    for start in _starts(planting, broke):
         undos, control = _undone(planting, broke, start, run)
         if _is_example(planting, undos):
             break
     else:
         raise NotAsPlanted(f"{run}: {_counts(undos)}")
     return _with(truth, planting, broke, undos, control)
+
+
+def _starts(planting: Planting, broke: Break) -> Iterator[int]:
+    """Yield iterations from which replays may start, the nearest one first."""
+    if planting.at is not None:
+        yield planting.at
+    else:
+        yield from (broke.iteration - back for back in _EARLIER)
 
 
 def _counts(undos: Sequence[Undo]) -> str:

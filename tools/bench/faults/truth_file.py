@@ -51,7 +51,7 @@ class Truth(msgspec.Struct, frozen=True):
         healthy, broken: levels of the loss before and after it; None for controls.
         start: of the replays.
         control: whether the unchanged replay has the recorded digests; None where none was made.
-        undos: everything that was tried, those that heal and those that do not; first those of what was planted.
+        undos: everything that was tried, whether it heals or not: nothing (the control), what was planted, the others.
     """
 
     net: str
