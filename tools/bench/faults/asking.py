@@ -12,15 +12,13 @@ from typing import get_args
 
 import msgspec
 
-from harness.experiments import Arms, local
 from harness.recording.snapshots import iterations_of
 from harness.schemas.arm import Arm, RateScaled
 from harness.schemas.explanation import Explanation, Kind
-from harness.schemas.listener import NoListener
-from harness.supervisor.signals import Interrupts
 from tools.bench.faults.breaks import Break
 from tools.bench.faults.nets import Net
 from tools.bench.faults.recording import ENVIRONMENT
+from tools.bench.faults.replays import replayed
 from tools.bench.faults.result_file import Answer, Result, read_result, write_result
 from tools.bench.faults.truth import breaks_again
 from tools.bench.faults.truth_file import Truth, read_truth
@@ -81,7 +79,5 @@ def _divided(truth: Truth, run: Path, net: Net) -> bool:
     assert truth.broken is not None
     before = truth.broke if truth.at is None else min(truth.at, truth.broke)
     start = max((iteration for iteration in iterations_of(run / "snapshots") if iteration <= before), default=0)
-    with Arms(run, start, local(1), NoListener(), Interrupts("stop")) as arms:
-        arms.submit([Arm(start, net.horizon, (RateScaled(0.1, start),))])
-        (result,) = arms.results()
+    (result,) = replayed([Arm(start, net.horizon, (RateScaled(0.1, start),))], start, run).values()
     return not breaks_again(result, Break(truth.broke, truth.healthy, truth.broken), net.chance)

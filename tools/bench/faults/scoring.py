@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from tools.bench.faults.result_file import Result
+from tools.bench.faults.result_file import Answer, Result
 from tools.bench.faults.truth_file import Truth
 
 NO_CAUSE = ("none", "undecided", "")
@@ -18,7 +18,7 @@ class Score:
     Attributes:
         kind: the verdict's kind is right.
         both: of two causes, both are named, one of them as a condition.
-        records: the culprits are exactly those that were planted.
+        records: the culprits are exactly those that were planted; those that do no damage may be left out.
         layers, iteration: they are right.
         false: a cause is named that is not true.
         control: the control had the recorded digests; for a fault of the machine, that it had not.
@@ -49,7 +49,7 @@ def score(truth: Truth, result: Result) -> Score:
         result=result,
         kind=all(found.kind in truth.kinds for found in answers),
         both=set(truth.kinds) <= {answer.kind, *answer.conditions} if two else None,
-        records=set(answer.records) == set(truth.records) if truth.kinds == ("record",) else None,
+        records=_exact(truth, answer) if truth.kinds == ("record",) else None,
         layers=set(answer.layers) == set(truth.layers) if answer.kind == "layer-lr" and truth.layers else None,
         iteration=_within(answer.iteration, truth.iterations),
         false=any(found.kind not in (*truth.kinds, *NO_CAUSE) for found in answers),
@@ -57,6 +57,11 @@ def score(truth: Truth, result: Result) -> Score:
         divided=None if result.divided is None else result.divided and "learning-rate" in truth.kinds,
         random=None if truth.is_control else right / healing.total() if healing else 0.0,
     )
+
+
+def _exact(truth: Truth, answer: Answer) -> bool:
+    said, planted = set(answer.records), set(truth.records)
+    return planted - set(truth.harmless) <= said <= planted
 
 
 def _within(iteration: int | None, bounds: tuple[int, int] | None) -> bool | None:

@@ -8,14 +8,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from harness.experiments import Arms, local
 from harness.experiments.control import compare
 from harness.schemas.arm import Arm, ArmResult, WeightsJittered
-from harness.schemas.listener import NoListener
-from harness.supervisor.signals import Interrupts
 from tools.bench.faults.breaks import Break, capped, find_break
+from tools.bench.faults.harmless import harmless
 from tools.bench.faults.planting import Planting
 from tools.bench.faults.recording import recorded_losses, recorded_rates
+from tools.bench.faults.replays import replayed
 from tools.bench.faults.truth_file import Truth, Undo
 from tools.bench.faults.undos import Remedy, remedies
 
@@ -54,7 +53,7 @@ def find_truth(planting: Planting, name: tuple[str, str, int], run: Path) -> Tru
             break
     else:
         raise NotAsPlanted(f"{run}: {_counts(undos)}")
-    return _with(truth, planting, broke, undos, control)
+    return _with(truth, planting, broke, undos, control, run)
 
 
 def _starts(planting: Planting, broke: Break) -> Iterator[int]:
@@ -80,7 +79,7 @@ def _is_example(planting: Planting, undos: Sequence[Undo]) -> bool:
     return planting.at is not None or not any(undo.heals for undo in others)
 
 
-def _with(truth: Truth, planting: Planting, broke: Break, undos: Sequence[Undo], control: bool) -> Truth:
+def _with(truth: Truth, planting: Planting, broke: Break, undos: Sequence[Undo], control: bool, run: Path) -> Truth:
     kinds = planting.kinds
     healing = {kind for undo in undos if undo.heals for kind in undo.kinds}
     if kinds == ("data-shift",) and "record" in healing:
@@ -95,8 +94,11 @@ def _with(truth: Truth, planting: Planting, broke: Break, undos: Sequence[Undo],
         within = (min(numbers), max(numbers))
     else:
         within = (planting.at, max(last, planting.at))
+    net = planting.training.net
+    innocent = harmless(run, planting.records, net.batch, net.snapshot_every) if planting.records else []
     return msgspec.structs.replace(
         truth,
+        harmless=tuple(planting.training.records[number].key for number in innocent),
         kinds=kinds,
         iterations=within,
         broke=broke.iteration,
@@ -115,7 +117,7 @@ def _of_machine(truth: Truth, planting: Planting, broke: Break, run: Path) -> Tr
     start = planting.flips // net.snapshot_every * net.snapshot_every
     same = Remedy("the same once more", ("machine",), ())
     arms = [_arm(same, start, net.iterations - start, seed) for seed in range(_REPEATS)]
-    found = _replayed(arms, start, run)
+    found = replayed(arms, start, run)
     first = compare(run, found[arms[0].key]).first_difference
     breaks = sum(breaks_again(found[arm.key], broke, net.chance) for arm in arms)
     undo = Undo(same.name, same.kinds, start, net.iterations - start, (), len(arms), breaks)
@@ -147,7 +149,7 @@ def _undone(planting: Planting, broke: Break, start: int, run: Path) -> tuple[li
     ]
     arms = {remedy.name: [_arm(remedy, start, horizon, seed) for seed in range(_REPEATS)] for remedy in tried}
     before_start = start // net.snapshot_every * net.snapshot_every  # a snapshot: no other replay has to go there
-    found = _replayed([arm for repeats in arms.values() for arm in repeats], before_start, run)
+    found = replayed([arm for repeats in arms.values() for arm in repeats], before_start, run)
     undos = []
     whole = Undo("trained without it", planting.kinds, 0, net.iterations, (), len(planting.without), 0)
     for remedy in tried:
@@ -158,13 +160,6 @@ def _undone(planting: Planting, broke: Break, start: int, run: Path) -> tuple[li
     if planting.without:
         undos.append(whole)
     return undos, compare(run, found[arms["nothing"][0].key]).identical
-
-
-def _replayed(arms: Sequence[Arm], first: int, run: Path) -> dict[str, ArmResult]:
-    """Return the results of arms by their keys."""
-    with Arms(run, first, local(1), NoListener(), Interrupts("stop")) as replays:
-        replays.submit(arms)
-        return {result.arm.key: result for result in replays.results()}
 
 
 def _arm(remedy: Remedy, start: int, horizon: int, seed: int) -> Arm:

@@ -44,7 +44,8 @@ class Truth(msgspec.Struct, frozen=True):
         what: a sentence on what was planted.
         kinds: the verdicts that are right. With two causes both are to be named, one of them as a condition.
         iterations: the first and the last one that are right as the verdict's; None where none is to be judged.
-        records: the keys of the culprits, in the order of the data set.
+        records: the keys of those that were changed, in the order of the data set.
+        harmless: those of them that do no damage, because the net classifies them well: they may be named or not.
         layers: that a verdict must name.
         at: the iteration at which something was planted; None where nothing happens at any time.
         broke: the first iteration whose loss, smoothed, stays nearer to the broken level; None for controls.
@@ -61,6 +62,7 @@ class Truth(msgspec.Struct, frozen=True):
     kinds: tuple[str, ...]
     iterations: tuple[int, int] | None = None
     records: tuple[str, ...] = ()
+    harmless: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
     at: int | None = None
     broke: int | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.schemas.arm import (
@@ -46,10 +46,10 @@ def remedies(planting: Planting, start: int, horizon: int, rate_before: float, r
 def _all(planting: Planting, start: int, horizon: int, before: float, after: float) -> Iterator[Remedy]:
     training, batch = planting.training, planting.training.net.batch
     if planting.records:
-        yield Remedy("its records replaced", ("record",), (_replaced(planting.records, batch, start),))
+        yield Remedy("its records replaced", ("record",), (replaced(planting.records, batch, start),))
     first = planting.at if planting.at is not None else start
     yield Remedy(
-        "one batch replaced", ("record",), (_replaced(range(first * batch, (first + 1) * batch), batch, start),)
+        "one batch replaced", ("record",), (replaced(range(first * batch, (first + 1) * batch), batch, start),)
     )
     source = start - horizon if start >= horizon else min(start + horizon, training.net.iterations - horizon)
     yield Remedy("all batches from another time", ("data-shift",), (StreamShifted(start, source),))
@@ -76,7 +76,7 @@ def _rate_of(training: Training, layer: str, factor: float) -> tuple[AnyChange, 
     )
 
 
-def _replaced(records: range | tuple[int, ...], batch: int, start: int) -> RecordsReplaced:
+def replaced(records: Sequence[int], batch: int, start: int) -> RecordsReplaced:
     """Put records of the iterations before `start` in the places of others: of another iteration for each batch."""
     places = (Place(*divmod(number, batch)) for number in records)
     return RecordsReplaced(
