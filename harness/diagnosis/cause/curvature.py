@@ -77,9 +77,11 @@ def measure_curvature(case: Case, iteration: int) -> Procedure[Curvature | None]
 
 
 def _ordinary(case: Case, iteration: int) -> list[int]:
-    """Return iterations before the break, whose batches are ordinary."""
-    span = min(_BACK, iteration - case.began)
-    return sorted({iteration - span * number // _ORDINARY for number in range(1, _ORDINARY + 1)} - {iteration})
+    """Return iterations before the break whose batches are ordinary, if possible of those that arms read anyway."""
+    known = range(max(case.first, iteration - _BACK), iteration)
+    before = known if len(known) >= _ORDINARY else range(max(case.earliest, iteration - _BACK), iteration)
+    ordinary = [t for t in before if t not in case.alike]
+    return sorted({ordinary[len(ordinary) * number // _ORDINARY] for number in range(_ORDINARY)}) if ordinary else []
 
 
 def _plain(net: pb.NetParameter) -> tuple[AnyChange, ...]:
