@@ -221,6 +221,8 @@ def test_a_capsule_has_the_explanation_and_an_anonymous_one_no_names(
         assert (keys == KEYS) is not bool(options)
         assert all(key in found.verdict.sentence for key in keys)
         assert all((key in text) is not bool(options) for key in KEYS)
+    shown = harness_command("explain", opened, "--json", "--workers", 1)
+    assert [record.index for record in decode(shown.stdout.encode()).verdict.records] == [1, 4, 6]
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,10 @@ def measure_records(bench: Bench, batch: Measured) -> Procedure[Tried]:
             Trial(f"ordinary records in places of {iteration:,}", "effect", tuple(ordinary)),
         ),
     )
-    usual = usual_of(_effects(ordinary, found, batch))
+    others = _effects(ordinary, found, batch)
+    if not others:  # refused or died
+        return Tried((), batch.batch.usual)
+    usual = usual_of(others)
     effects = {spot: effect_of(found[arm.key], batch.result, iteration) for spot, arm in own.items()}
     if lags < _LAGS:
         effects |= yield from _longer(bench, batch, _unclear(effects, usual, least))

@@ -38,8 +38,8 @@ def ordinary_iterations(case: Case, before: int) -> tuple[int, ...]:
     known.
     """
     row = case.row(before)
-    loss = case.loss[max(0, row - _PAST) : row]
-    iterations = case.iterations[max(0, row - _PAST) : row]
+    rows = slice(max(row - _PAST, case.row(case.earliest)), row)  # of others the batches cannot be read
+    loss, iterations = case.loss[rows], case.iterations[rows]
     finite = np.isfinite(loss)
     if not finite.any():
         return tuple(t for t in case.iterations.tolist() if t > before)[:_PAST]
