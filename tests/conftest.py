@@ -43,6 +43,7 @@ LONGEST = (
     "integration/test_restart.py",
     "integration/test_kills.py",
     "integration/test_capsules.py",
+    "integration/test_explain.py",
     "integration/test_compare.py",
     "integration/test_many_resumes.py",
     "cli/test_make_lmdb_work.py",

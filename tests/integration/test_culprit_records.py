@@ -41,7 +41,7 @@ def test_all_culprits_are_found_and_the_innocent_outlier_is_none(found: Culprits
     for record in found.records:
         assert record.effect is not None
         assert record.usual_effect is not None
-        assert record.effect > 0.1 > abs(record.usual_effect)
+        assert record.effect > 0.05 > abs(record.usual_effect)
         assert record.gradient_l2 is not None
         assert record.usual_gradient_l2 is not None
         assert record.gradient_l2 > 10 * record.usual_gradient_l2

@@ -111,6 +111,7 @@ def test_a_budget_ends_it_and_a_second_one_goes_on(copy: Path) -> None:
     assert first.code == (Exit.DIVERGED if found.verdict.kind == "undecided" else Exit.DONE)
     assert not found.complete
     assert found.left_out
+    assert found.verdict.kind != "undecided" or found.left_out[0] in found.verdict.sentence
     assert 100 <= found.cost.iterations <= 150 + max(arm.horizon for arm in found.arms)
     before = arms_in(copy)
     harness_command("explain", copy.name, "--budget", 150, "--workers", 1, cwd=copy.parent)  # not that of the training

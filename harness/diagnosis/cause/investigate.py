@@ -74,7 +74,7 @@ def investigate(case: Case, not_exact: Sequence[str] = ()) -> Procedure[Finding]
         if kind != "undecided" or left_out or case.start == case.first:
             break
     if kind == "undecided":
-        return Finding(_nothing_heals(found), control, left_out=tuple(left_out))
+        return Finding(_nothing_heals(found, left_out), control, left_out=tuple(left_out))
     cause = _iteration(kind, case, found)
     acts = max(case.first, cause if kind in ("record", "data-shift") else case.at)
     margins = (yield from _attempt("margins", find_margins(case, acts), left_out)) or {}
@@ -149,9 +149,11 @@ def _undecided(sentence: str, evidence: tuple[ChainLink, ...], would_decide: tup
     return Verdict("undecided", text, evidence=evidence, would_decide=would_decide)
 
 
-def _nothing_heals(found: Screening) -> Verdict:
+def _nothing_heals(found: Screening, left_out: Sequence[str]) -> Verdict:
     tried = [sentences.of_control(found.controls)]
     tried += sentences.of_other_data(found.data) if found.data is not None else []
+    if left_out:
+        return _undecided(f"Not finished: {sentences.listed(left_out)}", tuple(tried), ("a larger budget",))
     return _undecided("Nothing that was changed alone heals", tuple(tried), ("an earlier snapshot",))
 
 
