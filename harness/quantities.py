@@ -4,14 +4,16 @@ from __future__ import annotations
 
 
 def duration(seconds: float) -> str:
-    """Format a duration: `3 d 4 h`, `1 h 2 min`, `2 min 3 s`, `3.5 s`."""
+    """Format a duration: `3 d 4 h`, `1 h 2 min`, `2 min 3 s`, `2 min`, `3.5 s`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours >= 48:
         return f"{hours // 24:,} d {hours % 24} h"
     if hours:
         return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.3g} s"
+    if minutes:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    return f"{seconds:.3g} s"
 
 
 def data_size(count: float) -> str:

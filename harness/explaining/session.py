@@ -71,7 +71,7 @@ def explain(
     planned = estimate(question, workers)
     _check_affordable(question, request.budget)
     with locked(question.run):
-        terminal.message(_plan(question, planned))
+        terminal.message(_plan(question, planned, request.budget))
         return _Session(recording, question, planned, request.budget, terminal, interrupts).run()
 
 
@@ -151,9 +151,13 @@ def _not_broken() -> Explanation:
     return Explanation(Verdict("none", sentence), None, harness=__version__)
 
 
-def _plan(question: Question, planned: Estimate) -> str:
+def _plan(question: Question, planned: Estimate, budget: Budget) -> str:
     case = question.case
     text = f"Explaining iteration {case.at:,} of {question.run.name}: {planned}"
+    if budget.seconds is not None and planned.seconds > budget.seconds:
+        text += f", of which the budget allows {duration(budget.seconds)}"
+    if budget.iterations is not None and planned.iterations > budget.iterations:
+        text += f", of which the budget allows {budget.iterations:,} iterations"
     if question.way:
         text += f"; first, an unchanged replay from {question.begin.reason} to iteration {case.first:,}"
     return text

@@ -107,6 +107,7 @@ def test_nothing_is_replayed_twice_and_the_result_is_shown(home: Path, explained
 
 def test_a_budget_ends_it_and_a_second_one_goes_on(copy: Path) -> None:
     first = harness_command("explain", copy, "--budget", 150, "--workers", 1)
+    assert ", of which the budget allows 150 iterations" in first.stderr
     found = explanation(copy)
     assert first.code == (Exit.DIVERGED if found.verdict.kind == "undecided" else Exit.DONE)
     assert not found.complete

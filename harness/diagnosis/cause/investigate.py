@@ -97,8 +97,7 @@ def _attempt(stage: str, procedure: Procedure[Found], left_out: list[str]) -> Pr
 def _screening(case: Case, controls: Controls, left_out: list[str]) -> Procedure[Screening]:
     """Make the deciding stages, as far as the budget goes."""
     data = yield from _attempt("data", find_data(case), left_out)
-    factors = yield from _attempt("settings", screen(case), left_out)
-    found = Screening(controls, data, factors=factors or ())
+    found = Screening(controls, data)
     if data is not None and found.few_batches:
         near = tuple(range(min(case.at, data.batches[0]), data.batches[-1] + 1))
         suspected = near if len(near) <= FEW_BATCHES else data.batches
@@ -106,6 +105,8 @@ def _screening(case: Case, controls: Controls, left_out: list[str]) -> Procedure
         if culprits is not None and not culprits.complete:
             left_out.append("records")
         found = replace(found, culprits=culprits)
+    factors = yield from _attempt("settings", screen(case), left_out)
+    found = replace(found, factors=factors or ())
     if decide(found) in ("record", "data-shift"):
         return found
     layers = yield from _attempt("rates of layers", screen_layer_rates(case), left_out)
