@@ -16,6 +16,8 @@ from harness.schemas.arm import Arm, StreamShifted
 STAGE = "data"
 FAR = 50  # iterations before the onset
 _WIDEST = 16  # batches in a row that are skipped
+FEW = 4  # so many batches in a row can hold records that do damage; a longer stretch is a shift of the data
+_EARLIER = (5, 15, 30)  # iterations by which data are read earlier
 _ORDERS = 3
 _BASELINE, _LEAST_ROWS = 200, 16  # iterations that tell which inputs are usual
 _FEW = 2  # arms at each step of a search
@@ -31,6 +33,7 @@ class DataFinding:
         width: batches from `cause` on without which training does not break; None if more than 16 are needed.
         skipped: that many batches replaced.
         kept: all others replaced.
+        moved: the data from `cause` on are read earlier; only where more than 16 batches are needed.
         searched: the steps of the search for `cause` and `width`.
     """
 
@@ -40,6 +43,7 @@ class DataFinding:
     width: int | None = None
     skipped: Seen | None = None
     kept: Seen | None = None
+    moved: Seen | None = None
     searched: tuple[Seen, ...] = ()
 
     @property
@@ -65,10 +69,12 @@ def find_data(case: Case) -> Procedure[DataFinding]:
     searched: list[Seen] = []
     cause = yield from _last_that_heals(case, low, searched)
     width, skipped = yield from _width(case, cause, searched)
-    kept = None
+    kept, moved = None, None
     if width is not None:
         (kept,) = yield from observe(case, STAGE, [_kept(case, cause, width)])
-    return DataFinding(near, far, cause, width, skipped, kept, tuple(searched))
+    if width is None or width > FEW:
+        (moved,) = yield from observe(case, STAGE, [_moved(case, first_unlike(case, min(case.at, cause)))])
+    return DataFinding(near, far, cause, width, skipped, kept, moved, tuple(searched))
 
 
 def _from(case: Case, start: int, first: int, count: int) -> Trial:
@@ -137,6 +143,13 @@ def _kept(case: Case, cause: int, width: int) -> Trial:
     before, after = (other_orders(case, *part, _ORDERS) for part in ((start, cause), (cause + width, until)))
     arms = tuple(Arm(start, until - start, (*one, *other)) for one, other in zip(before, after, strict=True))
     return Trial(f"all but {batches_named(cause, width)} replaced", "placebo", arms)
+
+
+def _moved(case: Case, cause: int) -> Trial:
+    """Return arms that read the data from iteration `cause` on some iterations earlier."""
+    starts = sorted({max(case.first, case.start - back) for back in _EARLIER}, reverse=True)
+    arms = tuple(Arm(start, case.horizon, (StreamShifted(start, cause),)) for start in starts)
+    return Trial(f"the data from {cause:,} read earlier", "data-shift", arms)
 
 
 def first_unlike(case: Case, cause: int) -> int:

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.controls import Controls
-from harness.diagnosis.cause.data import DataFinding
+from harness.diagnosis.cause.data import FEW, DataFinding
 from harness.diagnosis.cause.factors import Screened
 from harness.diagnosis.cause.layer_lr import LayerRates
 from harness.diagnosis.cause.records import Culprits
 from harness.diagnosis.cause.start_weights import StartFinding
 from harness.schemas.explanation import Kind
-
-FEW_BATCHES = 4  # so many batches in a row can hold records that do damage; a longer stretch is a shift of the data
 
 
 @dataclass(frozen=True)
@@ -37,9 +35,15 @@ class Screening:
     def few_batches(self) -> bool:
         """Training does not break without a few batches, and does with these and all others replaced."""
         data = self.data
-        if data is None or data.width is None or data.width > FEW_BATCHES or data.kept is None:
+        if data is None or data.width is None or data.width > FEW or data.kept is None:
             return False
         return data.kept.breaks > data.kept.heals
+
+    @property
+    def data_break_earlier(self) -> bool:
+        """The same data break the training in most arms that read them earlier; so they do where that was not tried."""
+        moved = self.data.moved if self.data is not None else None
+        return moved is None or moved.breaks > moved.heals
 
     def factor(self, kind: str) -> Screened | None:
         """Return the factor of that kind, if it was changed and healed."""
@@ -61,7 +65,7 @@ def decide_by_control(case: Case, controls: Controls, not_exact: Sequence[str]) 
 def decide(found: Screening) -> Kind:
     """Decide the kind: the factor that deviated from its own past; only if nothing did, a setting that heals."""
     few = found.few_batches
-    if found.data_heal and not few:
+    if found.data_heal and not few and found.data_break_earlier:
         return "data-shift"
     if few and (found.culprits is None or found.culprits.deviate):
         return "record"
@@ -71,5 +75,6 @@ def decide(found: Screening) -> Kind:
         return "start-weights"
     if found.layers is not None and found.layers.layer is not None:
         return "layer-lr"
+    unsure: Kind = "record" if few else "data-shift" if found.data_heal else "undecided"
     kinds: tuple[Kind, ...] = ("momentum", "weight-decay", "learning-rate")
-    return next((kind for kind in kinds if found.factor(kind)), "record" if few else "undecided")
+    return next((kind for kind in kinds if found.factor(kind)), unsure)

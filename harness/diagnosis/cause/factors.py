@@ -108,7 +108,7 @@ def _candidates(case: Case) -> Iterator[_Candidate]:
             early,
         )
     decay = float(case.solver.weight_decay)
-    if decay > 1.01 * _USUAL_DECAY:
+    if not 0 <= decay <= 1.01 * _USUAL_DECAY:  # a negative one lets the weights grow
         yield _Candidate(
             Factor("weight-decay", f"weight decay {_USUAL_DECAY}", decay, _USUAL_DECAY),
             (SolverField("weight_decay", repr(_USUAL_DECAY)),),

@@ -10,8 +10,8 @@ from harness.diagnosis.cause.brakes import find_point_of_no_return
 from harness.diagnosis.cause.case import BEFORE, Case
 from harness.diagnosis.cause.controls import Controls, find_controls
 from harness.diagnosis.cause.curvature import measure_curvature
-from harness.diagnosis.cause.data import find_data, first_unlike
-from harness.diagnosis.cause.deciding import FEW_BATCHES, Screening, decide, decide_by_control
+from harness.diagnosis.cause.data import FEW, find_data, first_unlike
+from harness.diagnosis.cause.deciding import Screening, decide, decide_by_control
 from harness.diagnosis.cause.factors import screen
 from harness.diagnosis.cause.layer_lr import screen_layer_rates
 from harness.diagnosis.cause.margins import find_margins
@@ -100,7 +100,7 @@ def _screening(case: Case, controls: Controls, left_out: list[str]) -> Procedure
     found = Screening(controls, data)
     if data is not None and found.few_batches:
         near = tuple(range(min(case.at, data.batches[0]), data.batches[-1] + 1))
-        suspected = near if len(near) <= FEW_BATCHES else data.batches
+        suspected = near if len(near) <= FEW else data.batches
         culprits = yield from _attempt("records", find_culprits(case, suspected), left_out)
         if culprits is not None and not culprits.complete:
             left_out.append("records")
@@ -245,7 +245,11 @@ def _confidence(evidence: Sequence[ChainLink], found: Screening) -> float | None
 def _all(found: Screening) -> Iterator[Seen]:
     data = found.data
     if data is not None:
-        yield from (seen for seen in (data.near, data.far, data.skipped, data.kept, *data.searched) if seen is not None)
+        yield from (
+            seen
+            for seen in (data.near, data.far, data.skipped, data.kept, data.moved, *data.searched)
+            if seen is not None
+        )
     for factor in found.factors:
         yield factor.seen
         if factor.placebo is not None:

@@ -12,6 +12,7 @@ from harness.diagnosis.cause.trials import Procedure, Results, Seen, Trial, Want
 from harness.schemas.arm import Arm
 
 _TWICE = 2  # times that an arm that is not clear is made longer
+_LONGEST = 400  # iterations that such an arm has at the most
 
 
 def observe(case: Case, stage: str, trials: Iterable[Trial]) -> Procedure[tuple[Seen, ...]]:
@@ -25,7 +26,7 @@ def observe(case: Case, stage: str, trials: Iterable[Trial]) -> Procedure[tuple[
         found = yield Wanted(stage, tuple(pending))
         for trial in pending:
             results[trial.name] = seen(case, trial, found)
-        unclear = [trial for trial in pending if "unclear" in results[trial.name].judgements]
+        unclear = [trial for trial in pending if _may_be_longer(results[trial.name])]
         pending = [_longer(results[trial.name]) for trial in unclear] if more < _TWICE else []
     return tuple(results[trial.name] for trial in current)
 
@@ -44,10 +45,18 @@ def seen(case: Case, trial: Trial, found: Results) -> Seen:
 def _longer(before: Seen) -> Trial:
     """Return the trial with those of its arms that are not clear twice as long."""
     arms = [
-        _stretched(arm) if judgement == "unclear" else arm
+        _stretched(arm) if judgement == "unclear" and _is_short(arm) else arm
         for arm, judgement in zip(before.trial.arms, before.judgements, strict=True)
     ]
     return Trial(before.trial.name, before.trial.kind, tuple(arms))
+
+
+def _may_be_longer(seen: Seen) -> bool:
+    return any(j == "unclear" and _is_short(arm) for arm, j in zip(seen.trial.arms, seen.judgements, strict=True))
+
+
+def _is_short(arm: Arm) -> bool:
+    return 2 * arm.horizon <= _LONGEST
 
 
 def _stretched(arm: Arm) -> Arm:

@@ -76,6 +76,8 @@ def of_stream(data: DataFinding) -> Iterator[ChainLink]:
     """State that the break needs the data from some iteration on."""
     first = data.far if data.far is not None and not data.near.all_heal else data.near
     yield heals(f"With {first.trial.name}", first)
+    if data.moved is not None:
+        yield breaks(f"With {data.moved.trial.name}", data.moved, "breaks there")
     narrow = [seen for seen in data.searched if seen.trial.kind == "record" and seen.breaks > seen.heals]
     if narrow:
         widest = max(narrow, key=batches_replaced)
