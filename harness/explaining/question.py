@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.budget import Budget
 from harness.diagnosis.cause.case import BEFORE, Case, read_case
+from harness.diagnosis.cause.factors import reach
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.errors import BadInput, RecordingError
 from harness.recording import Recording
@@ -16,7 +17,6 @@ from harness.replay import Nearest, nearest
 from harness.replay.replaying import working_directory
 from harness.schemas.run_info import RunInfo
 
-_BACK = 50  # iterations before the break from which on arms can start, if coming there is cheap
 _NEARER, _FARTHER = 0.6, 1.4  # times that: a state that was kept between these will do
 _SHARE = 0.1  # of the budget, for the iterations between there and where most arms start
 _LONG = 60.0  # seconds of a replay that goes there, for which a nearer state is preferred
@@ -61,7 +61,8 @@ def question_of(recording: Recording, diagnosis: Diagnosis, at: int | None, budg
     _check_recorded(recording, info, at)
     seconds = float(np.nanmedian(recording.series("seconds", slice(0, len(recording.iterations)))))
     with working_directory(info):
-        first, begin = _beginning(run, info, at, _back(seconds, budget), seconds)
+        back = _back(reach(diagnosis.solver), seconds, budget)
+        first, begin = _beginning(run, info, at, back, seconds)
     return Question(run, info, read_case(recording, diagnosis, at, first), begin)
 
 
@@ -80,15 +81,18 @@ def _check_recorded(recording: Recording, info: RunInfo, at: int) -> None:
     )
 
 
-def _back(seconds: float, budget: Budget) -> int:
-    """Return how many iterations before the break arms shall be able to start, where one takes `seconds`."""
+def _back(wanted: int, seconds: float, budget: Budget) -> int:
+    """Return how many iterations before the break arms shall be able to start: `wanted`, where that is cheap enough.
+
+    An iteration takes `seconds`.
+    """
     if budget.iterations is not None:
         most = _SHARE * budget.iterations
     elif budget.seconds is not None:
         most = _SHARE * budget.seconds / max(seconds, 1e-6)
     else:
-        return _BACK
-    return int(min(_BACK, max(BEFORE, most)))
+        return wanted
+    return int(min(wanted, max(BEFORE, most)))
 
 
 def _beginning(run: Path, info: RunInfo, at: int, back: int, seconds: float) -> tuple[int, Nearest]:

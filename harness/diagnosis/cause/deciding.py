@@ -40,6 +40,11 @@ class Screening:
         return data.kept.breaks > data.kept.heals
 
     @property
+    def data_stretch(self) -> bool:
+        """Training does not break with other data in place of more than a few batches."""
+        return self.data is not None and self.data.heals and (self.data.width is None or self.data.width > FEW)
+
+    @property
     def data_break_earlier(self) -> bool:
         """The same data break the training in most arms that read them earlier; so they do where that was not tried."""
         moved = self.data.moved if self.data is not None else None
@@ -65,7 +70,7 @@ def decide_by_control(case: Case, controls: Controls, not_exact: Sequence[str]) 
 def decide(found: Screening) -> Kind:
     """Decide the kind: the factor that deviated from its own past; only if nothing did, a setting that heals."""
     few = found.few_batches
-    if found.data_heal and not few and found.data_break_earlier:
+    if found.data_stretch and found.data_break_earlier:
         return "data-shift"
     if few and (found.culprits is None or found.culprits.deviate):
         return "record"
@@ -75,6 +80,6 @@ def decide(found: Screening) -> Kind:
         return "start-weights"
     if found.layers is not None and found.layers.layer is not None:
         return "layer-lr"
-    unsure: Kind = "record" if few else "data-shift" if found.data_heal else "undecided"
+    unsure: Kind = "record" if few else "data-shift" if found.data_stretch else "undecided"
     kinds: tuple[Kind, ...] = ("momentum", "weight-decay", "learning-rate")
     return next((kind for kind in kinds if found.factor(kind)), unsure)

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from harness.caffe_files.messages import pb
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.observing import observe
 from harness.diagnosis.cause.slower import holds_rate, slower
@@ -18,7 +19,8 @@ from harness.schemas.explanation import Kind
 STAGE = "screening"
 _RUNS = 3
 _RAISED = 1.15  # a rate that grew by less is the same
-_BACK = 50  # iterations before the onset at which changes begin that take time to act
+_BACK = 50  # iterations before the onset from which on a changed rate or momentum has acted
+_FAR_BACK = 100  # likewise, a weight decay
 _SHARES = (3 / 4, 1 / 3)  # of the rate at the break
 _LONG = 400  # iterations before the onset in which a rise of the rate is looked for
 _USUAL_MOMENTUM = 0.9
@@ -55,6 +57,16 @@ class Screened:
     def heals(self) -> bool:
         """It healed in all arms, while training breaks without it."""
         return self.seen.all_heal and (self.placebo is None or self.placebo.all_break)
+
+
+def reach(solver: pb.SolverParameter) -> int:
+    """Return how many iterations before an onset changes of the settings of a training must be able to begin."""
+    return _BACK if is_usual_decay(solver) else _FAR_BACK
+
+
+def is_usual_decay(solver: pb.SolverParameter) -> bool:
+    """Check whether the weight decay is usual: a larger one, or a negative one, which lets weights grow, is not."""
+    return 0 <= solver.weight_decay <= 1.01 * _USUAL_DECAY
 
 
 def screen(case: Case) -> Procedure[tuple[Screened, ...]]:
@@ -107,12 +119,11 @@ def _candidates(case: Case) -> Iterator[_Candidate]:
             (SolverField("momentum", repr(_USUAL_MOMENTUM)), HistoryScaled(history)),
             early,
         )
-    decay = float(case.solver.weight_decay)
-    if not 0 <= decay <= 1.01 * _USUAL_DECAY:  # a negative one lets the weights grow
+    if not is_usual_decay(case.solver):
         yield _Candidate(
-            Factor("weight-decay", f"weight decay {_USUAL_DECAY}", decay, _USUAL_DECAY),
+            Factor("weight-decay", f"weight decay {_USUAL_DECAY}", case.solver.weight_decay, _USUAL_DECAY),
             (SolverField("weight_decay", repr(_USUAL_DECAY)),),
-            early,
+            max(case.first, case.at - _FAR_BACK),
         )
 
 
