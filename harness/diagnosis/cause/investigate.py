@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import msgspec
+
 from harness.diagnosis.cause import sentences
 from harness.diagnosis.cause.brakes import find_point_of_no_return
 from harness.diagnosis.cause.case import BEFORE, Case
@@ -14,6 +16,7 @@ from harness.diagnosis.cause.data import FEW, find_data, first_unlike
 from harness.diagnosis.cause.deciding import Screening, decide, decide_by_control
 from harness.diagnosis.cause.factors import screen
 from harness.diagnosis.cause.layer_lr import screen_layer_rates
+from harness.diagnosis.cause.layers import find_layers
 from harness.diagnosis.cause.margins import find_margins
 from harness.diagnosis.cause.orders import find_orders
 from harness.diagnosis.cause.records import find_culprits
@@ -79,6 +82,9 @@ def investigate(case: Case, not_exact: Sequence[str] = ()) -> Procedure[Finding]
     acts = max(case.first, cause if kind in ("record", "data-shift") else case.at)
     margins = (yield from _attempt("margins", find_margins(case, acts), left_out)) or {}
     verdict = _verdict(kind, cause, case, found, margins)
+    layers = yield from _attempt("layers", find_layers(case, acts), left_out)
+    if layers is not None:
+        verdict = msgspec.structs.replace(verdict, chain=layers.chain, layers=verdict.layers or layers.layers)
     curvature = yield from _attempt("curvature", measure_curvature(case, acts), left_out)
     last = yield from _attempt("point of no return", find_point_of_no_return(case, acts), left_out)
     orders = yield from _attempt("other data orders", find_orders(case, acts), left_out)
