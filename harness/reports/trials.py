@@ -15,8 +15,9 @@ from harness.reports.text.grammar import count
 from harness.schemas.explanation import ArmSummary, Explanation, Judgement
 
 Mood = Literal["good", "bad", "open"]
-_LARGEST = 1e9  # loss that is drawn; its inverse is the smallest
+_LARGEST = 1e9  # loss that is drawn, and its inverse the smallest
 _SPIKE = 1e3  # times the highest level, likewise
+_RATIO = 1e5  # of the highest loss to the lowest that is drawn
 _DECADES = 1.0  # from which on the scale of losses is logarithmic
 
 
@@ -131,7 +132,7 @@ def arm_series(trial: ArmSummary, curve: Sequence[float | None]) -> tuple[Ints, 
 def loss_scale(explanation: Explanation, series: Iterable[Floats]) -> Scale:
     """Choose one scale for the losses of several arms, and for the limit above which they count as broken.
 
-    Spikes a thousand times as high as every level are cut off: they would flatten all else.
+    Spikes a thousand times as high as every level are cut off, and losses near 0: they would flatten all else.
     """
     values = np.concatenate([np.empty(0), *series])
     values = values[np.isfinite(values)]
@@ -143,4 +144,5 @@ def loss_scale(explanation: Explanation, series: Iterable[Floats]) -> Scale:
     if not len(values):
         return Scale(0.0, 1.0)
     values = np.clip(values, -_LARGEST, _LARGEST)
-    return scale_of(np.where(values > 0, np.maximum(values, 1 / _LARGEST), values), _DECADES)
+    lowest = max(values.max() / _RATIO, 1 / _LARGEST)
+    return scale_of(np.maximum(values, lowest) if values.min() >= 0 else values, _DECADES)

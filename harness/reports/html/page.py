@@ -22,8 +22,9 @@ from harness.reports.html.packing import Arrays, plotly_js
 from harness.reports.html.subject import Subject
 from harness.reports.html.templating import render, text_of
 from harness.reports.html.titles import titles
-from harness.reports.html.why import explain_command, why
+from harness.reports.html.why import why
 from harness.reports.names import curve_names
+from harness.reports.suggestions import explain_command
 from harness.reports.text.grammar import list_names
 
 _SCRIPTS = ("shared", "losses", "layers", "window", "main")
@@ -66,7 +67,7 @@ def report(subject: Subject, refresh: int | None = None) -> str:
         messages=messages,
         details=run_details(subject),
         why=why(subject),
-        explain=explain_command(subject),
+        explain=explain_command(subject.run).command,
         sentence=sentence,
         look_at=LOOK_AT,
         stills=static_images(subject),

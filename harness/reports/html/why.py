@@ -10,7 +10,6 @@ from statistics import median
 import numpy as np
 
 from harness.diagnosis.recorded.batch import Batch
-from harness.invocation import next_command, path_argument
 from harness.quantities import duration
 from harness.reports.figures.window import picture
 from harness.reports.html.figures import BatchImage, encoded
@@ -20,6 +19,7 @@ from harness.reports.html.trial_plots import Losses, no_return, orders, trial_pl
 from harness.reports.number_lines import NumberLine, explanation_lines, own_values
 from harness.reports.remedies import remedies
 from harness.reports.suggestion import Suggestion
+from harness.reports.suggestions import explain_command
 from harness.reports.text.grammar import count, list_names
 from harness.reports.trials import DECIDING, Group, count_arms, groups_of, look, outcome
 from harness.schemas.explanation import ArmSummary, CulpritRecord, Explanation
@@ -101,15 +101,6 @@ class Why:
     remedies: tuple[Suggestion, ...]
 
 
-def explain_command(subject: Subject) -> Suggestion:
-    """Suggest to look for the cause."""
-    return Suggestion(
-        f"{next_command('explain')} {path_argument(subject.run)}",
-        "replays the iterations around the onset with one thing changed at a time (other records, learning rate, "
-        "momentum, updates of single layers), and states what the break needs",
-    )
-
-
 def why(subject: Subject) -> Why | None:
     """Lay out what `explain` found; None if it was not asked."""
     explanation = subject.explanation
@@ -176,7 +167,7 @@ def _completion(subject: Subject, explanation: Explanation) -> Suggestion:
     purpose = (
         f"this explanation is not complete (explain was interrupted, or its budget was used up{left}): go on with it"
     )
-    return Suggestion(explain_command(subject).command, purpose)
+    return Suggestion(explain_command(subject.run).command, purpose)
 
 
 def _records(subject: Subject, records: Sequence[CulpritRecord]) -> list[BatchImage]:
