@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import harness
+from harness.invocation import next_command
 from harness.reports import figures
 from tests.helpers.paths import CASE, FIXTURES
 from tests.helpers.processes import command
@@ -145,7 +146,8 @@ def test_a_diagnosis_holds_what_reports_show(run: Path, tmp_path: Path) -> None:
         assert batch is not None
         assert [key.encode() for key in batch.keys] == recording.keys(ONSET)
         commands = [suggestion.command.split(" --set ")[-1] for suggestion in harness.suggest(found)]
-        assert commands == [f"base_lr={found.solver.base_lr / 10:g}", "clip_gradients=10"]
+        assert commands[:2] == [f"base_lr={found.solver.base_lr / 10:g}", "clip_gradients=10"]
+        assert commands[2:] == [f"{next_command('explain')} {recording.path.parent}"]
         assert harness.suggest(recording) == harness.suggest(found)
         for name, figure in {
             "losses": figures.losses(recording, found),
