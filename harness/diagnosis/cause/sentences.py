@@ -69,7 +69,8 @@ def of_records(found: SetTests) -> Iterator[ChainLink]:
         yield breaks(f"With {found.placebo.trial.name}", found.placebo, "still breaks")
     if found.suffice is not None and found.suffice < found.count:
         enough = next(tried.seen for tried in found.subsets if tried.size == found.suffice)
-        yield ChainLink(f"{found.suffice} of them are enough ({counted(enough, enough.breaks)})", (enough.trial.name,))
+        what = "1 of them is" if found.suffice == 1 else f"{found.suffice} of them are"
+        yield ChainLink(f"{what} enough ({counted(enough, enough.breaks)})", (enough.trial.name,))
 
 
 def of_stream(data: DataFinding) -> Iterator[ChainLink]:

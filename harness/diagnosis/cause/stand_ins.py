@@ -13,6 +13,7 @@ from harness.schemas.arm import Place, RecordsReplaced, Replacement, StreamShift
 
 _PAST = 200  # iterations before the break in which stand-ins are looked for
 _HIGH = 4.0  # standard deviations above the median: the loss of such an iteration is not ordinary
+_LEAST = 0.05  # of the median: the least standard deviation that the loss is taken to have
 
 
 @dataclass(frozen=True)
@@ -32,22 +33,22 @@ Sources = Mapping[Spot, Place]  # where the record at a spot comes from, if not 
 
 
 def ordinary_iterations(case: Case, before: int) -> tuple[int, ...]:
-    """List the iterations before `before` whose loss was ordinary, the nearest first.
+    """List the iterations before `before` whose loss was ordinary and whose batches can be read, the nearest first.
 
-    Where nothing was read before, they are those after `before` whose batches the run read later: no better ones are
-    known.
+    Those that read a record from near the break as well are left out. Where none is left, they are iterations after the
+    break: no better ones are known.
     """
-    row = case.row(before)
-    rows = slice(max(row - _PAST, case.row(case.earliest)), row)  # of others the batches cannot be read
-    loss, iterations = case.loss[rows], case.iterations[rows]
-    finite = np.isfinite(loss)
-    if not finite.any():
-        return tuple(t for t in case.iterations.tolist() if t > before)[:_PAST]
-    centre = np.median(loss[finite])
-    spread = SIGMA * np.median(np.abs(loss[finite] - centre))
+    earliest = max(case.earliest, before - _PAST)
+    rows = slice(case.row(earliest), case.row(before))
+    iterations, loss = case.iterations[rows], case.loss[rows]
+    finite = loss[np.isfinite(loss)]
+    centre = np.median(finite) if finite.size else 0.0
+    spread = SIGMA * np.median(np.abs(finite - centre)) if finite.size else 0.0
     with np.errstate(invalid="ignore"):
-        fine = loss <= centre + _HIGH * max(spread, 0.05 * abs(centre))
-    return tuple(iterations[fine][::-1].tolist())
+        fine = loss <= centre + _HIGH * max(spread, _LEAST * abs(centre))
+    found = [t for t in iterations[fine][::-1].tolist() if t not in case.alike]
+    later = (t for t in range(before + 1, before + _PAST) if t not in case.alike and t > case.at)
+    return tuple(found) or tuple(later)
 
 
 def replaced(sources: Sources) -> RecordsReplaced:
