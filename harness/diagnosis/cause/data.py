@@ -82,7 +82,7 @@ def _from(case: Case, start: int, first: int, count: int) -> Trial:
     until = max(case.until, first + case.after)
     orders = other_orders(case, first, until, count)
     arms = tuple(Arm(start, until - start, order) for order in orders)
-    return Trial(f"other data from {first:,}", "data-shift", arms)
+    return Trial(f"other data from {first:,} on", "data-shift", arms)
 
 
 def _last_that_heals(case: Case, low: int, searched: list[Seen]) -> Procedure[int]:
@@ -149,7 +149,7 @@ def _moved(case: Case, cause: int) -> Trial:
     """Return arms that read the data from iteration `cause` on some iterations earlier."""
     starts = sorted({max(case.first, case.start - back) for back in _EARLIER}, reverse=True)
     arms = tuple(Arm(start, case.horizon, (StreamShifted(start, cause),)) for start in starts)
-    return Trial(f"the data from {cause:,} read earlier", "data-shift", arms)
+    return Trial(f"the data from {cause:,} on read earlier", "data-shift", arms)
 
 
 def first_unlike(case: Case, cause: int) -> int:

@@ -12,7 +12,10 @@ from harness.diagnosis.cause.factors import Screened
 from harness.diagnosis.cause.layer_lr import LayerRates
 from harness.diagnosis.cause.records import Culprits
 from harness.diagnosis.cause.start_weights import StartFinding
-from harness.schemas.explanation import Kind
+from harness.schemas.explanation import CulpritRecord, Kind
+
+# settings that heal nearly everything, the most special first: causes only if nothing else is one
+LAST_RESORTS: tuple[Kind, ...] = ("momentum", "weight-decay", "learning-rate")
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,18 @@ class Screening:
         """Return the factor of that kind, if it was changed and healed."""
         return next((found for found in self.factors if found.factor.kind == kind and found.heals), None)
 
+    def responsible_records(self, kind: Kind) -> tuple[CulpritRecord, ...]:
+        """Return the records that a verdict of that kind names."""
+        return self.culprits.needed if kind == "record" and self.culprits is not None else ()
+
+    def responsible_layers(self, kind: Kind) -> tuple[str, ...]:
+        """Return the layers that a verdict of that kind names."""
+        if kind == "start-weights" and self.start is not None:
+            return self.start.layers
+        if kind == "layer-lr" and self.layers is not None and self.layers.layer is not None:
+            return (self.layers.layer,)
+        return ()
+
 
 def decide_by_control(case: Case, controls: Controls, not_exact: Sequence[str]) -> Kind | None:
     """Decide what unchanged replays decide: nothing broke, or only the machine did it. None if training breaks."""
@@ -81,5 +96,4 @@ def decide(found: Screening) -> Kind:
     if found.layers is not None and found.layers.layer is not None:
         return "layer-lr"
     unsure: Kind = "record" if few else "data-shift" if found.data_stretch else "undecided"
-    kinds: tuple[Kind, ...] = ("momentum", "weight-decay", "learning-rate")
-    return next((kind for kind in kinds if found.factor(kind)), unsure)
+    return next((kind for kind in LAST_RESORTS if found.factor(kind)), unsure)

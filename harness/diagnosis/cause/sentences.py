@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
@@ -10,13 +11,28 @@ from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.controls import Controls
 from harness.diagnosis.cause.culprit_sets import SetTests
 from harness.diagnosis.cause.data import DataFinding, batches_named, batches_replaced
+from harness.diagnosis.cause.deciding import Screening
 from harness.diagnosis.cause.factors import Screened
 from harness.diagnosis.cause.layer_lr import LayerRates
 from harness.diagnosis.cause.start_weights import StartFinding
 from harness.diagnosis.cause.trials import Seen
-from harness.schemas.explanation import ChainLink, CulpritRecord, Margin, Verdict
+from harness.schemas.explanation import ChainLink, CulpritRecord, Kind, Margin, Verdict
 
 _NAMED = 4  # records whose keys a sentence has
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a trial showed, as a clause. `agree`: of its arms, those that did what the verdict says they do."""
+
+    sentence: str
+    seen: Seen
+    agree: int
+
+    @property
+    def link(self) -> ChainLink:
+        """Return it as explain.json has it."""
+        return ChainLink(self.sentence, (self.seen.trial.name,))
 
 
 def counted(seen: Seen, number: int) -> str:
@@ -25,17 +41,20 @@ def counted(seen: Seen, number: int) -> str:
     return f"{number} of {total} {'replay' if total == 1 else 'replays'}"
 
 
-def heals(what: str, seen: Seen) -> ChainLink:
+def heals(what: str, seen: Seen) -> Claim:
     """State how often training continues with something changed."""
-    return ChainLink(f"{what}, training continues ({counted(seen, seen.heals)})", (seen.trial.name,))
+    continues = "training continues" if seen.heals else "training does not continue"
+    return Claim(f"{what}, {continues} ({counted(seen, seen.heals)})", seen, seen.heals)
 
 
-def breaks(what: str, seen: Seen, again: str = "breaks") -> ChainLink:
-    """State how often training breaks with something changed."""
-    return ChainLink(f"{what}, it {again} ({counted(seen, seen.breaks)})", (seen.trial.name,))
+def breaks(what: str, seen: Seen, again: str = "breaks") -> Claim:
+    """State how often training breaks with something changed; `again` is the verb."""
+    return Claim(
+        f"{what}, it {again if seen.breaks else 'does not break'} ({counted(seen, seen.breaks)})", seen, seen.breaks
+    )
 
 
-def of_control(controls: Controls) -> ChainLink:
+def of_control(controls: Controls) -> Claim:
     """State what the unchanged replays did."""
     seen = controls.unchanged
     if controls.identical:
@@ -44,10 +63,10 @@ def of_control(controls: Controls) -> ChainLink:
         bits = f"with other weights than recorded from iteration {controls.first_difference:,} on"
     else:
         bits = "of which no recorded digest could be compared"
-    return ChainLink(f"Unchanged, {bits}, it breaks in {counted(seen, seen.breaks)}", (seen.trial.name,))
+    return Claim(f"Unchanged, {bits}, it breaks in {counted(seen, seen.breaks)}", seen, seen.breaks)
 
 
-def of_batches(data: DataFinding) -> Iterator[ChainLink]:
+def of_batches(data: DataFinding) -> Iterator[Claim]:
     """State which batches the break needs: few of them."""
     if data.cause is None or data.width is None or data.skipped is None:
         return
@@ -57,23 +76,26 @@ def of_batches(data: DataFinding) -> Iterator[ChainLink]:
         yield breaks(f"With all batches but {which} replaced", data.kept, "still breaks")
 
 
-def of_records(found: SetTests) -> Iterator[ChainLink]:
+def of_records(found: SetTests) -> Iterator[Claim]:
     """State what becomes of the training with and without the culprit records."""
     one = found.count == 1
     yield heals(f"With {'another record in its place' if one else 'other records in their place'}", found.replaced)
     if found.elsewhere is not None:
-        what = "Placed in other batches, it breaks those" if one else "Placed in other batches, they break those"
-        count = counted(found.elsewhere, found.elsewhere.breaks)
-        yield ChainLink(f"{what} as well ({count})", (found.elsewhere.trial.name,))
+        yield _elsewhere(found.elsewhere, "it breaks" if one else "they break")
     if found.placebo is not None:
         yield breaks(f"With {found.placebo.trial.name}", found.placebo, "still breaks")
     if found.suffice is not None and found.suffice < found.count:
         enough = next(tried.seen for tried in found.subsets if tried.size == found.suffice)
         what = "1 of them is" if found.suffice == 1 else f"{found.suffice} of them are"
-        yield ChainLink(f"{what} enough ({counted(enough, enough.breaks)})", (enough.trial.name,))
+        yield Claim(f"{what} enough ({counted(enough, enough.breaks)})", enough, enough.breaks)
 
 
-def of_stream(data: DataFinding) -> Iterator[ChainLink]:
+def _elsewhere(seen: Seen, they_break: str) -> Claim:
+    what = "those as well" if seen.breaks else "none of those"
+    return Claim(f"Placed in other batches, {they_break} {what} ({counted(seen, seen.breaks)})", seen, seen.breaks)
+
+
+def of_stream(data: DataFinding) -> Iterator[Claim]:
     """State that the break needs the data from some iteration on."""
     first = data.far if data.far is not None and not data.near.all_heal else data.near
     yield heals(f"With {first.trial.name}", first)
@@ -85,28 +107,28 @@ def of_stream(data: DataFinding) -> Iterator[ChainLink]:
         yield breaks(f"With only {widest.trial.name}", widest, "breaks")
 
 
-def of_factor(found: Screened) -> Iterator[ChainLink]:
+def of_factor(found: Screened) -> Iterator[Claim]:
     """State what a setting does."""
     yield heals(f"With {_with_article(found)}", found.seen)
     if found.placebo is not None:
         yield breaks("Unchanged from the same start", found.placebo)
 
 
-def of_other_data(data: DataFinding) -> Iterator[ChainLink]:
+def of_other_data(data: DataFinding) -> Iterator[Claim]:
     """State that other data break as well."""
     for seen in (data.near, data.far):
         if seen is not None and seen.breaks:
             yield breaks(f"With {seen.trial.name}", seen, "breaks as well")
 
 
-def of_start(found: StartFinding) -> Iterator[ChainLink]:
+def of_start(found: StartFinding) -> Iterator[Claim]:
     """State what other start weights do."""
     for seen in found.tried:
         if seen.all_heal:
             yield heals(f"With {seen.trial.name}", seen)
 
 
-def of_layer_rates(found: LayerRates) -> Iterator[ChainLink]:
+def of_layer_rates(found: LayerRates) -> Iterator[Claim]:
     """State that a lower rate of one layer heals, and of the others not."""
     if found.layer is None:
         return
@@ -132,7 +154,7 @@ def requirement(found: Screened, margins: Mapping[str, Margin]) -> str:
             margin = margins.get("momentum", Margin())
             return f"a momentum above {factor.tried if margin.survives is None else margin.survives:.4g}"
         case _:
-            return f"a weight decay above {factor.tried:g}"
+            return f"a weight decay {'above' if factor.value > factor.tried else 'below'} {factor.tried:g}"
 
 
 def _with_article(found: Screened) -> str:
@@ -145,12 +167,13 @@ def records_named(records: Sequence[CulpritRecord]) -> str:
     batches = list(dict.fromkeys(record.iteration for record in records))
     where = f"in the batch{'es' if len(batches) > 1 else ''} of {listed([f'{t:,}' for t in batches])}"
     keys = [record.key for record in records if record.key]
+    at = ""
     if len(keys) < len(records):
-        keys = [f"at position {record.index}" for record in records]
+        keys, at = [str(record.index) for record in records], f"at position{'s' if len(records) > 1 else ''} "
     if len(records) == 1:
-        return f"The record {keys[0]} {where}"
+        return f"The record {at}{keys[0]} {where}"
     some = listed(keys) if len(keys) <= _NAMED else f"{', '.join(keys[: _NAMED - 1])}, … {keys[-1]}"
-    return f"The {len(records)} records {some} {where}"
+    return f"The {len(records)} records {at}{some} {where}"
 
 
 def with_keys(verdict: Verdict, records: tuple[CulpritRecord, ...]) -> Verdict:
@@ -161,32 +184,27 @@ def with_keys(verdict: Verdict, records: tuple[CulpritRecord, ...]) -> Verdict:
     return msgspec.structs.replace(verdict, records=records, sentence=f"{records_named(records)}{rest}")
 
 
-def cause(
-    kind: str,
-    iteration: int,
-    case: Case,
-    data: DataFinding | None,
-    records: Sequence[CulpritRecord],
-    found: Screened | None,
-    layers: Sequence[str],
-) -> str:
+def cause(kind: Kind, iteration: int, case: Case, found: Screening) -> str:
     """Name the cause, which acts from `iteration` on, in one clause, without the evidence."""
+    layers = found.responsible_layers(kind)
     names = listed(layers)
     match kind:
         case "record":
-            return f"{records_named(records)} broke it" if records else f"The {_which(data)} broke it"
+            records = found.responsible_records(kind)
+            return f"{records_named(records) if records else _batches_named(found.data)} broke it"
         case "data-shift":
             return f"The data from iteration {iteration:,} on broke it"
         case "lr-schedule":
-            assert found is not None
-            factor = found.factor
-            return (
-                f"The learning rate broke it, which the schedule raised from {factor.tried:.3g} to {factor.value:.3g}"
-                + (f" by iteration {factor.since:,}" if factor.since is not None else "")
-            )
+            screened = found.factor(kind)
+            assert screened is not None
+            factor = screened.factor
+            by = "" if factor.since is None else f" by iteration {factor.since:,}"
+            raised = f"from {factor.tried:.3g} to {factor.value:.3g}{by}"
+            return f"The learning rate broke it, which the schedule raised {raised}"
         case "learning-rate":
-            rate = case.rate_at(case.at)
-            return f"The learning rate of {rate:.3g} is too high for this training, whatever data it reads"
+            near = found.data.near if found.data is not None else None
+            whatever = ", whatever data it reads" if near is not None and near.breaks > near.heals else ""
+            return f"The learning rate of {case.rate_at(case.at):.3g} is too high for this training{whatever}"
         case "layer-lr":
             return f"The learning rate of layer {names} broke it"
         case "momentum":
@@ -204,10 +222,10 @@ def cause(
             return "The cause is not decided"
 
 
-def _which(data: DataFinding | None) -> str:
+def _batches_named(data: DataFinding | None) -> str:
     if data is None or data.cause is None or data.width is None:
-        return "batch"
-    return batches_named(data.cause, data.width)
+        return "The batch"
+    return f"The {batches_named(data.cause, data.width)}"
 
 
 def listed(names: Sequence[str]) -> str:
@@ -215,11 +233,11 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
-def paragraph(sentence: str, evidence: Sequence[ChainLink], requires: Sequence[str]) -> str:
+def paragraph(sentence: str, evidence: Sequence[Claim], requires: Sequence[str]) -> str:
     """Join the cause, its evidence and its conditions."""
     parts = [f"{sentence}."]
     if evidence:
-        parts.append("; ".join(_lower(link.sentence, number) for number, link in enumerate(evidence)) + ".")
+        parts.append("; ".join(_lower(claim.sentence, number) for number, claim in enumerate(evidence)) + ".")
     if requires:
         parts.append(f"This requires {listed(requires)}.")
     return " ".join(parts)

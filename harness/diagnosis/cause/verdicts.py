@@ -1,0 +1,141 @@
+"""State verdicts: what a finding says in words, with its evidence, conditions and confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from harness.diagnosis.cause import sentences
+from harness.diagnosis.cause.case import Case
+from harness.diagnosis.cause.controls import Controls
+from harness.diagnosis.cause.data import first_unlike
+from harness.diagnosis.cause.deciding import Screening
+from harness.diagnosis.cause.sentences import Claim
+from harness.schemas.explanation import ChainLink, Condition, Kind, Margin, Verdict
+
+
+def stated(kind: Kind, iteration: int, case: Case, found: Screening, margins: Mapping[str, Margin]) -> Verdict:
+    """State the cause, which acts from `iteration` on, with its evidence and its conditions."""
+    claims = tuple(_evidence(kind, found))
+    conditions = tuple(_conditions(kind, found, margins))
+    requires = [condition.sentence for condition in conditions]
+    return Verdict(
+        kind,
+        sentences.paragraph(sentences.cause(kind, iteration, case, found), claims, requires),
+        confidence=_confidence(claims),
+        iteration=iteration,
+        records=found.responsible_records(kind),
+        layers=found.responsible_layers(kind),
+        conditions=conditions,
+        evidence=tuple(claim.link for claim in (sentences.of_control(found.controls), *claims)),
+    )
+
+
+def stated_by_control(kind: Kind, case: Case, controls: Controls, not_exact: Sequence[str]) -> Verdict:
+    """State what the unchanged replays decide: "none", "machine", or that they decide nothing."""
+    seen = controls.unchanged
+    link, share = sentences.of_control(controls).link, seen.heals / len(seen.judgements)
+    first, continue_in = controls.first_difference, sentences.counted(seen, seen.heals)
+    if kind == "none":
+        sentence = (
+            f"Training did not break at iteration {case.at:,}: unchanged, {continue_in} end at the level of before."
+        )
+        return Verdict("none", sentence, share, evidence=(link,))
+    if kind == "machine":
+        sentence = (
+            f"The training itself did not break: from iteration {first:,} on, the recorded weights are not those that "
+            f"it computes. Unchanged replays agree with each other, and continue ({continue_in}). Something outside of "
+            "the training must have changed the weights: memory, processor, or another process."
+        )
+        return Verdict("machine", sentence, share, iteration=first, evidence=(link,))
+    failed = [result.why for result in seen.results if result.ended in ("died", "refused")]
+    if failed:
+        sentence, would_decide = (
+            f"An unchanged replay was not finished: {failed[0]}",
+            "unchanged replays that are finished",
+        )
+    elif controls.outcome == "not known":
+        sentence = (
+            f"Unchanged, it breaks in {sentences.counted(seen, seen.breaks)} and continues in {seen.heals}: there is "
+            "nothing to compare with"
+        )
+        would_decide = "another iteration (--at), or a recording that goes on for longer after the break"
+    elif not_exact:
+        sentence = f"Replays have other bits than the recording, and do not break. {' '.join(not_exact)}"
+        would_decide = "replays on a machine and with libraries like those of the run"
+    elif not controls.agree:
+        sentence = "Unchanged replays do not break, and differ from each other"
+        would_decide = "replays that repeat each other bit for bit"
+    else:
+        sentence = f"Unchanged replays do not break, and have other weights than recorded from iteration {first:,} on"
+        would_decide = "a replay from an earlier snapshot"
+    return undecided(sentence, (link,), (would_decide,))
+
+
+def stated_undecided(found: Screening, left_out: Sequence[str]) -> Verdict:
+    """State that no cause was found, and which changes healed; `left_out` are the stages that were not finished."""
+    claims = [sentences.of_control(found.controls)]
+    claims += sentences.of_other_data(found.data) if found.data is not None else []
+    healing = [factor for factor in found.factors if factor.heals]
+    claims += [claim for factor in healing for claim in sentences.of_factor(factor)]
+    evidence = tuple(claim.link for claim in claims)
+    if left_out:
+        return undecided(f"Not finished: {sentences.listed(left_out)}", evidence, ("a larger budget",))
+    return undecided("Nothing that was changed alone heals", evidence, ("an earlier snapshot",))
+
+
+def undecided(sentence: str, evidence: tuple[ChainLink, ...], would_decide: tuple[str, ...]) -> Verdict:
+    """State that the cause is not known, why, and what would decide it."""
+    text = f"The cause is not decided. {sentence.rstrip('.')}."
+    return Verdict("undecided", text, evidence=evidence, would_decide=would_decide)
+
+
+def acting_from(kind: Kind, case: Case, found: Screening) -> int:
+    """Return the iteration at which the cause acts first."""
+    if kind in ("record", "data-shift") and found.data is not None and found.data.cause is not None:
+        return found.data.cause if kind == "record" else first_unlike(case, min(case.at, found.data.cause))
+    primary = found.factor(kind)
+    if kind == "lr-schedule" and primary is not None and primary.factor.since is not None:
+        return primary.factor.since
+    return case.began if kind == "start-weights" else case.at
+
+
+def _evidence(kind: Kind, found: Screening) -> Iterator[Claim]:
+    """Yield what shows that it was that kind."""
+    data, primary = found.data, found.factor(kind)
+    if kind in ("record", "data-shift"):
+        assert data is not None
+        sets = found.culprits.sets if found.culprits is not None and found.culprits.needed else None
+        if kind == "data-shift":
+            yield from sentences.of_stream(data)
+        elif sets is not None:
+            yield from sentences.of_records(sets)
+        else:
+            yield from sentences.of_batches(data)
+        return
+    if primary is not None:
+        yield from sentences.of_factor(primary)
+    if kind == "start-weights" and found.start is not None:
+        yield from sentences.of_start(found.start)
+    if kind == "layer-lr" and found.layers is not None:
+        yield from sentences.of_layer_rates(found.layers)
+    if data is not None:
+        yield from sentences.of_other_data(data)
+
+
+def _conditions(kind: Kind, found: Screening, margins: Mapping[str, Margin]) -> Iterator[Condition]:
+    """Yield what the break needs besides its cause: each setting that heals, once."""
+    healing = {one.factor.kind: one for one in reversed(found.factors) if one.heals}
+    for condition, one in reversed(healing.items()):
+        if condition != kind and not _is_same(condition, kind):
+            yield Condition(condition, sentences.requirement(one, margins), (one.seen.trial.name,))
+
+
+def _is_same(condition: str, kind: Kind) -> bool:
+    """Check whether a condition says no more than the kind of the break itself does."""
+    return condition == "learning-rate" and kind in ("lr-schedule", "layer-lr")
+
+
+def _confidence(claims: Sequence[Claim]) -> float | None:
+    """Return the share of the arms behind claims that agree with them."""
+    total = sum(len(claim.seen.judgements) for claim in claims)
+    return sum(claim.agree for claim in claims) / total if total else None

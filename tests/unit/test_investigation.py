@@ -1,0 +1,200 @@
+"""Whole investigations of made-up trainings: what is decided, and how it is said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from harness.diagnosis.cause.investigate import Finding
+from harness.schemas.arm import Place
+from harness.schemas.explanation import Kind
+from harness.schemas.layout import Param
+from tests.helpers.made_up_cases import AT, made_up_case
+from tests.helpers.made_up_training import Training, investigated, with_data
+
+CASE = with_data(made_up_case())
+COUNT = len(CASE.iterations)
+RAISED = replace(CASE, rate=np.where(CASE.iterations < 90, 0.01, 0.1))
+STEEP = replace(
+    CASE,
+    params=tuple(Param(layer, 0, (3, 3), 40.0 if layer == "b" else 1.0, 1.0) for layer in "abcd"),
+    usual_steps={"a": 1e-3, "b": 4e-2, "c": 1e-3, "d": 1e-3},
+)
+EARLY = replace(with_data(made_up_case()), at=20, first=0, start=15, began=0)
+SOON = AT - 3  # from there on, a setting does its damage
+
+RECORD = Training(CASE, lambda s: s.damage > 2 and s.rate > 0.02, {Place(AT, 3): 1.5, Place(AT, 5): 1.7})
+SCHEDULE = Training(RAISED, lambda s: s.t >= SOON and s.rate > 0.05)
+RATE = Training(CASE, lambda s: s.t >= SOON and s.rate > 0.05)
+MOMENTUM = Training(with_data(made_up_case(momentum=0.99)), lambda s: s.t >= SOON and s.settings["momentum"] > 0.95)
+DECAY = Training(
+    with_data(made_up_case(weight_decay=0.1)), lambda s: s.t >= SOON and s.settings.get("weight_decay", 0.1) > 0.05
+)
+LAYER = Training(STEEP, lambda s: s.t >= SOON and "b" not in s.slower and s.rate > 0.05)
+SHIFT = Training(CASE, lambda s: len(s.batches) >= 5 and all(batch >= AT - 4 for batch in s.batches[-5:]))
+START = Training(EARLY, lambda s: s.t >= 17 and "c" not in s.redrawn)
+ALWAYS = Training(CASE, lambda s: s.t >= SOON)
+
+OTHER_DATA = (
+    "with other data from 95 on, it breaks as well (3 of 3 replays); with other data from 50 on, it breaks as well "
+    "(3 of 3 replays)."
+)
+SENTENCES: dict[Kind, tuple[Training, int, str]] = {
+    "record": (
+        RECORD,
+        AT,
+        "The 2 records at positions 3 and 5 in the batch of 100 broke it. With other records in their place, training "
+        "continues (8 of 8 replays); placed in other batches, they break those as well (5 of 5 replays); with the 6 "
+        "other records replaced, it still breaks (3 of 3 replays). This requires a learning rate above 0.0199.",
+    ),
+    "lr-schedule": (
+        SCHEDULE,
+        90,
+        "The learning rate broke it, which the schedule raised from 0.01 to 0.1 by iteration 90. With the rate held at "
+        "0.01, training continues (3 of 3 replays); unchanged from the same start, it breaks (3 of 3 replays); "
+        f"{OTHER_DATA}",
+    ),
+    "learning-rate": (
+        RATE,
+        AT,
+        "The learning rate of 0.1 is too high for this training, whatever data it reads. With the rate × 0.1, training "
+        f"continues (3 of 3 replays); {OTHER_DATA}",
+    ),
+    "momentum": (
+        MOMENTUM,
+        AT,
+        "The momentum of 0.99 broke it (effective rate 10). With momentum 0.9, training continues (3 of 3 replays); "
+        f"unchanged from the same start, it breaks (3 of 3 replays); {OTHER_DATA}",
+    ),
+    "weight-decay": (
+        DECAY,
+        AT,
+        "The weight decay of 0.1 broke it. With weight decay 0.0005, training continues (3 of 3 replays); unchanged "
+        f"from the same start, it breaks (3 of 3 replays); {OTHER_DATA}",
+    ),
+    "layer-lr": (
+        LAYER,
+        AT,
+        "The learning rate of layer b broke it. With the rate × 0.025 for b, training continues (3 of 3 replays); "
+        f"{OTHER_DATA}",
+    ),
+    "data-shift": (
+        SHIFT,
+        AT,
+        "The data from iteration 100 on broke it. With other data from 95 on, training continues (3 of 3 replays); "
+        "with the data from 100 on read earlier, it breaks there (3 of 3 replays); with only batches 100 … 107 "
+        "replaced, it breaks (3 of 3 replays).",
+    ),
+    "start-weights": (
+        START,
+        0,
+        "The weights of c with which training began broke it. With c redrawn at the start, training continues (2 of 2 "
+        f"replays); {OTHER_DATA.replace('95', '15').replace('50', '0')}",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SENTENCES)
+def test_each_kind_is_decided_and_said(kind: Kind) -> None:
+    training, iteration, sentence = SENTENCES[kind]
+    found = investigated(training)
+    assert (found.verdict.sentence, found.verdict.kind) == (sentence, kind)
+    assert found.verdict.iteration == iteration
+    assert found.verdict.confidence == 1
+    assert found.control is not None
+    assert found.control.identical
+    assert not found.left_out
+    assert found.rewind
+    assert found.margins
+    names = {claim.sentence for claim in found.verdict.evidence}
+    assert all(name[1:] in sentence or name.startswith("Unchanged, with the recorded weights") for name in names)
+
+
+@pytest.mark.parametrize("kind", SENTENCES)
+def test_whenever_the_budget_ends_what_is_said_was_seen(kind: Kind) -> None:
+    """And nothing else is named as the cause in the meantime."""
+    training, _, _ = SENTENCES[kind]
+    kinds: list[str] = []
+    for most in range(200):
+        found = investigated(training, most)
+        kinds.append(found.verdict.kind)
+        _check_sentences(found)
+        if not found.left_out:
+            break
+    assert kinds[0] == "undecided"
+    assert kinds[-1] == kind
+    first = kinds.index(kind)
+    assert kinds[:first] == ["undecided"] * first
+    assert set(kinds[first:]) == {kind}
+
+
+def _check_sentences(found: Finding) -> None:
+    verdict = found.verdict
+    assert verdict.sentence.endswith(".")
+    assert ".." not in verdict.sentence
+    assert "None" not in verdict.sentence
+    assert (verdict.kind == "undecided") == bool(verdict.would_decide)
+    if verdict.kind == "undecided":
+        assert verdict.sentence.startswith("The cause is not decided. Not finished: " if found.control else "The cause")
+    for part in verdict.sentence.split("; "):
+        assert "breaks" not in part or "(0 of" not in part
+
+
+def test_a_batch_of_which_no_record_can_be_tried() -> None:
+    training = Training(replace(CASE, net=made_up_case().net), lambda s: s.batches[-1] == AT and s.rate > 0.02)
+    verdict = investigated(training).verdict
+    assert (verdict.kind, verdict.records) == ("record", ())
+    assert verdict.sentence == (
+        "The batch 100 broke it. With other batches in place of batch 100, training continues (3 of 3 replays); with "
+        "all batches but batch 100 replaced, it still breaks (3 of 3 replays). "
+        "This requires a learning rate above 0.0199."
+    )
+
+
+def test_a_record_that_breaks_no_other_batch() -> None:
+    """What does not agree is said as it was, and counts."""
+    damage = {Place(AT, 3): 3.0}
+    training = Training(CASE, lambda s: s.t == AT and s.damage > 2 and s.rate > 0.02, damage)
+    verdict = investigated(training).verdict
+    assert "placed in other batches, it breaks none of those (0 of 5 replays)" in verdict.sentence
+    assert verdict.confidence == (8 + 3) / (8 + 5 + 3)
+
+
+def test_nothing_that_is_changed_heals() -> None:
+    found = investigated(ALWAYS)
+    assert found.verdict.kind == "undecided"
+    assert found.verdict.sentence == "The cause is not decided. Nothing that was changed alone heals."
+    assert found.verdict.would_decide == ("an earlier snapshot",)
+    assert len(found.verdict.evidence) == 2
+
+
+def test_unchanged_replays_that_do_not_break() -> None:
+    healthy = Training(CASE, lambda s: False)
+    verdict = investigated(healthy).verdict
+    assert (verdict.kind, verdict.iteration, verdict.confidence) == ("none", None, 1)
+    assert verdict.sentence == (
+        "Training did not break at iteration 100: unchanged, 2 of 2 replays end at the level of before."
+    )
+    flipped = replace(healthy, digests=lambda t: t if t < AT - 2 else t + COUNT)
+    verdict = investigated(flipped).verdict
+    assert (verdict.kind, verdict.iteration) == ("machine", AT - 2)
+    assert "from iteration 98 on, the recorded weights are not those that it computes" in verdict.sentence
+    verdict = investigated(flipped, not_exact=("Other kernels.",)).verdict
+    assert verdict.kind == "undecided"
+    assert verdict.sentence == (
+        "The cause is not decided. Replays have other bits than the recording, and do not break. Other kernels."
+    )
+    from_the_start = replace(healthy, digests=lambda t: t + COUNT)
+    verdict = investigated(from_the_start).verdict
+    assert verdict.kind == "undecided"
+    assert "have other weights than recorded from iteration 95 on" in verdict.sentence
+
+
+def test_unchanged_replays_that_cannot_be_made() -> None:
+    found = investigated(replace(RECORD, ended="refused", why="iteration 100 cannot be read."))
+    assert found.verdict.kind == "undecided"
+    assert found.verdict.sentence == (
+        "The cause is not decided. An unchanged replay was not finished: iteration 100 cannot be read."
+    )
