@@ -103,6 +103,6 @@ def test_the_chain_says_what_was_seen_and_where() -> None:
     assert without == "Without any update from iteration 100 on, training keeps its level (1 of 1 replay)"
     assert only == "With only layer15 updated from 100, it breaks (1 of 1 replay)"
     assert withheld == "With the updates of layer15 withheld from 100, it continues (1 of 1 replay)"
-    assert dead == "From iteration 103 on, units die: conv come to give 99 % zeros or more"
+    assert dead == "From iteration 103 on, units die: conv comes to give 99 % zeros or more"
     assert end == "At iteration 115, the head is near chance level: loss 2.2 (ln 10 = 2.3)"
     assert all(link.trials for link in chain)

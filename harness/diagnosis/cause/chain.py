@@ -104,7 +104,8 @@ def _dead(result: ArmResult, before: int) -> str:
     names = sorted(dead, key=lambda name: dead[name])
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     first = result.arm.start + min(dead.values())
-    return f"From iteration {first:,} on, units die: {', '.join(names[:_NAMED])}{more} come to give 99 % zeros or more"
+    which = f"{', '.join(names[:_NAMED])}{more} {'comes' if len(names) == 1 else 'come'}"
+    return f"From iteration {first:,} on, units die: {which} to give 99 % zeros or more"
 
 
 def _end(case: Case, result: ArmResult, before: int) -> str:

@@ -125,7 +125,8 @@ class _Sets:
         others = [s for t in self._batches for s in self.bench.spots(t) if s not in self.culprits]
         if others:
             arms = tuple(self._arm(self._ordinary(others, number)) for number in range(_PLACEBOS))
-            yield Trial(f"the {len(others)} other records replaced", "placebo", arms)
+            which = "other record" if len(others) == 1 else f"{len(others)} other records"
+            yield Trial(f"the {which} replaced", "placebo", arms)
 
     def elsewhere(self) -> Iterator[Trial]:
         """The culprits in other batches, and ordinary records in their own places."""
