@@ -17,7 +17,7 @@ from harness.reports.text.grammar import count
 from harness.reports.trials import groups_of
 from harness.schemas.explanation import ArmSummary, ChainLink, ControlSummary, CulpritRecord, Explanation
 
-_IN_WORDS = ("records", "margins", "brakes", "orders")  # groups of trials that the table leaves out
+_IN_WORDS = ("measured", "margins", "brakes", "orders")  # groups of trials that the table leaves out
 _MOST_RECORDS = 32
 _MARGINS = {"learning_rate": "learning rate", "clip_gradients": "clipping threshold", "momentum": "momentum"}
 
@@ -92,10 +92,14 @@ def _record_table(records: Sequence[CulpritRecord]) -> Table:
         label = "" if record.label is None else str(record.label)
         label += f" ({record.class_name})" if record.class_name else ""
         key = record.key or f"number {record.index}"
-        table.add_row(key, f"{record.iteration:,}", label, _number(record.effect), _number(record.usual_effect))
+        table.add_row(key, f"{record.iteration:,}", label, _effect(record.effect), _number(record.usual_effect))
     if len(records) > _MOST_RECORDS:
         table.add_row(f"and {len(records) - _MOST_RECORDS:,} more")
     return table
+
+
+def _effect(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.3g}"
 
 
 def _number(value: float | None) -> str:
@@ -138,5 +142,5 @@ def _cost(found: Explanation, others: int) -> str:
     cost = found.cost
     arms = sum(len(arm.keys) for arm in found.arms)
     more = f", {count(others, 'trial')} of margins and measurements are not shown" if others else ""
-    now = f"{count(cost.iterations, 'iteration')} in {duration(cost.seconds)} with {count(cost.workers, 'worker')}"
+    now = f"{cost.iterations:,} iterations in {duration(cost.seconds)} with {count(cost.workers, 'worker')}"
     return f"{count(arms, 'replay')}{more}. " + (f"Computed now: {now}." if cost.iterations else "All were stored.")
