@@ -2,6 +2,7 @@
 
     .venv/bin/python -m tools.pictures
 
+The demo's run has to be explained (`python harness/explain.py runs/demo`).
 Pages are opened in Debian's Chromium (tools/setup --tests).
 """
 
@@ -49,6 +50,11 @@ def main() -> None:
                 tab = browser.new_page(viewport={"width": width, "height": 900})
                 tab.goto(page.as_uri())
                 tab.wait_for_selector("html[data-drawn=yes]")
+                why = tab.locator("section.why")
+                if width == WIDTHS[0]:
+                    why.screenshot(path=home / "why.png")
+                    Image.open(home / "why.png").save(IMAGES / "why.webp", quality=75)
+                why.evaluate("section => section.remove()")  # it has a picture of its own
                 tab.screenshot(path=home / f"{width}.png", full_page=True)
                 whole = Image.open(home / f"{width}.png")
                 whole.save(IMAGES / f"report-{width}.webp", quality=75)

@@ -154,11 +154,11 @@ def _facts(explanation: Explanation) -> list[str]:
         )
         facts += [reason.rstrip(".") for reason in control.not_exact]
     arms = sum(count_arms(trial) for trial in explanation.arms)
+    if arms:
+        facts.append(count(arms, "replay"))
     if cost.iterations:
-        workers = count(cost.workers, "worker")
-        facts.append(
-            f"{count(arms, 'replay')}, {cost.iterations:,} iterations, {duration(cost.seconds)} with {workers}"
-        )
+        computed = f"{cost.iterations:,} iterations computed by the last explain"
+        facts.append(f"{computed}, in {duration(cost.seconds)} with {count(cost.workers, 'worker')}")
     return facts
 
 
