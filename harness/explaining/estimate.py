@@ -25,7 +25,7 @@ class Estimate:
     def __str__(self) -> str:
         workers = f"{self.workers} worker{'s' if self.workers > 1 else ''}"
         return (
-            f"about {self.replays} replays, {_rounded(self.iterations):,} iterations, {duration(_nice(self.seconds))} "
+            f"about {self.replays} replays, {self.iterations:,} iterations, {duration(_nice(self.seconds))} "
             f"with {workers}"
         )
 
@@ -39,7 +39,7 @@ def estimate(question: Question, workers: int) -> Estimate:
     seconds = (
         _START + case.seconds * (question.way + leads / workers) + (case.seconds * arms + _BUILD * replays) / workers
     )
-    return Estimate(replays, question.way + leads + arms, seconds, workers)
+    return Estimate(replays, _rounded(question.way + leads + arms), seconds, workers)
 
 
 def _rounded(count: int) -> int:

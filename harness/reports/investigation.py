@@ -26,6 +26,7 @@ _WIDTH = 24  # characters of a curve
 _PLAIN_EVERY = 10.0  # seconds between plain lines while nothing ends
 _FRAME = 8  # lines of the screen that are not for trials
 _LONGEST = 40  # columns that names may take where changes are shown
+_SHORTEST = 12  # columns that they have on the narrowest terminal
 _NUMBERS = 54  # those of all that is neither name nor change
 _WIDE = 125  # columns from which on changes are shown as well
 _STYLES = {"broken": "red", "healed": "green", "mixed": "yellow", "measured": "cyan"}
@@ -184,8 +185,9 @@ def trial_table(rows: Sequence[Row], healthy: float, broken: float, width: int) 
     """Make a table of trials."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     wide = width >= _WIDE
-    longest = min(_LONGEST, max((len(row.name) for row in rows), default=0))
-    table.add_column("trial", no_wrap=True, overflow="ellipsis", max_width=longest if wide else None)
+    room = _LONGEST if wide else max(_SHORTEST, width - _NUMBERS)
+    longest = min(room, max((len(row.name) for row in rows), default=0))
+    table.add_column("trial", no_wrap=True, overflow="ellipsis", max_width=longest)
     if wide:
         rest = width - longest - _NUMBERS
         table.add_column("change", no_wrap=True, overflow="ellipsis", max_width=rest, style="dim")
@@ -242,6 +244,6 @@ def _line(row: Row) -> str:
 
 def _spent(view: View, since: float) -> str:
     return (
-        f"{count(view.replays, 'replay')}, {count(view.iterations, 'iteration')} of about "
+        f"{count(view.replays, 'replay')}, {view.iterations:,} iterations of about "
         f"{max(view.expected, view.iterations):,}, {duration(round(view.seconds + since))}"
     )

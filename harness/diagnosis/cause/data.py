@@ -29,11 +29,13 @@ class DataFinding:
 
     Attributes:
         near, far: other data from shortly before the onset on, and from further back.
-        cause: the last iteration from which on other data heal; None if they do not.
-        width: batches from `cause` on without which training does not break; None if more than 16 are needed.
+        cause: the last iteration from which on other data heal, or the first of several batches that break it only
+            together; None if other data do not heal.
+        width: batches from `cause` on without which training does not break; None if more than 16 are needed, or more
+            than leave an arm the room to break.
         skipped: that many batches replaced.
         kept: all others replaced.
-        moved: the data from `cause` on are read earlier; only where more than 16 batches are needed.
+        moved: the data from `cause` on are read earlier; only where more than a few batches are needed.
         searched: the steps of the search for `cause` and `width`.
     """
 
@@ -72,6 +74,9 @@ def find_data(case: Case) -> Procedure[DataFinding]:
     kept, moved = None, None
     if width is not None:
         (kept,) = yield from observe(case, STAGE, [_kept(case, cause, width)])
+        if kept.all_heal and width < FEW:
+            several = yield from _with_earlier(case, cause, width, searched)
+            cause, width, skipped, kept = several or (cause, width, skipped, kept)
     if width is None or width > FEW:
         (moved,) = yield from observe(case, STAGE, [_moved(case, first_unlike(case, min(case.at, cause)))])
     return DataFinding(near, far, cause, width, skipped, kept, moved, tuple(searched))
@@ -128,6 +133,24 @@ def _width(case: Case, cause: int, searched: list[Seen]) -> Procedure[tuple[int 
     return healing
 
 
+def _with_earlier(
+    case: Case, cause: int, width: int, searched: list[Seen]
+) -> Procedure[tuple[int, int, Seen, Seen] | None]:
+    """Return the first and the number of the batches that break training together; None if they are not few.
+
+    Those of `width` iterations from `cause` on do not, without some before them. With the two numbers come the arms in
+    which these batches are replaced, and those in which all others are.
+    """
+    until = cause + width
+    for first in range(cause - 1, max(case.start, until - FEW - 1), -1):
+        (kept,) = yield from observe(case, STAGE, [_kept(case, first, until - first)])
+        if kept.all_break:
+            (skipped,) = yield from observe(case, STAGE, [_skipped(case, first, until - first)])
+            return (first, until - first, skipped, kept) if skipped.all_heal else None
+        searched.append(kept)
+    return None
+
+
 def _skipped(case: Case, cause: int, width: int) -> Trial:
     """Return arms in which the batches of `width` iterations from `cause` on are other ones."""
     start = min(case.start, cause)
@@ -170,7 +193,9 @@ def first_unlike(case: Case, cause: int) -> int:
 
 def batches_named(first: int, width: int) -> str:
     """Name the batches of `width` iterations from `first` on."""
-    return f"batch {first:,}" if width == 1 else f"batches {first:,} … {first + width - 1:,}"
+    if width == 1:
+        return f"batch {first:,}"
+    return f"batches {first:,} {'and' if width == 2 else '…'} {first + width - 1:,}"
 
 
 def batches_replaced(seen: Seen) -> int:

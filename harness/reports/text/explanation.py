@@ -118,7 +118,7 @@ def _when(found: Explanation) -> Iterator[str]:
     if found.point_of_no_return is not None:
         at = found.point_of_no_return
         yield f"point of no return: the best remedy still heals from iteration {at:,} on, not later"
-    orders = [f"{one.breaks} of {one.runs} from {one.back} before" for one in found.rewind]
+    orders = [f"{one.breaks} of {one.runs} from {one.back} before" for one in found.rewind if one.runs]
     if orders:
         yield f"other data orders that break: {', '.join(orders)}"
 
