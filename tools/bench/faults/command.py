@@ -106,8 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             print("Interrupted; the same command continues.", file=sys.stderr)
             return 130
-    scores = list(_scores(wanted, work))
-    print(markdown(scores), end="")
+    if scores := list(_scores(wanted, work)):
+        print(markdown(scores), end="")
     return int(failed)
 
 
