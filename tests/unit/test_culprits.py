@@ -121,11 +121,16 @@ def test_a_batch_of_32_takes_60_short_arms_at_most() -> None:
 
 
 def test_records_of_several_batches_and_passes() -> None:
-    world = World(8, {Place(AT, 6): 1.5, Place(AT + 2, 1): 1.8, Place(AT + 2, 7): math.inf})
+    world = World(8, {Place(AT, 6): 1.5, Place(AT + 2, 1): 2.5, Place(AT + 2, 7): math.inf})
     found, _ = found_in(world, case_of(4, iter_size=2), (AT, AT + 1, AT + 2))
     assert places(found) == set(world.damage)
     assert [batch.is_outlier for batch in found.batches] == [True, False, True]
     assert [record.effect for record in found.records][2] is None
+
+
+def test_beside_a_record_that_is_not_finite_a_little_damage_does_not_count() -> None:
+    world = World(8, {Place(AT, 2): 0.5, Place(AT, 6): math.inf})
+    assert places(found_in(world, case_of(8))[0]) == {Place(AT, 6)}
 
 
 def test_a_batch_whose_records_do_nothing_special_has_no_culprits() -> None:

@@ -85,8 +85,10 @@ def find_culprits(case: Case, batches: tuple[int, ...]) -> Procedure[Culprits]:
     for one in outlying or [largest]:
         records = yield from measure_records(bench, one)
         tried += len(records.records)
+        infinite = any(record.outlying == math.inf for record in records.records)
         for record in records.records:
-            if record.is_culprit:
+            # beside one that is not finite, another counts only if it could break training as well
+            if record.is_culprit and not (infinite and (record.outlying or 0) <= bench.to_limit):
                 culprits.append(_culprit(record, records.usual))
                 spots.append(record.spot)
     found = Culprits(tuple(culprits), effects, tried)
