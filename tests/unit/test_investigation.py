@@ -162,6 +162,19 @@ def test_a_record_that_breaks_no_other_batch() -> None:
     assert verdict.confidence == (8 + 3) / (8 + 5 + 3)
 
 
+def test_a_rate_that_was_raised_when_training_was_resumed() -> None:
+    """It is the cause, even if fresh weights of a layer heal as well."""
+    resumed = replace(CASE, began=AT - 30, first=AT - 30, from_weights=True)
+    rate_or_weights = Training(resumed, lambda s: s.t >= SOON and s.rate > 0.05 and "c" not in s.redrawn)
+    assert investigated(rate_or_weights).verdict.kind == "start-weights"
+    verdict = investigated(replace(rate_or_weights, case=replace(resumed, rate_before=0.01))).verdict
+    assert verdict.kind == "learning-rate"
+    assert verdict.sentence.startswith(
+        "The learning rate of 0.1, raised from 0.01 when training was resumed at iteration 70, is too high for this "
+        "training, whatever data it reads. With the rate × 0.1, training continues (3 of 3 replays)"
+    )
+
+
 def test_nothing_that_is_changed_heals() -> None:
     found = investigated(ALWAYS)
     assert found.verdict.kind == "undecided"

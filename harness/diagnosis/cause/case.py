@@ -16,6 +16,7 @@ from harness.caffe_files.messages import parse_text, pb
 from harness.caffe_files.net import data_param_of
 from harness.diagnosis.cause.judging import judge_loss, limit_between
 from harness.diagnosis.conditions import total_chance_loss
+from harness.diagnosis.live.rows import rows_before
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.diagnosis.robust_stats import Floats, Ints, total_norm
 from harness.recording import Recording
@@ -61,6 +62,7 @@ class Case:
         jitter: by which weights can be jittered with the control still breaking; 0 until that was tried.
         from_weights: training began from weights that another one has left: a caffemodel or a snapshot.
         began: the first iteration that the run trained.
+        rate_before: the last rate of the run that this one continues; NaN without one.
         earliest: the first iteration whose batches can be read in place of others.
         alike: iterations that read a record which was read near the break.
         sorted_from: the iteration from which on records come in the order of their class up to the break; None if
@@ -87,6 +89,7 @@ class Case:
     jitter: float = 0.0
     from_weights: bool = False
     began: int = 0
+    rate_before: float = math.nan
     earliest: int = 0
     alike: frozenset[int] = frozenset()
     sorted_from: int | None = None
@@ -165,7 +168,8 @@ def read_case(recording: Recording, diagnosis: Diagnosis, at: int, first: int) -
     loss = np.asarray(recording.series("loss", slice(0, len(iterations))), np.float64)
     row = int(np.searchsorted(iterations, at))
     chance = total_chance_loss(recording.heads)
-    levels = _levels(loss, row, chance)
+    loss_before, rate_before = _before(recording)
+    levels = _levels(np.concatenate([loss_before, loss[:row]]), loss[row:], chance)
     after = _after(loss[row:], levels)
     earliest = _earliest(run, info.first, at)
     return Case(
@@ -184,6 +188,7 @@ def read_case(recording: Recording, diagnosis: Diagnosis, at: int, first: int) -
         seconds=_median(recording.series("seconds", slice(0, len(iterations)))),
         from_weights=info.first > 0 or bool(info.weights),
         began=info.first,
+        rate_before=rate_before,
         earliest=earliest,
         alike=_alike(run, info.first, at, range(earliest, at + _AHEAD * (after + BEFORE))),
         sorted_from=_sorted_from(diagnosis, at),
@@ -238,13 +243,20 @@ def _batch_size(layer: pb.LayerParameter) -> int:
     return int(data_param_of(layer).batch_size) if layer.type in IMAGES + ROWS + WINDOWS else 0
 
 
-def _levels(loss: Floats, row: int, chance: float | None) -> Levels:
-    """Return the levels before and after the break in row `row`."""
-    before, after = loss[max(0, row - _LEVEL) : row], loss[row:]
+def _before(recording: Recording) -> tuple[Floats, float]:
+    """Read the last losses and the last rate of the run that this one continues; none and NaN without one."""
+    run, iterations = recording.goes_on_from, recording.iterations
+    rows = rows_before(run, int(iterations[0])) if run is not None and len(iterations) else None
+    return (np.empty(0), math.nan) if rows is None else (np.asarray(rows.loss, np.float64), float(rows.lr[-1]))
+
+
+def _levels(before: Floats, after: Floats, chance: float | None) -> Levels:
+    """Return the levels of the losses before and after the break."""
     broken = None
     if len(after) and np.isfinite(after).all():
         broken = max(float(np.median(after[:_DAMAGED])), float(np.median(after[-_LEVEL:])))
-    healthy = _median(before) if len(before) else (chance if chance is not None else _median(loss[: row + 1]))
+    before = before[-_LEVEL:]
+    healthy = _median(before) if len(before) else (chance if chance is not None else _median(after[:1]))
     return Levels(healthy, broken, limit_between(healthy, broken, chance), chance)
 
 

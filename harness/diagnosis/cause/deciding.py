@@ -91,6 +91,9 @@ def decide(found: Screening) -> Kind:
         return "record"
     if found.factor("lr-schedule"):
         return "lr-schedule"
+    rate = found.factor("learning-rate")
+    if rate is not None and rate.factor.since is not None:
+        return "learning-rate"
     if found.start is not None and found.start.heals:
         return "start-weights"
     if found.layers is not None and found.layers.layer is not None:

@@ -105,7 +105,8 @@ def _trial(case: Case, candidate: _Candidate, runs: int) -> Trial:
 
 def _candidates(case: Case) -> Iterator[_Candidate]:
     rate, start = case.rate_at(case.at), case.start
-    yield _Candidate(Factor("learning-rate", "rate × 0.1", rate, rate / 10), slower(case.solver, 0.1, start), start)
+    slow = Factor("learning-rate", "rate × 0.1", rate, rate / 10, case.began if _is_raised_at_start(case) else None)
+    yield _Candidate(slow, slower(case.solver, 0.1, start), start)
     yield from _rate_before(case)
     usual = case.usual_gradient
     clip = float(f"{2 * usual:.3g}") if np.isfinite(usual) else 0.0
@@ -139,6 +140,11 @@ def _rate_before(case: Case) -> Iterator[_Candidate]:
             changes = (*changes, HistoryScaled(before / case.rate_at(start)))
         factor = Factor("lr-schedule", f"rate held at {before:.3g}", case.rate_at(case.at), before, since)
         yield _Candidate(factor, changes, start)
+
+
+def _is_raised_at_start(case: Case) -> bool:
+    """Check whether the run goes on from another one with a higher rate, not long before the break."""
+    return case.at - case.began <= _LONG and case.rate_at(case.began) > _RAISED * case.rate_before
 
 
 def rises(case: Case) -> tuple[tuple[int, float], ...]:

@@ -204,7 +204,12 @@ def cause(kind: Kind, iteration: int, case: Case, found: Screening) -> str:
         case "learning-rate":
             near = found.data.near if found.data is not None else None
             whatever = ", whatever data it reads" if near is not None and near.breaks > near.heals else ""
-            return f"The learning rate of {case.rate_at(case.at):.3g} is too high for this training{whatever}"
+            screened = found.factor(kind)
+            since = None if screened is None else screened.factor.since
+            rate = f"{case.rate_at(case.at):.3g}"
+            if since is not None:
+                rate += f", raised from {case.rate_before:.3g} when training was resumed at iteration {since:,},"
+            return f"The learning rate of {rate} is too high for this training{whatever}"
         case "layer-lr":
             return f"The learning rate of layer {names} broke it"
         case "momentum":
