@@ -106,3 +106,13 @@ def test_the_chain_says_what_was_seen_and_where() -> None:
     assert dead == "From iteration 103 on, units die: conv comes to give 99 % zeros or more"
     assert end == "At iteration 115, the head is near chance level: loss 2.2 (ln 10 = 2.3)"
     assert all(link.trials for link in chain)
+
+
+def test_without_an_iteration_before_nothing_is_compared_with_the_usual() -> None:
+    at_once = replace(case(), first=AT, start=AT)
+    procedure = find_layers(at_once, AT)
+    chain = answered(procedure, lambda arm: not arm.changes, None, looked_at).chain
+    assert [link.sentence for link in chain] == [
+        "Without any update from iteration 100 on, training keeps its level (1 of 1 replay)",
+        "At iteration 115, heads are near chance level: loss 2.2 (ln 10 = 2.3), other 4 (ln 55 = 4.01)",
+    ]

@@ -31,16 +31,20 @@ def observed(case: Case, cause: int, control: Seen) -> tuple[ChainLink | None, .
     """
     result = control.results[0]
     before = cause - result.arm.start
-    if not 0 < before < len(result.loss):
+    if not 0 <= before < len(result.loss):
         return (None, None, None)
-    sentences = _out_of_range(case, result, before), _dead(result, before), _end(case, result, before)
+    seen_before = (_out_of_range(case, result, before), _dead(result, before)) if before else ("", "")
+    sentences = *seen_before, _end(case, result, before)
     return tuple(ChainLink(sentence, (control.trial.name,)) if sentence else None for sentence in sentences)
 
 
 def of_updates(
     cause: int, layers: Sequence[str], moves: Mapping[str, float], usual: Mapping[str, float], control: Seen
-) -> ChainLink:
-    """State how much an update changes `layers`, the most of all first."""
+) -> ChainLink | None:
+    """State how much an update changes `layers`, the most of all first; None if that is not known of any."""
+    layers = [layer for layer in layers if not math.isnan(moves[layer])]
+    if not layers:
+        return None
     parts = []
     for layer in layers[:_NAMED]:
         part = (
@@ -126,6 +130,6 @@ def _near_chance(head: Head, losses: Sequence[float], before: int) -> str:
     if head.classes is None or len(losses) < before + _LAST:
         return ""
     chance, now = math.log(head.classes), float(np.median(losses[-_LAST:]))
-    if abs(now - chance) > _AT_CHANCE * chance or float(np.median(losses[:before])) > _LEARNED * chance:
+    if abs(now - chance) > _AT_CHANCE * chance or (before and float(np.median(losses[:before])) > _LEARNED * chance):
         return ""
     return f"{head.name} {now:.3g} (ln {head.classes} = {chance:.3g})"

@@ -54,7 +54,7 @@ def find_layers(case: Case, cause: int) -> Procedure[LayerFinding]:
     results = yield from measure(STAGE, [control_trial])
     control = seen(case, control_trial, results)
     moves = relative_updates(case, control.results[0], cause)
-    ranked = sorted(case.layers, key=lambda layer: -moves.get(layer, 0.0))
+    ranked = sorted(case.layers, key=lambda layer: -np.nan_to_num(moves[layer], posinf=math.inf))
     alone = [_only(case, cause, [layer]) for layer in ranked[:_ALONE]]
     nothing = _withheld(case, cause, case.layers, f"no updates from {cause:,}")
     results = yield from measure(STAGE, [nothing, *alone])
@@ -78,7 +78,10 @@ def find_layers(case: Case, cause: int) -> Procedure[LayerFinding]:
 
 
 def relative_updates(case: Case, control: ArmResult, cause: int) -> dict[str, float]:
-    """Return how large the update of iteration `cause` is in relation to the weights, by layer; inf if not finite."""
+    """Return how large the update of iteration `cause` is in relation to the weights, by layer.
+
+    Infinite if it is not finite; NaN if it is not known, without an iteration before.
+    """
     row = cause - control.arm.start
     found = {}
     for layer in case.layers:
@@ -86,7 +89,7 @@ def relative_updates(case: Case, control: ArmResult, cause: int) -> dict[str, fl
         usual = float(np.median(updates[:row])) if updates[:row] else math.nan
         now = updates[row] if row < len(updates) else math.inf
         relative = case.usual_steps.get(layer, math.nan) * now / usual if usual else math.nan
-        found[layer] = relative if math.isfinite(relative) else (0.0 if math.isfinite(now) else math.inf)
+        found[layer] = relative if math.isfinite(now) else math.inf
     return found
 
 

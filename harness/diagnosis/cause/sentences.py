@@ -118,7 +118,8 @@ def of_other_data(data: DataFinding) -> Iterator[Claim]:
     """State that other data break as well."""
     for seen in (data.near, data.far):
         if seen is not None and seen.breaks:
-            yield breaks(f"With {seen.trial.name}", seen, "breaks as well")
+            again = "breaks as well" if seen.breaks > seen.heals else "breaks as well at times"
+            yield breaks(f"With {seen.trial.name}", seen, again)
 
 
 def of_start(found: StartFinding) -> Iterator[Claim]:
