@@ -50,9 +50,9 @@ from harness.training_command import add_options, options_of, record
 
 _EXAMPLES = """
 The run is replayed from just before its onset, each time with one thing changed: other records, a lower learning rate,
-no momentum, an update withheld, and so on. What still breaks then, and what does not, tells the cause. Replays are kept
-in RUN/experiments/, so that none is made twice: give the same command again after an interruption, or with a larger
-budget, and it goes on. The result is in RUN/explain.json, and `report` shows it.
+less momentum, an update withheld, and so on. What still breaks then, and what does not, tells the cause. Replays are
+kept in RUN/experiments/, so that none is made twice: give the same command again after an interruption, or with a
+larger budget, and it goes on. The result is in RUN/explain.json, and `report` shows it.
 
 Examples:
   {command} runs/quick
@@ -65,7 +65,7 @@ The last one is for a training that was not recorded: it is continued from a sna
 T, as by run.py, and that run is explained. Where it needs more options, record it with run.py, and give RUN.
 
 Exit codes: 0 the cause is found, or nothing broke, 1 the result could not be written, 2 bad input (nothing was
-replayed), 3 undecided, 130 interrupted (what was finished is kept).
+replayed), 3 undecided (--repeat: not the same bits), 130 interrupted (what was finished is kept).
 """
 _NO_TERMINAL = 120  # columns
 _BACK, _PAST = 50, 200  # iterations around T that are recorded of a training that was not: before, one with its state

@@ -26,6 +26,7 @@ def lines_of(repeated: Repeated) -> Iterator[str]:
     else:
         yield f"Not the same: the first replay ended “{stored.ended}”, this one “{again.ended}”. {again.why}"
     yield from (f"Known reason: {reason}" for reason in repeated.not_exact)
+    yield from (f"Known reason, of the first replay: {reason}" for reason in stored.not_exact)
 
 
 def _ended(repeated: Repeated) -> str:
