@@ -11,7 +11,7 @@ import numpy as np
 from harness.caffe_files.messages import pb
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.observing import observe
-from harness.diagnosis.cause.slower import holds_rate, slower
+from harness.diagnosis.cause.slower import holds_rate, slower, with_momentum
 from harness.diagnosis.cause.trials import Procedure, Seen, Trial, repeated
 from harness.schemas.arm import AnyChange, HistoryScaled, RateHeld, SolverField
 from harness.schemas.explanation import Kind
@@ -116,10 +116,9 @@ def _candidates(case: Case) -> Iterator[_Candidate]:
         yield _Candidate(Factor("gradient-clipping", f"gradient clipped to {clip:g}", current, clip), changes, start)
     early = max(case.first, case.at - _BACK)
     if case.momentum > 1.001 * _USUAL_MOMENTUM:
-        history = (1 - case.momentum) / (1 - _USUAL_MOMENTUM)
         yield _Candidate(
             Factor("momentum", f"momentum {_USUAL_MOMENTUM}", case.momentum, _USUAL_MOMENTUM),
-            (SolverField("momentum", repr(_USUAL_MOMENTUM)), HistoryScaled(history)),
+            with_momentum(case.solver, _USUAL_MOMENTUM),
             early,
         )
     if not is_usual_decay(case.solver):

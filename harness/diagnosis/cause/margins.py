@@ -13,9 +13,9 @@ from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.judging import recovers
 from harness.diagnosis.cause.limit_search import LimitSearch
 from harness.diagnosis.cause.observing import measure
-from harness.diagnosis.cause.slower import holds_rate, slower
+from harness.diagnosis.cause.slower import slower, with_momentum
 from harness.diagnosis.cause.trials import Procedure, Trial
-from harness.schemas.arm import AnyChange, Arm, ArmResult, HistoryScaled, SolverField
+from harness.schemas.arm import AnyChange, Arm, ArmResult, SolverField
 from harness.schemas.explanation import Margin
 
 STAGE = "margins"
@@ -107,16 +107,9 @@ def _settings(case: Case, cause: int) -> Iterator[_Setting]:
             "momentum",
             LimitSearch.below(effective, (max(_LOWER[0] * effective, 1.0), 1.0)),
             lambda number: _rounded(1 - 1 / number),
-            lambda value: _momentum(case, value),
+            lambda value: with_momentum(case.solver, value),
             "momentum",
         )
-
-
-def _momentum(case: Case, value: float) -> tuple[AnyChange, ...]:
-    field = SolverField("momentum", repr(value))
-    if not holds_rate(case.solver):
-        return (field,)
-    return field, HistoryScaled((1 - case.momentum) / (1 - value))
 
 
 def _thresholds(case: Case, cause: int) -> LimitSearch | None:
