@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.budget import Budget
-from harness.diagnosis.cause.case import BEFORE, Case, read_case
+from harness.diagnosis.cause.case import BEFORE, Case, read_case, sorted_from
 from harness.diagnosis.cause.factors import reach
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.errors import BadInput, RecordingError
@@ -17,6 +17,7 @@ from harness.replay import Nearest, nearest
 from harness.replay.replaying import working_directory
 from harness.schemas.run_info import RunInfo
 
+_LONGEST_ORDER = 300  # iterations of records that come in the order of their class that are looked into
 _NEARER, _FARTHER = 0.6, 1.4  # times that: a state that was kept between these will do
 _SHARE = 0.1  # of the budget, for the iterations between there and where most arms start
 _LONG = 60.0  # seconds of a replay that goes there, for which a nearer state is preferred
@@ -61,7 +62,7 @@ def question_of(recording: Recording, diagnosis: Diagnosis, at: int | None, budg
     _check_recorded(recording, info, at)
     seconds = float(np.nanmedian(recording.series("seconds", slice(0, len(recording.iterations)))))
     with working_directory(info):
-        back = _back(reach(diagnosis.solver), seconds, budget)
+        back = _back(_reach(diagnosis, at), seconds, budget)
         first, begin = _beginning(run, info, at, back, seconds)
     return Question(run, info, read_case(recording, diagnosis, at, first), begin)
 
@@ -79,6 +80,13 @@ def _check_recorded(recording: Recording, info: RunInfo, at: int) -> None:
     raise BadInput(
         f"the run trained iterations {info.first:,} to {last:,}", file=run, field="--at", value=at, remedy=remedy
     )
+
+
+def _reach(diagnosis: Diagnosis, at: int) -> int:
+    """Return how many iterations before the break arms shall be able to start, if coming there is cheap."""
+    first = sorted_from(diagnosis, at)
+    order = 0 if first is None else min(at - first + BEFORE, _LONGEST_ORDER)
+    return max(reach(diagnosis.solver), order)
 
 
 def _back(wanted: int, seconds: float, budget: Budget) -> int:

@@ -67,6 +67,7 @@ class Case:
         alike: iterations that read a record which was read near the break.
         sorted_from: the iteration from which on records come in the order of their class up to the break; None if
             they do not.
+        recovered: the recorded loss is at its level of before at the end of the run.
         digest: (T,) the recorded digests of the weights before each iteration.
         inputs: (T, 2 I) mean and largest magnitude of each input that is no label; no columns where not recorded.
         heads: the losses.
@@ -93,6 +94,7 @@ class Case:
     earliest: int = 0
     alike: frozenset[int] = frozenset()
     sorted_from: int | None = None
+    recovered: bool = False
     digest: Digests = field(default_factory=lambda: np.empty(0, np.uint64))
     inputs: Floats = field(default_factory=lambda: np.empty((0, 0)))
     heads: tuple[Head, ...] = ()
@@ -191,7 +193,8 @@ def read_case(recording: Recording, diagnosis: Diagnosis, at: int, first: int) -
         rate_before=rate_before,
         earliest=earliest,
         alike=_alike(run, info.first, at, range(earliest, at + _AHEAD * (after + BEFORE))),
-        sorted_from=_sorted_from(diagnosis, at),
+        recovered=diagnosis.onset is None and judge_loss(loss[row:][-_LEVEL:], levels) == "healed",
+        sorted_from=sorted_from(diagnosis, at),
         inputs=_inputs(recording, diagnosis),
         digest=np.asarray(recording.series("digest", slice(0, len(iterations))), np.uint64),
         heads=recording.heads,
@@ -215,7 +218,7 @@ def _alike(run: Path, first: int, at: int, among: range) -> frozenset[int]:
     return frozenset()
 
 
-def _sorted_from(diagnosis: Diagnosis, at: int) -> int | None:
+def sorted_from(diagnosis: Diagnosis, at: int) -> int | None:
     """Return where the runs of labels of one class begin that reach the iteration `at`, one after the other."""
     first = None
     for order in diagnosis.order:

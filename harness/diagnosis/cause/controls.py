@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.diagnosis.cause.case import Case
@@ -42,8 +42,9 @@ class Controls:
 
     @property
     def outcome(self) -> Literal["breaks", "does not break", "not known"]:
-        if self.unchanged.all_break:
-            return "breaks"
+        judgements = set(self.unchanged.judgements)
+        if judgements == {"broken"} or (self.identical and judgements <= {"broken", "unclear"}):
+            return "breaks"  # as what was recorded did; where that swings, the end of an arm may be unclear
         return "does not break" if self.unchanged.all_heal else "not known"
 
     def summary(self, not_exact: tuple[str, ...] = ()) -> ControlSummary:
@@ -58,18 +59,20 @@ def find_controls(case: Case) -> Procedure[Controls]:
     unchanged = Trial("unchanged", "control", tuple(Arm(case.start, case.horizon, seed=seed) for seed in range(_RUNS)))
     (seen,) = yield from observe(case, STAGE, [unchanged])
     compared, first = _compare(case, seen.results[0])
+    digests = [(*result.digest, result.final_digest) for result in seen.results]
+    agree = all(one == digests[0] for one in digests)
+    found = Controls(seen, (), 0.0, compared, first, agree)
     jittered: list[Seen] = []
     jitter = 0.0
-    if seen.all_break:
+    if found.outcome == "breaks":
         for amount in _JITTERS:
             arms = tuple(Arm(case.start, case.horizon, (WeightsJittered(amount),), seed) for seed in range(_RUNS))
-            (found,) = yield from observe(case, STAGE, [Trial(f"weights × (1 ± {amount:g})", "control", arms)])
-            jittered.append(found)
-            if found.all_break:
+            (tried,) = yield from observe(case, STAGE, [Trial(f"weights × (1 ± {amount:g})", "control", arms)])
+            jittered.append(tried)
+            if not tried.heals and tried.breaks:
                 jitter = amount
                 break
-    digests = [(*result.digest, result.final_digest) for result in seen.results]
-    return Controls(seen, tuple(jittered), jitter, compared, first, all(one == digests[0] for one in digests))
+    return replace(found, jittered=tuple(jittered), jitter=jitter)
 
 
 def _compare(case: Case, control: ArmResult) -> tuple[int, int | None]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.diagnosis.cause.case import Case
+from harness.diagnosis.cause.case import BEFORE, Case
 from harness.diagnosis.cause.observing import observe
 from harness.diagnosis.cause.other_data import other_orders
 from harness.diagnosis.cause.trials import Procedure, Seen, Trial
@@ -63,13 +63,13 @@ def find_data(case: Case) -> Procedure[DataFinding]:
     (near,) = yield from observe(case, STAGE, [_from(case, case.start, case.start, _ORDERS)])
     far, low = None, case.start
     if not near.all_heal:
-        low = max(case.first, case.at - FAR)
+        low = max(case.first, _far(case))
         if low < case.start:
             (far,) = yield from observe(case, STAGE, [_from(case, low, low, _ORDERS)])
         if far is None or not far.all_heal:
             return DataFinding(near, far)
     searched: list[Seen] = []
-    cause = yield from _last_that_heals(case, low, searched)
+    cause = yield from _last_that_heals(case, low, near, searched)
     width, skipped = yield from _width(case, cause, searched)
     kept, moved = None, None
     if width is not None:
@@ -82,6 +82,11 @@ def find_data(case: Case) -> Procedure[DataFinding]:
     return DataFinding(near, far, cause, width, skipped, kept, moved, tuple(searched))
 
 
+def _far(case: Case) -> int:
+    """Return an iteration well before the onset, and before records began to come in the order of their class."""
+    return case.at - FAR if case.sorted_from is None else min(case.at - FAR, case.sorted_from - BEFORE)
+
+
 def _from(case: Case, start: int, first: int, count: int) -> Trial:
     """Return arms from `start` on in which all data are other ones from iteration `first` on."""
     until = max(case.until, first + case.after)
@@ -90,13 +95,15 @@ def _from(case: Case, start: int, first: int, count: int) -> Trial:
     return Trial(f"other data from {first:,} on", "data-shift", arms)
 
 
-def _last_that_heals(case: Case, low: int, searched: list[Seen]) -> Procedure[int]:
+def _last_that_heals(case: Case, low: int, near: Seen, searched: list[Seen]) -> Procedure[int]:
     """Return the last iteration from which on other data heal; from `low` on they do."""
     start = min(low, case.start)
+    good, bad, stride = low, case.until, 1
     steps = [step for step in (case.at, case.at + 1) if step > low]
+    if near.breaks > near.heals:  # from there on they do not
+        bad, steps = case.start, []
     found = yield from observe(case, STAGE, [_from(case, start, step, _FEW) for step in steps])
     searched += found
-    good, bad, stride = low, case.until, 1
     for step, seen in zip(steps, found, strict=True):
         good, bad = (step, bad) if seen.all_heal else (good, min(bad, step))
     while bad - good > 1:

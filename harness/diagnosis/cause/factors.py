@@ -57,8 +57,7 @@ class Screened:
     def heals(self) -> bool:
         """It healed in all arms, while training breaks without it in most."""
         placebo = self.placebo
-        breaks_without = placebo is None or 3 * placebo.breaks >= 2 * len(placebo.judgements)
-        return self.seen.all_heal and breaks_without
+        return self.seen.all_heal and (placebo is None or 3 * placebo.heals <= len(placebo.judgements))
 
 
 def reach(solver: pb.SolverParameter) -> int:

@@ -13,7 +13,10 @@ from harness.schemas.arm import AnyChange, Arm, HistoryScaled, LayerRedrawn
 STAGE = "start weights"
 NEAR = 60  # iterations after the start of training in which its start weights are suspected
 _GROUPS = 8  # more layers than that are redrawn in groups first
+_NO_HISTORY = "history zero at the start"
 _RUNS = 2
+_MORE = 4  # further arms of those that heal
+_BY_CHANCE = 0.25  # share of the arms with other layers redrawn that may heal, at the most
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def find_start(case: Case) -> Procedure[StartFinding]:
     tried: list[Seen] = []
     history = None
     if case.began > 0:
-        zero = Trial("history zero at the start", "start-weights", _arms(case, (HistoryScaled(0),)))
+        zero = Trial(_NO_HISTORY, "start-weights", _arms(case, (HistoryScaled(0),)))
         (history,) = yield from observe(case, STAGE, [zero])
         tried.append(history)
     groups: list[tuple[str, ...]] = list(_halved(case.layers)) if len(case.layers) > _GROUPS else _single(case.layers)
@@ -57,18 +60,36 @@ def find_start(case: Case) -> Procedure[StartFinding]:
         healing = [group for group, one in zip(groups, seen, strict=True) if one.all_heal]
         layers += [group[0] for group in healing if len(group) == 1]
         groups = [part for group in healing if len(group) > 1 for part in _halved(group)]
-    return StartFinding(tuple(layers), history, tuple(tried))
+    if layers and not _is_chance(tried, layers):
+        again = yield from observe(case, STAGE, [_redrawn(case, (layer,), _RUNS, _MORE) for layer in layers])
+        tried += again
+        layers = [layer for layer, seen in zip(layers, again, strict=True) if seen.all_heal]
+        return StartFinding(tuple(layers), history, tuple(tried))
+    return StartFinding((), history, tuple(tried))
 
 
-def _redrawn(case: Case, group: Sequence[str]) -> Trial:
-    which = group[0] if len(group) == 1 else f"{group[0]} … {group[-1]} ({len(group)} layers)"
+def _is_chance(tried: Sequence[Seen], layers: Sequence[str]) -> bool:
+    """Check whether training does not break either with other layers redrawn, in more than a few arms."""
+    healing = {_name((layer,)) for layer in layers}
+    others = [seen for seen in tried if seen.trial.name not in healing and seen.trial.name != _NO_HISTORY]
+    runs = sum(seen.runs for seen in others)
+    return sum(seen.heals for seen in others) > _BY_CHANCE * runs
+
+
+def _redrawn(case: Case, group: Sequence[str], first_seed: int = 0, runs: int = _RUNS) -> Trial:
     changes = tuple(LayerRedrawn(layer) for layer in group)
-    return Trial(f"{which} redrawn at the start", "start-weights", _arms(case, changes))
+    name = f"{_name(group)}, again" if first_seed else _name(group)
+    return Trial(name, "start-weights", _arms(case, changes, first_seed, runs))
 
 
-def _arms(case: Case, changes: Sequence[AnyChange]) -> tuple[Arm, ...]:
+def _name(group: Sequence[str]) -> str:
+    which = group[0] if len(group) == 1 else f"{group[0]} … {group[-1]} ({len(group)} layers)"
+    return f"{which} redrawn at the start"
+
+
+def _arms(case: Case, changes: Sequence[AnyChange], first_seed: int = 0, runs: int = _RUNS) -> tuple[Arm, ...]:
     horizon = max(case.until - case.began, 2 * case.after)
-    return tuple(Arm(case.began, horizon, tuple(changes), seed) for seed in range(_RUNS))
+    return tuple(Arm(case.began, horizon, tuple(changes), seed) for seed in range(first_seed, first_seed + runs))
 
 
 def _single(layers: Sequence[str]) -> list[tuple[str, ...]]:
