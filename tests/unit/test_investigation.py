@@ -53,7 +53,7 @@ SENTENCES: dict[Kind, tuple[Training, int, str]] = {
         SCHEDULE,
         90,
         "The learning rate broke it, which the schedule raised from 0.01 to 0.1 by iteration 90. With the rate held at "
-        "0.01, training continues (3 of 3 replays); unchanged from the same start, it breaks (3 of 3 replays); "
+        "0.01, training continues (3 of 3 replays); "
         f"{OTHER_DATA}",
     ),
     "learning-rate": (
@@ -90,7 +90,7 @@ SENTENCES: dict[Kind, tuple[Training, int, str]] = {
     "start-weights": (
         START,
         0,
-        "The weights of c with which training began broke it. With c redrawn at the start, training continues (2 of 2 "
+        "The weights of c with which training began broke it. With c redrawn at the start, training continues (4 of 4 "
         f"replays); {OTHER_DATA.replace('95', '15').replace('50', '0')}",
     ),
 }

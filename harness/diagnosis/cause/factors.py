@@ -129,15 +129,20 @@ def _candidates(case: Case) -> Iterator[_Candidate]:
 
 
 def _rate_before(case: Case) -> Iterator[_Candidate]:
-    """Yield rates of before the last rise, if the rate rose."""
+    """Yield rates of before the last rise, if the rate rose: held from near the onset on, and from the rise on."""
     for since, before in rises(case):
-        start = since if case.start - _BACK <= since < case.start and since >= case.first else case.start
-        first = max(start, since) if since <= case.at else start
-        changes: tuple[AnyChange, ...] = (RateHeld(first, before),)
-        if since < start and holds_rate(case.solver):
-            changes = (*changes, HistoryScaled(before / case.rate_at(start)))
-        factor = Factor("lr-schedule", f"rate held at {before:.3g}", case.rate_at(case.at), before, since)
-        yield _Candidate(factor, changes, start)
+        words = f"rate held at {before:.3g}"
+        yield _held(case, words, since, before, case.start)
+        if max(case.first, case.start - _BACK) <= since < case.start:
+            yield _held(case, f"{words} from {since:,} on", since, before, since)
+
+
+def _held(case: Case, words: str, since: int, before: float, start: int) -> _Candidate:
+    """Return arms from iteration `start` on, in which the rate that rose at `since` is held at that of `before`."""
+    changes: tuple[AnyChange, ...] = (RateHeld(max(start, since) if since <= case.at else start, before),)
+    if since < start and holds_rate(case.solver):
+        changes = (*changes, HistoryScaled(before / case.rate_at(start)))
+    return _Candidate(Factor("lr-schedule", words, case.rate_at(case.at), before, since), changes, start)
 
 
 def _is_raised_at_start(case: Case) -> bool:

@@ -21,7 +21,14 @@ from harness.diagnosis.cause.orders import find_orders
 from harness.diagnosis.cause.records import find_culprits
 from harness.diagnosis.cause.start_weights import find_start, is_near_start
 from harness.diagnosis.cause.trials import Found, OutOfBudget, Procedure
-from harness.diagnosis.cause.verdicts import acting_from, stated, stated_by_control, stated_undecided, undecided
+from harness.diagnosis.cause.verdicts import (
+    acting_from,
+    stated,
+    stated_by_control,
+    stated_recovered,
+    stated_undecided,
+    undecided,
+)
 from harness.schemas.explanation import ControlSummary, Curvature, Kind, Margin, Orders, Verdict
 
 _BACK = (BEFORE, 20, 50)  # iterations before the onset at which arms start, one after the other until something heals
@@ -57,7 +64,7 @@ def investigate(case: Case, not_exact: Sequence[str] = ()) -> Procedure[Finding]
         return Finding(nothing, left_out=tuple(left_out))
     control = controls.summary(tuple(not_exact))
     if case.recovered and controls.identical:
-        return Finding(_recovered(case, controls), control)
+        return Finding(stated_recovered(case, controls), control)
     known = decide_by_control(case, controls, not_exact)
     if known is not None:
         return Finding(stated_by_control(known, case, controls, not_exact), control)

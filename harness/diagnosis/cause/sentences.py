@@ -124,9 +124,10 @@ def of_other_data(data: DataFinding) -> Iterator[Claim]:
 
 def of_start(found: StartFinding) -> Iterator[Claim]:
     """State what other start weights do."""
-    for seen in found.tried:
-        if seen.all_heal:
-            yield heals(f"With {seen.trial.name}", seen)
+    for layer, seen in zip(found.layers, found.repeated, strict=True):
+        yield heals(f"With {layer} redrawn at the start", seen)
+    if found.history is not None and found.history.all_heal:
+        yield heals(f"With {found.history.trial.name}", found.history)
 
 
 def of_layer_rates(found: LayerRates) -> Iterator[Claim]:

@@ -27,11 +27,13 @@ class StartFinding:
         layers: with fresh weights in each of which alone training does not break.
         history: the history of the start set to zero; None if it was not tried.
         tried: all trials.
+        repeated: of `layers`: further arms.
     """
 
     layers: tuple[str, ...]
     history: Seen | None
     tried: tuple[Seen, ...]
+    repeated: tuple[Seen, ...] = ()
 
     @property
     def heals(self) -> bool:
@@ -62,9 +64,9 @@ def find_start(case: Case) -> Procedure[StartFinding]:
         groups = [part for group in healing if len(group) > 1 for part in _halved(group)]
     if layers and not _is_chance(tried, layers):
         again = yield from observe(case, STAGE, [_redrawn(case, (layer,), _RUNS, _MORE) for layer in layers])
-        tried += again
-        layers = [layer for layer, seen in zip(layers, again, strict=True) if seen.all_heal]
-        return StartFinding(tuple(layers), history, tuple(tried))
+        found = [(layer, seen) for layer, seen in zip(layers, again, strict=True) if seen.all_heal]
+        names, repeats = tuple(layer for layer, _ in found), tuple(seen for _, seen in found)
+        return StartFinding(names, history, (*tried, *again), repeats)
     return StartFinding((), history, tuple(tried))
 
 
@@ -78,7 +80,7 @@ def _is_chance(tried: Sequence[Seen], layers: Sequence[str]) -> bool:
 
 def _redrawn(case: Case, group: Sequence[str], first_seed: int = 0, runs: int = _RUNS) -> Trial:
     changes = tuple(LayerRedrawn(layer) for layer in group)
-    name = f"{_name(group)}, again" if first_seed else _name(group)
+    name = f"{_name(group)} (repeats)" if first_seed else _name(group)
     return Trial(name, "start-weights", _arms(case, changes, first_seed, runs))
 
 

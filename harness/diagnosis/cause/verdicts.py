@@ -30,6 +30,15 @@ def stated(kind: Kind, iteration: int, case: Case, found: Screening, margins: Ma
     )
 
 
+def stated_recovered(case: Case, controls: Controls) -> Verdict:
+    """State that what was recorded is no break, and is what the training computes."""
+    sentence = (
+        f"Training did not break at iteration {case.at:,}: at the end of the run, iteration {case.last:,}, the loss "
+        "is at its level of before"
+    )
+    return Verdict("none", f"{sentence}.", 1.0, evidence=(sentences.of_control(controls).link,))
+
+
 def stated_by_control(kind: Kind, case: Case, controls: Controls, not_exact: Sequence[str]) -> Verdict:
     """State what the unchanged replays decide: "none", "machine", or that they decide nothing."""
     seen = controls.unchanged
