@@ -9,9 +9,9 @@ import pytest
 
 from harness.diagnosis.cause.investigate import Finding
 from harness.schemas.arm import Place
-from harness.schemas.explanation import Kind
+from harness.schemas.explanation import Kind, Levels
 from harness.schemas.layout import Param
-from tests.helpers.made_up_cases import AT, made_up_case
+from tests.helpers.made_up_cases import AT, BROKEN, HEALTHY, made_up_case
 from tests.helpers.made_up_training import Training, investigated, with_data
 
 CASE = with_data(made_up_case())
@@ -211,3 +211,21 @@ def test_unchanged_replays_that_cannot_be_made() -> None:
     assert found.verdict.sentence == (
         "The cause is not decided. An unchanged replay was not finished: iteration 100 cannot be read."
     )
+
+
+def test_a_loss_that_returned_is_no_break() -> None:
+    verdict = investigated(replace(RECORD, case=replace(CASE, recovered=True))).verdict
+    assert (verdict.kind, verdict.confidence) == ("none", 1)
+    assert verdict.sentence.startswith("Training did not break at iteration 100: at the end of the run, iteration 199")
+
+
+def test_unchanged_replays_that_are_not_clear_are_nothing_to_compare_with() -> None:
+    levels = Levels(HEALTHY, BROKEN, BROKEN - 0.01, BROKEN)
+    training = Training(replace(CASE, levels=levels), lambda s: s.t >= SOON, digests=lambda t: t + COUNT)
+    found = investigated(training)
+    assert found.verdict.kind == "undecided"
+    assert found.verdict.sentence == (
+        "The cause is not decided. Unchanged, it breaks in 0 of 2 replays and continues in 0: there is nothing to "
+        "compare with."
+    )
+    assert "--at" in found.verdict.would_decide[0]
