@@ -54,7 +54,7 @@ class CulpritRecord(msgspec.Struct, frozen=True):
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """Something that the break also needs."""
+    """Something that the break also needs, and the names of the trials that show it."""
 
     kind: Kind | Literal["gradient-clipping"]
     sentence: str
@@ -113,7 +113,8 @@ class ArmSummary(msgspec.Struct, frozen=True):
 
     Attributes:
         name: unique in an explanation.
-        kind: what it tests: a Kind, or "control", "placebo", "effect", "margin", "layer", "brake", "order".
+        kind: what it tests: a Kind, or "gradient-clipping", "control", "placebo", "effect", "margin", "layer", "brake",
+            "order", "curvature".
         changes: in words, one each.
         loss: the median of the losses at the end of its arms; None where it is not finite.
         command: repeats the first arm exactly.
@@ -138,7 +139,7 @@ class ArmSummary(msgspec.Struct, frozen=True):
 
 
 class Margin(msgspec.Struct, frozen=True):
-    """The highest value (of momentum and rate; the clip threshold likewise) that survives, the lowest that breaks."""
+    """The highest value of a setting with which training survives, and the lowest with which it breaks."""
 
     survives: float | None = None
     breaks: float | None = None
