@@ -102,7 +102,7 @@ class _Session:
             try:
                 stage = self._carry_out()
             except RecordsUnknown as error:
-                raise RecordingError(f"{error} {self._to_record_inputs()}") from None
+                raise RecordingError(f"{str(error).removesuffix('.')}. {self._to_record_inputs()}") from None
             if self._not_exact != known:  # what the first replay has said counts from the beginning
                 stage = self._carry_out()
         return self._written(stage)
@@ -173,9 +173,9 @@ def _check_affordable(question: Question, budget: Budget) -> None:
     over_time = budget.seconds is not None and seconds > budget.seconds
     over_count = budget.iterations is not None and way > budget.iterations
     if over_time or over_count:
+        takes = f"takes about {duration(seconds)}" if over_time else f"takes {way:,} iterations"
         raise BadInput(
-            f"an unchanged replay from {question.begin.reason} to iteration {question.case.first:,} alone takes "
-            f"{way:,} iterations, about {duration(seconds)}",
+            f"an unchanged replay from {question.begin.reason} to iteration {question.case.first:,} alone {takes}",
             file=question.run,
             field="--budget",
             value=f"{budget.seconds:g}s" if budget.iterations is None else budget.iterations,

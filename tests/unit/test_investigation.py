@@ -188,7 +188,7 @@ def test_unchanged_replays_that_do_not_break() -> None:
     verdict = investigated(healthy).verdict
     assert (verdict.kind, verdict.iteration, verdict.confidence) == ("none", None, 1)
     assert verdict.sentence == (
-        "Training did not break at iteration 100: unchanged, 2 of 2 replays end at the level of before."
+        "Training did not break at iteration 100, or it recovered: unchanged, it continues (2 of 2 replays)."
     )
     flipped = replace(healthy, digests=lambda t: t if t < AT - 2 else t + COUNT)
     verdict = investigated(flipped).verdict

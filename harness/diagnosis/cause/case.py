@@ -265,6 +265,8 @@ def _levels(before: Floats, after: Floats, chance: float | None) -> Levels:
 
 def _after(loss: Floats, levels: Levels) -> int:
     """Return how many iterations arms need after the onset: 1.5 times those after which the loss stays broken."""
+    if judge_loss(loss, levels) == "healed":  # nothing broke, or it recovered: what was recorded will do
+        return min(max(_SHORTEST, len(loss)), _LONGEST)
     broken = [judge_loss(loss[:end], levels) == "broken" for end in range(1, len(loss) + 1)]
     stays = next((end for end in range(1, len(broken)) if all(broken[end - 1 : end - 1 + _STAYS])), len(broken))
     enough = max(_SHORTEST, math.ceil(1.5 * stays))

@@ -60,7 +60,7 @@ def investigate(case: Case, not_exact: Sequence[str] = ()) -> Procedure[Finding]
     left_out: list[str] = []
     controls = yield from _attempt("control", find_controls(case), left_out)
     if controls is None:
-        nothing = undecided("No unchanged replay was finished", (), ("a larger budget",))
+        nothing = undecided("Not finished: control", (), ("a larger budget",))
         return Finding(nothing, left_out=tuple(left_out))
     control = controls.summary(tuple(not_exact))
     if case.recovered and controls.identical:

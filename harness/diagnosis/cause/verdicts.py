@@ -46,7 +46,8 @@ def stated_by_control(kind: Kind, case: Case, controls: Controls, not_exact: Seq
     first, continue_in = controls.first_difference, sentences.counted(seen, seen.heals)
     if kind == "none":
         sentence = (
-            f"Training did not break at iteration {case.at:,}: unchanged, {continue_in} end at the level of before."
+            f"Training did not break at iteration {case.at:,}, or it recovered: unchanged, it continues "
+            f"({continue_in})."
         )
         return Verdict("none", sentence, share, evidence=(link,))
     if kind == "machine":
