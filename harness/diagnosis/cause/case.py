@@ -34,6 +34,7 @@ _LEVEL = 40  # iterations of which a level is the median
 _DAMAGED = 120  # iterations after the onset of which the broken level is the median
 _PAST = 4000  # iterations before the onset whose batches are read in place of others
 _AHEAD = 8  # times what an arm has: iterations after the onset of which it is known whether they read the same records
+_ANY = 1e30  # no finite loss is above it
 _STAYS = 8  # iterations that a loss is to stay broken
 
 
@@ -260,15 +261,18 @@ def _levels(before: Floats, after: Floats, chance: float | None) -> Levels:
         broken = max(float(np.median(after[:_DAMAGED])), float(np.median(after[-_LEVEL:])))
     before = before[-_LEVEL:]
     healthy = _median(before) if len(before) else (chance if chance is not None else _median(after[:1]))
+    if math.isnan(healthy):  # no loss was ever finite
+        return Levels(0.0, None, _ANY, chance)
     return Levels(healthy, broken, limit_between(healthy, broken, chance), chance)
 
 
 def _after(loss: Floats, levels: Levels) -> int:
     """Return how many iterations arms need after the onset: 1.5 times those after which the loss stays broken."""
-    if judge_loss(loss, levels) == "healed":  # nothing broke, or it recovered: what was recorded will do
-        return min(max(_SHORTEST, len(loss)), _LONGEST)
     broken = [judge_loss(loss[:end], levels) == "broken" for end in range(1, len(loss) + 1)]
-    stays = next((end for end in range(1, len(broken)) if all(broken[end - 1 : end - 1 + _STAYS])), len(broken))
+    stays = next((end for end in range(1, len(broken)) if all(broken[end - 1 : end - 1 + _STAYS])), None)
+    if stays is None and judge_loss(loss, levels) == "healed":  # nothing broke: what was recorded will do
+        return min(max(_SHORTEST, len(loss)), _LONGEST)
+    stays = stays or len(broken)
     enough = max(_SHORTEST, math.ceil(1.5 * stays))
     # a loss that swings may be low there: go on to where it is high
     high = next((end for end in range(enough, len(broken)) if all(broken[end - 1 : end - 1 + _STAYS])), enough)

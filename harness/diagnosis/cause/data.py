@@ -15,6 +15,7 @@ from harness.schemas.arm import Arm, StreamShifted
 
 STAGE = "data"
 FAR = 50  # iterations before the onset
+_FARS = (FAR, 3 * FAR)  # a training may bear other data for long
 _WIDEST = 16  # batches in a row that are skipped
 FEW = 4  # so many batches in a row can hold records that do damage; a longer stretch is a shift of the data
 _EARLIER = (5, 15, 30)  # iterations by which data are read earlier
@@ -178,7 +179,8 @@ def _kept(case: Case, cause: int, width: int) -> Trial:
 def _moved(case: Case, cause: int) -> Trial:
     """Return arms that read the data from iteration `cause` on some iterations earlier."""
     starts = sorted({max(case.first, case.start - back) for back in _EARLIER}, reverse=True)
-    arms = tuple(Arm(start, case.horizon, (StreamShifted(start, cause),)) for start in starts)
+    horizon = max(case.horizon, case.until - cause)  # as many of these data as the control reads
+    arms = tuple(Arm(start, horizon, (StreamShifted(start, cause),)) for start in starts)
     return Trial(f"the data from {cause:,} on read earlier", "data-shift", arms)
 
 
@@ -186,16 +188,21 @@ def first_unlike(case: Case, cause: int) -> int:
     """Return the iteration from which on the data up to `cause` are unlike those before; `cause` if they are not."""
     if case.sorted_from is not None and case.sorted_from <= cause:
         return case.sorted_from
+    return next((first for far in _FARS if (first := _unlike_since(case, cause, far)) < cause), cause)
+
+
+def _unlike_since(case: Case, cause: int, far: int) -> int:
+    """Return the same, where the data of more than `far` iterations before `cause` are the usual ones."""
     row = case.row(cause)
-    before = case.inputs[max(0, row - _BASELINE - FAR) : max(0, row - FAR)]
+    before = case.inputs[max(0, row - _BASELINE - far) : max(0, row - far)]
     if not case.inputs.size or len(before) < _LEAST_ROWS:
         return cause
-    near = logarithm(case.inputs[row - FAR : row + 1])
+    near = logarithm(case.inputs[row - far : row + 1])
     unlike = np.any(outside(logarithm(before), near), axis=1).tolist()
     if not unlike[-1]:
         return cause
     ordinary = [number for number, is_unlike in enumerate(unlike) if not is_unlike]
-    return int(case.iterations[row - FAR + (ordinary[-1] + 1 if ordinary else 0)])
+    return int(case.iterations[row - far + (ordinary[-1] + 1 if ordinary else 0)])
 
 
 def batches_named(first: int, width: int) -> str:

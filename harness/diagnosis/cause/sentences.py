@@ -115,9 +115,12 @@ def of_factor(found: Screened) -> Iterator[Claim]:
 
 
 def of_other_data(data: DataFinding) -> Iterator[Claim]:
-    """State that other data break as well."""
+    """State that other data break as well, or that they do not."""
     for seen in (data.near, data.far):
-        if seen is not None and seen.breaks:
+        if seen is not None and seen.all_heal:
+            said = f"With {seen.trial.name}, training continues as well ({counted(seen, seen.heals)})"
+            yield Claim(said, seen, seen.breaks)
+        elif seen is not None and seen.breaks:
             again = "breaks as well" if seen.breaks > seen.heals else "breaks as well at times"
             yield breaks(f"With {seen.trial.name}", seen, again)
 
