@@ -92,6 +92,19 @@ def test_inputs_that_are_unlike_those_before() -> None:
     assert first_unlike(case, 1080) == 1080
     assert first_unlike(replace(case, sorted_from=1060), 1100) == 1060
     assert first_unlike(CASE, AT) == AT
+    long_ago = np.ones((400, 2))
+    long_ago[200:] = 30
+    assert first_unlike(replace(CASE, inputs=long_ago, iterations=np.arange(400), at=300), 300) == 200
+
+
+def test_data_that_training_bears_for_a_while_are_read_earlier_up_to_those_that_break() -> None:
+    inputs = np.ones((len(CASE.iterations), 2))
+    inputs[AT - 30 :] = 30
+    case = replace(CASE, inputs=inputs)
+    found = answered(find_data(case), lambda arm: AT in read(arm) and len({*read(arm)} & {*range(AT - 30, AT)}) >= 5)
+    assert found.width == 1
+    assert found.moved is not None
+    assert found.moved.all_break
 
 
 def test_batches_are_named() -> None:

@@ -36,7 +36,8 @@ class DataFinding:
             than leave an arm the room to break.
         skipped: that many batches replaced.
         kept: all others replaced.
-        moved: the data from `cause` on are read earlier; only where more than a few batches are needed.
+        moved: the data from `cause` on, or those like them from before, are read earlier; only where a few batches do
+            not suffice.
         searched: the steps of the search for `cause` and `width`.
     """
 
@@ -78,8 +79,10 @@ def find_data(case: Case) -> Procedure[DataFinding]:
         if kept.all_heal and width < FEW:
             several = yield from _with_earlier(case, cause, width, searched)
             cause, width, skipped, kept = several or (cause, width, skipped, kept)
-    if width is None or width > FEW:
-        (moved,) = yield from observe(case, STAGE, [_moved(case, first_unlike(case, min(case.at, cause)))])
+    first = first_unlike(case, min(case.at, cause))
+    adds_up = first < cause and kept is not None and kept.breaks <= kept.heals  # what came before matters as well
+    if width is None or width > FEW or adds_up:
+        (moved,) = yield from observe(case, STAGE, [_moved(case, first)])
     return DataFinding(near, far, cause, width, skipped, kept, moved, tuple(searched))
 
 

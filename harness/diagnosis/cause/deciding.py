@@ -44,8 +44,9 @@ class Screening:
 
     @property
     def data_stretch(self) -> bool:
-        """Training does not break with other data in place of more than a few batches."""
-        return self.data is not None and self.data.heals and (self.data.width is None or self.data.width > FEW)
+        """Training does not break with other data, and breaks by more than a few batches of its own."""
+        data = self.data
+        return data is not None and data.heals and (data.width is None or data.width > FEW or data.moved is not None)
 
     @property
     def data_break_earlier(self) -> bool:
