@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from harness.diagnosis.cause.sentences import with_keys
+from harness.diagnosis.cause.verdict.sentences import with_keys
 from harness.diagnosis.recorded.batch import Batch, batch_of
 from harness.errors import BadInput, RecordingError
 from harness.recording import Recording

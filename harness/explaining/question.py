@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.budget import Budget
 from harness.diagnosis.cause.case import BEFORE, Case, read_case, sorted_from
-from harness.diagnosis.cause.factors import reach
+from harness.diagnosis.cause.stages.factors import reach
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.errors import BadInput, RecordingError
 from harness.recording import Recording

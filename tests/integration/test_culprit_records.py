@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.diagnosis.cause.records import Culprits, find_culprits
+from harness.diagnosis.cause.records.culprits import Culprits, find_culprits
 from harness.schemas.arm import ArmResult
 from tests.helpers.commands import train
 from tests.helpers.investigating import case_of, drive

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from harness.caffe_files.messages import pb
-from harness.diagnosis.cause.curvature import measure_curvature
+from harness.diagnosis.cause.stages.curvature import measure_curvature
 from harness.diagnosis.robust_stats import Floats
 from harness.schemas.arm import ArmResult, StreamShifted
 from tests.helpers.commands import train

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.diagnosis.cause.brakes import find_point_of_no_return
-from harness.diagnosis.cause.orders import find_orders
+from harness.diagnosis.cause.stages.brakes import find_point_of_no_return
+from harness.diagnosis.cause.stages.orders import find_orders
 from harness.diagnosis.cause.trials import Wanted
 from harness.schemas.arm import Arm, SolverField, StreamShifted
 from harness.schemas.explanation import Orders

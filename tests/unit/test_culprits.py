@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from harness.caffe_files.messages import pb
 from harness.diagnosis.cause.case import Case
-from harness.diagnosis.cause.records import Culprits, find_culprits
+from harness.diagnosis.cause.records.culprits import Culprits, find_culprits
 from harness.diagnosis.cause.trials import OutOfBudget, Wanted
 from harness.schemas.arm import Arm, ArmResult, Place, RecordsReplaced, StreamShifted
 from harness.schemas.explanation import Levels

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.diagnosis.cause.data import DataFinding, batches_named, find_data, first_unlike
+from harness.diagnosis.cause.stages.data import DataFinding, batches_named, find_data, first_unlike
 from harness.schemas.arm import Arm, StreamShifted
 from tests.helpers.made_up_cases import AT, answered, made_up_case
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness.diagnosis.cause.layer_lr import out_of_line, screen_layer_rates
+from harness.diagnosis.cause.stages.layer_lr import out_of_line, screen_layer_rates
 from harness.diagnosis.cause.trials import Wanted
 from harness.schemas.arm import Arm, LayerField
 from tests.helpers.made_up_cases import answered, made_up_case

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from harness.diagnosis.cause.case import Case
-from harness.diagnosis.cause.layers import LayerFinding, find_layers
+from harness.diagnosis.cause.stages.layers import LayerFinding, find_layers
 from harness.diagnosis.cause.trials import Wanted
 from harness.schemas.arm import Arm, UpdateWithheld
 from harness.schemas.layout import Head

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from harness.diagnosis.cause.judging import recovers
-from harness.diagnosis.cause.limit_search import WITHIN
-from harness.diagnosis.cause.margins import find_margins
+from harness.diagnosis.cause.stages.limit_search import WITHIN
+from harness.diagnosis.cause.stages.margins import find_margins
 from harness.diagnosis.cause.trials import Wanted
 from harness.schemas.arm import Arm, ArmResult, HistoryScaled, RateScaled, SolverField
 from harness.schemas.explanation import Margin

@@ -7,7 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from harness.diagnosis.cause.outlying import Effect, Usual, effect_of, is_suspicious, outlying_rise, relief, usual_of
+from harness.diagnosis.cause.records.outlying import (
+    Effect,
+    Usual,
+    effect_of,
+    is_suspicious,
+    outlying_rise,
+    relief,
+    usual_of,
+)
 from harness.schemas.arm import Arm, ArmResult
 
 NAN, INF = math.nan, math.inf

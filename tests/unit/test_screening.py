@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from harness.diagnosis.cause.case import Case
-from harness.diagnosis.cause.factors import Screened, is_usual_decay, reach, rises, screen
+from harness.diagnosis.cause.stages.factors import Screened, is_usual_decay, reach, rises, screen
 from harness.diagnosis.cause.trials import Wanted
 from harness.schemas.arm import Arm, HistoryScaled, RateHeld, SolverField, WeightsJittered
 from tests.helpers.made_up_cases import AT, answered, made_up_case

@@ -7,21 +7,21 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from harness.diagnosis.cause.brakes import find_point_of_no_return
 from harness.diagnosis.cause.case import BEFORE, Case
-from harness.diagnosis.cause.controls import Controls, find_controls
-from harness.diagnosis.cause.curvature import measure_curvature
-from harness.diagnosis.cause.data import FEW, find_data
-from harness.diagnosis.cause.deciding import LAST_RESORTS, Screening, decide, decide_by_control
-from harness.diagnosis.cause.factors import screen
-from harness.diagnosis.cause.layer_lr import screen_layer_rates
-from harness.diagnosis.cause.layers import find_layers
-from harness.diagnosis.cause.margins import find_margins
-from harness.diagnosis.cause.orders import find_orders
-from harness.diagnosis.cause.records import find_culprits
-from harness.diagnosis.cause.start_weights import find_start, is_near_start
+from harness.diagnosis.cause.records.culprits import find_culprits
+from harness.diagnosis.cause.stages.brakes import find_point_of_no_return
+from harness.diagnosis.cause.stages.controls import Controls, find_controls
+from harness.diagnosis.cause.stages.curvature import measure_curvature
+from harness.diagnosis.cause.stages.data import FEW, find_data
+from harness.diagnosis.cause.stages.factors import screen
+from harness.diagnosis.cause.stages.layer_lr import screen_layer_rates
+from harness.diagnosis.cause.stages.layers import find_layers
+from harness.diagnosis.cause.stages.margins import find_margins
+from harness.diagnosis.cause.stages.orders import find_orders
+from harness.diagnosis.cause.stages.start_weights import find_start, is_near_start
 from harness.diagnosis.cause.trials import Found, OutOfBudget, Procedure
-from harness.diagnosis.cause.verdicts import (
+from harness.diagnosis.cause.verdict.deciding import LAST_RESORTS, Screening, decide, decide_by_control
+from harness.diagnosis.cause.verdict.stating import (
     acting_from,
     stated,
     stated_by_control,

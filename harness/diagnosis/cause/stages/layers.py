@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.diagnosis.cause.case import BEFORE, Case
-from harness.diagnosis.cause.chain import observed, of_updates, of_withheld
 from harness.diagnosis.cause.observing import measure, seen
+from harness.diagnosis.cause.stages.chain import observed, of_updates, of_withheld
 from harness.diagnosis.cause.trials import Procedure, Seen, Trial
 from harness.schemas.arm import Arm, ArmResult, UpdateWithheld
 from harness.schemas.explanation import ChainLink

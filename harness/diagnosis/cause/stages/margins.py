@@ -11,9 +11,9 @@ import numpy as np
 from harness.caffe_files.solver import solver_type
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.judging import recovers
-from harness.diagnosis.cause.limit_search import LimitSearch
 from harness.diagnosis.cause.observing import measure
 from harness.diagnosis.cause.slower import slower, with_momentum
+from harness.diagnosis.cause.stages.limit_search import LimitSearch
 from harness.diagnosis.cause.trials import Procedure, Trial
 from harness.schemas.arm import AnyChange, Arm, ArmResult, SolverField
 from harness.schemas.explanation import Margin

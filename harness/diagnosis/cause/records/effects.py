@@ -8,8 +8,16 @@ from dataclasses import dataclass
 
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.observing import measure
-from harness.diagnosis.cause.outlying import Effect, Usual, effect_of, is_suspicious, outlying_rise, relief, usual_of
-from harness.diagnosis.cause.stand_ins import Sources, Spot, batches_from, replaced
+from harness.diagnosis.cause.records.outlying import (
+    Effect,
+    Usual,
+    effect_of,
+    is_suspicious,
+    outlying_rise,
+    relief,
+    usual_of,
+)
+from harness.diagnosis.cause.records.stand_ins import Sources, Spot, batches_from, replaced
 from harness.diagnosis.cause.trials import Procedure, Results, Trial
 from harness.schemas.arm import AnyChange, Arm, ArmResult, Place, StreamShifted
 

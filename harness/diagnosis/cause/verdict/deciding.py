@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.diagnosis.cause.case import Case
-from harness.diagnosis.cause.controls import Controls
-from harness.diagnosis.cause.data import FEW, DataFinding
-from harness.diagnosis.cause.factors import Screened
-from harness.diagnosis.cause.layer_lr import LayerRates
-from harness.diagnosis.cause.records import Culprits
-from harness.diagnosis.cause.start_weights import StartFinding
+from harness.diagnosis.cause.records.culprits import Culprits
+from harness.diagnosis.cause.stages.controls import Controls
+from harness.diagnosis.cause.stages.data import FEW, DataFinding
+from harness.diagnosis.cause.stages.factors import Screened
+from harness.diagnosis.cause.stages.layer_lr import LayerRates
+from harness.diagnosis.cause.stages.start_weights import StartFinding
 from harness.schemas.explanation import CulpritRecord, Kind
 
 # settings that heal nearly everything, the most special first: causes only if nothing else is one

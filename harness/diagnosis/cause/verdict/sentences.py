@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import msgspec
 
 from harness.diagnosis.cause.case import Case
-from harness.diagnosis.cause.controls import Controls
-from harness.diagnosis.cause.culprit_sets import SetTests
-from harness.diagnosis.cause.data import DataFinding, batches_named, batches_replaced
-from harness.diagnosis.cause.deciding import Screening
-from harness.diagnosis.cause.factors import Screened
-from harness.diagnosis.cause.layer_lr import LayerRates
-from harness.diagnosis.cause.start_weights import StartFinding
+from harness.diagnosis.cause.records.culprit_sets import SetTests
+from harness.diagnosis.cause.stages.controls import Controls
+from harness.diagnosis.cause.stages.data import DataFinding, batches_named, batches_replaced
+from harness.diagnosis.cause.stages.factors import Screened
+from harness.diagnosis.cause.stages.layer_lr import LayerRates
+from harness.diagnosis.cause.stages.start_weights import StartFinding
 from harness.diagnosis.cause.trials import Seen
+from harness.diagnosis.cause.verdict.deciding import Screening
 from harness.schemas.explanation import ChainLink, CulpritRecord, Kind, Margin, Verdict
 
 _NAMED = 4  # records whose keys a sentence has

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from harness.diagnosis.cause import sentences
 from harness.diagnosis.cause.case import Case
-from harness.diagnosis.cause.controls import Controls
-from harness.diagnosis.cause.data import first_unlike
-from harness.diagnosis.cause.deciding import Screening
-from harness.diagnosis.cause.sentences import Claim
+from harness.diagnosis.cause.stages.controls import Controls
+from harness.diagnosis.cause.stages.data import first_unlike
+from harness.diagnosis.cause.verdict import sentences
+from harness.diagnosis.cause.verdict.deciding import Screening
+from harness.diagnosis.cause.verdict.sentences import Claim
 from harness.schemas.explanation import ChainLink, Condition, Kind, Margin, Verdict
 
 

@@ -1,0 +1,1 @@
+"""The verdict: what the stages together say, and how it is put into words."""
