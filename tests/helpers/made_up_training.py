@@ -26,6 +26,7 @@ from harness.schemas.arm import (
     SolverField,
     StreamShifted,
     UpdateWithheld,
+    WeightsJittered,
 )
 from tests.helpers.made_up_cases import BROKEN, HEALTHY
 
@@ -51,6 +52,7 @@ class Step:
     redrawn: frozenset[str]
     history_kept: bool
     updated: frozenset[str]
+    jittered: bool
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,9 @@ class Training:
                 case _:
                     pass
         updated = frozenset(self.case.layers) - withheld
-        return Step(t, batches, damage, rate, settings, frozenset(slower), frozenset(redrawn), history_kept, updated)
+        jittered = any(isinstance(change, WeightsJittered) for change in arm.changes)
+        changed = frozenset(slower), frozenset(redrawn), history_kept, updated, jittered
+        return Step(t, batches, damage, rate, settings, *changed)
 
 
 def investigated(training: Training, most: int | None = None, not_exact: tuple[str, ...] = ()) -> Finding:

@@ -175,6 +175,17 @@ def test_a_rate_that_was_raised_when_training_was_resumed() -> None:
     )
 
 
+def test_whatever_is_changed_heals() -> None:
+    """No setting is blamed then."""
+    training = Training(CASE, lambda s: s.t >= SOON and not s.jittered and s.rate > 0.05 and s.batches[-1] == s.t)
+    found = investigated(training)
+    assert found.verdict.kind == "undecided"
+    assert found.verdict.sentence == (
+        "The cause is not decided. Training breaks from exactly these weights only: with weights × (1 ± 1e-05), it "
+        "continues (2 of 2 replays)."
+    )
+
+
 def test_nothing_that_is_changed_heals() -> None:
     found = investigated(ALWAYS)
     assert found.verdict.kind == "undecided"

@@ -54,6 +54,12 @@ class Screening:
         moved = self.data.moved if self.data is not None else None
         return moved is None or moved.breaks > moved.heals
 
+    @property
+    def anything_heals(self) -> bool:
+        """Training continues from hardly jittered weights, and with other data: that a setting heals says nothing."""
+        jittered, near = self.controls.jittered, self.data.near if self.data is not None else None
+        return bool(jittered) and jittered[-1].all_heal and near is not None and near.all_heal
+
     def factor(self, kind: str) -> Screened | None:
         """Return the factor of that kind, if it was changed and healed."""
         return next((found for found in self.factors if found.factor.kind == kind and found.heals), None)
@@ -99,5 +105,7 @@ def decide(found: Screening) -> Kind:
         return "start-weights"
     if found.layers is not None and found.layers.layer is not None:
         return "layer-lr"
+    if found.anything_heals:
+        return "record" if few else "undecided"
     unsure: Kind = "record" if few else "data-shift" if found.data_stretch else "undecided"
     return next((kind for kind in LAST_RESORTS if found.factor(kind)), unsure)

@@ -90,6 +90,11 @@ def stated_undecided(found: Screening, left_out: Sequence[str]) -> Verdict:
     evidence = tuple(claim.link for claim in claims)
     if left_out:
         return undecided(f"Not finished: {sentences.listed(left_out)}", evidence, ("a larger budget",))
+    if found.anything_heals:
+        jittered = found.controls.jittered[-1]
+        why = f"Training breaks from exactly these weights only: with {jittered.trial.name}, it continues"
+        counted = sentences.counted(jittered, jittered.heals)
+        return undecided(f"{why} ({counted})", evidence, ("an iteration (--at) nearer to where it breaks",))
     return undecided("Nothing that was changed alone heals", evidence, ("an earlier snapshot",))
 
 
