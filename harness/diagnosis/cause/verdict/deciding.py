@@ -56,9 +56,9 @@ class Screening:
 
     @property
     def anything_heals(self) -> bool:
-        """Training continues from hardly jittered weights, and with other data: that a setting heals says nothing."""
+        """Most arms continue from hardly jittered weights, and with other data: that a setting heals says nothing."""
         jittered, near = self.controls.jittered, self.data.near if self.data is not None else None
-        return bool(jittered) and jittered[-1].all_heal and near is not None and near.all_heal
+        return bool(jittered) and near is not None and all(one.heals > one.breaks for one in (jittered[-1], near))
 
     def factor(self, kind: str) -> Screened | None:
         """Return the factor of that kind, if it was changed and healed."""
