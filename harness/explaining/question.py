@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def _check_recorded(recording: Recording, info: RunInfo, at: int) -> None:
 def _reach(diagnosis: Diagnosis, at: int) -> int:
     """Return how many iterations before the break arms shall be able to start, if coming there is cheap."""
     first = sorted_from(diagnosis, at)
-    order = 0 if first is None else min(at - first + BEFORE, _LONGEST_ORDER)
+    order = 0 if first is None else min(math.ceil((at - first + BEFORE) / _NEARER), _LONGEST_ORDER)
     return max(reach(diagnosis.solver), order)
 
 
