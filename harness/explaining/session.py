@@ -8,7 +8,7 @@ import msgspec
 
 from harness import __version__
 from harness.budget import Budget
-from harness.diagnosis.cause.case import Case
+from harness.diagnosis.cause.case import BEFORE, Case
 from harness.diagnosis.cause.investigate import Finding, investigate
 from harness.diagnosis.cause.trials import Procedure
 from harness.diagnosis.recorded.diagnose import Diagnosis
@@ -72,6 +72,9 @@ def explain(
     _check_affordable(question, request.budget)
     with locked(question.run):
         terminal.message(_plan(question, planned, request.budget))
+        onset = diagnosis.onset
+        if onset is not None and abs(onset.iteration - question.case.at) > BEFORE:
+            terminal.message(f"The onset of this run is iteration {onset.iteration:,}; leave --at out to explain that")
         return _Session(recording, question, planned, request.budget, terminal, interrupts).run()
 
 

@@ -34,7 +34,7 @@ def stated_recovered(case: Case, controls: Controls) -> Verdict:
     """State that what was recorded is no break, and is what the training computes."""
     sentence = (
         f"Training did not break at iteration {case.at:,}: at the end of the run, iteration {case.last:,}, the loss "
-        "is at its level of before"
+        "is near its level of before, or below it"
     )
     return Verdict("none", f"{sentence}.", 1.0, evidence=(sentences.of_control(controls).link,))
 
