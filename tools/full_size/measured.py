@@ -11,7 +11,7 @@ import psutil
 
 from tools.bench.nets import ROOT
 
-_EVERY = 1.0  # seconds between two measurements of the memory
+_EVERY = 2.0  # seconds between two measurements of the memory
 
 
 def measured(name: str, command: list[str]) -> int:

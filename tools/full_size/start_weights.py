@@ -27,7 +27,7 @@ from tools.bench.nets import ROOT
 Floats = NDArray[np.float32]
 
 SEED = 280
-BATCHES = 44  # whose features the classifiers are fitted to
+BATCHES = 44  # of images to whose features the classifiers are fitted
 SHIFT = 0.8  # mean of the pre-activations, in standard deviations: most ReLUs are active
 FIRST, LAST = 100.0, 0.4  # standard deviation of the pre-activations of conv1 and of inception_5b
 HEAD = 0.4  # that of the layers before the classifiers of loss1 and loss2
