@@ -34,6 +34,7 @@ _LEVEL = 40  # iterations of which a level is the median
 _DAMAGED = 120  # iterations after the onset of which the broken level is the median
 _PAST = 4000  # iterations before the onset whose batches are read in place of others
 _AHEAD = 8  # times what an arm has: iterations after the onset of which it is known whether they read the same records
+_USUAL = 0.9  # of the losses before are usual: a level below is no other one
 _ANY = 1e30  # no finite loss is above it
 _STAYS = 8  # iterations that a loss is to stay broken
 
@@ -263,7 +264,9 @@ def _levels(before: Floats, after: Floats, chance: float | None) -> Levels:
     healthy = _median(before) if len(before) else (chance if chance is not None else _median(after[:1]))
     if math.isnan(healthy):  # no loss was ever finite
         return Levels(0.0, None, _ANY, chance)
-    return Levels(healthy, broken, limit_between(healthy, broken, chance), chance)
+    usual = before[np.isfinite(before)]
+    is_usual = broken is not None and usual.size > 0 and broken <= np.quantile(usual, _USUAL)  # noise, not a level
+    return Levels(healthy, broken, limit_between(healthy, None if is_usual else broken, chance), chance)
 
 
 def _after(loss: Floats, levels: Levels) -> int:
