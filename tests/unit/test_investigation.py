@@ -147,7 +147,7 @@ def test_a_batch_of_which_no_record_can_be_tried() -> None:
     verdict = investigated(training).verdict
     assert (verdict.kind, verdict.records) == ("record", ())
     assert verdict.sentence == (
-        "The batch 100 broke it. With other batches in place of batch 100, training continues (3 of 3 replays); with "
+        "Batch 100 broke it. With other batches in place of batch 100, training continues (3 of 3 replays); with "
         "all batches but batch 100 replaced, it still breaks (3 of 3 replays). "
         "This requires a learning rate above 0.0199."
     )

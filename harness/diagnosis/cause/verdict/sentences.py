@@ -235,7 +235,7 @@ def cause(kind: Kind, iteration: int, case: Case, found: Screening) -> str:
 def _batches_named(data: DataFinding | None) -> str:
     if data is None or data.cause is None or data.width is None:
         return "The batch"
-    return f"The {batches_named(data.cause, data.width)}"
+    return batches_named(data.cause, data.width).capitalize()
 
 
 def listed(names: Sequence[str]) -> str:
