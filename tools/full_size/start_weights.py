@@ -10,8 +10,8 @@ fitted to the features of the first images of LMDB: a softmax regression, with t
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,11 @@ def fit(features: Floats, labels: NDArray[np.int64], classes: int, dropout: floa
 
 
 def main() -> None:
-    source, out = Path(sys.argv[1]), Path(sys.argv[2])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, metavar="LMDB")
+    parser.add_argument("out", type=Path, metavar="OUT.caffemodel")
+    args = parser.parse_args()
+    source, out = args.source, args.out
     random = np.random.default_rng(SEED)
     caffe.init_log(2, True)
     caffe.set_random_seed(SEED)
