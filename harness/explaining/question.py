@@ -1,4 +1,4 @@
-"""What is to be explained: a run, the iteration at which it went wrong, and from where it can be replayed."""
+"""The question to be explained: a run, the iteration at which it went wrong, and from where it can be replayed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was observed of one iteration of an arm."""
+"""Observations of one iteration of an arm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is planted: a training with a fault, and the same without it."""
+"""Plant a fault: a training with it, and the same training without it."""
 
 from __future__ import annotations
 

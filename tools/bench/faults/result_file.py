@@ -1,4 +1,4 @@
-"""What explain said of a planted run, as JSON beside it."""
+"""The answer of explain to a planted run, as JSON beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is true of a planted run, as JSON beside it."""
+"""The truth about a planted run, as JSON beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be undone in a planted run: changes of replays."""
+"""Undos of a planted run: the changes of replays that take a fault back."""
 
 from __future__ import annotations
 

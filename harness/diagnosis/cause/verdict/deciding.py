@@ -30,11 +30,6 @@ class Screening:
     start: StartFinding | None = None
 
     @property
-    def data_heal(self) -> bool:
-        """Training does not break with other data."""
-        return self.data is not None and self.data.heals
-
-    @property
     def few_batches(self) -> bool:
         """Training does not break without a few batches, and does with these and all others replaced."""
         data = self.data
