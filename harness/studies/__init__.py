@@ -1,0 +1,1 @@
+"""Studies: restarts of a run, several at a time, each a run directory."""
