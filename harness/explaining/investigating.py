@@ -10,7 +10,7 @@ import msgspec
 from harness import __version__
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.investigate import Finding
-from harness.diagnosis.cause.trials import OutOfBudget, Procedure, Trial, Wanted
+from harness.diagnosis.cause.trials import Found, OutOfBudget, Procedure, Trial, Wanted
 from harness.explaining.question import Question
 from harness.explaining.replays import Replays
 from harness.explaining.summaries import summary
@@ -51,16 +51,33 @@ def carry_out(
     Raises:
         BadInput, RecordingError, RecordingFailed: as `Replays.replay`.
     """
-    procedure = investigation(case)
     trials: dict[str, Trial] = {}
     stage = ""
+
+    def wanted(next_ones: Wanted) -> None:
+        nonlocal stage
+        if stage and next_ones.stage != stage:
+            done(Stage(next_ones.stage, tuple(trials.values()), so_far(investigation, case, replays.found)))
+        stage = next_ones.stage
+        trials.update((trial.name, trial) for trial in next_ones.trials)
+        wants(next_ones)
+
+    finding = drive(investigation(case), replays, wanted)
+    return Stage("", tuple(trials.values()), finding)
+
+
+def drive(procedure: Procedure[Found], replays: Replays, wants: Callable[[Wanted], None]) -> Found:
+    """Have the trials replayed that a procedure wants, until it ends, and return what it found.
+
+    Args:
+        wants: called with the trials that are replayed next.
+
+    Raises:
+        BadInput, RecordingError, RecordingFailed: as `Replays.replay`.
+    """
     try:
         wanted = next(procedure)
         while True:
-            if stage and wanted.stage != stage:
-                done(Stage(wanted.stage, tuple(trials.values()), so_far(investigation, case, replays.found)))
-            stage = wanted.stage
-            trials |= {trial.name: trial for trial in wanted.trials}
             wants(wanted)
             try:
                 replays.replay(arm for trial in wanted.trials for arm in trial.arms)
@@ -69,7 +86,8 @@ def carry_out(
             else:
                 wanted = procedure.send(replays.found)
     except StopIteration as end:
-        return Stage("", tuple(trials.values()), end.value)
+        found: Found = end.value
+        return found
 
 
 def so_far(investigation: Investigation, case: Case, found: Mapping[str, ArmResult]) -> Finding:
