@@ -112,6 +112,17 @@ def test_each_kind_is_decided_and_said(kind: Kind) -> None:
     assert all(name[1:] in sentence or name.startswith("Unchanged, with the recorded weights") for name in names)
 
 
+def test_a_record_that_breaks_only_at_the_raised_rate_is_named_with_it() -> None:
+    damage = {Place(AT, 3): 1.5, Place(AT, 5): 1.7}
+    verdict = investigated(Training(RAISED, lambda s: s.damage > 2 and s.rate > 0.05, damage)).verdict
+    assert verdict.kind == "record"
+    assert [condition.kind for condition in verdict.conditions] == ["learning-rate", "lr-schedule"]
+    assert verdict.sentence.endswith(
+        "and that the schedule raised the learning rate from 0.01 to 0.1 by iteration 90 (held as before, training "
+        "continues in 3 of 3 replays)."
+    )
+
+
 @pytest.mark.parametrize("kind", SENTENCES)
 def test_whenever_the_budget_ends_what_is_said_was_seen(kind: Kind) -> None:
     """And nothing else is named as the cause in the meantime."""

@@ -12,7 +12,7 @@ from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.stages.factors import Screened, is_usual_decay, reach, rises, screen
 from harness.diagnosis.cause.trials import Wanted
 from harness.schemas.arm import Arm, HistoryScaled, RateHeld, SolverField, WeightsJittered
-from tests.helpers.made_up_cases import AT, answered, made_up_case
+from tests.helpers.made_up_cases import AT, BROKEN, answered, made_up_case
 
 CASE = made_up_case().with_jitter(1e-3)
 T = np.arange(200)
@@ -96,3 +96,34 @@ def test_unusual_decays_need_a_start_further_back() -> None:
     usual, high, negative = (made_up_case(weight_decay=decay).solver for decay in (0.0005, 0.1, -0.1))
     assert [is_usual_decay(solver) for solver in (usual, high, negative)] == [True, False, False]
     assert reach(usual) < reach(high) == reach(negative)
+
+
+@pytest.mark.parametrize(("breaking", "needed"), [({0}, True), ({0, 1}, False), (set(), True)])
+def test_a_raised_rate_is_repeated_even_if_it_breaks_once_and_needed_if_most_arms_continue(
+    breaking: set[int], needed: bool
+) -> None:
+    """It deviates from its past; a training may break anew while it heals from what else was done to it."""
+
+    def breaks(arm: Arm) -> bool:
+        held = any(isinstance(change, RateHeld) for change in arm.changes)
+        return not held or arm.seed in breaking
+
+    case = with_rate(np.where(T < 20, 0.01, 0.1))
+    found = by_kind(answered(screen(case), breaks))["lr-schedule"]
+    assert len(found.seen.trial.arms) == 3
+    assert (found.heals, found.is_needed) == (not breaking, needed)
+
+
+def test_arms_with_a_lower_rate_go_on_while_they_fall_and_others_do_not() -> None:
+    def falls(arm: Arm) -> dict[str, object]:
+        return {"loss": tuple(np.linspace(BROKEN, BROKEN - arm.horizon / 18, arm.horizon))}
+
+    found = by_kind(answered(screen(CASE), lambda arm: True, more=falls))
+    assert found["learning-rate"].seen.trial.arms[0].horizon == 4 * CASE.horizon
+    assert found["learning-rate"].heals
+    assert found["gradient-clipping"].seen.trial.arms[0].horizon == CASE.horizon
+
+
+def test_arms_go_on_for_long_enough_after_data_that_do_damage_late() -> None:
+    late = answered(screen(CASE, AT + 30), lambda arm: True)
+    assert {one.seen.trial.arms[0].until for one in late} == {AT + 30 + CASE.after}

@@ -111,7 +111,7 @@ def _screening(case: Case, controls: Controls, left_out: list[str]) -> Procedure
         if culprits is not None and not culprits.complete:
             left_out.append("records")
         found = replace(found, culprits=culprits)
-    factors = yield from _attempt("settings", screen(case), left_out)
+    factors = yield from _attempt("settings", screen(case, data.cause if data is not None else None), left_out)
     found = replace(found, factors=factors or ())
     if decide(found) in ("record", "data-shift"):
         return found

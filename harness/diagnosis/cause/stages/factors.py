@@ -11,6 +11,7 @@ import numpy as np
 from harness.caffe_files.messages import pb
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.observing import observe
+from harness.diagnosis.cause.patience import observe_falling
 from harness.diagnosis.cause.slower import holds_rate, slower, with_momentum
 from harness.diagnosis.cause.trials import Procedure, Seen, Trial, repeated
 from harness.schemas.arm import AnyChange, HistoryScaled, RateHeld, SolverField
@@ -25,6 +26,8 @@ _SHARES = (3 / 4, 1 / 3)  # of the rate at the break
 _LONG = 400  # iterations before the onset in which a rise of the rate is looked for
 _USUAL_MOMENTUM = 0.9
 _USUAL_DECAY = 0.0005
+_LONGER = 1.5  # times as long as others after the onset, since a lower rate recovers more slowly
+_SLOW = ("learning-rate", "lr-schedule")  # arms with a lower rate, which recover slowly
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,22 @@ class Screened:
     @property
     def heals(self) -> bool:
         """It healed in all arms, while training breaks without it in most."""
+        return self.seen.all_heal and self._without_breaks
+
+    @property
+    def is_needed(self) -> bool:
+        """The break needs it: what deviates from its past healed in most arms, and a setting that always was so in all.
+
+        A training heals from what else was done to it at its own pace, and by then it may break anew.
+        """
+        if self.factor.kind != "lr-schedule":
+            return self.heals
+        return 2 * self.seen.heals > len(self.seen.judgements) and self._without_breaks
+
+    @property
+    def _without_breaks(self) -> bool:
         placebo = self.placebo
-        return self.seen.all_heal and (placebo is None or 3 * placebo.heals <= len(placebo.judgements))
+        return placebo is None or 3 * placebo.heals <= len(placebo.judgements)
 
 
 def reach(solver: pb.SolverParameter) -> int:
@@ -70,22 +87,27 @@ def is_usual_decay(solver: pb.SolverParameter) -> bool:
     return 0 <= solver.weight_decay <= 1.01 * _USUAL_DECAY
 
 
-def screen(case: Case) -> Procedure[tuple[Screened, ...]]:
-    """Change one setting at a time: one arm each, and repeats of those that heal."""
+def screen(case: Case, cause: int | None = None) -> Procedure[tuple[Screened, ...]]:
+    """Change one setting at a time: one arm each, and repeats of those that heal, and of what deviates from its past.
+
+    Args:
+        cause: the iteration from which on data do damage, where that is known: arms go on for long enough after it.
+    """
+    until = case.until if cause is None else max(case.until, cause + case.after)
     candidates = list(_candidates(case))
-    first = [_trial(case, candidate, 1) for candidate in candidates]
-    seen = yield from observe(case, STAGE, first)
+    first = [_trial(case, candidate, until, 1) for candidate in candidates]
+    seen = yield from observe_falling(case, STAGE, first, _SLOW)
     repeats = [
-        _trial(case, candidate, _RUNS)
+        _trial(case, candidate, until, _RUNS)
         for candidate, one in zip(candidates, seen, strict=True)
-        if one.all_heal and case.jitter
+        if case.jitter and (one.all_heal or candidate.factor.kind == "lr-schedule")
     ]
-    again = yield from observe(case, f"{STAGE}, repeats", repeats)
+    again = yield from observe_falling(case, f"{STAGE}, repeats", repeats, _SLOW)
     latest = {one.trial.name: one for one in (*seen, *again)}
     placebos: dict[int, Seen] = {}
     for start in sorted({candidate.start for candidate in candidates if candidate.start < case.start}):
-        if any(c.start == start and latest[c.factor.words].all_heal for c in candidates):
-            trial = repeated(f"unchanged from {start:,}", "placebo", start, case.until - start, (), case.jitter, _RUNS)
+        if any(candidate.start == start and latest[candidate.factor.words].heals for candidate in candidates):
+            trial = repeated(f"unchanged from {start:,}", "placebo", start, until - start, (), case.jitter, _RUNS)
             (placebos[start],) = yield from observe(case, f"{STAGE}, placebos", [trial])
     return tuple(Screened(c.factor, latest[c.factor.words], placebos.get(c.start)) for c in candidates)
 
@@ -97,9 +119,11 @@ class _Candidate:
     start: int
 
 
-def _trial(case: Case, candidate: _Candidate, runs: int) -> Trial:
+def _trial(case: Case, candidate: _Candidate, until: int, runs: int) -> Trial:
     factor, start = candidate.factor, candidate.start
-    return repeated(factor.words, factor.kind, start, case.until - start, candidate.changes, case.jitter, runs)
+    longer = int((_LONGER - 1) * case.after) if factor.kind == "lr-schedule" else 0
+    horizon = until - start + longer
+    return repeated(factor.words, factor.kind, start, horizon, candidate.changes, case.jitter, runs)
 
 
 def _candidates(case: Case) -> Iterator[_Candidate]:

@@ -151,7 +151,9 @@ def requirement(found: Screened, margins: Mapping[str, Margin]) -> str:
             margin = margins.get("learning_rate", Margin())
             return f"a learning rate above {factor.tried if margin.survives is None else margin.survives:.3g}"
         case "lr-schedule":
-            return f"that the learning rate was raised from {factor.tried:.3g} to {factor.value:.3g}"
+            raised = f"that the schedule raised the learning rate from {factor.tried:.3g} to {factor.value:.3g}"
+            at = "" if factor.since is None else f" by iteration {factor.since:,}"
+            return f"{raised}{at} (held as before, training continues in {counted(found.seen, found.seen.heals)})"
         case "gradient-clipping":
             margin = margins.get("clip_gradients", Margin())
             return f"no gradient clipping at {factor.tried if margin.survives is None else margin.survives:.3g} or less"

@@ -138,8 +138,8 @@ def _evidence(kind: Kind, found: Screening) -> Iterator[Claim]:
 
 
 def _conditions(kind: Kind, found: Screening, margins: Mapping[str, Margin]) -> Iterator[Condition]:
-    """Yield what the break needs besides its cause: each setting that heals, once."""
-    healing = {one.factor.kind: one for one in reversed(found.factors) if one.heals}
+    """Yield what the break needs besides its cause: each kind of setting once."""
+    healing = {one.factor.kind: one for one in reversed(found.factors) if one.is_needed}
     for condition, one in reversed(healing.items()):
         if condition != kind and not _is_same(condition, kind):
             yield Condition(condition, sentences.requirement(one, margins), (one.seen.trial.name,))
