@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import lmdb
@@ -11,8 +12,14 @@ import pytest
 from harness.caffe_files.messages import pb
 from harness.recording import Recording
 from tools.bench.__main__ import main
+from tools.bench.faults.breaks import find_break, is_healthy
+from tools.bench.faults.data import generated
+from tools.bench.faults.nets import NETS
+from tools.bench.faults.plant_settings import schedule
+from tools.bench.faults.probe import Probe
 from tools.bench.faults.recording import recorded_losses
 from tools.bench.faults.result_file import read_result
+from tools.bench.faults.search import Search
 from tools.bench.faults.truth_file import read_truth
 
 
@@ -66,3 +73,22 @@ def test_what_is_there_is_not_made_again(planted: Path, capsys: pytest.CaptureFi
     assert main(["faults", "--work", str(planted), "--only", "batchnorm-nan-1", "lenet-machine-1"]) == 0
     assert {path: path.stat().st_mtime_ns for path in planted.rglob("*.json")} == before
     assert "| nan |" in capsys.readouterr().out
+
+
+def test_trainings_of_an_expensive_net_continue_from_weights_that_are_kept(tmp_path: Path) -> None:
+    net = replace(NETS["lenet"], iterations=240, warm_up=120, records=lambda count, seed: generated(count, 1))
+    kept = tmp_path / "lenet.caffemodel"
+    with Probe() as probe:
+        found = next(Search(probe, tmp_path / "scratch", tmp_path).find(schedule, net, 1))
+        made = kept.stat().st_mtime_ns
+        search = Search(probe, tmp_path / "scratch", tmp_path)
+        broken = search.losses(found.planting.training)
+        (twin,) = found.planting.without
+        healthy = search.losses(twin)
+    assert kept.stat().st_mtime_ns == made
+    assert np.median(healthy[:20]) < net.chance / 3
+    assert is_healthy(healthy, net.chance, net.iterations)
+    again = find_break(broken, net.chance, net.iterations)
+    assert found.broke is not None
+    assert again is not None
+    assert again.iteration == pytest.approx(found.broke.iteration, abs=5)

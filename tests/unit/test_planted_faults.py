@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 from tools.bench.faults.breaks import find_break, is_healthy
+from tools.bench.faults.judging import Strength, bisected, is_clear, judge
 from tools.bench.faults.names import Fault, faults
+from tools.bench.faults.nets import NETS
+from tools.bench.faults.planting import Planting
 from tools.bench.faults.result_file import Answer, Result
 from tools.bench.faults.scoring import score
 from tools.bench.faults.table import markdown
+from tools.bench.faults.training import Training
 from tools.bench.faults.truth_file import Truth
 
 CHANCE = 2.3
@@ -97,3 +101,43 @@ def test_faults_are_selected_by_net_kind_seed_or_pattern() -> None:
     assert {str(fault) for fault in faults(["glyphs280"])} == {str(f) for f in everything if f.net == "glyphs280"}
     assert [str(fault) for fault in faults(["lenet-units-[01]"])] == ["lenet-units-0", "lenet-units-1"]
     assert all(Fault.parse(str(fault)) == fault for fault in everything)
+
+
+def fault(at: int | None = None, recovers: bool = False) -> Planting:
+    return Planting("", Training(NETS["lenet"], [], 1), ("record",), at=at, recovers=recovers)
+
+
+@pytest.mark.parametrize(
+    ("planting", "levels", "strength"),
+    [
+        (fault(), ((200, 0.2), (200, 2.3)), Strength.RIGHT),
+        (fault(), ((400, 0.2),), Strength.TOO_WEAK),
+        (fault(), ((50, 0.2), (350, 2.3)), Strength.TOO_STRONG),
+        (fault(at=200), ((200, 0.2), (200, 2.3)), Strength.RIGHT),
+        (fault(at=200), ((300, 0.2), (100, 2.3)), Strength.TOO_WEAK),  # too late
+        (fault(at=200, recovers=True), ((200, 0.2), (20, 2.3), (180, 0.2)), Strength.RIGHT),
+        (fault(at=200, recovers=True), ((400, 0.2),), Strength.TOO_WEAK),
+        (fault(at=200, recovers=True), ((200, 0.2), (200, 2.3)), Strength.TOO_STRONG),
+    ],
+)
+def test_the_strength_of_a_fault_is_judged_alike_once_it_is_clear(
+    planting: Planting, levels: tuple[tuple[int, float], ...], strength: Strength
+) -> None:
+    trained = losses(*levels)
+    assert judge(planting, trained)[0] is strength
+    clear = [count for count in range(20, 401, 20) if is_clear(planting, trained[:count])]
+    assert all(judge(planting, trained[:count])[0] is strength for count in clear)
+
+
+def test_a_strength_is_bisected() -> None:
+    order = [Strength.TOO_WEAK] * 9 + [Strength.RIGHT] * 3 + [Strength.TOO_STRONG] * 20
+    tried: list[int] = []
+
+    def strength(number: int) -> Strength:
+        tried.append(number)
+        return order[number]
+
+    assert bisected(len(order), strength, wants_strongest=False) == 9
+    assert bisected(len(order), strength, wants_strongest=True) == 11
+    assert len(tried) <= 10
+    assert bisected(9, strength, wants_strongest=True) is None

@@ -75,8 +75,12 @@ class Net:
         iterations: of a run.
         rate, momentum, decay: the usual ones.
         edge: times the usual rate; somewhere above, training becomes unstable.
+        breaks_while_learning: the layers of which a rate that is too high breaks the net only while it learns, so that
+            training has to start from the fillers; empty if each layer's breaks it later as well.
         horizon: iterations of replays that tell what heals.
         weights: that training starts from, if nothing else is said; None for the fillers.
+        warm_up: iterations of the training whose last weights all others continue from; 0 for a net that learns within
+            a run. With it, an iteration is expensive: strengths are bisected.
     """
 
     name: str
@@ -92,7 +96,9 @@ class Net:
     momentum: float = 0.9
     decay: float = 0.0005
     weights: Path | None = None
+    warm_up: int = 0
     edge: float = 1.2
+    breaks_while_learning: tuple[str, ...] = ()
     horizon: int = 150
 
     def prototxt(self, source: Path, factors: Mapping[str, float]) -> str:
@@ -125,7 +131,7 @@ NETS = {
     net.name: net
     for net in (
         Net("lenet", _SMALL, _LENET, generated, math.log(10)),
-        Net("batchnorm", _SMALL, _BATCHNORM, generated, math.log(10), edge=3.0),
+        Net("batchnorm", _SMALL, _BATCHNORM, generated, math.log(10), edge=3.0, breaks_while_learning=("conv1",)),
         Net(
             "glyphs280",
             ("conv1/3x3_s1", "inception_5a/3x3", "loss3/classifier_glyphs"),
@@ -136,8 +142,11 @@ NETS = {
             classes=280,
             rate=0.005,
             decay=0.0002,
+            iterations=240,
             weights=GLYPHS / "base.caffemodel",
-            horizon=80,
+            warm_up=800,
+            edge=4.0,
+            horizon=60,
         ),
     )
 }

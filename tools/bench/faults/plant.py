@@ -32,7 +32,7 @@ def plant(net: str, kind: str, seed: int, home: Path) -> Truth:
         return read_truth(home)
     reasons = []
     with tempfile.TemporaryDirectory(prefix="faults-") as scratch, Probe() as probe:
-        search = Search(probe, Path(scratch))
+        search = Search(probe, Path(scratch), home.parent)
         for found in search.find(KINDS[kind], NETS[net], seed):
             files = search.write(found.planting.training, home)
             try:

@@ -27,7 +27,8 @@ def two_causes(net: Net, seed: int) -> Iterator[Planting]:
                 f"iteration {at} has values {size:.3g} times as large"
             )
             both = only_record.with_solver(**fields)
-            yield Planting(what, both, ("record", "lr-schedule"), (raised, only_record), at=at, records=(number,))
+            kinds, twins = ("record", "lr-schedule"), (raised, only_record)
+            yield Planting(what, both, kinds, twins, at=at, records=(number,), family=factor)
 
 
 def spike(net: Net, seed: int) -> Iterator[Planting]:

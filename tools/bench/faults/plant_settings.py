@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from tools.bench.faults.nets import Net
-from tools.bench.faults.planting import Planting, fine_tuned, random_of, some_iteration, usual
+from tools.bench.faults.planting import Planting, fine_tuned, from_fillers, random_of, some_iteration, usual
 
 _ORDERS = 10  # of the records; in some of them a setting breaks a training after it has been healthy for long
 
@@ -36,13 +36,14 @@ def rate(net: Net, seed: int) -> Iterator[Planting]:
 def layer(net: Net, seed: int) -> Iterator[Planting]:
     """The learning rate of one layer is too high."""
     random = random_of("layer", net, seed)
-    for plain in fine_tuned(net, seed, _ORDERS):
-        name = str(random.choice(net.layers))
-        slow = plain.with_solver(base_lr=0.5 * net.rate)
-        for factor in _ladder(5, 1.12, 40):
+    learns = net.breaks_while_learning
+    for plain in from_fillers(net, seed, _ORDERS) if learns else fine_tuned(net, seed, _ORDERS):
+        name = str(random.choice(learns or net.layers))
+        twin = plain.with_solver(base_lr=(2 if learns else 0.5) * net.rate)
+        for factor in _ladder(24, 1.06, 16) if learns else _ladder(5, 1.12, 40):
             what = f"layer {name} has {factor:.3g} times the learning rate of the others"
-            fast = replace(slow, factors={name: factor})
-            yield Planting(what, fast, ("layer-lr",), (slow,), layers=(name,), ladder=plain.seed)
+            fast = replace(twin, factors={name: factor})
+            yield Planting(what, fast, ("layer-lr",), (twin,), layers=(name,), ladder=plain.seed)
 
 
 def momentum(net: Net, seed: int) -> Iterator[Planting]:
@@ -57,19 +58,24 @@ def momentum(net: Net, seed: int) -> Iterator[Planting]:
 
 
 def decay(net: Net, seed: int) -> Iterator[Planting]:
-    """The weight decay is too strong, so that nothing passes through the net any more; or its sign is wrong."""
+    """The weight decay is too strong, so that nothing passes through the net any more; or its sign is wrong.
+
+    With a wrong sign, the loss of a larger net only creeps up.
+    """
     kinds = ("weight-decay",)
-    if seed % 3 != 2:
+    if seed % 3 != 2 and not net.warm_up:
         for plain in fine_tuned(net, seed, 4):
             for value in _ladder(0.01, 1.3, 16):
                 what = f"the weight decay is {-value:.3g}: the weights grow"
-                yield Planting(what, plain.with_solver(weight_decay=f"{-value:.4g}"), kinds, (plain,))
+                growing = plain.with_solver(weight_decay=f"{-value:.4g}")
+                yield Planting(what, growing, kinds, (plain,), family=plain.seed)
     for plain in fine_tuned(net, seed, 4):
         for factor in (0.05, 0.1, 0.2):
             twin = plain.with_solver(base_lr=factor * net.rate)
             for value in _ladder(0.2, 1.25, 8):
                 what = f"the weight decay is {value:.3g}"
-                yield Planting(what, twin.with_solver(weight_decay=f"{value:.4g}"), kinds, (twin,))
+                decaying = twin.with_solver(weight_decay=f"{value:.4g}")
+                yield Planting(what, decaying, kinds, (twin,), family=(plain.seed, factor))
 
 
 def _ladder(first: float, factor: float, count: int) -> Sequence[float]:

@@ -9,7 +9,6 @@ import numpy as np
 
 from tools.bench.faults.nets import Net
 from tools.bench.faults.planting import Planting, fine_tuned, random_of, some_iteration, usual
-from tools.bench.faults.training import StartWeights
 
 
 def start_weights(net: Net, seed: int) -> Iterator[Planting]:
@@ -19,7 +18,7 @@ def start_weights(net: Net, seed: int) -> Iterator[Planting]:
         assert plain.start is not None
         larger, smaller = (str(name) for name in random.choice(net.layers, 2, replace=False))
         for factor in 1.5 * 1.06 ** np.arange(30):
-            start = StartWeights(plain.start.trained, {larger: float(factor), smaller: 1 / float(factor)})
+            start = replace(plain.start, factors={larger: float(factor), smaller: 1 / float(factor)})
             what = (
                 f"training starts from weights of which those of {larger} were multiplied by {factor:.3g} and those of "
                 f"{smaller} divided by it"

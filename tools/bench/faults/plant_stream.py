@@ -34,7 +34,7 @@ def wrong_labels(net: Net, seed: int) -> Iterator[Planting]:
             }
             how = "drawn at random" if seed % 2 else f"turned by {turn}"
             what = f"the labels of the iterations {at} to {at + len(numbers) // net.batch - 1} are {how}"
-            yield Planting(what, twin.with_records(changed), _KINDS, (twin,), at=at)
+            yield Planting(what, twin.with_records(changed), _KINDS, (twin,), at=at, family=stretch)
 
 
 def units(net: Net, seed: int) -> Iterator[Planting]:
@@ -64,4 +64,4 @@ def sorted_stretch(net: Net, seed: int) -> Iterator[Planting]:
                 for number, record in zip(numbers, ordered, strict=True)
             }
             what = f"the records of the iterations {at} to {at + len(numbers) // net.batch - 1} are sorted by class"
-            yield Planting(what, twin.with_records(changed), _KINDS, (twin,), at=at, within=60)
+            yield Planting(what, twin.with_records(changed), _KINDS, (twin,), at=at, within=60, family=stretch)

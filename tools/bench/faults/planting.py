@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -28,6 +29,7 @@ class Planting:
         layers: those that the verdict must name.
         flips: the iteration at about which a bit of a weight is flipped while the run is recorded.
         recovers: it is right if training recovers by itself.
+        family: those of a family, one after the other, have ascending strength.
         ladder: where one fault of a ladder breaks the training early, the stronger ones of it are left out.
     """
 
@@ -42,15 +44,27 @@ class Planting:
     layers: tuple[str, ...] = ()
     flips: int | None = None
     recovers: bool = False
+    family: Hashable = None
     ladder: Hashable = None
 
+
+_OF_WARM_UP = 280  # a seed
 
 Planter = Callable[[Net, int], Iterator[Planting]]  # of ascending strength
 
 
 def usual(net: Net, seed: int) -> Training:
     """Return a training without a fault."""
-    return Training(net, net.records(net.iterations * net.batch, seed), seed + 1)
+    start = StartWeights(_warm_up(net), kept=f"{net.name}.caffemodel") if net.warm_up else None
+    return Training(net, net.records(net.iterations * net.batch, seed), seed + 1, start=start)
+
+
+@cache
+def _warm_up(net: Net) -> Training:
+    """Return the training whose last weights all others of a net continue from."""
+    return Training(
+        replace(net, iterations=net.warm_up), net.records(net.warm_up * net.batch, _OF_WARM_UP), _OF_WARM_UP
+    )
 
 
 def fine_tuned(net: Net, seed: int, count: int) -> Iterator[Training]:
@@ -59,13 +73,20 @@ def fine_tuned(net: Net, seed: int, count: int) -> Iterator[Training]:
     Whether, and when, a setting breaks a training depends on that order; from its start on, it is healthy.
     """
     plain = usual(net, seed)
-    start = StartWeights(replace(plain, seed=seed + 5000))
+    start = plain.start or StartWeights(replace(plain, seed=seed + 5000))
+    for training in from_fillers(net, seed, count):
+        yield replace(training, start=start)
+
+
+def from_fillers(net: Net, seed: int, count: int) -> Iterator[Training]:
+    """Yield trainings without a fault, each with the records in another order and a seed of its own."""
+    plain = usual(net, seed)
     keys = [record.key for record in plain.records]
     for number in range(count):
         order = np.random.default_rng([seed, number]).permutation(len(plain.records))
         found = (plain.records[index] for index in order)
         records = [record.renamed(key) for record, key in zip(found, keys, strict=True)]
-        yield replace(plain, records=records, seed=100 * number + seed + 1, start=start)
+        yield replace(plain, records=records, seed=100 * number + seed + 1, start=None)
 
 
 def random_of(kind: str, net: Net, seed: int) -> np.random.Generator:

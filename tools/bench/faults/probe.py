@@ -1,6 +1,7 @@
 """Train with plain pycaffe, and return the losses: how the strength of a fault is searched.
 
 As a module that is run, it is the process with Caffe: it reads a request a line, and answers each with a line of JSON.
+On request it asks in between, in a line with the losses so far, whether they are enough; the answer is true or false.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +24,7 @@ from tools.bench.faults.training import TrainingFiles
 from tools.bench.nets import ROOT
 
 _MOST = 30  # trainings of a process
+_ASKS_EVERY = 20  # iterations
 
 Losses = npt.NDArray[np.float64]
 
@@ -39,11 +42,18 @@ class Probe:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._end()
 
-    def losses(self, files: TrainingFiles, iterations: int, save: Path | None = None) -> Losses:
+    def losses(
+        self,
+        files: TrainingFiles,
+        iterations: int,
+        save: Path | None = None,
+        is_clear: Callable[[Losses], bool] | None = None,
+    ) -> Losses:
         """Train, and return the loss of each iteration, up to the first one that is not finite.
 
         Args:
             save: a caffemodel to write at the end.
+            is_clear: is asked every 20 iterations whether the losses so far are enough.
 
         Raises:
             RuntimeError: Caffe died.
@@ -60,14 +70,23 @@ class Probe:
             )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        request = files.as_json() | {"iterations": iterations, "save": None if save is None else str(save)}
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            self._end()
-            raise RuntimeError(f"{files.solver}: Caffe died")
-        losses = np.array(json.loads(answer), np.float64)
+        request: object = files.as_json() | {
+            "iterations": iterations,
+            "save": None if save is None else str(save),
+            "asks": is_clear is not None,
+        }
+        while True:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+            if not line:
+                self._end()
+                raise RuntimeError(f"{files.solver}: Caffe died")
+            answer = json.loads(line)
+            losses = np.array(answer["losses"], np.float64)
+            if not answer["asks"] or is_clear is None:
+                break
+            request = is_clear(losses)
         self._trained += 1
         if not np.isfinite(losses[-1]) or self._trained == _MOST:  # Caffe keeps solvers that have callbacks
             self._end()
@@ -84,7 +103,9 @@ class Probe:
             self._process, self._trained = None, 0
 
 
-def _trained(caffe: Any, solver: str, weights: str | None, iterations: int, save: str | None) -> list[float]:
+def _trained(
+    caffe: Any, solver: str, weights: str | None, iterations: int, save: str | None, asks: bool
+) -> list[float]:
     training = caffe.get_solver(solver)
     if weights is not None:
         training.net.copy_from(weights)
@@ -102,14 +123,22 @@ def _trained(caffe: Any, solver: str, weights: str | None, iterations: int, save
 
     training.net.before_backward(check)
     with suppress(FloatingPointError):
-        for _ in range(iterations):
+        for iteration in range(1, iterations + 1):
             training.step(1)
             found.append(loss())
+            if asks and not iteration % _ASKS_EVERY and iteration < iterations and _is_enough(found):
+                return found
     if len(found) < iterations:
         found.append(loss())
     if save is not None:
         training.net.save(save)
     return found
+
+
+def _is_enough(losses: list[float]) -> bool:
+    """Ask whether these losses are enough."""
+    print(json.dumps({"losses": losses, "asks": True}), flush=True)
+    return bool(json.loads(sys.stdin.readline()))
 
 
 def _serve() -> None:
@@ -118,7 +147,7 @@ def _serve() -> None:
 
     caffe.set_mode_cpu()
     for line in sys.stdin:
-        print(json.dumps(_trained(caffe, **json.loads(line))), flush=True)
+        print(json.dumps({"losses": _trained(caffe, **json.loads(line)), "asks": False}), flush=True)
 
 
 if __name__ == "__main__":

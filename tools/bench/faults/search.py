@@ -5,18 +5,20 @@ from __future__ import annotations
 import shutil
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
-from tools.bench.faults.breaks import Break, breaks_early, find_break, is_healthy
+from harness.atomic_write import write_whole
+from tools.bench.faults.breaks import Break, find_break, is_healthy
 from tools.bench.faults.data import Record, write_lmdb
+from tools.bench.faults.judging import Strength, bisected, is_clear, judge
 from tools.bench.faults.nets import Net
 from tools.bench.faults.planting import Planter, Planting
 from tools.bench.faults.probe import Losses, Probe
-from tools.bench.faults.training import Training, TrainingFiles
+from tools.bench.faults.training import StartWeights, Training, TrainingFiles
 
 _ATTEMPTS = 8  # other data, places and iterations
-_MOST = 300  # faults that are tried
-_EARLY = 5  # iterations by which the smoothed loss may seem to rise before the event
+_MOST, _MOST_EXPENSIVE = 300, 30  # faults that are tried
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +30,10 @@ class Planted:
 
 
 class Search:
-    """Searches with `probe`, in the directory `scratch`."""
+    """Searches with `probe`, in the directory `scratch`; `kept` has weights that other faults start from as well."""
 
-    def __init__(self, probe: Probe, scratch: Path) -> None:
-        self._probe, self._scratch = probe, scratch
+    def __init__(self, probe: Probe, scratch: Path, kept: Path) -> None:
+        self._probe, self._scratch, self._kept = probe, scratch, kept
         self._count = 0  # of the faults that were tried
         self._too_strong: set[Hashable] = set()
         self._written: Sequence[Record] | None = None
@@ -43,10 +45,12 @@ class Search:
 
         Each is among the weakest that do, or for a setting, the strongest that does late enough.
         """
+        most = _MOST_EXPENSIVE if net.warm_up else _MOST
         for attempt in range(_ATTEMPTS):
-            if self._count > _MOST:
+            if self._count > most:
                 return
-            found = self._best(planter(net, seed + 1000 * attempt), seed % 3)
+            plantings = planter(net, seed + 1000 * attempt)
+            found = self._bisected(plantings, most) if net.warm_up else self._best(plantings, seed % 3)
             if found is not None:
                 yield found
 
@@ -70,14 +74,38 @@ class Search:
                 return last
         return last
 
+    def _bisected(self, plantings: Iterable[Planting], most: int) -> Planted | None:
+        """Return the fault that bisecting the strength in one family after the other finds first."""
+        for _, found in groupby(plantings, lambda planting: (planting.ladder, planting.family)):
+            family = list(found)
+            planted = self._in_family(family[::-1] if family[0].recovers else family)
+            if planted is not None or self._count > most:
+                return planted
+        return None
+
+    def _in_family(self, family: Sequence[Planting]) -> Planted | None:
+        """Return the weakest fault of ascending ones that is right; of a ladder, or of controls, the strongest."""
+        breaks: dict[int, Break | None] = {}
+
+        def strength(number: int) -> Strength:
+            found, breaks[number] = self._strength(family[number])
+            return found
+
+        number = bisected(len(family), strength, family[0].ladder is not None or family[0].recovers)
+        if number is None or not self._needs_it(family[number]):
+            return None
+        return Planted(family[number], breaks[number])
+
     def write(self, training: Training, home: Path) -> TrainingFiles:
         """Write a training into `home`, with the weights that it starts from."""
-        return training.write(home, None if training.start is None else self._weights(training.start.trained))
+        return training.write(home, None if training.start is None else self._weights(training.start))
 
     def losses(self, training: Training) -> Losses:
-        start = None if training.start is None else self._weights(training.start.trained)
-        files = training.write(self._scratch / "training", start, self._data(training))
-        return self._probe.losses(files, training.net.iterations)
+        return self._probe.losses(self._files(training), training.net.iterations)
+
+    def _files(self, training: Training) -> TrainingFiles:
+        start = None if training.start is None else self._weights(training.start)
+        return training.write(self._scratch / "training", start, self._data(training))
 
     def _data(self, training: Training) -> Path:
         """Return the data set of a training, which is written again only where it differs from the one before."""
@@ -87,37 +115,42 @@ class Search:
             self._written = training.records
         return self._scratch / "data"
 
-    def _weights(self, training: Training) -> Path:
+    def _weights(self, start: StartWeights) -> Path:
+        """Return the caffemodel with weights to start from, before they are damaged."""
+        training = start.trained
         if id(training) not in self._trained:
+            kept = self._kept / start.kept if start.kept else None
             path = self._scratch / f"{len(self._trained)}.caffemodel"
-            self._probe.losses(training.write(self._scratch / "before"), training.net.iterations, path)
-            self._trained[id(training)] = training, path
+            if kept is None or not kept.exists():
+                self._probe.losses(training.write(self._scratch / "before"), training.net.iterations, path)
+            if kept is not None and not kept.exists():
+                write_whole(kept, path.read_bytes())
+            self._trained[id(training)] = training, path if kept is None else kept
         return self._trained[id(training)][1]
 
     def _judged(self, planting: Planting) -> Planted | None:
         """Return the fault if it breaks the training (or, of a control, does not), which is healthy without it."""
-        net = planting.training.net
         if planting.ladder is not None and planting.ladder in self._too_strong:
             return None
         if any(id(twin) in self._healthy and not self._is_healthy(twin) for twin in planting.without):
             return None  # known before
+        strength, broke = self._strength(planting)
+        if strength is Strength.TOO_STRONG and planting.ladder is not None:
+            self._too_strong.add(planting.ladder)
+        return Planted(planting, broke) if strength is Strength.RIGHT and self._needs_it(planting) else None
+
+    def _strength(self, planting: Planting) -> tuple[Strength, Break | None]:
         self._count += 1
-        losses = self.losses(planting.training)
-        if planting.recovers or planting.flips is not None:
-            fits = is_healthy(losses, net.chance, net.iterations)
-            if fits and planting.at is not None and planting.flips is None:
-                before = losses[planting.at - 40 : planting.at]
-                fits = bool(losses[planting.at : planting.at + 8].max() > max(before.max() * 1.5, net.chance / 2))
-            return Planted(planting, None) if fits else None
-        broke = find_break(losses, net.chance, net.iterations)
-        if broke is None:
-            if planting.ladder is not None and breaks_early(losses, net.chance):
-                self._too_strong.add(planting.ladder)
-            return None
-        if planting.at is not None and not -_EARLY <= broke.iteration - planting.at <= planting.within:
-            return None
-        fits = all(self._is_healthy(twin) for twin in planting.without) and all(map(self._breaks, planting.parts))
-        return Planted(planting, broke) if fits else None
+        if not planting.training.net.warm_up:
+            return judge(planting, self.losses(planting.training))
+        files = self._files(planting.training)
+        iterations = planting.training.net.iterations
+        losses = self._probe.losses(files, iterations, is_clear=lambda losses: is_clear(planting, losses))
+        return judge(planting, losses)
+
+    def _needs_it(self, planting: Planting) -> bool:
+        """Whether the training is healthy without the fault, and breaks with each part of it."""
+        return all(map(self._is_healthy, planting.without)) and all(map(self._breaks, planting.parts))
 
     def _breaks(self, training: Training) -> bool:
         return find_break(self.losses(training), training.net.chance, training.net.iterations) is not None

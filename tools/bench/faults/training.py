@@ -77,10 +77,15 @@ class Training:
 
 @dataclass(frozen=True, eq=False)
 class StartWeights:
-    """The weights that another training ended with, of some layers multiplied by a factor."""
+    """The weights that another training ended with, of some layers multiplied by a factor.
+
+    Attributes:
+        kept: the file in the work directory that keeps them before they are multiplied; empty if none does.
+    """
 
     trained: Training
     factors: Mapping[str, float] = field(default_factory=dict)
+    kept: str = ""
 
     def damage(self, source: Path, out: Path) -> None:
         """Multiply the weights (not the biases) in the caffemodel `source`."""
