@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harness.api.layer import Layer
+    from harness.api.lineage import Lineage
     from harness.api.logs import read_log
     from harness.api.run import Run
-    from harness.api.runs import diagnose, exactness, explanation, open_run, predict, restarts, suggest
+    from harness.api.runs import diagnose, exactness, explanation, open_lineage, open_run, predict, restarts, suggest
     from harness.diagnosis.recorded.diagnose import Diagnosis
     from harness.errors import BadInput, RecordingError
     from harness.recording.reader import Recording
@@ -35,6 +36,7 @@ __all__ = [
     "Diagnosis",
     "Explanation",
     "Layer",
+    "Lineage",
     "LogResult",
     "Recording",
     "RecordingError",
@@ -44,6 +46,7 @@ __all__ = [
     "diagnose",
     "exactness",
     "explanation",
+    "open_lineage",
     "open_run",
     "predict",
     "read_log",
@@ -56,6 +59,7 @@ _MODULES = {
     "Diagnosis": "harness.diagnosis.recorded.diagnose",
     "Explanation": "harness.schemas.explanation",
     "Layer": "harness.api.layer",
+    "Lineage": "harness.api.lineage",
     "LogResult": "harness.reports.log_result",
     "Recording": "harness.recording.reader",
     "RecordingError": "harness.errors",
@@ -65,6 +69,7 @@ _MODULES = {
     "diagnose": "harness.api.runs",
     "exactness": "harness.api.runs",
     "explanation": "harness.api.runs",
+    "open_lineage": "harness.api.runs",
     "open_run": "harness.api.runs",
     "predict": "harness.api.runs",
     "read_log": "harness.api.logs",

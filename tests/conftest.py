@@ -11,6 +11,7 @@ import pytest
 
 from tests.helpers.commands import restart
 from tests.helpers.demo_runs import RESCUED, RESCUES
+from tests.helpers.lineages import write_lineage
 from tests.helpers.lmdbs import RECORDS, digits, write_lmdb
 from tests.helpers.made_once import made_once
 from tests.helpers.net_matrix.data import write_data
@@ -132,6 +133,13 @@ def digit_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_lmdb(home / "train", *digits(RECORDS, 1))
     write_lmdb(home / "test", *digits(70, 2))
     return home
+
+
+@pytest.fixture(scope="session")
+def lineage(tmp_path_factory: pytest.TempPathFactory, digit_data: Path) -> Path:
+    """The last of four runs, each restarted from the one before; see `write_lineage`. They are only read."""
+    home = made_once(tmp_path_factory, "lineage", lambda path: write_lineage(path, digit_data))
+    return home / "study/3"
 
 
 @pytest.fixture(scope="session")

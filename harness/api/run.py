@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from harness.api.layer import Layer, layer_of
+from harness.api.table import table_of
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.recorded import diagnose as recorded
 from harness.diagnosis.recorded.damage_span import span
@@ -15,7 +16,6 @@ from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.errors import BadInput, RecordingError
 from harness.exit_codes import Exit
 from harness.recording import Recording
-from harness.recording.frames import data_frame
 from harness.recording.run_directory import read_info
 from harness.schemas.layout import CAPTURES
 from harness.schemas.onset import Onset
@@ -86,14 +86,7 @@ class Run(Recording):
         Raises:
             ModuleNotFoundError: pandas is not installed.
         """
-        iterations = self.iterations
-        rows = slice(len(iterations))
-        columns = {name: self.series(name, rows) for name in ("lr", "loss", "smoothed_loss", "seconds")}
-        for name in self.outputs:
-            values = self.output(name, rows)
-            single = values.shape[1] == 1
-            columns |= {name if single else f"{name}[{n}]": column for n, column in enumerate(values.T)}
-        return data_frame(columns, iterations)
+        return table_of(self)
 
     def rewind(self, *windows: str, capture: Sequence[str] = CAPTURES) -> tuple[Path, ...]:
         """Store the arrays of iterations that were not watched, by an exact replay, which takes its time. Afterwards

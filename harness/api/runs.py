@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.api.lineage import Lineage
 from harness.api.run import Run, diagnosis_of
 from harness.diagnosis.exactness import Exactness, Restarts, of_restarts, recorded_exactness
 from harness.diagnosis.recorded.diagnose import Diagnosis
@@ -62,6 +63,24 @@ def open_run(path: RunPath) -> Run:
         ...     print(run.iterations[-1], run.series("loss")[-1], run.onset)
     """
     return Run(path)
+
+
+def open_lineage(path: RunPath) -> Lineage:
+    """Open a run together with those that it continues, back to the oldest that is there: one training.
+
+    Args:
+        path: the directory of the last run, or the `recording.h5` in it.
+
+    Raises:
+        RecordingError: as `open_run`, of the last run.
+        BadInput: its run.json cannot be read.
+
+    Example:
+        >>> with harness.open_lineage("runs/demo-rescue/2") as line:
+        ...     for part in line.interventions:
+        ...         print(part.begins, part.run.name, part.change)
+    """
+    return Lineage(Recording(path))
 
 
 def diagnose(run: Recording, *, rules: RunPath | None = None) -> Diagnosis:

@@ -56,6 +56,11 @@ class RowReader:
     # -- every iteration --------------------------------------------------------------------------------------------
 
     @property
+    def count(self) -> int:
+        """T, the number of recorded iterations."""
+        return self._checked.count()
+
+    @property
     def iterations(self) -> npt.NDArray[np.int64]:
         """(T,) the recorded iterations."""
         return self._checked.rows("iteration", slice(0, self._checked.count()))

@@ -118,10 +118,11 @@ def read_info(path: Path) -> RunInfo:
 
 
 def named_run(named: str, child: Path) -> Path | None:
-    """Find the directory of a run that its continuation `child` names: as named, or beside it if both were moved."""
+    """Find the directory of a run that its continuation `child` names: as named, or if both were moved, beside it or
+    beside the study that it is in (RUN and RUN-rescue/1)."""
     path = Path(named)
     places = [path] if path.is_absolute() else [child / path, child.parent / path]
-    places.append(child.resolve().parent / path.name)
+    places += [above / path.name for above in child.resolve().parents[:2]]
     return next((p for p in places if (p / "run.json").is_file() and p.resolve() != child.resolve()), None)
 
 

@@ -61,6 +61,14 @@ class Change(msgspec.Struct, frozen=True):
     old: str
     new: str
 
+    @property
+    def words(self) -> str:
+        """The change in a few words: `base_lr 0.01 → 0.001`, `clip_gradients 10`, `conv1: lr_mult 1 → 0.1`."""
+        where = "" if self.where == "solver" else f"{self.where.removeprefix('layer ')}: "
+        was_set = not self.old.startswith("(")
+        before = f"{self.old.removesuffix('.0')} → " if was_set else ""
+        return f"{where}{self.field} {before}{self.new.removesuffix('.0')}"
+
 
 class Parent(msgspec.Struct, frozen=True):
     """The run that a restart continues, before `iteration`, and what was changed.
@@ -78,9 +86,14 @@ class Parent(msgspec.Struct, frozen=True):
     skip_records: tuple[str, ...] = ()
 
     @property
+    def changes_something(self) -> bool:
+        """The restart does not just go on as the run would have done."""
+        return bool(self.changes or self.skip or self.skip_records) or self.history != "keep"
+
+    @property
     def summary(self) -> str:
         """The changes of the restart, in a few words."""
-        changes = [f"{change.field} {change.old} → {change.new}" for change in self.changes]
+        changes = [change.words for change in self.changes]
         changes += [f"history {self.history}"] if self.history != "keep" else []
         changes += [f"without the data of {self.skip}"] if self.skip else []
         if self.skip_records:

@@ -18,7 +18,7 @@ from harness.diagnosis.recorded.damage_span import span
 from harness.diagnosis.recorded.diagnose import diagnose
 from harness.diagnosis.recorded.onset import find_onset
 from harness.recording import Recording, Window
-from harness.recording.lineage import joined
+from harness.recording.lineage_reader import LineageReader
 from harness.reports.text.alarms import first_abnormal
 from tests.helpers.commands import restart
 from tests.helpers.demo_runs import RESCUED, RESCUES
@@ -191,5 +191,5 @@ def test_a_restart_with_other_hyperparameters_keeps_learning(rescues: dict[str, 
         assert find_onset(child.iterations, losses, norms.values, nonfinite.values, 40) is None
     facts = json.loads((run / "run.json").read_text())
     assert [c["field"] for c in facts["parent"]["changes"]] == [change.split("=")[0]]
-    iterations, _ = joined(run, "loss")
-    assert iterations.tolist() == list(range(RESCUED))
+    with LineageReader(Recording(run)) as line:
+        assert line.iterations.tolist() == list(range(RESCUED))

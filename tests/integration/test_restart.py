@@ -15,7 +15,7 @@ import pytest
 
 from harness.caffe_files.messages import pb
 from harness.recording import Recording
-from harness.recording.lineage import joined
+from harness.recording.lineage_reader import LineageReader
 from tests.helpers.caffe_output import weights_of
 from tests.helpers.commands import caffe_train, restart, train
 from tests.helpers.nets import small_net, solver_text
@@ -69,8 +69,8 @@ def test_without_a_divergence_the_last_good_snapshot_is_the_newest(parent: Path,
     done = restart(parent, "--set", "max_iter=34", "--out", tmp_path / "more")
     assert f"at iteration {LAST}: the newest snapshot; no divergence was found" in done.stderr
     assert "Changed: solver: max_iter 30 → 34" in done.stderr
-    iterations, _ = joined(tmp_path / "more", "loss")
-    assert iterations.tolist() == list(range(34))
+    with LineageReader(Recording(tmp_path / "more")) as line:
+        assert line.iterations.tolist() == list(range(34))
 
 
 def test_a_changed_restart_trains_with_the_changes(parent: Path, tmp_path: Path) -> None:
@@ -141,10 +141,9 @@ def test_a_moved_run_restarts_and_reads_as_one_with_its_child(parent: Path, tmp_
     shutil.copytree(parent, tmp_path / "moved")
     restart("moved", "--from", 20, "--out", "child", cwd=tmp_path)
     assert digests(tmp_path / "child", range(20, LAST)) == digests(parent, range(20, LAST))
-    iterations, losses = joined(tmp_path / "child", "loss")
-    assert iterations.tolist() == list(range(LAST))
-    with Recording(parent) as recording:
-        assert np.array_equal(losses, recording.series("loss"))
+    with Recording(parent) as recording, LineageReader(Recording(tmp_path / "child")) as line:
+        assert line.iterations.tolist() == list(range(LAST))
+        assert np.array_equal(line.series("loss"), recording.series("loss"))
 
 
 BAD = {

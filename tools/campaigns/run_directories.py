@@ -22,10 +22,9 @@ from functools import cache
 from pathlib import Path
 
 from harness import compare, readlog, report, restart, run
-from harness.api.runs import diagnose, open_run, restarts, suggest
+from harness.api.runs import diagnose, open_lineage, open_run, restarts, suggest
 from harness.atomic_write import write_whole
 from harness.errors import BadInput, RecordingError
-from harness.recording.lineage import joined
 from tools.campaigns import damages
 from tools.campaigns.campaign import Campaign, Case
 from tools.campaigns.contents import Contents, contents, silently_wrong
@@ -81,7 +80,8 @@ def read_everything(home: Path, name: str) -> tuple[int, Contents | None]:
             found_in_it.distributions()
             suggest(found_in_it)
             restarts(recording)
-            joined(home / "runs" / name, "loss")
+            with open_lineage(home / "runs" / name) as line:
+                line.series("loss")
     except (BadInput, RecordingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2, locals().get("found")

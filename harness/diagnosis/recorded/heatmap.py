@@ -12,7 +12,7 @@ import numpy.typing as npt
 from harness.diagnosis.recorded.baseline import BLOB_ROWS, MIN_ROWS, PARAM_ROWS
 from harness.diagnosis.recorded.thinning import largest, shares
 from harness.diagnosis.robust_stats import LEAST_SPREAD, Floats, Ints, distance, logarithm, total_norm
-from harness.recording import Recording
+from harness.recording.readable import Readable
 
 Quantity = Literal["gradient", "weight", "ratio", "zeros"]
 QUANTITIES: tuple[Quantity, ...] = ("gradient", "weight", "ratio", "zeros")
@@ -39,7 +39,7 @@ class Heatmap:
     distance: Floats  # (R, C)
 
 
-def heatmap(recording: Recording, quantity: Quantity, rows: slice, onset: int | None, columns: int) -> Heatmap:
+def heatmap(recording: Readable, quantity: Quantity, rows: slice, onset: int | None, columns: int) -> Heatmap:
     """Compute the heat map of `quantity` over the recorded `rows`, in at most `columns` columns.
 
     The baseline is made of the iterations before `onset`, or where there is none, of the last of the run.
@@ -73,14 +73,14 @@ def without_values_after(drawn: Heatmap, first: int | None) -> Heatmap:
     return replace(drawn, values=values, distance=np.where(after, np.nan, drawn.distance))
 
 
-def layers_of(recording: Recording) -> dict[str, tuple[int, ...]]:
+def layers_of(recording: Readable) -> dict[str, tuple[int, ...]]:
     """Return the layers that learn, in update order, and the columns of their param blobs."""
     groups = groupby(enumerate(recording.params), key=lambda pair: pair[1].layer)
     return {layer: tuple(column for column, _ in group) for layer, group in groups}
 
 
 def _largest_norms(
-    recording: Recording,
+    recording: Readable,
     quantity: Quantity,
     starts: npt.NDArray[np.intp],
     stops: npt.NDArray[np.intp],
@@ -97,7 +97,7 @@ def _largest_norms(
     return np.concatenate(found)
 
 
-def _norms(recording: Recording, quantity: Quantity, rows: slice, layers: dict[str, tuple[int, ...]]) -> Floats:
+def _norms(recording: Readable, quantity: Quantity, rows: slice, layers: dict[str, tuple[int, ...]]) -> Floats:
     """Return (n, L) the norm of each layer in the iterations `rows`."""
 
     def of(stat: str) -> Floats:
@@ -112,7 +112,7 @@ def _norms(recording: Recording, quantity: Quantity, rows: slice, layers: dict[s
         return np.nan_to_num(of("update_l2") / of("weight_l2"), nan=0.0, posinf=np.inf)  # 0 / 0: nothing moved
 
 
-def _zeros(recording: Recording, begin: Ints, end: Ints, before: int) -> tuple[tuple[str, ...], Floats, Floats]:
+def _zeros(recording: Readable, begin: Ints, end: Ints, before: int) -> tuple[tuple[str, ...], Floats, Floats]:
     """Return the blobs, (n, A) their shares up to the iteration `before`, and (C, A) the largest in each column.
 
     NaN where none was taken.

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.diagnosis.recorded.thinning import extremes
-from harness.recording import Labelled, Recording
+from harness.recording import Labelled
+from harness.recording.readable import Readable
 from harness.reports.figures.style import DASHES, label_iterations, label_log, shortened, styled
 from harness.reports.palette import BROKEN, GREY, TOTAL, WINDOW
 
@@ -15,7 +16,7 @@ _PANELS = {"weight_l2": "‖weight‖₂", "gradient_l2": "‖gradient‖₂", "
 _MOST_POINTS = 2000  # of a line: twice its width in points
 
 
-def layer_norms(recording: Recording, layer: str, onset: int | None = None) -> Figure:
+def layer_norms(recording: Readable, layer: str, onset: int | None = None) -> Figure:
     """Draw the norms of the weights, gradients and updates of a layer's param blobs, and mark the onset and windows."""
     labels = [param.label for param in recording.params if param.layer == layer]
     with styled():

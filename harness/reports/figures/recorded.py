@@ -14,6 +14,9 @@ from matplotlib.figure import Figure
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.diagnosis.recorded.thinning import extremes
 from harness.recording import Recording
+from harness.recording.lineage_reader import Part
+from harness.recording.readable import Readable
+from harness.reports.figures.interventions import mark_interventions
 from harness.reports.figures.layers import draw_heatmap
 from harness.reports.figures.style import (
     DASHES,
@@ -63,9 +66,15 @@ def overview(recording: Recording, found: Diagnosis) -> Figure:
     return figure
 
 
-def losses(recording: Recording, found: Diagnosis) -> Figure:
+def losses(recording: Readable, found: Diagnosis, parts: Sequence[Part] = ()) -> Figure:
     """Draw the losses with their chance levels, the learning rate and the test accuracies, and mark the onset, the
-    windows and the snapshots."""
+    windows and the snapshots.
+
+    Args:
+        recording: the run, or the lineage that ends with it.
+        found: the diagnosis of the run.
+        parts: those of the lineage, to mark where each run takes over, and what it changes.
+    """
     accuracies = accuracy_series(recording, found.not_finite_from)
     heights = [5, 1.2] + [1.8] * bool(accuracies)
     with styled():
@@ -82,6 +91,7 @@ def losses(recording: Recording, found: Diagnosis) -> Figure:
             panels[2].set_ylabel("test accuracy")
             panels[2].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
         _label(panels[-1], recording)
+        mark_interventions(panels, parts)
         _mark_windows(panels[:2], recording)
         _mark_snapshots(panels[0], found)
         if found.onset is not None:
@@ -94,7 +104,7 @@ def losses(recording: Recording, found: Diagnosis) -> Figure:
     return figure
 
 
-def smoothed_losses(runs: Mapping[str, Recording]) -> Figure:
+def smoothed_losses(runs: Mapping[str, Readable]) -> Figure:
     """Draw the smoothed losses of several runs, each labelled with its name where it ends."""
     with styled():
         figure = Figure(figsize=(10, 3.6 + 0.1 * len(runs)), layout="constrained")
@@ -119,7 +129,7 @@ def smoothed_losses(runs: Mapping[str, Recording]) -> Figure:
     return figure
 
 
-def accuracy_series(recording: Recording, until: int | None = None) -> dict[str, tuple[Series, Series]]:
+def accuracy_series(recording: Readable, until: int | None = None) -> dict[str, tuple[Series, Series]]:
     """Collect the test accuracies: iterations and values of each output of a test net that is not a loss and lies
     between 0 and 1, by name. Those from iteration `until` on are left out (None: none is)."""
     found = {}
@@ -145,7 +155,7 @@ def heads_to_draw(heads: Sequence[Head]) -> Sequence[Head]:
     return () if len(heads) == 1 and heads[0].weight == 1 else heads
 
 
-def _draw_losses(axes: Axes, recording: Recording, found: Diagnosis) -> None:
+def _draw_losses(axes: Axes, recording: Readable, found: Diagnosis) -> None:
     rows = rows_until(recording.iterations, found.not_finite_from)
     iterations = recording.iterations[rows]
     smoothed = recording.series("smoothed_loss", rows)
@@ -173,21 +183,21 @@ def _draw_losses(axes: Axes, recording: Recording, found: Diagnosis) -> None:
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False, fontsize=8)
 
 
-def _draw_rate(axes: Axes, recording: Recording) -> None:
+def _draw_rate(axes: Axes, recording: Readable) -> None:
     rates = recording.series("lr")
     _line(axes, recording.iterations[: len(rates)], rates, color=TOTAL, lw=1)
     axes.set_ylabel("learning\nrate")
     axes.set_ylim(bottom=0)
 
 
-def _label(axes: Axes, recording: Recording) -> None:
+def _label(axes: Axes, recording: Readable) -> None:
     iterations = recording.iterations
     label_iterations(axes)
     if len(iterations):
         axes.set_xlim(iterations[0] - 0.5, iterations[-1] + 1)  # the last snapshot is of the following iteration
 
 
-def _mark_windows(panels: Sequence[Axes], recording: Recording) -> None:
+def _mark_windows(panels: Sequence[Axes], recording: Readable) -> None:
     for axes in panels:
         for window in recording.windows:
             axes.axvspan(window.start - 0.5, window.stop - 0.5, color=WINDOW, alpha=0.35, lw=0, zorder=0)
