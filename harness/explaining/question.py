@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.budget import Budget
-from harness.diagnosis.cause.case import BEFORE, Case, read_case, sorted_from
+from harness.diagnosis.cause.case import BEFORE, Case, read_case, sorted_from, start_within_reach
 from harness.diagnosis.cause.stages.factors import reach
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.errors import BadInput, RecordingError
@@ -59,7 +59,7 @@ def question_of(recording: Recording, diagnosis: Diagnosis, at: int | None, budg
     if at is None:
         if diagnosis.onset is None:
             return None
-        at = diagnosis.onset.iteration
+        at = start_within_reach(recording, diagnosis.onset.iteration)
     _check_recorded(recording, info, at)
     seconds = float(np.nanmedian(recording.series("seconds", slice(0, len(recording.iterations)))))
     with working_directory(info):

@@ -72,9 +72,8 @@ def explain(
     _check_affordable(question, request.budget)
     with locked(question.run):
         terminal.message(_plan(question, planned, request.budget))
-        onset = diagnosis.onset
-        if onset is not None and abs(onset.iteration - question.case.at) > BEFORE:
-            terminal.message(f"The onset of this run is iteration {onset.iteration:,}; leave --at out to explain that")
+        if diagnosis.onset is not None and abs(diagnosis.onset.iteration - question.case.at) > BEFORE:
+            terminal.message(_of_onset(diagnosis.onset.iteration, request.at))
         return _Session(recording, question, planned, request.budget, terminal, interrupts).run()
 
 
@@ -164,6 +163,14 @@ def _plan(question: Question, planned: Estimate, budget: Budget) -> str:
     if question.way:
         text += f"; first, an unchanged replay from {question.begin.reason} to iteration {case.first:,}"
     return text
+
+
+def _of_onset(onset: int, at: int | None) -> str:
+    """Say that replays do not begin near the onset; `at` is the iteration that the user gives."""
+    of_run = f"The onset of this run is iteration {onset:,}"
+    if at is not None:
+        return f"{of_run}; leave --at out to explain that"
+    return f"{of_run}, long before training breaks: replays begin where they reach the break"
 
 
 def _check_affordable(question: Question, budget: Budget) -> None:

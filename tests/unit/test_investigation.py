@@ -235,10 +235,13 @@ def test_unchanged_replays_that_cannot_be_made() -> None:
     )
 
 
-def test_a_loss_that_returned_is_no_break() -> None:
-    verdict = investigated(replace(RECORD, case=replace(CASE, recovered=True))).verdict
+@pytest.mark.parametrize(
+    ("by", "when"), [(COUNT - 1, "at the end of the run, iteration 199"), (180, "by iteration 180")]
+)
+def test_a_loss_that_returned_is_no_break(by: int, when: str) -> None:
+    verdict = investigated(replace(RECORD, case=replace(CASE, recovered_by=by))).verdict
     assert (verdict.kind, verdict.confidence) == ("none", 1)
-    assert verdict.sentence.startswith("Training did not break at iteration 100: at the end of the run, iteration 199")
+    assert verdict.sentence.startswith(f"Training did not break at iteration 100: {when}, the loss is near")
 
 
 def test_unchanged_replays_that_are_not_clear_are_nothing_to_compare_with() -> None:

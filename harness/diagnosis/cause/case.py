@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,7 +14,14 @@ import numpy as np
 from harness.caffe_files.layer_types import IMAGES, ROWS, WINDOWS
 from harness.caffe_files.messages import parse_text, pb
 from harness.caffe_files.net import data_param_of
-from harness.diagnosis.cause.judging import judge_loss, limit_between
+from harness.diagnosis.cause.course import (
+    LEVEL,
+    finite_median,
+    iterations_needed,
+    levels_of,
+    returned_after,
+    within_reach,
+)
 from harness.diagnosis.conditions import total_chance_loss
 from harness.diagnosis.live.rows import rows_before
 from harness.diagnosis.recorded.diagnose import Diagnosis
@@ -29,14 +36,8 @@ from harness.training_data.records import RecordsUnknown
 from harness.training_data.same_records import with_records_of
 
 BEFORE = 5  # iterations before the onset at which arms start
-_SHORTEST, _LONGEST = 16, 200  # iterations after the onset that arms have
-_LEVEL = 40  # iterations of which a level is the median
-_DAMAGED = 120  # iterations after the onset of which the broken level is the median
 _PAST = 4000  # iterations before the onset whose batches are read in place of others
 _AHEAD = 8  # times what an arm has: iterations after the onset of which it is known whether they read the same records
-_USUAL = 0.9  # of the losses before are usual: a level below is no other one
-_ANY = 1e30  # no finite loss is above it
-_STAYS = 8  # iterations that a loss is to stay broken
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ class Case:
         alike: iterations that read a record which was read near the break.
         sorted_from: the iteration from which on records come in the order of their class up to the break; None if
             they do not.
-        recovered: the recorded loss is at its level of before at the end of the run.
+        recovered_by: the iteration by which the recorded loss is back at its level of before: the last one, or that
+            before it departs again and breaks later; None if it is not back.
         digest: (T,) the recorded digests of the weights before each iteration.
         inputs: (T, 2 I) mean and largest magnitude of each input that is no label; no columns where not recorded.
         heads: the losses.
@@ -96,7 +98,7 @@ class Case:
     earliest: int = 0
     alike: frozenset[int] = frozenset()
     sorted_from: int | None = None
-    recovered: bool = False
+    recovered_by: int | None = None
     digest: Digests = field(default_factory=lambda: np.empty(0, np.uint64))
     inputs: Floats = field(default_factory=lambda: np.empty((0, 0)))
     heads: tuple[Head, ...] = ()
@@ -128,7 +130,7 @@ class Case:
     @property
     def usual_gradient(self) -> float:
         """The median norm of the gradient before the break."""
-        before = self.gradient_l2[self.row(self.at) - _LEVEL if self.row(self.at) > _LEVEL else 0 : self.row(self.at)]
+        before = self.gradient_l2[self.row(self.at) - LEVEL if self.row(self.at) > LEVEL else 0 : self.row(self.at)]
         finite = before[np.isfinite(before)]
         return float(np.median(finite)) if finite.size else math.nan
 
@@ -164,6 +166,17 @@ class Case:
         return tuple(dict.fromkeys(p.layer for p in self.params if p.lr_mult))
 
 
+def start_within_reach(recording: Recording, onset: int) -> int:
+    """Return the iteration near which arms are to start: the onset, or shortly before the loss stays broken.
+
+    From an onset long before that, arms would not reach the break.
+    """
+    iterations = recording.iterations
+    loss = np.asarray(recording.series("loss", slice(0, len(iterations))), np.float64)
+    row = within_reach(loss, int(np.searchsorted(iterations, onset)), total_chance_loss(recording.heads))
+    return int(iterations[row])
+
+
 def read_case(recording: Recording, diagnosis: Diagnosis, at: int, first: int) -> Case:
     """Read the case of a run that went wrong at iteration `at`, and can be replayed from iteration `first` on."""
     iterations = recording.iterations
@@ -173,8 +186,11 @@ def read_case(recording: Recording, diagnosis: Diagnosis, at: int, first: int) -
     row = int(np.searchsorted(iterations, at))
     chance = total_chance_loss(recording.heads)
     loss_before, rate_before = _before(recording)
-    levels = _levels(np.concatenate([loss_before, loss[:row]]), loss[row:], chance)
-    after = _after(loss[row:], levels)
+    past = np.concatenate([loss_before, loss[:row]])
+    levels = levels_of(past, loss[row:], chance)
+    after = iterations_needed(loss[row:], levels)
+    onset = None if diagnosis.onset is None else int(np.searchsorted(iterations[row:], diagnosis.onset.iteration))
+    returned = returned_after(past, loss[row:], onset, chance)
     earliest = _earliest(run, info.first, at)
     return Case(
         at=at,
@@ -189,13 +205,13 @@ def read_case(recording: Recording, diagnosis: Diagnosis, at: int, first: int) -
         loss=loss,
         rate=np.asarray(recording.series("lr", slice(0, len(iterations))), np.float64),
         gradient_l2=total_norm(recording.stat("gradient_l2").values),
-        seconds=_median(recording.series("seconds", slice(0, len(iterations)))),
+        seconds=finite_median(recording.series("seconds", slice(0, len(iterations)))),
         from_weights=info.first > 0 or bool(info.weights),
         began=info.first,
         rate_before=rate_before,
         earliest=earliest,
         alike=_alike(run, info.first, at, range(earliest, at + _AHEAD * (after + BEFORE))),
-        recovered=diagnosis.onset is None and judge_loss(loss[row:][-_LEVEL:], levels) == "healed",
+        recovered_by=None if returned is None else int(iterations[row + returned - 1]),
         sorted_from=sorted_from(diagnosis, at),
         inputs=_inputs(recording, diagnosis),
         digest=np.asarray(recording.series("digest", slice(0, len(iterations))), np.uint64),
@@ -255,48 +271,15 @@ def _before(recording: Recording) -> tuple[Floats, float]:
     return (np.empty(0), math.nan) if rows is None else (np.asarray(rows.loss, np.float64), float(rows.lr[-1]))
 
 
-def _levels(before: Floats, after: Floats, chance: float | None) -> Levels:
-    """Return the levels of the losses before and after the break."""
-    broken = None
-    if len(after) and np.isfinite(after).all():
-        broken = max(float(np.median(after[:_DAMAGED])), float(np.median(after[-_LEVEL:])))
-    before = before[-_LEVEL:]
-    healthy = _median(before) if len(before) else (chance if chance is not None else _median(after[:1]))
-    if math.isnan(healthy):  # no loss was ever finite
-        return Levels(0.0, None, _ANY, chance)
-    usual = before[np.isfinite(before)]
-    is_usual = broken is not None and usual.size > 0 and broken <= np.quantile(usual, _USUAL)  # noise, not a level
-    return Levels(healthy, broken, limit_between(healthy, None if is_usual else broken, chance), chance)
-
-
-def _after(loss: Floats, levels: Levels) -> int:
-    """Return how many iterations arms need after the onset: 1.5 times those after which the loss stays broken."""
-    broken = [judge_loss(loss[:end], levels) == "broken" for end in range(1, len(loss) + 1)]
-    stays = next((end for end in range(1, len(broken)) if all(broken[end - 1 : end - 1 + _STAYS])), None)
-    if stays is None and judge_loss(loss, levels) == "healed":  # nothing broke: what was recorded will do
-        return min(max(_SHORTEST, len(loss)), _LONGEST)
-    stays = stays or len(broken)
-    enough = max(_SHORTEST, math.ceil(1.5 * stays))
-    # a loss that swings may be low there: go on to where it is high
-    high = next((end for end in range(enough, len(broken)) if all(broken[end - 1 : end - 1 + _STAYS])), enough)
-    return min(high, _LONGEST)
-
-
 def _usual_steps(recording: Recording, row: int) -> dict[str, float]:
     """Return the median of update / weight, as norms, of each layer before row `row`."""
-    rows = slice(max(0, row - _LEVEL), row)
+    rows = slice(max(0, row - LEVEL), row)
     updates, weights = (recording.stat(name, rows).values for name in ("update_l2", "weight_l2"))
     of = np.array([param.layer for param in recording.params])
     found = {}
     for layer in dict.fromkeys(of.tolist()):
         with np.errstate(all="ignore"):
-            step = _median(total_norm(updates[:, of == layer]) / total_norm(weights[:, of == layer]))
+            step = finite_median(total_norm(updates[:, of == layer]) / total_norm(weights[:, of == layer]))
         if math.isfinite(step):
             found[layer] = step
     return found
-
-
-def _median(values: Sequence[float] | Floats) -> float:
-    finite = np.asarray(values, np.float64)
-    finite = finite[np.isfinite(finite)]
-    return float(np.median(finite)) if finite.size else math.nan

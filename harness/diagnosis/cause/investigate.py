@@ -63,8 +63,8 @@ def investigate(case: Case, not_exact: Sequence[str] = ()) -> Procedure[Finding]
         nothing = undecided("Not finished: control", (), ("a larger budget",))
         return Finding(nothing, left_out=tuple(left_out))
     control = controls.summary(tuple(not_exact))
-    if case.recovered and controls.identical:
-        return Finding(stated_recovered(case, controls), control)
+    if case.recovered_by is not None and controls.identical:
+        return Finding(stated_recovered(case, case.recovered_by, controls), control)
     known = decide_by_control(case, controls, not_exact)
     if known is not None:
         return Finding(stated_by_control(known, case, controls, not_exact), control)

@@ -34,6 +34,21 @@ def end_level(loss: Sequence[float] | Floats) -> float:
     return float(np.median(last)) if last.size and np.isfinite(last).all() else math.inf
 
 
+def end_levels(loss: Floats) -> Floats:
+    """(T,) Return the lowest level at the end of the first 1, 2, 3 … losses, of arms that begin there or earlier.
+
+    Of an arm that begins earlier, more losses are its end; where the loss swings, that matters.
+    """
+    lowest = np.full(len(loss), np.inf)
+    known = np.where(np.isfinite(loss), loss, np.inf)
+    for count in range(1, min(_LAST, len(loss)) + 1):
+        windows = np.lib.stride_tricks.sliding_window_view(known, count)
+        levels = np.where(np.isfinite(windows).all(axis=1), np.median(windows, axis=1), np.inf)
+        judged = slice(count - 1, len(loss) if count == _LAST else 4 * (count + 1) - 1)  # that many losses, or fewer
+        lowest[judged] = np.minimum(lowest[judged], levels[: judged.stop - judged.start])
+    return lowest
+
+
 def recovers(result: ArmResult, levels: Levels) -> bool:
     """Tell whether training has healed at the end of an arm, or is about to: it left the broken level, and falls."""
     level = math.inf if result.ended == "not finite" else end_level(result.loss)
@@ -59,7 +74,11 @@ def judge(result: ArmResult, levels: Levels) -> Judgement:
 
 def judge_loss(loss: Sequence[float] | Floats, levels: Levels) -> Literal["broken", "healed", "unclear"]:
     """Tell whether a training with these losses is broken at its end."""
-    level = end_level(loss)
+    return judge_level(end_level(loss), levels)
+
+
+def judge_level(level: float, levels: Levels) -> Literal["broken", "healed", "unclear"]:
+    """Tell whether a training that ends with the loss `level` is broken."""
     if not math.isfinite(level):
         return "broken"
     margin = _CLOSE * 2 * (levels.limit - levels.healthy)

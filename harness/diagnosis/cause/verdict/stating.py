@@ -30,11 +30,11 @@ def stated(kind: Kind, iteration: int, case: Case, found: Screening, margins: Ma
     )
 
 
-def stated_recovered(case: Case, controls: Controls) -> Verdict:
-    """State that what was recorded is no break, and is what the training computes."""
+def stated_recovered(case: Case, by: int, controls: Controls) -> Verdict:
+    """State that what was recorded is no break, since the loss is back by an iteration, and is what is computed."""
+    when = f"at the end of the run, iteration {by:,}" if by == case.last else f"by iteration {by:,}"
     sentence = (
-        f"Training did not break at iteration {case.at:,}: at the end of the run, iteration {case.last:,}, the loss "
-        "is near its level of before, or below it"
+        f"Training did not break at iteration {case.at:,}: {when}, the loss is near its level of before, or below it"
     )
     return Verdict("none", f"{sentence}.", 1.0, evidence=(sentences.of_control(controls).link,))
 
