@@ -16,8 +16,8 @@ if __name__ == "__main__":  # start as `caffe-harness restart` does
 
 from rich_argparse import RawDescriptionRichHelpFormatter
 
+from harness.caffe_files.change_options import add_change_options
 from harness.caffe_files.file_kind import run_given
-from harness.caffe_files.solverstate import HISTORY_MODES
 from harness.command_parser import CommandParser
 from harness.diagnosis.live.limits import read_limits
 from harness.invocation import command_line, program
@@ -51,33 +51,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="WHEN",
         help="last-good, or an iteration: of a snapshot, in a window with history, or 0 (default: %(default)s)",
     )
-    what.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="set a field of the solver; may be given several times",
-    )
-    what.add_argument(
-        "--set-layer",
-        action="append",
-        default=[],
-        metavar="GLOB:FIELD=VALUE",
-        help="set a field of all layers whose names match; may be given several times",
-    )
-    what.add_argument(
-        "--history",
-        choices=HISTORY_MODES,
-        default="keep",
-        help="what to do with the momentum, which holds learning rate × gradient; rescale multiplies it by "
-        "new rate / old rate (default: %(default)s)",
-    )
-    what.add_argument(
-        "--skip",
-        metavar="A:B",
-        help="skip the training data of iterations A … B-1, once: their records return in the next epoch, at the "
-        "iteration that is shown at the start (--skip-records leaves records out for good)",
-    )
+    add_change_options(what)
     add_options(parser, "RUN-CHANGE beside RUN, as in runs/quick-clip_gradients=10")
     return parser
 

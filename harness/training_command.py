@@ -56,7 +56,7 @@ def add_options(parser: argparse.ArgumentParser, default_out: str) -> None:
         metavar="KEYS",
         help="leave these records of the training data out for good, also in all restarts: the next ones follow in "
         "their place. Keys of an LMDB (or the path in a key of convert_imageset), paths of a list of images, FILE:ROW "
-        "of HDF5 files; separated by commas, or @FILE with one a line",
+        "of HDF5 files; separated by commas or line breaks, or @FILE with one a line",
     )
     how.add_argument(
         "--on-alarm",

@@ -102,7 +102,7 @@ def set_layer_fields(
         names = [_shared_names(net) for net in edited]
         layers = _matching(edited, assignment)
         found = {
-            assign(_where(layer), layer, path, assignment): None
+            assign(where_of(layer), layer, path, assignment): None
             for layer in layers
             for path in _paths(layer, assignment)
         }
@@ -207,7 +207,8 @@ def _shared_names(net: pb.NetParameter) -> set[str]:
     return {name for name, count in Counter(layer.name for layer in net.layer).items() if count > 1}
 
 
-def _where(layer: pb.LayerParameter) -> str:
+def where_of(layer: pb.LayerParameter) -> str:
+    """Name a layer as the changes of `set_layer_fields` do."""
     phases = {rule.phase for rule in layer.include if rule.HasField("phase")}
     return f"layer {layer.name}" + (f" ({pb.Phase.Name(phases.pop())})" if len(phases) == 1 else "")
 

@@ -33,13 +33,15 @@ _NEAR = 500  # keys that are compared with one that is unknown
 def given_keys(text: str | None) -> tuple[str, ...]:
     """Return the keys in the value of `--skip-records`: separated by commas, or in the lines of the file after an @.
 
+    A value with line breaks has a key on each line: so keys can have commas.
+
     Raises:
         BadInput: the file cannot be read; there is no key.
     """
     if text is None:
         return ()
-    parts = text.split(",")
-    if text.startswith("@"):
+    parts = text.splitlines() if "\n" in text else text.split(",")
+    if text.startswith("@") and "\n" not in text:
         try:
             parts = printable(Path(text[1:]).read_bytes()).splitlines()
         except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -9,7 +10,7 @@ from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.observing import observe
 from harness.diagnosis.cause.trials import Procedure, Seen, Trial
 from harness.schemas.arm import Arm, ArmResult, WeightsJittered
-from harness.schemas.explanation import ControlSummary
+from harness.schemas.explanation import ArmSummary, ControlSummary
 
 _JITTERS = (1e-3, 1e-5)  # tried in this order: the largest with which the control still breaks is used
 _RUNS = 2
@@ -67,12 +68,22 @@ def find_controls(case: Case) -> Procedure[Controls]:
     if found.outcome == "breaks":
         for amount in _JITTERS:
             arms = tuple(Arm(case.start, case.horizon, (WeightsJittered(amount),), seed) for seed in range(_RUNS))
-            (tried,) = yield from observe(case, STAGE, [Trial(f"weights × (1 ± {amount:g})", "control", arms)])
+            (tried,) = yield from observe(case, STAGE, [Trial(_jittered_by(amount), "control", arms)])
             jittered.append(tried)
             if not tried.heals and tried.breaks:
                 jitter = amount
                 break
     return replace(found, jittered=tuple(jittered), jitter=jitter)
+
+
+def jitter_of(trials: Iterable[ArmSummary]) -> float:
+    """Return the jitter that an investigation has used, from its trials."""
+    tried = {trial.name: trial for trial in trials if trial.breaks and not trial.heals}
+    return next((amount for amount in _JITTERS if _jittered_by(amount) in tried), 0.0)
+
+
+def _jittered_by(amount: float) -> str:
+    return f"weights × (1 ± {amount:g})"
 
 
 def _compare(case: Case, control: ArmResult) -> tuple[int, int | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -213,6 +214,15 @@ def batches_named(first: int, width: int) -> str:
     if width == 1:
         return f"batch {first:,}"
     return f"batches {first:,} {'and' if width == 2 else '…'} {first + width - 1:,}"
+
+
+def replaced_batches(name: str) -> range:
+    """Return the iterations whose batches a trial of this name replaces; empty for other trials."""
+    found = re.fullmatch(r"batch(?:es)? ([\d,]+)(?: (?:and|…) ([\d,]+))? replaced", name)
+    if found is None:
+        return range(0)
+    first, last = (int(number.replace(",", "")) for number in (found[1], found[2] or found[1]))
+    return range(first, last + 1)
 
 
 def batches_replaced(seen: Seen) -> int:

@@ -24,8 +24,8 @@ _BACK = 50  # iterations before the onset from which on a changed rate or moment
 _FAR_BACK = 100  # likewise, a weight decay
 _SHARES = (3 / 4, 1 / 3)  # of the rate at the break
 _LONG = 400  # iterations before the onset in which a rise of the rate is looked for
-_USUAL_MOMENTUM = 0.9
-_USUAL_DECAY = 0.0005
+USUAL_MOMENTUM = 0.9
+USUAL_DECAY = 0.0005
 _LONGER = 1.5  # times as long as others after the onset, since a lower rate recovers more slowly
 _SLOW = ("learning-rate", "lr-schedule")  # arms with a lower rate, which recover slowly
 
@@ -84,7 +84,7 @@ def reach(solver: pb.SolverParameter) -> int:
 
 def is_usual_decay(solver: pb.SolverParameter) -> bool:
     """Check whether the weight decay is usual: a larger one, or a negative one, which lets weights grow, is not."""
-    return 0 <= solver.weight_decay <= 1.01 * _USUAL_DECAY
+    return 0 <= solver.weight_decay <= 1.01 * USUAL_DECAY
 
 
 def screen(case: Case, cause: int | None = None) -> Procedure[tuple[Screened, ...]]:
@@ -131,25 +131,30 @@ def _candidates(case: Case) -> Iterator[_Candidate]:
     slow = Factor("learning-rate", "rate × 0.1", rate, rate / 10, case.began if _is_raised_at_start(case) else None)
     yield _Candidate(slow, slower(case.solver, 0.1, start), start)
     yield from _rate_before(case)
-    usual = case.usual_gradient
-    clip = float(f"{2 * usual:.3g}") if np.isfinite(usual) else 0.0
+    clip = usual_clip(case)
     current = case.solver.clip_gradients
     if clip and not 0 < current <= clip:
         changes = (SolverField("clip_gradients", repr(clip)),)
         yield _Candidate(Factor("gradient-clipping", f"gradient clipped to {clip:g}", current, clip), changes, start)
     early = max(case.first, case.at - _BACK)
-    if case.momentum > 1.001 * _USUAL_MOMENTUM:
+    if case.momentum > 1.001 * USUAL_MOMENTUM:
         yield _Candidate(
-            Factor("momentum", f"momentum {_USUAL_MOMENTUM}", case.momentum, _USUAL_MOMENTUM),
-            with_momentum(case.solver, _USUAL_MOMENTUM),
+            Factor("momentum", f"momentum {USUAL_MOMENTUM}", case.momentum, USUAL_MOMENTUM),
+            with_momentum(case.solver, USUAL_MOMENTUM),
             early,
         )
     if not is_usual_decay(case.solver):
         yield _Candidate(
-            Factor("weight-decay", f"weight decay {_USUAL_DECAY}", case.solver.weight_decay, _USUAL_DECAY),
-            (SolverField("weight_decay", repr(_USUAL_DECAY)),),
+            Factor("weight-decay", f"weight decay {USUAL_DECAY}", case.solver.weight_decay, USUAL_DECAY),
+            (SolverField("weight_decay", repr(USUAL_DECAY)),),
             max(case.first, case.at - _FAR_BACK),
         )
+
+
+def usual_clip(case: Case) -> float:
+    """Return twice the usual norm of the gradient, to which it is clipped; 0 where the norm is not known."""
+    usual = case.usual_gradient
+    return float(f"{2 * usual:.3g}") if np.isfinite(usual) else 0.0
 
 
 def _rate_before(case: Case) -> Iterator[_Candidate]:

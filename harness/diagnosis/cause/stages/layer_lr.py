@@ -88,10 +88,19 @@ def out_of_line(case: Case) -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda layer: -steps[layer])[:_MOST])
 
 
+def alone_factor(case: Case, layer: str) -> float:
+    """Return a tenth, or less where a tenth of the rate of a layer is more than that of the others."""
+    return min(_FACTOR, usual_rate(case) / rates(case)[layer])
+
+
+def alone_named(layer: str, factor: float) -> str:
+    """Name the trial with `factor` times the rate of one layer."""
+    return f"rate × {factor:.2g} for {layer}"
+
+
 def _alone(case: Case, layer: str, runs: int) -> Trial:
-    """Return arms with a tenth of the rate of a layer, or with that of the others where this is lower still."""
-    factor = min(_FACTOR, usual_rate(case) / rates(case)[layer])
-    return _trial(case, f"rate × {factor:.2g} for {layer}", [layer], factor, runs)
+    factor = alone_factor(case, layer)
+    return _trial(case, alone_named(layer, factor), [layer], factor, runs)
 
 
 def _trial(case: Case, name: str, layers: Sequence[str], factor: float, runs: int) -> Trial:

@@ -1,0 +1,79 @@
+"""Candidates for a break: changes that may get the training past it, by how little they change it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+from harness.diagnosis.cause.case import Case
+from harness.diagnosis.rescue.data import without_batches, without_records
+from harness.diagnosis.rescue.given import kinds_changed
+from harness.diagnosis.rescue.settings import (
+    clipped,
+    lower_for_a_layer,
+    lower_for_a_stretch,
+    lower_for_good,
+    usual_decay,
+    usual_momentum,
+    without_history,
+)
+from harness.schemas.explanation import Explanation
+from harness.schemas.rescue import Candidate, CandidateKind, Step
+
+NOTHING = "nothing changed"
+_ORDER: tuple[CandidateKind, ...] = (  # by how little they change the training
+    "unchanged",
+    "records",
+    "batches",
+    "clip",
+    "stretch",
+    "history",
+    "layer-rate",
+    "momentum",
+    "decay",
+    "rate",
+    "given",
+)
+
+
+def candidates_of(
+    case: Case, found: Explanation, given: Sequence[Candidate] = (), forbidden: Sequence[CandidateKind] = ()
+) -> tuple[Candidate, ...]:
+    """List what may get a training past its break, by how little it changes the training.
+
+    Left out is what replays of the explanation have refuted. All candidates begin at `case.start`, so the case is one
+    that was `placed`.
+
+    Args:
+        given: by the user; each stands behind those that change as much as it does.
+        forbidden: kinds that are left out.
+    """
+    if found.verdict.kind == "none":
+        return ()
+    derived = chain(
+        _unchanged(found),
+        without_records(case, found),
+        without_batches(case, found),
+        clipped(case, found),
+        lower_for_a_stretch(case, found),
+        without_history(case, found),
+        lower_for_a_layer(case, found),
+        usual_momentum(case, found),
+        usual_decay(case, found),
+        lower_for_good(case, found),
+    )
+    wanted = [candidate for candidate in (*derived, *given) if candidate.kind not in forbidden]
+    return tuple(sorted(wanted, key=_rank))
+
+
+def _unchanged(found: Explanation) -> Iterator[Candidate]:
+    """Yield the candidate that changes nothing, where no unchanged replay breaks."""
+    control = found.control
+    if found.verdict.kind in ("machine", "undecided") and control is not None and control.runs and not control.breaks:
+        why = f"unchanged replays do not break ({control.runs} of {control.runs})"
+        yield Candidate("unchanged", NOTHING, (Step(()),), (), why)
+
+
+def _rank(candidate: Candidate) -> tuple[int, bool]:
+    kinds = [candidate.kind] if candidate.kind != "given" else kinds_changed(candidate.steps[0].words)
+    return max(map(_ORDER.index, kinds), default=0), candidate.kind == "given"

@@ -1,0 +1,52 @@
+"""What replays of an explanation say about a change: that they continue with it, or break all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.diagnosis.cause.case import BEFORE, Case
+from harness.diagnosis.cause.stages.controls import jitter_of
+from harness.schemas.explanation import ArmSummary, Explanation, Margin
+
+_BY_SETTING = ("learning-rate", "lr-schedule", "layer-lr", "momentum", "weight-decay")
+
+
+def placed(case: Case, found: Explanation) -> Case:
+    """Return the case with arms that start where candidates do, and with the jitter of the explanation.
+
+    Candidates begin shortly before what breaks the training acts. A setting acts for long: where another value of it
+    healed only well before the onset, they begin there.
+    """
+    verdict, start = found.verdict, case.start
+    if verdict.kind in ("record", "data-shift") and verdict.iteration is not None:
+        start = min(start, verdict.iteration - BEFORE)
+    elif verdict.kind in _BY_SETTING:
+        healing = [arm.start for arm in trials(found, verdict.kind) if heals(arm)]
+        start = min(start, max(healing, default=start))
+    return case.starting(case.at - start).with_jitter(jitter_of(found.arms))
+
+
+def trials(found: Explanation, kind: str) -> Iterator[ArmSummary]:
+    """Yield the trials of a kind."""
+    return (arm for arm in found.arms if arm.kind == kind)
+
+
+def heals(trial: ArmSummary) -> bool:
+    """Check whether all arms of a trial healed."""
+    return trial.heals == len(trial.judgements) > 0
+
+
+def breaks(trial: ArmSummary | None) -> bool:
+    """Check whether most arms of a trial broke; False for one that was not made."""
+    return trial is not None and trial.breaks > trial.heals
+
+
+def counted(trial: ArmSummary) -> str:
+    """Say how many arms of a trial healed: `3 of 3 replays`."""
+    runs = max(trial.runs, 1)
+    return f"{trial.heals} of {runs} replay{'s' if runs > 1 else ''}"
+
+
+def no_value_survives(margin: Margin | None) -> bool:
+    """Check whether training breaks with every value of a setting that was tried."""
+    return margin is not None and margin.survives is None and margin.breaks is not None
