@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.diagnosis.cause.case import Case
-from harness.diagnosis.cause.observing import observe
+from harness.diagnosis.cause.patience import observe_falling
 from harness.diagnosis.cause.trials import Procedure, Seen, Trial, repeated
 from harness.schemas.arm import RateScaled
-from harness.schemas.rescue import Candidate
+from harness.schemas.rescue import Candidate, CandidateKind
 
 STAGE = "candidates"
 ENOUGH = 3  # candidates that get past the break, besides the one for comparison
 _RUNS = 3
+_SLOW: tuple[CandidateKind, ...] = ("stretch", "layer-rate", "rate")  # a lower rate heals slowly
 _YARDSTICK = "rate"  # the kind that gets past most breaks, and to which smaller changes are compared
 
 
@@ -68,10 +69,12 @@ def try_candidates(case: Case, candidates: Sequence[Candidate]) -> Procedure[tup
         if not wave:
             break
         waiting = [candidate for candidate in waiting if candidate not in wave]
-        ones = yield from observe(case, STAGE, [_trial(case, candidate, 1) for candidate in wave])
+        ones = yield from observe_falling(case, STAGE, [_trial(case, candidate, 1) for candidate in wave], _SLOW)
         outcomes |= {c.name: Outcome(c, one) for c, one in zip(wave, ones, strict=True)}
         again = [c for c, one in zip(wave, ones, strict=True) if one.all_heal and case.jitter]
-        repeats = yield from observe(case, f"{STAGE}, repeats", [_trial(case, candidate, _RUNS) for candidate in again])
+        repeats = yield from observe_falling(
+            case, f"{STAGE}, repeats", [_trial(case, candidate, _RUNS) for candidate in again], _SLOW
+        )
         outcomes |= {c.name: Outcome(c, seen) for c, seen in zip(again, repeats, strict=True)}
     return tuple(outcomes[candidate.name] for candidate in candidates)
 

@@ -1,0 +1,102 @@
+"""Levels of a loss, their noise, and the trend of the loss before a break."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.diagnosis.robust_stats import SIGMA, Floats, Ints
+
+_LONGEST, _DISPLAYS, _LEAST = 500, 10, 8  # iterations before a break that tell its trend, or displays; at least
+_SHARE = 3  # the last third of a restart tells its level, and a display interval at the least
+_MEDIAN = 1.2533  # standard error of a median in that of a mean, of normal noise
+_CLEAR = 2.0  # standard errors by which levels differ by chance
+
+
+@dataclass(frozen=True)
+class Trend:
+    """The line on which a healthy loss lay before iteration `at`.
+
+    Attributes:
+        level: at `at`.
+        slope: of the logarithm of the loss, an iteration: that of a loss that falls, or 0.
+        noise: standard deviation of a loss around the line.
+        span: iterations that tell it.
+    """
+
+    at: int
+    level: float
+    slope: float
+    noise: float
+    span: int
+
+    @property
+    def error(self) -> float:
+        """By how much its level may be off by chance: two standard errors."""
+        return _CLEAR * _MEDIAN * self.noise / math.sqrt(max(1, self.span))
+
+    def expected(self, iteration: int) -> float:
+        """Return the level that the trend has at a later iteration; beyond half of `span` it is taken to be flat."""
+        return self.level * math.exp(self.slope * min(max(iteration - self.at, 0), self.span / 2))
+
+
+def trend_of(iterations: Ints, loss: Floats, at: int, display: int) -> Trend | None:
+    """Fit the trend of the losses before iteration `at`, by the median of the slopes between all pairs (Theil-Sen).
+
+    A slope that may be 0 by chance counts as 0, and so does one that rises: the loss before a break may already leave
+    its trend. None where too few losses are finite.
+
+    Args:
+        iterations, loss: (T,) as recorded.
+        display: iterations between two displays, 0 for none.
+    """
+    from scipy.stats import theilslopes  # takes a while to import
+
+    before = (iterations < at) & (iterations >= at - max(_LONGEST // 2, min(_DISPLAYS * display, _LONGEST)))
+    before &= np.isfinite(loss)
+    x, y = iterations[before].astype(np.float64), loss[before]
+    if len(y) < _LEAST:
+        return None
+    slope = 0.0
+    if y.min() > 0:
+        fit = theilslopes(np.log(y), x, 0.95)
+        slope = float(fit.slope) if fit.high_slope < 0 else 0.0
+    shape = np.exp(slope * (x - at))
+    level = float(np.median(y / shape))
+    noise = SIGMA * float(np.median(np.abs(y - level * shape)))
+    return Trend(at, level, slope, noise, int(at - x[0]))
+
+
+def level_of(loss: Sequence[float] | Floats, display: int) -> float:
+    """Return the median of the last losses of a restart: those of a third of it, and of a display at the least.
+
+    Infinite where they are not finite, or there are none.
+    """
+    last = end_of(loss, display)
+    return float(np.median(last)) if last.size and np.isfinite(last).all() else math.inf
+
+
+def noise_of(loss: Sequence[float] | Floats, display: int) -> float:
+    """Return by how much such a level may be off by chance: two standard errors of the median. 0 where there is none.
+
+    The differences between neighbours tell the noise, so that it has no part of a trend.
+    """
+    return error_of(np.diff(end_of(loss, display)) / math.sqrt(2))
+
+
+def end_of(loss: Sequence[float] | Floats, display: int) -> Floats:
+    """Return the last losses, which tell the level."""
+    values = np.asarray(loss, np.float64)
+    return values[-max(1, display, len(values) // _SHARE) :]
+
+
+def error_of(values: Floats) -> float:
+    """Return two standard errors of the median of values; 0 for none that are finite."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return 0.0
+    spread = SIGMA * float(np.median(np.abs(finite - np.median(finite))))
+    return _CLEAR * _MEDIAN * spread / math.sqrt(finite.size)
