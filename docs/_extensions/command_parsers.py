@@ -13,6 +13,7 @@ from harness import report as _report
 from harness import restart as _restart
 from harness import rewind as _rewind
 from harness import run as _run
+from harness import sweep as _sweep
 
 
 def _arranged(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -33,6 +34,10 @@ def restart() -> argparse.ArgumentParser:
 
 def explain() -> argparse.ArgumentParser:
     return _arranged(_explain.parser())
+
+
+def sweep() -> argparse.ArgumentParser:
+    return _arranged(_sweep.parser())
 
 
 def rewind() -> argparse.ArgumentParser:
