@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from harness.budget import parse_budget
 from harness.caffe_files.messages import caffe_directory
 from harness.caffe_files.solver import display_interval
 from harness.diagnosis.live.health import Health
@@ -60,11 +61,17 @@ def add_options(parser: argparse.ArgumentParser, default_out: str) -> None:
     )
     how.add_argument(
         "--on-alarm",
-        choices=("non_finite", "stop", "continue"),
+        choices=("non_finite", "stop", "rescue", "continue"),
         default="non_finite",
         help="at which divergence to take a snapshot and stop: at the first NaN or infinity, at any that a rule finds, "
-        "or never. Caffe cannot train on after a NaN: it spreads to every weight, and where it reaches a MAX pooling "
-        "layer, Caffe writes outside of its memory, and crashes sooner or later (default: %(default)s)",
+        "at any and then go on as `rescue` does, or never. Caffe cannot train on after a NaN: it spreads to every "
+        "weight, and where it reaches a MAX pooling layer, Caffe writes outside of its memory, and crashes sooner or "
+        "later (default: %(default)s)",
+    )
+    how.add_argument(
+        "--budget",
+        metavar="LIMIT",
+        help="with --on-alarm rescue: for finding out why it broke, as for `explain`",
     )
     how.add_argument(
         "--on-alarm-exec",
@@ -156,10 +163,24 @@ Make = Callable[[Callable[[int, int], None], Callable[[str], None]], Plan]
 
 
 def train(make: Make, args: argparse.Namespace) -> int:
-    """Carry out a run as `record` does, and print its directory. Returns the exit code."""
+    """Carry out a run as `record` does, print its directory, and rescue it if that is asked for.
+
+    Returns the exit code.
+
+    Raises:
+        BadInput: --budget is not a budget, or nothing is to be rescued.
+    """
+    budget = parse_budget(args.budget)
+    if args.budget is not None and args.on_alarm != "rescue":
+        raise BadInput("goes with --on-alarm rescue", field="--budget", value=args.budget, remedy="Leave it out")
     code, directory = record(make, args)
     if directory is not None:
         print_result(str(directory))
+    if code == Exit.DIVERGED and args.on_alarm == "rescue" and directory is not None:
+        from harness.rescuing.command import rescue_on_screen  # loaded where a run broke
+        from harness.rescuing.request import Request
+
+        return rescue_on_screen(directory, Request(until=args.until, budget=budget))
     return code
 
 

@@ -10,10 +10,10 @@ from harness import explain as _explain
 from harness import make_lmdb as _make_lmdb
 from harness import readlog as _readlog
 from harness import report as _report
+from harness import rescue as _rescue
 from harness import restart as _restart
 from harness import rewind as _rewind
 from harness import run as _run
-from harness import sweep as _sweep
 
 
 def _arranged(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -36,8 +36,8 @@ def explain() -> argparse.ArgumentParser:
     return _arranged(_explain.parser())
 
 
-def sweep() -> argparse.ArgumentParser:
-    return _arranged(_sweep.parser())
+def rescue() -> argparse.ArgumentParser:
+    return _arranged(_rescue.parser())
 
 
 def rewind() -> argparse.ArgumentParser:

@@ -43,9 +43,14 @@ class Options:
         """A resumed run continues exactly where the old one was, not at the first record as Caffe does."""
         return self.data == "exact"
 
+    @property
+    def stops_at_any(self) -> bool:
+        """The run stops at any divergence that a rule finds."""
+        return self.on_alarm in ("stop", "rescue")
+
     def stops_at(self, divergence: Alarm) -> bool:
         """Check whether the run stops where an alarm found a divergence."""
-        return self.on_alarm == "stop" or self.on_alarm == divergence.rule
+        return self.stops_at_any or self.on_alarm == divergence.rule
 
     @property
     def captures(self) -> tuple[str, ...]:

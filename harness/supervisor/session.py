@@ -126,7 +126,7 @@ class Session:
         selector = selectors.DefaultSelector()
         selector.register(pipe, selectors.EVENT_READ)
         drained = 0.0
-        every = _DRAIN_TO_STOP if self.plan.options.on_alarm == "stop" else _DRAIN_EVERY
+        every = _DRAIN_TO_STOP if self.plan.options.stops_at_any else _DRAIN_EVERY
         open_pipe = True
         while True:
             gone = process.poll() is not None

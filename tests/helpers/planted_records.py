@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import lmdb
@@ -29,16 +30,16 @@ layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "ip2" bottom: "label" top:
 """
 
 
-def write_records(path: Path) -> Path:
-    """Write float datums of five classes; in the batch of the onset there are outliers, all but one mislabeled."""
+def write_records(path: Path, onsets: Sequence[int] = (ONSET,)) -> Path:
+    """Write float datums of five classes; in the batches of `onsets` there are outliers, all but one mislabeled."""
     random = np.random.default_rng(5)
     classes = random.normal(0, 0.6, (CLASSES, 1, 12, 12))
     with lmdb.open(str(path), map_size=1 << 28) as environment, environment.begin(write=True) as transaction:
-        for number in range((ONSET + 40) * BATCH):
+        for number in range((max(onsets) + 40) * BATCH):
             label = int(random.integers(CLASSES))
             image = classes[label] + random.normal(0, 0.3, (1, 12, 12))
             iteration, position = divmod(number, BATCH)
-            if iteration == ONSET and position in TIMES:
+            if iteration in onsets and position in TIMES:
                 image *= TIMES[position]
                 label = label if position == INNOCENT else (label + 1) % CLASSES
             datum = pb.Datum(channels=1, height=12, width=12, float_data=image.ravel().tolist(), label=label)
@@ -46,10 +47,10 @@ def write_records(path: Path) -> Path:
     return path
 
 
-def write_planted(home: Path) -> Path:
-    """Write net, data and solver into the directory `home`, and return the solver."""
-    (home / "net.prototxt").write_text(NET.format(source=write_records(home / "records")))
+def write_planted(home: Path, onsets: Sequence[int] = (ONSET,)) -> Path:
+    """Write net, data and solver into the directory `home`, and return the solver. Training breaks at `onsets`."""
+    (home / "net.prototxt").write_text(NET.format(source=write_records(home / "records", onsets)))
     fields = {"lr_policy": '"fixed"', "power": None, "test_iter": None, "test_interval": None, "snapshot": 20}
     solver = home / "solver.prototxt"
-    solver.write_text(solver_text(home / "net.prototxt", home / "native", max_iter=ONSET + 60, **fields))
+    solver.write_text(solver_text(home / "net.prototxt", home / "native", max_iter=max(onsets) + 60, **fields))
     return solver

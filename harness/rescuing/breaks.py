@@ -1,0 +1,113 @@
+"""A break of a run: why it broke, by replays, and the state from which training can go on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.caffe_files.messages import parse_text, pb
+from harness.diagnosis.cause.case import Case
+from harness.diagnosis.recorded.diagnose import Diagnosis, diagnose
+from harness.diagnosis.rescue.given import given_candidate
+from harness.errors import BadInput
+from harness.explaining.question import Question, question_of
+from harness.explaining.session import Request as ExplainRequest
+from harness.explaining.session import explain
+from harness.recording import Recording
+from harness.recording.explanation import read_explanation
+from harness.replay import nearest
+from harness.replay.replaying import working_directory
+from harness.rescuing.journal import State
+from harness.rescuing.means import Means
+from harness.rescuing.request import Request
+from harness.schemas.explanation import Explanation
+from harness.schemas.run_info import RunInfo
+
+
+@dataclass(frozen=True)
+class Break:
+    """A break of a run, and what explain found about it.
+
+    Attributes:
+        tested: it has a test net.
+        accuracies: the outputs of that net that are the better the higher they are.
+    """
+
+    question: Question
+    found: Explanation
+    tested: bool
+    accuracies: tuple[str, ...]
+
+    @property
+    def run(self) -> Path:
+        return self.question.run
+
+    @property
+    def case(self) -> Case:
+        return self.question.case
+
+
+def find_break(run: Path, request: Request, means: Means) -> Break | None:
+    """Find the break of a run, and why it broke; None if training did not break, or has recovered.
+
+    It is explained, unless that is complete already.
+
+    Raises:
+        BadInput: a candidate of the user does not fit the run.
+        BadInput, RecordingError, RecordingFailed: as `explain`.
+        Interrupted: somebody has asked for an end.
+    """
+    with Recording(run) as recording:
+        diagnosis = diagnose(recording)
+        known = read_explanation(run)
+        question = question_of(recording, diagnosis, _asked(diagnosis, known), request.budget)
+        if question is None:
+            return None
+        for text in request.given:  # before hours are spent
+            given_candidate(text, question.case)
+        if known is None or not known.complete or known.levels is None:
+            asked = ExplainRequest(question.case.at, request.budget, means.workers)
+            known = explain(recording, diagnosis, asked, means.terminal, means.interrupts)
+            means.check_interrupted()
+        tested = recording.test_nets > 0
+    return None if known.verdict.kind == "none" else Break(question, known, tested, _accuracies(question.info))
+
+
+def broke_at(run: Path) -> int:
+    """Return the iteration at which a run went wrong, whose last iterations were found diverged."""
+    with Recording(run) as recording:
+        onset = diagnose(recording).onset
+        return int(recording.iterations[-1]) if onset is None else onset.iteration
+
+
+def nearest_state(broken: Break, at: int) -> State:
+    """Find the last state, up to iteration `at`, from which the training of a broken run can go on.
+
+    Raises:
+        BadInput: there is none.
+    """
+    info = broken.question.info
+    with working_directory(info):
+        kept = nearest(broken.run, info, at)
+    if kept.iteration > info.first or info.first == 0:
+        return State(str(broken.run), kept.iteration)
+    changed = info.parent is not None and (info.parent.changes or info.parent.history != "keep")
+    if info.goes_on_from is None or changed:
+        raise BadInput(
+            f"it kept no state between its start, iteration {info.first:,}, and its break at {broken.case.at:,}",
+            file=broken.run,
+            remedy="Make it again with --snapshot-every, and rescue that run",
+        )
+    return State(info.goes_on_from, info.first)
+
+
+def _accuracies(info: RunInfo) -> tuple[str, ...]:
+    nets = [parse_text(text, pb.NetParameter, Path("run.json")) for text in info.test_nets[:1]]
+    return tuple(layer.top[0] for net in nets for layer in net.layer if layer.type == "Accuracy" and layer.top)
+
+
+def _asked(diagnosis: Diagnosis, known: Explanation | None) -> int | None:
+    """Return the iteration of a break that has no onset, but that a user had explained (--at)."""
+    if diagnosis.onset is not None or known is None or known.verdict.kind == "none":
+        return None
+    return known.verdict.iteration

@@ -1,0 +1,55 @@
+"""A rescue as a command carries it out: on the screen, to an exit code."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from harness.caffe_files.messages import caffe_directory
+from harness.errors import BadInput, RecordingError, RecordingFailed
+from harness.exit_codes import Exit
+from harness.experiments import default_workers, local
+from harness.output import writing_results
+from harness.processes import return_large_blocks
+from harness.recording.run_directory import read_info
+from harness.reports.console import Console
+from harness.reports.investigation import InvestigationTerminal
+from harness.reports.text.rescue import show_rescue
+from harness.rescuing.means import Interrupted, Means
+from harness.rescuing.request import Request
+from harness.rescuing.session import rescue
+from harness.schemas.rescue import encode
+from harness.studies.local_legs import LocalLegs
+from harness.supervisor.signals import Interrupts
+
+_NO_TERMINAL = 120  # columns
+
+
+def rescue_on_screen(run: Path, request: Request, *, as_json: bool = False) -> int:
+    """Rescue a run, shown on standard error, and print what became of it. Returns the exit code."""
+    return_large_blocks()
+    interrupts = Interrupts("continue")
+    with closing(InvestigationTerminal()) as terminal:
+        try:
+            with interrupts.planning():
+                caffe_directory()
+                workers = request.workers or default_workers(read_info(run))
+                means = Means(terminal, interrupts, workers, local(workers), lambda: LocalLegs(workers))
+                found = rescue(run, request, means)
+        except RecordingFailed as error:
+            terminal.error(str(error))
+            return Exit.RECORDING_FAILED
+        except (BadInput, RecordingError) as error:
+            terminal.error(str(error))
+            return Exit.BAD_INPUT
+        except (Interrupted, KeyboardInterrupt):
+            return Exit.INTERRUPTED
+    with writing_results():
+        if as_json:
+            print(msgspec.json.format(encode(found), indent=2).decode())
+        else:
+            show_rescue(found, Console(width=None if sys.stdout.isatty() else _NO_TERMINAL))
+    return Exit.DONE if found.finished or not found.attempts else Exit.DIVERGED

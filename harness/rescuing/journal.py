@@ -1,0 +1,141 @@
+"""The study directory of a rescue, and its journal: what was decided at each break."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from harness.atomic_write import sync, write_whole
+from harness.errors import BadInput, RecordingFailed
+from harness.schemas.explanation import Levels
+from harness.schemas.rescue import RESCUE, Attempt, Candidate, Rescue
+from harness.schemas.run_info import PathName
+
+_JOURNAL, _LOCK = "journal.jsonl", "lock"
+_UNSAFE = re.compile(r"[^\w.=+-]+")
+_LONGEST = 60  # characters of a name that become part of that of a directory
+
+
+class State(msgspec.Struct, frozen=True):
+    """The state of a training before `iteration`, which the run directory `run` keeps."""
+
+    run: PathName
+    iteration: int
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What was decided at a break: a line of the journal.
+
+    Attributes:
+        number: of the break, from 1 on; a break that comes again at the same place has the same one.
+        origin: the state from which training goes on.
+        candidate: the change that was chosen; None if nothing helped.
+        trial: the state at the end of its trial.
+        levels: of the loss, before and after the break.
+    """
+
+    number: int
+    attempt: Attempt
+    origin: State
+    levels: Levels
+    candidate: Candidate | None = None
+    trial: State | None = None
+
+
+class Study:
+    """The study directory `directory` of the run `run`. Use `opened`.
+
+    Attributes:
+        decisions: those of the journal, in their order.
+    """
+
+    def __init__(self, directory: Path, run: Path) -> None:
+        self.directory, self.run = directory, run
+        self.decisions = list(self._read())
+
+    def add(self, decision: Decision) -> None:
+        """Write a decision to the disk.
+
+        Raises:
+            RecordingFailed: it cannot be written.
+        """
+        try:
+            with (self.directory / _JOURNAL).open("ab") as file:
+                file.write(msgspec.json.encode(decision) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            sync(self.directory)
+        except OSError as error:
+            raise self._failed(_JOURNAL, error) from None
+        self.decisions.append(decision)
+
+    def write(self, rescue: Rescue) -> None:
+        """Write rescue.json.
+
+        Raises:
+            RecordingFailed: it cannot be written.
+        """
+        try:
+            write_whole(self.directory / RESCUE, msgspec.json.format(msgspec.json.encode(rescue), indent=2) + b"\n")
+        except OSError as error:
+            raise self._failed(RESCUE, error) from None
+
+    def path(self, number: int, name: str) -> Path:
+        """Return the run directory of the part `name` of what is done at break `number`."""
+        return self.directory / f"{number:02d}-{_UNSAFE.sub('-', name)[:_LONGEST].strip('-.')}"
+
+    def _read(self) -> Iterator[Decision]:
+        """Read the decisions of the journal; a last line that was cut short is none.
+
+        Raises:
+            BadInput: another line is damaged.
+        """
+        path = self.directory / _JOURNAL
+        lines = path.read_bytes().split(b"\n") if path.exists() else []
+        for number, line in enumerate(lines[:-1], 1):
+            try:
+                yield msgspec.json.decode(line, type=Decision)
+            except (msgspec.DecodeError, msgspec.ValidationError) as error:
+                remedy = "Move the directory away: what it has is not used any more, and the rescue begins anew"
+                raise BadInput(f"line {number} is damaged ({error})", file=path, remedy=remedy) from None
+        if lines and lines[-1]:  # a power failure cut it short
+            write_whole(path, b"".join(line + b"\n" for line in lines[:-1]))
+
+    def _failed(self, name: str, error: OSError) -> RecordingFailed:
+        return RecordingFailed(
+            f"{self.directory / name}: cannot be written ({error.strerror}). Free some space on that disk and give the "
+            "same command again: it goes on where it was"
+        )
+
+
+@contextmanager
+def opened(run: Path) -> Iterator[Study]:
+    """Open the study directory of a run, RUN-rescue, which is made if there is none; no other process can meanwhile.
+
+    Raises:
+        BadInput: it cannot be made or written, another command rescues this run, or its journal is damaged.
+    """
+    directory = run.with_name(f"{run.name}-rescue")
+    try:
+        directory.mkdir(exist_ok=True)
+        fd = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        remedy = "Give yourself write access, or work on a copy of the run"
+        raise BadInput(f"cannot be written ({error.strerror})", file=directory, remedy=remedy) from None
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            remedy = "Wait until it has ended, or stop it: what it has finished is kept"
+            raise BadInput("another command rescues this run", file=run, remedy=remedy) from None
+        except OSError:
+            pass  # this file system has no locks
+        yield Study(directory, run)
+    finally:
+        os.close(fd)

@@ -1,0 +1,29 @@
+"""What a user asks of a rescue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from harness.budget import Budget
+from harness.schemas.rescue import CandidateKind
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks for.
+
+    Attributes:
+        until: the iteration before which the training ends; None for the solver's max_iter.
+        tries: breaks that are got past at the most.
+        given: the values of --candidate.
+        forbidden: kinds of candidates that are left out.
+        budget: of each explanation.
+        workers: replays and restarts at a time; None for as many as fill this machine.
+    """
+
+    until: int | None = None
+    tries: int = 5
+    given: tuple[str, ...] = ()
+    forbidden: tuple[CandidateKind, ...] = ()
+    budget: Budget = field(default_factory=Budget)
+    workers: int | None = None

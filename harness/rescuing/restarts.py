@@ -1,0 +1,177 @@
+"""Restarts of a rescue: candidates in their trials past a break, and the training that continues."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from harness.diagnosis.robust_stats import Floats, Ints
+from harness.errors import BadInput, RecordingError
+from harness.exit_codes import Exit
+from harness.recording import Recording
+from harness.recording.lineage_reader import LineageReader
+from harness.rescuing.journal import State
+from harness.rescuing.showing import Showing
+from harness.rescuing.steps import next_leg
+from harness.schemas.leg import Leg, LegResult
+from harness.schemas.rescue import Candidate
+from harness.studies.engine import LegEngine
+
+_EVERY = 1.0  # seconds between two looks at what is under way
+_LOOK = 8  # iterations at the end whose median is looked at
+_SEEN = 400  # losses that are read in a look
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The trial of a candidate: its restarts, up to a later iteration.
+
+    Attributes:
+        state: the state at its end; None if it did not get there.
+        iterations, loss: (T,) what it trained, from where candidates begin.
+        tests: the outputs of the first test net in its last pass.
+        trained: iterations.
+        why: a clause on why it did not get there.
+    """
+
+    candidate: Candidate
+    state: State | None
+    iterations: Ints
+    loss: Floats
+    tests: Mapping[str, float] = field(default_factory=dict)
+    trained: int = 0
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class _Look:
+    """A look at a leg that is under way: its last losses, and the iteration at which it is."""
+
+    loss: tuple[float, ...]
+    iteration: int
+
+
+class Restarts:
+    """Carries out legs with an engine, and shows them.
+
+    Attributes:
+        trained: iterations that they have trained.
+    """
+
+    def __init__(self, engine: LegEngine, showing: Showing) -> None:
+        self.trained = 0
+        self._engine, self._showing = engine, showing
+        self._running: dict[str, tuple[Leg, str]] = {}  # and its name in what is shown, by directory
+
+    def run(self, leg: Leg, name: str) -> LegResult:
+        """Carry out one leg."""
+        self._submit(leg, name)
+        return next(self._results(lambda look: False))
+
+    def trials(
+        self, candidates: Sequence[Candidate], origin: State, until: int, directory: Callable[[str], Path], poor: float
+    ) -> Iterator[Trial]:
+        """Carry out the candidates from `origin` on, until iteration `until`; yield each that has ended.
+
+        One whose loss is above `poor` once half of the way is made is stopped.
+        """
+        by_name = {candidate.name: candidate for candidate in candidates}
+        reached: dict[str, State] = {}
+        trained = dict.fromkeys(by_name, 0)
+        names: dict[str, str] = {}  # by directory
+
+        def go_on(name: str) -> bool:
+            leg = next_leg(by_name[name], origin, reached.get(name), until, directory(name))
+            if leg is not None:
+                names[leg.directory] = name
+                self._submit(leg, name)
+            return leg is not None
+
+        for name in by_name:
+            go_on(name)
+        half = origin.iteration + (until - origin.iteration) // 2
+        for result in self._results(lambda look: _is_poor(look, half, poor)):
+            name = names[result.leg.directory]
+            trained[name] += result.iterations
+            why = "" if result.code == Exit.DONE else _why(result)
+            if not why:
+                reached[name] = State(result.directory, result.last)
+            if why or not go_on(name):
+                self._showing.judged(name, not why)
+                yield _trial(by_name[name], origin, result, trained[name], why)
+
+    def _submit(self, leg: Leg, name: str) -> None:
+        self._running[leg.directory] = leg, name
+        self._engine.submit(leg)
+
+    def _results(self, is_poor: Callable[[_Look], bool]) -> Iterator[LegResult]:
+        """Yield the results of legs; those that are poor are stopped."""
+        stopped: set[str] = set()
+        looked = 0.0
+        for result in self._engine.results():
+            if result is not None:
+                _, name = self._running.pop(result.leg.directory)
+                self.trained += result.iterations
+                self._showing.ended(name, result.iterations)
+                yield result
+            elif time.monotonic() - looked >= _EVERY:
+                looked = time.monotonic()
+                for leg, name in self._running.values():
+                    look = _look(leg)
+                    self._showing.progress(name, look.loss, look.iteration - leg.start)
+                    if leg.directory not in stopped and is_poor(look):
+                        stopped.add(leg.directory)
+                        self._engine.stop(leg)
+                self._showing.show()
+
+
+def _look(leg: Leg) -> _Look:
+    try:
+        with Recording(_latest(Path(leg.directory)), may_repair=False) as recording:
+            count = len(recording.iterations)
+            loss = recording.series("loss", slice(max(0, count - _SEEN), count))
+            return _Look(tuple(loss.tolist()), int(recording.iterations[-1]) + 1 if count else leg.start)
+    except (BadInput, RecordingError, OSError):  # it has not begun yet
+        return _Look((), leg.start)
+
+
+def _latest(directory: Path) -> Path:
+    """Return the last of the run directories of a leg."""
+    number = 2
+    while directory.with_name(f"{directory.name}.{number}").exists():
+        number += 1
+    return directory if number == 2 else directory.with_name(f"{directory.name}.{number - 1}")
+
+
+def _is_poor(look: _Look, half: int, limit: float) -> bool:
+    last = look.loss[-_LOOK:]
+    return look.iteration >= half and len(last) == _LOOK and not float(np.median(last)) <= limit
+
+
+def _why(result: LegResult) -> str:
+    if result.code == Exit.DIVERGED:
+        return f"it diverged before iteration {result.last:,}"
+    if result.code == Exit.INTERRUPTED:
+        return f"its loss stayed high, and it was stopped at iteration {result.last:,}"
+    return result.why or f"it ended with exit code {result.code}"
+
+
+def _trial(candidate: Candidate, origin: State, result: LegResult, trained: int, why: str) -> Trial:
+    """Return the trial of a candidate whose last leg has ended."""
+    if not result.directory:
+        return Trial(candidate, None, np.empty(0, np.int64), np.empty(0), {}, trained, why)
+    run = Path(result.directory)
+    tests: dict[str, float] = {}
+    with LineageReader(Recording(run)) as lineage:
+        iterations, loss = lineage.iterations, lineage.series("loss")
+        kept = iterations >= origin.iteration
+        for name in lineage.test_outputs() if lineage.test_nets else ():
+            _, values = lineage.test(name)
+            if len(values) and values.shape[1] == 1:
+                tests[name] = float(values[-1, 0])
+    state = None if why else State(result.directory, result.last)
+    return Trial(candidate, state, iterations[kept], loss[kept], tests, trained, why)

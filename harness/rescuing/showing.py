@@ -1,0 +1,72 @@
+"""Show restarts while they train."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from harness.reports.investigation import InvestigationTerminal, Row, View
+from harness.schemas.explanation import Levels
+
+_MOST = 400  # losses of a curve, the last ones
+
+
+class Showing:
+    """Shows restarts on `terminal`, a row each.
+
+    Args:
+        stage: what they are for.
+        levels: between which curves are drawn.
+        changes: of each, in words, by its name.
+        expected: the iterations that they will take, about.
+    """
+
+    def __init__(
+        self,
+        terminal: InvestigationTerminal,
+        stage: str,
+        levels: Levels,
+        changes: dict[str, str],
+        expected: int,
+    ) -> None:
+        self._terminal, self._stage, self._levels, self._expected = terminal, stage, levels, expected
+        self._begun = time.monotonic()
+        self._rows = {name: Row(name, words, 1, 0, 0, 0, False, ()) for name, words in changes.items()}
+        self._finished = 0  # iterations
+        self._under_way: dict[str, int] = {}  # iterations, by name
+
+    def progress(self, name: str, loss: Sequence[float], trained: int) -> None:
+        """Take the last losses of a restart, which has trained `trained` iterations so far."""
+        curve = tuple(value if math.isfinite(value) else None for value in loss[-_MOST:])
+        self._rows[name] = replace(self._rows[name], curve=curve)
+        self._under_way[name] = trained
+
+    def ended(self, name: str, trained: int) -> None:
+        """Take that a leg of a restart has ended."""
+        self._under_way.pop(name, None)
+        self._finished += trained
+
+    def judged(self, name: str, got_past: bool) -> None:
+        """Take whether a restart got past the break."""
+        self._rows[name] = replace(self._rows[name], finished=1, breaks=int(not got_past), heals=int(got_past))
+        self.show()
+
+    def show(self) -> None:
+        """Show what there is, if that is due."""
+        self._terminal.show(self._view)
+
+    def _view(self) -> View:
+        levels = self._levels
+        return View(
+            stage=self._stage,
+            verdict="",
+            rows=tuple(self._rows.values()),
+            replays=sum(row.finished for row in self._rows.values()),
+            iterations=self._finished + sum(self._under_way.values()),
+            seconds=time.monotonic() - self._begun,
+            expected=self._expected,
+            healthy=levels.healthy,
+            broken=levels.broken if levels.broken is not None else 2 * levels.limit - levels.healthy,
+        )

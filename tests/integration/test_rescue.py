@@ -1,0 +1,161 @@
+"""`rescue` as users start it: what it tries, chooses and continues, and how it goes on after a kill."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from harness.exit_codes import Exit
+from harness.recording import Recording
+from harness.recording.lineage import ancestry
+from harness.recording.lineage_reader import LineageReader
+from harness.recording.run_directory import read_info
+from harness.schemas.rescue import Rescue, decode
+from tests.helpers.commands import train
+from tests.helpers.paths import ROOT
+from tests.helpers.planted_records import BATCH, INNOCENT, ONSET, TIMES, write_planted
+from tests.helpers.preloaded import harness_command
+from tests.helpers.processes import started, wait_for
+
+pytestmark = pytest.mark.usefixtures("one_blas_thread")
+
+SECOND = ONSET + 100  # iteration of a second break
+KEYS = [f"{ONSET * BATCH + place:08d}" for place in TIMES if place != INNOCENT]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training that breaks twice, and its run up to the first break."""
+    home = tmp_path_factory.mktemp("rescue")
+    train(write_planted(home, (ONSET, SECOND)), home / "run", "--until", ONSET + 60, "--black-box-mib", 0)
+    return home
+
+
+@pytest.fixture(scope="module")
+def rescued(home: Path) -> Rescue:
+    done = harness_command("rescue", home / "run", "--workers", 2, "--json")
+    assert done.code == 0, done.stderr[-3000:]
+    found = decode(done.stdout.encode())
+    assert found == decode((home / "run-rescue/rescue.json").read_bytes())
+    return found
+
+
+def series(run: Path, name: str) -> tuple[list[int], npt.NDArray[np.float64]]:
+    """Return the iterations of a training up to the end of `run`, and a series of them."""
+    with LineageReader(Recording(run)) as lineage:
+        return lineage.iterations.tolist(), lineage.series(name)
+
+
+def test_a_training_that_breaks_twice_gets_to_its_end(home: Path, rescued: Rescue) -> None:
+    assert rescued.finished
+    assert [attempt.broke for attempt in rescued.attempts] == [ONSET, SECOND - 1]  # records moved up
+    assert {attempt.kind for attempt in rescued.attempts} == {"record"}
+    assert [tried.candidate for tried in rescued.tried if tried.chosen] == [rescued.interventions[-1].candidate]
+    assert rescued.interventions[0].changes == f"--skip-records {','.join(KEYS)}"
+    last = Path(rescued.run)
+    with Recording(last) as recording:
+        assert int(recording.iterations[-1]) == SECOND + 60 - 1
+    iterations, loss = series(last, "loss")
+    assert iterations == list(range(SECOND + 60))
+    _, before = series(home / "run", "loss")
+    assert np.median(loss[-20:]) < 1.5 * np.median(before[ONSET - 20 : ONSET])
+    assert ancestry(last).runs[0] == home / "run"
+
+
+def test_nothing_is_done_twice(home: Path, rescued: Rescue) -> None:
+    before = sorted(home.rglob("*.h5"))
+    done = harness_command("rescue", home / "run", "--workers", 2)
+    assert done.code == 0
+    assert sorted(home.rglob("*.h5")) == before
+    assert "Going on with the rescue" in done.stderr
+    assert done.stdout.startswith(rescued.sentence)
+    assert f"report {rescued.run}" in done.stdout
+
+
+def test_after_kills_it_goes_on_to_the_same_bits(home: Path, rescued: Rescue, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(home / "run", run)  # explained already
+    study = tmp_path / "run-rescue"
+    until = ("--until", str(ONSET + 60))
+    command = [sys.executable, str(ROOT / "harness/rescue.py"), str(run), "--workers", "1", *until]
+    for reached in ("01-to-75", "*-culprit-records/recording.h5", "*-continued/recording.h5"):
+        with started(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            wait_for(lambda: list(study.glob(reached)), process)  # noqa: B023
+            process.kill()
+    done = harness_command("rescue", run, "--json", *until)
+    assert done.code == 0, done.stderr[-3000:]
+    found = decode(done.stdout.encode())
+    assert [made.changes for made in found.interventions] == [rescued.interventions[0].changes]
+    ours, theirs = (series(Path(one.run), "digest") for one in (found, rescued))
+    assert ours[0] == list(range(ONSET + 60))
+    assert np.array_equal(ours[1], theirs[1][: ONSET + 60])
+
+
+def test_an_interruption_keeps_what_is_finished(home: Path, rescued: Rescue, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(home / "run", run)
+    command = [sys.executable, str(ROOT / "harness/rescue.py"), str(run), "--workers", "1", "--forbid", "records"]
+    with started(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        wait_for(lambda: list((tmp_path / "run-rescue").glob("*-iteration-80/recording.h5")), process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == Exit.INTERRUPTED
+    begun = next((tmp_path / "run-rescue").glob("*-iteration-80"))
+    assert read_info(begun).ended is not None
+    assert list((begun / "snapshots").glob("*.solverstate"))
+
+
+def test_a_run_rescues_itself(home: Path, rescued: Rescue, tmp_path: Path) -> None:
+    options = ("--on-alarm", "rescue", "--budget", "2000", "--until", ONSET + 60, "--black-box-mib", 0)
+    done = train(home / "solver.prototxt", tmp_path / "run", *options)
+    assert "Training reached iteration 140." in done.stdout
+    found = decode((tmp_path / "run-rescue/rescue.json").read_bytes())
+    assert found.finished
+    assert found.interventions[0].changes == rescued.interventions[0].changes
+
+
+def test_a_healthy_run_is_left_alone(home: Path, tmp_path: Path) -> None:
+    train(home / "solver.prototxt", tmp_path / "run", "--until", 60)
+    done = harness_command("rescue", tmp_path / "run", "--json")
+    assert done.code == 0
+    found = decode(done.stdout.encode())
+    assert not found.interventions
+    assert not found.attempts
+    assert found.run == str(tmp_path / "run")
+    assert not list(tmp_path.glob("run-rescue/*/recording.h5"))
+
+
+def test_where_nothing_helps_it_says_so(home: Path, rescued: Rescue, tmp_path: Path) -> None:
+    shutil.copytree(home / "run", tmp_path / "run")
+    kinds = ("records", "batches", "clip", "stretch", "history", "layer-rate", "momentum", "rate")
+    forbidden = [word for kind in kinds for word in ("--forbid", kind)]
+    given = ("--candidate", "faster: --set base_lr=0.02")
+    done = harness_command("rescue", tmp_path / "run", *forbidden, *given)
+    assert done.code == Exit.DIVERGED
+    assert done.stdout.startswith("Nothing that was tried gets the training past its break at iteration 80.")
+    assert "faster" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--candidate", "slower --set base_lr=0.1"), "--candidate"),
+        (("--candidate", "slower: --set base_rl=0.1"), "base_rl"),
+        (("--until", 10**6), "--until"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_starts(
+    home: Path, tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    shutil.copytree(home / "run", tmp_path / "run", ignore=shutil.ignore_patterns("experiments", "explain.json"))
+    done = harness_command("rescue", tmp_path / "run", *options)
+    assert done.code == Exit.BAD_INPUT
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run/experiments").exists()
