@@ -152,7 +152,7 @@ def test_bash_completes_commands_options_choices_and_files(tmp_path: Path) -> No
     (tmp_path / "quick_solver.prototxt").touch()
     (tmp_path / "runs/demo").mkdir(parents=True)
     tries = {
-        ("re",): "restart rewind readlog report",
+        ("re",): "restart rescue rewind readlog report",
         ("ex",): "explain",
         ("run", "--so"): "--solver",
         ("run", "--solver", "qu"): "quick_solver.prototxt",
