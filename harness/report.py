@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -44,6 +45,7 @@ from harness.reports.html.index import row_of, unreadable
 from harness.reports.html.page import Compared, comparison, index, report
 from harness.reports.html.subject import Subject
 from harness.reports.names import curve_names
+from harness.reports.text.lineage import summary
 from harness.schemas.layout import CAPTURES
 from harness.supervisor.training_spec import recorded_fields
 
@@ -207,10 +209,12 @@ def _write(args: argparse.Namespace) -> Sequence[Path]:
     with ExitStack() as stack:
         subject = stack.enter_context(subject_of(args.run, args.rules, whole=not args.compare))
         if not args.compare:
+            if subject.lineage.interventions:
+                _say(summary(subject.lineage))
             if args.format == "html":
-                write_whole(target, report(subject))
+                write_whole(target, subject.draw(report))
                 return [target]
-            figures = figures_of(subject)
+            figures = subject.draw(figures_of)
         else:
             others = [stack.enter_context(subject_of(run, args.rules, whole=False)) for run in args.compare]
             names = _names([args.run, *args.compare])
@@ -271,7 +275,7 @@ def _follow(args: argparse.Namespace) -> Sequence[Path]:
         begun = time.monotonic()
         with subject_of(args.run, args.rules) as subject:
             live = subject.recording.live
-            write_whole(target, report(subject, refresh=round(pause) if live else None))
+            write_whole(target, subject.draw(partial(report, refresh=round(pause) if live else None)))
         pause = max(_MIN_PAUSE, _PAUSE * (time.monotonic() - begun))
         if not live:
             return [target]

@@ -16,13 +16,16 @@ from harness.errors import BadInput, RecordingError
 from harness.recording import Recording
 from harness.recording.explanation import read_explanation
 from harness.recording.lineage import children
+from harness.recording.lineage_reader import LineageReader
 from harness.recording.repeats import repeat_of
+from harness.recording.rescue import rescue_of
 from harness.recording.run_directory import read_info
 from harness.reports.html.subject import Subject
 from harness.reports.names import curve_names
 from harness.reports.suggestions import rewind_of_onset
 from harness.schemas.explanation import Explanation
 from harness.schemas.predictions import HeadPredictions
+from harness.schemas.rescue import Rescue
 from harness.schemas.rewind import Rewind
 from harness.schemas.run_info import Parent, RunInfo
 from harness.training_data.lmdb_scan import scan_apart
@@ -62,9 +65,11 @@ def subject_of(run: Path, rules: Path | None, *, whole: bool = True) -> Iterator
                 unpredicted = str(error)
         info = found.info
         explanation, unexplained = _explanation(run) if whole else (None, None)
+        rescue, unread_rescue = _rescue(run) if whole else (None, None)
         yield Subject(
             run=run,
             recording=recording,
+            lineage=stack.enter_context(LineageReader(recording)),
             info=info,
             base_lr=found.solver.base_lr,
             found=found,
@@ -75,6 +80,8 @@ def subject_of(run: Path, rules: Path | None, *, whole: bool = True) -> Iterator
             children=_children(run, stack) if whole else {},
             explanation=explanation,
             unexplained=unexplained,
+            rescue=rescue,
+            unread_rescue=unread_rescue,
         )
 
 
@@ -82,6 +89,14 @@ def _explanation(run: Path) -> tuple[Explanation | None, str | None]:
     """Read what `explain` found about `run`, or why it cannot be read."""
     try:
         return read_explanation(run), None
+    except BadInput as error:
+        return None, str(error)
+
+
+def _rescue(run: Path) -> tuple[Rescue | None, str | None]:
+    """Read what `rescue` tried if it ended with `run`, or why it cannot be read."""
+    try:
+        return rescue_of(run), None
     except BadInput as error:
         return None, str(error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -122,6 +123,12 @@ class LineageReader:
         """Show what was written since the files were opened, while the last run continues."""
         for part in self.parts:
             part.recording.refresh()
+
+    def alone(self, reason: str) -> Self:
+        """Return the lineage without the ancestors of the last run, left out for `reason`; this one stays open."""
+        found = copy(self)
+        found.parts, found.missing = self.parts[-1:], reason
+        return found
 
     # -- the runs ---------------------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from harness.diagnosis.recorded.diagnose import diagnose
 from harness.diagnosis.recorded.propagation import propagation
 from harness.invocation import next_command
 from harness.recording import Recording
+from harness.recording.lineage_reader import LineageReader
 from harness.report import main
 from harness.supervisor.predict_client import predictions
 from tests.helpers.commands import RUN, train
@@ -33,6 +34,7 @@ from tests.helpers.nets import small_net, solver_text
 from tests.helpers.paths import ROOT
 from tests.helpers.preloaded import harness_command
 from tests.helpers.processes import PATIENCE, Finished, command, started, wait_for
+from tests.helpers.rescues import SENTENCE, made_up_rescue, write_rescue
 from tools.bench.report import BREAK, ITERATIONS, long_run
 
 CHROMIUM = "/usr/bin/chromium"
@@ -438,6 +440,59 @@ def test_why_it_broke(small: Path, opened: OpenPage) -> None:
 # -- other runs -------------------------------------------------------------------------------------------------------
 
 
+def test_a_lineage_and_its_rescue(lineage: Path, tmp_path: Path, opened: OpenPage) -> None:
+    """The report of the last of four runs shows all of them as one training, and what a rescue tried."""
+    study, first = tmp_path / "study", lineage.parents[1] / "first"
+    shutil.copytree(lineage, study / "3")
+    write_rescue(study, made_up_rescue(first, study))
+    done = report(study / "3")
+    assert done.code == 0, done.stderr
+    assert "base_lr 0.01 → 0.002 (from iteration 20 on)" in done.stderr
+    with LineageReader(Recording(lineage)) as line:
+        smoothed, rates = line.series("smoothed_loss"), line.series("lr")
+    one = opened(study / "3/report.html")
+    page = one.page
+    lines = [one.trace("loss", number) for number in range(page.evaluate("$('loss').data.length"))]
+    (whole,) = [found for found in lines if found["name"] == "total, smoothed"]
+    assert whole["x"] == list(range(55))
+    assert whole["y"] == pytest.approx(smoothed.tolist(), rel=1e-3)
+    left = [(found["x"][0], found["x"][-1]) for found in lines if found["name"] == "not continued"]
+    assert left == [(20, 39), (30, 34), (40, 49)]
+    assert any(found["y"] == pytest.approx(rates.tolist(), rel=1e-3) for found in lines if found["x"] == whole["x"])
+    labels = page.evaluate("$('loss').layout.annotations.map((a) => [a.x, a.text])")
+    assert [20, "base_lr 0.01 → 0.002"] in labels
+    dashes = page.evaluate("$('loss').layout.shapes.filter((s) => s.x0 === s.x1).map((s) => [s.x0, s.line.dash])")
+    assert dashes == [[19.5, "dash"], [29.5, "dot"], [39.5, "dash"]]
+    texts = page.evaluate("$('loss').data.flatMap((t) => t.text ?? [])")
+    assert "iteration 30: 2 takes over<br>nothing changed" in texts
+    assert page.locator("#runs tbody tr").all_inner_texts()[1:3] == [
+        "1\t20 to 29 (recorded up to 34)\tbase_lr 0.01 → 0.002\tDone: iteration 35",
+        "2\t30 to 39 (recorded up to 49)\tnothing changed\tDone: iteration 50",
+    ]
+    assert one.text("#rescued") == SENTENCE
+    assert page.locator(".tried").count() == 2
+    rows = page.locator(".tried >> nth=0").locator("tbody tr").all_inner_texts()
+    assert rows[2].split("\t") == [
+        *("a lower rate", "--set base_lr=0.002", "4 of 4", "1.24", "accuracy 0.5486, loss 1.25", "1,200"),
+        "chosen: the smallest change whose level is within noise of the best",
+    ]
+    assert rows[3].split("\t")[2] == "not tried"
+    assert one.page.get_by_text("A record of batch 26 <b>broke</b>.").count() == 1  # as text
+    went_on = "training continued with: momentum 0.8 (--set momentum=0.8 --history reset), as the run 3."
+    assert page.locator(".went-on").all_inner_texts()[1] == f"From iteration 40 on, {went_on}"
+    page.click("[data-zoom=own]")
+    assert [page.input_value(f"#loss-{end}") for end in ("from", "to")] == ["40", "54"]
+    page.check("input[name=span][value=whole]")
+    assert page.evaluate("[$('layers').data[0].x[0], $('layers').data[0].x.at(-1)]") == [-0.5, 54.5]
+    narrow = opened(study / "3/report.html", width=400, color_scheme="dark")
+    assert fits(narrow.page)
+    (study / "rescue.json").write_text("{")
+    done = report(study / "3", "--out", tmp_path / "again.html")
+    assert done.code == 0, done.stderr
+    again = opened(tmp_path / "again.html")
+    assert again.text("#unread-rescue").startswith(f"{study / 'rescue.json'}: damaged")
+
+
 def test_a_healthy_run_without_a_window(small: Path, opened: OpenPage) -> None:
     train(small / "solver.prototxt", small / "run")
     done = report(small / "run")
@@ -447,7 +502,7 @@ def test_a_healthy_run_without_a_window(small: Path, opened: OpenPage) -> None:
         assert diagnose(recording, 7, read_limits()).onset is None
     assert one.text("#verdict").startswith("Healthy: no divergence was found in iterations 0 to 59")
     assert one.page.locator("#verdict").get_attribute("class") == "good"
-    assert one.page.locator("#onset, #first-param, .suggestions").count() == 0
+    assert one.page.locator("#onset, #first-param, .suggestions, #lineage, #rescue").count() == 0
     assert "--watch A:B" in one.text("#no-window")
     assert one.page.locator("[data-zoom=onset]").is_hidden()
     assert one.page.evaluate("document.getElementById('layers').dataset.row") == "conv1/3x3"

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas
 import pytest
@@ -17,6 +18,7 @@ from harness.recording.lineage import ancestry, children
 from harness.recording.lineage_reader import LineageReader
 from harness.schemas.window import Window
 from tests.helpers.commands import train
+from tests.helpers.preloaded import harness_command
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
@@ -194,6 +196,15 @@ def test_ancestors_that_are_not_there_are_named_and_the_rest_is_read(moved: Path
         assert line.iterations.tolist() == list(range(40, END))
         assert line.missing == f"/nowhere/lost, which {moved} continues, is not there"
         assert line.parts[0].change == "nothing changed"
+
+
+def test_a_report_leaves_damaged_ancestors_out(moved: Path) -> None:
+    with h5py.File(moved.with_name("2") / "recording.h5", "r+") as file:
+        file["stat/update_l2"][3] = 1e6
+    page = moved / "report.html"
+    done = harness_command("report", moved)
+    assert done.code == 0, done.stderr
+    assert "/stat/update_l2 at iteration 33: damaged" in page.read_text().partition('id="missing"')[2][:300]
 
 
 def test_a_run_that_descends_from_itself_is_read_once(moved: Path) -> None:

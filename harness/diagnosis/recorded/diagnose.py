@@ -31,6 +31,7 @@ from harness.diagnosis.recorded.run_status import RunStatus, run_status
 from harness.diagnosis.recorded.sorted_records import SortedRecords, sorted_records
 from harness.diagnosis.robust_stats import Floats, Ints, total_norm
 from harness.recording import Recording
+from harness.recording.readable import Readable
 from harness.recording.repeats import Repeat
 from harness.recording.run_directory import read_info
 from harness.recording.snapshots import damaged_in, iterations_of
@@ -122,18 +123,26 @@ class Diagnosis:
         """Compute the (T,) norms of all param blobs together from `weight_l2`, `gradient_l2` or `update_l2`."""
         return total_norm(self.recording.stat(statistic).values)
 
-    def heatmap(self, quantity: Quantity, rows: slice | None = None, columns: int | None = None) -> Heatmap:
+    def heatmap(
+        self,
+        quantity: Quantity,
+        rows: slice | None = None,
+        columns: int | None = None,
+        lineage: Readable | None = None,
+    ) -> Heatmap:
         """Compute a heat map of layers over iterations.
 
         Args:
             quantity: "gradient", "weight", "ratio" (update/weight) or "zeros" (zero fraction of the net's blobs).
             rows: rows of the recording; default: those `around` the onset.
             columns: of the heat map, at most; default: one per iteration.
+            lineage: read it in place of the recording, which is its last part; `rows` are rows of it.
         """
         rows = self.around if rows is None else rows
         at = self.onset.iteration if self.onset else None
-        count = len(self.recording.iterations[rows])
-        drawn = heatmap(self.recording, quantity, rows, at, max(1, count if columns is None else columns))
+        source = self.recording if lineage is None else lineage
+        count = len(source.iterations[rows])
+        drawn = heatmap(source, quantity, rows, at, max(1, count if columns is None else columns))
         return without_values_after(drawn, self.not_finite_from)
 
     def distributions(self, param: Param | None = None) -> tuple[Distribution, ...]:

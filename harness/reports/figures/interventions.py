@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
+from harness.diagnosis.recorded.thinning import extremes
 from harness.recording.lineage_reader import Part
 from harness.reports.figures.style import shortened
+from harness.reports.palette import BROKEN
 
 _COLOUR = "0.3"
 _SPACING = 0.025  # of the width, between labels
 _LONGEST = 40  # characters of a label
+_MOST_POINTS = 1000  # of a line
 
 
 def mark_interventions(panels: Sequence[Axes], parts: Sequence[Part]) -> None:
@@ -19,6 +22,8 @@ def mark_interventions(panels: Sequence[Axes], parts: Sequence[Part]) -> None:
 
     What was recorded before the last run is drawn paler. Set the limits of the axes before.
     """
+    if len(parts) < 2:
+        return
     low, high = panels[0].get_xlim()
     labelled = -float("inf")
     for part in parts[1:]:
@@ -26,11 +31,24 @@ def mark_interventions(panels: Sequence[Axes], parts: Sequence[Part]) -> None:
             axes.axvline(part.begins, color=_COLOUR, lw=0.9, ls="--" if part.intervenes else ":", zorder=6)
         if part.intervenes and part.begins - labelled >= _SPACING * (high - low):
             labelled = part.begins
+            side = "right" if part.begins - low > _SPACING * (high - low) else "left"  # of the text, at the line
             panels[0].annotate(
                 shortened(part.change, _LONGEST), (part.begins, 0.97), xycoords=("data", "axes fraction"),
-                xytext=(2, 0), textcoords="offset points", rotation=90, va="top", color=_COLOUR, fontsize=7.5, zorder=7,
-                bbox={"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 0.6},
+                xytext=(-2 if side == "right" else 2, 0), textcoords="offset points", rotation=90, ha=side, va="top",
+                color=_COLOUR, fontsize=7.5, zorder=7, bbox={"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 0.6},
             )  # fmt: skip
-    if len(parts) > 1:
-        for axes in panels:
-            axes.axvspan(low, parts[-1].begins, color="white", alpha=0.45, lw=0, zorder=5)
+    for axes in panels:
+        axes.axvspan(low, max(low, parts[-1].begins), color="white", alpha=0.45, lw=0, zorder=5)
+
+
+def draw_what_was_left(axes: Axes, parts: Sequence[Part]) -> None:
+    """Draw the smoothed losses that earlier runs recorded beyond the iteration at which the next one takes over."""
+    label = "not continued"
+    for part in parts[:-1]:
+        rows = slice(part.count, part.recording.count)
+        losses = part.recording.series("smoothed_loss", rows)
+        if len(losses):
+            shown = extremes(losses, _MOST_POINTS)
+            times = part.recording.series("iteration", rows)[shown]
+            axes.plot(times, losses[shown], color=BROKEN, lw=0.9, ls="--", label=label, zorder=2)
+            label = ""  # one entry in the legend

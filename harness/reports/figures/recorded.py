@@ -13,10 +13,9 @@ from matplotlib.figure import Figure
 
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.diagnosis.recorded.thinning import extremes
-from harness.recording import Recording
 from harness.recording.lineage_reader import Part
 from harness.recording.readable import Readable
-from harness.reports.figures.interventions import mark_interventions
+from harness.reports.figures.interventions import draw_what_was_left, mark_interventions
 from harness.reports.figures.layers import draw_heatmap
 from harness.reports.figures.style import (
     DASHES,
@@ -49,19 +48,20 @@ _COLUMNS = 1000  # of a heat map
 _LONGEST_LABEL = 44  # characters beside a curve
 
 
-def overview(recording: Recording, found: Diagnosis) -> Figure:
+def overview(recording: Readable, found: Diagnosis, parts: Sequence[Part] = ()) -> Figure:
     """Draw the losses with their chance levels, the learning rate, and the gradient norm of every layer, over all
-    iterations. Layers run from the data (top) to the losses (bottom)."""
+    iterations. Layers run from the data (top) to the losses (bottom). Arguments are those of `losses`."""
     with styled():
         figure = Figure(figsize=(10, 7.2), layout="constrained")
         loss, rate, norms = figure.subplots(3, 1, sharex=True, height_ratios=(5, 1.2, 5))
-        _draw_losses(loss, recording, found)
+        _draw_losses(loss, recording, found, parts)
         _draw_rate(rate, recording)
-        image = draw_heatmap(norms, found.heatmap("gradient", slice(None), _COLUMNS))
+        image = draw_heatmap(norms, found.heatmap("gradient", slice(None), _COLUMNS, recording))
         if image is not None:
             bar = figure.colorbar(image, cax=norms.inset_axes((1.012, 0, 0.014, 1)), label="‖gradient‖₂ per layer")
             label_log(bar.ax.yaxis)
         _label(norms, recording)
+        mark_interventions((loss, rate), parts)
         _mark_windows((loss, rate), recording)
     return figure
 
@@ -80,7 +80,7 @@ def losses(recording: Readable, found: Diagnosis, parts: Sequence[Part] = ()) ->
     with styled():
         figure = Figure(figsize=(10, 1.2 + 0.75 * sum(heights)), layout="constrained")
         panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-        _draw_losses(panels[0], recording, found)
+        _draw_losses(panels[0], recording, found, parts)
         _draw_rate(panels[1], recording)
         if accuracies:
             styles = accuracy_styles(list(accuracies), [head.name for head in recording.heads])
@@ -155,7 +155,7 @@ def heads_to_draw(heads: Sequence[Head]) -> Sequence[Head]:
     return () if len(heads) == 1 and heads[0].weight == 1 else heads
 
 
-def _draw_losses(axes: Axes, recording: Readable, found: Diagnosis) -> None:
+def _draw_losses(axes: Axes, recording: Readable, found: Diagnosis, parts: Sequence[Part]) -> None:
     rows = rows_until(recording.iterations, found.not_finite_from)
     iterations = recording.iterations[rows]
     smoothed = recording.series("smoothed_loss", rows)
@@ -172,6 +172,7 @@ def _draw_losses(axes: Axes, recording: Readable, found: Diagnosis) -> None:
         _line(axes, iterations, values, color=colour, lw=0.6, alpha=0.8, label=label)
     if len(heads) > len(HEADS):
         axes.plot([], [], " ", label=more_heads(len(heads) - len(HEADS)))
+    draw_what_was_left(axes, parts)
     total = total[np.isfinite(total)]
     levels = chance_levels(recording.heads)
     high = float(np.quantile(total, 0.999)) if len(total) else 1.0

@@ -16,6 +16,7 @@ from harness.diagnosis.recorded.distributions import KINDS, Distribution, distri
 from harness.diagnosis.recorded.heatmap import QUANTITIES, Heatmap
 from harness.diagnosis.recorded.thinning import extremes
 from harness.recording import Recording
+from harness.recording.readable import Readable
 from harness.reports.figures.layers import FARTHEST, TITLES
 from harness.reports.figures.recorded import accuracy_series, heads_to_draw, rows_until
 from harness.reports.html.packing import Arrays
@@ -25,6 +26,7 @@ from harness.reports.names import EACH, SMOOTHED, head_name
 from harness.reports.palette import DISTANCES, HEADS, MOMENTS, NOT_FINITE, RUNS, VALUES, accuracy_styles
 
 _MOST_ROWS = 250_000  # of a line; longer ones are reduced to the extremes of equal parts
+_MOST_LEFT = 2000  # of what was not continued
 _COLUMNS = 300  # of a heat map of the whole run
 _MOST_ALARMS = 300
 _SHADES = 16  # of a colour scale
@@ -41,7 +43,7 @@ def palette() -> Json:
 
 def losses(subject: Subject, arrays: Arrays) -> Json:
     """The chart of losses, learning rate and test accuracy, with windows, snapshots and alarms."""
-    recording, found = subject.recording, subject.found
+    recording, found = subject.lineage, subject.found
     until = rows_until(recording.iterations, found.not_finite_from)
     heads = [
         _series(recording, head_name(head.name, head.weight), recording.output(head.name, until)[:, 0], colour, arrays)
@@ -54,8 +56,10 @@ def losses(subject: Subject, arrays: Arrays) -> Json:
     return {
         "first": int(recording.iterations[0]),
         "last": int(recording.iterations[-1]),
+        "own": int(subject.recording.iterations[0]),
+        "takeovers": _takeovers(subject),
         "not_finite": found.not_finite_from,
-        "lines": [total, *heads, smoothed, *_restarts(subject, arrays)],
+        "lines": [total, *heads, smoothed, *_left(subject, arrays), *_restarts(subject, arrays)],
         "more": max(0, len(recording.heads) - len(HEADS)),
         "lr": _series(recording, "learning rate", recording.series("lr"), "ink", arrays),
         "input": _input(subject, arrays),
@@ -64,7 +68,7 @@ def losses(subject: Subject, arrays: Arrays) -> Json:
             for (name, (times, values)), (colour, nth) in zip(accuracies.items(), styles, strict=True)
         ],
         "levels": [{"value": value, "text": text} for value, text in chance_levels(recording.heads)],
-        "windows": [[window.start, window.stop] for window in recording.windows],
+        "windows": [[window.start, window.stop] for window in subject.recording.windows],
         "snapshots": [
             {
                 "iteration": iteration,
@@ -91,6 +95,7 @@ def smoothed_losses(runs: Iterable[tuple[str, Recording]], arrays: Arrays) -> Js
     ends = [int(recording.iterations[row]) for _, recording in runs if len(recording.iterations) for row in (0, -1)]
     return {
         **{"first": min(ends, default=0), "last": max(ends, default=0), "not_finite": None},
+        **{"own": min(ends, default=0), "takeovers": []},
         **{
             "lines": [{**line, "ends": True} for line in lines],
             "more": 0,
@@ -108,7 +113,8 @@ def smoothed_losses(runs: Iterable[tuple[str, Recording]], arrays: Arrays) -> Js
 def layers(subject: Subject, arrays: Arrays) -> Json:
     """The heat maps around the onset and of the whole run, and the norms of single param blobs around the onset."""
     recording, found = subject.recording, subject.found
-    whole = [found.heatmap(quantity, slice(None), _COLUMNS) for quantity in QUANTITIES]
+    line = subject.lineage if subject.lineage.same_params else None
+    whole = [found.heatmap(quantity, slice(None), _COLUMNS, line) for quantity in QUANTITIES]
     iterations = recording.iterations[found.around]
     after = iterations >= (np.inf if found.not_finite_from is None else found.not_finite_from)
 
@@ -156,7 +162,7 @@ def window(subject: Subject, arrays: Arrays) -> list[Json]:
 
 def _input(subject: Subject, arrays: Arrays) -> Json | None:
     """The largest magnitudes of the input that left its baseline first; None where none did."""
-    recording, onset = subject.recording, subject.found.onset
+    recording, onset = subject.lineage, subject.found.onset
     low, high = recording.input_stat("minimum"), recording.input_stat("maximum")
     if onset is None or onset.blob not in low.labels:
         return None
@@ -171,10 +177,40 @@ def _restarts(subject: Subject, arrays: Arrays) -> list[Json]:
     ]
 
 
-def _series(recording: Recording, name: str, values: npt.NDArray[Any], colour: str, arrays: Arrays) -> Json:
+def _takeovers(subject: Subject) -> list[Json]:
+    """Where each run of the lineage takes over from the one before, and what it changes."""
+    return [
+        {"iteration": part.begins, "run": part.run.name, "text": part.change, "intervenes": part.intervenes}
+        for part in subject.lineage.parts[1:]
+    ]
+
+
+def _left(subject: Subject, arrays: Arrays) -> list[Json]:
+    """What earlier runs of the lineage recorded beyond the iteration at which the next one takes over."""
+    lines = []
+    for part in subject.lineage.parts[:-1]:
+        rows = slice(part.count, part.recording.count)
+        losses, iterations = part.recording.series("smoothed_loss", rows), part.recording.series("iteration", rows)
+        if len(losses):
+            name = f"{part.run.name}, not continued"
+            lines.append(_line(name, iterations, losses, "bad", arrays, _MOST_LEFT) | {"restart": True, "left": True})
+    return lines
+
+
+def _series(recording: Readable, name: str, values: npt.NDArray[Any], colour: str, arrays: Arrays) -> Json:
     iterations = recording.iterations[: len(values)]
-    values = values[: len(iterations)]
-    rows = extremes(np.asarray(values, np.float64), _MOST_ROWS)
+    return _line(name, iterations, values[: len(iterations)], colour, arrays, _MOST_ROWS)
+
+
+def _line(
+    name: str,
+    iterations: npt.NDArray[np.int64],
+    values: npt.NDArray[Any],
+    colour: str,
+    arrays: Arrays,
+    most: int,
+) -> Json:
+    rows = extremes(np.asarray(values, np.float64), most)
     return {"name": name, "colour": colour, "x": _iterations(iterations[rows], arrays), "y": arrays.add(values[rows])}
 
 

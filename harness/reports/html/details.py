@@ -30,9 +30,6 @@ def run_details(subject: Subject) -> list[tuple[str, str]]:
         ("Windows", ", ".join(map(str, recording.windows)) or "none"),
         ("Exactness", summary(info, subject.run / "run.json")),
     ]
-    if info.parent:
-        parent = info.parent
-        rows.append(("Restarted from", f"{parent.run} at {parent.iteration:,}: {parent.summary}"))
     if info.skip_records:
         first, *more = info.skip_records
         left_out = count(len(info.skip_records), "record")

@@ -118,13 +118,14 @@ def svg(figure: Figure, alternative_text: str) -> str:
 
 def _drawings(subject: Subject) -> dict[str, Callable[[], Figure]]:
     """A function for each figure for which there are data."""
-    recording, found, batch, onset = subject.recording, subject.found, subject.batch, subject.onset
+    recording, line, found = subject.recording, subject.lineage, subject.found
+    batch, onset = subject.batch, subject.onset
     if not len(recording.iterations):
         return {}
     heatmaps, explanation = subject.heatmaps, subject.explanation
     drawings = {
-        "overview": lambda: figures.overview(recording, found),
-        "losses": lambda: figures.losses(recording, found),
+        "overview": lambda: figures.overview(line if line.same_params else recording, found, line.parts),
+        "losses": lambda: figures.losses(line, found, line.parts),
         "layers": lambda: figures.layers(heatmaps, onset),
     }
     if np.isfinite(heatmaps[QUANTITIES.index("gradient")].distance).any():  # there is a baseline

@@ -13,7 +13,7 @@ from harness.diagnosis.recorded.baseline import BLOB_ROWS, PARAM_ROWS
 from harness.diagnosis.settings import Setting
 from harness.reports import figures
 from harness.reports.figures.window import moment_name
-from harness.reports.html import charts, messages
+from harness.reports.html import charts, messages, rescue
 from harness.reports.html.details import run_details
 from harness.reports.html.figures import batch_images, filter_images, static_images, svg
 from harness.reports.html.headline import headline, outcome
@@ -25,10 +25,12 @@ from harness.reports.html.titles import titles
 from harness.reports.html.why import why
 from harness.reports.names import curve_names
 from harness.reports.suggestions import explain_command
+from harness.reports.text import lineage
 from harness.reports.text.grammar import list_names
 
 _SCRIPTS = ("shared", "losses", "layers", "window", "main")
 _MOST_DEPARTURES = 12
+_MOST_PARTS = 12  # runs of a lineage in a table that is open
 _MOST_WORST = 8  # images on the first screen
 
 
@@ -67,6 +69,9 @@ def report(subject: Subject, refresh: int | None = None) -> str:
         messages=messages,
         details=run_details(subject),
         why=why(subject),
+        lineage=lineage,
+        rescue=rescue,
+        most_parts=_MOST_PARTS,
         explain=explain_command(subject.run).command,
         sentence=sentence,
         look_at=LOOK_AT,

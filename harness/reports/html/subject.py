@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +15,18 @@ from harness.diagnosis.recorded.batch import Batch, LabelShare, label_shares, un
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.diagnosis.recorded.filters import Filters, first_filters
 from harness.diagnosis.recorded.heatmap import QUANTITIES, Heatmap
+from harness.errors import RecordingError
 from harness.recording import Recording
+from harness.recording.lineage_reader import LineageReader
 from harness.reports.suggestion import Suggestion
 from harness.reports.suggestions import next_commands, rewind_of_onset
 from harness.schemas.explanation import Explanation
 from harness.schemas.predictions import HeadPredictions
+from harness.schemas.rescue import Rescue
 from harness.schemas.rewind import NoRewind, Rewind
 from harness.schemas.run_info import RunInfo
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,7 @@ class Subject:
     """One run, as its report shows it.
 
     Attributes:
+        lineage: the run and those that it continues, as one training.
         info: its run.json.
         base_lr: the solver's.
         batch: the inputs of the onset (without an onset, of the first iteration in a window); None if not recorded.
@@ -35,10 +42,12 @@ class Subject:
         labels: all labels of the training data; None if not available.
         children: the restarts of this run, by their changes.
         explanation: what `explain` found; None if it was not asked, or if `unexplained` gives the reason.
+        rescue: what `rescue` tried, if it ended with this run; None if not, or if `unread_rescue` gives the reason.
     """
 
     run: Path
     recording: Recording
+    lineage: LineageReader
     info: RunInfo
     base_lr: float
     found: Diagnosis
@@ -49,6 +58,17 @@ class Subject:
     children: Mapping[str, Recording]
     explanation: Explanation | None
     unexplained: str | None
+    rescue: Rescue | None
+    unread_rescue: str | None
+
+    def draw(self, page: Callable[[Subject], T]) -> T:
+        """Return what `page` makes of the subject; without the ancestors of the run if one of them is damaged."""
+        try:
+            return page(self)
+        except RecordingError as error:
+            if len(self.lineage.parts) == 1:
+                raise
+            return page(replace(self, lineage=self.lineage.alone(str(error))))
 
     @property
     def onset(self) -> int | None:

@@ -29,6 +29,13 @@ def titles(subject: Subject) -> dict[str, str]:
 
 
 def _losses(subject: Subject) -> str:
+    before = len(subject.lineage.parts) - 1
+    if not before:
+        return _course(subject)
+    return f"{_course(subject)}; with the {f'{before} runs' if before > 1 else 'run'} before it"
+
+
+def _course(subject: Subject) -> str:
     found, status = subject.found, subject.found.status
     if found.onset is not None:
         at = f"at iteration {found.onset.iteration:,}"

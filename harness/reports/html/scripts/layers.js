@@ -15,6 +15,9 @@ function drawLayers() {
   const current = () => heatmaps[`${form.elements.span.value} ${form.elements.quantity.value}`];
   const firstAbnormal = () => (form.elements.quantity.value === "zeros" ? first_blob : offender);
 
+  const isIn = (heatmap, iteration) => iteration >= heatmap.start[0] && iteration < heatmap.stop[heatmap.stop.length - 1];
+  const inside = (heatmap) => page.losses.takeovers.filter((one) => isIn(heatmap, one.iteration));
+
   // Rows of values. With `hold`, a column without a measurement repeats the one before it.
   function matrix(heatmap, values, hold) {
     const columns = heatmap.start.length;
@@ -54,7 +57,7 @@ function drawLayers() {
       hovertemplate: "%{text}<extra></extra>", colorbar: { thickness: 12, ...bar, tickfont: { size: 10 } }, showscale: !isNarrow() };
     const nonfinite = { type: "heatmap", x: edges, y, z: values.map((row) => row.map((v) => (v === Infinity ? 1 : null))), zmin: 0, zmax: 1,
       colorscale: [[0, nonfiniteColour], [1, nonfiniteColour]], showscale: false, text: hover, hovertemplate: "%{text}<extra></extra>" };
-    const marked = firstAbnormal();
+    const marked = firstAbnormal(), lineOnMap = asDistance ? "#111111" : "#ffffff";
     const height = Math.max(320, Math.min(900, 90 + 13 * y.length));
     chart.style.height = `${height}px`;
     fillSelect(heatmap);
@@ -64,8 +67,8 @@ function drawLayers() {
       xaxis: { title: { text: "iteration" }, tickformat: ",d", zeroline: false, showgrid: false },
       yaxis: { autorange: "reversed", tickvals: ticks, ticktext: ticks.map((i) => (heatmap.rows[i] === marked ? "▶ " : "") + shortened(heatmap.rows[i], isNarrow() ? 16 : 30)),
         tickfont: { size: isNarrow() ? 8 : 10 }, zeroline: false, showgrid: false },
-      shapes: page.onset !== null && columns && page.onset >= heatmap.start[0] && page.onset < heatmap.stop[columns - 1]
-        ? [verticalLine(page.onset - 0.5, { line: { color: asDistance ? "#111111" : "#ffffff", width: 1.5, dash: "dot" } })] : [],
+      shapes: [...takeoverLines(inside(heatmap), lineOnMap), ...(page.onset !== null && isIn(heatmap, page.onset)
+        ? [verticalLine(page.onset - 0.5, { line: { color: lineOnMap, width: 1.5, dash: "dot" } })] : [])],
     }), config);
   }
 
@@ -120,7 +123,7 @@ function drawLayers() {
       xaxis: { title: { text: "iteration" }, tickformat: ",d", zeroline: false },
       yaxis: quantity === "zeros" ? { range: [-0.02, 1.02], title: { text: "zero fraction" } }
         : { ...curveAxis(traces), title: { text: quantity === "ratio" ? "‖update‖ / ‖weight‖" : `‖${quantity}‖` } },
-      shapes: page.onset === null ? [] : [verticalLine(page.onset)],
+      shapes: [...takeoverLines(inside(heatmap)), ...(page.onset === null ? [] : [verticalLine(page.onset)])],
     }), config);
   }
 

@@ -31,7 +31,7 @@ function firstRow(x, value) {
 
 function drawLosses() {
   const chart = $("loss"), from = $("loss-from"), to = $("loss-to"), logarithmic = $("loss-log");
-  const { lines, more, lr, input, accuracies, levels, first, last, windows, snapshots, alarms } = page.losses;
+  const { lines, more, lr, input, accuracies, levels, first, last, windows, snapshots, alarms, own, takeovers } = page.losses;
   const series = lines.map((one) => ({ ...one, x: array(one.x), y: array(one.y) }));
   const [rate, data] = [lr, input].map((one) => one && { ...one, x: array(one.x), y: array(one.y) });
   if (data) chart.classList.add("taller");
@@ -41,8 +41,12 @@ function drawLosses() {
     for (let i = 0; i < one.y.length; i += step) if (Number.isFinite(one.y[i])) finite.push(one.y[i]);
   }
   finite.sort((a, b) => a - b);
-  let highest = 0, lowest = Infinity;
-  for (const one of series) for (const v of one.y) if (Number.isFinite(v)) { if (v > highest) highest = v; if (v < lowest) lowest = v; }
+  let highest = 0, lowest = Infinity, left = 0;
+  for (const one of series) for (const v of one.y) if (Number.isFinite(v)) {
+    if (one.left) { if (v > left) left = v; } else if (v > highest) highest = v;
+    if (v < lowest) lowest = v;
+  }
+  highest = Math.max(highest, Math.min(left, 3 * Math.max(highest, ...levels.map((l) => l.value))));  // a run that was left may have no bounds
   logarithmic.disabled = !(lowest > 0);
   logarithmic.checked = lowest > 0 && highest > 4 * finite[Math.floor(0.98 * (finite.length - 1))];
   let range = [first, last];
@@ -52,8 +56,9 @@ function drawLosses() {
     const visible = (one) => reduced(one.x, one.y, Math.max(0, firstRow(one.x, range[0]) - 1),
       Math.min(one.x.length, firstRow(one.x, range[1] + 1) + 1), most);
     const close = range[1] - range[0] <= 60;
+    const named = series.find((one) => one.left);  // one entry of the legend for all of them
     const drawn = series.map((one) => ({
-      ...visible(one), name: shortened(one.name, isNarrow() ? 24 : 40), type: "scatter", mode: close ? "lines+markers" : "lines", connectgaps: false,
+      ...visible(one), name: one.left ? "not continued" : shortened(one.name, isNarrow() ? 24 : 40), showlegend: !one.left || one === named, type: "scatter", mode: close ? "lines+markers" : "lines", connectgaps: false,
       line: { color: lineColour(one.colour), width: one.colour === "ink" ? 2.2 : one.restart ? 1.6 : 1, dash: one.restart ? "dash" : "solid" },
       marker: { size: 5 }, opacity: one.colour === "faint" ? 0.75 : 1,
       hovertemplate: `%{x:,d}: %{y:.4g}<extra>${shortened(one.name, 60)}</extra>`,
@@ -72,6 +77,8 @@ function drawLosses() {
     if (snapshots.length) mark(snapshots, 0.015, snapshots.map((s) => (s.good ? "triangle-up" : "triangle-up-open")),
       snapshots.map((s) => themeColour(s.good ? "good" : "open")), snapshots.map((s) => (s.last ? 15 : 9)),
       (s) => `snapshot of iteration ${thousands(s.iteration)}${s.last ? " (last good)" : s.good ? "" : ", after the onset"}`);
+    if (takeovers.length) mark(takeovers, 1, takeovers.map((t) => (t.intervenes ? "diamond" : "diamond-open")), themeColour("open"), 8,
+      (t) => `iteration ${thousands(t.iteration)}: ${shortened(t.run, 60)} takes over<br>${shortened(t.text, 160)}`);
     if (alarms.length) mark(alarms, 0.985, "triangle-down", themeColour("bad"), 9,
       (a) => `iteration ${thousands(a.iteration)}, ${shortened(a.text, 160)}`);
     return drawn;
@@ -129,7 +136,9 @@ function drawLosses() {
       line: { color: themeColour("faint"), width: 1, dash: "dash" } }));
     if (page.losses.not_finite !== null) bands.push({ type: "rect", yref: "paper", y0: 0, y1: 1, x0: page.losses.not_finite - 0.5, x1: last + 0.5,
       fillcolor: page.palette.nonfinite, opacity: 0.15, line: { width: 0 }, layer: "below" });
-    return [...bands, ...dashes, ...(page.onset === null ? [] : [verticalLine(page.onset)])];
+    if (own > first) bands.push({ type: "rect", yref: "paper", y0: 0, y1: 1, x0: first - 0.5, x1: own - 0.5,
+      fillcolor: themeColour("paper"), opacity: 0.5, line: { width: 0 }, layer: "above" });
+    return [...bands, ...dashes, ...takeoverLines(takeovers), ...(page.onset === null ? [] : [verticalLine(page.onset)])];
   }
 
   // Labels of the levels, moved apart where they would overlap, and of the onset.
@@ -144,6 +153,15 @@ function drawLosses() {
     });
     if (page.onset !== null) labels.push({ x: page.onset, y: 1, yref: "paper", yanchor: "bottom", showarrow: false,
       text: `onset ${thousands(page.onset)}`, font: { size: 11, color: themeColour("bad") } });
+    const width = (chart.clientWidth || 800) * 0.9;
+    let labelled = -Infinity;
+    for (const one of takeovers) {
+      const at = ((one.iteration - range[0]) / Math.max(1, range[1] - range[0])) * width;
+      if (!one.intervenes || at < 0 || at > width || at - labelled < 16) continue;
+      labelled = at;
+      labels.push({ x: one.iteration, ...(at < 16 ? { xanchor: "left", xshift: 2 } : { xanchor: "right", xshift: -2 }), y: 0.97, yref: "y4", yanchor: "top", textangle: -90, showarrow: false,
+        text: shortened(one.text, isNarrow() ? 26 : 40), bgcolor: themeColour("paper"), opacity: 0.85, borderpad: 0, font: { size: 11, color: themeColour("ink") } });
+    }
     if (data) labels.push({ x: 0.008, xref: "paper", xanchor: "left", y: placedData()[1], yref: "paper", yanchor: "bottom", showarrow: false,
       text: escaped(data.name), font: { size: 11, color: themeColour("bad") } });
     return [...labels, ...endLabels(low, high, height)];
@@ -195,12 +213,14 @@ function drawLosses() {
   for (const input of [from, to]) input.addEventListener("change", () => zoom(+from.value, +to.value));
   logarithmic.addEventListener("change", draw);
   document.querySelector('[data-zoom="onset"]').hidden = page.onset === null;
+  document.querySelector('[data-zoom="own"]').hidden = own === first;
   const zooms = {
     in: (a, b) => (b - a < 3 ? [Math.floor((a + b) / 2), Math.floor((a + b) / 2)] : [a + (b - a) / 4, b - (b - a) / 4]),
     out: (a, b) => [a - Math.max(1, (b - a) / 2), b + Math.max(1, (b - a) / 2)],
     left: (a, b) => { const by = Math.min(Math.max(1, (b - a) / 2), a - first); return [a - by, b - by]; },
     right: (a, b) => { const by = Math.min(Math.max(1, (b - a) / 2), last - b); return [a + by, b + by]; },
     all: () => [first, last],
+    own: () => [own, last],
     onset: () => [page.onset - 20, page.onset + 40],
   };
   for (const button of document.querySelectorAll("[data-zoom]"))

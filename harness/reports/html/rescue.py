@@ -1,0 +1,84 @@
+"""The section Rescue of a report: the breaks that a training met, and what was tried to get past each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.quantities import duration
+from harness.reports.text.grammar import count
+from harness.schemas.rescue import Attempt, Intervention, Rescue, Tried
+
+
+@dataclass(frozen=True)
+class Break:
+    """A break, the candidates that were tried, and the intervention with which training went on; None if none helped.
+
+    `title` names where it was; empty where that is not known.
+    """
+
+    title: str
+    sentence: str
+    tried: tuple[Tried, ...]
+    intervention: Intervention | None
+
+    @property
+    def went_on(self) -> str:
+        """State how training went on."""
+        if self.intervention is None:
+            return "Training was not continued from here."
+        made = self.intervention
+        run = f", as the run {Path(made.run).name}" if made.run else ""
+        changes = f" ({made.changes})" if made.changes and made.changes != made.candidate else ""
+        why = f": {made.why}" if made.why else ""
+        return f"From iteration {made.iteration:,} on, training continued with: {made.candidate}{changes}{run}{why}."
+
+
+def breaks(found: Rescue) -> tuple[Break, ...]:
+    """Collect the breaks in their order, each with its intervention."""
+    left = list(found.interventions)
+    shown = []
+    for attempt in found.attempts:
+        made = next((one for one in left if _belongs(one, attempt)), None)
+        if made is not None:
+            left.remove(made)
+        title = f"Break at iteration {attempt.broke:,} of {Path(attempt.run).name}"
+        shown.append(Break(title, attempt.sentence, attempt.tried, made))
+    if not found.attempts and (found.tried or left):
+        shown.append(Break("", "", found.tried, left[-1] if left else None))
+    return tuple(shown)
+
+
+def _belongs(made: Intervention, attempt: Attempt) -> bool:
+    same_run = not made.parent or Path(made.parent).name == Path(attempt.run).name
+    return same_run and made.broke in (None, attempt.broke)
+
+
+def facts(found: Rescue) -> str:
+    """State what the rescue took, and how far it got."""
+    said = []
+    if found.until is not None:
+        said.append(f"{'reached' if found.finished else 'did not reach'} iteration {found.until:,}")
+    said.append(count(len(found.interventions), "intervention"))
+    cost = found.cost
+    if cost.iterations:
+        workers = count(cost.workers, "worker")
+        said.append(f"{cost.iterations:,} iterations computed, in {duration(cost.seconds)} with {workers}")
+    return "; ".join(said)
+
+
+def outcome(tried: Tried) -> str:
+    """State how many of a candidate's replays and restarts got past the break."""
+    return f"{tried.heals} of {tried.runs}" if tried.runs else "not tried"
+
+
+def mood(tried: Tried) -> str:
+    """Choose the colour of an outcome."""
+    if not tried.runs:
+        return "open"
+    return "good" if tried.heals == tried.runs else "bad" if not tried.heals else "open"
+
+
+def test(tried: Tried) -> str:
+    """State the outputs of the test pass after the break."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in tried.test.items())
