@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
+import numpy as np
+
 from tools.bench.faults.breaks import Break, breaks_early, find_break, is_healthy
 from tools.bench.faults.planting import Planting
 from tools.bench.faults.probe import Losses
 
 _EARLY = 5  # iterations by which the smoothed loss may seem to rise before the event
 _FIRST = 100  # iterations that tell whether a training breaks early
-_LASTING = 80  # iterations after which a break is taken for lasting
+_LASTING = 80  # iterations after which a break is taken for lasting,
+_STAYS = 0.8  # where the loss is still at this share of chance level; below, training may be recovering
 _AFTER = 60  # iterations after those in which a break must come
 
 
@@ -51,7 +54,8 @@ def is_clear(planting: Planting, losses: Losses) -> bool:
         return True
     broke = find_break(losses, chance, len(losses))
     if broke is not None:
-        return len(losses) - broke.iteration >= _LASTING
+        stays = float(np.median(losses[-20:])) > _STAYS * chance
+        return stays and len(losses) - broke.iteration >= _LASTING
     return planting.at is not None and not planting.recovers and len(losses) >= planting.at + planting.within + _AFTER
 
 

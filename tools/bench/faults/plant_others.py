@@ -13,6 +13,8 @@ def two_causes(net: Net, seed: int) -> Iterator[Planting]:
     """The schedule raises the learning rate, and a record has far larger values than others; neither breaks alone."""
     random, plain = random_of("two-causes", net, seed), usual(net, seed)
     at = some_iteration(random, net)
+    if net.warm_up:
+        at = max(at - 20, 100)  # a larger net takes longer to recover from either cause alone
     number = at * net.batch + int(random.integers(net.batch))
     raised_at = at - int(random.integers(10, 40))
     wrong = (plain.records[number].label + 1) % net.classes
