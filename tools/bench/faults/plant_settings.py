@@ -40,7 +40,7 @@ def layer(net: Net, seed: int) -> Iterator[Planting]:
     for plain in from_fillers(net, seed, _ORDERS) if learns else fine_tuned(net, seed, _ORDERS):
         name = str(random.choice(learns or net.layers))
         twin = plain.with_solver(base_lr=(2 if learns else 0.5) * net.rate)
-        for factor in _ladder(24, 1.06, 16) if learns else _ladder(5, 1.12, 40):
+        for factor in _ladder(15, 1.12, 14) if learns else _ladder(5, 1.12, 40):
             what = f"layer {name} has {factor:.3g} times the learning rate of the others"
             fast = replace(twin, factors={name: factor})
             yield Planting(what, fast, ("layer-lr",), (twin,), layers=(name,), ladder=plain.seed)
@@ -58,12 +58,9 @@ def momentum(net: Net, seed: int) -> Iterator[Planting]:
 
 
 def decay(net: Net, seed: int) -> Iterator[Planting]:
-    """The weight decay is too strong, so that nothing passes through the net any more; or its sign is wrong.
-
-    With a wrong sign, the loss of a larger net only creeps up.
-    """
+    """The weight decay is too strong, so that nothing passes through the net any more; or its sign is wrong."""
     kinds = ("weight-decay",)
-    if seed % 3 != 2 and not net.warm_up:
+    if seed % 3 != 2:
         for plain in fine_tuned(net, seed, 4):
             for value in _ladder(0.01, 1.3, 16):
                 what = f"the weight decay is {-value:.3g}: the weights grow"

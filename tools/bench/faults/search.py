@@ -89,10 +89,12 @@ class Search:
 
         def strength(number: int) -> Strength:
             found, breaks[number] = self._strength(family[number])
+            if found is Strength.RIGHT and not self._parts_break(family[number]):
+                return Strength.TOO_WEAK
             return found
 
         number = bisected(len(family), strength, family[0].ladder is not None or family[0].recovers)
-        if number is None or not self._needs_it(family[number]):
+        if number is None or not self._is_healthy_without(family[number]):
             return None
         return Planted(family[number], breaks[number])
 
@@ -137,7 +139,8 @@ class Search:
         strength, broke = self._strength(planting)
         if strength is Strength.TOO_STRONG and planting.ladder is not None:
             self._too_strong.add(planting.ladder)
-        return Planted(planting, broke) if strength is Strength.RIGHT and self._needs_it(planting) else None
+        fits = strength is Strength.RIGHT and self._is_healthy_without(planting) and self._parts_break(planting)
+        return Planted(planting, broke) if fits else None
 
     def _strength(self, planting: Planting) -> tuple[Strength, Break | None]:
         self._count += 1
@@ -148,12 +151,14 @@ class Search:
         losses = self._probe.losses(files, iterations, is_clear=lambda losses: is_clear(planting, losses))
         return judge(planting, losses)
 
-    def _needs_it(self, planting: Planting) -> bool:
-        """Whether the training is healthy without the fault, and breaks with each part of it."""
-        return all(map(self._is_healthy, planting.without)) and all(map(self._breaks, planting.parts))
+    def _is_healthy_without(self, planting: Planting) -> bool:
+        """Whether the training is healthy without the fault; with two causes, with either of them alone."""
+        return all(map(self._is_healthy, planting.without))
 
-    def _breaks(self, training: Training) -> bool:
-        return find_break(self.losses(training), training.net.chance, training.net.iterations) is not None
+    def _parts_break(self, planting: Planting) -> bool:
+        """Whether the training breaks with each part of the fault."""
+        net = planting.training.net
+        return all(find_break(self.losses(part), net.chance, net.iterations) is not None for part in planting.parts)
 
     def _is_healthy(self, training: Training) -> bool:
         if id(training) not in self._healthy:
