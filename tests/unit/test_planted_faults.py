@@ -29,13 +29,14 @@ def test_a_break_begins_where_the_loss_stays_high() -> None:
     assert found is not None
     assert found.iteration == pytest.approx(200, abs=1)
     assert found.healthy == pytest.approx(0.2, abs=0.02)
-    assert found.limit == pytest.approx(1.25, abs=0.02)
+    assert found.limit(CHANCE) == pytest.approx(1.25, abs=0.02)
 
 
 def test_a_run_that_ends_with_a_nan_has_broken() -> None:
     found = find_break(np.append(losses((60, 1.5), (140, 0.2)), np.nan), CHANCE, 400)
     assert found is not None
     assert found.iteration == pytest.approx(200, abs=4)
+    assert found.limit(CHANCE) < CHANCE
 
 
 @pytest.mark.parametrize(

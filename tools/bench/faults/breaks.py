@@ -26,10 +26,9 @@ class Break:
     healthy: float
     broken: float
 
-    @property
-    def limit(self) -> float:
-        """The loss halfway between the levels."""
-        return (self.healthy + self.broken) / 2
+    def limit(self, chance: float) -> float:
+        """Return the loss halfway between the levels; a training at chance level is broken although NaN is worse."""
+        return (self.healthy + min(self.broken, chance)) / 2
 
 
 def capped(losses: Losses, chance: float) -> Losses:

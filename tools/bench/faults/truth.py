@@ -172,4 +172,4 @@ def breaks_again(result: ArmResult, broke: Break, chance: float) -> bool:
     if result.ended != "completed":
         return True
     losses = capped(np.array(result.loss[-_END:]), chance)
-    return float(np.median(losses)) > broke.limit
+    return float(np.median(losses)) > broke.limit(chance)
