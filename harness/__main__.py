@@ -26,6 +26,7 @@ COMMANDS = {
     "restart": "continue a run from its last good snapshot, exactly, with other hyperparameters",
     "explain": "find out why a run broke: replay it with one thing changed at a time",
     "rescue": "get a broken run to its end: find the smallest change that gets past the break, and continue",
+    "sweep": "restart a run several times with other settings, and compare what becomes of it",
     "rewind": "store all arrays of iterations of a run after the fact, by an exact replay",
     "compare": "find where two runs first differ, bit for bit",
     "readlog": "diagnose a training run from its log alone",

@@ -14,6 +14,7 @@ from harness import rescue as _rescue
 from harness import restart as _restart
 from harness import rewind as _rewind
 from harness import run as _run
+from harness import sweep as _sweep
 
 
 def _arranged(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -38,6 +39,10 @@ def explain() -> argparse.ArgumentParser:
 
 def rescue() -> argparse.ArgumentParser:
     return _arranged(_rescue.parser())
+
+
+def sweep() -> argparse.ArgumentParser:
+    return _arranged(_sweep.parser())
 
 
 def rewind() -> argparse.ArgumentParser:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
@@ -16,8 +16,8 @@ from rich.text import Text
 from harness.quantities import duration
 from harness.reports.console import Console
 from harness.reports.replay_screen import ReplayScreen
-from harness.reports.terminal_process import TerminalProcess
 from harness.reports.text.grammar import count
+from harness.reports.view_terminal import ViewTerminal
 
 FAILED = ("died", "refused")  # judgements of arms that say nothing
 _BARS = "▁▂▃▄▅▆▇█"
@@ -90,31 +90,11 @@ class View:
     broken: float
 
 
-class InvestigationTerminal(TerminalProcess):
+class InvestigationTerminal(ViewTerminal):
     """Shows an investigation, and the replay that goes to its start. Create it before any thread."""
 
     def __init__(self) -> None:
         super().__init__(InvestigationScreen)
-        self._latest: Callable[[], View] | None = None
-
-    def show(self, view: Callable[[], View]) -> None:
-        """Show what `view` returns, now or a moment later; it is called when that is due."""
-        self._latest = view
-        if self._is_due():
-            self._call("show", view())
-
-    def error(self, text: str) -> None:
-        self._show_last()
-        super().error(text)
-
-    def close(self) -> None:
-        self._show_last()
-        super().close()
-
-    def _show_last(self) -> None:
-        if self._latest is not None:
-            self._call("show", self._latest())
-            self._latest = None
 
 
 class InvestigationScreen(ReplayScreen):

@@ -17,9 +17,12 @@ def restart_name(run: str, changes: Sequence[str], start: int | None = None) -> 
         changes: such as `base_lr=0.01`, `loss*/classifier:lr_mult=1` or `skip-841`.
         start: the iteration from which it restarts, if that belongs to the name.
     """
-    parts = [_change(text) for text in changes] + ([f"from-{start}"] if start is not None else [])
-    name = "-".join([_safe(run).lstrip("-.") or "run", *(part for part in parts if part)])
-    return name.encode()[:_LONGEST].decode(errors="ignore").rstrip("-._")
+    return _joined([_safe(run).lstrip("-.") or "run", *_parts(changes, start)])
+
+
+def changes_name(changes: Sequence[str], start: int | None = None) -> str:
+    """Join the names of changes as `restart_name` does, without that of the run; empty where there are none."""
+    return _joined(_parts(changes, start)).lstrip("-.")
 
 
 def free_directory(parent: Path, name: str) -> Path:
@@ -28,6 +31,15 @@ def free_directory(parent: Path, name: str) -> Path:
     while path.exists() or path.is_symlink():
         path, number = parent / f"{name}-{number}", number + 1
     return path
+
+
+def _parts(changes: Sequence[str], start: int | None) -> list[str]:
+    parts = [_change(text) for text in changes] + ([f"from-{start}"] if start is not None else [])
+    return [part for part in parts if part]
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return "-".join(parts).encode()[:_LONGEST].decode(errors="ignore").rstrip("-._")
 
 
 def _change(text: str) -> str:

@@ -19,7 +19,7 @@ from harness.dispatch import start
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import PATIENCE, Finished
 
-_COMMANDS = ("run", "restart", "explain", "rescue", "compare", "rewind", "report", "readlog", "capsule")
+_COMMANDS = ("run", "restart", "explain", "rescue", "sweep", "compare", "rewind", "report", "readlog", "capsule")
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload([__name__, *(f"harness.{name}" for name in _COMMANDS)])
 

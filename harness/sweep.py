@@ -1,0 +1,245 @@
+"""Restart a run several times with other settings, and compare what becomes of it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack, closing, suppress
+from io import TextIOWrapper
+from pathlib import Path
+
+if __name__ == "__main__":  # start as `caffe-harness sweep` does
+    if not __package__:  # run as a file: put the repository, not harness/, on the path
+        sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from harness.dispatch import start
+
+    sys.exit(start("sweep", sys.argv[1:]))
+
+from rich_argparse import RawDescriptionRichHelpFormatter
+
+from harness.caffe_files.file_kind import run_given
+from harness.caffe_files.messages import caffe_directory
+from harness.command_parser import CommandParser
+from harness.errors import BadInput, RecordingError, RecordingFailed
+from harness.exit_codes import Exit
+from harness.experiments import default_workers
+from harness.invocation import command_line, next_command, path_argument, program
+from harness.output import writing_results
+from harness.recording import run_directory
+from harness.recording.sweep import json_text
+from harness.reports.console import Console
+from harness.reports.suggestion import Suggestion
+from harness.reports.sweep_screen import SweepTerminal
+from harness.reports.text.sweep import show_sweep
+from harness.schemas.sweep import LOSSES, Sweep
+from harness.studies.engine import LegEngines
+from harness.studies.levels import in_words
+from harness.studies.local_legs import LocalLegs
+from harness.studies.sweep_plan import SweepPlan, Wish, plan_sweep
+from harness.studies.sweeping import Sweeping
+from harness.studies.words import Words, alternatives, assignments, candidate, grid, in_turn, named
+from harness.supervisor.signals import Interrupts
+
+_EXAMPLES = """
+Each restart is a run directory in the study directory (RUN-sweep): it goes on exactly where the run stood, with one
+combination of the values that are given. What comes of them is compared with the run itself and with each other, in a
+table, in sweep.json, and in the figure losses.png. After an interruption, the same command goes on from snapshots;
+another one for the same run and start adds its restarts to the study.
+
+Examples:
+  {command} runs/quick --set base_lr=0.001,0.0005 --set clip_gradients=5,10 --until 120000
+  {command} runs/quick --list --set base_lr=0.001,0.0005 --set momentum=0.9,0.95
+  {command} runs/quick --set-layer 'loss*/classifier:lr_mult=1,2,5' --best test:loss3/top-1
+  {command} runs/quick --set base_lr=0.001 --candidate 'short: --skip 119010:119030'
+
+A value with commas is written in brackets: --set 'stepvalue=[80000,100000],[90000]'.
+
+Exit codes: 0 every restart is complete or diverged, 1 one could not be recorded, 2 bad input (nothing was trained,
+or one was refused as it began), 3 all diverged, 4 the process of one died, 130 interrupted.
+"""
+_NO_TERMINAL = 120  # columns
+_WORST = (Exit.RECORDING_FAILED, Exit.BAD_INPUT, Exit.WORKER_DIED)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of this command's arguments."""
+    command = command_line("sweep")
+    parser = CommandParser(
+        prog=program("sweep"),
+        description=f"{__doc__}\n{_EXAMPLES.format(command=command)}",
+        formatter_class=RawDescriptionRichHelpFormatter,
+    )
+    what = parser.add_argument_group("what to restart, and what to change")
+    what.add_argument("run", type=Path, metavar="RUN", help="the run directory to restart; it is not modified")
+    what.add_argument(
+        "--from",
+        dest="start",
+        default="last-good",
+        metavar="WHEN",
+        help="last-good, or an iteration, as for restart.py (default: %(default)s)",
+    )
+    what.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=A,B",
+        help="values of a field of the solver; may be given several times",
+    )
+    what.add_argument(
+        "--set-layer",
+        action="append",
+        default=[],
+        metavar="GLOB:FIELD=A,B",
+        help="values of a field of all layers whose names match; may be given several times",
+    )
+    what.add_argument("--history", metavar="A,B", help="what to do with the momentum: some of keep, rescale, reset")
+    what.add_argument("--skip", metavar="A:B,C:D", help="skip the training data of these iterations")
+    what.add_argument("--skip-records", metavar="KEYS", help="leave these records out for good, in all restarts")
+    what.add_argument("--seed", metavar="A,B", help="random seeds")
+    what.add_argument(
+        "--candidate",
+        action="append",
+        default=[],
+        metavar="'NAME: --set …'",
+        help="one more restart, with options of restart.py that change something; may be given several times",
+    )
+    how = what.add_mutually_exclusive_group()
+    how.add_argument("--grid", action="store_true", help="combine each value with each of the others (the default)")
+    how.add_argument("--list", action="store_true", help="combine all first values, all second ones, and so on")
+    study = parser.add_argument_group("how to do it")
+    study.add_argument(
+        "--until", type=int, metavar="N", help="stop at iteration N (default: the end of the run, max_iter)"
+    )
+    study.add_argument(
+        "--best",
+        default="loss",
+        metavar="loss|test:NAME",
+        help="what the best restart is best in: its loss at the end, or an output of the first test net, which is the "
+        "higher the better if it is an accuracy (default: %(default)s)",
+    )
+    study.add_argument(
+        "--workers", type=_positive, metavar="N", help="restarts at a time (default: cores / threads of the run)"
+    )
+    study.add_argument("--out", type=Path, metavar="DIR", help="study directory (default: RUN-sweep beside RUN)")
+    study.add_argument("--json", action="store_true", help="print sweep.json instead of text")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+    return int(text)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run with `arguments` (default: the command line's), and return the exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    args = parser().parse_args(given)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal or a file of another encoding
+    interrupts = Interrupts("continue")
+    with closing(SweepTerminal()) as terminal:
+        try:
+            with interrupts.planning():
+                caffe_directory()
+                wish = _wish(args, given)
+                workers = args.workers or default_workers(run_directory.read_info(wish.run))
+                plan = plan_sweep(wish, workers, terminal)
+            sweep = _carry_out(plan, lambda: LocalLegs(workers), terminal, interrupts)
+            _draw(sweep, plan)
+        except (BadInput, RecordingError) as error:
+            terminal.error(str(error))
+            return Exit.BAD_INPUT
+        except RecordingFailed as error:
+            terminal.error(str(error))
+            return Exit.RECORDING_FAILED
+        except KeyboardInterrupt:
+            return Exit.INTERRUPTED
+    interrupted = interrupts.stop is not None
+    with writing_results():
+        if args.json:
+            print(json_text(sweep))
+        else:
+            console = Console(width=None if sys.stdout.isatty() else _NO_TERMINAL)
+            criterion = in_words(sweep.criterion, plan.info, sweep.span)
+            show_sweep(sweep, criterion, _suggestions(sweep, plan, interrupted), console)
+    return Exit.INTERRUPTED if interrupted else _code(sweep, plan)
+
+
+def _wish(args: argparse.Namespace, given: Sequence[str]) -> Wish:
+    choices: list[Sequence[Words]] = [assignments("--set", text) for text in args.set]
+    choices += [assignments("--set-layer", text) for text in args.set_layer]
+    for option, text in (("--history", args.history), ("--skip", args.skip), ("--seed", args.seed)):
+        if text is not None:
+            choices.append([(option, value.strip()) for value in alternatives(text)])
+    if args.skip_records is not None:
+        choices.append([("--skip-records", _from_here(args.skip_records))])
+    candidates = [candidate(text) for text in args.candidate]
+    combinations = (in_turn if args.list else grid)(choices) if choices else []
+    if not combinations and not candidates:
+        raise BadInput("nothing is to be changed", remedy="Give --set FIELD=A,B, or another option with values")
+    run = run_given(args.run).resolve()
+    return Wish(
+        run=run,
+        start=args.start,
+        named=tuple(named(combinations, candidates)),
+        until=args.until,
+        criterion=args.best,
+        study=None if args.out is None else args.out.absolute(),
+        command=("sweep.py", *given),
+    )
+
+
+def _from_here(keys: str) -> str:
+    """Make the path of a file of keys absolute: restarts run elsewhere."""
+    return f"@{Path(keys[1:]).absolute()}" if keys.startswith("@") else keys
+
+
+def _carry_out(plan: SweepPlan, engines: LegEngines, terminal: SweepTerminal, interrupts: Interrupts) -> Sweep:
+    sweeping = Sweeping(plan, terminal)
+    with closing(engines()) as engine, interrupts.handled(lambda: None):
+        sweeping.run(engine, interrupts)
+    return sweeping.sweep
+
+
+def _draw(sweep: Sweep, plan: SweepPlan) -> None:
+    """Draw the figure of the sweep."""
+    from harness.recording import Recording
+    from harness.recording.lineage_reader import LineageReader
+    from harness.reports.figures.files import save
+    from harness.reports.figures.sweep import sweep_losses  # matplotlib takes a while to import
+
+    with ExitStack() as stack:
+        runs = {}
+        for leg in sweep.legs:
+            with suppress(BadInput, RecordingError):
+                if leg.run:
+                    runs[leg.name] = stack.enter_context(LineageReader(Recording(plan.study / leg.run)))
+        if runs:
+            parent = stack.enter_context(LineageReader(Recording(plan.run)))
+            save(sweep_losses(sweep, parent, runs), plan.study / LOSSES)
+
+
+def _suggestions(sweep: Sweep, plan: SweepPlan, interrupted: bool) -> list[Suggestion]:
+    """Suggest what to do with a sweep."""
+    found = [Suggestion("", f"Figure: {plan.study / LOSSES}")] if any(leg.run for leg in sweep.legs) else []
+    best = next((leg for leg in sweep.legs if leg.name == sweep.best), None)
+    if interrupted:
+        return [*found, Suggestion("", "Give the same command again: it goes on from the snapshots")]
+    if best is None:
+        return [*found, Suggestion("", "Give other values, or an earlier --from")]
+    run = path_argument(plan.study / best.run)
+    if best.last is not None and best.last < plan.end:
+        text = f"continue the best one to iteration {plan.end:,}"
+        found.append(Suggestion(f"{next_command('restart')} {run} --from {best.last}", text))
+    return [*found, Suggestion(f"{next_command('report')} {run}", "see the best one")]
+
+
+def _code(sweep: Sweep, plan: SweepPlan) -> int:
+    """Return the exit code of this command, whose restarts may not be all of the study."""
+    codes = [leg.code for leg in sweep.legs if leg.words in plan.wanted]
+    for code in _WORST:
+        if code in codes:
+            return code
+    return Exit.DIVERGED if all(code == Exit.DIVERGED for code in codes) else Exit.DONE
