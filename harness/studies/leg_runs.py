@@ -19,7 +19,7 @@ from harness.recording import Recording, run_directory
 from harness.recording.locks import read_lock, write_lock
 from harness.recording.snapshots import iterations_of
 from harness.schemas.leg import Leg, LegResult
-from harness.schemas.run_info import RunInfo
+from harness.schemas.run_info import Ended, RunInfo
 from harness.supervisor.run_names import free_directory
 
 STOP = "STOP"  # a file that ends a leg, in its run directory
@@ -91,12 +91,23 @@ def result_of(leg: Leg, runs: list[Stretch]) -> LegResult | None:
         return None
     last = runs[-1]
     ended = last.info.ended
+    if ended is not None and _diverged(leg, ended, last.info.on_alarm):
+        return outcome(leg, runs, Exit.DIVERGED, ended.how)
     complete = ended is not None and ended.code == Exit.DONE and (ended.iteration or 0) >= leg.until
     if complete or max(last.snapshots, default=-1) >= leg.until:
         return outcome(leg, runs, Exit.DONE)
-    if ended is not None and ended.code == Exit.DIVERGED and (leg.stops or last.info.on_alarm != "stop"):
-        return outcome(leg, runs, Exit.DIVERGED, ended.how)
     return None
+
+
+def _diverged(leg: Leg, ended: Ended, on_alarm: str) -> bool:
+    """Check whether a leg diverged before its end; its last run stopped where `on_alarm` says.
+
+    A short one may reach its end before the rule that found the divergence could stop it.
+    """
+    if leg.stops and ended.onset and ended.onset.iteration < leg.until:
+        return ended.code in (Exit.DONE, Exit.DIVERGED)
+    stopped = ended.code == Exit.DIVERGED and (leg.stops or on_alarm != "stop")
+    return stopped and (ended.iteration or 0) < leg.until
 
 
 def outcome(leg: Leg, runs: list[Stretch], code: int, why: str = "") -> LegResult:

@@ -97,8 +97,8 @@ def test_what_ends_otherwise_says_why(home: Path) -> None:
         leg(home, "broken"),
         leg(home, "wrong", "--set", "base_rl=1"),
         leg(home, "broken", "--history", "reset"),
-        leg(home, "empty", "--set", "base_lr=0.01", until=50),
-        leg(home, "empty", "--set", "base_lr=0.01", until=50),
+        leg(home, "empty", "--set", "base_lr=0.01", until=ONSET),
+        leg(home, "empty", "--set", "base_lr=0.01", until=ONSET),
     )
     broken, wrong, other, *twice = sorted(carry_out(wanted, 3), key=lambda result: wanted.index(result.leg))
     assert broken.code == Exit.DIVERGED

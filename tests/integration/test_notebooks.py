@@ -15,6 +15,8 @@ import pytest
 from jupyter_client.manager import KernelManager
 
 from harness.recording import Recording
+from harness.recording.sweep import write_sweep
+from harness.schemas.sweep import Sweep, SweepLeg
 from harness.supervisor.predict_client import predictions
 from harness.training_data.read import read_records
 from tests.helpers.commands import train
@@ -122,10 +124,15 @@ def test_restarts_of_the_demo(execute: Execute, demo: Path, rescues: dict[str, P
     assert f"python harness/restart.py {os.path.relpath(clipped, ROOT)}" in seen.text["go_on"]
 
 
-def test_a_restart_can_be_named(execute: Execute, demo: Path, rescues: dict[str, Path]) -> None:
-    one = rescues["clip_gradients=10"]
-    seen = execute("restart_study", run=str(demo), restarts=[os.path.relpath(one, ROOT)])
-    assert list(cells(seen.text["survived"])) == [demo.name, one.name]
+def test_restarts_can_be_named_and_those_of_a_sweep_are_read(
+    execute: Execute, demo: Path, rescues: dict[str, Path], tmp_path: Path
+) -> None:
+    one, other = rescues["clip_gradients=10"], rescues["base_lr=0.0005"]
+    (tmp_path / other.name).symlink_to(other)
+    legs = (SweepLeg(name=other.name, words=(), until=1600, run=other.name), SweepLeg(name="new", words=(), until=1600))
+    write_sweep(tmp_path, Sweep(parent=str(demo), start=800, span=40, legs=legs))
+    seen = execute("restart_study", run=str(demo), restarts=[os.path.relpath(one, ROOT)], study=str(tmp_path))
+    assert list(cells(seen.text["survived"])) == [demo.name, one.name, f"{tmp_path.name}/{other.name}"]
 
 
 def recovery(parent: Path, run: Path) -> int | None:

@@ -51,7 +51,7 @@ def show_sweep(sweep: Sweep, criterion: str, suggestions: Sequence[Suggestion], 
 
 def sweep_table(sweep: Sweep) -> Table:
     """Make a table of the legs of a sweep, each beside its parent."""
-    tests = list(dict.fromkeys(name for leg in sweep.legs for name in leg.test))[:_MOST_TESTS]
+    tests = list(dict.fromkeys(name for leg in sweep.legs for name in leg.test))[-_MOST_TESTS:]  # of the last head
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("restart", overflow="fold", min_width=12)
     for name in ("iterations", "loss", "parent", *tests):
