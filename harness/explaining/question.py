@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from harness.budget import Budget
+from harness.caffe_files.messages import parse_text, pb
 from harness.diagnosis.cause.case import BEFORE, Case, read_case, sorted_from, start_within_reach
 from harness.diagnosis.cause.stages.factors import reach
+from harness.diagnosis.cause.stages.start_weights import FAR
+from harness.diagnosis.cause.start_sizes import unusual_sizes
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.errors import BadInput, RecordingError
 from harness.recording import Recording
@@ -63,7 +66,7 @@ def question_of(recording: Recording, diagnosis: Diagnosis, at: int | None, budg
     _check_recorded(recording, info, at)
     seconds = float(np.nanmedian(recording.series("seconds", slice(0, len(recording.iterations)))))
     with working_directory(info):
-        back = _back(_reach(diagnosis, at), seconds, budget)
+        back = _back(max(_reach(diagnosis, at), _to_start(recording, info, at, seconds)), seconds, budget)
         first, begin = _beginning(run, info, at, back, seconds)
     return Question(run, info, read_case(recording, diagnosis, at, first), begin)
 
@@ -90,6 +93,17 @@ def _reach(diagnosis: Diagnosis, at: int) -> int:
     return max(reach(diagnosis.solver), order)
 
 
+def _to_start(recording: Recording, info: RunInfo, at: int, seconds: float) -> int:
+    """Return how many iterations before the break the run began, where its start weights are unusual and that is near.
+
+    An iteration takes `seconds`.
+    """
+    back = at - info.first
+    if back > FAR or back * seconds > _LONG:
+        return 0
+    return back if unusual_sizes(recording, parse_text(info.net, pb.NetParameter, Path("run.json"))) else 0
+
+
 def _back(wanted: int, seconds: float, budget: Budget) -> int:
     """Return how many iterations before the break arms shall be able to start: `wanted`, where that is cheap enough.
 
@@ -112,7 +126,7 @@ def _beginning(run: Path, info: RunInfo, at: int, back: int, seconds: float) -> 
     """
     wanted = max(info.first, at - back)
     try:
-        kept = nearest(run, info, max(info.first, at - int(_NEARER * back)))
+        kept = nearest(run, info, max(info.first, at - int(_NEARER * back)) if wanted > info.first else wanted)
         if kept.iteration >= at - _FARTHER * back:
             return kept.iteration, kept
         begin = nearest(run, info, wanted)

@@ -17,6 +17,7 @@ from harness.schemas.arm import (
     UpdateWithheld,
     WeightsJittered,
     WeightsLimited,
+    WeightsScaled,
 )
 
 _MOST = 4  # places that are listed
@@ -46,6 +47,8 @@ def in_words(change: AnyChange) -> str:
             return f"weights jittered by {amount:.2g} at the start"
         case WeightsLimited(layer, limit, index):
             return f"weights of {_param(layer, index)} limited to ±{limit:.3g} at the start"
+        case WeightsScaled(layer, factor, index):
+            return f"weights of {_param(layer, index)} × {factor:.3g} at the start"
         case LayerRedrawn(layer):
             return f"{layer} redrawn at the start"
 

@@ -120,6 +120,14 @@ class WeightsLimited(ArmChange, frozen=True):
     index: Count | None = None
 
 
+class WeightsScaled(ArmChange, frozen=True):
+    """At its start, a layer's params, or one param blob, are multiplied by `factor`; their history is as it was."""
+
+    layer: str
+    factor: Finite
+    index: Count | None = None
+
+
 class LayerRedrawn(ArmChange, frozen=True):
     """At its start, a layer's params are as its fillers draw them with the arm's seed, and their history is zero."""
 
@@ -137,6 +145,7 @@ AnyChange = (
     | UpdateWithheld
     | WeightsJittered
     | WeightsLimited
+    | WeightsScaled
     | LayerRedrawn
 )
 

@@ -27,6 +27,7 @@ from harness.schemas.arm import (
     StreamShifted,
     UpdateWithheld,
     WeightsJittered,
+    WeightsScaled,
 )
 from tests.helpers.made_up_cases import BROKEN, HEALTHY
 
@@ -50,6 +51,7 @@ class Step:
     settings: Mapping[str, float]
     slower: frozenset[str]  # layers with a lower rate
     redrawn: frozenset[str]
+    scaled: frozenset[str]  # layers whose weights were
     history_kept: bool
     updated: frozenset[str]
     jittered: bool
@@ -114,7 +116,7 @@ class Training:
 
     def _step(self, arm: Arm, t: int, batches: tuple[int, ...], damage: float) -> Step:
         rate, settings = self.case.rate_at(t), {"momentum": self.case.momentum}
-        slower, redrawn, withheld, history_kept = set(), set(), set(), True
+        slower, redrawn, scaled, withheld, history_kept = set(), set(), set(), set(), True
         for change in arm.changes:
             match change:
                 case RateHeld(first, held) if t >= first:
@@ -127,6 +129,8 @@ class Training:
                     slower.add(layer)
                 case LayerRedrawn(layer):
                     redrawn.add(layer)
+                case WeightsScaled(layer):
+                    scaled.add(layer)
                 case HistoryScaled(0, None):
                     history_kept = False
                 case UpdateWithheld(layer, first) if t >= first:
@@ -135,7 +139,7 @@ class Training:
                     pass
         updated = frozenset(self.case.layers) - withheld
         jittered = any(isinstance(change, WeightsJittered) for change in arm.changes)
-        changed = frozenset(slower), frozenset(redrawn), history_kept, updated, jittered
+        changed = frozenset(slower), frozenset(redrawn), frozenset(scaled), history_kept, updated, jittered
         return Step(t, batches, damage, rate, settings, *changed)
 
 

@@ -30,6 +30,7 @@ from harness.schemas.arm import (
     UpdateWithheld,
     WeightsJittered,
     WeightsLimited,
+    WeightsScaled,
 )
 from tests.helpers.arms import arms_of, recorded_digests, replay_all
 from tests.helpers.commands import train
@@ -157,6 +158,12 @@ def limited():
     return run(solver)
 
 
+def weights_scaled():
+    solver = begun("solver")
+    solver.net.params["conv"][0].data[...] *= np.float32(0.4)
+    return run(solver)
+
+
 def redrawn():
     message = caffe_pb2.SolverState.FromString(state.read_bytes())
     for blob in message.history[4:]:  # conv, aside, ip: two each
@@ -176,6 +183,7 @@ results = {
 results |= {"zero": without_history(), "half": half_history(), "shifted": shifted(), "withheld": withheld()}
 results |= {"half of a layer": half_history(4)}  # conv, aside, ip: two blobs each
 results |= {"jittered": jittered(), "limited": limited(), "redrawn": redrawn()}
+results |= {"weights scaled": weights_scaled()}
 print(json.dumps(results))
 """
 
@@ -198,6 +206,7 @@ CASES: dict[str, Arm] = {
     "withheld": Arm(FIRST, COUNT, (UpdateWithheld("ip", 32, 35, 0),)),
     "jittered": Arm(FIRST, COUNT, (WeightsJittered(JITTER),), seed=7),
     "limited": Arm(FIRST, COUNT, (WeightsLimited("conv", LIMIT, 0),)),
+    "weights scaled": Arm(FIRST, COUNT, (WeightsScaled("conv", 0.4, 0),)),
     "redrawn": Arm(FIRST, COUNT, (LayerRedrawn("ip"),), seed=7),
 }
 OTHERS: dict[str, Arm] = {

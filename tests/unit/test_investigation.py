@@ -12,7 +12,7 @@ from harness.schemas.arm import Place
 from harness.schemas.explanation import Kind, Levels
 from harness.schemas.layout import Param
 from tests.helpers.made_up_cases import AT, BROKEN, HEALTHY, made_up_case
-from tests.helpers.made_up_training import Training, investigated, with_data
+from tests.helpers.made_up_training import Step, Training, investigated, with_data
 
 CASE = with_data(made_up_case())
 COUNT = len(CASE.iterations)
@@ -121,6 +121,32 @@ def test_a_record_that_breaks_only_at_the_raised_rate_is_named_with_it() -> None
         "and that the schedule raised the learning rate from 0.01 to 0.1 by iteration 90 (held as before, training "
         "continues in 3 of 3 replays)."
     )
+
+
+UNBALANCED = replace(EARLY, at=90, start=85, start_sizes={"a": 2.4, "c": 0.3}, from_weights=True)
+
+
+def test_weights_that_were_rescaled_against_each_other_are_named_however_much_heals() -> None:
+    """Long after the start as well: their sizes deviate, and a lower rate heals nearly everything."""
+
+    def harms(s: Step) -> bool:
+        return s.t >= 87 and s.rate > 0.05 and not s.scaled >= {"a", "c"}
+
+    verdict = investigated(Training(UNBALANCED, harms)).verdict
+    assert (verdict.kind, verdict.layers, verdict.iteration) == ("start-weights", ("a", "c"), 0)
+    assert verdict.sentence.startswith(
+        "The weights of a and c with which training began broke it (sizes beside those of other layers, as fillers "
+        "draw them: a × 2.4, c × 0.3). With the weights of a and c scaled to the size of others at the start, training "
+        "continues (6 of 6 replays); unchanged from the same start, it breaks (3 of 3 replays); "
+    )
+
+
+@pytest.mark.parametrize("healing", ["", "abcd", "ab"])
+def test_unusual_weights_are_not_named_where_their_size_does_not_matter(healing: str) -> None:
+    """Nor layers that heal where others do as well when they are drawn anew."""
+    early = replace(UNBALANCED, at=20, start=15)
+    training = Training(early, lambda s: s.t >= 17 and s.rate > 0.05 and not s.redrawn & set(healing))
+    assert investigated(training).verdict.kind == "learning-rate"
 
 
 @pytest.mark.parametrize("kind", SENTENCES)

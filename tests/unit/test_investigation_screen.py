@@ -26,6 +26,7 @@ from harness.schemas.arm import (
     UpdateWithheld,
     WeightsJittered,
     WeightsLimited,
+    WeightsScaled,
 )
 
 RISES = (1.0, 1.0, 5.0, 9.0, None)
@@ -82,6 +83,7 @@ def test_without_a_terminal_each_trial_that_ends_is_a_line() -> None:
         (UpdateWithheld("conv1", 841, 842, 1), "update of conv1/1 withheld in iteration 841"),
         (WeightsJittered(0.001), "weights jittered by 0.001 at the start"),
         (WeightsLimited("ip", 3), "weights of ip limited to ±3 at the start"),
+        (WeightsScaled("ip", 0.25, 0), "weights of ip/0 × 0.25 at the start"),
         (LayerRedrawn("ip"), "ip redrawn at the start"),
         (
             RecordsReplaced(tuple(Replacement(Place(841, n), Place(800, n)) for n in (1, 4))),

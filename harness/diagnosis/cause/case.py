@@ -22,6 +22,7 @@ from harness.diagnosis.cause.course import (
     returned_after,
     within_reach,
 )
+from harness.diagnosis.cause.start_sizes import unusual_sizes
 from harness.diagnosis.conditions import total_chance_loss
 from harness.diagnosis.live.rows import rows_before
 from harness.diagnosis.recorded.diagnose import Diagnosis
@@ -75,6 +76,7 @@ class Case:
         digest: (T,) the recorded digests of the weights before each iteration.
         inputs: (T, 2 I) mean and largest magnitude of each input that is no label; no columns where not recorded.
         heads: the losses.
+        start_sizes: of the layers whose weights were unusually large or small when the run began: by which factor.
         usual_steps: by layer, how large its update is in relation to its weights: the median before `at`.
     """
 
@@ -102,6 +104,7 @@ class Case:
     digest: Digests = field(default_factory=lambda: np.empty(0, np.uint64))
     inputs: Floats = field(default_factory=lambda: np.empty((0, 0)))
     heads: tuple[Head, ...] = ()
+    start_sizes: Mapping[str, float] = field(default_factory=dict)
     usual_steps: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -186,6 +189,7 @@ def read_case(recording: Recording, diagnosis: Diagnosis, at: int, first: int) -
     row = int(np.searchsorted(iterations, at))
     chance = total_chance_loss(recording.heads)
     loss_before, rate_before = _before(recording)
+    net = parse_text(info.net, pb.NetParameter, Path("run.json"))
     past = np.concatenate([loss_before, loss[:row]])
     levels = levels_of(past, loss[row:], chance)
     after = iterations_needed(loss[row:], levels)
@@ -199,7 +203,7 @@ def read_case(recording: Recording, diagnosis: Diagnosis, at: int, first: int) -
         after=after,
         levels=levels,
         solver=parse_text(info.solver, pb.SolverParameter, Path("run.json")),
-        net=parse_text(info.net, pb.NetParameter, Path("run.json")),
+        net=net,
         params=recording.params,
         iterations=iterations,
         loss=loss,
@@ -216,6 +220,7 @@ def read_case(recording: Recording, diagnosis: Diagnosis, at: int, first: int) -
         inputs=_inputs(recording, diagnosis),
         digest=np.asarray(recording.series("digest", slice(0, len(iterations))), np.uint64),
         heads=recording.heads,
+        start_sizes=unusual_sizes(recording, net),
         usual_steps=_usual_steps(recording, row),
     )
 

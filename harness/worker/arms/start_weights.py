@@ -6,7 +6,7 @@ import numpy as np
 
 from harness.caffe_files.caffemodel import HISTORIES
 from harness.caffe_files.transformer_rng import mt19937
-from harness.schemas.arm import Arm, HistoryScaled, LayerRedrawn, WeightsJittered, WeightsLimited
+from harness.schemas.arm import Arm, HistoryScaled, LayerRedrawn, WeightsJittered, WeightsLimited, WeightsScaled
 from harness.schemas.layout import Param
 from harness.worker.arms.checkpoint import Misfit
 from harness.worker.probes.blobs import ParamProbe
@@ -34,6 +34,9 @@ def change_weights(arm: Arm, params: ParamProbe, drawn: ParamProbe | None) -> No
                 for position in own_params(params.params, change.layer, change.index):
                     blob = params.blobs[position]
                     blob.data[...] = _limited(blob.data, change.limit)
+            case WeightsScaled():
+                for position in own_params(params.params, change.layer, change.index):
+                    params.blobs[position].data[...] *= np.float32(change.factor)
             case LayerRedrawn():
                 assert drawn is not None
                 for position in own_params(params.params, change.layer):

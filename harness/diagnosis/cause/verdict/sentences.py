@@ -127,6 +127,10 @@ def of_other_data(data: DataFinding) -> Iterator[Claim]:
 
 def of_start(found: StartFinding) -> Iterator[Claim]:
     """State what other start weights do."""
+    if found.balance_heals and found.balanced is not None and found.unchanged is not None:
+        yield heals(f"With {found.balanced.trial.name}", found.balanced)
+        yield breaks("Unchanged from the same start", found.unchanged)
+        return
     for layer, seen in zip(found.layers, found.repeated, strict=True):
         yield heals(f"With {layer} redrawn at the start", seen)
     if found.history is not None and found.history.all_heal:
@@ -226,12 +230,20 @@ def cause(kind: Kind, iteration: int, case: Case, found: Screening) -> str:
             return f"The weight decay of {case.solver.weight_decay:g} broke it"
         case "start-weights":
             return (
-                f"The weights of {names} with which training began broke it"
+                f"The weights of {names} with which training began broke it{_sizes(found.start)}"
                 if layers
                 else "The history with which training was resumed broke it"
             )
         case _:
             return "The cause is not decided"
+
+
+def _sizes(start: StartFinding | None) -> str:
+    """Say which weights were unusually large or small."""
+    if start is None or not start.sizes:
+        return ""
+    sizes = ", ".join(f"{layer} × {ratio:.2g}" for layer, ratio in start.sizes.items())
+    return f" (sizes beside those of other layers, as fillers draw them: {sizes})"
 
 
 def _batches_named(data: DataFinding | None) -> str:
