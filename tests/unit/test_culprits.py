@@ -77,8 +77,10 @@ class World:
         return self.damage.get(place, 0.002 * math.sin(37 * place.iteration + 11 * place.position))
 
 
-def found_in(world: World, case: Case, batches: tuple[int, ...] = (AT,)) -> tuple[Culprits, list[Wanted]]:
-    procedure, asked = find_culprits(case, batches), []
+def found_in(
+    world: World, case: Case, batches: tuple[int, ...] = (AT,), before: tuple[int, ...] = ()
+) -> tuple[Culprits, list[Wanted]]:
+    procedure, asked = find_culprits(case, batches, before), []
     try:
         wanted = next(procedure)
         while True:
@@ -131,6 +133,19 @@ def test_records_of_several_batches_and_passes() -> None:
 def test_beside_a_record_that_is_not_finite_a_little_damage_does_not_count() -> None:
     world = World(8, {Place(AT, 2): 0.5, Place(AT, 6): math.inf})
     assert places(found_in(world, case_of(8))[0]) == {Place(AT, 6)}
+
+
+def test_a_hard_record_is_none() -> None:
+    """A batch of such records would not break training, and its gradient is a small part of that of the batch."""
+    assert places(found_in(World(16, {Place(AT, 2): 5.0, Place(AT, 6): 0.1}), case_of(16))[0]) == {Place(AT, 2)}
+    equal = {Place(AT, position): 0.12 for position in range(16)}
+    assert places(found_in(World(16, equal), case_of(16))[0]) == set(equal)
+
+
+def test_batches_that_the_break_does_not_need_matter_if_they_come_near_to_it() -> None:
+    world = World(16, {Place(AT - 2, 1): 0.1, Place(AT - 1, 2): 1.5, Place(AT, 3): 5.0})
+    found, _ = found_in(world, case_of(16), (AT,), (AT - 2, AT - 1))
+    assert places(found) == {Place(AT - 1, 2), Place(AT, 3)}
 
 
 def test_a_batch_whose_records_do_nothing_special_has_no_culprits() -> None:

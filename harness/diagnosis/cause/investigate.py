@@ -105,9 +105,8 @@ def _screening(case: Case, controls: Controls, left_out: list[str]) -> Procedure
     data = yield from _attempt("data", find_data(case), left_out)
     found = Screening(controls, data)
     if data is not None and found.few_batches:
-        near = tuple(range(min(case.at, data.batches[0]), data.batches[-1] + 1))
-        suspected = near if len(near) <= FEW else data.batches
-        culprits = yield from _attempt("records", find_culprits(case, suspected), left_out)
+        before = tuple(range(case.at, data.batches[0])) if data.batches[-1] - case.at < FEW else ()
+        culprits = yield from _attempt("records", find_culprits(case, data.batches, before), left_out)
         if culprits is not None and not culprits.complete:
             left_out.append("records")
         found = replace(found, culprits=culprits)

@@ -15,6 +15,7 @@ from harness.diagnosis.cause.trials import OutOfBudget, Procedure
 from harness.schemas.explanation import CulpritRecord
 
 _MOST = 8  # batches; a wider stretch is a shift of the data
+_SHARE = 1 / 4  # of what breaks training, which a batch is to do that the break does not need
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,10 @@ class Culprits:
         return tuple(dict.fromkeys(record.iteration for record in self.records))
 
 
-def find_culprits(case: Case, batches: tuple[int, ...]) -> Procedure[Culprits]:
+def find_culprits(case: Case, batches: tuple[int, ...], before: tuple[int, ...] = ()) -> Procedure[Culprits]:
     """Find the culprit records among those that the iterations `batches` read, which the break needs.
+
+    Those that the iterations `before` read do damage too if their batch comes near to breaking training.
 
     Effects add up, so that halving would find an arbitrary half of them: each record is tried by itself among ordinary
     ones, and is a culprit if the loss rises far more than with ordinary records in its place. A record far from the
@@ -67,7 +70,7 @@ def find_culprits(case: Case, batches: tuple[int, ...]) -> Procedure[Culprits]:
     Raises:
         OutOfBudget: the budget does not suffice to try each record.
     """
-    suspected = tuple(sorted(batches))[:_MOST]
+    suspected = tuple(sorted({*batches, *before}))[:_MOST]
     if not case.readings:
         return Culprits(why_none="How many records an iteration reads is not known.")
     ordinary = ordinary_iterations(case, suspected[0])
@@ -78,7 +81,10 @@ def find_culprits(case: Case, batches: tuple[int, ...]) -> Procedure[Culprits]:
     if not measured:
         return Culprits(why_none="With ordinary batches the loss is not finite either, or they cannot be read.")
     effects = tuple(one.batch for one in measured)
-    outlying = [one for one in measured if one.batch.is_outlier]
+    matters = _SHARE * bench.to_limit
+    outlying = [
+        one for one in measured if one.batch.is_outlier and (one.batch.iteration in batches or one.does(matters))
+    ]
     largest = max(measured, key=lambda one: one.batch.effect.largest if one.batch.effect is not None else math.inf)
     culprits: list[CulpritRecord] = []
     spots, tried = [], 0

@@ -10,6 +10,7 @@ from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.observing import measure
 from harness.diagnosis.cause.records.outlying import (
     Effect,
+    Scale,
     Usual,
     effect_of,
     is_suspicious,
@@ -28,7 +29,7 @@ _RECORDS = 14  # ordinary ones with which records are compared
 _GROUPS = 12  # likewise for groups of records
 _ONE_BY_ONE = 44  # records of an iteration up to which each is tried at once; else groups of them come first
 _CLOSER = 4.0  # standard deviations beyond which a group is looked into
-_SHARE = 1 / 4  # of what each record would do if all of a batch did the same: less does not matter
+_SHARE = 1 / 4  # of what each record would do if all of a batch did the same: less never matters, since effects add up
 _BATCH = 3.0  # standard deviations of the effects of ordinary batches: what a record does below that does not matter
 _COMPANY = 5  # ordinary records without which the batch is tried as well
 _RELIEF = 1 / 8  # of what a batch does: without a record that needs others for its damage, so much less
@@ -138,10 +139,16 @@ class Measured:
     base: int
     result: ArmResult
 
-    def least(self, bench: Bench) -> tuple[float, ...]:
-        """Return the rises below which a record does not matter."""
+    def scale(self, bench: Bench, usual: Usual) -> Scale:
+        """Return what the effects of its records are compared with; `usual` are those of ordinary ones."""
         effect = self.batch.effect
-        return bench.least(effect.rises if effect is not None else (0.0,) * _LAGS, self.batch.usual)
+        rises, gradient = ((0.0,) * _LAGS, 0.0) if effect is None else (effect.rises, effect.gradient_l2)
+        little, enough = bench.least(rises, self.batch.usual), bench.to_limit / bench.count
+        return Scale(usual, little, tuple(max(enough, rise) for rise in little), gradient / bench.count)
+
+    def does(self, rise: float) -> bool:
+        """Check whether the batch raises the loss by more than `rise`; so it does where its process died."""
+        return self.batch.effect is None or self.batch.effect.largest > rise
 
     def lag(self, bench: Bench) -> int:
         """Return which iteration after the batch is the first to show what it does; 0 is the next one."""
@@ -186,7 +193,7 @@ def measure_records(bench: Bench, batch: Measured) -> Procedure[Tried]:
     A record whose effect is not clear in the iteration after it, but whose gradient is far from the usual, or whose
     effect is so in the other direction, is tried again with more iterations.
     """
-    iteration, lags, least = batch.batch.iteration, batch.lag(bench) + 1, batch.least(bench)
+    iteration, lags = batch.batch.iteration, batch.lag(bench) + 1
     spots = bench.spots(iteration)
     if bench.count > _ONE_BY_ONE:
         spots = yield from _suspicious(bench, batch, lags)
@@ -210,26 +217,25 @@ def measure_records(bench: Bench, batch: Measured) -> Procedure[Tried]:
         return Tried((), batch.batch.usual)
     usual = usual_of(others)
     effects = {spot: effect_of(found[arm.key], batch.result, iteration) for spot, arm in own.items()}
+    scale = batch.scale(bench, usual)
     if lags < _LAGS:
-        effects |= yield from _longer(bench, batch, _unclear(effects, usual, least))
-    together = yield from _together(bench, batch, _unclear(effects, usual, least), tuple(effects))
+        effects |= yield from _longer(bench, batch, _unclear(effects, scale))
+    together = yield from _together(bench, batch, _unclear(effects, scale), tuple(effects))
     return Tried(
         tuple(
-            RecordEffect(
-                spot, effect, None if effect is None else outlying_rise(effect, usual, least), together.get(spot)
-            )
+            RecordEffect(spot, effect, None if effect is None else scale.outlying(effect), together.get(spot))
             for spot, effect in effects.items()
         ),
         usual,
     )
 
 
-def _unclear(effects: Mapping[Spot, Effect | None], usual: Usual, least: Sequence[float]) -> tuple[Spot, ...]:
+def _unclear(effects: Mapping[Spot, Effect | None], scale: Scale) -> tuple[Spot, ...]:
     """Return the records that are no outliers by the rise of the loss, but suspicious."""
     return tuple(
         spot
         for spot, effect in effects.items()
-        if effect is not None and outlying_rise(effect, usual, least) is None and is_suspicious(effect, usual)
+        if effect is not None and scale.outlying(effect) is None and is_suspicious(effect, scale.usual)
     )
 
 

@@ -51,6 +51,31 @@ class Usual:
     gradient_spread: float
 
 
+@dataclass(frozen=True)
+class Scale:
+    """What the effect of a record of a batch is compared with.
+
+    Attributes:
+        usual: the effects of ordinary records.
+        little: the rises of the loss below which none matters.
+        enough: those with which a whole batch of such records would break training.
+        gradient_l2: the share of the batch's gradient that is one record's if all have the same.
+    """
+
+    usual: Usual
+    little: tuple[float, ...]
+    enough: tuple[float, ...]
+    gradient_l2: float
+
+    def outlying(self, effect: Effect) -> float | None:
+        """Return the first rise of the loss that is an outlier and matters; None if none does.
+
+        Records may do more together than the sum of what each does; then each has its share of the gradient. A record
+        that is only hard for the net has a larger gradient and does more than easy ones, but no harm.
+        """
+        return outlying_rise(effect, self.usual, self.little if effect.gradient_l2 >= self.gradient_l2 else self.enough)
+
+
 def effect_of(result: ArmResult, ordinary: ArmResult, at: int) -> Effect | None:
     """Return the effect of the batch that `result` has in iteration `at`; None if its process died.
 
