@@ -35,12 +35,18 @@ def test_each_break_has_the_intervention_that_followed_it() -> None:
 
 
 def test_a_break_that_nothing_got_past_has_none() -> None:
-    """The same run broke twice: the intervention belongs to the break that it names."""
-    attempts = (Attempt("/runs/a", 841, "record", "It broke."), Attempt("/runs/a", 900, "none", "Again."))
-    later = Intervention(880, "clip", "--set clip_gradients=1", "", "/runs/a", "/runs/2", 900)
-    one, two = breaks(Rescue(False, "/runs/a", (later,), attempts=attempts))
-    assert one.went_on == "Training was not continued from here."
+    """A candidate that did not hold, then another at the same break, and a last break: two had no intervention."""
+    chosen = (Tried("clip", "clip", "--set clip_gradients=9", 2, 2, chosen=True),)
+    attempts = (
+        Attempt("/runs/a", 841, "record", "It broke.", chosen),
+        Attempt("/runs/a", 841, "record", "It broke.", chosen),
+        Attempt("/runs/2", 950, "none", "Again."),
+    )
+    later = Intervention(800, "clip", "--set clip_gradients=1", "", "/runs/before", "/runs/2", 841)
+    one, two, three = breaks(Rescue(False, "/runs/2", (later,), attempts=attempts))
+    assert one.went_on == "Training was not continued with what was chosen."
     assert two.intervention == later
+    assert three.went_on == "Training was not continued from here."
     assert facts(Rescue(False, "/runs/a", until=1000)) == "did not reach iteration 1,000; no interventions"
 
 

@@ -13,8 +13,9 @@ from harness.reports.palette import BROKEN
 
 _COLOUR = "0.3"
 _SPACING = 0.025  # of the width, between labels
+_MOST_CONTINUATIONS = 40  # runs of a lineage of which those that change nothing are marked as well
 _LONGEST = 40  # characters of a label
-_MOST_POINTS = 1000  # of a line
+_MOST_POINTS = 4000  # of all lines that were not continued
 
 
 def mark_interventions(panels: Sequence[Axes], parts: Sequence[Part]) -> None:
@@ -27,6 +28,8 @@ def mark_interventions(panels: Sequence[Axes], parts: Sequence[Part]) -> None:
     low, high = panels[0].get_xlim()
     labelled = -float("inf")
     for part in parts[1:]:
+        if not part.intervenes and len(parts) > _MOST_CONTINUATIONS:
+            continue
         for axes in panels:
             axes.axvline(part.begins, color=_COLOUR, lw=0.9, ls="--" if part.intervenes else ":", zorder=6)
         if part.intervenes and part.begins - labelled >= _SPACING * (high - low):
@@ -43,12 +46,12 @@ def mark_interventions(panels: Sequence[Axes], parts: Sequence[Part]) -> None:
 
 def draw_what_was_left(axes: Axes, parts: Sequence[Part]) -> None:
     """Draw the smoothed losses that earlier runs recorded beyond the iteration at which the next one takes over."""
-    label = "not continued"
+    label, most = "not continued", max(20, _MOST_POINTS // max(1, len(parts)))
     for part in parts[:-1]:
         rows = slice(part.count, part.recording.count)
         losses = part.recording.series("smoothed_loss", rows)
         if len(losses):
-            shown = extremes(losses, _MOST_POINTS)
+            shown = extremes(losses, most)
             times = part.recording.series("iteration", rows)[shown]
             axes.plot(times, losses[shown], color=BROKEN, lw=0.9, ls="--", label=label, zorder=2)
             label = ""  # one entry in the legend

@@ -26,7 +26,7 @@ from harness.reports.names import EACH, SMOOTHED, head_name
 from harness.reports.palette import DISTANCES, HEADS, MOMENTS, NOT_FINITE, RUNS, VALUES, accuracy_styles
 
 _MOST_ROWS = 250_000  # of a line; longer ones are reduced to the extremes of equal parts
-_MOST_LEFT = 2000  # of what was not continued
+_MOST_LEFT = 20_000  # of what was not continued, over all runs of a lineage
 _COLUMNS = 300  # of a heat map of the whole run
 _MOST_ALARMS = 300
 _SHADES = 16  # of a colour scale
@@ -188,12 +188,13 @@ def _takeovers(subject: Subject) -> list[Json]:
 def _left(subject: Subject, arrays: Arrays) -> list[Json]:
     """What earlier runs of the lineage recorded beyond the iteration at which the next one takes over."""
     lines = []
+    most = max(100, _MOST_LEFT // len(subject.lineage.parts))
     for part in subject.lineage.parts[:-1]:
         rows = slice(part.count, part.recording.count)
         losses, iterations = part.recording.series("smoothed_loss", rows), part.recording.series("iteration", rows)
         if len(losses):
             name = f"{part.run.name}, not continued"
-            lines.append(_line(name, iterations, losses, "bad", arrays, _MOST_LEFT) | {"restart": True, "left": True})
+            lines.append(_line(name, iterations, losses, "bad", arrays, most) | {"restart": True, "left": True})
     return lines
 
 

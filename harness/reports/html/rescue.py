@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.quantities import duration
 from harness.reports.text.grammar import count
-from harness.schemas.rescue import Attempt, Intervention, Rescue, Tried
+from harness.schemas.rescue import Intervention, Rescue, Tried
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Break:
     def went_on(self) -> str:
         """State how training went on."""
         if self.intervention is None:
-            return "Training was not continued from here."
+            chosen = any(tried.chosen for tried in self.tried)
+            return f"Training was not continued {'with what was chosen' if chosen else 'from here'}."
         made = self.intervention
         run = f", as the run {Path(made.run).name}" if made.run else ""
         changes = f" ({made.changes})" if made.changes and made.changes != made.candidate else ""
@@ -38,20 +39,13 @@ def breaks(found: Rescue) -> tuple[Break, ...]:
     """Collect the breaks in their order, each with its intervention."""
     left = list(found.interventions)
     shown = []
-    for attempt in found.attempts:
-        made = next((one for one in left if _belongs(one, attempt)), None)
-        if made is not None:
-            left.remove(made)
+    for attempt in reversed(found.attempts):  # of several at one break, the last one held
+        held = bool(left) and left[-1].broke in (None, attempt.broke)
         title = f"Break at iteration {attempt.broke:,} of {Path(attempt.run).name}"
-        shown.append(Break(title, attempt.sentence, attempt.tried, made))
+        shown.append(Break(title, attempt.sentence, attempt.tried, left.pop() if held else None))
     if not found.attempts and (found.tried or left):
         shown.append(Break("", "", found.tried, left[-1] if left else None))
-    return tuple(shown)
-
-
-def _belongs(made: Intervention, attempt: Attempt) -> bool:
-    same_run = not made.parent or Path(made.parent).name == Path(attempt.run).name
-    return same_run and made.broke in (None, attempt.broke)
+    return tuple(reversed(shown))
 
 
 def facts(found: Rescue) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from harness.recording.lineage_reader import LineageReader, Part
 from harness.reports.text.grammar import count
 
+_MOST_NAMED = 5  # changes in a sentence
+
 
 def summary(line: LineageReader) -> str:
     """State how many runs a lineage has, and its interventions; empty for a run that continues no other."""
@@ -14,6 +16,8 @@ def summary(line: LineageReader) -> str:
     first = line.parts[0].recording.series("iteration", slice(0, 1))
     since = f" from iteration {first[0]:,} on" if len(first) else ""
     made = [f"{part.change} (from iteration {part.begins:,} on)" for part in line.interventions]
+    if len(made) > _MOST_NAMED:
+        made = [*made[:_MOST_NAMED], f"{len(made) - _MOST_NAMED} more"]
     return f"This run continues {before}{since}. " + (
         f"Changed on the way: {'; '.join(made)}." if made else "Nothing was changed on the way."
     )

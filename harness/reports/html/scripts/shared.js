@@ -62,6 +62,6 @@ function layout(more) {
 }
 const verticalLine = (at, more) => ({ type: "line", yref: "paper", y0: 0, y1: 1, x0: at, x1: at,
   line: { color: themeColour("bad"), width: 1.5, dash: "dot" }, ...more });
-// Where each run of a lineage takes over: dashed where it changes something, else dotted.
-const takeoverLines = (takeovers, colour = themeColour("open")) => takeovers.map((one) =>
+// Where each run of a lineage takes over: dashed where it changes something, else dotted, unless there are very many.
+const takeoverLines = (takeovers, colour = themeColour("open")) => takeovers.filter((one) => one.intervenes || takeovers.length <= 40).map((one) =>
   verticalLine(one.iteration - 0.5, { line: { color: colour, width: one.intervenes ? 1.2 : 1, dash: one.intervenes ? "dash" : "dot" } }));
