@@ -68,7 +68,7 @@ def question_of(recording: Recording, diagnosis: Diagnosis, at: int | None, budg
     with working_directory(info):
         back = _back(max(_reach(diagnosis, at), _to_start(recording, info, at, seconds)), seconds, budget)
         first, begin = _beginning(run, info, at, back, seconds)
-    return Question(run, info, read_case(recording, diagnosis, at, first), begin)
+    return Question(run, info, read_case(recording, diagnosis, at, first, begin.iteration), begin)
 
 
 def _check_recorded(recording: Recording, info: RunInfo, at: int) -> None:

@@ -19,7 +19,7 @@ def case_of(run: Path, first: int, at: int | None = None) -> Case:
         if at is None:
             assert diagnosis.onset is not None
             at = diagnosis.onset.iteration
-        return read_case(recording, diagnosis, at, first)
+        return read_case(recording, diagnosis, at, first, first)
 
 
 def drive(

@@ -26,6 +26,7 @@ def made_up_case(layers: Sequence[str] = ("a", "b", "c", "d"), **fields: object)
     return Case(
         at=AT,
         first=AT - 50,
+        kept=AT - 5,
         start=AT - 5,
         after=AFTER,
         levels=Levels(HEALTHY, BROKEN, (HEALTHY + BROKEN) / 2, BROKEN),

@@ -30,6 +30,7 @@ def case_of(count: int, iter_size: int = 1) -> Case:
     return Case(
         at=AT,
         first=80,
+        kept=80,
         start=95,
         after=AFTER,
         levels=Levels(HEALTHY, BROKEN, (HEALTHY + BROKEN) / 2),

@@ -251,6 +251,9 @@ def test_unchanged_replays_that_do_not_break() -> None:
     verdict = investigated(from_the_start).verdict
     assert verdict.kind == "undecided"
     assert "have other weights than recorded from iteration 95 on" in verdict.sentence
+    on_the_way = replace(from_the_start, case=replace(CASE, kept=AT - 6))  # a replay from there came to iteration 95
+    verdict = investigated(on_the_way).verdict
+    assert (verdict.kind, verdict.iteration) == ("machine", AT - 5)
 
 
 def test_unchanged_replays_that_cannot_be_made() -> None:

@@ -56,6 +56,7 @@ class Case:
     Attributes:
         at: the iteration at which it went wrong: the onset, or the one that the user gives.
         first: the first iteration from which it can be replayed.
+        kept: the iteration whose state the run kept, from which an unchanged replay went to `first`.
         start: at which arms start, unless they need to start earlier.
         after: iterations from `at` on that arms have.
         levels: of the loss.
@@ -82,6 +83,7 @@ class Case:
 
     at: int
     first: int
+    kept: int
     start: int
     after: int
     levels: Levels
@@ -180,8 +182,8 @@ def start_within_reach(recording: Recording, onset: int) -> int:
     return int(iterations[row])
 
 
-def read_case(recording: Recording, diagnosis: Diagnosis, at: int, first: int) -> Case:
-    """Read the case of a run that went wrong at iteration `at`, and can be replayed from iteration `first` on."""
+def read_case(recording: Recording, diagnosis: Diagnosis, at: int, first: int, kept: int) -> Case:
+    """Read the case of a run that went wrong at iteration `at`; for `first` and `kept`, see `Case`."""
     iterations = recording.iterations
     run = recording.path.parent
     info = read_info(run)
@@ -199,6 +201,7 @@ def read_case(recording: Recording, diagnosis: Diagnosis, at: int, first: int) -
     return Case(
         at=at,
         first=first,
+        kept=kept,
         start=max(first, at - BEFORE),
         after=after,
         levels=levels,

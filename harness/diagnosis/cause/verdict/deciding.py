@@ -80,7 +80,7 @@ def decide_by_control(case: Case, controls: Controls, not_exact: Sequence[str]) 
         return None
     if controls.first_difference is None:
         return "none"
-    later = controls.first_difference > controls.unchanged.trial.arms[0].start
+    later = controls.first_difference > case.kept  # the state that was kept need not be that of its digest
     return "machine" if controls.agree and later and not not_exact else "undecided"
 
 
