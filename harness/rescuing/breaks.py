@@ -30,6 +30,7 @@ class Break:
 
     Attributes:
         tested: it has a test net.
+        replayed: iterations that it took to explain it now; 0 where it was explained before.
         accuracies: the outputs of that net that are the better the higher they are.
     """
 
@@ -37,6 +38,7 @@ class Break:
     found: Explanation
     tested: bool
     accuracies: tuple[str, ...]
+    replayed: int
 
     @property
     def run(self) -> Path:
@@ -65,12 +67,16 @@ def find_break(run: Path, request: Request, means: Means) -> Break | None:
             return None
         for text in request.given:  # before hours are spent
             given_candidate(text, question.case)
+        replayed = 0
         if known is None or not known.complete or known.levels is None:
             asked = ExplainRequest(question.case.at, request.budget, means.workers)
             known = explain(recording, diagnosis, asked, means.terminal, means.interrupts)
             means.check_interrupted()
+            replayed = known.cost.iterations
         tested = recording.test_nets > 0
-    return None if known.verdict.kind == "none" else Break(question, known, tested, _accuracies(question.info))
+    return (
+        None if known.verdict.kind == "none" else Break(question, known, tested, _accuracies(question.info), replayed)
+    )
 
 
 def broke_at(run: Path) -> int:

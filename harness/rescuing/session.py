@@ -106,7 +106,7 @@ class _Session:
             return False
         self._means.terminal.message(broken.found.verdict.sentence)
         attempted = Attempting(self._study, number, broken, self._until, self._request, self._means).run(failed)
-        self._iterations += attempted.iterations
+        self._iterations += broken.replayed + attempted.iterations
         decision = attempted.decision
         self._study.add(decision)
         for tried in decision.attempt.tried:

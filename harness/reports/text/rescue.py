@@ -12,6 +12,7 @@ from harness.quantities import duration
 from harness.reports.console import Console
 from harness.reports.suggestion import Suggestion
 from harness.reports.text.alarms import suggestion_lines
+from harness.reports.text.grammar import count
 from harness.schemas.rescue import Attempt, Rescue, Tried
 
 
@@ -28,9 +29,8 @@ def show_rescue(found: Rescue, console: Console) -> None:
             console.print()
             console.print(_table(attempt))
     if found.attempts:
-        cost = (
-            f"{found.cost.iterations:,} iterations in {duration(found.cost.seconds)}, with {found.cost.workers} workers"
-        )
+        took = f"{found.cost.iterations:,} iterations in {duration(found.cost.seconds)}"
+        cost = f"{took}, with {count(found.cost.workers, 'worker')}"
         console.print()
         console.print(Text(cost, style="dim"), soft_wrap=True)
         console.print()
@@ -46,19 +46,26 @@ def _table(attempt: Attempt) -> Table:
     table.add_column("candidate", overflow="fold")
     table.add_column("got past", justify="right", no_wrap=True)
     table.add_column("loss", justify="right", no_wrap=True)
-    tests = sorted({name for tried in attempt.tried for name in tried.test})
-    for name in tests:
-        table.add_column(f"test {name}", justify="right", no_wrap=True)
+    tested = _tested(attempt)
+    if tested:
+        table.add_column(f"test\n{tested}", justify="right", max_width=12, overflow="fold")
     table.add_column("", overflow="fold")
     for tried in attempt.tried:
         table.add_row(
             Text(tried.candidate, style="bold green" if tried.chosen else ""),
             f"{tried.heals} of {tried.runs}" if tried.runs else "",
             "" if tried.loss is None else f"{tried.loss:.3g}",
-            *("" if name not in tried.test else f"{tried.test[name]:.4g}" for name in tests),
+            *([f"{tried.test[tested]:.4g}" if tested in tried.test else ""] if tested else []),
             Text(_why(tried), style="" if tried.chosen else "dim"),
         )
     return table
+
+
+def _tested(attempt: Attempt) -> str:
+    """Name the output of the test net that is shown: an accuracy, if there is one, of the last head."""
+    names = sorted({name for tried in attempt.tried for name in tried.test})
+    accuracies = [name for name in names if "accuracy" in name.lower() or name.endswith(("top-1", "top1"))]
+    return (accuracies or names or [""])[-1]
 
 
 def _why(tried: Tried) -> str:
