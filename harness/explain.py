@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -19,14 +19,15 @@ if __name__ == "__main__":  # start as `caffe-harness explain` does
 from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.api.runs import diagnose
-from harness.budget import parse_budget
+from harness.budget import Budget, parse_budget
 from harness.caffe_files.file_kind import check_solver, check_state, run_given
 from harness.caffe_files.messages import caffe_directory
+from harness.cluster import arms_on
 from harness.command_parser import CommandParser
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.errors import BadInput, RecordingError, RecordingFailed
 from harness.exit_codes import Exit
-from harness.experiments import repeat
+from harness.experiments import Engines, local, repeat
 from harness.explaining.repeated import lines_of
 from harness.explaining.session import Request, explain
 from harness.invocation import command_line, next_command, path_argument, program
@@ -92,8 +93,14 @@ def parser() -> argparse.ArgumentParser:
         help="start no replay after a time (90s, 10m, 2h) or a number of iterations (2000); what was found by then "
         "counts",
     )
-    parser.add_argument(
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
         "--workers", type=_positive, metavar="N", help="replays at a time (default: cores / threads of the run)"
+    )
+    where.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="replay on the workers of this Dask scheduler (tcp://HOST:8786, or its scheduler file) instead of here",
     )
     parser.add_argument("--json", action="store_true", help="print explain.json instead of text")
     parser.add_argument(
@@ -137,7 +144,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BadInput as error:
         complain(error)
         return Exit.BAD_INPUT
-    return _explain(run, Request(args.at, budget, args.workers), args.json)
+    return _explain(run, args, budget)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -156,7 +163,8 @@ def _check(args: argparse.Namespace) -> None:
             if value is None:
                 raise BadInput("is missing", field=option, remedy="Give --solver, --resume and --at together")
     if args.repeat is not None:
-        others = {"--at": args.at, "--budget": args.budget, "--workers": args.workers, "--json": args.json or None}
+        others = {"--at": args.at, "--budget": args.budget, "--workers": args.workers, "--dask": args.dask}
+        others |= {"--json": args.json or None}
         for option, value in others.items():
             if value is not None:
                 raise BadInput("does not go with --repeat", field=option, remedy="Leave it out")
@@ -164,7 +172,7 @@ def _check(args: argparse.Namespace) -> None:
             raise BadInput("arms are kept in a run directory", field="--repeat", remedy="Give RUN")
 
 
-def _explain(run: Path, request: Request, as_json: bool) -> int:
+def _explain(run: Path, args: argparse.Namespace, budget: Budget) -> int:
     """Explain a run. Returns the exit code."""
     return_large_blocks()
     interrupts = Interrupts("continue")
@@ -172,8 +180,9 @@ def _explain(run: Path, request: Request, as_json: bool) -> int:
         try:
             with interrupts.planning():
                 caffe_directory()
-                with Recording(run) as recording:
+                with _engines(args) as engines, Recording(run) as recording:
                     diagnosis = diagnose(recording)
+                    request = Request(args.at, budget, engines)
                     found = explain(recording, diagnosis, request, terminal, interrupts)
                     suggestions = _suggestions(diagnosis, found)
         except (BadInput, RecordingError) as error:
@@ -185,7 +194,7 @@ def _explain(run: Path, request: Request, as_json: bool) -> int:
         except KeyboardInterrupt:
             return Exit.INTERRUPTED
     with writing_results():
-        if as_json:
+        if args.json:
             print(json_text(found))
         else:
             console = Console(width=None if sys.stdout.isatty() else _NO_TERMINAL)
@@ -193,6 +202,11 @@ def _explain(run: Path, request: Request, as_json: bool) -> int:
     if interrupts.stop is not None:
         return Exit.INTERRUPTED
     return Exit.DIVERGED if found.verdict.kind == "undecided" else Exit.DONE
+
+
+def _engines(args: argparse.Namespace) -> AbstractContextManager[Engines]:
+    """Return where arms are replayed."""
+    return nullcontext(local(args.workers)) if args.dask is None else arms_on(args.dask)
 
 
 def _repeat(run: Path, key: str) -> int:

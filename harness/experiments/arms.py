@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,8 +11,8 @@ from harness.caffe_files.messages import parse_text, pb
 from harness.caffe_files.paths import is_directory
 from harness.errors import BadInput
 from harness.experiments.batch_store import LIMIT, BatchStore
-from harness.experiments.engine import Engine, Setting
-from harness.experiments.local_pool import LocalPool
+from harness.experiments.engine import Engine, Engines, Notice, Setting
+from harness.experiments.local_pool import LocalPool, default_workers
 from harness.experiments.results import DIRECTORY, Results
 from harness.experiments.run_state import state_before, why_not_exact
 from harness.recording.run_directory import read_info
@@ -23,7 +22,7 @@ from harness.schemas.listener import RunListener
 from harness.supervisor.signals import Interrupts
 from harness.training_data.batches import train_batches
 
-Engines = Callable[[Setting], Engine]
+_CONTROL = 3  # iterations of the control that a worker of another machine has to pass
 
 
 class Arms:
@@ -32,7 +31,7 @@ class Arms:
     Nothing is prepared before an arm is asked for that has no result yet.
 
     Args:
-        engine: makes the engine that replays them.
+        engines: makes the engine that replays them.
         listener, interrupts: of the replay that goes to `first` where the run kept no state.
         limit: bytes of the batches of all arms.
         follow: is told how far arms are, while `results` waits for them.
@@ -46,14 +45,14 @@ class Arms:
         self,
         run: Path,
         first: int,
-        engine: Engines,
+        engines: Engines,
         listener: RunListener,
         interrupts: Interrupts,
         limit: int = LIMIT,
         follow: Callable[[Progress], None] = lambda progress: None,
         directory: Path | None = None,
     ) -> None:
-        self._run, self._first, self._make_engine = run.resolve(), first, engine
+        self._run, self._first, self._engines = run.resolve(), first, engines
         self._listener, self._interrupts, self._limit, self._follow = listener, interrupts, limit, follow
         self._info = read_info(run)
         self._solver = parse_text(self._info.solver, pb.SolverParameter, self._run / "run.json")
@@ -123,10 +122,12 @@ class Arms:
             for event in self._engine.events():
                 if isinstance(event, Progress):
                     self._follow(event)
-                    continue
-                self._results.save(event)
-                yield event
-                yield from self._stored()
+                elif isinstance(event, Notice):
+                    self._listener.message(event.text)
+                else:
+                    self._results.save(event)
+                    yield event
+                    yield from self._stored()
 
     def _stored(self) -> Iterator[ArmResult]:
         """Yield the results that were found in the run directory and have not been yielded."""
@@ -137,6 +138,11 @@ class Arms:
         """End all work now. Signal handlers may call it."""
         if self._engine is not None:
             self._engine.cancel()
+
+    def _control(self) -> Task:
+        assert self._store is not None
+        arm = Arm(self._first, _CONTROL)
+        return Task(arm, self._store.feed(arm))
 
     def _check(self, arm: Arm) -> None:
         if arm.start < self._first:
@@ -151,17 +157,20 @@ class Arms:
         """Return the engine and the batch store, which are made now if there are none yet."""
         if self._engine is None or self._store is None:
             layers = train_batches(self._run)
-            self._store = BatchStore(layers, self._solver, self._directory, self._limit)
-            self._open.callback(self._store.close)
-            feed = self._store.feed(Arm(self._first, 1))
-            home = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="caffe-harness-")))
-            payload = state_before(self._first, self._run, home / "replay", self._listener, self._interrupts)
+            room = self._open.enter_context(self._engines.room(self._directory))
+            self._store = store = BatchStore(layers, self._solver, self._directory, room.store, self._limit)
+            feed = store.feed(Arm(self._first, 1))
+            payload = state_before(self._first, self._run, room.home / "replay", self._listener, self._interrupts)
             directory = self._info.directory if is_directory(Path(self._info.directory)) else str(Path.cwd())
-            self._engine = self._make_engine(Setting(payload, feed, self._store.fd, directory))
+            setting = Setting(payload, feed, room.store, directory, room.home, self._control)
+            self._engine = self._engines.start(setting)
             self._open.callback(self._engine.close)
         return self._engine, self._store
 
 
-def local(workers: int) -> Engines:
-    """Return what makes an engine of `workers` replay workers on this machine."""
-    return lambda setting: LocalPool(setting, workers)
+def local(workers: int | None = None) -> Engines:
+    """Return what makes engines of `workers` replay workers on this machine; None for as many as fill it."""
+    return Engines(
+        start=lambda setting: LocalPool(setting, workers or default_workers(setting.payload.info)),
+        count=lambda setup: workers or default_workers(setup),
+    )

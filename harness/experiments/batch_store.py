@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -22,26 +21,25 @@ LIMIT = 8 << 30  # bytes
 
 
 class BatchStore:
-    """The batches of `layers`, the data layers of a train net, in a file without a name in `directory`.
+    """The batches of `layers`, the data layers of a train net, in the open file `fd`.
 
-    Each is read and stored once, when an arm first needs it. The file is gone when no process has it open any more.
+    Each is read and stored once, when an arm first needs it.
 
     Args:
         solver: of the run.
+        directory: on the file's disk, for messages.
         limit: bytes that it may have.
 
     Attributes:
-        fd: the open file.
+        fd: that file.
         size: its bytes.
     """
 
     def __init__(
-        self, layers: Sequence[LayerBatches], solver: pb.SolverParameter, directory: Path, limit: int = LIMIT
+        self, layers: Sequence[LayerBatches], solver: pb.SolverParameter, directory: Path, fd: int, limit: int = LIMIT
     ) -> None:
         self._layers, self._solver, self._limit = layers, solver, limit
-        self._directory = directory
-        with tempfile.TemporaryFile(dir=directory) as file:
-            self.fd = os.dup(file.fileno())
+        self._directory, self.fd = directory, fd
         self.size = 0
         self._batches: dict[tuple[int, int], list[StoredBatch]] = {}  # by layer and iteration: its passes
         self._records: dict[tuple[int, Place, Place], int] = {}  # by layer, source and place
@@ -72,10 +70,6 @@ class BatchStore:
     def lead(self, first: int, stop: int) -> Feed:
         """Return what the data layers give in the unchanged iterations `first` … `stop` - 1; errors as for `feed`."""
         return self.feed(Arm(first, stop - first)) if stop > first else ()
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self.fd)
 
     def _layer_feed(self, layer: LayerBatches, order: Sequence[_Pass]) -> LayerFeed:
         stored = tuple(self._batches[layer.index, batch.iteration][batch.number] for batch in order)

@@ -84,7 +84,8 @@ class LocalPool:
         """Start workers as far as there is work for them, and give the idle ones an arm each."""
         busy = sum(worker.task is not None for worker in self._workers)
         while len(self._workers) < min(self._limit, busy + len(self._queue)):
-            self._workers.append(ReplayProcess(self._setting))
+            given = self._setting
+            self._workers.append(ReplayProcess(given.payload, given.feed, given.store, given.directory))
         for worker in self._workers:
             if self._queue and worker.is_idle:
                 worker.give(self._queue.popleft())

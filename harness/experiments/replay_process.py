@@ -11,9 +11,10 @@ from multiprocessing import Pipe
 from typing import IO
 
 from harness.caffe_log.death import death_message, without_header
-from harness.experiments.engine import Setting
 from harness.processes import child_environment, signals_blocked
 from harness.schemas.arm_task import FromWorker, Task, decode_from_worker, encode
+from harness.schemas.feed import Feed
+from harness.worker.payload import Payload
 
 _LAST_MOMENT = 0.2  # seconds in which a process that has closed its connection is gone
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -22,37 +23,41 @@ _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 class ReplayProcess:
     """A replay worker: a process, and the connection to it.
 
-    It has the store of `setting` open from the start, and needs it no more from outside.
+    Args:
+        payload: with the state of the run before the first iteration from which arms may start.
+        feed: a batch of each data layer.
+        store: the open file of the batch store, which the process inherits.
+        directory: in which it works, from which relative paths count.
 
     Attributes:
         task: what it computes.
         is_ready: it has its checkpoint.
     """
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, payload: Payload, feed: Feed, store: int, directory: str) -> None:
         self.task: Task | None = None
         self.is_ready = False
         self._directory = tempfile.TemporaryDirectory(prefix="caffe-harness-")
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed in `end`
         self.connection, theirs = Pipe()
-        blas = setting.payload.blas
+        blas = payload.blas
         with theirs, signals_blocked():  # the terminal's Ctrl-C is for this process, which ends its workers
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-P", "-m", "harness.worker.arms.main"),
-                    *(str(theirs.fileno()), str(setting.store), self._directory.name),
+                    *(str(theirs.fileno()), str(store), self._directory.name),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=subprocess.STDOUT,
-                pass_fds=(theirs.fileno(), setting.store),
-                env=child_environment(setting.payload.info.blas_threads, blas.core if blas is not None else None),
-                cwd=setting.directory,
+                pass_fds=(theirs.fileno(), store),
+                env=child_environment(payload.info.blas_threads, blas.core if blas is not None else None),
+                cwd=directory,
                 start_new_session=True,
             )
         with suppress(BrokenPipeError):  # it is dead already: there will be nothing to receive
-            self.connection.send_bytes(setting.payload.encode())
-            self.connection.send_bytes(encode(setting.feed))
+            self.connection.send_bytes(payload.encode())
+            self.connection.send_bytes(encode(feed))
 
     @property
     def is_idle(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -13,7 +13,7 @@ from harness.diagnosis.cause.investigate import Finding, investigate
 from harness.diagnosis.cause.trials import Procedure
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.errors import BadInput, RecordingError
-from harness.experiments import Arms, default_workers, local, locked
+from harness.experiments import Arms, Engines, local, locked
 from harness.explaining.culprits import Culprits
 from harness.explaining.estimate import Estimate, estimate
 from harness.explaining.investigating import Stage, carry_out, explanation_of
@@ -38,12 +38,12 @@ class Request:
 
     Attributes:
         at: the iteration at which the run went wrong; None for its onset.
-        workers: None for as many as fill this machine.
+        engines: where arms are replayed.
     """
 
     at: int | None
     budget: Budget
-    workers: int | None
+    engines: Engines = field(default_factory=local)
 
 
 def explain(
@@ -67,14 +67,13 @@ def explain(
         found = _not_broken()
         write_explanation(recording.path.parent, found)
         return found
-    workers = request.workers or default_workers(question.info)
-    planned = estimate(question, workers)
+    planned = estimate(question, request.engines.count(question.info))
     _check_affordable(question, request.budget)
     with locked(question.run):
         terminal.message(_plan(question, planned, request.budget))
         if diagnosis.onset is not None and abs(diagnosis.onset.iteration - question.case.at) > BEFORE:
             terminal.message(_of_onset(diagnosis.onset.iteration, request.at))
-        return _Session(recording, question, planned, request.budget, terminal, interrupts).run()
+        return _Session(recording, question, planned, request, terminal, interrupts).run()
 
 
 class _Session:
@@ -85,17 +84,15 @@ class _Session:
         recording: Recording,
         question: Question,
         planned: Estimate,
-        budget: Budget,
+        request: Request,
         terminal: InvestigationTerminal,
         interrupts: Interrupts,
     ) -> None:
         self._question, self._workers, self._interrupts = question, planned.workers, interrupts
         self._culprits = Culprits(recording)
         self._showing = Showing(terminal, question, planned)
-        self._arms = Arms(
-            question.run, question.case.first, local(planned.workers), terminal, interrupts, follow=self._follow
-        )
-        self._replays = Replays(self._arms, question.way, planned.workers, budget, interrupts, self._keep)
+        self._arms = Arms(question.run, question.case.first, request.engines, terminal, interrupts, follow=self._follow)
+        self._replays = Replays(self._arms, question.way, planned.workers, request.budget, interrupts, self._keep)
 
     def run(self) -> Explanation:
         with self._arms, self._interrupts.handled(lambda: None):

@@ -17,7 +17,7 @@ import pytest
 
 from harness.errors import BadInput, RecordingError
 from harness.experiments import Arms, local, locked, repeat
-from harness.experiments.engine import Engine, Setting
+from harness.experiments.engine import Engine, Engines, Setting
 from harness.experiments.local_pool import LocalPool
 from harness.experiments.results import Results, find
 from harness.schemas.arm import Arm, ArmResult, LayerField, RateScaled, SolverField
@@ -53,7 +53,11 @@ class Pools:
     def __init__(self, workers: int) -> None:
         self.workers, self.made = workers, list[LocalPool]()
 
-    def __call__(self, setting: Setting) -> Engine:
+    @property
+    def engines(self) -> Engines:
+        return Engines(self._start, lambda setup: self.workers)
+
+    def _start(self, setting: Setting) -> Engine:
         self.made.append(LocalPool(setting, self.workers))
         return self.made[-1]
 
@@ -63,7 +67,7 @@ def refuse(setting: Setting) -> Engine:
 
 
 def arms_with(run: Path, pools: Pools) -> Arms:
-    return Arms(run, FIRST, pools, NoListener(), Interrupts("stop"))
+    return Arms(run, FIRST, pools.engines, NoListener(), Interrupts("stop"))
 
 
 @pytest.mark.parametrize("kills", [1, 2])
@@ -79,7 +83,7 @@ def test_the_arm_of_a_killed_worker_is_tried_once_more_and_the_others_continue(r
             if len(begun) <= kills:
                 os.kill(pools.made[0].pids[0], signal.SIGKILL)
 
-    with Arms(run, FIRST, pools, NoListener(), Interrupts("stop"), follow=kill) as arms:
+    with Arms(run, FIRST, pools.engines, NoListener(), Interrupts("stop"), follow=kill) as arms:
         arms.submit([again, *others])
         *done, last = arms.results()
     assert len(begun) == 2
@@ -119,7 +123,7 @@ def test_workers_that_are_killed_as_they_start(run: Path, workers: int) -> None:
         wait_for(lambda: len(pools.made[0].pids) == workers)
         os.kill(pools.made[0].pids[0], signal.SIGKILL)
 
-    with Arms(run, FIRST, pools, NoListener(), Interrupts("stop")) as replays:
+    with Arms(run, FIRST, pools.engines, NoListener(), Interrupts("stop")) as replays:
         replays.submit(arms)
         killer = threading.Thread(target=kill)
         killer.start()
@@ -136,7 +140,7 @@ def test_results_are_found_again_and_nothing_is_replayed_twice(run: Path) -> Non
     given = [done, aborted, done, refused]
     before = replay_all(run, FIRST, given, workers=2)
     assert [result.ended for result in before] == ["completed", "died", "completed", "refused"]
-    with Arms(run, FIRST, refuse, NoListener(), Interrupts("stop")) as arms:
+    with Arms(run, FIRST, Engines(refuse, lambda setup: 1), NoListener(), Interrupts("stop")) as arms:
         arms.submit([done, aborted, done])
         assert list(arms.results()) == [before[0], before[1]]
         with pytest.raises(AssertionError):
@@ -221,7 +225,7 @@ def test_a_state_that_is_damaged_meanwhile(run: Path, tmp_path: Path) -> None:
         shutil.copyfile(other, model)
         return LocalPool(setting, 1)
 
-    with Arms(copy, FIRST, engine, NoListener(), Interrupts("stop")) as arms:
+    with Arms(copy, FIRST, Engines(engine, lambda setup: 1), NoListener(), Interrupts("stop")) as arms:
         arms.submit([Arm(FIRST, 3)])
         with pytest.raises(RecordingError, match="these are not the weights of iteration 25"):
             list(arms.results())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,11 +93,8 @@ def home(tmp_path_factory: pytest.TempPathFactory, one_blas_thread: None) -> Pat
 @contextmanager
 def store_of(run: Path, limit: int = LIMIT) -> Iterator[BatchStore]:
     solver = parse_text(read_info(run).solver, pb.SolverParameter, run)
-    store = BatchStore(train_batches(run), solver, run, limit)
-    try:
-        yield store
-    finally:
-        store.close()
+    with tempfile.TemporaryFile() as file:
+        yield BatchStore(train_batches(run), solver, run, file.fileno(), limit)
 
 
 def tops_of(store: BatchStore, batch: StoredBatch) -> list[np.ndarray]:

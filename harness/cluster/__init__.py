@@ -1,0 +1,5 @@
+"""Arms and legs on the workers of a Dask cluster."""
+
+from harness.cluster.arms import arms_on
+
+__all__ = ["arms_on"]
