@@ -84,10 +84,11 @@ class Board(Generic[Work]):
         return [slot.work for slot in self.slots if slot.work is not None]
 
     def give(self, slot: Slot[Work], work: Work, key: str, function: Callable[..., bytes], *arguments: object) -> None:
-        """Have a free slot do `work`: call `function` there. `key` is given once."""
+        """Have a free slot do `work`: call `function` there, with `key` first, which is given once."""
         slot.work = work
         slot.future = self._cluster.client.submit(
             function,
+            key,
             *arguments,
             key=key,
             workers=[slot.node.address],

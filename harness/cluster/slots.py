@@ -18,7 +18,7 @@ from harness.schemas.arm_task import Done, Progress, Ready, Task, Unfit, decode_
 TOPIC = "caffe-harness progress"
 _POLL = 0.2  # seconds between two looks at whether anybody waits for the result
 _TELL = 1.0  # seconds between two messages on how far an arm is: the scheduler keeps them for a while
-_IDLE = 60.0  # seconds after which a process without an arm ends
+_IDLE = 20.0  # seconds after which a process without an arm ends
 _VISIBLE = 30.0  # seconds in which what was stored on another machine has to be there
 
 
@@ -49,10 +49,11 @@ FromSlot = Done | Unfit | Died | Stopped | Hidden
 decode_from_slot = msgspec.msgpack.Decoder(FromSlot).decode
 
 
-def replay(home: str, task: bytes, size: int) -> bytes:
+def replay(key: str, home: str, task: bytes, size: int) -> bytes:
     """Replay an arm on this Dask worker, in a process that has replayed others of the same experiment, if one is free.
 
     Args:
+        key: of this call, as Dask has it.
         home: the room of the experiment.
         task: a Task, encoded.
         size: bytes that the batch store has at least.
@@ -60,10 +61,10 @@ def replay(home: str, task: bytes, size: int) -> bytes:
     Returns:
         A FromSlot, encoded.
     """
-    return msgspec.msgpack.encode(_replay(Path(home), decode_task(task), size))
+    return msgspec.msgpack.encode(_replay(key, Path(home), decode_task(task), size))
 
 
-def _replay(home: Path, task: Task, size: int) -> FromSlot:
+def _replay(key: str, home: Path, task: Task, size: int) -> FromSlot:
     if why := _hidden(home, size):
         return Stopped() if is_stopped(home) and home.is_dir() else Hidden(why)
     process = _PROCESSES.take(home)
@@ -74,12 +75,27 @@ def _replay(home: Path, task: Task, size: int) -> FromSlot:
             return Hidden(f"{error.filename}: {error.strerror}")
     else:
         process.give(task)
-    tell = _Teller()
+    try:
+        found = _followed(process, task, lambda: not is_stopped(home) and not is_released(key))
+    except BaseException:
+        process.end()
+        raise
+    if isinstance(found, Done):
+        _PROCESSES.put(home, process)
+    return found
+
+
+def _followed(process: ReplayProcess, task: Task, is_wanted: Callable[[], bool]) -> FromSlot:
+    """Follow a process while it replays an arm; if it gives no result, it is ended."""
+    tell, looked = _Teller(), time.monotonic()
     while True:
-        if not process.connection.poll(_POLL):
-            if is_stopped(home) or _is_released():
+        arrived = process.connection.poll(_POLL)
+        if time.monotonic() - looked > _POLL:
+            if not is_wanted():
                 process.end()
                 return Stopped()
+            looked = time.monotonic()
+        if not arrived:
             continue
         message = process.receive()
         match message:
@@ -89,7 +105,6 @@ def _replay(home: Path, task: Task, size: int) -> FromSlot:
             case Progress():
                 tell(message)
             case Done():
-                _PROCESSES.put(home, process)
                 return message
             case Unfit():
                 process.end()
@@ -124,11 +139,9 @@ def _hidden(home: Path, size: int) -> str:
         time.sleep(_POLL)
 
 
-def _is_released() -> bool:
-    """Check whether the scheduler has given this task up, as when the command that submitted it was killed."""
-    from distributed.worker import thread_state
-
-    state = _worker().state.tasks.get(thread_state.key)
+def is_released(key: str) -> bool:
+    """Check whether the scheduler has given up a call, as when the command that made it was killed."""
+    state = _worker().state.tasks.get(key)
     return state is None or state.state == "cancelled"
 
 
@@ -171,7 +184,7 @@ class _Processes:
             return self._idle[home].pop()[0] if self._idle[home] else None
 
     def put(self, home: Path, process: ReplayProcess) -> None:
-        """Keep a process for the next arm of the room, for a minute."""
+        """Keep a process for the next arm of the room, for a while."""
         process.task = None
         with self._lock:
             self._idle[home].append((process, time.monotonic()))
