@@ -101,9 +101,11 @@ class DaskArms:
     def _is_arm(self, work: Task) -> bool:
         return work is not self._control
 
-    def _take_progress(self, event: tuple[float, bytes]) -> None:
-        message = decode_from_worker(event[1])
-        if isinstance(message, Progress):
+    def _take_progress(self, event: tuple[float, tuple[str, bytes]]) -> None:
+        """Take what a slot tells. Other commands may use the same cluster."""
+        room, content = event[1]
+        message = decode_from_worker(content)
+        if room == self._setting.home.name and isinstance(message, Progress) and message.key != self._control.arm.key:
             self._progress.put(message)
 
     def _assign(self) -> None:

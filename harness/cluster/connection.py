@@ -125,7 +125,6 @@ def connected(address: str) -> Iterator[Cluster]:
         ModuleNotFoundError: the extra `cluster` is not installed.
         BadInput: it does not answer, or has no worker that can be used.
     """
-    import cloudpickle
     from distributed import Client
 
     for name in _LOGGERS:  # what matters is said in the harness's own words
@@ -135,6 +134,8 @@ def connected(address: str) -> Iterator[Cluster]:
         client = Client(place, timeout=_CONNECT, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise _unreachable(address, f"no Dask scheduler answers there ({_reason(error)})") from None
+    import cloudpickle  # a requirement of distributed
+
     cloudpickle.register_pickle_by_value(description)
     try:
         cluster = Cluster(client, address)

@@ -76,7 +76,7 @@ def _replay(key: str, home: Path, task: Task, size: int) -> FromSlot:
     else:
         process.give(task)
     try:
-        found = _followed(process, task, lambda: not is_stopped(home) and not is_released(key))
+        found = _followed(process, task, _Teller(home.name), lambda: not is_stopped(home) and not is_released(key))
     except BaseException:
         process.end()
         raise
@@ -85,9 +85,9 @@ def _replay(key: str, home: Path, task: Task, size: int) -> FromSlot:
     return found
 
 
-def _followed(process: ReplayProcess, task: Task, is_wanted: Callable[[], bool]) -> FromSlot:
+def _followed(process: ReplayProcess, task: Task, tell: _Teller, is_wanted: Callable[[], bool]) -> FromSlot:
     """Follow a process while it replays an arm; if it gives no result, it is ended."""
-    tell, looked = _Teller(), time.monotonic()
+    looked = time.monotonic()
     while True:
         arrived = process.connection.poll(_POLL)
         if time.monotonic() - looked > _POLL:
@@ -146,9 +146,10 @@ def is_released(key: str) -> bool:
 
 
 class _Teller:
-    """Sends how far an arm is, once a second."""
+    """Sends how far an arm of a room is, once a second: the name of the room, and a Progress."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: str) -> None:
+        self._room = room
         self._waiting: Progress | None = None
         self._told = 0.0
 
@@ -160,7 +161,7 @@ class _Teller:
         now = time.monotonic()
         if now - self._told >= _TELL:
             self._told, self._waiting = now, None
-            _worker().log_event(TOPIC, encode(progress))
+            _worker().log_event(TOPIC, (self._room, encode(progress)))
 
 
 def _worker() -> Any:
