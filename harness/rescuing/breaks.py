@@ -69,7 +69,7 @@ def find_break(run: Path, request: Request, means: Means) -> Break | None:
             given_candidate(text, question.case)
         replayed = 0
         if known is None or not known.complete or known.levels is None:
-            asked = ExplainRequest(question.case.at, request.budget, means.workers)
+            asked = ExplainRequest(question.case.at, request.budget, means.arms)
             known = explain(recording, diagnosis, asked, means.terminal, means.interrupts)
             means.check_interrupted()
             replayed = known.cost.iterations

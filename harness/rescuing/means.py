@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from harness.experiments.arms import Engines
+from harness.experiments import Engines
 from harness.reports.investigation import InvestigationTerminal
 from harness.rescuing.restarts import Restarts
 from harness.rescuing.showing import Showing
