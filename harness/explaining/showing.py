@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from harness.diagnosis.cause.judging import judge
+from harness.diagnosis.cause.surviving import judged
 from harness.diagnosis.cause.trials import Trial, Wanted
 from harness.explaining.estimate import Estimate
 from harness.explaining.question import Question
@@ -63,7 +63,7 @@ class Showing:
 
     def _row(self, trial: Trial, replays: Replays) -> Row:
         results = [replays.found[arm.key] for arm in trial.arms if arm.key in replays.found]
-        judgements = [judge(result, self._levels) for result in results]
+        judgements = [judged(trial.kind, result, self._levels) for result in results]
         measured = trial.kind in MEASURED
         if measured:
             curve = [result.loss[-1] for result in results if result.loss]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.diagnosis.cause.judging import end_level, judge
+from harness.diagnosis.cause.judging import end_level
+from harness.diagnosis.cause.surviving import judged
 from harness.diagnosis.cause.trials import Trial
 from harness.explaining.wording import in_words
 from harness.invocation import next_command, path_argument
@@ -21,7 +22,7 @@ def summary(run: Path, levels: Levels, trial: Trial, found: Mapping[str, ArmResu
     results = [found[arm.key] for arm in trial.arms if arm.key in found]
     if not results:
         return None
-    judgements = tuple(judge(result, levels) for result in results)
+    judgements = tuple(judged(trial.kind, result, levels) for result in results)
     counted = [result for result, how in zip(results, judgements, strict=True) if how not in ("died", "refused")]
     first = results[0].arm
     return ArmSummary(

@@ -10,7 +10,7 @@ from statistics import median
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.reports.scales import Scale, log_ticks
 from harness.reports.trials import BREAKS, HEALS, Look, Mood
-from harness.schemas.explanation import CulpritRecord, Curvature, Explanation, Margin
+from harness.schemas.explanation import Count, CulpritRecord, Curvature, Explanation, Margin
 
 THIS_RUN = Look("this run", "open", "#000000", "▼", "v")
 LIMIT = Look("limit", "open", "#000000", "|", "|")
@@ -109,11 +109,11 @@ def _effect_line(records: Sequence[CulpritRecord]) -> NumberLine | None:
 def _margin_line(name: str, margin: Margin, own: OwnValue | None) -> NumberLine:
     said, marks, zones = [], [], []
     if margin.survives is not None:
-        said.append(f"survives up to {margin.survives:.3g}")
+        said.append(f"survives up to {margin.survives:.3g}{_in(margin.survived)}")
         marks.append((margin.survives, HEALS, said[-1]))
         zones.append((-math.inf, margin.survives, HEALS.mood))
     if margin.breaks is not None:
-        said.append(f"breaks from {margin.breaks:.3g}")
+        said.append(f"breaks from {margin.breaks:.3g}{_in(margin.broke)}")
         marks.append((margin.breaks, BREAKS, said[-1]))
         zones.append((margin.breaks, math.inf, BREAKS.mood))
     if own is not None:
@@ -122,6 +122,10 @@ def _margin_line(name: str, margin: Margin, own: OwnValue | None) -> NumberLine:
     title = _TITLES.get(name, name.replace("_", " ").capitalize())
     said += [] if own is None else [f"this run has {own.text}"]
     return _line(title, ", ".join(said), marks, axis, zones)
+
+
+def _in(count: Count | None) -> str:
+    return "" if count is None else f" ({count})"
 
 
 def _curvature_line(curvature: Curvature) -> NumberLine:

@@ -138,11 +138,33 @@ class ArmSummary(msgspec.Struct, frozen=True):
     curves: tuple[tuple[float | None, ...], ...] = ()
 
 
+class Count(msgspec.Struct, frozen=True):
+    """How many of some replays did what is said, and how many there were."""
+
+    number: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.number} of {self.of} {'replay' if self.of == 1 else 'replays'}"
+
+
 class Margin(msgspec.Struct, frozen=True):
-    """The highest value of a setting with which training survives, and the lowest with which it breaks."""
+    """The highest value of a setting with which training survives, and the lowest with which it breaks.
+
+    Attributes:
+        survived, broke: in how many replays with these values; null where there is none, and for the value of the run.
+    """
 
     survives: float | None = None
     breaks: float | None = None
+    survived: Count | None = None
+    broke: Count | None = None
+
+    @property
+    def confirmed(self) -> float | None:
+        """The value with which all replays survived; None if there is none."""
+        known = self.survived is None or self.survived.number == self.survived.of
+        return self.survives if known else None
 
 
 class Curvature(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from harness.reports.suggestion import Suggestion
 from harness.reports.text.alarms import suggestion_lines
 from harness.reports.text.grammar import count
 from harness.reports.trials import groups_of
-from harness.schemas.explanation import ArmSummary, ChainLink, ControlSummary, CulpritRecord, Explanation
+from harness.schemas.explanation import ArmSummary, ChainLink, ControlSummary, Count, CulpritRecord, Explanation
 
 _IN_WORDS = ("measured", "margins", "brakes", "orders")  # groups of trials that the table leaves out
 _MOST_RECORDS = 32
@@ -108,10 +108,14 @@ def _number(value: float | None) -> str:
 
 def _margins(found: Explanation) -> Iterator[str]:
     for name, margin in found.margins.items():
-        parts = [f"{margin.survives:.3g} survives"] if margin.survives is not None else []
-        parts += [f"{margin.breaks:.3g} breaks"] if margin.breaks is not None else []
+        ends = ((margin.survives, "survives", margin.survived), (margin.breaks, "breaks", margin.broke))
+        parts = [f"{end:.3g} {verb}{_in(count)}" for end, verb, count in ends if end is not None]
         if parts:
             yield f"{_MARGINS.get(name, name)}: {', '.join(parts)}"
+
+
+def _in(count: Count | None) -> str:
+    return "" if count is None else f" ({count})"
 
 
 def _when(found: Explanation) -> Iterator[str]:

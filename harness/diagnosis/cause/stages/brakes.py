@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 
 from harness.diagnosis.cause.case import Case
-from harness.diagnosis.cause.judging import end_level, recovers
+from harness.diagnosis.cause.judging import end_level
 from harness.diagnosis.cause.observing import measure
+from harness.diagnosis.cause.surviving import survives
 from harness.diagnosis.cause.trials import Procedure, Trial
 from harness.schemas.arm import AnyChange, Arm, ArmResult, HistoryScaled, RateScaled, SolverField
 
@@ -80,4 +81,4 @@ def _braked(case: Case, wanted: list[tuple[_Brake, int]]) -> Procedure[list[ArmR
 
 
 def _heals(case: Case, result: ArmResult) -> bool:
-    return result.ended == "completed" and recovers(result, case.levels)
+    return survives(result, case.levels) is True

@@ -17,17 +17,19 @@ class LimitSearch:
         survives: the highest that survived.
         fails: the lowest that did not.
         breaks: the lowest of which it is known that it broke.
+        guess: where the limit may be: tried before the middle is.
     """
 
     mild: tuple[float, ...]
     survives: float | None = None
     fails: float | None = None
     breaks: float | None = None
+    guess: float | None = None
 
     @classmethod
-    def below(cls, broken: float, mild: tuple[float, ...]) -> LimitSearch:
+    def below(cls, broken: float, mild: tuple[float, ...], guess: float | None = None) -> LimitSearch:
         """Begin a search below a number that is known to break."""
-        return cls(tuple(number for number in mild if number < broken), None, broken, broken)
+        return cls(tuple(number for number in mild if number < broken), None, broken, broken, guess)
 
     @property
     def next(self) -> float | None:
@@ -36,6 +38,8 @@ class LimitSearch:
             return self.mild[0] if self.mild else None
         if self.fails is None or self.fails <= WITHIN * self.survives:
             return None
+        if self.guess is not None and self.survives < self.guess < self.fails:
+            return self.guess
         return math.sqrt(self.survives * self.fails)
 
     def told(self, number: float, survives: bool | None) -> LimitSearch:

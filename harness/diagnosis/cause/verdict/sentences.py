@@ -152,18 +152,18 @@ def requirement(found: Screened, margins: Mapping[str, Margin]) -> str:
     factor = found.factor
     match factor.kind:
         case "learning-rate":
-            margin = margins.get("learning_rate", Margin())
-            return f"a learning rate above {factor.tried if margin.survives is None else margin.survives:.3g}"
+            margin = margins.get("learning_rate", Margin()).confirmed
+            return f"a learning rate above {factor.tried if margin is None else margin:.3g}"
         case "lr-schedule":
             raised = f"that the schedule raised the learning rate from {factor.tried:.3g} to {factor.value:.3g}"
             at = "" if factor.since is None else f" by iteration {factor.since:,}"
             return f"{raised}{at} (held as before, training continues in {counted(found.seen, found.seen.heals)})"
         case "gradient-clipping":
-            margin = margins.get("clip_gradients", Margin())
-            return f"no gradient clipping at {factor.tried if margin.survives is None else margin.survives:.3g} or less"
+            margin = margins.get("clip_gradients", Margin()).confirmed
+            return f"no gradient clipping at {factor.tried if margin is None else margin:.3g} or less"
         case "momentum":
-            margin = margins.get("momentum", Margin())
-            return f"a momentum above {factor.tried if margin.survives is None else margin.survives:.4g}"
+            margin = margins.get("momentum", Margin()).confirmed
+            return f"a momentum above {factor.tried if margin is None else margin:.4g}"
         case _:
             return f"a weight decay {'above' if factor.value > factor.tried else 'below'} {factor.tried:g}"
 
