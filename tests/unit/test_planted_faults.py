@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tools.bench.faults.breaks import find_break, is_healthy
+from tools.bench.faults.harmless import does_no_damage
 from tools.bench.faults.judging import Strength, bisected, is_clear, judge
 from tools.bench.faults.names import Fault, faults
 from tools.bench.faults.nets import NETS
@@ -142,3 +143,17 @@ def test_a_strength_is_bisected() -> None:
     assert bisected(len(order), strength, wants_strongest=True) == 11
     assert len(tried) <= 10
     assert bisected(9, strength, wants_strongest=True) is None
+
+
+@pytest.mark.parametrize(
+    ("rises", "harmless"),
+    [
+        ((0.01, 2.0, 3.0), True),  # the net classifies it well
+        ((2.4, 0.003, -0.5), True),  # it does not, but its update does nothing
+        ((2.4, 0.003, 2.6), False),
+        ((np.nan, np.nan, np.nan), False),
+        ((2.4, np.nan, np.nan), False),
+    ],
+)
+def test_records_that_do_no_damage(rises: tuple[float, ...], harmless: bool) -> None:
+    assert does_no_damage(*rises) == harmless

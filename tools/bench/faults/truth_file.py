@@ -45,7 +45,7 @@ class Truth(msgspec.Struct, frozen=True):
         kinds: the verdicts that are right. With two causes both are to be named, one of them as a condition.
         iterations: the first and the last one that are right as the verdict's; None where none is to be judged.
         records: the keys of those that were changed, in the order of the data set.
-        harmless: those of them that do no damage, because the net classifies them well: they may be named or not.
+        harmless: those of them that do no damage: they may be named or not.
         layers: that a verdict must name.
         at: the iteration at which something was planted; None where nothing happens at any time.
         broke: the first iteration whose loss, smoothed, stays nearer to the broken level; None for controls.
