@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.diagnosis.cause.stages.data import DataFinding, batches_named, find_data, first_unlike
+from harness.diagnosis.cause.stages.data import DataFinding, batches_named, data_began, find_data, first_unlike
 from harness.schemas.arm import Arm, StreamShifted
 from tests.helpers.made_up_cases import AT, answered, made_up_case
 
@@ -68,6 +68,20 @@ def test_data_from_some_iteration_on() -> None:
     assert found.moved.all_break
 
 
+@pytest.mark.parametrize("unlike", [True, False])
+def test_data_of_which_nothing_is_seen_must_break_training_wherever_they_are_read(unlike: bool) -> None:
+    """Where a training is about to break anyway, some that read them earlier do so by chance."""
+    inputs = np.ones((len(CASE.iterations), 2))
+    inputs[AT:] = 30 if unlike else 1
+    case = replace(CASE, inputs=inputs)
+    found = answered(
+        find_data(case), lambda arm: sum(t >= AT for t in read(arm)) > 8 and arm.start != max(CASE.first, AT - 20)
+    )
+    assert found.moved is not None
+    assert (found.moved.breaks, found.moved.heals) == (2, 1)
+    assert (found.unlike, found.break_earlier) == (unlike, unlike)
+
+
 def test_a_batch_from_long_before() -> None:
     """It broke training as an earlier one of a stretch; other data from shortly before the onset on come too late."""
     case = replace(CASE, alike=frozenset({AT - 30}))
@@ -89,12 +103,24 @@ def test_inputs_that_are_unlike_those_before() -> None:
     inputs[90:] = 30
     case = replace(CASE, inputs=inputs, iterations=np.arange(200) + 1000, at=1100)
     assert first_unlike(case, 1100) == 1090
-    assert first_unlike(case, 1080) == 1080
+    assert first_unlike(case, 1080) is None
     assert first_unlike(replace(case, sorted_from=1060), 1100) == 1060
-    assert first_unlike(CASE, AT) == AT
+    assert first_unlike(CASE, AT) is None
     long_ago = np.ones((400, 2))
     long_ago[200:] = 30
     assert first_unlike(replace(CASE, inputs=long_ago, iterations=np.arange(400), at=300), 300) == 200
+
+
+def test_data_began_where_they_became_unlike_even_after_the_onset() -> None:
+    """The onset of a noisy loss may be early."""
+    inputs = np.ones((len(CASE.iterations), 2))
+    inputs[AT + 4 :] = 30
+    case = replace(CASE, inputs=inputs)
+    assert data_began(case, AT + 9) == AT + 4
+    assert data_began(case, AT + 4) == AT + 4
+    assert data_began(case, AT + 2) == AT
+    assert data_began(CASE, AT + 9) == AT
+    assert data_began(CASE, AT - 2) == AT - 2
 
 
 def test_data_that_training_bears_for_a_while_are_read_earlier_up_to_those_that_break() -> None:

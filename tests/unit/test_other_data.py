@@ -21,12 +21,17 @@ def read(order: Order) -> dict[int, int]:
 
 
 def test_other_batches_come_from_before_the_break_as_far_apart_as_they_can() -> None:
-    newest, oldest = AT - BEFORE - 31, 0
+    newest, oldest = 90 - 31, 0
     assert other_orders(CASE, 90, 121, 3) == [
-        (StreamShifted(90, source, 121),) for source in (newest, newest // 2, oldest)
+        (StreamShifted(90, source, 121),) for source in (newest, newest - newest // 2, oldest)
     ]
     assert other_orders(CASE, 90, 121, 1, skip=2) == [(StreamShifted(90, oldest, 121),)]
-    assert other_orders(replace(CASE, earliest=64), 90, 121, 1) == [(StreamShifted(90, newest, 121),)]
+    assert other_orders(replace(CASE, earliest=59), 90, 121, 1) == [(StreamShifted(90, newest, 121),)]
+    assert other_orders(CASE, AT, AT + 31, 1) == [(StreamShifted(AT, AT - BEFORE - 31, AT + 31),)]
+
+
+def test_what_is_suspected_is_read_only_where_there_are_not_enough_others() -> None:
+    assert other_orders(replace(CASE, earliest=64), 90, 121, 1) == [(StreamShifted(90, AT - BEFORE - 31, 121),)]
 
 
 def test_they_come_after_all_arms_where_training_broke_too_early() -> None:

@@ -143,8 +143,10 @@ class Measured:
         """Return what the effects of its records are compared with; `usual` are those of ordinary ones."""
         effect = self.batch.effect
         rises, gradient = ((0.0,) * _LAGS, 0.0) if effect is None else (effect.rises, effect.gradient_l2)
-        little, enough = bench.least(rises, self.batch.usual), bench.to_limit / bench.count
-        return Scale(usual, little, tuple(max(enough, rise) for rise in little), gradient / bench.count)
+        little, share = bench.least(rises, self.batch.usual), bench.to_limit / bench.count
+        done = next((lag for lag, rise in enumerate(rises) if rise > _SHARE * bench.to_limit), _LAGS)
+        enough = tuple(max(share, rise) if lag <= done else math.inf for lag, rise in enumerate(little))
+        return Scale(usual, little, enough, gradient / bench.count)
 
     def does(self, rise: float) -> bool:
         """Check whether the batch raises the loss by more than `rise`; so it does where its process died."""

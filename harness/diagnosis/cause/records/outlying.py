@@ -58,7 +58,8 @@ class Scale:
     Attributes:
         usual: the effects of ordinary records.
         little: the rises of the loss below which none matters.
-        enough: those with which a whole batch of such records would break training.
+        enough: those with which a whole batch of such records would break training; infinite for iterations before
+            which the batch has done its damage.
         gradient_l2: the share of the batch's gradient that is one record's if all have the same.
     """
 

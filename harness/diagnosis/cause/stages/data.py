@@ -39,6 +39,7 @@ class DataFinding:
         kept: all others replaced.
         moved: the data from `cause` on, or those like them from before, are read earlier; only where a few batches do
             not suffice.
+        unlike: they are seen to be unlike those before, by their inputs or their order.
         searched: the steps of the search for `cause` and `width`.
     """
 
@@ -49,11 +50,23 @@ class DataFinding:
     skipped: Seen | None = None
     kept: Seen | None = None
     moved: Seen | None = None
+    unlike: bool = False
     searched: tuple[Seen, ...] = ()
 
     @property
     def heals(self) -> bool:
         return self.cause is not None
+
+    @property
+    def break_earlier(self) -> bool:
+        """The same data break the training that reads them earlier; so they do where that was not tried.
+
+        Most arms suffice where the data are unlike those before. Where nothing is seen of them, all arms must break: in
+        a training that is about to break anyway, some do by chance.
+        """
+        if self.moved is None:
+            return True
+        return self.moved.breaks > self.moved.heals if self.unlike else self.moved.all_break
 
     @property
     def batches(self) -> tuple[int, ...]:
@@ -80,11 +93,12 @@ def find_data(case: Case) -> Procedure[DataFinding]:
         if kept.all_heal and width < FEW:
             several = yield from _with_earlier(case, cause, width, searched)
             cause, width, skipped, kept = several or (cause, width, skipped, kept)
-    first = first_unlike(case, min(case.at, cause))
+    first = data_began(case, cause)
     adds_up = first < cause and kept is not None and kept.breaks <= kept.heals  # what came before matters as well
     if width is None or width > FEW or adds_up:
         (moved,) = yield from observe(case, STAGE, [_moved(case, first)])
-    return DataFinding(near, far, cause, width, skipped, kept, moved, tuple(searched))
+    unlike = any(first_unlike(case, t) is not None for t in (cause, min(case.at, cause)))
+    return DataFinding(near, far, cause, width, skipped, kept, moved, unlike, tuple(searched))
 
 
 def _far(case: Case) -> int:
@@ -188,23 +202,38 @@ def _moved(case: Case, cause: int) -> Trial:
     return Trial(f"the data from {cause:,} on read earlier", "data-shift", arms)
 
 
-def first_unlike(case: Case, cause: int) -> int:
-    """Return the iteration from which on the data up to `cause` are unlike those before; `cause` if they are not."""
+def data_began(case: Case, cause: int) -> int:
+    """Return the iteration from which on the data broke training; other data from `cause` on heal at the latest.
+
+    That is where they became unlike those before. Where they did not, as far as was recorded, it is the onset, if that
+    is earlier than `cause`.
+    """
+    since = first_unlike(case, cause)
+    if since is None:
+        earlier = min(case.at, cause)
+        since = first_unlike(case, earlier)
+        return earlier if since is None else since
+    return since
+
+
+def first_unlike(case: Case, cause: int) -> int | None:
+    """Return the iteration from which on the data up to `cause` are unlike those before; None if they are not."""
     if case.sorted_from is not None and case.sorted_from <= cause:
         return case.sorted_from
-    return next((first for far in _FARS if (first := _unlike_since(case, cause, far)) < cause), cause)
+    found = [since for far in _FARS if (since := _unlike_since(case, cause, far)) is not None]
+    return next((since for since in found if since < cause), found[0] if found else None)
 
 
-def _unlike_since(case: Case, cause: int, far: int) -> int:
+def _unlike_since(case: Case, cause: int, far: int) -> int | None:
     """Return the same, where the data of more than `far` iterations before `cause` are the usual ones."""
     row = case.row(cause)
     before = case.inputs[max(0, row - _BASELINE - far) : max(0, row - far)]
     if not case.inputs.size or len(before) < _LEAST_ROWS:
-        return cause
+        return None
     near = logarithm(case.inputs[row - far : row + 1])
     unlike = np.any(outside(logarithm(before), near), axis=1).tolist()
     if not unlike[-1]:
-        return cause
+        return None
     ordinary = [number for number, is_unlike in enumerate(unlike) if not is_unlike]
     return int(case.iterations[row - far + (ordinary[-1] + 1 if ordinary else 0)])
 

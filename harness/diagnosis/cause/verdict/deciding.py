@@ -44,12 +44,6 @@ class Screening:
         return data is not None and data.heals and (data.width is None or data.width > FEW or data.moved is not None)
 
     @property
-    def data_break_earlier(self) -> bool:
-        """The same data break the training in most arms that read them earlier; so they do where that was not tried."""
-        moved = self.data.moved if self.data is not None else None
-        return moved is None or moved.breaks > moved.heals
-
-    @property
     def anything_heals(self) -> bool:
         """Most arms continue from hardly jittered weights, and with other data: that a setting heals says nothing."""
         jittered, near = self.controls.jittered, self.data.near if self.data is not None else None
@@ -87,7 +81,7 @@ def decide_by_control(case: Case, controls: Controls, not_exact: Sequence[str]) 
 def decide(found: Screening) -> Kind:
     """Decide the kind: the factor that deviated from its own past; only if nothing did, a setting that heals."""
     few = found.few_batches
-    if found.data_stretch and found.data_break_earlier:
+    if found.data_stretch and found.data is not None and found.data.break_earlier:
         return "data-shift"
     if few and (found.culprits is None or found.culprits.deviate):
         return "record"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.stages.controls import Controls
-from harness.diagnosis.cause.stages.data import first_unlike
+from harness.diagnosis.cause.stages.data import data_began
 from harness.diagnosis.cause.verdict import sentences
 from harness.diagnosis.cause.verdict.deciding import Screening
 from harness.diagnosis.cause.verdict.sentences import Claim
@@ -107,7 +107,7 @@ def undecided(sentence: str, evidence: tuple[ChainLink, ...], would_decide: tupl
 def acting_from(kind: Kind, case: Case, found: Screening) -> int:
     """Return the iteration at which the cause acts first."""
     if kind in ("record", "data-shift") and found.data is not None and found.data.cause is not None:
-        return found.data.cause if kind == "record" else first_unlike(case, min(case.at, found.data.cause))
+        return found.data.cause if kind == "record" else data_began(case, found.data.cause)
     primary = found.factor(kind)
     if kind == "lr-schedule" and primary is not None and primary.factor.since is not None:
         return primary.factor.since
