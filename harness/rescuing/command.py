@@ -20,6 +20,7 @@ from harness.reports.investigation import InvestigationTerminal
 from harness.reports.text.rescue import show_rescue
 from harness.rescuing.means import Interrupted, Means
 from harness.rescuing.request import Request
+from harness.rescuing.restarts import TrainingEnded
 from harness.rescuing.session import rescue
 from harness.schemas.rescue import encode
 from harness.studies.local_legs import LocalLegs
@@ -45,6 +46,9 @@ def rescue_on_screen(run: Path, request: Request, *, as_json: bool = False) -> i
         except (BadInput, RecordingError) as error:
             terminal.error(str(error))
             return Exit.BAD_INPUT
+        except TrainingEnded as error:
+            terminal.error(f"{error}. The same command goes on from the last snapshot")
+            return error.code
         except (Interrupted, KeyboardInterrupt):
             return Exit.INTERRUPTED
     with writing_results():

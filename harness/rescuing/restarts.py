@@ -55,6 +55,14 @@ class _Look:
     iteration: int
 
 
+class TrainingEnded(Exception):
+    """A restart has ended with an exit code that says nothing of its training, and why."""
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+
+
 class Restarts:
     """Carries out legs with an engine, and shows them.
 
@@ -78,6 +86,9 @@ class Restarts:
         """Carry out the candidates from `origin` on, until iteration `until`; yield each that has ended.
 
         One whose loss is above `poor` once half of the way is made is stopped.
+
+        Raises:
+            TrainingEnded: a recording cannot be written.
         """
         by_name = {candidate.name: candidate for candidate in candidates}
         reached: dict[str, State] = {}
@@ -97,6 +108,8 @@ class Restarts:
         for result in self._results(lambda look: _is_poor(look, half, poor)):
             name = names[result.leg.directory]
             trained[name] += result.iterations
+            if result.code == Exit.RECORDING_FAILED:
+                raise TrainingEnded(result.code, f"{result.directory}: {result.why}")
             why = "" if result.code == Exit.DONE else _why(result)
             if not why:
                 reached[name] = State(result.directory, result.last)

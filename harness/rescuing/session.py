@@ -17,9 +17,11 @@ from harness.rescuing.breaks import broke_at, find_break
 from harness.rescuing.journal import Decision, State, Study, opened
 from harness.rescuing.means import Means
 from harness.rescuing.request import Request
+from harness.rescuing.restarts import Restarts, TrainingEnded
 from harness.rescuing.showing import Showing
 from harness.rescuing.steps import next_leg, words_of
 from harness.schemas.explanation import Cost
+from harness.schemas.leg import Leg, LegResult
 from harness.schemas.rescue import Candidate, Intervention, Rescue
 
 _CONTINUED = "the training continues"
@@ -32,6 +34,7 @@ def rescue(run: Path, request: Request, means: Means) -> Rescue:
         Interrupted: somebody has asked for an end; what is finished is kept.
         BadInput: another command rescues this run just now; it cannot be explained, or a candidate does not fit it.
         RecordingError: a recording cannot be read or replayed.
+        TrainingEnded: a restart cannot go on, by no fault of what it changes.
         RecordingFailed: the disk is full.
     """
     run = run.absolute()
@@ -66,6 +69,7 @@ class _Session:
         decisions, run = self._study.decisions, self._study.run
         if decisions:
             self._means.terminal.message(f"Going on with the rescue in {self._study.directory}")
+            self._decide_anew(decisions[-1])
         elif not self._decide(1, run, ()):
             return self._written(run, "Training did not break, or it recovered. Nothing was changed.")
         while (candidate := decisions[-1].candidate) is not None:
@@ -73,7 +77,7 @@ class _Session:
             if ended.code == Exit.DONE:
                 return self._written(ended.run, f"Training reached iteration {ended.last:,}.", finished=True)
             if ended.code != Exit.DIVERGED:
-                raise RecordingError(f"{ended.run}: {ended.why or f'it ended with exit code {ended.code}'}")
+                raise TrainingEnded(ended.code, f"{ended.run}: {ended.why or f'ended with exit code {ended.code}'}")
             if len(decisions) >= self._request.tries:
                 sentence = (
                     f"Training broke once more, at iteration {broke_at(ended.run):,}: --tries allows no further try."
@@ -84,13 +88,21 @@ class _Session:
         sentence = f"Nothing that was tried gets the training past its break at iteration {at:,}."
         return self._written(Path(decisions[-1].attempt.run), sentence)
 
+    def _decide_anew(self, last: Decision) -> None:
+        """Decide once more about a break for which nothing helped: other candidates may be wanted this time."""
+        if last.candidate is None:
+            self._decide(last.number, Path(last.attempt.run), self._failed(last))
+
+    def _failed(self, decision: Decision) -> list[str]:
+        """Return the candidates that were chosen for the same break, and with which it came again."""
+        return [d.candidate.name for d in self._study.decisions if d.number == decision.number and d.candidate]
+
     def _decide_again(self, decision: Decision, candidate: Candidate, run: Path) -> None:
         """Decide what to do about a break of `run`, the training that a decision continued."""
         assert decision.trial is not None  # it has a candidate
         if broke_at(run) < decision.trial.iteration:
             self._means.terminal.message(f"It broke at the same place again: {candidate.name} is not enough")
-            same = [d.candidate.name for d in self._study.decisions if d.number == decision.number and d.candidate]
-            again = self._decide(decision.number, Path(decision.attempt.run), same)
+            again = self._decide(decision.number, Path(decision.attempt.run), self._failed(decision))
         else:
             again = self._decide(decision.number + 1, run, ())
         if not again:
@@ -129,11 +141,21 @@ class _Session:
                 leg = next_leg(candidate, decision.origin, state, self._until, directory)
                 if leg is None:
                     break
-                result = restarts.run(leg, _CONTINUED)
+                result = self._persistently(restarts, leg)
                 state = State(result.directory, result.last)
                 ended = _Ended(Path(result.directory or leg.directory), result.code, result.last, result.why)
         self._iterations += restarts.trained
         return ended
+
+    def _persistently(self, restarts: Restarts, leg: Leg) -> LegResult:
+        """Carry out a leg, and go on with it where its worker died, as long as it gets on."""
+        last = leg.start
+        result = restarts.run(leg, _CONTINUED)
+        while result.code == Exit.WORKER_DIED and result.last > last:
+            self._means.terminal.message(f"{result.why} Going on from the last snapshot")
+            last = result.last
+            result = restarts.run(leg, _CONTINUED)
+        return result
 
     def _written(self, run: Path, sentence: str, finished: bool = False) -> Rescue:
         """Write rescue.json; `run` is the last run of the lineage."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 import pytest
 
 from harness.exit_codes import Exit
@@ -69,6 +70,10 @@ def test_a_training_that_breaks_twice_gets_to_its_end(home: Path, rescued: Rescu
     assert ancestry(last).runs[0] == home / "run"
 
 
+def _is_worker(process: psutil.Process) -> bool:
+    return "harness.worker.main" in " ".join(process.cmdline())
+
+
 def test_nothing_is_done_twice(home: Path, rescued: Rescue) -> None:
     before = sorted(home.rglob("*.h5"))
     done = harness_command("rescue", home / "run", "--workers", 2)
@@ -80,22 +85,25 @@ def test_nothing_is_done_twice(home: Path, rescued: Rescue) -> None:
 
 
 def test_after_kills_it_goes_on_to_the_same_bits(home: Path, rescued: Rescue, tmp_path: Path) -> None:
-    run = tmp_path / "run"
+    run, until = tmp_path / "run", SECOND - 5
     shutil.copytree(home / "run", run)  # explained already
     study = tmp_path / "run-rescue"
-    until = ("--until", str(ONSET + 60))
-    command = [sys.executable, str(ROOT / "harness/rescue.py"), str(run), "--workers", "1", *until]
-    for reached in ("01-to-75", "*-culprit-records/recording.h5", "*-continued/recording.h5"):
+    command = [sys.executable, str(ROOT / "harness/rescue.py"), str(run), "--workers", "1", "--until", str(until)]
+    for reached in ("01-to-75", "*-culprit-records/recording.h5"):
         with started(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             wait_for(lambda: list(study.glob(reached)), process)  # noqa: B023
             process.kill()
-    done = harness_command("rescue", run, "--json", *until)
-    assert done.code == 0, done.stderr[-3000:]
-    found = decode(done.stdout.encode())
+    with started(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        wait_for(lambda: list(study.glob("*-continued/snapshots/*_140.json")), process)
+        for worker in filter(_is_worker, psutil.Process(process.pid).children(recursive=True)):
+            worker.kill()  # rescue goes on with another one
+        assert process.wait(60) == 0
+    found = decode((study / "rescue.json").read_bytes())
+    assert found.finished
     assert [made.changes for made in found.interventions] == [rescued.interventions[0].changes]
     ours, theirs = (series(Path(one.run), "digest") for one in (found, rescued))
-    assert ours[0] == list(range(ONSET + 60))
-    assert np.array_equal(ours[1], theirs[1][: ONSET + 60])
+    assert ours[0] == list(range(until))
+    assert np.array_equal(ours[1], theirs[1][:until])
 
 
 def test_an_interruption_keeps_what_is_finished(home: Path, rescued: Rescue, tmp_path: Path) -> None:
@@ -140,6 +148,9 @@ def test_where_nothing_helps_it_says_so(home: Path, rescued: Rescue, tmp_path: P
     assert done.code == Exit.DIVERGED
     assert done.stdout.startswith("Nothing that was tried gets the training past its break at iteration 80.")
     assert "faster" in done.stdout
+    again = harness_command("rescue", tmp_path / "run", "--json", "--until", ONSET + 60)  # other candidates
+    assert again.code == 0, again.stderr[-3000:]
+    assert decode(again.stdout.encode()).interventions[0].changes == rescued.interventions[0].changes
 
 
 @pytest.mark.parametrize(
