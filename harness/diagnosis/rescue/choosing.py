@@ -114,14 +114,14 @@ def _compare(
     level, lowest = level_of(one.loss, display), level_of(best.loss, display)
     if _reads(one) == _reads(best) and one.first == best.first and len(one.loss) == len(best.loss):
         differences = end_of(np.subtract(one.loss, best.loss), display)  # of the same batches
-        excess, noise = float(np.median(differences)), error_of(differences)
+        excess, (noise, _) = float(np.median(differences)), error_of(differences)
     else:
-        excess, noise = level - lowest, math.hypot(noise_of(one.loss, display), noise_of(best.loss, display))
+        excess, noise = level - lowest, math.hypot(noise_of(one.loss, display)[0], noise_of(best.loss, display)[1])
     noise = max(noise, _ALIKE * abs(lowest), _ALIKE * min(levels.limit - levels.healthy, abs(levels.limit)))
     at_trend = False
     if trend is not None:
-        expected = trend.expected(one.first + len(one.loss))
-        at_trend = level <= expected + max(noise, math.hypot(noise_of(one.loss, display), trend.error))
+        tolerance = max(noise, math.hypot(noise_of(one.loss, display)[0], trend.error))
+        at_trend = level <= trend.expected(one.first + len(one.loss)) + tolerance
     return _Compared(level, excess, noise, at_trend, _worse_test(one, past, accuracies))
 
 

@@ -9,6 +9,7 @@ from harness.diagnosis.cause.stages.controls import jitter_of
 from harness.schemas.explanation import ArmSummary, Explanation, Margin
 
 _BY_SETTING = ("learning-rate", "lr-schedule", "layer-lr", "momentum", "weight-decay")
+_WARM_UP = 100  # iterations from the start of a training
 
 
 def placed(case: Case, found: Explanation) -> Case:
@@ -24,6 +25,16 @@ def placed(case: Case, found: Explanation) -> Case:
         healing = [arm.start for arm in trials(found, verdict.kind) if heals(arm)]
         start = min(start, max(healing, default=start))
     return case.starting(case.at - start).with_jitter(jitter_of(found.arms))
+
+
+def stays(case: Case, found: Explanation) -> bool:
+    """Check whether the cause stays, so that training would break again once it goes on as before.
+
+    A rate may be too high at the start of a training only.
+    """
+    if found.verdict.kind == "learning-rate" and case.at - case.began <= _WARM_UP:
+        return False
+    return found.verdict.kind in _BY_SETTING
 
 
 def trials(found: Explanation, kind: str) -> Iterator[ArmSummary]:

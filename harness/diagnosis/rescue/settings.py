@@ -13,7 +13,7 @@ from harness.diagnosis.cause.slower import holds_rate, slower
 from harness.diagnosis.cause.stages.factors import USUAL_DECAY, USUAL_MOMENTUM, rises, usual_clip
 from harness.diagnosis.cause.stages.layer_lr import alone_factor, alone_named
 from harness.diagnosis.cause.trials import layer_rate
-from harness.diagnosis.rescue.evidence import breaks, counted, heals, no_value_survives, trials
+from harness.diagnosis.rescue.evidence import breaks, counted, heals, no_value_survives, stays, trials
 from harness.schemas.arm import AnyChange, HistoryScaled, LayerField, RateScaled, SolverField
 from harness.schemas.explanation import ArmSummary, Explanation
 from harness.schemas.rescue import Candidate, CandidateKind, Step
@@ -75,11 +75,13 @@ def _ordinary_norms(case: Case, found: Explanation) -> np.ndarray[tuple[int], np
 def lower_for_a_stretch(case: Case, found: Explanation) -> Iterator[Candidate]:
     """Yield the candidate that lowers the rate until the break is passed, and then raises it to what it was.
 
+    Where the cause stays, it is left out: training would break later.
+
     It lasts as long as arms of the explanation, which are given the time to settle. The momentum follows the raised
     rate by itself, over 1 / (1 - momentum) iterations.
     """
     lowered = _lowered(case, found)
-    if lowered is None:
+    if lowered is None or stays(case, found):
         return
     factor, why = lowered
     tenth = _trial(found, _TENTH)
@@ -97,11 +99,14 @@ def lower_for_a_stretch(case: Case, found: Explanation) -> Iterator[Candidate]:
 def without_history(case: Case, found: Explanation) -> Iterator[Candidate]:
     """Yield the candidate that resets the momentum; for the types of solver whose steps do not become larger by that.
 
+    Where the cause is a setting, it is left out: the momentum comes back.
+
     The history of the others has squares of the gradient, by which their steps are divided.
     """
     margin = found.margins.get("momentum")
     useless = no_value_survives(margin) and margin is not None and margin.breaks == 0
-    if not holds_rate(case.solver) or not 0 < case.momentum < 1 or useless:
+    is_setting = found.verdict.kind == "learning-rate" or stays(case, found)
+    if not holds_rate(case.solver) or not 0 < case.momentum < 1 or useless or is_setting:
         return
     if case.at - case.start > 1 / (1 - case.momentum):  # by then it would have come back
         return

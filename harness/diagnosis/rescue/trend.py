@@ -39,8 +39,8 @@ class Trend:
         return _CLEAR * _MEDIAN * self.noise / math.sqrt(max(1, self.span))
 
     def expected(self, iteration: int) -> float:
-        """Return the level that the trend has at a later iteration; beyond half of `span` it is taken to be flat."""
-        return self.level * math.exp(self.slope * min(max(iteration - self.at, 0), self.span / 2))
+        """Return the level to expect at a later iteration: a loss flattens, so half of the slope, and not for long."""
+        return self.level * math.exp(self.slope / 2 * min(max(iteration - self.at, 0), self.span))
 
 
 def trend_of(iterations: Ints, loss: Floats, at: int, display: int) -> Trend | None:
@@ -79,12 +79,9 @@ def level_of(loss: Sequence[float] | Floats, display: int) -> float:
     return float(np.median(last)) if last.size and np.isfinite(last).all() else math.inf
 
 
-def noise_of(loss: Sequence[float] | Floats, display: int) -> float:
-    """Return by how much such a level may be off by chance: two standard errors of the median. 0 where there is none.
-
-    The differences between neighbours tell the noise, so that it has no part of a trend.
-    """
-    return error_of(np.diff(end_of(loss, display)) / math.sqrt(2))
+def noise_of(loss: Sequence[float] | Floats, display: int) -> tuple[float, float]:
+    """Return by how much such a level may be too high, and too low, by chance."""
+    return error_of(end_of(loss, display))
 
 
 def end_of(loss: Sequence[float] | Floats, display: int) -> Floats:
@@ -93,10 +90,14 @@ def end_of(loss: Sequence[float] | Floats, display: int) -> Floats:
     return values[-max(1, display, len(values) // _SHARE) :]
 
 
-def error_of(values: Floats) -> float:
-    """Return two standard errors of the median of values; 0 for none that are finite."""
-    finite = values[np.isfinite(values)]
+def error_of(values: Floats) -> tuple[float, float]:
+    """Return by how much the median of values may be too high, and too low, by chance: in 1 of 20 cases it is by more.
+
+    The interval is that of the sign test, which holds for skewed values as well: single losses often are.
+    """
+    finite = np.sort(values[np.isfinite(values)])
     if not finite.size:
-        return 0.0
-    spread = SIGMA * float(np.median(np.abs(finite - np.median(finite))))
-    return _CLEAR * _MEDIAN * spread / math.sqrt(finite.size)
+        return 0.0, 0.0
+    outside = max(0, math.floor(finite.size / 2 - _CLEAR * math.sqrt(finite.size) / 2))
+    centre = float(np.median(finite))
+    return centre - float(finite[outside]), float(finite[-1 - outside]) - centre
