@@ -2,57 +2,84 @@
 
 from __future__ import annotations
 
-import glob
 import shlex
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from harness.caffe_files.messages import pb
+import numpy as np
+
+from harness.caffe_files.messages import parse_text, pb
+from harness.diagnosis.cause.case import Case
 from harness.diagnosis.recorded.diagnose import Diagnosis
+from harness.diagnosis.rescue.candidates import candidates_of
+from harness.diagnosis.robust_stats import total_norm
 from harness.invocation import next_command, path_argument
 from harness.reports.suggestion import Suggestion
-from harness.schemas.explanation import CulpritRecord, Explanation
-from harness.schemas.layout import Param
+from harness.schemas.explanation import Explanation, Kind, Levels
+from harness.schemas.rescue import Candidate, CandidateKind
 
 _MOST_KEYS = 16  # of records, in a command
-_LOWER = 10  # by which a rate or a decay is divided of which no margin is known
-_USUAL_MOMENTUM = 0.9
-
-
-@dataclass(frozen=True)
-class _Explained:
-    """A run whose break is explained, as far as remedies depend on it.
-
-    Attributes:
-        origin: the directory of the run to restart: this one, or the one that it continues.
-        start: the iteration from which that is restarted: of the newest snapshot before the break, or its beginning.
-        solver: of the run.
-        params: its learnable blobs.
-        rate: the learning rate at the break.
-    """
-
-    origin: Path
-    start: int
-    solver: pb.SolverParameter
-    params: Sequence[Param]
-    rate: float
+_BEFORE = 500  # iterations before the break, which tell what is ordinary
+_FOR: dict[Kind, tuple[CandidateKind, ...]] = {  # what is suggested for a cause, the most special first
+    "record": ("records", "batches", "clip"),
+    "data-shift": ("batches", "clip"),
+    "learning-rate": ("rate", "clip"),
+    "lr-schedule": ("rate", "clip"),
+    "layer-lr": ("layer-rate", "clip"),
+    "momentum": ("momentum",),
+    "weight-decay": ("decay",),
+    "machine": ("unchanged",),
+}
 
 
 def remedies(diagnosis: Diagnosis, found: Explanation) -> list[Suggestion]:
     """Suggest the restarts of a run that its replays have shown to survive."""
-    recording, kind = diagnosis.recording, found.verdict.kind
-    if kind == "none" or not len(recording.iterations):
+    iterations, wanted = diagnosis.recording.iterations, _FOR.get(found.verdict.kind, ())
+    if not wanted or not len(iterations):
         return []
-    at = found.verdict.iteration
-    if at is None:
-        at = diagnosis.onset.iteration if diagnosis.onset is not None else int(recording.iterations[-1])
-    row = min(int(recording.iterations.searchsorted(at)), len(recording.iterations) - 1)
-    origin = _origin(diagnosis, at)
+    onset = diagnosis.onset.iteration if diagnosis.onset is not None else int(iterations[-1])
+    acts = found.verdict.iteration if found.verdict.iteration is not None else onset
+    origin = _origin(diagnosis, acts)
     if origin is None:
         return []
-    rate = float(recording.series("lr", slice(row, row + 1))[0])
-    return list(_remedies(_Explained(*origin, diagnosis.solver, recording.params, rate), found))
+    run, start = origin
+    restart = f"{next_command('restart')} {path_argument(run)} --from {start}"
+    candidates = candidates_of(_case(diagnosis, found, max(onset, acts), start), found)
+    shown = [candidate for candidate in candidates if candidate.kind in wanted and _is_short(candidate, found)]
+    shown.sort(key=lambda candidate: wanted.index(candidate.kind))
+    return [_suggestion(restart, candidate) for candidate in shown]
+
+
+def _suggestion(restart: str, candidate: Candidate) -> Suggestion:
+    words = map(shlex.quote, candidate.steps[0].words)
+    return Suggestion(" ".join([restart, *words]), f"{candidate.name}: {candidate.why}")
+
+
+def _is_short(candidate: Candidate, found: Explanation) -> bool:
+    """Check whether a candidate fits into a command."""
+    return candidate.kind != "records" or len(found.verdict.records) <= _MOST_KEYS
+
+
+def _case(diagnosis: Diagnosis, found: Explanation, at: int, start: int) -> Case:
+    """Read the facts of the break on which commands depend; no arms are made from it."""
+    recording = diagnosis.recording
+    row = min(int(recording.iterations.searchsorted(at)), len(recording.iterations) - 1)
+    rows = slice(max(0, row - _BEFORE), row + 1)
+    return Case(
+        at=at,
+        first=start,
+        start=start,
+        after=0,
+        levels=found.levels or Levels(0.0, None, 0.0),
+        solver=diagnosis.solver,
+        net=parse_text(diagnosis.info.net, pb.NetParameter, Path("run.json")),
+        params=recording.params,
+        iterations=recording.iterations[rows],
+        loss=np.asarray(recording.series("loss", rows), np.float64),
+        rate=np.asarray(recording.series("lr", rows), np.float64),
+        gradient_l2=total_norm(recording.stat("gradient_l2", rows).values),
+        seconds=0.0,
+        began=diagnosis.info.first,
+    )
 
 
 def _origin(diagnosis: Diagnosis, at: int) -> tuple[Path, int] | None:
@@ -74,83 +101,3 @@ def rest_of_explanation(run: Path, found: Explanation) -> list[Suggestion]:
 def report_of_cause(run: Path) -> Suggestion:
     """Suggest the report of a run that is explained."""
     return Suggestion(f"{next_command('report')} {path_argument(run)}", "show on one page why it broke")
-
-
-def _remedies(explained: _Explained, found: Explanation) -> Iterator[Suggestion]:
-    kind, restart = found.verdict.kind, _restart(explained)
-    match kind:
-        case "record":
-            yield from _without_records(explained, found.verdict.records, found.verdict.iteration)
-        case "machine":
-            yield Suggestion(restart, "go on from before the break: an unchanged replay does not break")
-        case "momentum":
-            yield _momentum(restart, found)
-        case "weight-decay":
-            decay = explained.solver.weight_decay / _LOWER
-            yield Suggestion(
-                f"{restart} --set weight_decay={decay:.3g}", f"a tenth of the weight decay{_from(explained)}"
-            )
-        case "layer-lr":
-            for layer in found.verdict.layers:
-                yield _layer_rate(explained, layer)
-    if kind in ("learning-rate", "lr-schedule"):
-        yield _rate(explained, found)
-    if kind in ("record", "data-shift", "learning-rate", "lr-schedule", "layer-lr"):
-        yield from _clip(restart, found)
-
-
-def _restart(explained: _Explained) -> str:
-    return f"{next_command('restart')} {path_argument(explained.origin)} --from {explained.start}"
-
-
-def _from(explained: _Explained) -> str:
-    return f", from iteration {explained.start:,}"
-
-
-def _without_records(
-    explained: _Explained, records: Sequence[CulpritRecord], iteration: int | None
-) -> Iterator[Suggestion]:
-    keys = [record.key for record in records]
-    if keys and all(keys) and len(keys) <= _MOST_KEYS and not any("," in key for key in keys):
-        those = "the record" if len(keys) == 1 else f"the {len(keys)} records"
-        command = f"{_restart(explained)} --skip-records {shlex.quote(','.join(keys))}"
-        yield Suggestion(command, f"without {those}, here and in all later epochs")
-    at = sorted({record.iteration for record in records} or ({iteration} if iteration is not None else set()))
-    if at:
-        which = f"iteration {at[0]:,}" if at[0] == at[-1] else f"iterations {at[0]:,} to {at[-1]:,}"
-        yield Suggestion(f"{_restart(explained)} --skip {at[0]}:{at[-1] + 1}", f"without the data of {which}, once")
-
-
-def _rate(explained: _Explained, found: Explanation) -> Suggestion:
-    margin = found.margins.get("learning_rate")
-    base = explained.solver.base_lr
-    if margin is not None and margin.survives is not None and explained.rate > 0:
-        lowered = base * margin.survives / explained.rate
-        why = f"a rate of {margin.survives:.3g} survives iteration {found.verdict.iteration:,}"
-    else:
-        lowered, why = base / _LOWER, "a tenth of base_lr"
-    return Suggestion(
-        f"{_restart(explained)} --set base_lr={lowered:.3g} --history rescale", f"{why}{_from(explained)}"
-    )
-
-
-def _clip(restart: str, found: Explanation) -> Iterator[Suggestion]:
-    margin = found.margins.get("clip_gradients")
-    if margin is not None and margin.survives is not None:
-        why = "clip the gradient there: the replays with this threshold survive the same data"
-        yield Suggestion(f"{restart} --set clip_gradients={margin.survives:.3g}", why)
-
-
-def _momentum(restart: str, found: Explanation) -> Suggestion:
-    margin = found.margins.get("momentum")
-    if margin is not None and margin.survives is not None:
-        return Suggestion(f"{restart} --set momentum={margin.survives:.3g}", "the highest momentum that survives")
-    return Suggestion(f"{restart} --set momentum={_USUAL_MOMENTUM:g}", "the usual momentum")
-
-
-def _layer_rate(explained: _Explained, layer: str) -> Suggestion:
-    highest = max((param.lr_mult for param in explained.params if param.layer == layer), default=1.0)
-    value = f"{glob.escape(layer)}:lr_mult={highest / _LOWER:.3g}"
-    return Suggestion(
-        f"{_restart(explained)} --set-layer {shlex.quote(value)}", f"a tenth of the rate of {layer}{_from(explained)}"
-    )

@@ -231,8 +231,8 @@ def test_a_capsule_has_the_explanation_and_an_anonymous_one_no_names(
     ("kind", "words"),
     [
         ("record", ["--skip-records 00000641,", "--skip 80:81", "--set clip_gradients="]),
-        ("learning-rate", ["--set base_lr=0.0025 --history rescale", "--set clip_gradients="]),
-        ("momentum", ["--set momentum=0.5"]),
+        ("learning-rate", ["--set base_lr=0.002 --history rescale", "--set clip_gradients="]),
+        ("momentum", ["--set momentum=0.5 --history reset"]),
         ("weight-decay", ["--set weight_decay="]),
         ("layer-lr", ["--set-layer conv:lr_mult=0.1", "--set clip_gradients="]),
         ("machine", ["--from 80"]),

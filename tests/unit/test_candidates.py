@@ -17,6 +17,7 @@ from harness.diagnosis.rescue.trials import ENOUGH, finalists, try_candidates
 from harness.errors import BadInput
 from harness.schemas.arm import Arm, HistoryScaled, LayerField, RateScaled, RecordsReplaced, SolverField, StreamShifted
 from harness.schemas.explanation import ArmSummary, ControlSummary, CulpritRecord, Explanation, Kind, Margin, Verdict
+from harness.schemas.layout import Param
 from harness.schemas.rescue import Candidate, Step
 from harness.supervisor.excluded_records import given_keys
 from tests.helpers.explanations import machine_explanation, none_explanation, trial
@@ -164,7 +165,7 @@ def test_the_gradient_is_clipped_above_what_is_ordinary() -> None:
 @pytest.mark.parametrize(
     ("kind", "arms", "fields", "expected"),
     [
-        ("layer-lr", [], {}, ("--set-layer", "b/x[[]1]:param[0].lr_mult=0.1")),
+        ("layer-lr", [], {}, ("--set-layer", "b/x[[]1]:lr_mult=0.1")),
         ("momentum", [], {"momentum": 0.99}, ("--set", "momentum=0.5", "--history", "reset")),
         ("weight-decay", [], {"weight_decay": 0.5}, ("--set", "weight_decay=0.0005")),
     ],
@@ -176,6 +177,14 @@ def test_settings_become_usual_where_they_are_the_cause(
 
     assert expected in [candidate.steps[0].words for candidate in found]
     assert kinds(found)[-1] == "rate"
+
+
+def test_params_of_a_layer_keep_the_ratio_of_their_rates() -> None:
+    case = reading()
+    with_bias = Case(**{**vars(case), "params": (*case.params, Param("a", 1, (3,), 2.0, 0.0))})
+    options = words(candidates_of(with_bias, explained("layer-lr", layers=["a"])))["layer-rate"]
+
+    assert options == ("--set-layer", "a:param[0].lr_mult=0.1", "--set-layer", "a:param[1].lr_mult=0.2")
 
 
 def test_a_layer_without_whose_updates_training_breaks_is_left_alone() -> None:

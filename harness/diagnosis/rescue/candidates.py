@@ -68,9 +68,11 @@ def candidates_of(
 
 def _unchanged(found: Explanation) -> Iterator[Candidate]:
     """Yield the candidate that changes nothing, where no unchanged replay breaks."""
-    control = found.control
-    if found.verdict.kind in ("machine", "undecided") and control is not None and control.runs and not control.breaks:
-        why = f"unchanged replays do not break ({control.runs} of {control.runs})"
+    control, kind = found.control, found.verdict.kind
+    none_breaks = control is not None and control.runs > 0 and control.breaks == 0
+    if kind == "machine" or (kind == "undecided" and none_breaks):
+        why = "an unchanged replay does not break"
+        why += f" (0 of {control.runs} break)" if control is not None and none_breaks else ""
         yield Candidate("unchanged", NOTHING, (Step(()),), (), why)
 
 

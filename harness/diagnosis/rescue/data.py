@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from harness.diagnosis.cause.case import Case, Reading
 from harness.diagnosis.cause.records.stand_ins import Sources, Spot, ordinary_iterations, replaced
 from harness.diagnosis.cause.stages.data import replaced_batches
-from harness.diagnosis.rescue.evidence import breaks, counted, heals, trials
+from harness.diagnosis.rescue.evidence import breaks, continuing, heals, trials
 from harness.schemas.arm import AnyChange, Place, StreamShifted
 from harness.schemas.explanation import ArmSummary, CulpritRecord, Explanation
 from harness.schemas.rescue import Candidate, Step
@@ -24,11 +24,10 @@ def without_records(case: Case, found: Explanation) -> Iterator[Candidate]:
         return
     keys = tuple(dict.fromkeys(record.key for record in records))
     name = f"without the record {keys[0]}" if len(keys) == 1 else f"without the {len(keys)} culprit records"
-    them = "it" if len(keys) == 1 else "them"
-    why = f"without {them} here and in all later epochs"
+    why = "they do the damage" if len(keys) > 1 else "it does the damage"
     if tried is not None and heals(tried):
         others = "another one in its place" if len(keys) == 1 else "others in their places"
-        why = f"with {others}, training continues ({counted(tried)})"
+        why = continuing(tried, f"with {others}")
     yield Candidate("records", name, (Step(skip_records(keys)),), _moved_up(case, records), why)
 
 
@@ -48,9 +47,7 @@ def without_batches(case: Case, found: Explanation) -> Iterator[Candidate]:
         return
     width, until = len(skipped), skipped.stop
     which = f"iteration {skipped.start:,}" if width == 1 else f"iterations {skipped.start:,} to {until - 1:,}"
-    why = f"without the data of {which}, once"
-    if tried is not None:
-        why = f"with other data in {which}, training continues ({counted(tried)})"
+    why = "training went wrong there" if tried is None else continuing(tried, "with other data there")
     words = ("--skip", f"{skipped.start}:{until}")
     changes = (StreamShifted(skipped.start, until),)
     yield Candidate("batches", f"without the data of {which}", (Step(words),), changes, why)

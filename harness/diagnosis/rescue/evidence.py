@@ -52,10 +52,10 @@ def breaks(trial: ArmSummary | None) -> bool:
     return trial is not None and trial.breaks > trial.heals
 
 
-def counted(trial: ArmSummary) -> str:
-    """Say how many arms of a trial healed: `3 of 3 replays`."""
+def continuing(trial: ArmSummary, how: str) -> str:
+    """Say how many arms of a trial continued: `3 of 3 replays with half the rate continue`."""
     runs = max(trial.runs, 1)
-    return f"{trial.heals} of {runs} replay{'s' if runs > 1 else ''}"
+    return f"{trial.heals} of {runs} replays {how} continue" if runs > 1 else f"a replay {how} continues"
 
 
 def no_value_survives(margin: Margin | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from harness.diagnosis.cause.slower import holds_rate, slower
 from harness.diagnosis.cause.stages.factors import USUAL_DECAY, USUAL_MOMENTUM, rises, usual_clip
 from harness.diagnosis.cause.stages.layer_lr import alone_factor, alone_named
 from harness.diagnosis.cause.trials import layer_rate
-from harness.diagnosis.rescue.evidence import breaks, counted, heals, no_value_survives, stays, trials
+from harness.diagnosis.rescue.evidence import breaks, continuing, heals, no_value_survives, stays, trials
 from harness.schemas.arm import AnyChange, HistoryScaled, LayerField, RateScaled, SolverField
 from harness.schemas.explanation import ArmSummary, Explanation
 from harness.schemas.rescue import Candidate, CandidateKind, Step
@@ -62,7 +62,7 @@ def _threshold(case: Case, found: Explanation) -> tuple[float, str] | None:
     if not value:
         return None
     if screened is not None and heals(screened):
-        return value, f"with it, training continues ({counted(screened)})"
+        return value, continuing(screened, "with it")
     return value, "twice the usual norm of the gradient"
 
 
@@ -86,7 +86,7 @@ def lower_for_a_stretch(case: Case, found: Explanation) -> Iterator[Candidate]:
     factor, why = lowered
     tenth = _trial(found, _TENTH)
     if factor > _BRIEFLY and (tenth is None or not breaks(tenth)):
-        factor, why = _BRIEFLY, why if tenth is None else f"with a tenth of the rate, {_what_became(tenth)}"
+        factor, why = _BRIEFLY, why if tenth is None else continuing(tenth, "with a tenth of the rate")
     first, stop = case.start, case.until
     changes: tuple[AnyChange, ...] = (RateScaled(factor, first, stop),)
     if holds_rate(case.solver):
@@ -127,13 +127,13 @@ def lower_for_a_layer(case: Case, found: Explanation) -> Iterator[Candidate]:
         if breaks(alone) or (alone is None and breaks(withheld)):
             continue
         if alone is not None:
-            why = f"with the rate × {factor:.2g} for {layer}, {_what_became(alone)}"
+            why = continuing(alone, "with it")
         else:
             why = f"the updates of {layer} do the damage"
-            why += "" if withheld is None else f": without them, {_what_became(withheld)}"
+            why += "" if withheld is None else ": " + continuing(withheld, "without them")
         changes = layer_rate(case.params, layer, factor)
-        words = [word for change in changes for word in ("--set-layer", _assignment(change))]
-        yield Candidate("layer-rate", f"rate × {factor:.2g} for {layer}", (Step(tuple(words)),), changes, why)
+        steps = (Step(_layer_words(layer, changes)),)
+        yield Candidate("layer-rate", f"rate × {factor:.2g} for {layer}", steps, changes, why)
 
 
 def usual_momentum(case: Case, found: Explanation) -> Iterator[Candidate]:
@@ -146,7 +146,7 @@ def usual_momentum(case: Case, found: Explanation) -> Iterator[Candidate]:
     if value >= case.momentum:
         return
     if tried is not None and value == USUAL_MOMENTUM:
-        why = f"with the usual momentum, {_what_became(tried)}"
+        why = continuing(tried, "with it")
     else:
         why = "the usual momentum" if survives is None else "the highest momentum with which a replay continues"
     changes: tuple[AnyChange, ...] = (SolverField("momentum", repr(value)),)
@@ -161,7 +161,7 @@ def usual_decay(case: Case, found: Explanation) -> Iterator[Candidate]:
     if found.verdict.kind != "weight-decay":
         return
     tried = _trial(found, f"weight decay {USUAL_DECAY}")
-    why = "the usual weight decay" if tried is None else f"with the usual weight decay, {_what_became(tried)}"
+    why = "the usual weight decay" if tried is None else continuing(tried, "with it")
     yield _setting("decay", f"weight decay {USUAL_DECAY:g}", "weight_decay", USUAL_DECAY, why)
 
 
@@ -186,7 +186,7 @@ def _lowered(case: Case, found: Explanation) -> Lowered | None:
         for since, before in rises(case):
             held = next((arm for arm in trials(found, "lr-schedule") if heals(arm)), None)
             why = f"the rate of before iteration {since:,}"
-            why += "" if held is None else f": with it, training continues ({counted(held)})"
+            why += "" if held is None else ": " + continuing(held, "with it")
             return before / case.rate_at(case.at), why
     if margin is not None and margin.survives is not None:
         factor = next((f for f in _FACTORS if f <= _ROOM * margin.survives / rate), _FACTORS[-1])
@@ -196,7 +196,7 @@ def _lowered(case: Case, found: Explanation) -> Lowered | None:
         return factor, why
     if breaks(tenth):
         return None
-    return _BRIEFLY, "a tenth of the rate" if tenth is None else f"with a tenth of the rate, {_what_became(tenth)}"
+    return _BRIEFLY, "a tenth of the rate" if tenth is None else continuing(tenth, "with a tenth of the rate")
 
 
 def _lower_words(case: Case, factor: float) -> tuple[str, ...]:
@@ -209,8 +209,13 @@ def _setting(kind: CandidateKind, name: str, field: str, value: float, why: str)
     return Candidate(kind, name, steps, (SolverField(field, repr(value)),), why)
 
 
-def _assignment(change: LayerField) -> str:
-    return f"{glob.escape(change.layer)}:{change.field}={float(change.value):g}"
+def _layer_words(layer: str, changes: Sequence[LayerField]) -> tuple[str, ...]:
+    """Return the options that set the rates of a layer: one for all of its params where they have the same."""
+    fields = {change.field: float(change.value) for change in changes}
+    if len(set(fields.values())) == 1:
+        fields = {"lr_mult": next(iter(fields.values()))}
+    settings = (f"{glob.escape(layer)}:{field}={value:g}" for field, value in fields.items())
+    return tuple(word for setting in settings for word in ("--set-layer", setting))
 
 
 def _trial(found: Explanation, name: str) -> ArmSummary | None:
@@ -221,10 +226,6 @@ def _withheld(found: Explanation, layer: str) -> ArmSummary | None:
     """Return the trial in which the updates of one layer were withheld."""
     begins = f"updates of {layer} withheld from "
     return next((arm for arm in trials(found, "layer") if arm.name.startswith(begins)), None)
-
-
-def _what_became(trial: ArmSummary) -> str:
-    return f"training continues ({counted(trial)})"
 
 
 def _digits(value: float) -> str:

@@ -13,7 +13,7 @@ from harness.diagnosis.robust_stats import SIGMA, Floats, Ints
 _LONGEST, _DISPLAYS, _LEAST = 500, 10, 8  # iterations before a break that tell its trend, or displays; at least
 _SHARE = 3  # the last third of a restart tells its level, and a display interval at the least
 _MEDIAN = 1.2533  # standard error of a median in that of a mean, of normal noise
-_CLEAR = 2.0  # standard errors by which levels differ by chance
+_CLEAR = 2.5  # standard errors by which the best of a few levels differs from others by chance
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Trend:
 
     @property
     def error(self) -> float:
-        """By how much its level may be off by chance: two standard errors."""
+        """By how much its level may be off by chance."""
         return _CLEAR * _MEDIAN * self.noise / math.sqrt(max(1, self.span))
 
     def expected(self, iteration: int) -> float:
@@ -91,7 +91,7 @@ def end_of(loss: Sequence[float] | Floats, display: int) -> Floats:
 
 
 def error_of(values: Floats) -> tuple[float, float]:
-    """Return by how much the median of values may be too high, and too low, by chance: in 1 of 20 cases it is by more.
+    """Return by how much the median of values may be too high, and too low, by chance; in 1 of 80 cases it is by more.
 
     The interval is that of the sign test, which holds for skewed values as well: single losses often are.
     """
