@@ -15,6 +15,9 @@ from msgspec.structs import replace
 
 from harness.caffe_files.messages import pb
 from harness.diagnosis.recorded.diagnose import diagnose
+from harness.diagnosis.rescue.candidates import candidates_of
+from harness.diagnosis.rescue.evidence import placed
+from harness.diagnosis.rescue.trials import finalists, try_candidates
 from harness.exit_codes import Exit
 from harness.experiments import locked
 from harness.recording import Recording
@@ -22,6 +25,7 @@ from harness.recording.explanation import read_explanation
 from harness.reports.remedies import remedies
 from harness.schemas.explanation import Explanation, Kind, Margin, decode
 from tests.helpers.commands import train
+from tests.helpers.investigating import case_of, drive
 from tests.helpers.paths import ROOT
 from tests.helpers.planted_records import BATCH, INNOCENT, ONSET, TIMES, write_planted
 from tests.helpers.preloaded import harness_command
@@ -249,3 +253,22 @@ def test_what_has_survived_is_suggested(home: Path, explained: Finished, kind: K
     for suggestion, word in zip(suggested, words, strict=True):
         assert f"{home / 'run'} --from 80" in suggestion.command
         assert word in suggestion.command
+
+
+def test_candidates_restart_as_their_arms(home: Path, explained: Finished, tmp_path: Path) -> None:
+    found = explanation(home / "run")
+    case = placed(case_of(home / "run", ONSET, ONSET), found)
+    candidates = candidates_of(case, found)
+    outcomes = drive(try_candidates(case, candidates), home / "run", ONSET)
+
+    assert [candidate.kind for candidate in finalists(outcomes)][:3] == ["records", "batches", "clip"]
+    for outcome in outcomes[:3]:
+        assert outcome.seen is not None
+        (step,), arm = outcome.candidate.steps, outcome.seen.results[0]
+        leg = tmp_path / outcome.candidate.kind
+        done = harness_command(
+            "restart", home / "run", "--from", ONSET, *step.words, "--until", arm.arm.until, "--out", leg
+        )
+        assert done.code == 0, done.stderr
+        with Recording(leg) as recording:
+            assert recording.series("digest", slice(0, len(arm.loss))).tolist() == list(arm.digest)
