@@ -67,6 +67,7 @@ def _case(diagnosis: Diagnosis, found: Explanation, at: int, start: int) -> Case
     return Case(
         at=at,
         first=start,
+        kept=start,
         start=start,
         after=0,
         levels=found.levels or Levels(0.0, None, 0.0),
