@@ -15,31 +15,51 @@ _BUILD = 0.05  # seconds in which a replay builds its solver
 
 @dataclass(frozen=True)
 class Estimate:
-    """Replays, iterations and seconds that an investigation takes with some workers, about."""
+    """Replays that an investigation takes, about, and the iterations and seconds that are left of it with some workers.
+
+    Attributes:
+        stored: the replays that an earlier command has made.
+    """
 
     replays: int
     iterations: int
     seconds: float
     workers: int
+    stored: int = 0
 
     def __str__(self) -> str:
+        if self.stored and not self.iterations:
+            return f"all of its {self.replays} replays are stored"
         workers = f"{self.workers} worker{'s' if self.workers > 1 else ''}"
-        return (
-            f"about {self.replays} replays, {self.iterations:,} iterations, {duration(_nice(self.seconds))} "
-            f"with {workers}"
-        )
+        stored = f", of which {self.stored} {'is' if self.stored == 1 else 'are'} stored" if self.stored else ""
+        left = "; left are " if self.stored else ", "
+        takes = f"{self.iterations:,} iterations, {duration(_nice(self.seconds))} with {workers}"
+        return f"about {self.replays} replays{stored}{left}{takes}"
 
 
-def estimate(question: Question, workers: int) -> Estimate:
+@dataclass(frozen=True)
+class Stored:
+    """Replays that an earlier command has made, and their iterations; `all`: the investigation wants no others."""
+
+    replays: int = 0
+    iterations: int = 0
+    all: bool = False
+
+
+def estimate(question: Question, workers: int, stored: Stored) -> Estimate:
     """Estimate an investigation of `question`, the way to its start included."""
+    if stored.all:
+        return Estimate(stored.replays, 0, 0.0, workers, stored.replays)
     case = question.case
-    arms = _ARMS * case.horizon + _SHORT * _SHORT_LENGTH
+    planned = _ARMS * case.horizon + _SHORT * _SHORT_LENGTH
+    arms = max(planned - stored.iterations, case.horizon)
     leads = workers * (case.start - case.first)
-    replays = _ARMS + _SHORT
+    replays = max(_ARMS + _SHORT - stored.replays, 1)
     seconds = (
         _START + case.seconds * (question.way + leads / workers) + (case.seconds * arms + _BUILD * replays) / workers
     )
-    return Estimate(replays, _rounded(question.way + leads + arms), seconds, workers)
+    iterations = _rounded(question.way + leads + arms)
+    return Estimate(stored.replays + replays, iterations, seconds, workers, stored.replays)
 
 
 def _rounded(count: int) -> int:

@@ -11,10 +11,11 @@ from harness import __version__
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.investigate import Finding
 from harness.diagnosis.cause.trials import Found, OutOfBudget, Procedure, Trial, Wanted
+from harness.explaining.estimate import Stored
 from harness.explaining.question import Question
 from harness.explaining.replays import Replays
 from harness.explaining.summaries import summary
-from harness.schemas.arm import ArmResult
+from harness.schemas.arm import Arm, ArmResult
 from harness.schemas.explanation import Cost, Explanation
 
 Investigation = Callable[[Case], Procedure[Finding]]
@@ -103,6 +104,24 @@ def so_far(investigation: Investigation, case: Case, found: Mapping[str, ArmResu
     except StopIteration as end:
         finding: Finding = end.value
         return finding
+
+
+def stored_of(investigation: Investigation, case: Case, stored: Callable[[Arm], ArmResult | None]) -> Stored:
+    """Count the replays that an investigation wants first, up to those that are not stored."""
+    procedure = investigation(case)
+    found: dict[str, ArmResult] = {}
+    is_all = False
+    try:
+        wanted = next(procedure)
+        while True:
+            arms = {arm.key: arm for trial in wanted.trials for arm in trial.arms if arm.key not in found}
+            found |= {key: result for key, arm in arms.items() if (result := stored(arm)) is not None}
+            if not arms.keys() <= found.keys():
+                break
+            wanted = procedure.send(found)
+    except StopIteration:
+        is_all = True
+    return Stored(len(found), sum(len(result.loss) for result in found.values()), is_all)
 
 
 def explanation_of(

@@ -14,9 +14,10 @@ from harness.diagnosis.cause.trials import Procedure
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.errors import BadInput, RecordingError
 from harness.experiments import Arms, Engines, local, locked
+from harness.experiments.results import DIRECTORY, Results
 from harness.explaining.culprits import Culprits
 from harness.explaining.estimate import Estimate, estimate
-from harness.explaining.investigating import Stage, carry_out, explanation_of
+from harness.explaining.investigating import Stage, carry_out, explanation_of, stored_of
 from harness.explaining.question import Question, question_of
 from harness.explaining.replays import Replays
 from harness.explaining.showing import Showing
@@ -67,9 +68,10 @@ def explain(
         found = _not_broken()
         write_explanation(recording.path.parent, found)
         return found
-    planned = estimate(question, request.engines.count(question.info))
     _check_affordable(question, request.budget)
     with locked(question.run):
+        stored = stored_of(investigate, question.case, Results(question.run / DIRECTORY).load)
+        planned = estimate(question, request.engines.count(question.info), stored)
         terminal.message(_plan(question, planned, request.budget))
         if diagnosis.onset is not None and abs(diagnosis.onset.iteration - question.case.at) > BEFORE:
             terminal.message(_of_onset(diagnosis.onset.iteration, request.at))

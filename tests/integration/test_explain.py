@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import sys
@@ -102,6 +103,7 @@ def test_nothing_is_replayed_twice_and_the_result_is_shown(home: Path, explained
     assert done.code == 0
     assert arms_in(home / "run") == before
     assert explanation(home / "run").cost.iterations == 0
+    assert f"all of its {before} replays are stored" in done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == explanation(home / "run").verdict.sentence
     assert any(line.startswith("unchanged ") and "█" in line for line in lines)
@@ -119,7 +121,9 @@ def test_a_budget_ends_it_and_a_second_one_goes_on(copy: Path) -> None:
     assert found.verdict.kind != "undecided" or found.left_out[0] in found.verdict.sentence
     assert 100 <= found.cost.iterations <= 150 + max(arm.horizon for arm in found.arms)
     before = arms_in(copy)
-    harness_command("explain", copy.name, "--budget", 150, "--workers", 1, cwd=copy.parent)  # not that of the training
+    # not in the working directory of the training
+    again = harness_command("explain", copy.name, "--budget", 150, "--workers", 1, cwd=copy.parent)
+    assert re.search(r"about \d+ replays, of which \d+ are stored; left are", again.stderr), again.stderr
     assert arms_in(copy) > before
 
 

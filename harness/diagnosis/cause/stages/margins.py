@@ -161,8 +161,8 @@ def _momentum(case: Case, share: tuple[float, float] | None) -> Iterator[_Settin
     if solver_type(case.solver) not in ("SGD", "Nesterov", "Adam") or not 0 <= momentum < 1:
         return
     effective = 1 / (1 - momentum)
-    first, guess = ([], None) if share is None else ([share[0] * effective], share[1] * effective)
-    mild = [number for number in (*first, _LOWER[0] * effective, 1.0) if number >= 1]  # none is lower than without
+    low, guess = (math.inf, None) if share is None else (share[0] * effective, share[1] * effective)
+    mild = [number for number in (low, _LOWER[0] * effective, 1.0) if 1 <= number <= (low if low >= 1 else math.inf)]
     yield _Setting(
         "momentum",
         LimitSearch.below(effective, tuple(mild), guess),
