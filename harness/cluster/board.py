@@ -15,6 +15,7 @@ from harness.errors import RecordingError
 _LOOK = 1.0  # seconds between two looks at the workers
 _END = 5.0  # seconds for processes on other machines to let go of files
 _POLL = 0.05  # seconds between two looks at that
+_FETCH = 5.0  # seconds in which an answer comes over the network
 
 Work = TypeVar("Work")
 
@@ -146,16 +147,21 @@ class Board(Generic[Work]):
             if news.joined or news.left or news.rejected:
                 self._events.put(news)
 
-    def _ended(self, slot: Slot[Work]) -> Ended[Work]:
+    def _ended(self, slot: Slot[Work]) -> Ended[Work] | None:
+        """Fetch the answer of a slot; None if it does not come: its worker may be lost, which the next look shows."""
         future, work = slot.future, slot.work
         assert work is not None
-        slot.work = slot.future = None
         if future.status == "cancelled":  # as the client does when it loses the scheduler
             raise self._unreachable()
         try:
-            return Ended(slot, work, future.result())
+            answer, why = future.result(timeout=_FETCH), ""
+        except TimeoutError:
+            self._events.put((slot, future))
+            return None
         except Exception as error:  # of the function, or of Dask
-            return Ended(slot, work, None, f"{type(error).__name__}: {error}")
+            answer, why = None, f"{type(error).__name__}: {error}"
+        slot.work = slot.future = None
+        return Ended(slot, work, answer, why)
 
     def _changed(self, news: News) -> Changed[Work]:
         lost = tuple((node, tuple(self.drop(node))) for node in news.left)
