@@ -21,7 +21,9 @@ from harness.reports.view_terminal import ViewTerminal
 _PLAIN_EVERY = 10.0  # seconds between plain lines while nothing ends
 _FRAME = 4  # lines of the screen that are not for restarts
 _SHORTEST = 16  # columns of a name on the narrowest terminal
-_NUMBERS = 62  # columns of all that is not a name
+_NUMBERS = 64  # columns of all that is not a name
+_NARROW = 100  # columns below which curves have half of their width
+_HALF = 12
 _STYLES = {"complete": "green", "running": "", "waiting": "dim", "interrupted": "dim"}
 WAITING, RUNNING = "waiting", "running"
 
@@ -105,7 +107,7 @@ class SweepScreen(Terminal):
         for row in new:
             self._told.add(row.name)
             end = f", loss {row.loss:.3g}" if row.loss is not None else ""
-            self.message(f"{row.name}: {row.state} at iteration {row.iteration:,}{end}")
+            self.message(f"{row.name}: {row.state}, iteration {row.iteration:,}{end}")
         now = time.monotonic()
         if not new and now - self._printed >= _PLAIN_EVERY:
             self.message(_progress(view, 0.0))
@@ -138,21 +140,33 @@ def _most_interesting(rows: Sequence[LegRow], room: int) -> list[LegRow]:
 
 def _table(rows: Sequence[LegRow], low: float, high: float, width: int) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    room = max(_SHORTEST, width - _NUMBERS)
-    table.add_column("restart", no_wrap=True, overflow="ellipsis", max_width=room)
+    narrow = width < _NARROW
+    room = max(_SHORTEST, width - _NUMBERS + (_HALF if narrow else 0))
+    table.add_column("restart", no_wrap=True)
     table.add_column("iteration", justify="right", no_wrap=True)
-    table.add_column("loss", no_wrap=True, min_width=24)
-    table.add_column("", justify="right", no_wrap=True, min_width=7)
+    table.add_column("loss", no_wrap=True, min_width=_HALF if narrow else 2 * _HALF)
+    table.add_column("", justify="right", no_wrap=True, min_width=6)
     table.add_column("", no_wrap=True, overflow="ellipsis")
     for row in rows:
-        style = _STYLES.get(row.state, "yellow")
+        style = _STYLES.get(row.state.partition(",")[0], "yellow")
         at = f"{row.iteration:,}" if row.curve else ""
         end = "" if row.loss is None else f"{row.loss:.3g}"
-        curve = Text(sparkline(row.curve, low, high), style=style or "cyan")
-        table.add_row(
-            Text(row.name, style="bold" if row.state == RUNNING else ""), at, curve, end, Text(row.state, style=style)
-        )
+        drawn = _halved(row.curve) if narrow else row.curve
+        curve = Text(sparkline(drawn, low, high), style=style or "cyan")
+        name = Text(_shortened(row.name, room), style="bold" if row.state == RUNNING else "")
+        table.add_row(name, at, curve, end, Text(row.state, style=style))
     return table
+
+
+def _halved(curve: Sequence[float | None]) -> list[float | None]:
+    """Return the means of pairs."""
+    pairs = (curve[start : start + 2] for start in range(0, len(curve), 2))
+    return [None if None in pair else sum(filter(None, pair)) / len(pair) for pair in pairs]
+
+
+def _shortened(name: str, most: int) -> str:
+    """Shorten a name in its middle: names differ at both ends."""
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[len(name) - (most - most // 2 - 1) :]}"
 
 
 def _progress(view: SweepView, since: float) -> str:

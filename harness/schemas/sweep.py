@@ -29,7 +29,7 @@ class SweepLeg(msgspec.Struct, frozen=True, kw_only=True):
         parent_loss: that of the parent over the same iterations; None where it has not recorded them.
         test: the scalar outputs of the first test net in its last test pass, at iteration `tested`.
         parent_test: those of the parent at that iteration.
-        onset: of a divergence.
+        onset: of a divergence, or of a rise of the loss from which a complete leg has not come back.
     """
 
     name: FileName

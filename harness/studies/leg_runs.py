@@ -12,7 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from harness.caffe_files.messages import parse_text, pb
+from harness.diagnosis.live.limits import read_limits
 from harness.errors import BadInput, RecordingError, RecordingFailed
 from harness.exit_codes import Exit
 from harness.recording import Recording, run_directory
@@ -35,6 +38,7 @@ class Stretch:
         info: its run.json.
         stop: the iteration before which its recording ends.
         iterations, seconds: what its recording holds, and the time that these iterations took.
+        divergence: the iteration of the first alarm that stops a leg; None without one.
         snapshots: by iteration, the JSON beside each.
     """
 
@@ -43,6 +47,7 @@ class Stretch:
     stop: int
     iterations: int
     seconds: float
+    divergence: int | None
     snapshots: Mapping[int, Path]
 
 
@@ -91,7 +96,7 @@ def result_of(leg: Leg, runs: list[Stretch]) -> LegResult | None:
         return None
     last = runs[-1]
     ended = last.info.ended
-    if ended is not None and _diverged(leg, ended, last.info.on_alarm):
+    if ended is not None and _diverged(leg, last, ended):
         return outcome(leg, runs, Exit.DIVERGED, ended.how)
     complete = ended is not None and ended.code == Exit.DONE and (ended.iteration or 0) >= leg.until
     if complete or max(last.snapshots, default=-1) >= leg.until:
@@ -99,15 +104,15 @@ def result_of(leg: Leg, runs: list[Stretch]) -> LegResult | None:
     return None
 
 
-def _diverged(leg: Leg, ended: Ended, on_alarm: str) -> bool:
-    """Check whether a leg diverged before its end; its last run stopped where `on_alarm` says.
+def _diverged(leg: Leg, last: Stretch, ended: Ended) -> bool:
+    """Check whether a leg diverged before its end, as its last run says.
 
-    A short one may reach its end before the rule that found the divergence could stop it.
+    A short one may reach its end before the rule that finds the divergence can stop it.
     """
-    if leg.stops and ended.onset and ended.onset.iteration < leg.until:
-        return ended.code in (Exit.DONE, Exit.DIVERGED)
-    stopped = ended.code == Exit.DIVERGED and (leg.stops or on_alarm != "stop")
-    return stopped and (ended.iteration or 0) < leg.until
+    if leg.stops and ended.code in (Exit.DONE, Exit.DIVERGED):
+        found = last.divergence is not None and last.divergence < leg.until
+        return found or (ended.code == Exit.DIVERGED and (ended.iteration or 0) < leg.until)
+    return ended.code == Exit.DIVERGED and last.info.on_alarm != "stop" and (ended.iteration or 0) < leg.until
 
 
 def outcome(leg: Leg, runs: list[Stretch], code: int, why: str = "") -> LegResult:
@@ -163,12 +168,14 @@ def _end_kept(leg: Leg) -> tuple[str, ...]:
 
 
 def _stretch(directory: Path, info: RunInfo) -> Stretch:
-    stop, iterations, seconds = info.first, 0, 0.0
+    stop, iterations, seconds, divergence = info.first, 0, 0.0, None
+    limits = read_limits(None)
     with suppress(RecordingError), Recording(directory) as recording:  # a start that was killed has none
         if len(recording.iterations):
             stop, iterations = int(recording.iterations[-1]) + 1, len(recording.iterations)
-            seconds = float(recording.series("seconds").sum())
-    return Stretch(directory, info, stop, iterations, seconds, iterations_of(directory / "snapshots"))
+            seconds = float(np.nansum(recording.series("seconds")))
+        divergence = next((alarm.iteration for alarm in recording.alarms if limits.stops(alarm.rule)), None)
+    return Stretch(directory, info, stop, iterations, seconds, divergence, iterations_of(directory / "snapshots"))
 
 
 def _check_content(leg: Leg, info: RunInfo, directory: Path) -> None:

@@ -65,7 +65,9 @@ class Levels:
         start, stop = result.leg.start, min(result.last, result.leg.until)
         info = run_directory.read_info(Path(result.directory))
         onset = info.ended.onset if info.ended and info.ended.onset else None
-        first = max(start, stop - self._span, onset.iteration if onset and onset.iteration < stop else 0)
+        first = max(start, stop - self._span)
+        if result.code == Exit.DIVERGED and onset is not None:
+            first = max(first, min(onset.iteration, stop - 1))
         with LineageReader(Recording(result.directory)) as line:
             losses = line.iterations, line.series("loss")
             passes = {t: test for t, test in _test_passes(line).items() if start < t <= stop}

@@ -137,7 +137,7 @@ def _estimate(run: Path, study: Path, until: int, left: list[int], workers: int)
     seconds = (sum(todo) * each + len(todo) * _START) / max(1, min(workers, len(todo)))
     text = f"{count(len(left), 'restart')} to iteration {until:,} in {study}/"
     if len(todo) < len(left):
-        text += f", {len(left) - len(todo)} of them complete"
+        text += f", {len(left) - len(todo)} of them made already"
     if not todo:
         return text
     return f"{text}: {sum(todo):,} iterations, about {duration(round(seconds))}, {workers} at a time"

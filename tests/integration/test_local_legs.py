@@ -21,6 +21,7 @@ from tests.helpers.outlying_records import ONSET, OUTLYING, key_of, write_record
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
 START, UNTIL = 40, 700
+SHORT = ONSET + 2  # no rule has found the break by then
 LEFT_OUT = [key_of(number) for number in OUTLYING]
 EVERYTHING = (
     *("--set", "base_lr=0.1", "--set", "snapshot=50", "--set-layer", "ip*:lr_mult=0.5", "--history", "rescale"),
@@ -97,8 +98,8 @@ def test_what_ends_otherwise_says_why(home: Path) -> None:
         leg(home, "broken"),
         leg(home, "wrong", "--set", "base_rl=1"),
         leg(home, "broken", "--history", "reset"),
-        leg(home, "empty", "--set", "base_lr=0.01", until=ONSET),
-        leg(home, "empty", "--set", "base_lr=0.01", until=ONSET),
+        leg(home, "empty", "--set", "base_lr=0.01", until=SHORT),
+        leg(home, "empty", "--set", "base_lr=0.01", until=SHORT),
     )
     broken, wrong, other, *twice = sorted(carry_out(wanted, 3), key=lambda result: wanted.index(result.leg))
     assert broken.code == Exit.DIVERGED
@@ -113,6 +114,9 @@ def test_what_ends_otherwise_says_why(home: Path) -> None:
     assert twice[0] == twice[1]
     assert twice[0].code == Exit.DONE
     assert (home / "study/empty.unused").is_dir()
+    (longer,) = carry_out([leg(home, "empty", "--set", "base_lr=0.01")])
+    assert (longer.code, Path(longer.directory).name) == (Exit.DIVERGED, "empty.2")
+    assert SHORT < longer.last < UNTIL
 
 
 def test_cancelling_stops_what_runs_and_drops_what_waits(home: Path) -> None:

@@ -114,7 +114,7 @@ def test_another_sweep_adds_to_the_study_and_makes_nothing_twice(run: Path, swep
         run, "--set", "base_lr=0.01", "--set", "clip_gradients=1", "--until", UNTIL, "--best", "test:accuracy", "--json"
     )
     assert done.code == 0, done.stderr
-    assert "1 of them complete" in done.stderr
+    assert "1 of them made already" in done.stderr
     found = json.loads(done.stdout)
     assert len(found["legs"]) == 5
     best = max((leg for leg in found["legs"] if leg["code"] == 0), key=lambda leg: leg["test"]["accuracy"])

@@ -27,7 +27,7 @@ def show_sweep(sweep: Sweep, criterion: str, suggestions: Sequence[Suggestion], 
     else:
         ended = [leg for leg in sweep.legs if leg.code is not None]
         diverged = sum(leg.code == Exit.DIVERGED for leg in ended)
-        said = "All diverged" if ended and diverged == len(sweep.legs) else "None is complete"
+        said = "All diverged" if diverged == len(ended) == len(sweep.legs) else "None is complete"
         line = Text(f"{said}: there is no best restart", style="bold yellow")
     console.print(line, soft_wrap=not console.is_terminal)
     console.print()
@@ -70,7 +70,7 @@ def outcome(leg: SweepLeg) -> str:
     if leg.code is None:
         return "not ended"
     if leg.code == Exit.DONE:
-        return "complete"
+        return "complete" + (f", high since {leg.onset:,}" if leg.onset is not None else "")
     if leg.code == Exit.DIVERGED:
         return "diverged" + (f" at {leg.onset:,}" if leg.onset is not None else "")
     if leg.code == Exit.INTERRUPTED:
