@@ -183,7 +183,8 @@ def _trial(candidate: Candidate, origin: State, result: LegResult, trained: int,
         iterations, loss = lineage.iterations, lineage.series("loss")
         kept = iterations >= origin.iteration
         for name in lineage.test_outputs() if lineage.test_nets else ():
-            _, values = lineage.test(name)
+            times, values = lineage.test(name)
+            values = values[times > origin.iteration]  # those before are of the run that broke
             if len(values) and values.shape[1] == 1:
                 tests[name] = float(values[-1, 0])
     state = None if why else State(result.directory, result.last)

@@ -473,10 +473,10 @@ def test_a_lineage_and_its_rescue(lineage: Path, tmp_path: Path, opened: OpenPag
     assert page.locator(".tried").count() == 2
     rows = page.locator(".tried >> nth=0").locator("tbody tr").all_inner_texts()
     assert rows[2].split("\t") == [
-        *("a lower rate", "--set base_lr=0.002", "4 of 4", "1.24", "accuracy 0.5486, loss 1.25", "1,200"),
+        *("a lower rate", "--set base_lr=0.002", "4 of 4", "1.24", "0.5486", "1,200"),
         "chosen: the smallest change whose level is within noise of the best",
     ]
-    assert rows[3].split("\t")[2] == "not tried"
+    assert rows[3].split("\t")[2:] == ["", "", "", "", "left out: smaller changes were enough"]
     assert one.page.get_by_text("A record of batch 26 <b>broke</b>.").count() == 1  # as text
     went_on = "training continued with: momentum 0.8 (--set momentum=0.8 --history reset), as the run 3."
     assert page.locator(".went-on").all_inner_texts()[1] == f"From iteration 40 on, {went_on}"

@@ -7,7 +7,10 @@ from pathlib import Path
 
 from harness.quantities import duration
 from harness.reports.text.grammar import count
+from harness.reports.text.rescue import tested
 from harness.schemas.rescue import Intervention, Rescue, Tried
+
+_LONGEST = 100  # characters of options
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,11 @@ class Break:
     intervention: Intervention | None
 
     @property
+    def test(self) -> str:
+        """The output of the test net that is shown; empty without one."""
+        return tested(self.tried)
+
+    @property
     def went_on(self) -> str:
         """State how training went on."""
         if self.intervention is None:
@@ -30,7 +38,7 @@ class Break:
             return f"Training was not continued {'with what was chosen' if chosen else 'from here'}."
         made = self.intervention
         run = f", as the run {Path(made.run).name}" if made.run else ""
-        changes = f" ({made.changes})" if made.changes and made.changes != made.candidate else ""
+        changes = f" ({cut(made.changes)})" if made.changes and made.changes != made.candidate else ""
         why = f": {made.why}" if made.why else ""
         return f"From iteration {made.iteration:,} on, training continued with: {made.candidate}{changes}{run}{why}."
 
@@ -62,8 +70,8 @@ def facts(found: Rescue) -> str:
 
 
 def outcome(tried: Tried) -> str:
-    """State how many of a candidate's replays and restarts got past the break."""
-    return f"{tried.heals} of {tried.runs}" if tried.runs else "not tried"
+    """State how many of a candidate's replays and restarts got past the break; empty where there were none."""
+    return f"{tried.heals} of {tried.runs}" if tried.runs else ""
 
 
 def mood(tried: Tried) -> str:
@@ -73,6 +81,11 @@ def mood(tried: Tried) -> str:
     return "good" if tried.heals == tried.runs else "bad" if not tried.heals else "open"
 
 
-def test(tried: Tried) -> str:
-    """State the outputs of the test pass after the break."""
+def cut(changes: str) -> str:
+    """Shorten options that are too long for a table: those with many keys of records."""
+    return changes if len(changes) <= _LONGEST else f"{changes[: _LONGEST - 1]}…"
+
+
+def tests(tried: Tried) -> str:
+    """State all outputs of the test pass after the break."""
     return ", ".join(f"{name} {value:.4g}" for name, value in tried.test.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -46,24 +47,24 @@ def _table(attempt: Attempt) -> Table:
     table.add_column("candidate", overflow="fold")
     table.add_column("got past", justify="right", no_wrap=True)
     table.add_column("loss", justify="right", no_wrap=True)
-    tested = _tested(attempt)
-    if tested:
-        table.add_column(f"test\n{tested}", justify="right", max_width=12, overflow="fold")
+    test = tested(attempt.tried)
+    if test:
+        table.add_column(f"test\n{test}", justify="right", max_width=12, overflow="fold")
     table.add_column("", overflow="fold")
     for tried in attempt.tried:
         table.add_row(
             Text(tried.candidate, style="bold green" if tried.chosen else ""),
             f"{tried.heals} of {tried.runs}" if tried.runs else "",
             "" if tried.loss is None else f"{tried.loss:.3g}",
-            *([f"{tried.test[tested]:.4g}" if tested in tried.test else ""] if tested else []),
+            *([f"{tried.test[test]:.4g}" if test in tried.test else ""] if test else []),
             Text(_why(tried), style="" if tried.chosen else "dim"),
         )
     return table
 
 
-def _tested(attempt: Attempt) -> str:
-    """Name the output of the test net that is shown: an accuracy, if there is one, of the last head."""
-    names = sorted({name for tried in attempt.tried for name in tried.test})
+def tested(candidates: Sequence[Tried]) -> str:
+    """Name the output of the test net that is shown: an accuracy of the last head, if there is one; empty if none."""
+    names = sorted({name for tried in candidates for name in tried.test})
     accuracies = [name for name in names if "accuracy" in name.lower() or name.endswith(("top-1", "top1"))]
     return (accuracies or names or [""])[-1]
 
