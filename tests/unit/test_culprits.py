@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from harness.caffe_files.messages import pb
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.records.culprits import Culprits, find_culprits
+from harness.diagnosis.cause.records.outlying import Effect, Scale, Usual
 from harness.diagnosis.cause.trials import OutOfBudget, Wanted
 from harness.schemas.arm import Arm, ArmResult, Place, RecordsReplaced, StreamShifted
 from harness.schemas.explanation import Levels
@@ -141,6 +142,22 @@ def test_a_hard_record_is_none() -> None:
     assert places(found_in(World(16, {Place(AT, 2): 5.0, Place(AT, 6): 0.1}), case_of(16))[0]) == {Place(AT, 2)}
     equal = {Place(AT, position): 0.12 for position in range(16)}
     assert places(found_in(World(16, equal), case_of(16))[0]) == set(equal)
+
+
+@pytest.mark.parametrize(
+    ("rises", "gradient", "outlying"),
+    [
+        ((0.05, 0.1, 0.1), 1.0, None),  # without any gradient of its own
+        ((0.05, 0.1, 0.1), 40.0, 0.05),  # with its share of that of the batch
+        ((0.05, 0.1, 0.1), 3.0, None),
+        ((0.2, 0.1, 0.1), 3.0, 0.2),
+        ((0.0, 5.0, 5.0), 3.0, None),  # when the batch has done its damage
+        ((math.inf,) * 3, math.inf, math.inf),
+    ],
+)
+def test_what_counts_of_an_effect(rises: tuple[float, ...], gradient: float, outlying: float | None) -> None:
+    scale = Scale(Usual((0.0,) * 3, (1e-3,) * 3, 1.2, 0.15), (0.03,) * 3, (0.125, math.inf, math.inf), 20.0)
+    assert scale.outlying(Effect(rises, gradient)) == outlying
 
 
 def test_batches_that_the_break_does_not_need_matter_if_they_come_near_to_it() -> None:

@@ -72,8 +72,11 @@ class Scale:
         """Return the first rise of the loss that is an outlier and matters; None if none does.
 
         Records may do more together than the sum of what each does; then each has its share of the gradient. A record
-        that is only hard for the net has a larger gradient and does more than easy ones, but no harm.
+        that is only hard for the net has a larger gradient and does more than easy ones, but no harm. With no more
+        gradient than usual, it does nothing itself: the loss misses what the stand-in in its place would have taught.
         """
+        if effect.gradient_l2 <= self.usual.gradient_l2:
+            return None
         return outlying_rise(effect, self.usual, self.little if effect.gradient_l2 >= self.gradient_l2 else self.enough)
 
 
