@@ -77,6 +77,8 @@ def test_errors(home: Path) -> None:
         ("run", "--solver", home / "solver.prototxt", "--watch", NAME),
         ("run", f"--{NAME}"),
         ("restart", nothing),
+        ("sweep", nothing, "--set", "base_lr=1"),
+        ("sweep", home, "--candidate", f"{NAME}: --{NAME}"),
         ("readlog", nothing),
         ("make-lmdb", nothing, home / "out"),
         (NAME,),

@@ -28,14 +28,14 @@ Curve = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
 
 
 def sweep_losses(sweep: Sweep, parent: Readable, runs: Mapping[str, Readable]) -> Figure:
-    """Draw the smoothed losses of the legs that have a run, by name in `runs`, over that of their parent.
+    """Draw the mean losses of the legs that have a run, by name in `runs`, over that of their parent.
 
     The best leg is drawn thicker, and those that diverged dashed.
     """
     legs = [leg for leg in sweep.legs if leg.name in runs]
-    curves = {leg.name: _between(runs[leg.name], sweep.start, leg.until) for leg in legs}
+    curves = {leg.name: _between(runs[leg.name], sweep.start, leg.until, sweep.span) for leg in legs}
     end = max((int(times[-1]) + 1 for times, _ in curves.values() if len(times)), default=sweep.start + 1)
-    before = _between(parent, sweep.start - max(1, round(_BEFORE * (end - sweep.start))), end)
+    before = _between(parent, sweep.start - max(1, round(_BEFORE * (end - sweep.start))), end, sweep.span)
     with styled():
         figure = Figure(figsize=(10, 3.8 + 0.12 * len(legs)), layout="constrained")
         axes = figure.subplots()
@@ -53,7 +53,7 @@ def sweep_losses(sweep: Sweep, parent: Readable, runs: Mapping[str, Readable]) -
         finite = drawn[np.isfinite(drawn)]
         low, high = (float(finite.min()), float(np.quantile(finite, 0.999))) if len(finite) else (0.0, 1.0)
         high = max([high, *(level for level, _ in levels if level < 1.5 * high)])
-        axes.set_ylabel("smoothed loss")
+        axes.set_ylabel(f"loss (mean of the last {sweep.span} iterations)")
         if low > 0 and high / low > _DECADE:
             axes.set_yscale("log")
             axes.set_ylim(low / 1.2, high * 1.2)
@@ -70,11 +70,22 @@ def sweep_losses(sweep: Sweep, parent: Readable, runs: Mapping[str, Readable]) -
     return figure
 
 
-def _between(recording: Readable, first: int, stop: int) -> Curve:
-    smoothed = recording.series("smoothed_loss")
-    times = recording.iterations[: len(smoothed)]
-    kept = (times >= first) & (times < stop)
-    return times[kept], smoothed[kept]
+def _between(recording: Readable, first: int, stop: int, span: int) -> Curve:
+    """Return the mean loss of the `span` iterations up to each of `first` … `stop` - 1, of fewer at the beginning.
+
+    Caffe's own smoothed loss begins anew in each run of a lineage.
+    """
+    losses = recording.series("loss")
+    times = recording.iterations[: len(losses)]
+    rows = (times > first - span) & (times < stop)
+    padded = np.concatenate([np.full(span - 1, np.nan), losses[rows]])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, span)
+    early = min(span - 1, int(rows.sum()))
+    with np.errstate(all="ignore"):  # of runs that broke
+        smoothed = windows.mean(axis=1)
+        smoothed[:early] = np.cumsum(losses[rows][:early]) / np.arange(1, early + 1)
+    kept = times[rows] >= first
+    return times[rows][kept], smoothed[kept]
 
 
 def _thin(curve: Curve) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
