@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from harness.diagnosis.cause.attempts import Attempts
 from harness.diagnosis.cause.case import BEFORE, Case
 from harness.diagnosis.cause.records.culprits import find_culprits
 from harness.diagnosis.cause.stages.brakes import find_point_of_no_return
@@ -19,9 +20,10 @@ from harness.diagnosis.cause.stages.layers import find_layers
 from harness.diagnosis.cause.stages.margins import find_margins
 from harness.diagnosis.cause.stages.orders import find_orders
 from harness.diagnosis.cause.stages.start_weights import find_start, is_near_start
-from harness.diagnosis.cause.trials import Found, OutOfBudget, Procedure
+from harness.diagnosis.cause.trials import Procedure
 from harness.diagnosis.cause.verdict.deciding import LAST_RESORTS, Screening, decide, decide_by_control
 from harness.diagnosis.cause.verdict.stating import (
+    MORE,
     acting_from,
     stated,
     stated_by_control,
@@ -57,11 +59,11 @@ def investigate(case: Case, not_exact: Sequence[str] = ()) -> Procedure[Finding]
     Args:
         not_exact: sentences on what keeps replays from the recorded bits, as far as that is known before.
     """
-    left_out: list[str] = []
-    controls = yield from _attempt("control", find_controls(case), left_out)
+    attempts = Attempts()
+    controls = yield from attempts.make("control", case, find_controls(case))
     if controls is None:
-        nothing = undecided("Not finished: control", (), ("a larger budget",))
-        return Finding(nothing, left_out=tuple(left_out))
+        nothing = undecided("Not finished: control", (), (MORE,))
+        return Finding(nothing, left_out=tuple(attempts.left_out))
     control = controls.summary(tuple(not_exact))
     if case.recovered_by is not None and controls.identical:
         return Finding(stated_recovered(case, case.recovered_by, controls), control)
@@ -72,50 +74,45 @@ def investigate(case: Case, not_exact: Sequence[str] = ()) -> Procedure[Finding]
     kind: Kind = "undecided"
     for back in _BACK:
         case = case.starting(back).with_jitter(controls.jitter)
-        found = yield from _screening(case, controls, left_out)
+        found = yield from _screening(case, controls, attempts)
         kind = decide(found)
-        if kind != "undecided" or left_out or case.start == case.first:
+        if kind != "undecided" or attempts.left_out or case.start == case.first:
             break
-    if kind == "undecided" or (left_out and kind in LAST_RESORTS):
-        return Finding(stated_undecided(found, left_out), control, left_out=tuple(left_out))
+    if kind == "undecided" or (attempts.left_out and kind in LAST_RESORTS):
+        return Finding(
+            stated_undecided(found, attempts.left_out, tuple(attempts.partly.values())),
+            control,
+            left_out=tuple(attempts.left_out),
+        )
     since = acting_from(kind, case, found)
     acts = max(case.first, since if kind in ("record", "data-shift") else case.at)
-    margins = (yield from _attempt("margins", find_margins(case, acts), left_out)) or {}
+    margins = (yield from attempts.make("margins", case, find_margins(case, acts))) or {}
     verdict = stated(kind, since, case, found, margins)
-    layers = yield from _attempt("layers", find_layers(case, acts), left_out)
+    layers = yield from attempts.make("layers", case, find_layers(case, acts))
     if layers is not None:
         verdict = msgspec.structs.replace(verdict, chain=layers.chain, layers=verdict.layers or layers.layers)
-    curvature = yield from _attempt("curvature", measure_curvature(case, acts), left_out)
-    last = yield from _attempt("point of no return", find_point_of_no_return(case, acts), left_out)
-    orders = yield from _attempt("other data orders", find_orders(case, acts), left_out)
-    return Finding(verdict, control, margins, last, orders or (), curvature, tuple(left_out))
+    curvature = yield from attempts.make("curvature", case, measure_curvature(case, acts))
+    last = yield from attempts.make("point of no return", case, find_point_of_no_return(case, acts))
+    orders = yield from attempts.make("other data orders", case, find_orders(case, acts))
+    return Finding(verdict, control, margins, last, orders or (), curvature, tuple(attempts.left_out))
 
 
-def _attempt(stage: str, procedure: Procedure[Found], left_out: list[str]) -> Procedure[Found | None]:
-    """Return what a stage finds; None if the budget does not suffice, and then add it to `left_out`."""
-    try:
-        return (yield from procedure)
-    except OutOfBudget:
-        left_out.append(stage)
-        return None
-
-
-def _screening(case: Case, controls: Controls, left_out: list[str]) -> Procedure[Screening]:
+def _screening(case: Case, controls: Controls, attempts: Attempts) -> Procedure[Screening]:
     """Make the deciding stages, as far as the budget goes."""
-    data = yield from _attempt("data", find_data(case), left_out)
+    data = yield from attempts.make("data", case, find_data(case))
     found = Screening(controls, data)
     if data is not None and found.few_batches:
         before = tuple(range(case.at, data.batches[0])) if data.batches[-1] - case.at < FEW else ()
-        culprits = yield from _attempt("records", find_culprits(case, data.batches, before), left_out)
+        culprits = yield from attempts.make("records", case, find_culprits(case, data.batches, before))
         if culprits is not None and not culprits.complete:
-            left_out.append("records")
+            attempts.left_out.append("records")
         found = replace(found, culprits=culprits)
-    factors = yield from _attempt("settings", screen(case, data.cause if data is not None else None), left_out)
+    factors = yield from attempts.make("settings", case, screen(case, data.cause if data is not None else None))
     found = replace(found, factors=factors or ())
     if decide(found) in ("record", "data-shift"):
         return found
-    layers = yield from _attempt("rates of layers", screen_layer_rates(case), left_out)
+    layers = yield from attempts.make("rates of layers", case, screen_layer_rates(case))
     found = replace(found, layers=layers)
     if is_near_start(case) and (case.from_weights or decide(found) == "undecided"):
-        found = replace(found, start=(yield from _attempt("start weights", find_start(case), left_out)))
+        found = replace(found, start=(yield from attempts.make("start weights", case, find_start(case))))
     return found

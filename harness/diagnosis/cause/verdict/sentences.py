@@ -125,6 +125,20 @@ def of_other_data(data: DataFinding) -> Iterator[Claim]:
             yield breaks(f"With {seen.trial.name}", seen, again)
 
 
+def of_unfinished(data: DataFinding | None, partly: Sequence[Seen]) -> Iterator[Claim]:
+    """State what trials of unfinished stages showed: how few other data heal, and with which it still breaks."""
+    of_data = [seen for seen in partly if seen.trial.kind in ("data-shift", "record")] if data is None else []
+    healing = [seen for seen in of_data if seen.all_heal]
+    if healing:
+        yield heals(f"With {healing[-1].trial.name}", healing[-1])
+    breaking = [seen for seen in of_data if seen.all_break]
+    if breaking:
+        yield breaks(f"With {breaking[-1].trial.name}", breaking[-1], "still breaks")
+    for seen in partly:
+        if seen.trial.kind not in ("data-shift", "record", "placebo", "effect") and seen.all_heal:
+            yield heals(f"With {seen.trial.name}", seen)
+
+
 def of_start(found: StartFinding) -> Iterator[Claim]:
     """State what other start weights do."""
     if found.balance_heals and found.balanced is not None and found.unchanged is not None:
@@ -261,11 +275,13 @@ def paragraph(sentence: str, evidence: Sequence[Claim], requires: Sequence[str])
     """Join the cause, its evidence and its conditions."""
     parts = [f"{sentence}."]
     if evidence:
-        parts.append("; ".join(_lower(claim.sentence, number) for number, claim in enumerate(evidence)) + ".")
+        parts.append(f"{joined(evidence)}.")
     if requires:
         parts.append(f"This requires {listed(requires)}.")
     return " ".join(parts)
 
 
-def _lower(sentence: str, number: int) -> str:
-    return sentence if number == 0 else sentence[0].lower() + sentence[1:]
+def joined(claims: Sequence[Claim], lower_first: bool = False) -> str:
+    """Join claims to one sentence."""
+    sentences = [claim.sentence[0].lower() + claim.sentence[1:] for claim in claims]
+    return "; ".join(sentences if lower_first else [claims[0].sentence, *sentences[1:]])

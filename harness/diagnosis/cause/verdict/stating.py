@@ -7,10 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.stages.controls import Controls
 from harness.diagnosis.cause.stages.data import data_began
+from harness.diagnosis.cause.trials import Seen
 from harness.diagnosis.cause.verdict import sentences
 from harness.diagnosis.cause.verdict.deciding import Screening
 from harness.diagnosis.cause.verdict.sentences import Claim
 from harness.schemas.explanation import ChainLink, Condition, Kind, Margin, Verdict
+
+MORE = "a larger budget: the same command goes on with the replays that are stored"
 
 
 def stated(kind: Kind, iteration: int, case: Case, found: Screening, margins: Mapping[str, Margin]) -> Verdict:
@@ -81,15 +84,22 @@ def stated_by_control(kind: Kind, case: Case, controls: Controls, not_exact: Seq
     return undecided(sentence, (link,), (would_decide,))
 
 
-def stated_undecided(found: Screening, left_out: Sequence[str]) -> Verdict:
-    """State that no cause was found, and which changes healed; `left_out` are the stages that were not finished."""
+def stated_undecided(found: Screening, left_out: Sequence[str], partly: Sequence[Seen]) -> Verdict:
+    """State that no cause was found, and which changes healed.
+
+    Args:
+        left_out: the stages that were not finished.
+        partly: the trials of these that were.
+    """
     claims = [sentences.of_control(found.controls)]
     claims += sentences.of_other_data(found.data) if found.data is not None else []
     healing = [factor for factor in found.factors if factor.heals]
     claims += [claim for factor in healing for claim in sentences.of_factor(factor)]
-    evidence = tuple(claim.link for claim in claims)
+    so_far = tuple(sentences.of_unfinished(found.data, partly)) if left_out else ()
+    evidence = tuple(claim.link for claim in (*claims, *so_far))
     if left_out:
-        return undecided(f"Not finished: {sentences.listed(left_out)}", evidence, ("a larger budget",))
+        known = f". So far: {sentences.joined(so_far, lower_first=True)}" if so_far else ""
+        return undecided(f"Not finished: {sentences.listed(left_out)}{known}", evidence, (MORE,))
     if found.anything_heals:
         jittered = found.controls.jittered[-1]
         why = f"Training breaks from exactly these weights only: with {jittered.trial.name}, it continues"
