@@ -14,7 +14,7 @@ from harness.diagnosis.recorded.onset import span_of
 from harness.diagnosis.rescue.candidates import candidates_of
 from harness.diagnosis.rescue.choosing import Finalist, Judged, choose
 from harness.diagnosis.rescue.evidence import placed
-from harness.diagnosis.rescue.given import given_candidate
+from harness.diagnosis.rescue.given import given_at
 from harness.diagnosis.rescue.trend import trend_of
 from harness.diagnosis.rescue.trials import Outcome, finalists, try_candidates
 from harness.errors import RecordingError
@@ -63,7 +63,7 @@ class Attempting:
             Interrupted: somebody has asked for an end.
             BadInput, RecordingError, RecordingFailed: replays or restarts are not possible.
         """
-        given = [given_candidate(text, self._case) for text in self._request.given]
+        given = given_at(self._request.given, self._case)
         every = candidates_of(self._case, self._broken.found, given, self._request.forbidden)
         candidates = [candidate for candidate in every if candidate.name not in failed]
         outcomes = self._replayed(candidates)

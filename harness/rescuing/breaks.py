@@ -49,10 +49,11 @@ class Break:
         return self.question.case
 
 
-def find_break(run: Path, request: Request, means: Means) -> Break | None:
+def find_break(run: Path, request: Request, means: Means, is_first: bool) -> Break | None:
     """Find the break of a run, and why it broke; None if training did not break, or has recovered.
 
-    It is explained, unless that is complete already.
+    It is explained, unless that is complete already. At the first break of a study, all given candidates must fit;
+    at a later one, those that skip data of before are left out.
 
     Raises:
         BadInput: a candidate of the user does not fit the run.
@@ -65,8 +66,9 @@ def find_break(run: Path, request: Request, means: Means) -> Break | None:
         question = question_of(recording, diagnosis, _asked(diagnosis, known), request.budget)
         if question is None:
             return None
-        for text in request.given:  # before hours are spent
-            given_candidate(text, question.case)
+        if is_first:  # before hours are spent
+            for text in request.given:
+                given_candidate(text, question.case)
         replayed = 0
         if known is None or not known.complete or known.levels is None:
             asked = ExplainRequest(question.case.at, request.budget, means.arms)

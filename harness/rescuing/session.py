@@ -113,7 +113,7 @@ class _Session:
 
         Returns False if it did not break.
         """
-        broken = find_break(run, self._request, self._means)
+        broken = find_break(run, self._request, self._means, is_first=not self._study.decisions)
         if broken is None:
             return False
         self._means.terminal.message(broken.found.verdict.sentence)

@@ -12,7 +12,7 @@ from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.trials import Trial, Wanted
 from harness.diagnosis.rescue.candidates import candidates_of
 from harness.diagnosis.rescue.evidence import placed
-from harness.diagnosis.rescue.given import given_candidate
+from harness.diagnosis.rescue.given import given_at, given_candidate
 from harness.diagnosis.rescue.trials import ENOUGH, finalists, try_candidates
 from harness.errors import BadInput
 from harness.schemas.arm import Arm, HistoryScaled, LayerField, RateScaled, RecordsReplaced, SolverField, StreamShifted
@@ -312,3 +312,18 @@ def test_a_given_candidate_is_always_tried() -> None:
         "rate",
         "given",
     ]
+
+
+def test_names_of_given_candidates_stay_unique() -> None:
+    given = given_candidate("rate × 0.3: --set base_lr=0.03", reading())
+
+    assert [c.name for c in candidates_of(reading(), explained("learning-rate"), [given])][-2:] == [
+        "rate × 0.3",
+        "rate × 0.3 (given)",
+    ]
+
+
+def test_a_skip_of_an_earlier_break_is_left_out_at_a_later_one() -> None:
+    texts = ["early: --skip 50:52", "other: --set base_lr=0.01 --skip 96:97"]
+
+    assert [candidate.name for candidate in given_at(texts, reading())] == ["other"]

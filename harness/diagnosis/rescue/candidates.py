@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
+import msgspec
+
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.rescue.data import without_batches, without_records
 from harness.diagnosis.rescue.given import kinds_changed
@@ -62,8 +64,13 @@ def candidates_of(
         usual_decay(case, found),
         lower_for_good(case, found),
     )
-    wanted = [candidate for candidate in (*derived, *given) if candidate.kind not in forbidden]
-    return tuple(sorted(wanted, key=_rank))
+    wanted: dict[str, Candidate] = {}
+    for candidate in (*derived, *given):
+        if candidate.kind not in forbidden:
+            while candidate.name in wanted:
+                candidate = msgspec.structs.replace(candidate, name=f"{candidate.name} (given)")
+            wanted[candidate.name] = candidate
+    return tuple(sorted(wanted.values(), key=_rank))
 
 
 def _unchanged(found: Explanation) -> Iterator[Candidate]:

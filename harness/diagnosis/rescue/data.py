@@ -82,8 +82,9 @@ def _trial_without(found: Explanation) -> ArmSummary | None:
 def _moved_up(case: Case, records: Sequence[CulpritRecord]) -> tuple[AnyChange, ...]:
     """Return what leaving records out does to the batches up to the end of an arm: all later records move up.
 
-    Each image is cropped and mirrored as the one whose place it takes, as in the restart. Where these are many, other
-    records take the places of the culprits instead. Empty where it is not known what an iteration reads.
+    Each image is cropped and mirrored as the one whose place it takes, as in the restart. Beyond `case.until`, an arm
+    that was made longer reads the batches of the run. Where many records move, others take the places of the culprits
+    instead. Empty where it is not known what an iteration reads.
     """
     sources: dict[Spot, Place] = {}
     for reading in case.readings:

@@ -75,6 +75,20 @@ def given_candidate(text: str, case: Case) -> Candidate:
     return Candidate("given", name.strip(), (Step(tuple(words)),), changes, "given with --candidate")
 
 
+def given_at(texts: Sequence[str], case: Case) -> tuple[Candidate, ...]:
+    """Return the candidates for a break, without those that skip data of before `case.start`: of an earlier break.
+
+    Raises:
+        BadInput: as `given_candidate`.
+    """
+    return tuple(given_candidate(text, case) for text in texts if not _skips_before(text, case.start))
+
+
+def _skips_before(text: str, start: int) -> bool:
+    skip = _Parser().parse_args(shlex.split(text.partition(":")[2])).skip
+    return skip is not None and parse_watch(skip, "--skip").start < start
+
+
 def kinds_changed(words: Sequence[str]) -> list[CandidateKind]:
     """Return the kinds of candidates that change what these options change; "rate" for all that no other kind does."""
     args = _Parser().parse_args(words)
