@@ -12,6 +12,8 @@ Rewind: the time of rewind.py compared with restart.py over the same iterations.
 
 Arms: a control compared with restart.py over the same iterations, and the number of short arms in a second.
 
+Cluster: a study of twenty arms with two workers, of the local pool and of a Dask cluster on this machine.
+
 Reports: the time and memory for a long run. Data: the speed of make_lmdb compared with convert_imageset.
 
 Logs: the speed of reading one compared with Caffe's own parse_log.py on the same file, and the growth of memory.
@@ -39,7 +41,7 @@ from rich.console import Console
 from rich.table import Table
 from rich_argparse import RawDescriptionRichHelpFormatter
 
-from tools.bench import arms, disk, log, make_lmdb, memory, report, resume, rewind, training
+from tools.bench import arms, cluster, disk, log, make_lmdb, memory, report, resume, rewind, training
 from tools.bench.faults import command as faults
 from tools.bench.nets import ROOT
 from tools.bench.rows import Effort, Row
@@ -57,6 +59,7 @@ ROWS: dict[str, Callable[[str, Path, Effort], Iterator[Row]]] = {
     "restart": resume.restart,
     "rewind": rewind.rows,
     "arms": arms.rows,
+    "cluster": cluster.rows,
     "log": log.rows,
     "report": report.rows,
     "make_lmdb": make_lmdb.rows,
