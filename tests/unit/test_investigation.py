@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from harness.diagnosis.cause.investigate import Finding
+from harness.diagnosis.cause.verdict.stating import MORE
 from harness.schemas.arm import Place
 from harness.schemas.explanation import Kind, Levels
 from harness.schemas.layout import Param
@@ -165,6 +166,30 @@ def test_whenever_the_budget_ends_what_is_said_was_seen(kind: Kind) -> None:
     first = kinds.index(kind)
     assert kinds[:first] == ["undecided"] * first
     assert set(kinds[first:]) == {kind}
+
+
+@pytest.mark.parametrize(
+    ("training", "most", "so_far"),
+    [
+        (
+            RECORD,
+            5,
+            "Not finished: data and settings. So far: with batch 100 replaced, training continues (3 of 3 replays); "
+            "with other data from 101 on, it still breaks (2 of 2 replays).",
+        ),
+        (
+            RATE,
+            3,
+            "Not finished: data and settings. So far: with other data from 95 on, it still breaks (3 of 3 replays).",
+        ),
+        (RATE, 5, "Not finished: settings. So far: with the rate × 0.1, training continues (1 of 1 replay)."),
+    ],
+)
+def test_a_budget_that_ends_in_a_stage_leaves_what_that_showed(training: Training, most: int, so_far: str) -> None:
+    verdict = investigated(training, most).verdict
+    assert verdict.sentence == f"The cause is not decided. {so_far}"
+    assert verdict.would_decide == (MORE,)
+    assert len(verdict.evidence) > 1
 
 
 def _check_sentences(found: Finding) -> None:

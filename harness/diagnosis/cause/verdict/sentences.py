@@ -109,7 +109,7 @@ def of_stream(data: DataFinding) -> Iterator[Claim]:
 
 def of_factor(found: Screened) -> Iterator[Claim]:
     """State what a setting does."""
-    yield heals(f"With {_with_article(found)}", found.seen)
+    yield heals(f"With {_with_article(found.seen.trial.name)}", found.seen)
     if found.placebo is not None:
         yield breaks("Unchanged from the same start", found.placebo)
 
@@ -136,7 +136,7 @@ def of_unfinished(data: DataFinding | None, partly: Sequence[Seen]) -> Iterator[
         yield breaks(f"With {breaking[-1].trial.name}", breaking[-1], "still breaks")
     for seen in partly:
         if seen.trial.kind not in ("data-shift", "record", "placebo", "effect") and seen.all_heal:
-            yield heals(f"With {seen.trial.name}", seen)
+            yield heals(f"With {_with_article(seen.trial.name)}", seen)
 
 
 def of_start(found: StartFinding) -> Iterator[Claim]:
@@ -182,9 +182,8 @@ def requirement(found: Screened, margins: Mapping[str, Margin]) -> str:
             return f"a weight decay {'above' if factor.value > factor.tried else 'below'} {factor.tried:g}"
 
 
-def _with_article(found: Screened) -> str:
-    words = found.seen.trial.name
-    return f"the {words}" if words.startswith(("rate", "gradient")) else words
+def _with_article(name: str) -> str:
+    return f"the {name}" if name.startswith(("rate", "gradient")) else name
 
 
 def records_named(records: Sequence[CulpritRecord]) -> str:
