@@ -27,6 +27,16 @@ def test_measurements_and_margins_are_counted_and_not_listed() -> None:
     assert "8 trials of margins and measurements are not shown. Computed now: 2,340 iterations" in text
 
 
+def test_records_have_their_gradient_and_ordinary_ones_a_row_for_comparison() -> None:
+    found = record_explanation(841, ["cat.png", "dog.png"], "conv1")
+    lines = text_of(found).splitlines()
+    (head,) = [number for number, line in enumerate(lines) if line.startswith("record  ")]
+    assert lines[head].split() == ["record", "iteration", "label", "effect", "gradient"]
+    assert lines[head + 1].split() == ["cat.png", "841", "0.35", "210"]
+    assert lines[head + 2].split()[1:] == ["841", "0.41", "219"]
+    assert lines[head + 3].split() == ["ordinary", "records", "841", "0.004", "6.3"]
+
+
 def test_an_effect_that_is_not_finite_is_said() -> None:
     found = record_explanation(841, ["cat.png"], "conv1")
     (record,) = found.verdict.records
@@ -34,7 +44,7 @@ def test_an_effect_that_is_not_finite_is_said() -> None:
     (row,) = [
         line for line in text_of(msgspec.structs.replace(found, verdict=verdict)).splitlines() if "cat.png  " in line
     ]
-    assert row.split() == ["cat.png", "841", "not", "finite", "0.004"]
+    assert row.split() == ["cat.png", "841", "not", "finite", "210"]
 
 
 def test_what_would_decide_is_said() -> None:

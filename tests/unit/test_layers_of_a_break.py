@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from msgspec.structs import replace as replace_struct
+
 from harness.diagnosis.cause.case import Case
+from harness.diagnosis.cause.stages.chain import of_records
 from harness.diagnosis.cause.stages.layers import LayerFinding, find_layers
 from harness.diagnosis.cause.trials import Wanted
 from harness.schemas.arm import Arm, UpdateWithheld
+from harness.schemas.explanation import CulpritRecord
 from harness.schemas.layout import Head
 from tests.helpers.made_up_cases import AT, answered, made_up_case
 
 LAYERS = tuple(f"layer{number}" for number in range(16))
 BEFORE = 5
+RECORDS = ((3, 0.2, 70.0), (5, 0.9, 140.0), (6, None, 100.0))
 
 
 def case() -> Case:
@@ -116,3 +121,24 @@ def test_without_an_iteration_before_nothing_is_compared_with_the_usual() -> Non
         "Without any update from iteration 100 on, training keeps its level (1 of 1 replay)",
         "At iteration 115, heads are near chance level: loss 2.2 (ln 10 = 2.3), other 4 (ln 55 = 4.01)",
     ]
+
+
+def test_a_chain_begins_with_what_the_records_do_alone() -> None:
+    alone = [CulpritRecord("", None, 7, n, effect, None, norm, 1e-4, 6.2) for n, effect, norm in RECORDS]
+    link = of_records(alone)
+    assert link is not None
+    assert link.sentence == (
+        "In an ordinary batch with each of 3 culprit records alone, the gradient's norm is 70 to 140 (6.2 with an "
+        "ordinary record), and the loss after the update rises by 0.2 to 0.9 (0.0001 with an ordinary record; not "
+        "finite for 1 of them)"
+    )
+    assert link.trials == ("records of 7, each among ordinary ones",)
+    lost = of_records(alone[2:])
+    assert lost is not None
+    assert lost.sentence.endswith("and the loss after the update is not finite")
+    one = alone[0]
+    single = of_records([one])
+    assert single is not None
+    assert single.sentence.startswith("In an ordinary batch with the culprit record alone, the gradient's norm is 70 (")
+    assert of_records([replace_struct(one, relief=2.0)]) is None  # only together with others
+    assert of_records([]) is None

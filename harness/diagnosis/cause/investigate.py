@@ -90,7 +90,9 @@ def investigate(case: Case, not_exact: Sequence[str] = ()) -> Procedure[Finding]
     verdict = stated(kind, since, case, found, margins)
     layers = yield from attempts.make("layers", case, find_layers(case, acts))
     if layers is not None:
-        verdict = msgspec.structs.replace(verdict, chain=layers.chain, layers=verdict.layers or layers.layers)
+        verdict = msgspec.structs.replace(
+            verdict, chain=(*verdict.chain, *layers.chain), layers=verdict.layers or layers.layers
+        )
     curvature = yield from attempts.make("curvature", case, measure_curvature(case, acts))
     last = yield from attempts.make("point of no return", case, find_point_of_no_return(case, acts))
     orders = yield from attempts.make("other data orders", case, find_orders(case, acts))

@@ -81,20 +81,27 @@ def _is_said(link: ChainLink, sentence: str) -> bool:
 
 
 def _record_table(records: Sequence[CulpritRecord]) -> Table:
-    """Make a table of culprit records; `effect` is by how much each, alone, raises the loss of the next iteration."""
+    """Make a table of culprit records, and of what ordinary records do in their places.
+
+    `effect` is by how much each, alone, raises the loss of the next iteration, `gradient` the norm of its batch.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("record", overflow="ellipsis", no_wrap=True)
-    table.add_column("iteration", justify="right", no_wrap=True)
+    table.add_column("iteration", justify="right", no_wrap=True, min_width=9)
     table.add_column("label", overflow="ellipsis", no_wrap=True)
-    table.add_column("effect", justify="right", no_wrap=True)
-    table.add_column("usually", justify="right", no_wrap=True)
+    table.add_column("effect", justify="right", no_wrap=True, min_width=10)
+    table.add_column("gradient", justify="right", no_wrap=True, min_width=8)
     for record in records[:_MOST_RECORDS]:
         label = "" if record.label is None else str(record.label)
         label += f" ({record.class_name})" if record.class_name else ""
         key = record.key or f"number {record.index}"
-        table.add_row(key, f"{record.iteration:,}", label, _effect(record.effect), _number(record.usual_effect))
+        table.add_row(key, f"{record.iteration:,}", label, _effect(record.effect), _number(record.gradient_l2))
     if len(records) > _MOST_RECORDS:
         table.add_row(f"and {len(records) - _MOST_RECORDS:,} more")
+    usual = dict.fromkeys((record.iteration, record.usual_effect, record.usual_gradient_l2) for record in records)
+    for iteration, effect, gradient in usual:
+        if effect is not None or gradient is not None:
+            table.add_row("ordinary records", f"{iteration:,}", "", _number(effect), _number(gradient), style="dim")
     return table
 
 

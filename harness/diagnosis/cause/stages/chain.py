@@ -11,7 +11,7 @@ from harness.caffe_files.net_roles import net_roles
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.trials import Seen
 from harness.schemas.arm import ArmResult
-from harness.schemas.explanation import ChainLink
+from harness.schemas.explanation import ChainLink, CulpritRecord
 from harness.schemas.layout import Head
 
 _BEYOND = 2.0  # times the largest magnitude of before: out of range
@@ -36,6 +36,35 @@ def observed(case: Case, cause: int, control: Seen) -> tuple[ChainLink | None, .
     seen_before = (_out_of_range(case, result, before), _dead(result, before)) if before else ("", "")
     sentences = *seen_before, _end(case, result, before)
     return tuple(ChainLink(sentence, (control.trial.name,)) if sentence else None for sentence in sentences)
+
+
+def of_records(records: Sequence[CulpritRecord]) -> ChainLink | None:
+    """State what culprit records do, each alone in an ordinary batch; None of those that do damage together only."""
+    alone = [record for record in records if record.relief is None]
+    if not alone:
+        return None
+    one = len(alone) == 1
+    which = "the culprit record alone" if one else f"each of {len(alone)} culprit records alone"
+    norm = _in_words("the gradient's norm is", [one.gradient_l2 for one in alone], alone[0].usual_gradient_l2)
+    loss = _in_words("the loss after the update rises by", [one.effect for one in alone], alone[0].usual_effect)
+    sentence = f"In an ordinary batch with {which}, {norm}, and {loss}"
+    return ChainLink(sentence, tuple(f"records of {t:,}, each among ordinary ones" for t in _iterations(alone)))
+
+
+def _iterations(records: Sequence[CulpritRecord]) -> list[int]:
+    return list(dict.fromkeys(record.iteration for record in records))
+
+
+def _in_words(what: str, values: Sequence[float | None], usual: float | None) -> str:
+    """Say in which range numbers are, how many of them are not finite, and what is usual."""
+    known = sorted(value for value in values if value is not None and math.isfinite(value))
+    lost = len(values) - len(known)
+    if not known:
+        return f"{what.rsplit(' ', 1)[0].removesuffix(' rises')} is not finite"
+    least, most = f"{known[0]:.3g}", f"{known[-1]:.3g}"
+    some = f"; not finite for {lost} of them" if lost else ""
+    ordinary = "" if usual is None else f" ({usual:.2g} with an ordinary record{some})"
+    return f"{what} {least if least == most else f'{least} to {most}'}{ordinary}"
 
 
 def of_updates(

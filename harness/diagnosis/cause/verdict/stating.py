@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from harness.diagnosis.cause.case import Case
+from harness.diagnosis.cause.stages.chain import of_records
 from harness.diagnosis.cause.stages.controls import Controls
 from harness.diagnosis.cause.stages.data import data_began
 from harness.diagnosis.cause.trials import Seen
@@ -20,13 +21,15 @@ def stated(kind: Kind, iteration: int, case: Case, found: Screening, margins: Ma
     """State the cause, which acts from `iteration` on, with its evidence and its conditions."""
     claims = tuple(_evidence(kind, found))
     conditions = tuple(_conditions(kind, found, margins))
+    records = found.responsible_records(kind)
     requires = [condition.sentence for condition in conditions]
     return Verdict(
         kind,
         sentences.paragraph(sentences.cause(kind, iteration, case, found), claims, requires),
         confidence=_confidence(claims),
         iteration=iteration,
-        records=found.responsible_records(kind),
+        records=records,
+        chain=() if (first := of_records(records)) is None else (first,),
         layers=found.responsible_layers(kind),
         conditions=conditions,
         evidence=tuple(claim.link for claim in (sentences.of_control(found.controls), *claims)),
