@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 
 from harness.diagnosis.cause.investigate import Finding
+from harness.diagnosis.cause.stages.controls import Controls
+from harness.diagnosis.cause.stages.data import DataFinding
+from harness.diagnosis.cause.trials import Seen, Trial
+from harness.diagnosis.cause.verdict.deciding import Screening
+from harness.diagnosis.cause.verdict.sentences import cause
 from harness.diagnosis.cause.verdict.stating import MORE
-from harness.schemas.arm import Place
-from harness.schemas.explanation import Kind, Levels
+from harness.schemas.arm import Arm, ArmResult, Place
+from harness.schemas.explanation import Judgement, Kind, Levels
 from harness.schemas.layout import Param
 from tests.helpers.made_up_cases import AT, BROKEN, HEALTHY, made_up_case
 from tests.helpers.made_up_training import Step, Training, investigated, with_data
@@ -235,6 +240,24 @@ def test_a_rate_that_was_raised_when_training_was_resumed() -> None:
         "The learning rate of 0.1, raised from 0.01 when training was resumed at iteration 70, is too high for this "
         "training, whatever data it reads. With the rate × 0.1, training continues (3 of 3 replays)"
     )
+
+
+@pytest.mark.parametrize(
+    ("near", "said"),
+    [
+        ("hhh", "Nothing was found that deviates from its past, and a lower learning rate heals: that of 0.1 may be "
+                "too high for this training, which no other data show"),
+        ("hbh", "The learning rate of 0.1 is too high for this training"),
+        ("bbh", "The learning rate of 0.1 is too high for this training, whatever data it reads"),
+    ],
+)  # fmt: skip
+def test_a_rate_is_too_high_as_far_as_other_data_show_it(near: str, said: str) -> None:
+    arms = tuple(Arm(AT, 20, seed=seed) for seed in range(len(near)))
+    results = tuple(ArmResult(arm=arm, ended="completed") for arm in arms)
+    how: dict[str, Judgement] = {"h": "healed", "b": "broken"}
+    seen = Seen(Trial("other data", "data-shift", arms), results, tuple(how[letter] for letter in near))
+    found = Screening(Controls(seen, (), 1e-3, 1, None, True), DataFinding(seen))
+    assert cause("learning-rate", AT, CASE, found) == said
 
 
 def test_whatever_is_changed_heals() -> None:

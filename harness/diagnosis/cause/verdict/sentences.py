@@ -226,14 +226,7 @@ def cause(kind: Kind, iteration: int, case: Case, found: Screening) -> str:
             raised = f"from {factor.tried:.3g} to {factor.value:.3g}{by}"
             return f"The learning rate broke it, which the schedule raised {raised}"
         case "learning-rate":
-            near = found.data.near if found.data is not None else None
-            whatever = ", whatever data it reads" if near is not None and near.breaks > near.heals else ""
-            screened = found.factor(kind)
-            since = None if screened is None else screened.factor.since
-            rate = f"{case.rate_at(case.at):.3g}"
-            if since is not None:
-                rate += f", raised from {case.rate_before:.3g} when training was resumed at iteration {since:,},"
-            return f"The learning rate of {rate} is too high for this training{whatever}"
+            return _rate(case, found)
         case "layer-lr":
             return f"The learning rate of layer {names} broke it"
         case "momentum":
@@ -249,6 +242,26 @@ def cause(kind: Kind, iteration: int, case: Case, found: Screening) -> str:
             )
         case _:
             return "The cause is not decided"
+
+
+def _rate(case: Case, found: Screening) -> str:
+    """Name the learning rate as the cause, as surely as other data have shown it."""
+    screened = found.factor("learning-rate")
+    since = None if screened is None else screened.factor.since
+    rate = f"{case.rate_at(case.at):.3g}"
+    if since is not None:
+        raised = f"raised from {case.rate_before:.3g} when training was resumed at iteration {since:,}"
+        return f"The learning rate of {rate}, {raised}, is too high for this training{_with_data(found.data)}"
+    tried = [] if found.data is None else [seen for seen in (found.data.near, found.data.far) if seen is not None]
+    if tried and not any(seen.breaks for seen in tried):
+        nothing = "Nothing was found that deviates from its past, and a lower learning rate heals"
+        return f"{nothing}: that of {rate} may be too high for this training, which no other data show"
+    return f"The learning rate of {rate} is too high for this training{_with_data(found.data)}"
+
+
+def _with_data(data: DataFinding | None) -> str:
+    near = None if data is None else data.near
+    return ", whatever data it reads" if near is not None and near.breaks > near.heals else ""
 
 
 def _sizes(start: StartFinding | None) -> str:
