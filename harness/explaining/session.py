@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import msgspec
+import numpy as np
 
 from harness import __version__
 from harness.budget import Budget
+from harness.caffe_files.messages import parse_text, pb
 from harness.diagnosis.cause.case import BEFORE, Case
 from harness.diagnosis.cause.investigate import Finding, investigate
+from harness.diagnosis.cause.start_sizes import unusual_sizes
 from harness.diagnosis.cause.trials import Procedure
+from harness.diagnosis.cause.verdict.stating import stated_without_onset
+from harness.diagnosis.conditions import total_chance_loss
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.errors import BadInput, RecordingError
 from harness.experiments import Arms, Engines, local, locked
@@ -28,9 +33,12 @@ from harness.recording.explanation import write_explanation
 from harness.reports.investigation import InvestigationTerminal
 from harness.schemas.arm import ArmResult
 from harness.schemas.arm_task import Progress
-from harness.schemas.explanation import Cost, Explanation, Verdict
+from harness.schemas.explanation import Cost, Explanation
 from harness.supervisor.signals import Interrupts
 from harness.training_data.records import RecordsUnknown
+
+_NOISE = 0.1  # share of the losses that may be lower
+_LEARNED = 0.9  # of chance level: below it, a net has learned something
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ def explain(
     """
     question = question_of(recording, diagnosis, request.at, request.budget)
     if question is None:
-        found = _not_broken()
+        found = _without_onset(recording, diagnosis)
         write_explanation(recording.path.parent, found)
         return found
     _check_affordable(question, request.budget)
@@ -147,9 +155,17 @@ class _Session:
         return found
 
 
-def _not_broken() -> Explanation:
-    sentence = "Training did not break, or it recovered: there is no onset."
-    return Explanation(Verdict("none", sentence), None, harness=__version__)
+def _without_onset(recording: Recording, diagnosis: Diagnosis) -> Explanation:
+    never = diagnosis.status.kind == "never learned" or _is_above_chance(recording)
+    net = parse_text(diagnosis.info.net, pb.NetParameter, recording.path)
+    sizes = unusual_sizes(recording, net) if never else {}
+    return Explanation(stated_without_onset(never, diagnosis.status.after, sizes), None, harness=__version__)
+
+
+def _is_above_chance(recording: Recording) -> bool:
+    """Check whether the loss was at chance level or above it all the time, but for noise."""
+    loss, chance = recording.series("loss", slice(0, len(recording.iterations))), total_chance_loss(recording.heads)
+    return chance is not None and len(loss) > 0 and bool(np.quantile(loss, _NOISE) > _LEARNED * chance)
 
 
 def _plan(question: Question, planned: Estimate, budget: Budget) -> str:

@@ -13,7 +13,7 @@ from harness.diagnosis.cause.stages.data import DataFinding
 from harness.diagnosis.cause.trials import Seen, Trial
 from harness.diagnosis.cause.verdict.deciding import Screening
 from harness.diagnosis.cause.verdict.sentences import cause
-from harness.diagnosis.cause.verdict.stating import MORE
+from harness.diagnosis.cause.verdict.stating import MORE, stated_without_onset
 from harness.schemas.arm import Arm, ArmResult, Place
 from harness.schemas.explanation import Judgement, Kind, Levels
 from harness.schemas.layout import Param
@@ -331,3 +331,13 @@ def test_unchanged_replays_that_are_not_clear_are_nothing_to_compare_with() -> N
         "compare with."
     )
     assert "--at" in found.verdict.would_decide[0]
+
+
+def test_a_run_without_an_onset_that_never_learned_is_not_said_to_have_recovered() -> None:
+    plain, never = (stated_without_onset(is_never, 2.3026, {"conv1": 12.0}) for is_never in (False, True))
+    assert plain.sentence == "Training did not break, or it recovered: there is no onset."
+    assert never.sentence == (
+        "Training did not break, for it has learned nothing so far: at the end of the run the loss is 2.3. The weights "
+        "that it began with are suspected: sizes beside those of other layers, as fillers draw them: conv1 × 12."
+    )
+    assert plain.kind == never.kind == "none"

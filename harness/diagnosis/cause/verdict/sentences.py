@@ -266,10 +266,13 @@ def _with_data(data: DataFinding | None) -> str:
 
 def _sizes(start: StartFinding | None) -> str:
     """Say which weights were unusually large or small."""
-    if start is None or not start.sizes:
-        return ""
-    sizes = ", ".join(f"{layer} × {ratio:.2g}" for layer, ratio in start.sizes.items())
-    return f" (sizes beside those of other layers, as fillers draw them: {sizes})"
+    return "" if start is None or not start.sizes else f" ({sizes_named(start.sizes)})"
+
+
+def sizes_named(sizes: Mapping[str, float]) -> str:
+    """Name layers whose weights were unusually large or small, and by which factor."""
+    named = ", ".join(f"{layer} × {ratio:.2g}" for layer, ratio in sizes.items())
+    return f"sizes beside those of other layers, as fillers draw them: {named}"
 
 
 def _batches_named(data: DataFinding | None) -> str:

@@ -45,6 +45,24 @@ def stated_recovered(case: Case, by: int, controls: Controls) -> Verdict:
     return Verdict("none", f"{sentence}.", 1.0, evidence=(sentences.of_control(controls).link,))
 
 
+def stated_without_onset(never_learned: bool, loss: float, sizes: Mapping[str, float]) -> Verdict:
+    """State that a run has no onset: nothing broke, or the training never learned.
+
+    Args:
+        never_learned: since the start of the run, the loss has not fallen, or was at chance level.
+        loss: at its end.
+        sizes: of the layers whose weights were unusually large or small at the start.
+    """
+    if not never_learned:
+        return Verdict("none", "Training did not break, or it recovered: there is no onset.")
+    sentence = (
+        f"Training did not break, for it has learned nothing so far: at the end of the run the loss is {loss:.3g}."
+    )
+    if sizes:
+        sentence += f" The weights that it began with are suspected: {sentences.sizes_named(sizes)}."
+    return Verdict("none", sentence)
+
+
 def stated_by_control(kind: Kind, case: Case, controls: Controls, not_exact: Sequence[str]) -> Verdict:
     """State what the unchanged replays decide: "none", "machine", or that they decide nothing."""
     seen = controls.unchanged
