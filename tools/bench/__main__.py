@@ -18,7 +18,8 @@ Reports: the time and memory for a long run. Data: the speed of make_lmdb compar
 
 Logs: the speed of reading one compared with Caffe's own parse_log.py on the same file, and the growth of memory.
 
-`python -m tools.bench faults` is another benchmark: whether explain.py finds the causes of planted faults.
+Two benchmarks are commands of their own: `python -m tools.bench faults`, whether explain.py finds the causes of planted
+faults, and `python -m tools.bench rescue`, whether rescue.py gets past them.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 from tools.bench import arms, cluster, disk, log, make_lmdb, memory, report, resume, rewind, training
 from tools.bench.faults import command as faults
 from tools.bench.nets import ROOT
+from tools.bench.rescue import command as rescue
 from tools.bench.rows import Effort, Row
 from tools.bench.turns import LaneDied
 
@@ -111,7 +113,8 @@ def draw(console: Console, rows: Sequence[Row], host: dict[str, Any]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
-    return faults.main(given[1:]) if given[:1] == ["faults"] else measure(given)
+    other = {"faults": faults.main, "rescue": rescue.main}.get("".join(given[:1]))
+    return measure(given) if other is None else other(given[1:])
 
 
 def measure(arguments: Sequence[str]) -> int:

@@ -1,0 +1,1 @@
+"""The benchmark of rescue: planted faults that it has to get past, compared with two simple ways to do so."""
