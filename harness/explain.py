@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -22,12 +22,12 @@ from harness.api.runs import diagnose
 from harness.budget import Budget, parse_budget
 from harness.caffe_files.file_kind import check_solver, check_state, run_given
 from harness.caffe_files.messages import caffe_directory
-from harness.cluster import arms_on
+from harness.cluster.place import add_place, place
 from harness.command_parser import CommandParser
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.errors import BadInput, RecordingError, RecordingFailed
 from harness.exit_codes import Exit
-from harness.experiments import Engines, local, repeat
+from harness.experiments import repeat
 from harness.explaining.repeated import lines_of
 from harness.explaining.session import Request, explain
 from harness.invocation import command_line, next_command, path_argument, program
@@ -93,15 +93,7 @@ def parser() -> argparse.ArgumentParser:
         help="start no replay after a time (90s, 10m, 2h) or a number of iterations (2000); what was found by then "
         "counts",
     )
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--workers", type=_positive, metavar="N", help="replays at a time (default: cores / threads of the run)"
-    )
-    where.add_argument(
-        "--dask",
-        metavar="ADDRESS",
-        help="replay on the workers of this Dask scheduler (tcp://HOST:8786, or its scheduler file) instead of here",
-    )
+    add_place(parser, "replays")
     parser.add_argument("--json", action="store_true", help="print explain.json instead of text")
     parser.add_argument(
         "--repeat",
@@ -116,12 +108,6 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="DIR", help="run directory of the recording (default: runs/SOLVER-DATE-TIME)"
     )
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
-    return int(text)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -180,9 +166,9 @@ def _explain(run: Path, args: argparse.Namespace, budget: Budget) -> int:
         try:
             with interrupts.planning():
                 caffe_directory()
-                with _engines(args) as engines, Recording(run) as recording:
+                with place(args.dask, args.workers, terminal.message) as where, Recording(run) as recording:
                     diagnosis = diagnose(recording)
-                    request = Request(args.at, budget, engines)
+                    request = Request(args.at, budget, where.arms)
                     found = explain(recording, diagnosis, request, terminal, interrupts)
                     suggestions = _suggestions(diagnosis, found)
         except (BadInput, RecordingError) as error:
@@ -202,11 +188,6 @@ def _explain(run: Path, args: argparse.Namespace, budget: Budget) -> int:
     if interrupts.stop is not None:
         return Exit.INTERRUPTED
     return Exit.DIVERGED if found.verdict.kind == "undecided" else Exit.DONE
-
-
-def _engines(args: argparse.Namespace) -> AbstractContextManager[Engines]:
-    """Return where arms are replayed."""
-    return nullcontext(local(args.workers)) if args.dask is None else arms_on(args.dask)
 
 
 def _repeat(run: Path, key: str) -> int:

@@ -19,6 +19,7 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.budget import parse_budget
 from harness.caffe_files.file_kind import run_given
+from harness.cluster.place import add_place
 from harness.command_parser import CommandParser
 from harness.invocation import command_line, program
 from harness.rescuing.command import rescue_on_screen
@@ -79,12 +80,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="LIMIT",
         help="of finding out why a run broke, each time: a time (90s, 10m, 2h) or a number of iterations (2000)",
     )
-    parser.add_argument(
-        "--workers",
-        type=_positive,
-        metavar="N",
-        help="replays and restarts at a time (default: cores / threads of the run)",
-    )
+    add_place(parser, "replays and restarts")
     parser.add_argument("--json", action="store_true", help="print rescue.json instead of text")
     return parser
 
@@ -105,5 +101,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         forbidden=tuple(args.forbid),
         budget=parse_budget(args.budget),
         workers=args.workers,
+        dask=args.dask,
     )
     return rescue_on_screen(run_given(args.run), request, as_json=args.json)

@@ -20,10 +20,10 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.caffe_files.file_kind import run_given
 from harness.caffe_files.messages import caffe_directory
+from harness.cluster.place import add_place, place
 from harness.command_parser import CommandParser
 from harness.errors import BadInput, RecordingError, RecordingFailed
 from harness.exit_codes import Exit
-from harness.experiments import default_workers
 from harness.invocation import command_line, next_command, path_argument, program
 from harness.output import writing_results
 from harness.recording import run_directory
@@ -35,7 +35,6 @@ from harness.reports.text.sweep import show_sweep
 from harness.schemas.sweep import LOSSES, Sweep
 from harness.studies.engine import LegEngines
 from harness.studies.levels import in_words
-from harness.studies.local_legs import LocalLegs
 from harness.studies.sweep_plan import SweepPlan, Wish, plan_sweep
 from harness.studies.sweeping import Sweeping
 from harness.studies.words import Words, alternatives, assignments, candidate, grid, in_turn, named
@@ -118,18 +117,10 @@ def parser() -> argparse.ArgumentParser:
         help="what the best restart is best in: its loss at the end, or an output of the first test net, which is the "
         "higher the better if it is an accuracy (default: %(default)s)",
     )
-    study.add_argument(
-        "--workers", type=_positive, metavar="N", help="restarts at a time (default: cores / threads of the run)"
-    )
+    add_place(study, "restarts")
     study.add_argument("--out", type=Path, metavar="DIR", help="study directory (default: RUN-sweep beside RUN)")
     study.add_argument("--json", action="store_true", help="print sweep.json instead of text")
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
-    return int(text)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -139,14 +130,15 @@ def main(arguments: list[str] | None = None) -> int:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal or a file of another encoding
     interrupts = Interrupts("continue")
-    with closing(SweepTerminal()) as terminal:
+    with closing(SweepTerminal()) as terminal, ExitStack() as stack:
         try:
             with interrupts.planning():
                 caffe_directory()
                 wish = _wish(args, given)
-                workers = args.workers or default_workers(run_directory.read_info(wish.run))
+                where = stack.enter_context(place(args.dask, args.workers, terminal.message))
+                workers = where.arms.count(run_directory.read_info(wish.run))
                 plan = plan_sweep(wish, workers, terminal)
-            sweep = _carry_out(plan, lambda: LocalLegs(workers), terminal, interrupts)
+            sweep = _carry_out(plan, lambda: where.legs(workers), terminal, interrupts)
             _draw(sweep, plan)
         except (BadInput, RecordingError) as error:
             terminal.error(str(error))

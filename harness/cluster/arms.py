@@ -38,7 +38,12 @@ def arms_on(address: str) -> Iterator[Engines]:
         BadInput: it does not answer, or has no worker that can be used.
     """
     with connected(address) as cluster:
-        yield Engines(lambda setting: DaskArms(setting, cluster), lambda setup: cluster.slots, shared_room)
+        yield engines_of(cluster)
+
+
+def engines_of(cluster: Cluster) -> Engines:
+    """Return what makes engines of the workers of `cluster`."""
+    return Engines(lambda setting: DaskArms(setting, cluster), lambda setup: cluster.slots, shared_room)
 
 
 class DaskArms:

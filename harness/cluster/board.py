@@ -75,7 +75,8 @@ class Board(Generic[Work]):
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._events = SimpleQueue[tuple[Slot[Work], Any] | News | Exception]()
-        self.slots = [Slot[Work](node) for node in cluster.nodes.values() for _ in range(node.slots)]
+        self._nodes = dict(cluster.nodes)  # as this board knows them
+        self.slots = [Slot[Work](node) for node in self._nodes.values() for _ in range(node.slots)]
         self._closed = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -144,8 +145,16 @@ class Board(Generic[Work]):
             except Exception as error:  # whatever Dask raises without a scheduler
                 self._events.put(error)
                 return
+            news = self._since_last(news)
             if news.joined or news.left or news.rejected:
                 self._events.put(news)
+
+    def _since_last(self, news: News) -> News:
+        """Return what is new to this board: another one of the same cluster may have looked before."""
+        before, self._nodes = self._nodes, dict(self._cluster.nodes)
+        joined = tuple(node for address, node in self._nodes.items() if address not in before)
+        left = tuple(node for address, node in before.items() if address not in self._nodes)
+        return News(joined, left, news.rejected)
 
     def _ended(self, slot: Slot[Work]) -> Ended[Work] | None:
         """Fetch the answer of a slot; None if it does not come: its worker may be lost, which the next look shows."""

@@ -68,6 +68,7 @@ class Cluster:
         self._known = set[str]()
         self._rejected: tuple[str, ...] = ()
         self._here = description.describe()
+        self._looking = threading.Lock()
 
     @property
     def slots(self) -> int:
@@ -87,6 +88,10 @@ class Cluster:
         Raises:
             OSError: the scheduler does not answer.
         """
+        with self._looking:
+            return self._look()
+
+    def _look(self) -> News:
         workers = self.client.scheduler_info()["workers"]
         left = tuple(node for address, node in self.nodes.items() if address not in workers)
         for node in left:

@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 
 from harness.caffe_files.messages import caffe_directory
+from harness.cluster.place import place
 from harness.errors import BadInput, RecordingError, RecordingFailed
 from harness.exit_codes import Exit
-from harness.experiments import default_workers, local
 from harness.output import writing_results
 from harness.processes import return_large_blocks
 from harness.recording.run_directory import read_info
@@ -23,7 +23,6 @@ from harness.rescuing.request import Request
 from harness.rescuing.restarts import TrainingEnded
 from harness.rescuing.session import rescue
 from harness.schemas.rescue import encode
-from harness.studies.local_legs import LocalLegs
 from harness.supervisor.signals import Interrupts
 
 _NO_TERMINAL = 120  # columns
@@ -37,9 +36,10 @@ def rescue_on_screen(run: Path, request: Request, *, as_json: bool = False) -> i
         try:
             with interrupts.planning():
                 caffe_directory()
-                workers = request.workers or default_workers(read_info(run))
-                means = Means(terminal, interrupts, workers, local(workers), lambda: LocalLegs(workers))
-                found = rescue(run, request, means)
+                with place(request.dask, request.workers, terminal.message) as where:
+                    workers = where.arms.count(read_info(run))
+                    means = Means(terminal, interrupts, workers, where.arms, lambda: where.legs(workers))
+                    found = rescue(run, request, means)
         except RecordingFailed as error:
             terminal.error(str(error))
             return Exit.RECORDING_FAILED

@@ -19,6 +19,7 @@ class Request:
         forbidden: kinds of candidates that are left out.
         budget: of each explanation.
         workers: replays and restarts at a time; None for as many as fill this machine.
+        dask: the Dask scheduler whose workers make them; None for this machine.
     """
 
     until: int | None = None
@@ -27,3 +28,4 @@ class Request:
     forbidden: tuple[CandidateKind, ...] = ()
     budget: Budget = field(default_factory=Budget)
     workers: int | None = None
+    dask: str | None = None
