@@ -19,6 +19,7 @@ from harness.errors import BadInput
 RESOURCE = "caffe"  # of a Dask worker: how many Caffe processes it may have
 _CONNECT = 5.0  # seconds
 _ANSWER = 20.0  # seconds in which workers have to say what they are
+_OF_SCHEDULER = ("harness", "Python", "distributed")
 _LOGGERS = ("distributed", "distributed.client", "tornado", "asyncio")
 _START = f"Start it with --resources {RESOURCE}=N: N Caffe processes at a time"
 
@@ -81,6 +82,12 @@ class Cluster:
 
     def keep_rejected(self, news: News) -> None:
         self._rejected = news.rejected
+
+    def differences_of_scheduler(self) -> list[str]:
+        """Return in what the scheduler differs from here; it needs no Caffe."""
+        there = self.client.run_on_scheduler(description.describe)
+        ours = {name: self._here[name] for name in _OF_SCHEDULER}
+        return list(description.differences(there, ours))
 
     def look(self) -> News:
         """Look which workers there are now. Those that are new are asked what they compute with.
@@ -145,6 +152,9 @@ def connected(address: str) -> Iterator[Cluster]:
     try:
         cluster = Cluster(client, address)
         try:
+            if differing := "; ".join(within(_ANSWER, cluster.differences_of_scheduler)):
+                remedy = "Start the scheduler with the harness of this command; it reads what is sent to workers"
+                raise BadInput(f"the scheduler differs: {differing}", field="--dask", value=address, remedy=remedy)
             news = within(_ANSWER, cluster.look)
         except (OSError, TimeoutError):
             raise _unreachable(address, f"its workers do not answer within {_ANSWER:g} seconds") from None

@@ -40,7 +40,8 @@ def legs_on(address: str, tell: Callable[[str], None] = lambda sentence: None) -
     with connected(address) as cluster:
         for why in cluster.take_rejected():
             tell(f"Left out: {why}")
-        yield lambda: DaskLegs(cluster, tell)
+        standing: dict[str, str] = {}
+        yield lambda: DaskLegs(cluster, tell, standing)
 
 
 @dataclass(frozen=True)
@@ -55,17 +56,21 @@ class DaskLegs:
     """A `LegEngine` that carries out legs on the workers of a cluster, one at a time in each of their slots.
 
     Run directories lie on a path that all machines share. Each worker first repeats a few iterations of a parent.
+
+    Args:
+        standing: what is to be said of the legs of a worker, by address, once its control has ended; engines of one
+            connection share it.
     """
 
-    def __init__(self, cluster: Cluster, tell: Callable[[str], None]) -> None:
-        self._cluster, self._tell = cluster, tell
+    def __init__(self, cluster: Cluster, tell: Callable[[str], None], standing: dict[str, str]) -> None:
+        self._cluster, self._tell, self._standing = cluster, tell, standing
         self._board = Board[_Work](cluster)
         self._waiting: deque[Leg] = deque()
         self._ended: deque[LegResult] = deque()  # without a process
         self._stopping = set[Leg]()
-        self._standing: dict[str, str] = {}  # by address: what is to be said of its legs; once its control has ended
         self._count = 0
         self._missing = 0
+        self._reasons = list[str]()  # why workers are not used
         self._cancelled = False
 
     def submit(self, leg: Leg) -> None:
@@ -201,7 +206,8 @@ class DaskLegs:
 
     def _leave_out(self, node: Node, why: str) -> None:
         self._again([work.leg for work in self._board.drop(node) if not work.is_control])
-        self._tell(f"Left out: {node.name}: {why}")
+        self._reasons.append(f"{node.name}: {why}")
+        self._tell(f"Left out: {self._reasons[-1]}")
 
     def _check_workers(self) -> None:
         """Check that there is a worker, or may be one soon.
@@ -210,8 +216,9 @@ class DaskLegs:
             RecordingError: there is none.
         """
         self._missing = 0 if self._board.slots else self._missing + 1
-        if self._missing > _PATIENCE:
-            raise RecordingError(f"No worker of {self._cluster.address} can be used any more; give the command again")
+        if self._missing > _PATIENCE or (self._missing and self._reasons):
+            why = "; ".join(self._reasons) or "all are lost"
+            raise RecordingError(f"No worker of {self._cluster.address} can make restarts ({why})")
 
 
 def _last_directory(leg: Leg) -> Path:

@@ -45,7 +45,8 @@ def place(dask: str | None, workers: int | None, tell: Callable[[str], None]) ->
     with connected(dask) as cluster:
         for why in cluster.take_rejected():
             tell(f"Left out: {why}")
-        yield Place(engines_of(cluster), lambda count: DaskLegs(cluster, tell))
+        standing: dict[str, str] = {}
+        yield Place(engines_of(cluster), lambda count: DaskLegs(cluster, tell, standing))
 
 
 def add_place(parser: argparse._ActionsContainer, what: str) -> None:
