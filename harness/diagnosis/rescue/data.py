@@ -14,6 +14,7 @@ from harness.schemas.rescue import Candidate, Step
 
 _MOST_MOVED = 1000  # records of an arm that move up; each is stored by itself
 _CULPRITS = "culprit record"  # in the names of trials
+_STRETCHES = (1, 2, 4, 8, 16)  # times what an arm has after the onset: lengths of a stretch whose end is not known
 
 
 def without_records(case: Case, found: Explanation) -> Iterator[Candidate]:
@@ -39,18 +40,31 @@ def skip_records(keys: Sequence[str]) -> tuple[str, ...]:
 
 
 def without_batches(case: Case, found: Explanation) -> Iterator[Candidate]:
-    """Yield the candidate that skips the batches without which training continues."""
+    """Yield the candidates that skip the batches without which training continues.
+
+    Where the data have changed from some iteration on, nothing tells where that ends: longer and longer stretches.
+    """
     skipped, tried = _batches(found)
-    if not skipped and found.verdict.kind == "undecided" and not any(map(breaks, trials(found, "data-shift"))):
+    verdict = found.verdict
+    if not skipped and verdict.kind == "undecided" and not any(map(breaks, trials(found, "data-shift"))):
         skipped = range(case.at, case.at + 1)
-    if not skipped or skipped.start < case.start:
-        return
-    width, until = len(skipped), skipped.stop
-    which = f"iteration {skipped.start:,}" if width == 1 else f"iterations {skipped.start:,} to {until - 1:,}"
-    why = "training went wrong there" if tried is None else continuing(tried, "with other data there")
-    words = ("--skip", f"{skipped.start}:{until}")
-    changes = (StreamShifted(skipped.start, until),)
-    yield Candidate("batches", f"without the data of {which}", (Step(words),), changes, why)
+    if skipped and skipped.start >= case.start:
+        why = "training went wrong there" if tried is None else continuing(tried, "with other data there")
+        yield _skipping(skipped, why)
+    elif not skipped and verdict.kind == "data-shift" and verdict.iteration is not None:
+        since = verdict.iteration
+        healing = next((arm for arm in trials(found, "data-shift") if heals(arm)), None)
+        why = f"the data from iteration {since:,} on broke it"
+        why += "" if healing is None else ": " + continuing(healing, "with other data")
+        for factor in _STRETCHES if since >= case.start else ():
+            yield _skipping(range(since, since + factor * case.after), why)
+
+
+def _skipping(skipped: range, why: str) -> Candidate:
+    which = f"iteration {skipped.start:,}" if len(skipped) == 1 else f"iterations {skipped[0]:,} to {skipped[-1]:,}"
+    steps = (Step(("--skip", f"{skipped.start}:{skipped.stop}")),)
+    changes = (StreamShifted(skipped.start, skipped.stop),)
+    return Candidate("batches", f"without the data of {which}", steps, changes, why)
 
 
 def _batches(found: Explanation) -> tuple[range, ArmSummary | None]:
