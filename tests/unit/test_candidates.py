@@ -112,6 +112,16 @@ def test_a_stretch_of_data_is_skipped_where_that_heals() -> None:
     assert words(candidates_of(reading(), explained("data-shift", arms)))["batches"] == ("--skip", "100:110")
 
 
+def test_longer_and_longer_stretches_are_skipped_where_the_data_have_changed() -> None:
+    arms = [trial(f"other data from {AT - 5} on", "data-shift", AT - 5, ["healed"] * 3, at=AT)]
+    case = reading()
+    found = [one for one in candidates_of(case, explained("data-shift", arms)) if one.kind == "batches"]
+    ends = [AT + factor * case.after for factor in (1, 2, 4, 8, 16)]
+    assert [one.steps[0].words for one in found] == [("--skip", f"{AT}:{end}") for end in ends]
+    assert [one.changes for one in found] == [(StreamShifted(AT, end),) for end in ends]
+    assert found[0].why == "the data from iteration 100 on broke it: 3 of 3 replays with other data continue"
+
+
 def test_a_lower_rate_for_a_stretch_is_raised_to_what_it_was() -> None:
     case = reading()
     arms = [trial("rate × 0.1", "learning-rate", AT - 5, ["healed"] * 3, at=AT)]

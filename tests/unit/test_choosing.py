@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,6 +62,15 @@ def test_a_loss_on_its_trend_is_good_enough() -> None:
     assert name == "clip"
     assert "as low as before the break (1)" in why["clip"]
     assert chosen(finalist("clip", 1.0), finalist("rate", 0.5))[0] == "rate"
+
+
+def test_a_loss_that_is_noisier_than_its_trend_is_not_on_it_for_that() -> None:
+    wild = finalist("clip", 1.0)
+    losses = tuple(1.6 + 3 * (loss - 1.0) for loss in wild.loss)
+    name, why = chosen(replace(wild, loss=losses), finalist("rate", 0.3), trend=TREND)
+
+    assert name == "rate"
+    assert "by more than noise" in why["clip"]
 
 
 def test_a_clearly_worse_test_excludes() -> None:

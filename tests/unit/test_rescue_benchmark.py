@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from harness.schemas.rescue import Attempt, Rescue, Tried
 from tools.bench.faults.truth_file import Truth, Undo
@@ -31,18 +32,18 @@ def rescued(code: int, healthy: bool, *chosen: str) -> Rescued:
 
 
 @pytest.mark.parametrize(
-    ("truth", "curable"),
+    ("truth", "divided", "curable"),
     [
-        (PIXEL, True),
-        (truth_of("the labels of the iterations 200 to 239 are turned by 3", OTHER_DATA), True),
-        (truth_of("the labels of the iterations 200 to 399 are turned by 3", OTHER_DATA), False),
-        (FOR_GOOD, False),
-        (truth_of("from iteration 200 on, all values are larger", OTHER_DATA, TENTH), True),
-        (truth_of("the weights from which training starts are larger", AFRESH), False),
+        (PIXEL, False, True),
+        (truth_of("the labels of the iterations 200 to 239 are turned by 3", OTHER_DATA), False, True),
+        (truth_of("the labels of the iterations 200 to 399 are turned by 3", OTHER_DATA, TENTH), False, False),
+        (FOR_GOOD, False, False),
+        (FOR_GOOD, True, True),
+        (replace(FOR_GOOD, kinds=("start-weights",), undos=(AFRESH,)), False, False),
     ],
 )
-def test_a_run_is_curable_if_a_restart_can_express_what_heals_it(truth: Truth, curable: bool) -> None:
-    assert is_curable(truth) is curable
+def test_a_run_is_curable_if_a_restart_can_express_what_heals_it(truth: Truth, divided: bool, curable: bool) -> None:
+    assert is_curable(truth, divided) is curable
 
 
 @pytest.mark.parametrize(

@@ -117,10 +117,11 @@ def _compare(
         excess, (noise, _) = float(np.median(differences)), error_of(differences)
     else:
         excess, noise = level - lowest, math.hypot(noise_of(one.loss, display)[0], noise_of(best.loss, display)[1])
-    noise = max(noise, _ALIKE * abs(lowest), _ALIKE * min(levels.limit - levels.healthy, abs(levels.limit)))
+    alike = max(_ALIKE * abs(lowest), _ALIKE * min(levels.limit - levels.healthy, abs(levels.limit)))
+    noise = max(noise, alike)
     at_trend = False
-    if trend is not None:
-        tolerance = max(noise, math.hypot(noise_of(one.loss, display)[0], trend.error))
+    if trend is not None:  # a loss that is noisier than before the break is not as good for that
+        tolerance = max(alike, math.hypot(trend.error_over(len(end_of(one.loss, display))), trend.error))
         at_trend = level <= trend.expected(one.first + len(one.loss)) + tolerance
     return _Compared(level, excess, noise, at_trend, _worse_test(one, past, accuracies))
 

@@ -54,9 +54,10 @@ def without_batches(case: Case, found: Explanation) -> Iterator[Candidate]:
     elif not skipped and verdict.kind == "data-shift" and verdict.iteration is not None:
         since = verdict.iteration
         healing = next((arm for arm in trials(found, "data-shift") if heals(arm)), None)
-        why = f"the data from iteration {since:,} on broke it"
-        why += "" if healing is None else ": " + continuing(healing, "with other data")
-        for factor in _STRETCHES if since >= case.start else ():
+        if healing is None or since < case.start:
+            return
+        why = f"the data from iteration {since:,} on broke it: {continuing(healing, 'with other data')}"
+        for factor in _STRETCHES:
             yield _skipping(range(since, since + factor * case.after), why)
 
 

@@ -36,7 +36,11 @@ class Trend:
     @property
     def error(self) -> float:
         """By how much its level may be off by chance."""
-        return _CLEAR * _MEDIAN * self.noise / math.sqrt(max(1, self.span))
+        return self.error_over(self.span)
+
+    def error_over(self, count: int) -> float:
+        """Return by how much the median of `count` losses that go on as before may be off by chance."""
+        return _CLEAR * _MEDIAN * self.noise / math.sqrt(max(1, count))
 
     def expected(self, iteration: int) -> float:
         """Return the level to expect at a later iteration: a loss flattens, so half of the slope, and not for long."""

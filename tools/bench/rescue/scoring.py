@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from harness.schemas.rescue import Attempt
 from tools.bench.faults.nets import NETS
-from tools.bench.faults.truth_file import Truth, Undo
+from tools.bench.faults.truth_file import Truth
 from tools.bench.rescue.result_file import Alone, Baselines, Rescued
 
 _STRETCH = re.compile(r"of the iterations \d+ to (\d+) ")
@@ -19,7 +19,7 @@ class Score:
     """What became of a planted run.
 
     Attributes:
-        curable: a restart can express something that heals; None for a control.
+        curable: see `is_curable`; None for a control.
         healthy: training reached its end, and ends healthy.
         right: a curable run is healthy; an incurable one is, or is reported as such; a control was left alone.
         spent: iterations of replays and restarts until the last choice.
@@ -43,12 +43,13 @@ class Score:
 
 def score(truth: Truth, rescued: Rescued, baselines: Baselines | None) -> Score:
     said = rescued.said
+    divided = None if baselines is None else baselines.divisions is not None
     healthy = rescued.code == 0 and rescued.healthy and said is not None
     attempts = () if said is None else said.attempts
     if truth.is_control:
         curable, right = None, rescued.code == 0 and rescued.untouched and not attempts
     else:
-        curable = is_curable(truth)
+        curable = is_curable(truth, divided)
         right = healthy and bool(attempts) and said is not None and said.finished
         right |= not curable and rescued.code == 3
     excess = None
@@ -64,25 +65,22 @@ def score(truth: Truth, rescued: Rescued, baselines: Baselines | None) -> Score:
         spent=_spent(attempts),
         ordered=in_order(replayed) if replayed else None,
         random=at_random(replayed) if replayed else None,
-        divided=None if baselines is None else baselines.divisions is not None,
+        divided=divided,
         excess=excess,
     )
 
 
-def is_curable(truth: Truth) -> bool:
+def is_curable(truth: Truth, divided: bool | None) -> bool:
     """Check whether something heals a run that a restart can express: a change, or the same once more.
 
-    Other data can be had only where those that were planted end.
+    Where data stay wrong to the end, there are no others, and a change that heals a replay may not last: the run is
+    curable if it ends healthy with a divided rate.
     """
     stretch = _STRETCH.search(truth.what)
-    ends = stretch is not None and int(stretch.group(1)) < NETS[truth.net].iterations - 1
-    return any(undo.heals and _expressible(undo, ends or bool(truth.records)) for undo in truth.undos)
-
-
-def _expressible(undo: Undo, ends: bool) -> bool:
-    if "data-shift" in undo.kinds or "record" in undo.kinds:
-        return ends
-    return bool(undo.changes) or "machine" in undo.kinds
+    for_good = truth.kinds[0] == "data-shift" and not truth.records
+    if for_good and (stretch is None or int(stretch.group(1)) >= NETS[truth.net].iterations - 1):
+        return bool(divided)
+    return any(undo.heals and (undo.changes or "machine" in undo.kinds) for undo in truth.undos)
 
 
 def _spent(attempts: Sequence[Attempt]) -> int:
