@@ -88,6 +88,12 @@ def broke_at(run: Path) -> int:
         return int(recording.iterations[-1]) if onset is None else onset.iteration
 
 
+def has_broken(run: Path) -> bool:
+    """Check whether a run that reached its end broke before it, too late to be stopped as diverged."""
+    with Recording(run) as recording:
+        return diagnose(recording).onset is not None
+
+
 def nearest_state(broken: Break, at: int) -> State:
     """Find the last state, up to iteration `at`, from which the training of a broken run can go on.
 

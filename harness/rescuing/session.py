@@ -13,7 +13,7 @@ from harness.errors import BadInput, RecordingError
 from harness.exit_codes import Exit
 from harness.recording.run_directory import read_info
 from harness.rescuing.attempt import Attempting
-from harness.rescuing.breaks import broke_at, find_break
+from harness.rescuing.breaks import broke_at, find_break, has_broken
 from harness.rescuing.journal import Decision, State, Study, opened
 from harness.rescuing.means import Means
 from harness.rescuing.request import Request
@@ -74,16 +74,20 @@ class _Session:
             return self._written(run, "Training did not break, or it recovered. Nothing was changed.")
         while (candidate := decisions[-1].candidate) is not None:
             ended = self._continue(decisions[-1], candidate)
-            if ended.code == Exit.DONE:
-                return self._written(ended.run, f"Training reached iteration {ended.last:,}.", finished=True)
-            if ended.code != Exit.DIVERGED:
+            reached = f"Training reached iteration {ended.last:,}."
+            if ended.code == Exit.DONE and not has_broken(ended.run):
+                return self._written(ended.run, reached, finished=True)
+            if ended.code not in (Exit.DONE, Exit.DIVERGED):
                 raise TrainingEnded(ended.code, f"{ended.run}: {ended.why or f'ended with exit code {ended.code}'}")
             if len(decisions) >= self._request.tries:
                 sentence = (
                     f"Training broke once more, at iteration {broke_at(ended.run):,}: --tries allows no further try."
                 )
                 return self._written(ended.run, sentence)
-            self._decide_again(decisions[-1], candidate, ended.run)
+            if not self._decide_again(decisions[-1], candidate, ended.run):
+                if ended.code == Exit.DONE:  # it recovered
+                    return self._written(ended.run, reached, finished=True)
+                raise RecordingError(f"{ended.run}: it was stopped as diverged, and no onset is found")
         at = decisions[-1].attempt.broke
         sentence = f"Nothing that was tried gets the training past its break at iteration {at:,}."
         return self._written(Path(decisions[-1].attempt.run), sentence)
@@ -97,16 +101,13 @@ class _Session:
         """Return the candidates that were chosen for the same break, and with which it came again."""
         return [d.candidate.name for d in self._study.decisions if d.number == decision.number and d.candidate]
 
-    def _decide_again(self, decision: Decision, candidate: Candidate, run: Path) -> None:
-        """Decide what to do about a break of `run`, the training that a decision continued."""
+    def _decide_again(self, decision: Decision, candidate: Candidate, run: Path) -> bool:
+        """Decide what to do about a break of `run`, the training that a decision continued; False if it is none."""
         assert decision.trial is not None  # it has a candidate
         if broke_at(run) < decision.trial.iteration:
             self._means.terminal.message(f"It broke at the same place again: {candidate.name} is not enough")
-            again = self._decide(decision.number, Path(decision.attempt.run), self._failed(decision))
-        else:
-            again = self._decide(decision.number + 1, run, ())
-        if not again:
-            raise RecordingError(f"{run}: it was stopped as diverged, and no onset is found")
+            return self._decide(decision.number, Path(decision.attempt.run), self._failed(decision))
+        return self._decide(decision.number + 1, run, ())
 
     def _decide(self, number: int, run: Path, failed: Sequence[str]) -> bool:
         """Find out why a run broke, try candidates, and write down which is chosen.
