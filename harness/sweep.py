@@ -196,7 +196,12 @@ def _carry_out(plan: SweepPlan, engines: LegEngines, terminal: SweepTerminal, in
 
 
 def _draw(sweep: Sweep, plan: SweepPlan) -> None:
-    """Draw the figure of the sweep."""
+    """Draw the figure of the sweep.
+
+    Raises:
+        BadInput, RecordingError: the run cannot be read.
+        RecordingFailed: the figure cannot be written.
+    """
     from harness.recording import Recording
     from harness.recording.lineage_reader import LineageReader
     from harness.reports.figures.files import save
@@ -210,7 +215,10 @@ def _draw(sweep: Sweep, plan: SweepPlan) -> None:
                     runs[leg.name] = stack.enter_context(LineageReader(Recording(plan.study / leg.run)))
         if runs:
             parent = stack.enter_context(LineageReader(Recording(plan.run)))
-            save(sweep_losses(sweep, parent, runs), plan.study / LOSSES)
+            try:
+                save(sweep_losses(sweep, parent, runs), plan.study / LOSSES)
+            except OSError as error:
+                raise RecordingFailed(f"{plan.study / LOSSES}: cannot be written ({error.strerror})") from None
 
 
 def _suggestions(sweep: Sweep, plan: SweepPlan, interrupted: bool) -> list[Suggestion]:

@@ -90,7 +90,8 @@ def plan_sweep(wish: Wish, workers: int, terminal: SweepTerminal) -> SweepPlan:
     chosen = choice(run, info, wish.start, limits)
     from_ = chosen.iteration if wish.start != "last-good" else None
     study = wish.study or run.with_name(f"{run.name}-{changes_name(['sweep'], from_)}")
-    until, span = wish.until or solver.max_iter, span_of(display_interval(solver))
+    until = solver.max_iter if wish.until is None else wish.until
+    span = span_of(display_interval(solver))
     empty = Sweep(
         parent=str(run),
         start=chosen.iteration,
