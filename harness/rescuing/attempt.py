@@ -122,9 +122,10 @@ class Attempting:
         until = self._trial_end(chosen)
         changes = {candidate.name: words_of(candidate) for candidate in chosen}
         showing = self._showing("candidates in restarts", changes, len(chosen) * (until - origin.iteration))
-        limit = self._case.levels.limit
+        past, limit = self._case.until, self._case.levels.limit
         with self._means.restarting(showing) as restarts:
-            found = {trial.candidate: trial for trial in restarts.trials(chosen, origin, until, self._path, limit)}
+            trials = restarts.trials(chosen, origin, past, until, self._path, limit)
+            found = {trial.candidate: trial for trial in trials}
         self._iterations += restarts.trained
         return [found[candidate] for candidate in chosen if candidate in found]
 

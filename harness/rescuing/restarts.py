@@ -33,7 +33,7 @@ class Trial:
     Attributes:
         state: the state at its end; None if it did not get there.
         iterations, loss: (T,) what it trained, from where candidates begin.
-        tests: the outputs of the first test net in its last pass.
+        tests: the outputs of the first test net in its last pass; empty where none was made past the break.
         trained: iterations.
         why: a clause on why it did not get there.
     """
@@ -81,11 +81,18 @@ class Restarts:
         return next(self._results(lambda look: False))
 
     def trials(
-        self, candidates: Sequence[Candidate], origin: State, until: int, directory: Callable[[str], Path], poor: float
+        self,
+        candidates: Sequence[Candidate],
+        origin: State,
+        past: int,
+        until: int,
+        directory: Callable[[str], Path],
+        poor: float,
     ) -> Iterator[Trial]:
         """Carry out the candidates from `origin` on, until iteration `until`; yield each that has ended.
 
-        One whose loss is above `poor` once half of the way is made is stopped.
+        One whose loss is above `poor` once half of the way is made is stopped. Test passes count from iteration `past`
+        on, which is past the break.
 
         Raises:
             TrainingEnded: a recording cannot be written.
@@ -115,7 +122,7 @@ class Restarts:
                 reached[name] = State(result.directory, result.last)
             if why or not go_on(name):
                 self._showing.judged(name, not why)
-                yield _trial(by_name[name], origin, result, trained[name], why)
+                yield _trial(by_name[name], origin, past, result, trained[name], why)
 
     def _submit(self, leg: Leg, name: str) -> None:
         self._running[leg.directory] = leg, name
@@ -173,7 +180,7 @@ def _why(result: LegResult) -> str:
     return result.why or f"it ended with exit code {result.code}"
 
 
-def _trial(candidate: Candidate, origin: State, result: LegResult, trained: int, why: str) -> Trial:
+def _trial(candidate: Candidate, origin: State, past: int, result: LegResult, trained: int, why: str) -> Trial:
     """Return the trial of a candidate whose last leg has ended."""
     if not result.directory:
         return Trial(candidate, None, np.empty(0, np.int64), np.empty(0), {}, trained, why)
@@ -184,7 +191,7 @@ def _trial(candidate: Candidate, origin: State, result: LegResult, trained: int,
         kept = iterations >= origin.iteration
         for name in lineage.test_outputs() if lineage.test_nets else ():
             times, values = lineage.test(name)
-            values = values[times > origin.iteration]  # those before are of the run that broke
+            values = values[times >= past]
             if len(values) and values.shape[1] == 1:
                 tests[name] = float(values[-1, 0])
     state = None if why else State(result.directory, result.last)

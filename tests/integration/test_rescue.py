@@ -6,6 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,13 @@ from harness.recording import Recording
 from harness.recording.lineage import ancestry
 from harness.recording.lineage_reader import LineageReader
 from harness.recording.run_directory import read_info
-from harness.schemas.rescue import Rescue, decode
+from harness.reports.investigation import InvestigationTerminal
+from harness.rescuing.journal import State
+from harness.rescuing.restarts import Restarts
+from harness.rescuing.showing import Showing
+from harness.schemas.explanation import Levels
+from harness.schemas.leg import Leg, LegResult
+from harness.schemas.rescue import Candidate, Rescue, Step, decode
 from tests.helpers.commands import train
 from tests.helpers.paths import ROOT
 from tests.helpers.planted_records import BATCH, INNOCENT, ONSET, TIMES, write_planted
@@ -151,6 +159,40 @@ def test_where_nothing_helps_it_says_so(home: Path, rescued: Rescue, tmp_path: P
     again = harness_command("rescue", tmp_path / "run", "--json", "--until", ONSET + 60)  # other candidates
     assert again.code == 0, again.stderr[-3000:]
     assert decode(again.stdout.encode()).interventions[0].changes == rescued.interventions[0].changes
+
+
+class _Made:
+    """An engine whose legs are made already, as `run`, up to iteration `last`."""
+
+    def __init__(self, run: Path, last: int) -> None:
+        self._run, self._last = run, last
+        self._legs: list[Leg] = []
+
+    def submit(self, leg: Leg) -> None:
+        self._legs.append(leg)
+
+    def results(self) -> Iterator[LegResult | None]:
+        while self._legs:
+            yield LegResult(leg=self._legs.pop(), directory=str(self._run), code=Exit.DONE, last=self._last)
+
+    def stop(self, leg: Leg) -> None: ...
+
+    def cancel(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize(("past", "counts"), [(30, True), (31, False)])
+def test_only_test_passes_past_the_break_count(lineage: Path, past: int, counts: bool) -> None:
+    """The restart `1` has passes before iterations 20 and 30, and ends before 35."""
+    origin = State(str(lineage.parents[1] / "first"), 20)
+    candidate = Candidate("rate", "slower", (Step(("--set", "base_lr=0.002")),), (), "")
+    with closing(InvestigationTerminal()) as terminal:
+        showing = Showing(terminal, "candidates in restarts", Levels(1.0, 2.0, 1.5), {"slower": ""}, 15)
+        restarts = Restarts(_Made(lineage.with_name("1"), 35), showing)
+        (trial,) = restarts.trials([candidate], origin, past, 35, lineage.with_name, 1.5)
+    assert trial.iterations.tolist() == list(range(20, 35))
+    assert bool(trial.tests) == counts
 
 
 @pytest.mark.parametrize(
