@@ -23,3 +23,14 @@ class CommandParser(argparse.ArgumentParser):
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
         with suppress(OSError, AttributeError):  # closed from the start
             super()._print_message(message, file)
+
+
+def positive(text: str) -> int:
+    """Convert an argument that is a whole number above 0.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+    return int(text)

@@ -26,7 +26,7 @@ from harness.caffe_files.log_header import LogHeader
 from harness.caffe_log.follow import FollowedLog
 from harness.caffe_log.model import Log
 from harness.caffe_log.reader import LogReader, read_path
-from harness.command_parser import CommandParser
+from harness.command_parser import CommandParser, positive
 from harness.diagnosis.live.limits import Limits, read_limits
 from harness.errors import BadInput
 from harness.exit_codes import Exit
@@ -63,13 +63,13 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("logs", nargs="+", metavar="LOG", help="a log, a run directory, or - for standard input")
     known = parser.add_argument_group("what the log may not contain")
-    known.add_argument("--classes", type=_positive, metavar="K", help="number of classes of the softmax losses")
+    known.add_argument("--classes", type=positive, metavar="K", help="number of classes of the softmax losses")
     known.add_argument("--solver", type=Path, metavar="FILE", help="the solver prototxt of the run")
     known.add_argument(
-        "--images", type=_positive, metavar="N", help="records of the training data, to name those read at the onset"
+        "--images", type=positive, metavar="N", help="records of the training data, to name those read at the onset"
     )
     known.add_argument(
-        "--batch", type=_positive, metavar="N", help="records per batch (default: from the net in the log)"
+        "--batch", type=positive, metavar="N", help="records per batch (default: from the net in the log)"
     )
     known.add_argument("--rules", type=Path, metavar="FILE", help="limits (default: harness/diagnosis/thresholds.toml)")
     out = parser.add_argument_group("output")
@@ -80,12 +80,6 @@ def parser() -> argparse.ArgumentParser:
     )
     out.add_argument("--follow", action="store_true", help="keep reading as the log grows, until Ctrl-C")
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
-    return int(text)
 
 
 def main(arguments: list[str] | None = None) -> int:

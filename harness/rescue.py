@@ -20,7 +20,7 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 from harness.budget import parse_budget
 from harness.caffe_files.file_kind import run_given
 from harness.cluster.place import add_place
-from harness.command_parser import CommandParser
+from harness.command_parser import CommandParser, positive
 from harness.invocation import command_line, program
 from harness.rescuing.command import rescue_on_screen
 from harness.rescuing.request import Request
@@ -55,9 +55,9 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=RawDescriptionRichHelpFormatter,
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the directory of a run that broke; it is not modified")
-    parser.add_argument("--until", type=_positive, metavar="N", help="train to iteration N (default: max_iter)")
+    parser.add_argument("--until", type=positive, metavar="N", help="train to iteration N (default: max_iter)")
     parser.add_argument(
-        "--tries", type=_positive, default=5, metavar="N", help="choose a change N times at most (default: %(default)s)"
+        "--tries", type=positive, default=5, metavar="N", help="choose a change N times at most (default: %(default)s)"
     )
     parser.add_argument(
         "--candidate",
@@ -83,12 +83,6 @@ def parser() -> argparse.ArgumentParser:
     add_place(parser, "replays and restarts")
     parser.add_argument("--json", action="store_true", help="print rescue.json instead of text")
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
-    return int(text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

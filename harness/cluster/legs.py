@@ -17,7 +17,7 @@ from harness.errors import BadInput, RecordingError
 from harness.exit_codes import Exit
 from harness.schemas.leg import Leg, LegResult
 from harness.studies.engine import LegEngines
-from harness.studies.leg_runs import STOP, numbered, outcome, stretches
+from harness.studies.leg_runs import STOP, last_directory, outcome, stretches
 from harness.studies.local_legs import finished
 
 _POLL = 0.2  # seconds between two looks at whether somebody waits
@@ -150,7 +150,7 @@ class DaskLegs:
         for work in self._board.works:
             if work.leg in self._stopping and not work.is_control:
                 with suppress(OSError):
-                    (_last_directory(work.leg) / STOP).touch()
+                    (last_directory(work.leg) / STOP).touch()
 
     def _judged(self, ended: Ended[_Work]) -> Iterator[LegResult]:
         """Take what the control of a worker has shown."""
@@ -181,7 +181,7 @@ class DaskLegs:
             return
         if leg in self._stopping:
             self._stopping.discard(leg)
-            (_last_directory(leg) / STOP).unlink(missing_ok=True)
+            (last_directory(leg) / STOP).unlink(missing_ok=True)
         remark = self._standing.get(node.address, "")
         worker = f"{node.name} ({remark})" if remark else node.name
         yield msgspec.structs.replace(decode_result(ended.answer), worker=worker)
@@ -219,13 +219,6 @@ class DaskLegs:
         if self._missing > _PATIENCE or (self._missing and self._reasons):
             why = "; ".join(self._reasons) or "all are lost"
             raise RecordingError(f"No worker of {self._cluster.address} can make restarts ({why})")
-
-
-def _last_directory(leg: Leg) -> Path:
-    number = 1
-    while numbered(leg, number + 1).is_dir():
-        number += 1
-    return numbered(leg, number)
 
 
 def _interrupted(leg: Leg) -> LegResult:

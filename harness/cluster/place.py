@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from harness.cluster.arms import engines_of
 from harness.cluster.connection import connected
 from harness.cluster.legs import DaskLegs
+from harness.command_parser import positive
 from harness.experiments import Engines, local
 from harness.studies.engine import LegEngine
 from harness.studies.local_legs import LocalLegs
@@ -53,16 +54,10 @@ def add_place(parser: argparse._ActionsContainer, what: str) -> None:
     """Add the options --workers and --dask, for `what` ("replays", "restarts")."""
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        "--workers", type=_positive, metavar="N", help=f"{what} at a time (default: cores / threads of the run)"
+        "--workers", type=positive, metavar="N", help=f"{what} at a time (default: cores / threads of the run)"
     )
     where.add_argument(
         "--dask",
         metavar="ADDRESS",
         help=f"make {what} on the workers of this Dask scheduler (tcp://HOST:8786, or its scheduler file), not here",
     )
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
-    return int(text)

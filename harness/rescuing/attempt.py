@@ -28,7 +28,7 @@ from harness.rescuing.breaks import Break, nearest_state
 from harness.rescuing.journal import Decision, State, Study
 from harness.rescuing.means import Interrupted, Means
 from harness.rescuing.request import Request
-from harness.rescuing.restarts import Trial
+from harness.rescuing.restarts import TrainingEnded, Trial, problem
 from harness.rescuing.showing import Showing
 from harness.rescuing.steps import unchanged, words_of
 from harness.schemas.arm import ArmResult
@@ -61,7 +61,7 @@ class Attempting:
 
         Raises:
             Interrupted: somebody has asked for an end.
-            BadInput, RecordingError, RecordingFailed: replays or restarts are not possible.
+            BadInput, RecordingError, RecordingFailed, TrainingEnded: replays or restarts are not possible.
         """
         given = given_at(self._request.given, self._case)
         every = candidates_of(self._case, self._broken.found, given, self._request.forbidden)
@@ -111,10 +111,10 @@ class Attempting:
         with self._means.restarting(showing) as restarts:
             result = restarts.run(leg, name)
         self._iterations += restarts.trained
+        if result.code == Exit.DIVERGED:
+            raise RecordingError(f"{result.directory}: it broke before its parent did")
         if result.code != Exit.DONE:
-            raise RecordingError(
-                f"{result.directory or leg.directory}: {result.why or 'it broke before its parent did'}"
-            )
+            raise TrainingEnded(result.code, problem(result))
         return State(result.directory, result.last)
 
     def _restarted(self, chosen: Sequence[Candidate], origin: State) -> list[Trial]:

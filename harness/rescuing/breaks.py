@@ -56,7 +56,7 @@ def find_break(run: Path, request: Request, means: Means, is_first: bool) -> Bre
     at a later one, those that skip data of before are left out.
 
     Raises:
-        BadInput: a candidate of the user does not fit the run.
+        BadInput: a candidate of the user does not fit the run, or the training is to end before the break.
         BadInput, RecordingError, RecordingFailed: as `explain`.
         Interrupted: somebody has asked for an end.
     """
@@ -66,6 +66,7 @@ def find_break(run: Path, request: Request, means: Means, is_first: bool) -> Bre
         question = question_of(recording, diagnosis, _asked(diagnosis, known), request.budget)
         if question is None:
             return None
+        _check_until(request.until, question.case.at)
         if is_first:  # before hours are spent
             for text in request.given:
                 given_candidate(text, question.case)
@@ -79,6 +80,14 @@ def find_break(run: Path, request: Request, means: Means, is_first: bool) -> Bre
     return (
         None if known.verdict.kind == "none" else Break(question, known, tested, _accuracies(question.info), replayed)
     )
+
+
+def _check_until(until: int | None, at: int) -> None:
+    if until is not None and until <= at:
+        remedy = "Give a larger number, or leave it out"
+        raise BadInput(
+            f"training broke at iteration {at:,}, and is to get past it", field="--until", value=until, remedy=remedy
+        )
 
 
 def broke_at(run: Path) -> int:

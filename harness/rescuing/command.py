@@ -47,7 +47,8 @@ def rescue_on_screen(run: Path, request: Request, *, as_json: bool = False) -> i
             terminal.error(str(error))
             return Exit.BAD_INPUT
         except TrainingEnded as error:
-            terminal.error(f"{error}. The same command goes on from the last snapshot")
+            goes_on = "" if error.code == Exit.BAD_INPUT else ". The same command goes on from the last snapshot"
+            terminal.error(f"{error}{goes_on}")
             return error.code
         except (Interrupted, KeyboardInterrupt):
             return Exit.INTERRUPTED

@@ -20,6 +20,7 @@ from harness.rescuing.steps import next_leg
 from harness.schemas.leg import Leg, LegResult
 from harness.schemas.rescue import Candidate
 from harness.studies.engine import LegEngine
+from harness.studies.leg_runs import last_directory
 
 _EVERY = 1.0  # seconds between two looks at what is under way
 _LOOK = 8  # iterations at the end whose median is looked at
@@ -64,7 +65,7 @@ class TrainingEnded(Exception):
 
 
 class Restarts:
-    """Carries out legs with an engine, and shows them.
+    """Carries out legs with an engine, and shows them; those whose process died go on, as long as they get on.
 
     Attributes:
         trained: iterations that they have trained.
@@ -78,7 +79,8 @@ class Restarts:
     def run(self, leg: Leg, name: str) -> LegResult:
         """Carry out one leg."""
         self._submit(leg, name)
-        return next(self._results(lambda look: False))
+        not_begun = LegResult(leg=leg, directory="", code=Exit.INTERRUPTED, last=leg.start)
+        return next(self._results(lambda look: False), not_begun)
 
     def trials(
         self,
@@ -131,9 +133,14 @@ class Restarts:
     def _results(self, is_poor: Callable[[_Look], bool]) -> Iterator[LegResult]:
         """Yield the results of legs; those that are poor are stopped."""
         stopped: set[str] = set()
+        died: dict[str, int] = {}  # where the process of a leg died, by directory
         looked = 0.0
         for result in self._engine.results():
-            if result is not None:
+            if result is not None and _can_go_on(result, died):
+                died[result.leg.directory] = result.last
+                self._showing.message(f"{result.why} Going on from the last snapshot")
+                self._engine.submit(result.leg)
+            elif result is not None:
                 _, name = self._running.pop(result.leg.directory)
                 self.trained += result.iterations
                 self._showing.ended(name, result.iterations)
@@ -149,22 +156,27 @@ class Restarts:
                 self._showing.show()
 
 
+def _can_go_on(result: LegResult, died: Mapping[str, int]) -> bool:
+    """Check whether the process of a leg died, later than the one before if that died as well."""
+    return result.code == Exit.WORKER_DIED and result.last > died.get(result.leg.directory, result.leg.start)
+
+
+def problem(result: LegResult) -> str:
+    """Say where a leg failed, and why."""
+    if result.code == Exit.BAD_INPUT and result.why:
+        return result.why  # it names the file
+    why = result.why or f"ended with exit code {result.code}"
+    return f"{result.directory or result.leg.directory}: {why}"
+
+
 def _look(leg: Leg) -> _Look:
     try:
-        with Recording(_latest(Path(leg.directory)), may_repair=False) as recording:
+        with Recording(last_directory(leg), may_repair=False) as recording:
             count = len(recording.iterations)
             loss = recording.series("loss", slice(max(0, count - _SEEN), count))
             return _Look(tuple(loss.tolist()), int(recording.iterations[-1]) + 1 if count else leg.start)
     except (BadInput, RecordingError, OSError):  # it has not begun yet
         return _Look((), leg.start)
-
-
-def _latest(directory: Path) -> Path:
-    """Return the last of the run directories of a leg."""
-    number = 2
-    while directory.with_name(f"{directory.name}.{number}").exists():
-        number += 1
-    return directory if number == 2 else directory.with_name(f"{directory.name}.{number - 1}")
 
 
 def _is_poor(look: _Look, half: int, limit: float) -> bool:

@@ -17,11 +17,10 @@ from harness.rescuing.breaks import broke_at, find_break, has_broken
 from harness.rescuing.journal import Decision, State, Study, opened
 from harness.rescuing.means import Means
 from harness.rescuing.request import Request
-from harness.rescuing.restarts import Restarts, TrainingEnded
+from harness.rescuing.restarts import TrainingEnded, problem
 from harness.rescuing.showing import Showing
 from harness.rescuing.steps import next_leg, words_of
 from harness.schemas.explanation import Cost
-from harness.schemas.leg import Leg, LegResult
 from harness.schemas.rescue import Candidate, Intervention, Rescue
 
 _CONTINUED = "the training continues"
@@ -54,7 +53,7 @@ class _Ended:
     run: Path
     code: int
     last: int
-    why: str = ""
+    problem: str = ""
 
 
 class _Session:
@@ -78,7 +77,7 @@ class _Session:
             if ended.code == Exit.DONE and not has_broken(ended.run):
                 return self._written(ended.run, reached, finished=True)
             if ended.code not in (Exit.DONE, Exit.DIVERGED):
-                raise TrainingEnded(ended.code, f"{ended.run}: {ended.why or f'ended with exit code {ended.code}'}")
+                raise TrainingEnded(ended.code, ended.problem)
             if len(decisions) >= self._request.tries:
                 sentence = (
                     f"Training broke once more, at iteration {broke_at(ended.run):,}: --tries allows no further try."
@@ -142,21 +141,11 @@ class _Session:
                 leg = next_leg(candidate, decision.origin, state, self._until, directory)
                 if leg is None:
                     break
-                result = self._persistently(restarts, leg)
+                result = restarts.run(leg, _CONTINUED)
                 state = State(result.directory, result.last)
-                ended = _Ended(Path(result.directory or leg.directory), result.code, result.last, result.why)
+                ended = _Ended(Path(result.directory or leg.directory), result.code, result.last, problem(result))
         self._iterations += restarts.trained
         return ended
-
-    def _persistently(self, restarts: Restarts, leg: Leg) -> LegResult:
-        """Carry out a leg, and go on with it where its worker died, as long as it gets on."""
-        last = leg.start
-        result = restarts.run(leg, _CONTINUED)
-        while result.code == Exit.WORKER_DIED and result.last > last:
-            self._means.terminal.message(f"{result.why} Going on from the last snapshot")
-            last = result.last
-            result = restarts.run(leg, _CONTINUED)
-        return result
 
     def _written(self, run: Path, sentence: str, finished: bool = False) -> Rescue:
         """Write rescue.json; `run` is the last run of the lineage."""

@@ -53,6 +53,10 @@ class Showing:
         self._rows[name] = replace(self._rows[name], finished=1, breaks=int(not got_past), heals=int(got_past))
         self.show()
 
+    def message(self, text: str) -> None:
+        """Show a line that stays."""
+        self._terminal.message(text)
+
     def show(self) -> None:
         """Show what there is, if that is due."""
         self._terminal.show(self._view)

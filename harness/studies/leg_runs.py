@@ -154,6 +154,14 @@ def numbered(leg: Leg, number: int) -> Path:
     return path if number == 1 else path.with_name(f"{path.name}.{number}")
 
 
+def last_directory(leg: Leg) -> Path:
+    """Return the last of the run directories that a leg has; the first one where it has none."""
+    number = 1
+    while numbered(leg, number + 1).is_dir():
+        number += 1
+    return numbered(leg, number)
+
+
 def _command(leg: Leg, parent: str, start: int, words: tuple[str, ...], out: Path) -> tuple[str, ...]:
     alarm = "stop" if leg.stops else "non_finite"
     behind = ("--until", str(leg.until), "--out", str(out), "--on-alarm", alarm)

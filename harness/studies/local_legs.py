@@ -104,6 +104,7 @@ class LegProcess:
 
     def __init__(self, leg: Leg) -> None:
         self.leg = leg
+        self._asked = False  # to end
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed in `_last_words`
         with signals_blocked():  # the terminal's Ctrl-C is for this process, which stops its legs
             self._process = subprocess.Popen(
@@ -120,8 +121,10 @@ class LegProcess:
         return self._process.pid
 
     def stop(self) -> None:
-        """Have it take a snapshot and end."""
-        self._process.send_signal(signal.SIGTERM)
+        """Have it take a snapshot and end; asked once more, it would end without."""
+        if not self._asked:
+            self._asked = True
+            self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End it now; the process of its solver ends after the iteration that it computes, with a snapshot."""
@@ -142,6 +145,8 @@ class LegProcess:
         done = result_of(self.leg, runs)
         if done is not None:
             return done
+        if code < 0 and self._asked:
+            return outcome(self.leg, runs, Exit.INTERRUPTED)
         if code < 0:
             return outcome(self.leg, runs, Exit.WORKER_DIED, f"its process was killed ({signal.Signals(-code).name})")
         if code == Exit.INTERRUPTED:

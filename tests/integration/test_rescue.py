@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from harness.recording.lineage_reader import LineageReader
 from harness.recording.run_directory import read_info
 from harness.reports.investigation import InvestigationTerminal
 from harness.rescuing.journal import State
-from harness.rescuing.restarts import Restarts
+from harness.rescuing.restarts import Restarts, Trial
 from harness.rescuing.showing import Showing
 from harness.schemas.explanation import Levels
 from harness.schemas.leg import Leg, LegResult
@@ -162,18 +162,20 @@ def test_where_nothing_helps_it_says_so(home: Path, rescued: Rescue, tmp_path: P
 
 
 class _Made:
-    """An engine whose legs are made already, as `run`, up to iteration `last`."""
+    """An engine whose legs are made already, as `run`, and end with one of `ends` after the other: code, iteration."""
 
-    def __init__(self, run: Path, last: int) -> None:
-        self._run, self._last = run, last
+    def __init__(self, run: Path, *ends: tuple[int, int]) -> None:
+        self._run = run
+        self._ends = list(ends)
         self._legs: list[Leg] = []
 
     def submit(self, leg: Leg) -> None:
         self._legs.append(leg)
 
     def results(self) -> Iterator[LegResult | None]:
-        while self._legs:
-            yield LegResult(leg=self._legs.pop(), directory=str(self._run), code=Exit.DONE, last=self._last)
+        while self._legs and self._ends:
+            code, last = self._ends.pop(0)
+            yield LegResult(leg=self._legs.pop(), directory=str(self._run), code=code, last=last, iterations=last - 20)
 
     def stop(self, leg: Leg) -> None: ...
 
@@ -182,17 +184,41 @@ class _Made:
     def close(self) -> None: ...
 
 
+@contextmanager
+def _restarts(run: Path, *ends: tuple[int, int]) -> Iterator[Restarts]:
+    with closing(InvestigationTerminal()) as terminal:
+        showing = Showing(terminal, "candidates in restarts", Levels(1.0, 2.0, 1.5), {"slower": ""}, 15)
+        yield Restarts(_Made(run, *ends), showing)
+
+
+def _trial(lineage: Path, past: int, *ends: tuple[int, int]) -> Trial:
+    """Return the trial of a candidate that began at iteration 20, as the run `1`."""
+    origin = State(str(lineage.parents[1] / "first"), 20)
+    candidate = Candidate("rate", "slower", (Step(("--set", "base_lr=0.002")),), (), "")
+    with _restarts(lineage.with_name("1"), *ends) as restarts:
+        (trial,) = restarts.trials([candidate], origin, past, 35, lineage.with_name, 1.5)
+    assert trial.trained == restarts.trained == ends[-1][1] - 20
+    return trial
+
+
 @pytest.mark.parametrize(("past", "counts"), [(30, True), (31, False)])
 def test_only_test_passes_past_the_break_count(lineage: Path, past: int, counts: bool) -> None:
     """The restart `1` has passes before iterations 20 and 30, and ends before 35."""
-    origin = State(str(lineage.parents[1] / "first"), 20)
-    candidate = Candidate("rate", "slower", (Step(("--set", "base_lr=0.002")),), (), "")
-    with closing(InvestigationTerminal()) as terminal:
-        showing = Showing(terminal, "candidates in restarts", Levels(1.0, 2.0, 1.5), {"slower": ""}, 15)
-        restarts = Restarts(_Made(lineage.with_name("1"), 35), showing)
-        (trial,) = restarts.trials([candidate], origin, past, 35, lineage.with_name, 1.5)
+    trial = _trial(lineage, past, (Exit.DONE, 35))
     assert trial.iterations.tolist() == list(range(20, 35))
     assert bool(trial.tests) == counts
+
+
+def test_a_trial_whose_process_died_goes_on_as_long_as_it_gets_on(lineage: Path) -> None:
+    died = Exit.WORKER_DIED
+    assert _trial(lineage, 30, (died, 25), (died, 30), (Exit.DONE, 35)).state == State(str(lineage.with_name("1")), 35)
+    assert _trial(lineage, 30, (died, 25), (died, 25)).state is None
+
+
+def test_a_leg_that_was_cancelled_before_it_began_was_interrupted(lineage: Path) -> None:
+    with _restarts(lineage) as restarts:
+        leg = Leg(str(lineage), 20, 35, (), str(lineage.with_name("4")))
+        assert restarts.run(leg, "slower").code == Exit.INTERRUPTED
 
 
 @pytest.mark.parametrize(
@@ -201,6 +227,7 @@ def test_only_test_passes_past_the_break_count(lineage: Path, past: int, counts:
         (("--candidate", "slower --set base_lr=0.1"), "--candidate"),
         (("--candidate", "slower: --set base_rl=0.1"), "base_rl"),
         (("--until", 10**6), "--until"),
+        (("--until", ONSET), f"--until {ONSET}: training broke at iteration {ONSET}"),
     ],
 )
 def test_bad_input_is_refused_before_anything_starts(
