@@ -24,13 +24,13 @@ from harness.explaining.estimate import Estimate
 from harness.explaining.investigating import drive
 from harness.explaining.replays import Replays
 from harness.explaining.showing import Showing as ReplaysShowing
-from harness.rescuing.breaks import Break, nearest_state
+from harness.rescuing.breaks import Break, way_to
 from harness.rescuing.journal import Decision, State, Study
 from harness.rescuing.means import Interrupted, Means
 from harness.rescuing.request import Request
 from harness.rescuing.restarts import TrainingEnded, Trial, problem
 from harness.rescuing.showing import Showing
-from harness.rescuing.steps import unchanged, words_of
+from harness.rescuing.steps import words_of
 from harness.schemas.arm import ArmResult
 from harness.schemas.arm_task import Progress
 from harness.schemas.rescue import Attempt, Candidate, Tried
@@ -102,12 +102,11 @@ class Attempting:
     def _origin(self) -> State:
         """Return the state with which candidates begin; an unchanged leg goes there from the last one that was kept."""
         start = self._case.start
-        kept = nearest_state(self._broken, start)
-        if kept.iteration == start:
-            return kept
+        leg = way_to(self._broken, start, self._study.path(self._number, f"to-{start}"))
+        if isinstance(leg, State):
+            return leg
         name = f"unchanged to iteration {start:,}"
-        showing = self._showing(f"going to iteration {start:,}", {name: ""}, start - kept.iteration)
-        leg = unchanged(kept, start, self._study.path(self._number, f"to-{start}"))
+        showing = self._showing(f"going to iteration {start:,}", {name: ""}, start - leg.start)
         with self._means.restarting(showing) as restarts:
             result = restarts.run(leg, name)
         self._iterations += restarts.trained

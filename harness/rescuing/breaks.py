@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.caffe_files.change_options import add_change_options
 from harness.caffe_files.messages import parse_text, pb
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.recorded.diagnose import Diagnosis, diagnose
+from harness.diagnosis.rescue.data import skip_records
 from harness.diagnosis.rescue.given import given_candidate
 from harness.errors import BadInput
 from harness.explaining.question import Question, question_of
@@ -21,6 +24,7 @@ from harness.rescuing.journal import State
 from harness.rescuing.means import Means
 from harness.rescuing.request import Request
 from harness.schemas.explanation import Explanation
+from harness.schemas.leg import Leg
 from harness.schemas.run_info import RunInfo
 
 
@@ -103,8 +107,10 @@ def has_broken(run: Path) -> bool:
         return diagnose(recording).onset is not None
 
 
-def nearest_state(broken: Break, at: int) -> State:
-    """Find the last state, up to iteration `at`, from which the training of a broken run can go on.
+def way_to(broken: Break, at: int, directory: Path) -> State | Leg:
+    """Return the state of a broken run before iteration `at`, if it was kept; else the leg that goes there unchanged.
+
+    It begins with the last state before that the run kept, or as the run itself, with the options of that restart.
 
     Raises:
         BadInput: there is none.
@@ -113,15 +119,37 @@ def nearest_state(broken: Break, at: int) -> State:
     with working_directory(info):
         kept = nearest(broken.run, info, at)
     if kept.iteration > info.first or info.first == 0:
-        return State(str(broken.run), kept.iteration)
-    changed = info.parent is not None and (info.parent.changes or info.parent.history != "keep")
-    if info.goes_on_from is None or changed:
+        if kept.iteration == at:
+            return State(str(broken.run), at)
+        return Leg(str(broken.run), kept.iteration, at, (), str(directory))
+    words = _own_words(info)
+    if info.goes_on_from is None or words is None or (words and info.first == at):
         raise BadInput(
             f"it kept no state between its start, iteration {info.first:,}, and its break at {broken.case.at:,}",
             file=broken.run,
             remedy="Make it again with --snapshot-every, and rescue that run",
         )
-    return State(info.goes_on_from, info.first)
+    if info.first == at:
+        return State(info.goes_on_from, at)
+    return Leg(info.goes_on_from, info.first, at, words, str(directory))
+
+
+def _own_words(info: RunInfo) -> tuple[str, ...] | None:
+    """Return the options with which a restart changed the run that it continues; None where they are not known."""
+    if info.parent is None:
+        return ()
+    if info.command[:1] != ("restart.py",):
+        return None if info.parent.changes_something else ()
+    parser = argparse.ArgumentParser(add_help=False)
+    add_change_options(parser)
+    parser.add_argument("--seed")
+    args, _ = parser.parse_known_args(info.command[1:])
+    words = [word for value in args.set for word in ("--set", value)]
+    words += [word for value in args.set_layer for word in ("--set-layer", value)]
+    words += ["--history", args.history] if args.history != "keep" else []
+    words += ["--skip", args.skip] if args.skip is not None else []
+    words += ["--seed", args.seed] if args.seed is not None else []
+    return (*words, *(skip_records(info.parent.skip_records) if info.parent.skip_records else ()))
 
 
 def _accuracies(info: RunInfo) -> tuple[str, ...]:

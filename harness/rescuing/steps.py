@@ -40,8 +40,3 @@ def words_of(candidate: Candidate) -> str:
 
 def _until(iteration: int | None) -> str:
     return "" if iteration is None else f" until iteration {iteration:,}"
-
-
-def unchanged(origin: State, until: int, directory: Path) -> Leg:
-    """Return the leg that continues `origin` with nothing changed."""
-    return Leg(origin.run, origin.iteration, until, (), str(directory))

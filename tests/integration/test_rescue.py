@@ -27,7 +27,7 @@ from harness.rescuing.showing import Showing
 from harness.schemas.explanation import Levels
 from harness.schemas.leg import Leg, LegResult
 from harness.schemas.rescue import Candidate, Rescue, Step, decode
-from tests.helpers.commands import train
+from tests.helpers.commands import restart, train
 from tests.helpers.paths import ROOT
 from tests.helpers.planted_records import BATCH, INNOCENT, ONSET, TIMES, write_planted
 from tests.helpers.preloaded import harness_command
@@ -134,6 +134,16 @@ def test_a_run_rescues_itself(home: Path, rescued: Rescue, tmp_path: Path) -> No
     found = decode((tmp_path / "run-rescue/rescue.json").read_bytes())
     assert found.finished
     assert found.interventions[0].changes == rescued.interventions[0].changes
+
+
+def test_a_restart_without_a_snapshot_before_its_break_rescues_itself(home: Path, tmp_path: Path) -> None:
+    options = ("--from", 60, "--set", "base_lr=0.011", "--skip", "62:64", "--out", tmp_path / "again")
+    done = restart(home / "run", *options, "--on-alarm", "rescue", "--budget", "1000", "--until", ONSET + 60)
+    assert "Training reached iteration 140." in done.stdout
+    with Recording(tmp_path / "again") as one, Recording(next(tmp_path.glob("again-rescue/01-to-*"))) as repeated:
+        digests = repeated.series("digest")
+        assert len(digests) > 5
+        assert np.array_equal(one.series("digest")[: len(digests)], digests)  # with the same changes
 
 
 def test_a_healthy_run_is_left_alone(home: Path, tmp_path: Path) -> None:
