@@ -1,4 +1,4 @@
-"""How large weights are as Caffe's fillers draw them (filler.hpp)."""
+"""The size of weights as Caffe's fillers draw them (filler.hpp)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs on a Dask worker for legs: the same process as on one machine, which ends when its Dask worker does."""
+"""Legs on a Dask worker: the same process as on one machine, which ends when its Dask worker does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs on a Dask worker: replay processes, one for each of its slots, each of which replays arm after arm."""
+"""Slots of a Dask worker: replay processes, one for each slot, each of which replays arm after arm."""
 
 from __future__ import annotations
 

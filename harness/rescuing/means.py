@@ -1,4 +1,4 @@
-"""What a rescue works with."""
+"""The means of a rescue: the screen, the signals, and the engines."""
 
 from __future__ import annotations
 

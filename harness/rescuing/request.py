@@ -1,4 +1,4 @@
-"""What a user asks of a rescue."""
+"""The request of a user for a rescue."""
 
 from __future__ import annotations
 

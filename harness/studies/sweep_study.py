@@ -1,4 +1,4 @@
-"""What a sweep consists of: legs in a study directory, of which sweep.json says what became of them."""
+"""The study of a sweep: legs in a directory, and sweep.json, which says what became of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large the weights of each layer were when training began, compared with those of the others."""
+"""The sizes of the weights of each layer when training began, compared with those of the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What replays of an explanation say about a change: that they continue with it, or break all the same."""
+"""Evidence of an explanation about a change: its replays continue with it, or break all the same."""
 
 from __future__ import annotations
 

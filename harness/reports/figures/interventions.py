@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from harness.diagnosis.recorded.thinning import extremes
-from harness.recording.lineage_reader import Part
+from harness.recording.lineage_part import Part
 from harness.reports.figures.style import shortened
 from harness.reports.palette import BROKEN
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.diagnosis.recorded.thinning import extremes
-from harness.recording.lineage_reader import Part
+from harness.recording.lineage_part import Part
 from harness.recording.readable import Readable
 from harness.reports.figures.interventions import draw_what_was_left, mark_interventions
 from harness.reports.figures.layers import draw_heatmap

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from harness.recording.lineage_reader import LineageReader, Part
+from harness.recording.lineage_part import Part
+from harness.recording.lineage_reader import LineageReader
 from harness.reports.text.grammar import count
 
 _MOST_NAMED = 5  # changes in a sentence
