@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
+
+_KEPT = 90 * 24 * 3600  # seconds since a file was used last
 
 
 def cache_directory(name: str) -> Path | None:
@@ -29,6 +32,21 @@ def cache_directory(name: str) -> Path | None:
     except OSError:
         return None
     return shared / name if _is_private(shared / name) else None
+
+
+def mark_used(file: Path) -> None:
+    """Give `file` of a cache the present time, so that `remove_unused` keeps it."""
+    with suppress(OSError):  # another user's
+        os.utime(file)
+
+
+def remove_unused(directory: Path) -> None:
+    """Delete the files of the cache `directory` that have not been used for 90 days."""
+    before = time.time() - _KEPT
+    for file in directory.iterdir():
+        with suppress(OSError):  # another process has deleted it
+            if file.stat().st_mtime < before:
+                file.unlink()
 
 
 def _is_private(directory: Path) -> bool:

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from harness.caffe_files.cache import cache_directory
+from harness.caffe_files.cache import cache_directory, mark_used, remove_unused
 from harness.caffe_files.image_survey import ImageKind, Images, Survey
 from harness.caffe_files.messages import pb
 from harness.caffe_files.paths import exists, is_directory
@@ -88,6 +88,8 @@ def open_records(source: Path, progress: Progress = lambda done, total: None, sc
             damaged = msgspec.json.decode(arrays["damaged"].item(), type=dict[int, str])
             images = Images(kinds, arrays["kind_of"], damaged)
             scanned = ScanResult(str(arrays["digest"]), arrays["keys"], arrays["labels"], images)
+        if cached is not None:
+            mark_used(cached)
     except _NO_CACHE:
         scanned = (scan or scan_lmdb)(source, progress)
         if len(scanned.keys) != entries:
@@ -96,6 +98,7 @@ def open_records(source: Path, progress: Progress = lambda done, total: None, sc
         if cached is not None:
             with suppress(OSError):  # without a cache, the next run scans again
                 _write_cache(cached, scanned)
+                remove_unused(cached.parent)
     return Records(source, scanned.digest, scanned.keys, scanned.labels, scanned.images)
 
 

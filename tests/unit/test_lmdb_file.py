@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import lmdb
@@ -63,3 +65,19 @@ def test_a_scan_is_cached(source: Path) -> None:
     first = open_records(source)
     again = open_records(source, scan=lambda path, progress: pytest.fail("read again"))
     assert (again.fingerprint, again.keys.tolist()) == (first.fingerprint, first.keys.tolist())
+
+
+def test_a_scan_is_kept_while_it_is_used(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    cache = tmp_path / "cache" / "caffe-harness" / "records"
+    long_ago = time.time() - 100 * 24 * 3600
+    open_records(source)
+    for file in cache.iterdir():
+        os.utime(file, (long_ago, long_ago))
+    unused = cache / "unused.npz"
+    unused.touch()
+    os.utime(unused, (long_ago, long_ago))
+    open_records(source)  # marks it as used
+    open_records(write_lmdb(tmp_path / "other", *digits(10, 1)))
+    assert not unused.exists()
+    open_records(source, scan=lambda path, progress: pytest.fail("read again"))
