@@ -98,6 +98,8 @@ class DaskArms:
     def cancel(self) -> None:
         self._cancelled = True
 
+    def rest(self) -> None: ...  # processes without an arm end by themselves
+
     def close(self) -> None:
         self._queue.clear()
         stop(self._setting.home)

@@ -69,6 +69,10 @@ class Arms:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all work, and let go of what it needed."""
         self._open.close()
 
     @property
@@ -133,6 +137,11 @@ class Arms:
         """Yield the results that were found in the run directory and have not been yielded."""
         while self._found:
             yield self._found.pop(0)
+
+    def rest(self) -> None:
+        """Leave the machine to others until the next arm is submitted; all results must have been taken."""
+        if self._engine is not None:
+            self._engine.rest()
 
     def cancel(self) -> None:
         """End all work now. Signal handlers may call it."""

@@ -73,6 +73,10 @@ class Engine(Protocol):
         """End all work now: `events` ends; an arm that is not finished gets no result. Signal handlers may call it."""
         ...
 
+    def rest(self) -> None:
+        """Leave the machine to others until the next arm is submitted; all that were have a result."""
+        ...
+
     def close(self) -> None:
         """End all workers."""
         ...

@@ -72,8 +72,14 @@ class LocalPool:
     def cancel(self) -> None:
         self._cancelled = True
 
+    def rest(self) -> None:
+        self._end_workers()  # others are started with the next arm
+
     def close(self) -> None:
         self._queue.clear()
+        self._end_workers()
+
+    def _end_workers(self) -> None:
         for worker in self._workers:  # all at once: they end after the iteration that they compute
             worker.connection.close()
         for worker in self._workers:

@@ -7,36 +7,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.budget import Budget
 from harness.caffe_files.solver import display_interval
-from harness.diagnosis.cause.trials import OutOfBudget
-from harness.diagnosis.recorded.onset import span_of
-from harness.diagnosis.rescue.candidates import candidates_of
-from harness.diagnosis.rescue.choosing import Finalist, Judged, choose
+from harness.diagnosis.rescue.candidates import candidates_of, last_candidates
+from harness.diagnosis.rescue.choosing import Finalist, Judged, choose, goes_on_as_healthy
 from harness.diagnosis.rescue.evidence import placed
 from harness.diagnosis.rescue.given import given_at
-from harness.diagnosis.rescue.trend import trend_of
-from harness.diagnosis.rescue.trials import Outcome, finalists, try_candidates
+from harness.diagnosis.rescue.trend import level_of
+from harness.diagnosis.rescue.trials import Outcome, left_to_try, trial_end
 from harness.errors import RecordingError
 from harness.exit_codes import Exit
-from harness.experiments import Arms, locked
-from harness.explaining.estimate import Estimate
-from harness.explaining.investigating import drive
-from harness.explaining.replays import Replays
-from harness.explaining.showing import Showing as ReplaysShowing
 from harness.rescuing.breaks import Break, way_to
+from harness.rescuing.healthy import healthy_before
 from harness.rescuing.journal import Decision, State, Study
-from harness.rescuing.means import Interrupted, Means
+from harness.rescuing.means import Means
+from harness.rescuing.replaying import Replaying, replaying
 from harness.rescuing.request import Request
 from harness.rescuing.restarts import TrainingEnded, Trial, problem
 from harness.rescuing.showing import Showing
 from harness.rescuing.steps import words_of
-from harness.schemas.arm import ArmResult
-from harness.schemas.arm_task import Progress
 from harness.schemas.rescue import Attempt, Candidate, Tried
-
-_DISPLAYS = 3  # display intervals past the break that trials have
-_ARMS = 2.5  # arms of a candidate, about
 
 
 @dataclass(frozen=True)
@@ -54,52 +43,66 @@ class Attempting:
         self._study, self._number, self._broken, self._until = study, number, broken, until
         self._request, self._means = request, means
         self._case = placed(broken.case, broken.found)
+        self._display = display_interval(self._case.solver)
+        earlier = next((one.healthy for one in reversed(study.decisions) if one.number < number), None)
+        self._healthy = healthy_before(broken.run, self._case, broken.found, earlier)
         self._iterations = 0
+        self._outcomes: dict[str, Outcome] = {}  # by the name of the candidate, by how little it changes
+        self._done: set[str] = set()  # the names of those that were tried
+        self._trials: dict[str, Trial] = {}
+        self._origin: State | None = None  # with which candidates begin, once one is restarted
 
     def run(self, failed: Sequence[str]) -> Attempted:
         """Try candidates, but for those that have `failed`, and choose one.
+
+        The smallest change is tried first; the others where training does not go on with it as while it was healthy.
 
         Raises:
             Interrupted: somebody has asked for an end.
             BadInput, RecordingError, RecordingFailed, TrainingEnded: replays or restarts are not possible.
         """
-        given = given_at(self._request.given, self._case)
-        every = candidates_of(self._case, self._broken.found, given, self._request.forbidden)
-        candidates = [candidate for candidate in every if candidate.name not in failed]
-        outcomes = self._replayed(candidates)
-        chosen = finalists(outcomes)
-        origin = self._origin() if chosen else State(str(self._broken.run), self._case.start)
-        trials = self._restarted(chosen, origin) if chosen else []
-        decision = self._decision(outcomes, trials, origin)
-        return Attempted(decision, self._iterations)
+        case, found, forbidden = self._case, self._broken.found, self._request.forbidden
+        given = given_at(self._request.given, case)
+        candidates = [one for one in candidates_of(case, found, given, forbidden) if one.name not in failed]
+        with replaying(self._broken.question, case, self._means) as replays:
+            self._try(candidates, replays)
+            if not self._past():
+                last = [one for one in last_candidates(case, found, forbidden) if one.name not in failed]
+                self._try([*candidates, *last], replays)
+        return Attempted(self._decision(), self._iterations + replays.iterations)
 
-    def _replayed(self, candidates: Sequence[Candidate]) -> tuple[Outcome, ...]:
-        """Try candidates in replays."""
-        means, question, case = self._means, self._broken.question, self._case
-        count = round(_ARMS * len(candidates))
-        expected = count * (case.until - case.start)
-        planned = Estimate(count, expected, expected * case.seconds / means.workers, means.workers)
-        showing = ReplaysShowing(means.terminal, question, planned)
-        with locked(question.run), means.interrupts.handled(lambda: None):
+    def _try(self, candidates: Sequence[Candidate], replays: Replaying) -> None:
+        """Try candidates, in replays and in restarts, as long as more than those that were tried are needed."""
+        until = min(trial_end(self._case, candidates, self._broken.tested), self._until)
+        self._outcomes = {one.name: self._outcomes.get(one.name, Outcome(one)) for one in candidates}
+        while left := left_to_try(candidates, self._done, self._past(), self._good()):
+            found = replays.until_past(left)
+            self._done |= {outcome.candidate.name for outcome in found}
+            self._outcomes |= {outcome.candidate.name: outcome for outcome in found}
+            if past := [outcome.candidate for outcome in found if outcome.gets_past]:
+                self._origin = self._way() if self._origin is None else self._origin
+                self._trials |= self._restarted(past, self._origin, until)
 
-            def follow(progress: Progress) -> None:
-                showing.progress(progress)
-                showing.show(replays)
+    def _past(self) -> list[str]:
+        """Return the names of the candidates with which training got past the break."""
+        level = {one.candidate.name: level_of(one.loss, self._display) for one in self._finalists()}
+        return [name for name in level if level[name] <= self._case.levels.limit]
 
-            def keep(result: ArmResult) -> None:
-                showing.show(replays)
+    def _good(self) -> list[str]:
+        """Return the names of those with which it goes on as while it was healthy."""
+        levels, display, accuracies = self._case.levels, self._display, self._broken.accuracies
+        return [
+            one.candidate.name
+            for one in self._finalists()
+            if goes_on_as_healthy(one, levels, self._healthy, display, accuracies)
+        ]
 
-            with Arms(question.run, case.first, means.arms, means.terminal, means.interrupts, follow=follow) as arms:
-                means.interrupts.ended = arms.cancel
-                replays = Replays(arms, question.way, means.workers, Budget(), means.interrupts, keep)
-                try:
-                    outcomes = drive(try_candidates(case, candidates), replays, showing.wants)
-                except OutOfBudget:  # there is no budget
-                    raise Interrupted from None
-        self._iterations += replays.spent.iterations
-        return outcomes
+    def _finalists(self) -> list[Finalist]:
+        """Return the candidates whose trials got to their end, by how little they change."""
+        trials = [self._trials[name] for name in self._outcomes if name in self._trials]
+        return [_finalist(trial, self._case.until) for trial in trials if trial.state is not None]
 
-    def _origin(self) -> State:
+    def _way(self) -> State:
         """Return the state with which candidates begin; an unchanged leg goes there from the last one that was kept."""
         start = self._case.start
         leg = way_to(self._broken, start, self._study.path(self._number, f"to-{start}"))
@@ -116,30 +119,16 @@ class Attempting:
             raise TrainingEnded(result.code, problem(result))
         return State(result.directory, result.last)
 
-    def _restarted(self, chosen: Sequence[Candidate], origin: State) -> list[Trial]:
-        """Try candidates in restarts. Returns their trials, in the order of `chosen`."""
-        until = self._trial_end(chosen)
+    def _restarted(self, chosen: Sequence[Candidate], origin: State, until: int) -> dict[str, Trial]:
+        """Try candidates in restarts that end before iteration `until`. Returns their trials, by name."""
         changes = {candidate.name: words_of(candidate) for candidate in chosen}
         showing = self._showing("candidates in restarts", changes, len(chosen) * (until - origin.iteration))
         past, limit = self._case.until, self._case.levels.limit
         with self._means.restarting(showing) as restarts:
             trials = restarts.trials(chosen, origin, past, until, self._path, limit)
-            found = {trial.candidate: trial for trial in trials}
+            found = {trial.candidate.name: trial for trial in trials}
         self._iterations += restarts.trained
-        return [found[candidate] for candidate in chosen if candidate in found]
-
-    def _trial_end(self, chosen: Sequence[Candidate]) -> int:
-        """Return the iteration before which trials end: three displays past the break, and the next test pass.
-
-        A rate that is lowered for a stretch is up again by then.
-        """
-        case = self._case
-        stretches = [step.until for candidate in chosen for step in candidate.steps if step.until is not None]
-        end = max(case.until, *stretches, 0) + _DISPLAYS * span_of(display_interval(case.solver))
-        interval = case.solver.test_interval
-        if self._broken.tested and interval:
-            end = math.ceil(end / interval) * interval + 1  # the pass is made before that iteration
-        return min(end, self._until)
+        return found
 
     def _path(self, name: str) -> Path:
         return self._study.path(self._number, name)
@@ -147,21 +136,19 @@ class Attempting:
     def _showing(self, stage: str, changes: dict[str, str], expected: int) -> Showing:
         return Showing(self._means.terminal, stage, self._case.levels, changes, expected)
 
-    def _decision(self, outcomes: Sequence[Outcome], trials: Sequence[Trial], origin: State) -> Decision:
+    def _decision(self) -> Decision:
         """Choose a candidate, and return the decision."""
-        case, verdict = self._case, self._broken.found.verdict
-        at_end = [trial for trial in trials if trial.state is not None]
-        display = display_interval(case.solver)
-        trend = trend_of(case.iterations, case.loss, case.at, display)
-        past = [_finalist(trial, case.until) for trial in at_end]
-        choice = choose(past, case.levels, trend, display, self._broken.accuracies)
+        case, verdict, trials = self._case, self._broken.found.verdict, self._trials
+        choice = choose(self._finalists(), case.levels, self._healthy, self._display, self._broken.accuracies)
         judged = {one.candidate.name: one for one in choice.judged}
-        by_name = {trial.candidate.name: trial for trial in trials}
-        tried = tuple(self._tried(one, by_name.get(one.candidate.name), judged, choice.chosen) for one in outcomes)
+        tried = tuple(
+            self._tried(one, trials.get(one.candidate.name), judged, choice.chosen) for one in self._outcomes.values()
+        )
         attempt = Attempt(str(self._broken.run), case.at, verdict.kind, verdict.sentence, tried)
-        chosen = None if choice.chosen is None else by_name[choice.chosen.name]
+        chosen = None if choice.chosen is None else trials[choice.chosen.name]
         state = None if chosen is None else chosen.state
-        return Decision(self._number, attempt, origin, case.levels, choice.chosen, state)
+        origin = self._origin or State(str(self._broken.run), case.start)
+        return Decision(self._number, attempt, origin, case.levels, choice.chosen, state, self._healthy)
 
     def _tried(
         self, outcome: Outcome, trial: Trial | None, judged: Mapping[str, Judged], chosen: Candidate | None
@@ -196,6 +183,4 @@ def _why_not(outcome: Outcome, trial: Trial | None) -> str:
         return trial.why
     if not outcome.runs:
         return "not tried: smaller changes get past"
-    if outcome.gets_past:
-        return "not restarted: smaller changes get past"
     return f"{outcome.runs - outcome.heals} of {outcome.runs} replays do not get past"

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from harness.atomic_write import sync, write_whole
+from harness.diagnosis.rescue.trend import Healthy
 from harness.errors import BadInput, RecordingFailed
 from harness.schemas.explanation import Levels
 from harness.schemas.rescue import RESCUE, Attempt, Candidate, Rescue
@@ -38,6 +39,7 @@ class Decision(msgspec.Struct, frozen=True):
         candidate: the change that was chosen; None if nothing helped.
         trial: the state at the end of its trial.
         levels: of the loss, before and after the break.
+        healthy: the training before it, or before an earlier one; None where that is not known.
     """
 
     number: int
@@ -46,6 +48,7 @@ class Decision(msgspec.Struct, frozen=True):
     levels: Levels
     candidate: Candidate | None = None
     trial: State | None = None
+    healthy: Healthy | None = None
 
 
 class Study:

@@ -14,6 +14,7 @@ from harness.errors import BadInput, RecordingError
 from harness.exit_codes import Exit
 from harness.recording import Recording
 from harness.recording.lineage_reader import LineageReader
+from harness.rescuing.healthy import last_test
 from harness.rescuing.journal import State
 from harness.rescuing.showing import Showing
 from harness.rescuing.steps import next_leg
@@ -197,14 +198,9 @@ def _trial(candidate: Candidate, origin: State, past: int, result: LegResult, tr
     if not result.directory:
         return Trial(candidate, None, np.empty(0, np.int64), np.empty(0), {}, trained, why)
     run = Path(result.directory)
-    tests: dict[str, float] = {}
     with LineageReader(Recording(run)) as lineage:
         iterations, loss = lineage.iterations, lineage.series("loss")
         kept = iterations >= origin.iteration
-        for name in lineage.test_outputs() if lineage.test_nets else ():
-            times, values = lineage.test(name)
-            values = values[times >= past]
-            if len(values) and values.shape[1] == 1:
-                tests[name] = float(values[-1, 0])
     state = None if why else State(result.directory, result.last)
+    tests = last_test(run, past, result.last)
     return Trial(candidate, state, iterations[kept], loss[kept], tests, trained, why)

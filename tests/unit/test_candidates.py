@@ -10,10 +10,10 @@ from msgspec.structs import replace
 from harness.caffe_files.messages import pb
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.trials import Trial, Wanted
-from harness.diagnosis.rescue.candidates import candidates_of
+from harness.diagnosis.rescue.candidates import candidates_of, last_candidates
 from harness.diagnosis.rescue.evidence import placed
 from harness.diagnosis.rescue.given import given_at, given_candidate
-from harness.diagnosis.rescue.trials import ENOUGH, finalists, try_candidates
+from harness.diagnosis.rescue.trials import ENOUGH, Outcome, left_to_try, try_until_past
 from harness.errors import BadInput
 from harness.schemas.arm import Arm, HistoryScaled, LayerField, RateScaled, RecordsReplaced, SolverField, StreamShifted
 from harness.schemas.explanation import ArmSummary, ControlSummary, CulpritRecord, Explanation, Kind, Margin, Verdict
@@ -278,50 +278,86 @@ def test_what_arms_cannot_express_is_for_a_restart_to_tell() -> None:
 
 
 def tried(
-    healing: Sequence[str], given: Sequence[Candidate] = (), jitter: float = 1e-3
+    healing: Sequence[str],
+    good: Sequence[str] = (),
+    given: Sequence[Candidate] = (),
+    failing: Sequence[str] = (),
 ) -> tuple[list[Trial], list[str]]:
-    """Try the candidates of a break by records, of which those of some kinds heal; return trials and finalists."""
+    """Try the candidates of a break by records, of which those of some kinds heal; return trials and restarted kinds.
+
+    Args:
+        good: kinds with which training goes on as while it was healthy.
+        failing: kinds that heal, and break in their restart.
+    """
     case = reading().with_jitter(1e-3)
     candidates = candidates_of(case, explained("record", keys=["00_a"]), given)
     changes = {c.changes: c.kind for c in candidates}
     wanted: list[Wanted] = []
+    found: list[Outcome] = []
 
     def breaks(arm: Arm) -> bool:
         own = next(kind for change, kind in changes.items() if arm.changes[: len(change)] == change)
         return own not in healing
 
-    outcomes = answered(try_candidates(case, candidates), breaks, wanted)
-    assert [outcome.candidate for outcome in outcomes] == list(candidates)
-    return [trial for one in wanted for trial in one.trials], kinds(finalists(outcomes))
+    while True:
+        past = [one.candidate for one in found if one.gets_past and one.candidate.kind not in failing]
+        as_good = [candidate.name for candidate in past if candidate.kind in good]
+        names = [one.candidate.name for one in found]
+        left = left_to_try(candidates, names, [candidate.name for candidate in past], as_good)
+        if not left:
+            break
+        found += answered(try_until_past(case, left), breaks, wanted)
+    restarted = [one.candidate for one in found if one.gets_past]
+    return [trial for one in wanted for trial in one.trials], kinds(restarted)
+
+
+def test_nothing_else_is_tried_where_the_smallest_change_is_good() -> None:
+    trials, restarted = tried(["records", "batches", "clip", "stretch", "history", "rate"], good=["records", "rate"])
+
+    assert restarted == ["records"]
+    assert [len(one.arms) for one in trials] == [1, 3]
+
+
+def test_larger_changes_are_tried_until_one_is_good() -> None:
+    trials, restarted = tried(["batches", "clip", "stretch", "rate"], good=["clip", "stretch"])
+
+    assert restarted == ["batches", "clip"]
+    assert [len(one.arms) for one in trials if one.kind == "records"] == [1]
+    assert {one.kind for one in trials} == {"records", "batches", "clip"}
 
 
 def test_trials_stop_where_enough_is_known() -> None:
-    trials, best = tried(["records", "batches", "clip", "stretch", "history", "rate"])
+    trials, restarted = tried(["records", "batches", "clip", "stretch", "history", "rate"])
 
-    assert best == ["records", "batches", "clip", "rate"]
-    assert len(best) == ENOUGH + 1
-    assert {one.kind for one in trials} == set(best)
+    assert restarted == ["records", "batches", "clip", "rate"]
+    assert len(restarted) == ENOUGH + 1
+    assert {one.kind for one in trials} == set(restarted)
     assert sum(len(one.arms) for one in trials) == 4 * 1 + 4 * 3
 
 
-def test_larger_changes_are_tried_where_smaller_ones_break() -> None:
-    trials, best = tried(["clip", "history"])
-
-    assert best == ["clip", "history"]
-    assert [len(one.arms) for one in trials if one.kind == "records"] == [1]
+def test_what_breaks_in_its_restart_does_not_count() -> None:
+    assert tried(["clip", "history"])[1] == ["clip", "history"]
+    every = ["records", "batches", "clip", "stretch", "history", "rate"]
+    assert tried(every, failing=["records", "clip"])[1] == every
     assert tried([])[1] == []
 
 
 def test_a_given_candidate_is_always_tried() -> None:
     given = given_candidate("mine: --set base_lr=0.001", reading())
+    every = ["records", "batches", "clip", "rate", "given"]
 
-    assert tried(["records", "batches", "clip", "rate", "given"], [given])[1] == [
-        "records",
-        "batches",
-        "clip",
-        "rate",
-        "given",
-    ]
+    assert tried(every, ["records"], [given])[1] == ["records", "given"]
+    assert tried(every, ["batches", "given"], [given])[1] == ["records", "given", "batches"]
+    assert tried(["given"], ["given"], [given])[1] == ["given"]
+
+
+def test_where_nothing_gets_past_still_lower_rates_do_perhaps() -> None:
+    last = last_candidates(reading(), explained("learning-rate"))
+
+    assert [one.name for one in last] == ["rate × 0.09", "rate × 0.03"]
+    assert words(last)["rate"] == ("--set", "base_lr=0.003", "--history", "rescale")
+    assert last_candidates(reading(), explained("learning-rate"), ["rate"]) == ()
+    assert last_candidates(reading(), explained("learning-rate", margins=NOTHING_SURVIVES)) == ()
 
 
 def test_names_of_given_candidates_stay_unique() -> None:

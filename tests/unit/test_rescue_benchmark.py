@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import permutations
+
 import pytest
 from msgspec.structs import replace
 
 from harness.schemas.rescue import Attempt, Rescue, Tried
 from tools.bench.faults.truth_file import Truth, Undo
 from tools.bench.rescue.result_file import Alone, Baselines, Rescued
-from tools.bench.rescue.scoring import at_random, in_order, is_curable, score
+from tools.bench.rescue.scoring import at_random, is_curable, score
 from tools.bench.rescue.table import markdown
 
 OTHER_DATA = Undo("all batches from before", ("data-shift",), 200, 100, ("StreamShifted()",), 3, 0)
@@ -68,17 +71,32 @@ def test_a_healthy_run_is_to_be_left_alone() -> None:
     assert not score(healthy, rescued(0, True, "rate"), None).right
 
 
-def test_the_costs_of_candidates_in_order_and_at_random() -> None:
-    alone = [Alone("skip", 100, False), Alone("clip", 60, True), Alone("rate", 80, True)]
-    assert in_order(alone) == 160
-    assert at_random(alone) == pytest.approx(100 / 3 + 70)
-    assert at_random(alone[:1]) == in_order(alone[:1]) == 100
+def orders(tested: Sequence[Alone]) -> Iterator[int]:
+    """Yield what each order of changes costs, until one is good or four get past."""
+    for order in permutations(tested):
+        cost = past = 0
+        for one in order:
+            cost += one.iterations
+            past += bool(one.gets_past)
+            if one.good or past == 4:
+                break
+        yield cost
+
+
+@pytest.mark.parametrize(("good", "past", "broken"), [(1, 1, 1), (2, 4, 1), (0, 5, 2), (0, 2, 2), (3, 0, 0), (0, 0, 2)])
+def test_the_cost_at_random_is_that_of_the_mean_order(good: int, past: int, broken: int) -> None:
+    tested = [Alone("good", 100 + 10 * number, True, good=True) for number in range(good)]
+    tested += [Alone("past", 150 + 7 * number, True) for number in range(past)]
+    tested += [Alone("broken", 20 + number, False) for number in range(broken)]
+    costs = list(orders(tested))
+    assert at_random(tested) == pytest.approx(sum(costs) / len(costs))
 
 
 def test_the_table_names_what_is_wrong() -> None:
-    baselines = Baselines(1, 0.2, (Alone("records", 100, True),))
+    baselines = Baselines(1, 0.2, (Alone("records", 150, True),))
     scores = [score(PIXEL, rescued(0, True, "records"), baselines), score(PIXEL, rescued(3, False), None)]
     shown = markdown(scores)
     assert "| curable runs that finish healthy | 1 | 2 | 50% |" in shown
+    assert "| random search | 150 |" in shown
     assert "0.50 times that of the divided rate" in shown
     assert "| lenet-nan-1 | 3 | Nothing helped. |" in shown

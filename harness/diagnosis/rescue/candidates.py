@@ -15,6 +15,7 @@ from harness.diagnosis.rescue.settings import (
     lower_for_a_layer,
     lower_for_a_stretch,
     lower_for_good,
+    still_lower,
     usual_decay,
     usual_momentum,
     without_history,
@@ -71,6 +72,11 @@ def candidates_of(
                 candidate = msgspec.structs.replace(candidate, name=f"{candidate.name} (given)")
             wanted[candidate.name] = candidate
     return tuple(sorted(wanted.values(), key=_rank))
+
+
+def last_candidates(case: Case, found: Explanation, forbidden: Sequence[CandidateKind] = ()) -> tuple[Candidate, ...]:
+    """List what may still get a training past its break where none of its candidates does."""
+    return tuple(candidate for candidate in still_lower(case, found) if candidate.kind not in forbidden)
 
 
 def _unchanged(found: Explanation) -> Iterator[Candidate]:

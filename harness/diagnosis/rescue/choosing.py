@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from harness.diagnosis.rescue.trend import Trend, end_of, error_of, level_of, noise_of
+from harness.diagnosis.rescue.trend import Healthy, Trend, end_of, error_of, level_of, noise_of
 from harness.schemas.explanation import Levels
 from harness.schemas.rescue import Candidate
 
@@ -68,11 +68,11 @@ class _Compared:
 def choose(
     finalists: Sequence[Finalist],
     levels: Levels,
-    trend: Trend | None,
+    healthy: Healthy | None,
     display: int,
     accuracies: Collection[str] = (),
 ) -> Choice:
-    """Choose the smallest change whose loss is within noise of the best, or as low as the trend before the break.
+    """Choose the smallest change whose loss is within noise of the best, or as low as the trend of the healthy loss.
 
     A lower rate makes a loss lower for a while, wherever it is lowered; so a training that goes on as before is as good
     as one below its trend. A test that is clearly worse than the best excludes a candidate.
@@ -80,10 +80,11 @@ def choose(
     Args:
         finalists: by how little they change the training.
         levels: of the break.
-        trend: of the loss before it.
+        healthy: the training before it; None where that is not known.
         display: iterations between two displays, 0 for none.
         accuracies: the outputs of the test net that are the better the higher they are.
     """
+    trend = None if healthy is None else healthy.trend
     reached = {one.candidate.name: level_of(one.loss, display) for one in finalists}
     past = [one for one in finalists if reached[one.candidate.name] <= levels.limit]
     if not past:
@@ -102,6 +103,35 @@ def choose(
     )
 
 
+def goes_on_as_healthy(
+    one: Finalist, levels: Levels, healthy: Healthy | None, display: int, accuracies: Collection[str] = ()
+) -> bool:
+    """Check whether a training is as good as while it was healthy, so that no other candidate needs to be compared.
+
+    Its loss must be as low, and its test not clearly worse. Where it is tested now, and was not before, only others
+    can tell.
+
+    Args:
+        healthy, levels, display, accuracies: as for `choose`.
+    """
+    if healthy is None or not level_of(one.loss, display) <= levels.limit:
+        return False
+    if not _is_at(healthy.trend, one, levels, display):
+        return False
+    return one.test.keys() <= healthy.test.keys() and not _worse_test(one, [healthy.test], accuracies)
+
+
+def _is_at(trend: Trend, one: Finalist, levels: Levels, display: int) -> bool:
+    """Check whether a loss is as low as a trend; one that is noisier than before is not as good for that."""
+    error = math.hypot(trend.error_over(len(end_of(one.loss, display))), trend.error)
+    expected = trend.expected(one.first + len(one.loss))
+    return level_of(one.loss, display) <= expected + max(_no_difference(levels), error)
+
+
+def _no_difference(levels: Levels) -> float:
+    return _ALIKE * min(levels.limit - levels.healthy, abs(levels.limit))
+
+
 def _compare(
     one: Finalist,
     best: Finalist,
@@ -117,19 +147,16 @@ def _compare(
         excess, (noise, _) = float(np.median(differences)), error_of(differences)
     else:
         excess, noise = level - lowest, math.hypot(noise_of(one.loss, display)[0], noise_of(best.loss, display)[1])
-    alike = max(_ALIKE * abs(lowest), _ALIKE * min(levels.limit - levels.healthy, abs(levels.limit)))
-    noise = max(noise, alike)
-    at_trend = False
-    if trend is not None:  # a loss that is noisier than before the break is not as good for that
-        tolerance = max(alike, math.hypot(trend.error_over(len(end_of(one.loss, display))), trend.error))
-        at_trend = level <= trend.expected(one.first + len(one.loss)) + tolerance
-    return _Compared(level, excess, noise, at_trend, _worse_test(one, past, accuracies))
+    noise = min(noise, math.sqrt(2) * max(noise_of(best.loss, display)))  # one that is noisier is not as good for that
+    noise = max(noise, _ALIKE * abs(lowest), _no_difference(levels))
+    at_trend = trend is not None and _is_at(trend, one, levels, display)
+    return _Compared(level, excess, noise, at_trend, _worse_test(one, [other.test for other in past], accuracies))
 
 
-def _worse_test(one: Finalist, others: Sequence[Finalist], accuracies: Collection[str]) -> str:
-    """Name an output of the test net that is clearly worse than that of another finalist; empty without one."""
+def _worse_test(one: Finalist, others: Sequence[Mapping[str, float]], accuracies: Collection[str]) -> str:
+    """Name an output of the test net that is clearly worse than in one of the `others`; empty without one."""
     for name, value in one.test.items():
-        known = [other.test[name] for other in others if math.isfinite(other.test.get(name, math.nan))]
+        known = [other[name] for other in others if math.isfinite(other.get(name, math.nan))]
         if not known:
             continue
         if not math.isfinite(value):
@@ -157,12 +184,14 @@ def _why(
 ) -> str:
     of_one, lowest = compared[one.candidate.name], compared[best.candidate.name].level
     says = f"level {of_one.level:.3g}"
-    if one is best:
+    if one is best and of_one.at_trend and trend is not None and len(compared) == 1:
+        says += f", as low as while training was healthy ({trend.level:.3g})"
+    elif one is best:
         says += ", the best"
     elif of_one.excess <= of_one.noise:
         says += f", within {of_one.noise:.2g} (noise) of the best, {lowest:.3g}"
     elif of_one.at_trend and trend is not None:
-        says += f", as low as before the break ({trend.level:.3g}); the best is {lowest:.3g}"
+        says += f", as low as while training was healthy ({trend.level:.3g}); the best is {lowest:.3g}"
     else:
         says += f", higher than the best, {lowest:.3g}, by more than noise ({of_one.noise:.2g})"
     if of_one.worse_test:

@@ -27,6 +27,11 @@ def placed(case: Case, found: Explanation) -> Case:
     return case.starting(case.at - start).with_jitter(jitter_of(found.arms))
 
 
+def cause_of(case: Case, found: Explanation) -> int:
+    """Return the iteration from which on what breaks the training acts, or the break where that is not before it."""
+    return case.at if found.verdict.iteration is None else min(case.at, found.verdict.iteration)
+
+
 def stays(case: Case, found: Explanation) -> bool:
     """Check whether the cause stays, so that training would break again once it goes on as before.
 

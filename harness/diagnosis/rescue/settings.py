@@ -13,7 +13,7 @@ from harness.diagnosis.cause.slower import holds_rate, slower
 from harness.diagnosis.cause.stages.factors import USUAL_DECAY, USUAL_MOMENTUM, rises, usual_clip
 from harness.diagnosis.cause.stages.layer_lr import alone_factor, alone_named
 from harness.diagnosis.cause.trials import layer_rate
-from harness.diagnosis.rescue.evidence import breaks, continuing, heals, no_value_survives, stays, trials
+from harness.diagnosis.rescue.evidence import breaks, cause_of, continuing, heals, no_value_survives, stays, trials
 from harness.schemas.arm import AnyChange, HistoryScaled, LayerField, RateScaled, SolverField
 from harness.schemas.explanation import ArmSummary, Explanation
 from harness.schemas.rescue import Candidate, CandidateKind, Step
@@ -22,6 +22,7 @@ _ORDINARY = 400  # iterations before the break whose gradients are ordinary
 _ROOM = 0.8  # of the highest rate with which one replay continued: near it, others break
 _FACTORS = (0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.003, 0.002, 0.001, 0.0005)  # of the rate
 _BRIEFLY = 0.1  # of the rate: for a stretch, which costs little
+_FURTHER = (0.3, 0.1)  # of a rate that is not low enough
 _TENTH = "rate × 0.1"  # the trial of that name
 
 Lowered = tuple[float, str]  # a factor of the learning rate, and a clause that says from what it was derived
@@ -67,8 +68,8 @@ def _threshold(case: Case, found: Explanation) -> tuple[float, str] | None:
 
 
 def _ordinary_norms(case: Case, found: Explanation) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    cause = case.at if found.verdict.iteration is None else min(case.at, found.verdict.iteration)
-    norms = case.gradient_l2[max(0, case.row(cause) - _ORDINARY) : case.row(cause)]
+    row = case.row(cause_of(case, found))
+    norms = case.gradient_l2[max(0, row - _ORDINARY) : row]
     return norms[np.isfinite(norms)]
 
 
@@ -168,11 +169,23 @@ def usual_decay(case: Case, found: Explanation) -> Iterator[Candidate]:
 def lower_for_good(case: Case, found: Explanation) -> Iterator[Candidate]:
     """Yield the candidate that lowers the learning rate, with all of its schedule."""
     lowered = _lowered(case, found)
+    if lowered is not None:
+        yield _slower(case, *lowered)
+
+
+def still_lower(case: Case, found: Explanation) -> Iterator[Candidate]:
+    """Yield candidates with a learning rate that is lower than that, for where it is not low enough."""
+    lowered = _lowered(case, found)
     if lowered is None:
         return
-    factor, why = lowered
-    changes = slower(case.solver, factor, case.start)
-    yield Candidate("rate", f"rate × {factor:.3g}", (Step(_lower_words(case, factor)),), changes, why)
+    factor, _ = lowered
+    for further in _FURTHER:
+        yield _slower(case, further * factor, f"rate × {factor:.3g} is not low enough")
+
+
+def _slower(case: Case, factor: float, why: str) -> Candidate:
+    steps = (Step(_lower_words(case, factor)),)
+    return Candidate("rate", f"rate × {factor:.3g}", steps, slower(case.solver, factor, case.start), why)
 
 
 def _lowered(case: Case, found: Explanation) -> Lowered | None:

@@ -1,10 +1,10 @@
-"""Levels of a loss, their noise, and the trend of the loss before a break."""
+"""Levels of a loss, their noise, and the trend of the loss while training was healthy."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,7 +23,7 @@ class Trend:
     Attributes:
         level: at `at`.
         slope: of the logarithm of the loss, an iteration: that of a loss that falls, or 0.
-        noise: standard deviation of a loss around the line.
+        noise: standard deviation of a loss around the line, at `at`.
         span: iterations that tell it.
     """
 
@@ -45,6 +45,24 @@ class Trend:
     def expected(self, iteration: int) -> float:
         """Return the level to expect at a later iteration: a loss flattens, so half of the slope, and not for long."""
         return self.level * math.exp(self.slope / 2 * min(max(iteration - self.at, 0), self.span))
+
+
+@dataclass(frozen=True)
+class Healthy:
+    """What training was like while it was healthy: the trend of its loss, and the outputs of its last test pass."""
+
+    trend: Trend
+    test: Mapping[str, float] = field(default_factory=dict)
+
+
+def healthiest(stretches: Iterable[Healthy | None], iteration: int) -> Healthy | None:
+    """Return the stretch of a training whose trend leads to the lowest loss at `iteration`; None without any.
+
+    The loss before a break may have left its trend already: where what breaks it acts slowly, and where an earlier
+    break was not got past entirely. Long before a break, training may not have learned yet.
+    """
+    known = [healthy for healthy in stretches if healthy is not None]
+    return min(known, key=lambda healthy: healthy.trend.expected(iteration), default=None)
 
 
 def trend_of(iterations: Ints, loss: Floats, at: int, display: int) -> Trend | None:
@@ -69,8 +87,9 @@ def trend_of(iterations: Ints, loss: Floats, at: int, display: int) -> Trend | N
         fit = theilslopes(np.log(y), x, 0.95)
         slope = float(fit.slope) if fit.high_slope < 0 else 0.0
     shape = np.exp(slope * (x - at))
-    level = float(np.median(y / shape))
-    noise = SIGMA * float(np.median(np.abs(y - level * shape)))
+    at_end = y / shape  # the noise of a loss that falls does as well
+    level = float(np.median(at_end))
+    noise = SIGMA * float(np.median(np.abs(at_end - level)))
     return Trend(at, level, slope, noise, int(at - x[0]))
 
 

@@ -1,19 +1,23 @@
-"""Trials of candidates: arms past the break, of as many candidates as it takes to know a few that get past it."""
+"""Trials of candidates: arms past the break, of one after the other, as long as none is good enough."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from harness.caffe_files.solver import display_interval
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.patience import observe_falling
 from harness.diagnosis.cause.trials import Procedure, Seen, Trial, repeated
+from harness.diagnosis.recorded.onset import span_of
 from harness.schemas.arm import RateScaled
 from harness.schemas.rescue import Candidate, CandidateKind
 
 STAGE = "candidates"
-ENOUGH = 3  # candidates that get past the break, besides the one for comparison
+ENOUGH = 3  # candidates that get past the break, besides the one for comparison, where none is good
 _RUNS = 3
+_DISPLAYS = 3  # display intervals past the break that restarts have
 _SLOW: tuple[CandidateKind, ...] = ("stretch", "layer-rate", "rate")  # a lower rate heals slowly
 _YARDSTICK = "rate"  # the kind that gets past most breaks, and to which smaller changes are compared
 
@@ -51,43 +55,81 @@ def can_be_tried(candidate: Candidate) -> bool:
     return bool(candidate.changes) or candidate.kind == "unchanged"
 
 
-def try_candidates(case: Case, candidates: Sequence[Candidate]) -> Procedure[tuple[Outcome, ...]]:
-    """Try candidates, the smallest changes first, until three get past the break, and the lower rate for good.
+def left_to_try(
+    candidates: Sequence[Candidate], tried: Collection[str], past: Collection[str], good: Collection[str]
+) -> tuple[Candidate, ...]:
+    """Return the candidates of a break that are still to be tried, the smallest changes first.
+
+    Those of the user are, and those that change less than one with which training goes on as while it was healthy.
+    Where three have got past the break, and none is as good as that, only the lower rate for good is.
+
+    Args:
+        candidates: by how little they change the training.
+        tried: the names of those that were tried.
+        past: of those that got past the break, in replays and in a restart.
+        good: of those with which training goes on as while it was healthy.
+    """
+    end = next((number for number, candidate in enumerate(candidates) if candidate.name in good), len(candidates))
+    few = sum(candidate.name in past and not _is_extra(candidate) for candidate in candidates) < ENOUGH
+    return tuple(
+        candidate
+        for number, candidate in enumerate(candidates)
+        if candidate.name not in tried
+        and (candidate.kind == "given" or (number < end and (few or candidate.kind == _YARDSTICK)))
+    )
+
+
+def try_until_past(case: Case, candidates: Sequence[Candidate]) -> Procedure[tuple[Outcome, ...]]:
+    """Try candidates one after the other in arms, until one gets past the break; those of the user all at once.
 
     Each has one arm first. Those with which it heals have two more, with jittered weights, and count where most heal.
-    Those of the user are all tried.
 
     Returns:
-        An outcome for each of `candidates`, in their order.
+        An outcome for each that was tried.
     """
-    outcomes = {candidate.name: Outcome(candidate) for candidate in candidates}
-    waiting = [candidate for candidate in candidates if can_be_tried(candidate)]
-    while waiting:
-        known = sum(outcome.gets_past and not _is_extra(outcome.candidate) for outcome in outcomes.values())
-        derived = [candidate for candidate in waiting if not _is_extra(candidate)]
-        wave = [*filter(_is_extra, waiting), *derived[: max(0, ENOUGH - known)]]
-        if not wave:
+    outcomes: list[Outcome] = []
+    given = [candidate for candidate in candidates if candidate.kind == "given"]
+    derived = [candidate for candidate in candidates if candidate.kind != "given"]
+    while given or derived:
+        wave = [*derived[:1], *given]
+        found = yield from try_all(case, wave)
+        outcomes += found
+        if not derived or found[0].gets_past:
             break
-        waiting = [candidate for candidate in waiting if candidate not in wave]
-        ones = yield from observe_falling(case, STAGE, [_trial(case, candidate, 1) for candidate in wave], _SLOW)
-        outcomes |= {c.name: Outcome(c, one) for c, one in zip(wave, ones, strict=True)}
-        again = [c for c, one in zip(wave, ones, strict=True) if one.all_heal and case.jitter]
-        repeats = yield from observe_falling(
-            case, f"{STAGE}, repeats", [_trial(case, candidate, _RUNS) for candidate in again], _SLOW
-        )
-        outcomes |= {c.name: Outcome(c, seen) for c, seen in zip(again, repeats, strict=True)}
-    return tuple(outcomes[candidate.name] for candidate in candidates)
+        given, derived = [], derived[1:]
+    return tuple(outcomes)
 
 
-def finalists(outcomes: Sequence[Outcome]) -> tuple[Candidate, ...]:
-    """Return the candidates to be restarted: the smallest that get past the break, and the lower rate for good."""
-    past = [outcome.candidate for outcome in outcomes if outcome.gets_past]
-    few = [candidate for candidate in past if not _is_extra(candidate)][:ENOUGH]
-    return tuple(candidate for candidate in past if candidate in few or _is_extra(candidate))
+def try_all(case: Case, candidates: Sequence[Candidate]) -> Procedure[tuple[Outcome, ...]]:
+    """Try all candidates in arms. Returns their outcomes, in their order."""
+    outcomes = {candidate.name: Outcome(candidate) for candidate in candidates}
+    for runs, stage in ((1, STAGE), (_RUNS, f"{STAGE}, repeats")):
+        wave = [
+            c for c in candidates if can_be_tried(c) and (runs == 1 or (case.jitter and outcomes[c.name].gets_past))
+        ]
+        seen = yield from observe_falling(case, stage, [_trial(case, candidate, runs) for candidate in wave], _SLOW)
+        outcomes |= {c.name: Outcome(c, one) for c, one in zip(wave, seen, strict=True)}
+    return tuple(outcomes.values())
+
+
+def trial_end(case: Case, candidates: Sequence[Candidate], tested: bool) -> int:
+    """Return the iteration before which restarts end: three displays past the break, and the next test pass.
+
+    A rate that is lowered for a stretch is up again by then.
+
+    Args:
+        tested: the run has a test net.
+    """
+    stretches = [step.until for candidate in candidates for step in candidate.steps if step.until is not None]
+    end = max(case.until, *stretches, 0) + _DISPLAYS * span_of(display_interval(case.solver))
+    interval = case.solver.test_interval
+    if tested and interval:
+        end = math.ceil(end / interval) * interval + 1  # the pass is made before that iteration
+    return end
 
 
 def _is_extra(candidate: Candidate) -> bool:
-    """Check whether a candidate is tried in any case: it serves for comparison, or the user wants it."""
+    """Check whether a candidate does not count for `ENOUGH`: it serves for comparison, or the user wants it."""
     return candidate.kind in (_YARDSTICK, "given")
 
 

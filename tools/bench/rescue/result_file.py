@@ -34,11 +34,21 @@ class Rescued(msgspec.Struct, frozen=True):
 
 
 class Alone(msgspec.Struct, frozen=True):
-    """A candidate of the first break that was replayed alone; arms cannot express it where `gets_past` is None."""
+    """A change that was tested at the first break as `rescue` tests it, in replays and for as long as in a restart.
+
+    Attributes:
+        iterations: that the test took.
+        gets_past: training gets past the break; None where arms cannot express the change.
+        good: it goes on as while it was healthy.
+        derived: it is one of the candidates of `rescue`, which follow from what explain has found.
+    """
 
     candidate: str
     iterations: int
     gets_past: bool | None
+    kind: str = ""
+    good: bool = False
+    derived: bool = True
 
 
 class Baselines(msgspec.Struct, frozen=True):
@@ -47,12 +57,14 @@ class Baselines(msgspec.Struct, frozen=True):
     Attributes:
         divisions: of the learning rate by ten, until the training ends healthy; None if five are not enough.
         level: of the loss at its end then; None with `divisions`.
-        alone: the candidates of the first break, in the order of rescue.
+        alone: changes that may help at the first break: the candidates of `rescue`, in their order, and others.
+        explained: iterations that explain took.
     """
 
     divisions: int | None
     level: float | None
     alone: tuple[Alone, ...]
+    explained: int = 0
 
 
 def read_rescued(home: Path) -> Rescued | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.diagnosis.rescue.trials import ENOUGH
 from harness.schemas.rescue import Attempt
 from tools.bench.faults.nets import NETS
 from tools.bench.faults.truth_file import Truth
@@ -23,8 +25,11 @@ class Score:
         healthy: training reached its end, and ends healthy.
         right: a curable run is healthy; an incurable one is, or is reported as such; a control was left alone.
         spent: iterations of replays and restarts until the last choice.
-        ordered, random: iterations of replays until a candidate gets past, in the order of rescue and at random; None
-            where no candidate was replayed.
+        first: those of them at the first break.
+        explained: iterations that explain took before.
+        random: what the first break would take on average with all changes in random order; None where it has not been
+            measured, or no arm could express a change.
+        random_derived: the same with the candidates of rescue alone.
         divided: "roll back and divide the rate by ten, up to five times" ends healthy.
         excess: the level at the end, divided by that of this baseline; None where one of them does not end healthy.
     """
@@ -35,8 +40,10 @@ class Score:
     healthy: bool
     right: bool
     spent: int
-    ordered: int | None
+    first: int
+    explained: int
     random: float | None
+    random_derived: float | None
     divided: bool | None
     excess: float | None
 
@@ -55,7 +62,8 @@ def score(truth: Truth, rescued: Rescued, baselines: Baselines | None) -> Score:
     excess = None
     if right and healthy and baselines is not None and baselines.level and rescued.level is not None:
         excess = rescued.level / baselines.level
-    replayed = [] if baselines is None else [one for one in baselines.alone if one.gets_past is not None]
+    tested = [] if baselines is None else [one for one in baselines.alone if one.gets_past is not None]
+    derived = [one for one in tested if one.derived]
     return Score(
         truth=truth,
         rescued=rescued,
@@ -63,8 +71,10 @@ def score(truth: Truth, rescued: Rescued, baselines: Baselines | None) -> Score:
         healthy=healthy,
         right=right,
         spent=_spent(attempts),
-        ordered=in_order(replayed) if replayed else None,
-        random=at_random(replayed) if replayed else None,
+        first=_spent(attempts[:1]),
+        explained=0 if baselines is None else baselines.explained,
+        random=at_random(tested) if tested else None,
+        random_derived=at_random(derived) if derived else None,
         divided=divided,
         excess=excess,
     )
@@ -87,18 +97,24 @@ def _spent(attempts: Sequence[Attempt]) -> int:
     return sum(tried.iterations for attempt in attempts for tried in attempt.tried)
 
 
-def in_order(alone: Sequence[Alone]) -> int:
-    """Return how many iterations it takes to try one candidate after the other until one gets past."""
-    first = next((number for number, one in enumerate(alone) if one.gets_past), len(alone) - 1)
-    return sum(one.iterations for one in alone[: first + 1])
+def at_random(tested: Sequence[Alone]) -> float:
+    """Return how many iterations it takes on average to test changes in random order, with the stop rule of rescue.
 
-
-def at_random(alone: Sequence[Alone]) -> float:
-    """Return how many iterations it takes on average in random order, until one gets past.
-
-    One of h that do is tried if it is the first of them, with probability 1/h; another one if it comes before all of
-    them, with probability 1/(h+1).
+    It stops with the first change that is good, and with the fourth that gets past: the best of them is chosen then.
+    So a change is tested if no good one comes before it, and at most three others that get past.
     """
-    past = [one.iterations for one in alone if one.gets_past]
-    others = sum(one.iterations for one in alone if not one.gets_past)
-    return others / (len(past) + 1) + (sum(past) / len(past) if past else 0.0)
+    good = sum(one.good for one in tested)
+    past = sum(bool(one.gets_past) for one in tested) - good
+    return sum(
+        one.iterations * _is_tested(good - one.good, past - (bool(one.gets_past) and not one.good)) for one in tested
+    )
+
+
+def _is_tested(good: int, past: int) -> float:
+    """Return the probability that a change is tested, which `good` others would prevent, and `past` if 4 come before.
+
+    Of these and the change, in random order, k come before it with the same probability for each k.
+    """
+    others = good + past
+    before = range(min(ENOUGH, past) + 1)
+    return sum(math.comb(past, count) / math.comb(others, count) for count in before) / (others + 1)

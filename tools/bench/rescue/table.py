@@ -47,13 +47,31 @@ def _costs(broken: Sequence[Score]) -> Iterator[str]:
             f"Where both end healthy, the loss at the end is {median(excess):.2f} times that of the divided rate "
             f"(median), and not higher in {lower} of {len(excess)} runs."
         )
-    pairs = [(s.ordered, s.random) for s in broken if s.ordered is not None and s.random]
-    if pairs:
-        ordered, random = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
-        yield (
-            f"Until a candidate gets past, replays take {ordered:,} iterations in all in the order of rescue, and "
-            f"{random:,.0f} in random order: {ordered / random:.2f} times as many."
-        )
+    yield from _compared_with_random(broken)
+
+
+def _compared_with_random(broken: Sequence[Score]) -> Iterator[str]:
+    measured = [s for s in broken if s.random and s.random_derived and s.first]
+    if not measured:
+        return
+    first, explained = sum(s.first for s in measured), sum(s.explained for s in measured)
+    random, derived = sum(s.random or 0 for s in measured), sum(s.random_derived or 0 for s in measured)
+    yield ""
+    yield f"| the first break of {len(measured)} runs | iterations | of a run (median) | compared with rescue |"
+    yield "|---|---|---|---|"
+    for name, total, ofs in (
+        ("`rescue`, until its choice", first, [s.first for s in measured]),
+        ("random search", random, [s.random or 0 for s in measured]),
+        ("random search over the candidates of `rescue`", derived, [s.random_derived or 0 for s in measured]),
+        ("`explain`, before", explained, [s.explained for s in measured]),
+    ):
+        yield f"| {name} | {total:,.0f} | {median(ofs):,.0f} | {total / first:.2f} |"
+    fewer = sum(s.first <= (s.random or 0) / 2 for s in measured)
+    yield ""
+    yield (
+        f"`rescue` takes {first / random:.2f} times the iterations of random search, and at most half in {fewer} "
+        f"of {len(measured)} runs."
+    )
 
 
 def _interventions(s: Score) -> int:
