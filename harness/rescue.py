@@ -30,9 +30,9 @@ _KINDS: tuple[str, ...] = get_args(CandidateKind)
 _EXAMPLES = """
 Why the run broke is found out first, as by explain. Changes that may get it past its break are tried, those that change
 the training least first: in replays, which take a moment, then in a restart, past the break, over three displays and a
-test pass. The first one with which the loss is as low as while training was healthy is chosen; without one, the smallest
-change whose loss is within noise of the best. The training continues with it to its end. Where it breaks again, the same
-is done again.
+test pass. The first one with which the loss is as low as while training was healthy is chosen, or else the smallest
+change whose loss is within noise of the best. The training continues with it to its end. Where it breaks again, the
+same is done again.
 
 Everything is in RUN-rescue/, beside RUN: restarts, a journal, and rescue.json. RUN itself is not changed. After an
 interruption, the same command goes on where it was.
