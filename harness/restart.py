@@ -16,8 +16,8 @@ if __name__ == "__main__":  # start as `caffe-harness restart` does
 
 from rich_argparse import RawDescriptionRichHelpFormatter
 
-from harness.caffe_files.change_options import add_change_options
 from harness.caffe_files.file_kind import run_given
+from harness.change_options import add_change_options
 from harness.command_parser import CommandParser
 from harness.diagnosis.live.limits import read_limits
 from harness.invocation import command_line, program

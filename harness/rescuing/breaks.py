@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.caffe_files.change_options import add_change_options
 from harness.caffe_files.messages import parse_text, pb
+from harness.change_options import find_options
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.recorded.diagnose import Diagnosis, diagnose
 from harness.diagnosis.rescue.data import skip_records
@@ -140,16 +139,8 @@ def _own_words(info: RunInfo) -> tuple[str, ...] | None:
         return ()
     if info.command[:1] != ("restart.py",):
         return None if info.parent.changes_something else ()
-    parser = argparse.ArgumentParser(add_help=False)
-    add_change_options(parser)
-    parser.add_argument("--seed")
-    args, _ = parser.parse_known_args(info.command[1:])
-    words = [word for value in args.set for word in ("--set", value)]
-    words += [word for value in args.set_layer for word in ("--set-layer", value)]
-    words += ["--history", args.history] if args.history != "keep" else []
-    words += ["--skip", args.skip] if args.skip is not None else []
-    words += ["--seed", args.seed] if args.seed is not None else []
-    return (*words, *(skip_records(info.parent.skip_records) if info.parent.skip_records else ()))
+    changed = replace(find_options(info.command[1:]), skip_records=None)  # a file of keys may be gone
+    return (*changed.words, *(skip_records(info.parent.skip_records) if info.parent.skip_records else ()))
 
 
 def _accuracies(info: RunInfo) -> tuple[str, ...]:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
-from harness.caffe_files.solverstate import HISTORY_MODES
-from harness.command_parser import CommandParser
+from harness.change_options import ChangeOptions, read_candidate, read_options
 from harness.diagnosis.live.limits import Limits
 from harness.errors import BadInput
 from harness.schemas.leg import Leg
@@ -32,21 +29,6 @@ class Named:
     words: Words
 
 
-@dataclass(frozen=True)
-class _Parsed:
-    """What words say, as restart.py reads them."""
-
-    fields: tuple[str, ...]
-    layer_fields: tuple[str, ...]
-    history: str
-    skip: str | None
-    records: tuple[str, ...]
-    seed: int | None
-
-    def restart(self, run: Path, start: int) -> Restart:
-        return Restart(run, str(start), self.fields, self.layer_fields, self.history, self.skip)
-
-
 def check(leg: Leg, limits: Limits) -> Plan:
     """Check a leg as restart.py does before it trains. Returns its plan.
 
@@ -55,9 +37,10 @@ def check(leg: Leg, limits: Limits) -> Plan:
     Raises:
         BadInput, RecordingError: something cannot be used.
     """
-    parsed = _parse(leg.words)
-    options = Options(out=Path(leg.directory), until=leg.until, seed=parsed.seed, skip_records=parsed.records)
-    return plan_restart(parsed.restart(Path(leg.parent), leg.start), options, limits)
+    changes = read_options(leg.words)
+    left_out = given_keys(changes.skip_records)
+    options = Options(out=Path(leg.directory), until=leg.until, seed=changes.seed, skip_records=left_out)
+    return plan_restart(_restart(changes, Path(leg.parent), leg.start), options, limits)
 
 
 def name_of(words: Words) -> str:
@@ -66,27 +49,23 @@ def name_of(words: Words) -> str:
     Raises:
         BadInput: restart.py takes no such words.
     """
-    parsed = _parse(words)
-    return changes_name(changes_of(parsed.restart(Path(), 0), parsed.records, parsed.seed)) or _UNCHANGED
+    changes = read_options(words)
+    left_out = given_keys(changes.skip_records)
+    return changes_name(changes_of(_restart(changes, Path(), 0), left_out, changes.seed)) or _UNCHANGED
 
 
 def candidate(text: str) -> Named:
-    """Read `NAME: WORDS`.
+    """Read a candidate, `NAME: OPTIONS`; its name becomes that of a directory.
 
     Raises:
         BadInput: it is none.
     """
-    name, colon, rest = text.partition(":")
-    remedy = "Write 'NAME: --set FIELD=VALUE', with any options of restart.py that change something"
-    try:
-        words = tuple(shlex.split(rest))
-        known = changes_name(name.split())
-        if colon and known and words:
-            _parse(words)
-            return Named(known, words)
-    except (ValueError, BadInput) as error:
-        raise BadInput(str(error).removesuffix("."), field="--candidate", value=text, remedy=remedy) from None
-    raise BadInput("not a candidate", field="--candidate", value=text, remedy=remedy)
+    given = read_candidate(text)
+    name = changes_name(given.name.split())
+    if not name:
+        remedy = "Give a name with letters or digits before the colon"
+        raise BadInput("its name cannot name a directory", field="--candidate", value=text, remedy=remedy)
+    return Named(name, given.words)
 
 
 def alternatives(text: str) -> list[str]:
@@ -152,21 +131,5 @@ def numbered_name(name: str, taken: Collection[str]) -> str:
     return next(each for each in names if each not in taken)
 
 
-def _parse(words: Words) -> _Parsed:
-    parser = _WordParser(prog="", add_help=False, allow_abbrev=False)
-    parser.add_argument("--set", action="append", default=[])
-    parser.add_argument("--set-layer", action="append", default=[])
-    parser.add_argument("--history", choices=HISTORY_MODES, default="keep")
-    parser.add_argument("--skip")
-    parser.add_argument("--skip-records")
-    parser.add_argument("--seed", type=int)
-    args = parser.parse_args(words)
-    records = given_keys(args.skip_records)
-    return _Parsed(tuple(args.set), tuple(args.set_layer), args.history, args.skip, records, args.seed)
-
-
-class _WordParser(CommandParser):
-    """Raises BadInput where a parser of a command would end the process."""
-
-    def error(self, message: str) -> NoReturn:
-        raise BadInput(message, remedy="Give options of restart.py that change something")
+def _restart(changes: ChangeOptions, run: Path, start: int) -> Restart:
+    return Restart(run, str(start), changes.fields, changes.layer_fields, changes.history, changes.skip)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import re
-import shlex
 from collections.abc import Iterator, Sequence
-from typing import NoReturn
 
-from harness.caffe_files.change_options import add_change_options
 from harness.caffe_files.edits import set_fields, set_layer_fields, where_of
 from harness.caffe_files.messages import pb
 from harness.caffe_files.solver import solver_type
 from harness.caffe_files.solverstate import history_scale
+from harness.change_options import ChangeOptions, read_candidate, read_options
 from harness.diagnosis.cause.case import Case
 from harness.errors import BadInput
 from harness.schemas.arm import AnyChange, HistoryScaled, LayerField, SolverField, StreamShifted
@@ -20,30 +17,12 @@ from harness.schemas.rescue import Candidate, CandidateKind, Step
 from harness.schemas.window import parse_watch
 
 _FIELD = "--candidate"
-_FORM = "Write 'NAME: OPTIONS' with options of restart.py, as in 'slower: --set base_lr=0.001 --history rescale'"
 _LAYER_FIELD = r".+?:[\w.\[\]]+="  # of --set-layer
 _KINDS: dict[str, CandidateKind] = {  # of the fields of the solver
     "clip_gradients": "clip",
     "momentum": "momentum",
     "weight_decay": "decay",
 }
-
-
-class _Refused(Exception):
-    pass
-
-
-class _Parser(argparse.ArgumentParser):
-    """Parses the options of a candidate."""
-
-    def __init__(self) -> None:
-        super().__init__(prog=_FIELD, add_help=False, allow_abbrev=False)
-        add_change_options(self)
-        self.add_argument("--skip-records", metavar="KEYS")
-        self.add_argument("--seed", type=int, metavar="N")
-
-    def error(self, message: str) -> NoReturn:
-        raise _Refused(message)
 
 
 def given_candidate(text: str, case: Case) -> Candidate:
@@ -54,25 +33,18 @@ def given_candidate(text: str, case: Case) -> Candidate:
     Raises:
         BadInput: it has another form, an option that does not change a training, or one that does not fit the run.
     """
-    name, colon, options = text.partition(":")
-    if not colon or not name.strip() or not options.strip():
-        raise BadInput("not a candidate", field=_FIELD, value=text, remedy=_FORM)
+    given = read_candidate(text)
+    options = given.options
     try:
-        words = shlex.split(options)
-        args = _Parser().parse_args(words)
-    except (ValueError, _Refused) as error:
-        problem = str(error).rstrip(".")
-        raise BadInput(f"not options of a restart ({problem})", field=_FIELD, value=text, remedy=_FORM) from None
-    try:
-        changes = tuple(_changes(args, case))
+        changes = tuple(_changes(options, case))
     except BadInput as error:
         where = " ".join(str(part) for part in (error.field, error.value) if part is not None)
         raise BadInput(
             f"{where}: {error.problem}" if where else error.problem, field=_FIELD, value=text, remedy=error.remedy
         ) from None
-    if args.skip_records is not None or args.seed is not None:
+    if options.skip_records is not None or options.seed is not None:
         changes = ()
-    return Candidate("given", name.strip(), (Step(tuple(words)),), changes, "given with --candidate")
+    return Candidate("given", given.name, (Step(given.words),), changes, "given with --candidate")
 
 
 def given_at(texts: Sequence[str], case: Case) -> tuple[Candidate, ...]:
@@ -85,48 +57,48 @@ def given_at(texts: Sequence[str], case: Case) -> tuple[Candidate, ...]:
 
 
 def _skips_before(text: str, start: int) -> bool:
-    skip = _Parser().parse_args(shlex.split(text.partition(":")[2])).skip
+    skip = read_candidate(text).options.skip
     return skip is not None and parse_watch(skip, "--skip").start < start
 
 
 def kinds_changed(words: Sequence[str]) -> list[CandidateKind]:
     """Return the kinds of candidates that change what these options change; "rate" for all that no other kind does."""
-    args = _Parser().parse_args(words)
-    kinds: list[CandidateKind] = [_KINDS.get(setting.partition("=")[0].strip(), "rate") for setting in args.set]
+    options = read_options(words)
+    kinds: list[CandidateKind] = [_KINDS.get(setting.partition("=")[0].strip(), "rate") for setting in options.fields]
     others: dict[CandidateKind, bool] = {
-        "records": args.skip_records is not None,
-        "batches": args.skip is not None,
-        "history": args.history != "keep",
-        "layer-rate": bool(args.set_layer),
+        "records": options.skip_records is not None,
+        "batches": options.skip is not None,
+        "history": options.history != "keep",
+        "layer-rate": bool(options.layer_fields),
     }
     return kinds + [kind for kind, is_changed in others.items() if is_changed]
 
 
-def _changes(args: argparse.Namespace, case: Case) -> Iterator[AnyChange]:
+def _changes(options: ChangeOptions, case: Case) -> Iterator[AnyChange]:
     """Yield the same changes for arms, after checking all of them."""
-    solver, _ = set_fields(case.solver, args.set)
-    for setting in args.set:
+    solver, _ = set_fields(case.solver, options.fields)
+    for setting in options.fields:
         field, _, value = setting.partition("=")
         yield SolverField(field, value)
     layers = {where_of(layer): layer.name for layer in case.net.layer}
-    set_layer_fields([case.net], args.set_layer)  # all together: layers may share a param
-    for setting in args.set_layer:
+    set_layer_fields([case.net], options.layer_fields)  # all together: layers may share a param
+    for setting in options.layer_fields:
         _, fields = set_layer_fields([case.net], [setting])
         value = re.sub(_LAYER_FIELD, "", setting, count=1, flags=re.DOTALL)
         for changed in fields:
             yield LayerField(layers[changed.where], changed.field, value)
     factor = history_scale(
-        solver_type(solver), args.history, case.solver, solver, case.start, _step(case.solver, case.start)
+        solver_type(solver), options.history, case.solver, solver, case.start, _step(case.solver, case.start)
     )
     if factor is not None:
         yield HistoryScaled(factor)
-    if args.skip is not None:
-        skipped = parse_watch(args.skip, "--skip")
+    if options.skip is not None:
+        skipped = parse_watch(options.skip, "--skip")
         if skipped.start < case.start:
             raise BadInput(
                 f"candidates begin at iteration {case.start:,}: what comes before was learned already",
                 field="--skip",
-                value=args.skip,
+                value=options.skip,
                 remedy=f"Begin at {case.start} or later",
             )
         yield StreamShifted(skipped.start, skipped.stop)
