@@ -34,7 +34,7 @@ from harness.invocation import command_line, next_command, path_argument, progra
 from harness.output import visible_line, writing_results
 from harness.processes import return_large_blocks
 from harness.recording import Recording
-from harness.recording.explanation import json_text
+from harness.recording.result_files import json_text
 from harness.reports.console import Console, complain
 from harness.reports.investigation import InvestigationTerminal
 from harness.reports.remedies import remedies, report_of_cause, rest_of_explanation

@@ -27,7 +27,7 @@ from harness.exit_codes import Exit
 from harness.invocation import command_line, next_command, path_argument, program
 from harness.output import writing_results
 from harness.recording import run_directory
-from harness.recording.sweep import json_text
+from harness.recording.result_files import json_text
 from harness.reports.console import Console
 from harness.reports.suggestion import Suggestion
 from harness.reports.sweep_screen import SweepTerminal

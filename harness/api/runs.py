@@ -13,8 +13,8 @@ from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.errors import BadInput
 from harness.invocation import next_command, path_argument
 from harness.recording import Recording
-from harness.recording.explanation import read_explanation
 from harness.recording.lineage import children
+from harness.recording.result_files import read_explanation
 from harness.recording.run_directory import read_info
 from harness.reports.suggestion import Suggestion
 from harness.reports.suggestions import next_commands

@@ -14,11 +14,10 @@ from harness.caffe_files.lmdb_file import open_records
 from harness.caffe_files.paths import is_directory
 from harness.errors import BadInput, RecordingError
 from harness.recording import Recording
-from harness.recording.explanation import read_explanation
 from harness.recording.lineage import children
 from harness.recording.lineage_reader import LineageReader
 from harness.recording.repeats import repeat_of
-from harness.recording.rescue import rescue_of
+from harness.recording.result_files import read_explanation, rescue_of
 from harness.recording.run_directory import read_info
 from harness.reports.html.subject import Subject
 from harness.reports.names import curve_names

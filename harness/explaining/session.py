@@ -29,7 +29,7 @@ from harness.explaining.showing import Showing
 from harness.invocation import next_command, path_argument
 from harness.quantities import duration
 from harness.recording import Recording
-from harness.recording.explanation import write_explanation
+from harness.recording.result_files import write_explanation
 from harness.reports.investigation import InvestigationTerminal
 from harness.schemas.arm import ArmResult
 from harness.schemas.arm_task import Progress

@@ -16,7 +16,7 @@ from harness.explaining.question import Question, question_of
 from harness.explaining.session import Request as ExplainRequest
 from harness.explaining.session import explain
 from harness.recording import Recording
-from harness.recording.explanation import read_explanation
+from harness.recording.result_files import read_explanation
 from harness.replay import nearest
 from harness.replay.replaying import working_directory
 from harness.rescuing.journal import State

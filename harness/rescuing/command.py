@@ -6,14 +6,13 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-import msgspec
-
 from harness.caffe_files.messages import caffe_directory
 from harness.cluster.place import place
 from harness.errors import BadInput, RecordingError, RecordingFailed
 from harness.exit_codes import Exit
 from harness.output import writing_results
 from harness.processes import return_large_blocks
+from harness.recording.result_files import json_text
 from harness.recording.run_directory import read_info
 from harness.reports.console import Console
 from harness.reports.investigation import InvestigationTerminal
@@ -22,7 +21,6 @@ from harness.rescuing.means import Interrupted, Means
 from harness.rescuing.request import Request
 from harness.rescuing.restarts import TrainingEnded
 from harness.rescuing.session import rescue
-from harness.schemas.rescue import encode
 from harness.supervisor.signals import Interrupts
 
 _NO_TERMINAL = 120  # columns
@@ -54,7 +52,7 @@ def rescue_on_screen(run: Path, request: Request, *, as_json: bool = False) -> i
             return Exit.INTERRUPTED
     with writing_results():
         if as_json:
-            print(msgspec.json.format(encode(found), indent=2).decode())
+            print(json_text(found))
         else:
             show_rescue(found, Console(width=None if sys.stdout.isatty() else _NO_TERMINAL))
     return Exit.DONE if found.finished or not found.attempts else Exit.DIVERGED

@@ -15,7 +15,7 @@ from harness.atomic_write import sync, write_whole
 from harness.diagnosis.rescue.trend import Healthy
 from harness.errors import BadInput, RecordingFailed
 from harness.schemas.explanation import Levels
-from harness.schemas.rescue import RESCUE, Attempt, Candidate, Rescue
+from harness.schemas.rescue import Attempt, Candidate
 from harness.schemas.run_info import PathName
 
 _JOURNAL, _LOCK = "journal.jsonl", "lock"
@@ -75,19 +75,11 @@ class Study:
                 os.fsync(file.fileno())
             sync(self.directory)
         except OSError as error:
-            raise self._failed(_JOURNAL, error) from None
+            raise RecordingFailed(
+                f"{self.directory / _JOURNAL}: cannot be written ({error.strerror}). Free some space on that disk and "
+                "give the same command again: it goes on where it was"
+            ) from None
         self.decisions.append(decision)
-
-    def write(self, rescue: Rescue) -> None:
-        """Write rescue.json.
-
-        Raises:
-            RecordingFailed: it cannot be written.
-        """
-        try:
-            write_whole(self.directory / RESCUE, msgspec.json.format(msgspec.json.encode(rescue), indent=2) + b"\n")
-        except OSError as error:
-            raise self._failed(RESCUE, error) from None
 
     def path(self, number: int, name: str) -> Path:
         """Return the run directory of the part `name` of what is done at break `number`."""
@@ -109,12 +101,6 @@ class Study:
                 raise BadInput(f"line {number} is damaged ({error})", file=path, remedy=remedy) from None
         if lines and lines[-1]:  # a power failure cut it short
             write_whole(path, b"".join(line + b"\n" for line in lines[:-1]))
-
-    def _failed(self, name: str, error: OSError) -> RecordingFailed:
-        return RecordingFailed(
-            f"{self.directory / name}: cannot be written ({error.strerror}). Free some space on that disk and give the "
-            "same command again: it goes on where it was"
-        )
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from harness import __version__
 from harness.caffe_files.messages import parse_text, pb
 from harness.errors import BadInput, RecordingError
 from harness.exit_codes import Exit
+from harness.recording.result_files import write_rescue
 from harness.recording.run_directory import read_info
 from harness.rescuing.attempt import Attempting
 from harness.rescuing.breaks import broke_at, find_break, has_broken
@@ -176,5 +177,5 @@ class _Session:
             until=self._until,
             harness=__version__,
         )
-        self._study.write(found)
+        write_rescue(self._study.directory, found)
         return found

@@ -230,5 +230,4 @@ class Explanation(msgspec.Struct, frozen=True):
     harness: str = ""
 
 
-encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Explanation).decode

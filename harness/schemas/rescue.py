@@ -120,5 +120,4 @@ class Rescue(msgspec.Struct, frozen=True):
     harness: str = ""
 
 
-encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Rescue).decode

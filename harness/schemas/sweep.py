@@ -71,6 +71,3 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     command: tuple[str, ...] = ()
     harness: str = ""
     format_version: int = SWEEP_VERSION
-
-
-encode = msgspec.json.Encoder().encode

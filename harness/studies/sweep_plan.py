@@ -14,7 +14,7 @@ from harness.diagnosis.recorded.onset import span_of
 from harness.errors import BadInput
 from harness.quantities import duration
 from harness.recording import Recording, run_directory
-from harness.recording.sweep import read_sweep
+from harness.recording.result_files import read_sweep
 from harness.reports.sweep_screen import SweepTerminal
 from harness.reports.text.grammar import count
 from harness.schemas.leg import Leg

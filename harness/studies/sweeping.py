@@ -15,7 +15,7 @@ import numpy.typing as npt
 from harness.errors import BadInput, RecordingError
 from harness.exit_codes import Exit
 from harness.recording import Recording
-from harness.recording.sweep import write_sweep
+from harness.recording.result_files import write_sweep
 from harness.reports.sweep_screen import RUNNING, WAITING, LegRow, SweepTerminal, SweepView
 from harness.reports.text.sweep import outcome
 from harness.schemas.leg import Leg, LegResult

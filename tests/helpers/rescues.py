@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from harness.schemas.explanation import Cost
-from harness.schemas.rescue import RESCUE, Attempt, Intervention, Rescue, Tried, encode
+from harness.schemas.rescue import RESCUE, Attempt, Intervention, Rescue, Tried
 
 SENTENCE = "Training reached iteration 55 with 2 interventions."
 
@@ -47,4 +47,4 @@ def made_up_rescue(first: Path, study: Path) -> Rescue:
 
 def write_rescue(study: Path, rescue: Rescue) -> None:
     """Write rescue.json into the directory `study`."""
-    (study / RESCUE).write_bytes(msgspec.json.format(encode(rescue)))
+    (study / RESCUE).write_bytes(msgspec.json.format(msgspec.json.encode(rescue)))

@@ -20,7 +20,7 @@ from harness.cluster import arms_on
 from harness.exit_codes import Exit
 from harness.experiments import Arms
 from harness.experiments.results import Results, find
-from harness.recording.explanation import read_explanation
+from harness.recording.result_files import read_explanation
 from harness.schemas.arm import Arm, ArmResult, RateScaled
 from harness.schemas.listener import NoListener
 from harness.supervisor.signals import Interrupts

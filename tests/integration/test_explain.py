@@ -22,7 +22,7 @@ from harness.diagnosis.rescue.trials import try_all
 from harness.exit_codes import Exit
 from harness.experiments import locked
 from harness.recording import Recording
-from harness.recording.explanation import read_explanation
+from harness.recording.result_files import read_explanation
 from harness.reports.remedies import remedies
 from harness.schemas.explanation import Explanation, Kind, Margin, decode
 from tests.helpers.commands import train

@@ -15,7 +15,7 @@ import pytest
 from jupyter_client.manager import KernelManager
 
 from harness.recording import Recording
-from harness.recording.sweep import write_sweep
+from harness.recording.result_files import write_sweep
 from harness.schemas.sweep import Sweep, SweepLeg
 from harness.supervisor.predict_client import predictions
 from harness.training_data.read import read_records

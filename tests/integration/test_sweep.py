@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from harness.recording import Recording, run_directory
-from harness.recording.sweep import read_sweep
+from harness.recording.result_files import read_sweep
 from tests.helpers.commands import restart, train
 from tests.helpers.outlying_records import ONSET, OUTLYING, key_of, write_records, write_training
 from tests.helpers.paths import ROOT

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import BadInput
-from harness.recording.explanation import read_explanation
+from harness.recording.result_files import read_explanation
 from tests.helpers.explanations import encoded, rate_explanation, record_explanation
 
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from harness.errors import BadInput
-from harness.recording.rescue import rescue_of
+from harness.recording.result_files import rescue_of
 from harness.reports.html.rescue import breaks, facts, mood
 from harness.schemas.explanation import Cost
 from harness.schemas.rescue import Attempt, Intervention, Rescue, Tried

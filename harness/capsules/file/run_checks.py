@@ -33,7 +33,7 @@ from harness.capsules.file.manifest import REMEDY
 from harness.capsules.file.named_files import layers_in, messages_of
 from harness.errors import BadInput, RecordingError
 from harness.recording import Recording
-from harness.recording.explanation import read_explanation
+from harness.recording.result_files import read_explanation
 from harness.recording.run_directory import read_info
 from harness.recording.snapshots import read_snapshot
 from harness.recording.structure import check_contained

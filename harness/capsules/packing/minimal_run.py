@@ -19,7 +19,7 @@ from harness.capsules.packing.start_state import write_state
 from harness.diagnosis.first_change import acts_in_tests
 from harness.errors import BadInput
 from harness.recording import Recording
-from harness.recording.explanation import read_explanation, write_explanation
+from harness.recording.result_files import read_explanation, write_explanation
 from harness.replay.replaying import working_directory
 from harness.schemas.explanation import Explanation
 from harness.schemas.onset import Onset

@@ -17,7 +17,7 @@ from harness.capsules.shrinking.delta_debugging import fewest
 from harness.capsules.shrinking.likely_records import Item, likely_items, records_read
 from harness.capsules.shrinking.record_edits import RecordEdits, edit_data_set
 from harness.capsules.shrinking.reductions import Reduction, changed_inputs, data_sets
-from harness.recording.explanation import read_explanation, write_explanation
+from harness.recording.result_files import read_explanation, write_explanation
 from harness.recording.run_directory import read_info
 from harness.recording.snapshots import iterations_of, read_snapshot, write_snapshot
 

@@ -13,7 +13,7 @@ from harness.capsules.packing.records_read import lines_read
 from harness.capsules.shrinking.reductions import data_set_of
 from harness.diagnosis.recorded.batch import batch_of
 from harness.recording import Recording
-from harness.recording.explanation import read_explanation
+from harness.recording.result_files import read_explanation
 from harness.schemas.data_position import RowsPosition, StreamPosition
 from harness.schemas.run_info import RunInfo
 

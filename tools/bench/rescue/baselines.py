@@ -20,7 +20,7 @@ from harness.explaining.investigating import drive
 from harness.explaining.question import question_of
 from harness.explaining.replays import Replays
 from harness.recording import Recording
-from harness.recording.explanation import read_explanation
+from harness.recording.result_files import read_explanation
 from harness.recording.snapshots import iterations_of
 from harness.rescuing.healthy import healthy_before
 from harness.schemas.arm import Arm, RateScaled
