@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from harness.caffe_files.messages import parse_text, pb
 from harness.diagnosis.cause.case import Case
+from harness.diagnosis.cause.course import iterations_needed
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.diagnosis.rescue.candidates import candidates_of
 from harness.diagnosis.robust_stats import total_norm
 from harness.invocation import next_command, path_argument
 from harness.reports.suggestion import Suggestion
+from harness.reports.suggestions import rescue_command
 from harness.schemas.explanation import Explanation, Kind, Levels
 from harness.schemas.rescue import Candidate, CandidateKind
 
@@ -32,7 +35,7 @@ _FOR: dict[Kind, tuple[CandidateKind, ...]] = {  # what is suggested for a cause
 
 
 def remedies(diagnosis: Diagnosis, found: Explanation) -> list[Suggestion]:
-    """Suggest the restarts of a run that its replays have shown to survive."""
+    """Suggest the restarts of a run that its replays have shown to survive, and to rescue it."""
     iterations, wanted = diagnosis.recording.iterations, _FOR.get(found.verdict.kind, ())
     if not wanted or not len(iterations):
         return []
@@ -46,7 +49,16 @@ def remedies(diagnosis: Diagnosis, found: Explanation) -> list[Suggestion]:
     candidates = candidates_of(_case(diagnosis, found, max(onset, acts), start), found)
     shown = [candidate for candidate in candidates if candidate.kind in wanted and _is_short(candidate, found)]
     shown.sort(key=lambda candidate: wanted.index(candidate.kind))
-    return [_suggestion(restart, candidate) for candidate in shown]
+    return [
+        *(_suggestion(restart, candidate) for candidate in _once(shown)),
+        rescue_command(diagnosis.recording.path.parent),
+    ]
+
+
+def _once(candidates: Sequence[Candidate]) -> Iterator[Candidate]:
+    """Yield the first of several that skip batches: the others skip more, and rescue tries them."""
+    batches = next((candidate for candidate in candidates if candidate.kind == "batches"), None)
+    return (candidate for candidate in candidates if candidate.kind != "batches" or candidate is batches)
 
 
 def _suggestion(restart: str, candidate: Candidate) -> Suggestion:
@@ -63,14 +75,15 @@ def _case(diagnosis: Diagnosis, found: Explanation, at: int, start: int) -> Case
     """Read the facts of the break on which commands depend; no arms are made from it."""
     recording = diagnosis.recording
     row = min(int(recording.iterations.searchsorted(at)), len(recording.iterations) - 1)
-    rows = slice(max(0, row - _BEFORE), row + 1)
+    rows, later = slice(max(0, row - _BEFORE), row + 1), slice(row, row + _BEFORE)
+    levels = found.levels or Levels(0.0, None, 0.0)
     return Case(
         at=at,
         first=start,
         kept=start,
         start=start,
-        after=0,
-        levels=found.levels or Levels(0.0, None, 0.0),
+        after=iterations_needed(np.asarray(recording.series("loss", later), np.float64), levels),
+        levels=levels,
         solver=diagnosis.solver,
         net=parse_text(diagnosis.info.net, pb.NetParameter, Path("run.json")),
         params=recording.params,

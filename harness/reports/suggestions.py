@@ -108,7 +108,7 @@ def next_commands(
         rewind=None if in_window else rewind_of_onset(recording, found),
     )
     asked = recording.live or (run / EXPLAIN).is_file()
-    return [*after_divergence(broken), *([] if asked else [explain_command(run)])]
+    return [*after_divergence(broken), *([] if asked else [explain_command(run), rescue_command(run)])]
 
 
 def rewind_of_onset(recording: Recording, found: Diagnosis) -> Rewind | NoRewind | None:
@@ -127,6 +127,12 @@ def explain_command(run: Path) -> Suggestion:
     """Suggest to explain a run."""
     command = f"{next_command('explain')} {path_argument(run)}"
     return Suggestion(command, "find out why: replays it from before the onset with one thing changed at a time")
+
+
+def rescue_command(run: Path) -> Suggestion:
+    """Suggest to rescue a run."""
+    command = f"{next_command('rescue')} {path_argument(run)}"
+    return Suggestion(command, "get it to its end: continues with the smallest change that gets past the break")
 
 
 def after_divergence(broken: BrokenRun) -> list[Suggestion]:

@@ -70,8 +70,8 @@ def commands(text: str) -> list[str]:
 def test_the_commands_of_a_run_that_broke(place: Place, run: Finished) -> None:
     assert run.stderr.count("Onset:") == 1
     printed = commands(run.stderr)
-    kinds = [re.findall(r"explain|report|rewind|--set", line)[0] for line in printed]
-    assert {"explain", "report", "rewind", "--set"} == set(kinds)
+    kinds = [re.findall(r"explain|report|rescue|rewind|--set", line)[0] for line in printed]
+    assert {"explain", "report", "rescue", "rewind", "--set"} == set(kinds)
     with Recording(place.home / "runs/broken") as recording:
         assert not recording.windows
         last = int(recording.iterations[-1])
@@ -81,6 +81,8 @@ def test_the_commands_of_a_run_that_broke(place: Place, run: Finished) -> None:
     assert place.paste(printed[kinds.index("--set")]).stdout == f"{place.home}/runs/broken-base_lr=0.001\n"
     place.paste(f"{printed[kinds.index('explain')]} --budget 100")
     assert (place.home / "runs/broken/explain.json").is_file()
+    place.paste(f"{printed[kinds.index('rescue')]} --until 30")
+    assert (place.home / "runs/broken-rescue/rescue.json").is_file()
     place.paste(printed[kinds.index("report")])
     assert (place.home / "runs/broken/report.html").is_file()
 

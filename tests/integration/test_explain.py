@@ -24,6 +24,7 @@ from harness.experiments import locked
 from harness.recording import Recording
 from harness.recording.result_files import read_explanation
 from harness.reports.remedies import remedies
+from harness.reports.suggestions import rescue_command
 from harness.schemas.explanation import Explanation, Kind, Margin, decode
 from tests.helpers.commands import train
 from tests.helpers.investigating import case_of, drive
@@ -253,10 +254,22 @@ def test_what_has_survived_is_suggested(home: Path, explained: Finished, kind: K
     verdict = replace(found.verdict, kind=kind, layers=("conv",))
     with Recording(home / "run") as recording:
         suggested = remedies(diagnose(recording), replace(found, verdict=verdict, margins=margins))
+    if words:
+        assert suggested.pop() == rescue_command(home / "run")
     assert len(suggested) == len(words)
     for suggestion, word in zip(suggested, words, strict=True):
         assert f"{home / 'run'} --from 80" in suggestion.command
         assert word in suggestion.command
+
+
+def test_of_changed_data_the_shortest_stretch_is_suggested(home: Path, explained: Finished) -> None:
+    found = explanation(home / "run")
+    arms = tuple(replace(arm, kind="data-shift") if arm.kind == "record" else arm for arm in found.arms)
+    verdict = replace(found.verdict, kind="data-shift", records=(), iteration=ONSET)
+    with Recording(home / "run") as recording:
+        skip, *others = remedies(diagnose(recording), replace(found, verdict=verdict, arms=arms))
+    assert f"--from 80 --skip {ONSET}:" in skip.command
+    assert not any("--skip" in suggestion.command for suggestion in others)
 
 
 def test_candidates_restart_as_their_arms(home: Path, explained: Finished, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from rich.text import Text
 from harness.diagnosis.live.messages import LOOK_AT, sentence
 from harness.diagnosis.live.rows import names_of
 from harness.reports.suggestion import Suggestion
-from harness.reports.suggestions import BrokenRun, after_divergence, explain_command, report_command
+from harness.reports.suggestions import BrokenRun, after_divergence, explain_command, report_command, rescue_command
 from harness.reports.text.grammar import list_names
 from harness.schemas.layout import Alarm
 from harness.schemas.outcome import Divergence, Opening
@@ -71,8 +71,8 @@ def divergence_lines(divergence: Divergence, opening: Opening) -> list[Text]:
         rewind=divergence.rewind,
     )
     has_ended = divergence.is_kept or divergence.rewind is not None
-    explain = [explain_command(opening.directory)] if has_ended else []
-    for suggestion in (*after_divergence(broken), *explain, report_command(opening.directory)):
+    replays = [explain_command(opening.directory), rescue_command(opening.directory)] if has_ended else []
+    for suggestion in (*after_divergence(broken), *replays, report_command(opening.directory)):
         lines += suggestion_lines(suggestion)
     return lines
 
