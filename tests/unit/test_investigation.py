@@ -155,6 +155,16 @@ def test_unusual_weights_are_not_named_where_their_size_does_not_matter(healing:
     assert investigated(training).verdict.kind == "learning-rate"
 
 
+def test_a_layer_whose_rate_is_far_above_that_of_others_is_named_even_if_other_start_weights_heal() -> None:
+    steep = replace(EARLY, params=STEEP.params, usual_steps=STEEP.usual_steps, from_weights=True)
+
+    def harms(s: Step) -> bool:
+        return s.t >= 17 and s.rate > 0.05 and "b" not in s.slower and "c" not in s.redrawn
+
+    verdict = investigated(Training(steep, harms)).verdict
+    assert (verdict.kind, verdict.layers) == ("layer-lr", ("b",))
+
+
 @pytest.mark.parametrize("kind", SENTENCES)
 def test_whenever_the_budget_ends_what_is_said_was_seen(kind: Kind) -> None:
     """And nothing else is named as the cause in the meantime."""

@@ -48,7 +48,12 @@ class LayerRates:
         if len(self.healing) != 1:
             return None
         (layer,) = self.healing
-        return layer if layer in self.far or (self.others is not None and self.others.all_break) else None
+        return layer if self.is_far or (self.others is not None and self.others.all_break) else None
+
+    @property
+    def is_far(self) -> bool:
+        """The one layer that heals alone is far above the others."""
+        return len(self.healing) == 1 and self.healing[0] in self.far
 
 
 def screen_layer_rates(case: Case) -> Procedure[LayerRates]:

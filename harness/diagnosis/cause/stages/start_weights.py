@@ -49,6 +49,11 @@ class StartFinding:
         return bool(self.layers) or (self.history is not None and self.history.all_heal)
 
     @property
+    def deviates(self) -> bool:
+        """It is not only that other start weights heal: those of the run had unusual sizes, or the history did it."""
+        return self.balance_heals or (self.history is not None and self.history.all_heal)
+
+    @property
     def balance_heals(self) -> bool:
         """Training does not break with all weights of a usual size, and breaks from the same start without that."""
         balanced, unchanged = self.balanced, self.unchanged

@@ -90,7 +90,8 @@ def decide(found: Screening) -> Kind:
     rate = found.factor("learning-rate")
     if rate is not None and rate.factor.since is not None:
         return "learning-rate"
-    if found.start is not None and found.start.heals:
+    is_far = found.layers is not None and found.layers.is_far  # a deviation, which weights drawn at random are not
+    if found.start is not None and found.start.heals and (found.start.deviates or not is_far):
         return "start-weights"
     if found.layers is not None and found.layers.layer is not None:
         return "layer-lr"
