@@ -15,13 +15,14 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 import numpy.typing as npt
-import xxhash
 
 from harness.caffe_files.layer_names import unique_names
 from harness.caffe_files.messages import decode, pb
 from harness.caffe_files.protobuf_wire import DamagedMessage, fields
+from harness.caffe_files.weight_digest import digest_of
 from harness.errors import BadInput
 from harness.schemas.layout import Param
+from harness.schemas.run_info import DigestKind
 
 Floats = npt.NDArray[np.float32]
 Mode = Literal["r", "r+"]  # to be read, or written as well
@@ -84,17 +85,15 @@ def change_numbers(blobs: Sequence[StoredBlob], change: Callable[[Floats], Float
         blob.numbers[...] = change(np.asarray(blob.numbers[...], np.float32))
 
 
-def weight_digest(blobs: Sequence[StoredBlob], params: Sequence[Param]) -> str:
-    """Return the digest of a caffemodel's weights, as a run records it: XXH3-64 over the blobs `params`, in order.
+def weight_digest(blobs: Sequence[StoredBlob], params: Sequence[Param], kind: DigestKind) -> str:
+    """Return the digest of a caffemodel's weights, as a run records it: that of the blobs `params`, in order.
 
     Raises:
         KeyError: it lacks one of them.
     """
     found = {(blob.layer, blob.index): blob.numbers for blob in blobs}
-    state = xxhash.xxh3_64()
-    for param in params:
-        state.update(np.ascontiguousarray(found[param.layer, param.index][...], np.float32).data)
-    return state.hexdigest()
+    numbers = (np.asarray(found[param.layer, param.index][...], np.float32) for param in params)
+    return f"{digest_of(numbers, kind):016x}"
 
 
 def _opened(path: Path, mode: Mode) -> h5py.File:

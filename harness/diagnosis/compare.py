@@ -46,6 +46,7 @@ def compare(a: Recording, b: Recording, info_a: RunInfo, info_b: RunInfo, settin
         a=_extent(a.iterations),
         b=_extent(b.iterations),
         common=_extent(common),
+        digest_kinds=(info_a.digest_kind, info_b.digest_kind),
         weights=weights,
         moment=moment,
         cause=_cause(weights, moment, parts),
@@ -74,11 +75,26 @@ def _extent(iterations: Array) -> Extent | None:
 
 
 def _first_other_weights(a: Recording, b: Recording, info_a: RunInfo, info_b: RunInfo) -> int | None:
+    if info_a.digest_kind != info_b.digest_kind:
+        return _first_other_norms(a, b)
     times_a, digests_a = _digests(a, info_a)
     times_b, digests_b = _digests(b, info_b)
     common, rows_a, rows_b = np.intersect1d(times_a, times_b, return_indices=True)
     other = np.flatnonzero(digests_a[rows_a] != digests_b[rows_b])
     return int(common[other[0]]) if len(other) else None
+
+
+def _first_other_norms(a: Recording, b: Recording) -> int | None:
+    """Return the first t for which a norm or the largest magnitude of a param blob differs in W_t."""
+    common, rows_a, rows_b = np.intersect1d(a.iterations, b.iterations, return_indices=True)
+    other = np.zeros(len(common), np.bool_)
+    for name in ("weight_l2", "weight_max"):
+        one, two = a.stat(name).values, b.stat(name).values
+        if one.shape[1:] == two.shape[1:]:
+            other |= _bits_differ(one[rows_a], two[rows_b]).any(axis=1)
+        else:
+            other[:] = True
+    return int(common[other][0]) if other.any() else None
 
 
 def _digests(recording: Recording, info: RunInfo) -> tuple[Array, Array]:

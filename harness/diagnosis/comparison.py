@@ -7,7 +7,7 @@ from typing import Literal
 
 from harness.diagnosis.settings import Setting
 from harness.schemas.rewind import NoRewind, Rewind
-from harness.schemas.run_info import Verification
+from harness.schemas.run_info import DigestKind, Verification
 
 Kind = Literal["input", "loss", "gradient", "lr", "update"]  # in the order in which an iteration computes them
 ArrayKind = Literal["weight", "input", "gradient", "update"]
@@ -89,6 +89,7 @@ class Comparison:
 
     Attributes:
         a, b, common: the iterations that were recorded by either, and by both; None where there are none.
+        digest_kinds: how either run hashed its weights; if not alike, weights are compared by the norms of all blobs.
         weights: the first t for which W_t differs.
         moment: the iteration in which the difference began; None where nothing differs, or it began before.
         parts: which kinds of values are the same there.
@@ -101,6 +102,7 @@ class Comparison:
     a: Extent | None
     b: Extent | None
     common: Extent | None
+    digest_kinds: tuple[DigestKind, DigestKind]
     weights: int | None
     moment: int | None
     cause: Cause | None
@@ -111,6 +113,11 @@ class Comparison:
     settings: tuple[Setting, ...]
     verified: tuple[Verification | None, Verification | None]
     rewinds: tuple[Rewind | NoRewind | None, Rewind | NoRewind | None]
+
+    @property
+    def same_digests(self) -> bool:
+        """Digests can be compared."""
+        return self.digest_kinds[0] == self.digest_kinds[1]
 
     @property
     def identical(self) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 _IGNORED = {
     *(
         "format_version",
+        "digest_kind",
         "command",
         "directory",
         "started",

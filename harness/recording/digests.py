@@ -26,6 +26,7 @@ class RecordedDigests:
 
     Attributes:
         blobs: its param blobs, as (layer, index, shape); digests of other ones cannot be compared.
+        kind: how they were hashed; nor can digests of another kind.
         live: a writer still held it when it was read last.
         last: the last iteration known to be in it; -1 for none.
     """
@@ -38,6 +39,7 @@ class RecordedDigests:
         self._iterations, self._digests = np.empty(0, np.int64), np.empty(0, np.uint64)
         with Recording(run, may_repair=False) as recording:
             self.blobs = tuple((param.layer, param.index, param.shape) for param in recording.params)
+            self.kind = recording.digest_kind
             self._note(recording)
 
     def find(self, iterations: Iterations) -> tuple[Iterations, Digests]:

@@ -74,7 +74,7 @@ def _create_iterations(
     units = {"lr": "learning rate", "loss": "weighted total of this iteration alone", "seconds": "s"}
     for name in ("lr", "loss", "smoothed_loss", "seconds"):
         _rows(file, name, (), "<f8", [rows], units.get(name, "loss averaged as caffe train displays it"))
-    _rows(file, "digest", (), "<u8", [rows], "XXH3-64 over the bytes of all learnable weights W_t, in /param order")
+    _rows(file, "digest", (), "<u8", [rows], "hash of all learnable weights W_t, as the attribute digest_kind says")
     paths = link_names(o.name for o in layout.outputs)
     outputs = file.create_group("output")
     for output in layout.outputs:

@@ -8,10 +8,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from harness.caffe_files.paths import is_directory
+from harness.errors import RecordingError
 from harness.recording.hdf5_schema import datasets
 from harness.recording.labelled import Labelled
 from harness.recording.open_file import open_file
@@ -19,6 +21,7 @@ from harness.recording.row_reader import RowReader
 from harness.recording.window_reader import WindowReader
 from harness.schemas.layout import CAPTURES, Alarm, Head
 from harness.schemas.rewind import NoRewind, Rewind
+from harness.schemas.run_info import DigestKind
 from harness.schemas.window import Window
 
 
@@ -100,6 +103,20 @@ class Recording(RowReader):
     def relus(self) -> tuple[str, ...]:
         """Names of the blobs that a ReLU wrote; empty if the recording does not contain them."""
         return self._checked.attribute("relus", tuple[str, ...], "[]")
+
+    @property
+    def digest_kind(self) -> DigestKind:
+        """How the weights were hashed: digests of different kinds cannot be compared.
+
+        Raises:
+            RecordingError: in a way that this version does not know.
+        """
+        kind = self._checked.attributes.get("digest_kind", "xxh3")  # 0.2 and older did not say it
+        try:
+            found: DigestKind = msgspec.convert(kind, DigestKind)
+        except msgspec.ValidationError:
+            raise RecordingError(f"{self.path}: its weights are hashed by {kind!r}, which is not known here") from None
+        return found
 
     @property
     def goes_on_from(self) -> Path | None:

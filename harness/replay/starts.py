@@ -101,7 +101,7 @@ def _check_weights(model: Path, snapshot: SnapshotInfo, params: Sequence[Param])
         return
     with model_blobs(model, "r") as blobs:
         try:
-            found = weight_digest(blobs, params)
+            found = weight_digest(blobs, params, snapshot.digest_kind)
         except KeyError:  # other names than those of the run; they are checked when Caffe has read them
             return
     if found != snapshot.weight_digest:

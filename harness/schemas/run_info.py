@@ -5,7 +5,7 @@ Both repeat what a training computes with (`TrainingSetup`), so that a restart n
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -17,6 +17,8 @@ Iteration = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]  # Caffe counts in 
 Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
 FileName = Annotated[str, msgspec.Meta(pattern=r"^(?!\.{1,2}$)[^/]+$")]  # never a path to another directory
 PathName = Annotated[str, msgspec.Meta(max_length=4095, pattern="^[^/]{0,255}(/[^/]{0,255})*$")]
+DigestKind = Literal["xxh3", "multilinear"]  # how weights are hashed (weight_digest.py)
+NEW_DIGESTS: DigestKind = "multilinear"  # of a training that continues no other
 Prototxt = Annotated[str, msgspec.Meta(max_length=64 << 20)]  # as large as a file may be (messages.py)
 
 RUN_INFO_VERSION = 1
@@ -198,6 +200,8 @@ class TrainingSetup(msgspec.Struct, frozen=True, kw_only=True):
         mode: "CPU" or "GPU 0".
         data: by `source`, as the net has it.
         point: the position in data and random numbers, before the next iteration.
+        digest_kind: how the weights are hashed, here and in the recording: as in what it continues. Files of 0.2 and
+            older do not have it.
     """
 
     solver: Prototxt
@@ -211,6 +215,7 @@ class TrainingSetup(msgspec.Struct, frozen=True, kw_only=True):
     data: dict[str, DataSource]
     blas: Blas | None = None
     point: TrainingPosition
+    digest_kind: DigestKind = "xxh3"
 
     def __post_init__(self) -> None:
         for place in self.point.inputs:

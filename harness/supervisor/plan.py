@@ -21,7 +21,7 @@ from harness.caffe_files.sources import Sources
 from harness.diagnosis.exactness import exactness
 from harness.reports.text.exactness import at_the_start
 from harness.schemas.data_position import TrainingPosition
-from harness.schemas.run_info import DataSource, Gpu, Parent, RunInfo, SnapshotInfo
+from harness.schemas.run_info import NEW_DIGESTS, DataSource, Gpu, Parent, RunInfo, SnapshotInfo
 from harness.schemas.window import Window, clip, merge, parse_watch
 from harness.supervisor import device
 from harness.supervisor.excluded_records import excluded_keys, excluded_numbers
@@ -251,6 +251,7 @@ def _record(
         native_start=start.native_start,
         goes_on_from=_goes_on_from(start, parent),
         point=resolved.point,
+        digest_kind=NEW_DIGESTS if start.setup is None else start.setup.digest_kind,
         step=start.step,
         first=start.iteration,
         until=resolved.until,

@@ -77,6 +77,10 @@ class Verifier:
         self._other = RecordedDigests(run)
         if self._other.blobs != tuple((param.layer, param.index, param.shape) for param in layout.params):
             self._note(problem=f"{run} trains other param blobs")
+        elif self._other.kind != self._info.digest_kind:
+            self._note(
+                problem=f"{run} hashed its weights by {self._other.kind}, and this run by {self._info.digest_kind}"
+            )
 
     def _compare_rows(self, rows: npt.NDArray[np.void]) -> None:
         for start in range(0, len(rows), BLOCK):
@@ -159,7 +163,7 @@ class Verifier:
                     queue.append(run)
                     with suppress(*_UNREADABLE):
                         found = RecordedDigests(run)
-                        if found.last > other.last or found.live:
+                        if found.kind == other.kind and (found.last > other.last or found.live):
                             return found
         return None
 

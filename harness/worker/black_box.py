@@ -1,4 +1,7 @@
-"""Fill the black box: inputs at every iteration, and what params have of it if that costs next to nothing."""
+"""Fill the black box: inputs at every iteration, and what params have of it if that costs next to nothing.
+
+On a GPU, params are not kept: to copy them to the host would take longer than an iteration may.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,8 @@ class BlackBoxFiller:
         self._slot: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
         self._digest = 0
         self.active = False
-        with_params = box.room(self._param_bytes + self._input_bytes) >= _LEAST and self._param_bytes > 0
+        on_host = all(isinstance(part, np.ndarray) for part in (*params.data, *history))
+        with_params = on_host and box.room(self._param_bytes + self._input_bytes) >= _LEAST and self._param_bytes > 0
         box.lay_out(self._input_bytes + with_params * self._param_bytes, has_params=with_params)
         if not box.slots:
             self.arrays = ()
@@ -123,20 +127,12 @@ class BlackBoxFiller:
 
 
 class _Copy:
-    """Copies the same arrays again and again, on the host with one call."""
+    """Copies the same arrays again and again, with one call."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
-        self._parts = parts
         self.nbytes = sum(part.nbytes for part in parts)
         self._flat = [part.reshape(-1) for part in parts if isinstance(part, np.ndarray)]  # views: Caffe's memory stays
 
     def into(self, target: npt.NDArray[np.uint8]) -> None:
         """Fill `target`, which has `nbytes` bytes."""
-        if self._flat:
-            np.concatenate(self._flat, out=target.view(np.float32))
-            return
-        start = 0
-        for part in self._parts:
-            if not isinstance(part, np.ndarray):
-                part.copy_into(target[start : start + part.nbytes])
-            start += part.nbytes
+        np.concatenate(self._flat, out=target.view(np.float32))

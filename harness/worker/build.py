@@ -103,9 +103,9 @@ def start(
         copied = CopiedWeights(model, tuple(copying.copied), tuple(copying.skipped), tuple(copying.new))
         send(WeightsCopied(copied))
     if payload.resume and payload.resume.window:
-        _restore_window(solver, payload.resume, payload.solver_type, nets[0], directory)
+        _restore_window(solver, payload, payload.resume, nets[0], directory)
     elif payload.resume:
-        _restore(solver, payload.resume, payload.solver_type, nets[0], directory)
+        _restore(solver, payload, payload.resume, nets[0], directory)
     if payload.replay:
         _replay(solver, param, nets, _parsed(payload.native), point, send)
     state = _layer_state(payload.resume) if payload.resume else None
@@ -177,7 +177,7 @@ def _copy_fillers(solver: Solver, param: pb.SolverParameter, nets: Sequence[pb.N
     copy_between(native.net, solver.net)
 
 
-def _restore(solver: Solver, resume: Resume, kind: str, net: pb.NetParameter, directory: Path) -> None:
+def _restore(solver: Solver, payload: Payload, resume: Resume, net: pb.NetParameter, directory: Path) -> None:
     assert resume.state is not None
     assert resume.model is not None
     path, model = Path(resume.state), Path(resume.model)
@@ -185,8 +185,8 @@ def _restore(solver: Solver, resume: Resume, kind: str, net: pb.NetParameter, di
     if not by_number and any(len(layer.blobs) for layer in solver.net.layers):
         check_fit(read_caffemodel(model), _shapes(solver.net), model)
     caffe_cannot = by_number or has_other_encoding(model)
-    probe = ParamProbe(solver.net, net, HostMemory())
-    check_history(read_solverstate(path), kind, [p.shape for p in probe.params])
+    probe = ParamProbe(solver.net, net, HostMemory(), payload.info.digest_kind)
+    check_history(read_solverstate(path), payload.solver_type, [p.shape for p in probe.params])
     caffe.log(f"Resuming from {path}")
     if caffe_cannot:
         state = copy_solverstate(path, _without_weights(directory), directory / path.name, resume.scale)
@@ -215,17 +215,17 @@ def _without_weights(directory: Path) -> Path:
     return model
 
 
-def _restore_window(solver: Solver, resume: Resume, kind: str, net: pb.NetParameter, directory: Path) -> None:
+def _restore_window(solver: Solver, payload: Payload, resume: Resume, net: pb.NetParameter, directory: Path) -> None:
     """Restore an iteration whose weights and history are in a window."""
     assert resume.window is not None
-    probe = ParamProbe(solver.net, net, HostMemory())
+    probe = ParamProbe(solver.net, net, HostMemory(), payload.info.digest_kind)
     shapes = [(p.layer, p.index, p.shape) for p in probe.params]
     with Recording(resume.window) as recording:
         if [(p.layer, p.index, p.shape) for p in recording.params] != shapes:
             raise BadInput("its param blobs are not this net's", file=resume.window, remedy="Give the run of this net")
         with _damage_is_bad_input():
             weights = [recording.weight(resume.iteration, p.layer, p.index) for p in probe.params]
-            history = _history(recording, resume, kind)
+            history = _history(recording, resume, payload.solver_type)
     for array, (layer, index, shape) in zip([*weights, *history], itertools.cycle(shapes)):
         if array.shape != shape:
             raise BadInput(

@@ -101,7 +101,7 @@ class Observer:
         self._step = payload.resume.step if payload.resume else 0
         self._iteration = solver.iter
         self._nonfinite = self._bad_input = False  # since some iteration
-        self.params = ParamProbe(solver.net, net, memory)
+        self.params = ParamProbe(solver.net, net, memory, payload.info.digest_kind)
         self._activations = ActivationProbe(solver.net, memory)
         self._outputs = OutputProbe(
             solver.net, memory, losses_beside_outputs(solver.net, net, [head.name for head in payload.heads])
@@ -168,15 +168,15 @@ class Observer:
         self._iteration = iteration
         in_window = self.layout.in_window(iteration)
         self._frame["iteration"] = iteration
-        self._frame["stat"][:2] = self.params.weight_stats()
-        self._frame["digest"] = self.params.digest()
+        self._frame["stat"][:2], digest = self.params.measure_weights()
+        self._frame["digest"] = digest
         self._input_stats.begin()
         if in_window:
             self._send("weight", self.params.data)
             self._send("history", self._history)
             self._send_states()
         else:
-            self._box.begin(iteration, int(self._frame["digest"]))
+            self._box.begin(iteration, digest)
         if self._inputs:
             self._inputs.begin(in_window or self._box.active, self._box.inputs)
 

@@ -16,6 +16,7 @@ from harness.recording.black_box import BlackBox
 from harness.recording.ring import Kind, Ring
 from harness.schemas.events import Note
 from harness.schemas.layout import CAPTURES
+from harness.schemas.run_info import NEW_DIGESTS
 from harness.schemas.window import Window
 from harness.supervisor.net_upgrade import upgrade_net
 from harness.worker.payload import Payload
@@ -30,7 +31,7 @@ class HostDevice:
     def __init__(self, library: Path) -> None:
         self.library = library
         self._staging = np.empty(0, np.uint8)
-        self._launch = ctypes.CDLL(str(library)).launch
+        self._kernels = ctypes.CDLL(str(library))
 
     def address(self, blob: Any, field: str) -> int:
         return int(getattr(blob, field).ctypes.data)
@@ -52,9 +53,21 @@ class HostDevice:
         assert lengths.dtype == np.int64
         assert starts.shape == lengths.shape
         out = np.full((len(starts), 7), np.nan)
-        pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in (starts, lengths, out)]
-        self._launch(len(starts), *pointers)
+        self._kernels.launch_partials(len(starts), *map(_pointer, (starts, lengths, out)))
         return out
+
+    def weights(
+        self, starts: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64], positions: npt.NDArray[np.uint64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint64]]:
+        assert len(starts) > 0
+        assert positions.dtype == np.uint64
+        out, digests = np.full((len(starts), 7), np.nan), np.zeros(len(starts), np.uint64)
+        self._kernels.launch_weights(len(starts), *map(_pointer, (starts, lengths, positions, out, digests)))
+        return out, digests
+
+
+def _pointer(array: npt.NDArray[Any]) -> ctypes.c_void_p:
+    return array.ctypes.data_as(ctypes.c_void_p)
 
 
 class Watched:
@@ -77,10 +90,18 @@ class Watched:
 
 
 class WatchedDevice(HostDevice):
-    """A device that accesses blobs without being counted."""
+    """A device that accesses blobs without being counted; `copied` are the bytes of each copy to the host."""
+
+    def __init__(self, library: Path) -> None:
+        super().__init__(library)
+        self.copied: list[int] = []
 
     def address(self, blob: Any, field: str) -> int:
         return super().address(blob.inner, field)
+
+    def copy(self, address: int, target: npt.NDArray[np.uint8]) -> None:
+        self.copied.append(target.nbytes)
+        super().copy(address, target)
 
 
 class Messages:
@@ -112,19 +133,26 @@ def compare(solver_file: str, library: str) -> None:
     solver = caffe.SGDSolver(solver_file)
     watched = Watched(solver)
     sides = []
-    boxes = [BlackBox.create(1 << 20) for _ in range(2)]
-    memories: tuple[Memory, Memory] = (HostMemory(), GpuMemory(WatchedDevice(Path(library))))
-    payload = payload_of(Window(2, 4))
+    boxes = [BlackBox.create(1 << 24) for _ in range(2)]
+    device = WatchedDevice(Path(library))
+    memories: tuple[Memory, Memory] = (HostMemory(), GpuMemory(device))
+    window = Window(2, 4)
+    payload = payload_of(window)
     for seen, memory, box in zip((solver, watched), memories, boxes, strict=True):
         channel = Messages()
         sides.append((Observer(seen, net, payload, channel, param, memory, box, no_history, no_state), channel))
     frames = []
     at_first = Watched.asked
+    inputs = [4 * solver.net.blobs[name].count for name in ("data", "label")] * param.iter_size
     for iteration in range(6):
+        device.copied.clear()
         for observer, _ in sides:
             observer.before(iteration)
         solver.step(1)
         frames.append([observer.after(iteration).copy() for observer, _ in sides])
+        if iteration not in window:
+            blobs = [nbytes for nbytes in device.copied if nbytes > 4]  # without those of one value: losses
+            assert blobs == inputs, f"in iteration {iteration}: {blobs}"
     assert at_first > 0  # accesses are counted
     assert Watched.asked == at_first, f"{Watched.asked - at_first} copies in six iterations"
     for host, gpu in frames:
@@ -137,8 +165,11 @@ def compare(solver_file: str, library: str) -> None:
     for iteration in boxes[0].iterations:
         one, other = (box.read(iteration) for box in boxes)
         assert one is not None
-        assert one == other
-        assert any(one.arrays)
+        assert other is not None
+        assert one.arrays[-len(other.arrays) :] == other.arrays  # inputs: without what params have
+        assert len(other.arrays) == sum(inputs) < len(one.arrays)
+        assert one.digest == other.digest
+        assert any(other.arrays)
     kept = [channel.kept for _, channel in sides]
     assert [message[:2] for message in kept[0]] == [message[:2] for message in kept[1]]
     assert {kind for kind, _, _ in kept[0]} == {Kind.SLAB, Kind.ACTIVATION, Kind.TEST}
@@ -163,7 +194,7 @@ def payload_of(*windows: Window) -> Payload:
     """Return as much of a payload as an Observer reads."""
     return Payload(
         run="/",
-        info=run_info(until=6, capture=CAPTURES),
+        info=run_info(until=6, capture=CAPTURES, digest_kind=NEW_DIGESTS),
         solver_type="SGD",
         snapshot_name="made_up",
         native=(),

@@ -5,6 +5,7 @@
 #include <vector>
 
 #define __global__
+#define __device__
 #define __shared__ static
 
 struct Index {
@@ -19,7 +20,8 @@ static void __syncthreads() { block->arrive_and_wait(); }
 using std::fabs;
 #include "moments.cu"
 
-extern "C" void launch(unsigned int blocks, const unsigned long long *start, const long long *length, double *out) {
+// Calls `kernel` in all threads of each block.
+template <typename Kernel> static void run(unsigned int blocks, Kernel kernel) {
   std::barrier<> together(THREADS);
   block = &together;
   std::vector<std::thread> threads;
@@ -27,10 +29,19 @@ extern "C" void launch(unsigned int blocks, const unsigned long long *start, con
     threads.emplace_back([=] {
       threadIdx.x = thread;
       for (blockIdx.x = 0; blockIdx.x < blocks; ++blockIdx.x) {
-        partials(start, length, out);
+        kernel();
         __syncthreads();
       }
     });
   }
   for (auto &thread : threads) thread.join();
+}
+
+extern "C" void launch_partials(unsigned int blocks, const Bits64 *start, const long long *length, double *out) {
+  run(blocks, [=] { partials(start, length, out); });
+}
+
+extern "C" void launch_weights(unsigned int blocks, const Bits64 *start, const long long *length,
+                               const Bits64 *position, double *out, Bits64 *digest) {
+  run(blocks, [=] { weights(start, length, position, out, digest); });
 }

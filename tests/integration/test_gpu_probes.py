@@ -29,7 +29,7 @@ from harness.supervisor.plan import make_plan
 from harness.supervisor.resume import from_weights
 from harness.supervisor.training_spec import read_training_spec
 from harness.worker.probes.gpu import GpuArray, GpuMemory
-from harness.worker.probes.moments import Moments
+from harness.worker.probes.moments import Moments, WeightMoments
 from tests.helpers.host_device import HostDevice
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import command
@@ -68,27 +68,21 @@ PIECE = 1 << 15
 RANDOM = np.random.default_rng(3)
 
 
-@pytest.mark.parametrize(
-    "arrays",
-    [
-        [RANDOM.normal(size=n) for n in (1, 255, 256, 257, 5000)],
-        [RANDOM.normal(size=n) for n in (PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 7)],
-        [],
-        [[], [0, 0, -0.0, 1e-45], RANDOM.normal(size=(3, 4, 5, 6)), []],
-        [[3e38] * 300, [-3e38] * 2, [1e-30] * 400],
-        [[1, np.nan, -7, np.nan], [np.inf, 1, -np.inf], [np.nan] * 300, [1, 2]],
-        [np.r_[np.zeros(PIECE), np.nan], np.r_[RANDOM.normal(size=PIECE), -np.inf, np.zeros(100)]],
+ARRAYS: dict[str, list[npt.ArrayLike]] = {
+    "a block": [RANDOM.normal(size=n) for n in (1, 255, 256, 257, 5000)],
+    "several blocks": [RANDOM.normal(size=n) for n in (PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 7)],
+    "none": [],
+    "empty and zeros": [[], [0, 0, -0.0, 1e-45], RANDOM.normal(size=(3, 4, 5, 6)), []],
+    "huge and tiny": [[3e38] * 300, [-3e38] * 2, [1e-30] * 400],
+    "not finite": [[1, np.nan, -7, np.nan], [np.inf, 1, -np.inf], [np.nan] * 300, [1, 2]],
+    "not finite at the end": [
+        np.r_[np.zeros(PIECE), np.nan],
+        np.r_[RANDOM.normal(size=PIECE), -np.inf, np.zeros(100)],
     ],
-    ids=[
-        "a block",
-        "several blocks",
-        "none",
-        "empty and zeros",
-        "huge and tiny",
-        "not finite",
-        "not finite at the end",
-    ],
-)
+}
+
+
+@pytest.mark.parametrize("arrays", ARRAYS.values(), ids=ARRAYS)
 @pytest.mark.parametrize("what", ["norms", "activity", "range"])
 def test_the_kernel_agrees_with_the_cpu(
     what: Literal["norms", "activity", "range"], arrays: list[npt.ArrayLike], device: HostDevice
@@ -102,6 +96,14 @@ def test_the_kernel_agrees_with_the_cpu(
         np.testing.assert_array_equal(got[0], expected[0])  # the smallest
     np.testing.assert_array_equal(got[-1], expected[-1])  # NaN or infinite ones
     np.testing.assert_allclose(got, expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("arrays", [ARRAYS["several blocks"], ARRAYS["none"], ARRAYS["empty and zeros"]])
+def test_the_kernel_hashes_weights_as_the_cpu_does(arrays: list[npt.ArrayLike], device: HostDevice) -> None:
+    these = blobs(*arrays)
+    norms, digest = GpuMemory(device).weights(these).measure()
+    assert digest == WeightMoments([blob.data.ravel() for blob in these]).measure()[1]
+    np.testing.assert_array_equal(norms, GpuMemory(device).moments("norms", these, "data").measure())
 
 
 def test_equal_numbers_give_equal_bits_at_any_address(device: HostDevice) -> None:

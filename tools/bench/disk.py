@@ -24,6 +24,7 @@ from harness.recording.ring import Kind, Request, Ring
 from harness.recording.writer import Writer
 from harness.schemas.events import End, encode_note
 from harness.schemas.layout import CAPTURES, SLAB, Array, Layout, runs
+from harness.schemas.run_info import NEW_DIGESTS
 from harness.schemas.window import Window
 from harness.supervisor.net_upgrade import upgrade_net
 from tools.bench.nets import PROBLEMS, ROOT
@@ -57,7 +58,7 @@ def produce(ring: Ring, solver: Path, iterations: int) -> None:
 
     caffe.init_log(2, True)
     file = train_net(read_text(solver, pb.SolverParameter, "solver"), solver, upgrade_net)
-    probe = ParamProbe(caffe.Net(str(file.source), caffe.TRAIN), file.param, HostMemory())
+    probe = ParamProbe(caffe.Net(str(file.source), caffe.TRAIN), file.param, HostMemory(), NEW_DIGESTS)
     inputs = (Array("input", "data", None, (BATCH, 3, 224, 224)), Array("input", "label", None, (BATCH,)))
     arrays = param_arrays(probe, CAPTURES) + inputs
     layout = Layout(probe.params, (), (), (), (), (), (Window(0, iterations),), arrays)

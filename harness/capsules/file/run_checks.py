@@ -188,7 +188,7 @@ def _check_weights(model: Path, snapshot: SnapshotInfo, params: tuple[Param, ...
         return
     with model_blobs(model, "r") as blobs:
         try:
-            found = weight_digest(blobs, params)
+            found = weight_digest(blobs, params, snapshot.digest_kind)
         except KeyError as error:
             raise refused("damaged: it lacks a param blob that was recorded", model, "layer", error) from None
     if found != snapshot.weight_digest:

@@ -113,7 +113,7 @@ def _change_snapshot(run: Path, path: Path, snapshot: SnapshotInfo, reduction: R
     with model_blobs(path.with_name(snapshot.caffemodel)) as blobs:
         if reduction.mantissa < MANTISSA:
             change_numbers(blobs, few_bits)
-        digest = weight_digest(blobs, params)
+        digest = weight_digest(blobs, params, snapshot.digest_kind)
     frozen = frozen_numbers(params, reduction.frozen)
     with history_blobs(path.with_name(snapshot.solverstate)) as blobs:
         still = [blob for blob in blobs if reduction.without_history or blob.index % max(1, len(params)) in frozen]

@@ -26,6 +26,10 @@ _CAUSES: dict[Cause, str] = {
     "decay or clipping differed",
     "unknown": "The recordings do not show why",
 }
+_OTHER_DIGESTS = (
+    "The runs hashed their weights in different ways (A: {}, B: {}), so weights were compared by the norms and the "
+    "largest magnitudes of all blobs. Weights that differ can have the same ones"
+)
 _SOURCES = {"window": "", "norms": " (by the norms of all blobs)", "series": ""}
 
 
@@ -39,6 +43,8 @@ def show(comparison: Comparison, names: tuple[str, str], console: Console) -> No
     for letter, verified in zip("AB", comparison.verified, strict=True):
         if verified is not None:
             console.print(Text(f"{letter}: {verification(verified)}"), soft_wrap=True)
+    if not comparison.same_digests:
+        console.print(Text(_OTHER_DIGESTS.format(*comparison.digest_kinds)), soft_wrap=True)
     if comparison.common is not None and not identical:
         console.print()
         for line in _evidence(comparison):
@@ -141,7 +147,8 @@ def _part(part: Part, difference: ArrayDifference | None) -> Text:
 
 def _weights(found: Comparison) -> str:
     last = found.common is not None and found.weights == found.common.last + 1
-    return f"W_{found.weights} are the first weights that differ, by digest{' (the final weights)' if last else ''}."
+    how = "digest" if found.same_digests else "the norms of all blobs"
+    return f"W_{found.weights} are the first weights that differ, by {how}{' (the final weights)' if last else ''}."
 
 
 def _array(found: ArrayDifference) -> Text:

@@ -78,6 +78,7 @@ class Replayer:
             memory=HostMemory() if payload.gpu is None else GpuMemory(Cuda(payload.gpu)),
             on_cpu=payload.gpu is None,
             is_wanted=is_wanted,
+            digests=payload.info.digest_kind,
         )
         self._tell = tell
         self.not_exact: list[str] = []
@@ -114,7 +115,7 @@ class Replayer:
         file = write_arm_solver(self._directory, training.solver, training.net, training.fed, self._prefix)
         solver = start(file, payload, training.solver, [net], payload.point, self._note)
         step = payload.resume.step if payload.resume else 0
-        digest = ParamProbe(solver.net, net, training.memory).digest()
+        digest = ParamProbe(solver.net, net, training.memory, training.digests).digest()
         return take(solver, net, step, self._prefix, self._reads_generator), digest
 
     def _note(self, note: Note) -> None:

@@ -13,6 +13,7 @@ from harness.caffe_files.arm_edits import edited
 from harness.caffe_files.messages import pb
 from harness.schemas.arm import Arm, ArmResult, LayerRedrawn, UpdateWithheld
 from harness.schemas.feed import Feed
+from harness.schemas.run_info import DigestKind
 from harness.worker.arms.arm_solver import ArmFiles, build_solver
 from harness.worker.arms.checkpoint import Checkpoint, Misfit
 from harness.worker.arms.observed import Observed, by_name
@@ -43,6 +44,7 @@ class Training:
         files: from which solvers are built.
         on_cpu: Caffe computes on the CPU.
         is_wanted: tells whether anybody waits for the result.
+        digests: how the training's weights are hashed.
     """
 
     kind: str
@@ -56,6 +58,7 @@ class Training:
     memory: Memory
     on_cpu: bool
     is_wanted: Callable[[], bool]
+    digests: DigestKind
 
 
 class Running:
@@ -82,7 +85,14 @@ class Running:
         drawn = self._draw(message, net) if any(isinstance(c, LayerRedrawn) for c in arm.changes) else None
         self.solver = build_solver(training.files.write(message, net), training.kind)
         self.watch = Watch(
-            self.solver, self.net, training.heads, message.iter_size, training.memory, training.on_cpu, arm.look
+            self.solver,
+            self.net,
+            training.heads,
+            message.iter_size,
+            training.memory,
+            training.on_cpu,
+            arm.look,
+            training.digests,
         )
         factors = history_factors(arm, self.watch.params, training.kind)
         checkpoint.put_into(self.solver, self.net, factors)
@@ -159,4 +169,4 @@ class Running:
         seeded.CopyFrom(message)
         seeded.random_seed = self._arm.seed
         solver = build_solver(self._training.files.write(seeded, net), self._training.kind)
-        return ParamProbe(solver.net, self.net, self._training.memory)
+        return ParamProbe(solver.net, self.net, self._training.memory, self._training.digests)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.caffe_files.messages import pb
+from harness.schemas.run_info import DigestKind
 from harness.worker.arms.look import Look
 from harness.worker.arms.norms import LayerNorms
 from harness.worker.arms.observed import Observed
@@ -37,6 +38,7 @@ class Watch:
         passes: of an iteration.
         on_cpu: Caffe computes on the CPU, where MAX pooling is unsafe (see `_after_forward`).
         looks: look at all blobs after each pass.
+        digests: how weights are hashed.
 
     Attributes:
         params: probe of the learnable blobs.
@@ -52,8 +54,9 @@ class Watch:
         memory: Memory,
         on_cpu: bool,
         looks: bool,
+        digests: DigestKind,
     ) -> None:
-        self.params = ParamProbe(solver.net, net, memory)
+        self.params = ParamProbe(solver.net, net, memory, digests)
         self._norms = LayerNorms(self.params)
         self._look = Look(solver.net, net, memory) if looks else None
         others = losses_beside_outputs(solver.net, net, heads)

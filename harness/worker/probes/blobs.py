@@ -14,12 +14,13 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import xxhash
 
 from harness.caffe_files.layer_names import automatic_losses, unique_names
 from harness.caffe_files.layer_types import param_specs
 from harness.caffe_files.messages import pb
+from harness.caffe_files.weight_digest import digest_of
 from harness.schemas.layout import Activation, Output, Param
+from harness.schemas.run_info import DigestKind
 from harness.worker.layer_numbers import layer_numbers
 from harness.worker.probes.memory import Memory
 from harness.worker.pycaffe import Blob, Floats, Net
@@ -30,33 +31,49 @@ _MULTIPLIERS: tuple[Multiplier, ...] = ("lr_mult", "decay_mult")
 
 
 class ParamProbe:
-    """The learnable param blobs of `net`, each once, in update order; `prototxt` is the net's message.
+    """The learnable param blobs of `net`, each once, in update order.
+
+    Args:
+        prototxt: the net's message.
+        digests: how weights are hashed.
 
     Blobs that layers share have one memory; `net.params` would show them twice. The first layer that has it owns it
     (Net::AppendParam).
     """
 
-    def __init__(self, net: Net, prototxt: pb.NetParameter, memory: Memory) -> None:
+    def __init__(self, net: Net, prototxt: pb.NetParameter, memory: Memory, digests: DigestKind) -> None:
         self.params, self.blobs = _learnable(net, prototxt)
         self.data = memory.arrays(self.blobs, "data")
         self.diff = memory.arrays(self.blobs, "diff")
-        self._data_norms = memory.moments("norms", self.blobs, "data")
+        self._weights = memory.weights(self.blobs) if digests == "multilinear" else _WithXxh3(self.blobs, memory)
         self._diff_norms = memory.moments("norms", self.blobs, "diff")
 
-    def weight_stats(self) -> npt.NDArray[np.float64]:
-        """Compute (2, P): l2 norm, largest magnitude of every blob's data. The next call overwrites the result."""
-        return self._data_norms.measure()[:2]
+    def measure_weights(self) -> tuple[npt.NDArray[np.float64], int]:
+        """Compute (2, P), l2 norm and largest magnitude of every blob's data, and the digest of all of them.
+
+        The next call overwrites the norms.
+        """
+        norms, digest = self._weights.measure()
+        return norms[:2], digest
 
     def diff_stats(self) -> npt.NDArray[np.float64]:
         """Compute (3, P): l2 norm, largest magnitude, NaN or infinite elements of every blob's diff; as above."""
         return self._diff_norms.measure()
 
     def digest(self) -> int:
-        """Compute XXH3-64 over the bytes of all learnable blobs' data, in order."""
-        state = xxhash.xxh3_64()
-        for data in self.data:
-            state.update(data.data)
-        return int(state.intdigest())
+        """Compute the digest of all blobs' data."""
+        return self._weights.measure()[1]
+
+
+class _WithXxh3:
+    """Norms, and the digest of runs that continue those of 0.2 and older: on a GPU, it takes a copy of all weights."""
+
+    def __init__(self, blobs: Sequence[Blob], memory: Memory) -> None:
+        self._arrays = memory.arrays(blobs, "data")
+        self._norms = memory.moments("norms", blobs, "data")
+
+    def measure(self) -> tuple[npt.NDArray[np.float64], int]:
+        return self._norms.measure(), digest_of((np.asarray(array.data) for array in self._arrays), "xxh3")
 
 
 def _learnable(net: Net, prototxt: pb.NetParameter) -> tuple[tuple[Param, ...], tuple[Blob, ...]]:

@@ -34,9 +34,10 @@ from typing import Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
+from harness.caffe_files.weight_digest import with_length
 from harness.recording.ring import Part
 from harness.schemas.run_info import Gpu
-from harness.worker.probes.memory import Measurement
+from harness.worker.probes.memory import Measurement, WeightMeasurement
 from harness.worker.probes.moments import ROWS, Statistics
 from harness.worker.pycaffe import Blob, Field, Floats, GpuBlob
 
@@ -73,6 +74,16 @@ class Device(Protocol):
         """
         ...
 
+    def weights(
+        self, starts: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64], positions: npt.NDArray[np.uint64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint64]]:
+        """Compute what `partials` does, and (pieces,) parts of the digest.
+
+        Args:
+            positions: the number of elements before each piece, in all blobs.
+        """
+        ...
+
 
 class Cuda:
     """The GPU that Caffe uses, through CuPy."""
@@ -85,7 +96,7 @@ class Cuda:
         self._staging: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
         cupy.cuda.Device(number).use()
         module = cupy.RawModule(path=str(Path(__file__).with_name("_moments.ptx")))
-        self._kernel = module.get_function("partials")
+        self._partials, self._weights = module.get_function("partials"), module.get_function("weights")
 
     def describe(self) -> Gpu:
         """Describe the GPU, for run.json."""
@@ -117,9 +128,17 @@ class Cuda:
     def partials(self, starts: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         out = self._cupy.empty((len(starts), 7), np.float64)
         arguments = (self._cupy.asarray(starts), self._cupy.asarray(lengths), out)
-        self._kernel((len(starts),), (_THREADS,), arguments)
+        self._partials((len(starts),), (_THREADS,), arguments)
         result: npt.NDArray[np.float64] = self._cupy.asnumpy(out)
         return result
+
+    def weights(
+        self, starts: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64], positions: npt.NDArray[np.uint64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint64]]:
+        out, digests = self._cupy.empty((len(starts), 7), np.float64), self._cupy.empty(len(starts), np.uint64)
+        arguments = (*map(self._cupy.asarray, (starts, lengths, positions)), out, digests)
+        self._weights((len(starts),), (_THREADS,), arguments)
+        return self._cupy.asnumpy(out), self._cupy.asnumpy(digests)
 
 
 class GpuMemory:
@@ -130,6 +149,9 @@ class GpuMemory:
 
     def moments(self, statistics: Statistics, blobs: Sequence[Blob], field: Field) -> Measurement:
         return _GpuMoments(self._device, statistics, blobs, field)
+
+    def weights(self, blobs: Sequence[Blob]) -> WeightMeasurement:
+        return _GpuWeights(self._device, blobs)
 
     def arrays(self, blobs: Sequence[Blob], field: Field) -> list[Part]:
         return [GpuArray(self._device, blob, field, tuple(blob.shape)) for blob in blobs]
@@ -174,6 +196,41 @@ class GpuArray:
         return replace(self, shape=(stop - start, *below), first=self.first + start * math.prod(below))
 
 
+@dataclass(frozen=True)
+class _Pieces:
+    """The pieces of blobs, in order.
+
+    Attributes:
+        counts: (blobs,) elements of each blob.
+        firsts: (blobs,) the first piece of each.
+        starts: (pieces,) addresses on the device.
+        lengths: (pieces,) elements.
+        positions: (pieces,) elements of all blobs before each.
+    """
+
+    counts: npt.NDArray[np.int64]
+    firsts: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.uint64]
+    lengths: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.uint64]
+
+
+def _pieces(device: Device, blobs: Sequence[Blob], field: Field) -> _Pieces:
+    addresses = np.array([device.address(blob, field) for blob in blobs], np.uint64)
+    counts = np.array([blob.count for blob in blobs], np.int64)
+    pieces = np.maximum(-(-counts // _PIECE), 1)
+    firsts = np.cumsum(pieces) - pieces
+    of = np.repeat(np.arange(len(counts)), pieces)  # the blob of each piece
+    before = (np.arange(len(of)) - firsts[of]) * _PIECE  # elements of its blob before it
+    return _Pieces(
+        counts=counts,
+        firsts=firsts,
+        starts=addresses[of] + 4 * before.astype(np.uint64),
+        lengths=np.minimum(counts[of] - before, _PIECE),
+        positions=((np.cumsum(counts) - counts)[of] + before).astype(np.uint64),
+    )
+
+
 class _GpuMoments:
     """The statistics of `Moments`, computed on `device`."""
 
@@ -183,27 +240,40 @@ class _GpuMoments:
     def measure(self) -> npt.NDArray[np.float64]:
         if not self._blobs:  # CuPy launches at least one block
             return np.empty((ROWS[self._statistics], 0))
-        addresses = np.array([self._device.address(blob, self._field) for blob in self._blobs], np.uint64)
-        counts = np.array([blob.count for blob in self._blobs], np.int64)
-        pieces = np.maximum(-(-counts // _PIECE), 1)
-        firsts = np.cumsum(pieces) - pieces
-        of = np.repeat(np.arange(len(counts)), pieces)  # the blob of each piece
-        before = (np.arange(len(of)) - firsts[of]) * _PIECE  # elements of its blob before it
-        starts = addresses[of] + 4 * before.astype(np.uint64)
-        partials = self._device.partials(starts, np.minimum(counts[of] - before, _PIECE))
-        sums = np.add.reduceat(partials, firsts)
-        largest = np.maximum.reduceat(partials[:, _LARGEST], firsts)
-        share = np.maximum(counts, 1)
-        if self._statistics == "range":
-            total = np.where(counts > 0, sums[:, _MAGNITUDES], np.nan)
-            lowest = np.minimum.reduceat(partials[:, _LOWEST], firsts)
-            highest = np.maximum.reduceat(partials[:, _HIGHEST], firsts)
-            extremes = [np.where(np.isnan(total), np.nan, extreme) for extreme in (lowest, highest)]
-            return np.stack([*extremes, total / share, sums[:, _NONFINITE]])
-        if self._statistics == "norms":
-            total, columns = sums[:, _SQUARES], [np.sqrt(sums[:, _SQUARES])]
-            rest = [sums[:, _NONFINITE]]
-        else:
-            total, columns = sums[:, _MAGNITUDES], [sums[:, _MAGNITUDES] / share]
-            rest = [sums[:, _ZEROS] / share, sums[:, _NONFINITE]]
-        return np.stack([*columns, np.where(np.isnan(total), total, largest), *rest])
+        pieces = _pieces(self._device, self._blobs, self._field)
+        return _added(self._statistics, self._device.partials(pieces.starts, pieces.lengths), pieces)
+
+
+class _GpuWeights:
+    """The norms and the digest of `WeightMoments`, computed on `device`."""
+
+    def __init__(self, device: Device, blobs: Sequence[Blob]) -> None:
+        self._device, self._blobs = device, blobs
+
+    def measure(self) -> tuple[npt.NDArray[np.float64], int]:
+        if not self._blobs:
+            return np.empty((ROWS["norms"], 0)), with_length(0, 0)
+        pieces = _pieces(self._device, self._blobs, "data")
+        partials, digests = self._device.weights(pieces.starts, pieces.lengths, pieces.positions)
+        return _added("norms", partials, pieces), with_length(int(digests.sum()), int(pieces.counts.sum()))
+
+
+def _added(statistics: Statistics, partials: npt.NDArray[np.float64], pieces: _Pieces) -> npt.NDArray[np.float64]:
+    """Add up the pieces of each blob, to what `Moments` gives."""
+    firsts, counts = pieces.firsts, pieces.counts
+    sums = np.add.reduceat(partials, firsts)
+    largest = np.maximum.reduceat(partials[:, _LARGEST], firsts)
+    share = np.maximum(counts, 1)
+    if statistics == "range":
+        total = np.where(counts > 0, sums[:, _MAGNITUDES], np.nan)
+        lowest = np.minimum.reduceat(partials[:, _LOWEST], firsts)
+        highest = np.maximum.reduceat(partials[:, _HIGHEST], firsts)
+        extremes = [np.where(np.isnan(total), np.nan, extreme) for extreme in (lowest, highest)]
+        return np.stack([*extremes, total / share, sums[:, _NONFINITE]])
+    if statistics == "norms":
+        total, columns = sums[:, _SQUARES], [np.sqrt(sums[:, _SQUARES])]
+        rest = [sums[:, _NONFINITE]]
+    else:
+        total, columns = sums[:, _MAGNITUDES], [sums[:, _MAGNITUDES] / share]
+        rest = [sums[:, _ZEROS] / share, sums[:, _NONFINITE]]
+    return np.stack([*columns, np.where(np.isnan(total), total, largest), *rest])

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.recording.ring import Part
-from harness.worker.probes.moments import Moments, Statistics
+from harness.worker.probes.moments import Moments, Statistics, WeightMoments
 from harness.worker.pycaffe import Blob, Field, Floats
 
 
@@ -24,11 +24,23 @@ class Measurement(Protocol):
         ...
 
 
+class WeightMeasurement(Protocol):
+    """Norms and digest of the same weights, taken again and again."""
+
+    def measure(self) -> tuple[npt.NDArray[np.float64], int]:
+        """Compute (3, blobs) norms, as `Moments` does, and the digest. The next call may overwrite the norms."""
+        ...
+
+
 class Memory(Protocol):
     """Access of probes to the blobs of a net."""
 
     def moments(self, statistics: Statistics, blobs: Sequence[Blob], field: Field) -> Measurement:
         """Prepare statistics of blobs; on the host, valid for as long as the blobs' memory stays where it is."""
+        ...
+
+    def weights(self, blobs: Sequence[Blob]) -> WeightMeasurement:
+        """Prepare norms of all learnable blobs, and their digest of kind "multilinear"; on the host, valid as above."""
         ...
 
     def arrays(self, blobs: Sequence[Blob], field: Field) -> Sequence[Part]:
@@ -49,6 +61,9 @@ class HostMemory:
 
     def moments(self, statistics: Statistics, blobs: Sequence[Blob], field: Field) -> Measurement:
         return Moments(statistics, self.arrays(blobs, field))
+
+    def weights(self, blobs: Sequence[Blob]) -> WeightMeasurement:
+        return WeightMoments(self.arrays(blobs, "data"))
 
     def arrays(self, blobs: Sequence[Blob], field: Field) -> list[Floats]:
         return [blob.data if field == "data" else blob.diff for blob in blobs]
