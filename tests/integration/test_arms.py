@@ -67,9 +67,10 @@ layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: 
 ORACLE = """
 import json, sys
 from pathlib import Path
-import caffe, numpy as np, xxhash
+import caffe, numpy as np
 from google.protobuf import text_format
 from caffe.proto import caffe_pb2
+from tests.helpers.weight_digests import expected_digest
 
 home, first, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 jitter, limit = float(sys.argv[4]), float(sys.argv[5])
@@ -82,10 +83,7 @@ def blobs(solver):
 
 
 def digest(solver):
-    hash = xxhash.xxh3_64()
-    for blob in blobs(solver):
-        hash.update(blob.data.tobytes())
-    return hash.intdigest()
+    return expected_digest(blob.data.tobytes() for blob in blobs(solver))
 
 
 def begun(name, state=state):
@@ -255,7 +253,17 @@ def home(tmp_path_factory: pytest.TempPathFactory, digit_data: Path, one_blas_th
     (home / "redrawn_net.prototxt").write_text(alone)
     write(home, with_replaced(source, home / "replaced_lmdb"), "replaced")
     train(home / "solver.prototxt", home / "run", "--black-box-mib", 0)
-    done = command(sys.executable, "-c", ORACLE, home, FIRST, COUNT, JITTER, LIMIT, env={"GLOG_minloglevel": "2"})
+    done = command(
+        sys.executable,
+        "-c",
+        ORACLE,
+        home,
+        FIRST,
+        COUNT,
+        JITTER,
+        LIMIT,
+        env={"GLOG_minloglevel": "2"},
+    )
     assert done.code == 0, done.stderr[-3000:]
     (home / "results.json").write_text(done.stdout.splitlines()[-1])
     return home

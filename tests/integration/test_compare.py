@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -97,6 +98,37 @@ def test_a_shorter_run_is_compared_up_to_its_end(runs: Runs) -> None:
     assert found.identical
     assert found.common == Extent(0, 4, 5)
     assert found.a == Extent(0, ITERATIONS - 1, ITERATIONS)
+
+
+@pytest.fixture
+def older(runs: Runs, tmp_path: Path) -> Path:
+    """The base run, with digests as version 0.2.0 made them: others, without their kind."""
+    older = tmp_path / "older"
+    shutil.copytree(runs.base(), older)
+    with h5py.File(older / "recording.h5", "r+") as file:
+        file["digest"][...] = np.arange(ITERATIONS)
+        del file.attrs["digest_kind"], file.attrs["checksum"]
+        for name in (*SCALARS, "stat/weight_l2"):
+            del file[name].attrs["checksum_column"]
+    info = json.loads((older / "run.json").read_text())
+    del info["digest_kind"]
+    (older / "run.json").write_text(json.dumps(info))
+    return older
+
+
+def test_of_digests_of_another_kind_the_norms_are_compared(runs: Runs, older: Path) -> None:
+    said = "hashed their weights in different ways (A: multilinear, B: xxh3), so weights were compared by the norms"
+    done = compare_command(runs.base(), older)
+    assert done.stdout.startswith(f"identical: {ITERATIONS} iterations compared")
+    assert said in done.stdout
+    assert "digest_kind" not in done.stdout
+    with h5py.File(older / "recording.h5", "r+") as file:
+        file["stat/weight_l2"][13, 2] *= 1 + 1e-15
+    found = compared(runs.base(), older)
+    assert (found.weights, found.moment) == (13, 12)
+    done = compare_command(runs.base(), older)
+    assert said in done.stdout
+    assert "W_13 are the first weights that differ, by the norms of all blobs." in done.stdout
 
 
 def test_equal_nans_are_equal(runs: Runs) -> None:

@@ -19,6 +19,7 @@ from harness.capsules.file.capsule_file import read_manifest
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.recorded.diagnose import diagnose
 from harness.recording import Recording
+from harness.recording.run_directory import read_info
 from harness.training_data.read import read_records
 from tests.helpers.commands import restart
 from tests.helpers.paths import FIXTURES
@@ -94,6 +95,7 @@ def test_a_restart_repeats_the_run_bit_for_bit(
         verified = exactness(run).verified
         assert verified is not None
         assert verified.compared == verified.equal == len(digests)
+        assert run.digest_kind == read_info(tmp_path / "again").digest_kind == "xxh3"  # as the run has it
 
 
 def test_the_report_names_the_onset(home: Path, tmp_path: Path) -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-import xxhash
 
 from harness.recording import Recording
 from tests.helpers.caffe_output import spoken, weights_of
 from tests.helpers.commands import caffe_train, train
 from tests.helpers.nets import small_net, solver_text
 from tests.helpers.paths import ROOT
+from tests.helpers.weight_digests import expected_digest
 
 _FIGURE = re.compile(r"(?<=[ (])[\d.]+(?:e[-+]\d+)?(?=$|[,)])")
 
@@ -110,12 +110,11 @@ def test_the_digest_equals_that_of_the_snapshot(small: Path) -> None:
     train(small / "solver.prototxt", small / "run")
     about = json.loads((small / "run/snapshots/native_iter_25.json").read_text())
     weights = weights_of(small / "run/snapshots/native_iter_25.caffemodel")
-    digest = xxhash.xxh3_64()
-    for name in ("conv1/3x3", "frozen", "conv2/a", "loss1/classifier", "loss3/classifier"):
-        for blob in weights[name]:
-            digest.update(blob)
+    layers = ("conv1/3x3", "frozen", "conv2/a", "loss1/classifier", "loss3/classifier")
+    digest = expected_digest(blob for name in layers for blob in weights[name])
     with Recording(small / "run") as recording:
-        assert recording.series("digest")[25] == digest.intdigest() == int(about["weight_digest"], 16)
+        assert recording.series("digest")[25] == digest == int(about["weight_digest"], 16)
+        assert recording.digest_kind == about["digest_kind"] == "multilinear"
         labels = [f"{p.layer}/{p.index}" for p in recording.params]
     assert labels == [f"{n}/{i}" for n in ("conv1/3x3", "frozen", "conv2/a", "loss1/classifier", "loss3/classifier")
                       for i in (0, 1)]  # fmt: skip

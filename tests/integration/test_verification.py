@@ -185,6 +185,18 @@ def test_other_final_weights_are_found(parent: Path, tmp_path: Path) -> None:
     assert f"Iteration {LAST}: the weights differ" in done.stderr
 
 
+def test_digests_of_another_kind_are_not_compared(parent: Path, tmp_path: Path) -> None:
+    """As where an older version restarted a newer run."""
+    run = tmp_path / "run"
+    shutil.copytree(parent, run)
+    with h5py.File(run / "recording.h5", "r+") as file:
+        del file.attrs["digest_kind"], file.attrs["checksum"]
+    restart(run, "--from", 16, "--out", tmp_path / "child")
+    found = verified(tmp_path / "child")
+    assert (found["compared"], found["first_difference"]) == (0, None)
+    assert found["problem"] == f"{run} hashed its weights by xxh3, and this run by multilinear"
+
+
 def test_a_run_that_stopped_is_followed_by_its_continuation(tmp_path: Path, digit_data: Path) -> None:
     """Also where the continuation was resumed with run.py; others, with something changed, do not count."""
     solver = write(tmp_path, digit_data)

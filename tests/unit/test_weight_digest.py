@@ -18,9 +18,9 @@ from harness.caffe_files.weight_digest import digest_of
 from harness.worker.probes.moments import Moments, WeightMoments
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import command
+from tests.helpers.weight_digests import expected_digest, keys, mixed
 
 Floats = npt.NDArray[np.float32]
-BITS = 2**64 - 1
 RANDOM = np.random.default_rng(8)
 
 BLOB = arrays_of.arrays(np.uint32, st.integers(0, 70)).map(lambda bits: bits.view(np.float32))
@@ -34,27 +34,14 @@ def digest(*blobs: npt.ArrayLike) -> int:
     return found
 
 
-def mixed(z: int) -> int:
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & BITS
-    z = (z ^ z >> 27) * 0x94D049BB133111EB & BITS
-    return z ^ z >> 31
-
-
-def key(n: int) -> int:
-    return mixed((n + 1) * 0x9E3779B97F4A7C15 & BITS) | 1
-
-
 def by_definition(*blobs: Floats) -> int:
-    """Compute what docs/file-format.md says, element by element."""
-    bits = [int(x) for blob in blobs for x in blob.reshape(-1).view(np.uint32)]
-    total = sum(key(p % 1024) * key(1024 + p // 1024) * x for p, x in enumerate(bits))
-    return (mixed(len(bits)) + total) % 2**64
+    return expected_digest(blob.tobytes() for blob in blobs)
 
 
 def test_splitmix64_is_the_published_one() -> None:
     """The first outputs for the seed 1234567 (Rosetta Code, "Pseudo-random numbers/Splitmix64")."""
-    outputs = [mixed((1234567 + (n + 1) * 0x9E3779B97F4A7C15) & BITS) for n in range(3)]
-    assert outputs == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    states = np.uint64(1234567) + np.arange(1, 4, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    assert mixed(states).tolist() == [6457827717110365317, 3203168211198807973, 9817491932198370423]
 
 
 @given(BLOBS)
@@ -97,12 +84,13 @@ def test_zeros_matter(blob: Floats, zeros: int) -> None:
 def test_changes_do_not_cancel_out() -> None:
     """Swaps of any two of 2,000 elements, and flips of the signs of any two, all give different digests."""
     blob = RANDOM.normal(size=2000).astype(np.float32)
-    keys = np.array([key(p % 1024) * key(1024 + p // 1024) & BITS for p in range(len(blob))], np.uint64)
+    p = np.arange(len(blob), dtype=np.uint64)
+    key = keys(p % np.uint64(1024)) * keys(1024 + p // np.uint64(1024))
     pairs = np.triu_indices(len(blob), 1)
     bits = blob.view(np.uint32).astype(np.uint64)
-    swaps = (keys[pairs[0]] - keys[pairs[1]]) * (bits[pairs[1]] - bits[pairs[0]])
+    swaps = (key[pairs[0]] - key[pairs[1]]) * (bits[pairs[1]] - bits[pairs[0]])
     flips = (bits ^ np.uint64(1 << 31)) - bits
-    signs = keys[pairs[0]] * flips[pairs[0]] + keys[pairs[1]] * flips[pairs[1]]
+    signs = key[pairs[0]] * flips[pairs[0]] + key[pairs[1]] * flips[pairs[1]]
     assert swaps.all()
     assert signs.all()
     swapped = blob.copy()
