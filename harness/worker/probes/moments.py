@@ -20,7 +20,10 @@ ROWS: dict[Statistics, int] = {"norms": 3, "activity": 4, "range": 4}
 
 @cache
 def _library() -> ctypes.CDLL:
-    library = ctypes.CDLL(str(Path(__file__).with_name("_moments.so")))
+    path = Path(__file__).with_name("_moments.so")
+    library = ctypes.CDLL(str(path))
+    if not hasattr(library, "weights"):
+        raise RuntimeError(f"{path} was compiled from an older moments.c: run tools/setup")
     library.weights.restype = ctypes.c_uint64
     return library
 
