@@ -35,7 +35,7 @@ from harness.reports.text.sweep import show_sweep
 from harness.schemas.sweep import LOSSES, Sweep
 from harness.studies.engine import LegEngines
 from harness.studies.levels import in_words
-from harness.studies.sweep_plan import SweepPlan, Wish, plan_sweep
+from harness.studies.sweep_plan import SweepPlan, SweepRequest, plan_sweep
 from harness.studies.sweeping import Sweeping
 from harness.studies.words import Words, alternatives, assignments, candidate, grid, in_turn, named
 from harness.supervisor.signals import Interrupts
@@ -134,10 +134,10 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             with interrupts.planning():
                 caffe_directory()
-                wish = _wish(args, given)
+                request = _request(args, given)
                 where = stack.enter_context(place(args.dask, args.workers, terminal.message))
-                workers = where.arms.count(run_directory.read_info(wish.run))
-                plan = plan_sweep(wish, workers, terminal)
+                workers = where.arms.count(run_directory.read_info(request.run))
+                plan = plan_sweep(request, workers, terminal)
             sweep = _carry_out(plan, lambda: where.legs(workers), terminal, interrupts)
             _draw(sweep, plan)
         except (BadInput, RecordingError) as error:
@@ -159,7 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
     return Exit.INTERRUPTED if interrupted else _code(sweep, plan)
 
 
-def _wish(args: argparse.Namespace, given: Sequence[str]) -> Wish:
+def _request(args: argparse.Namespace, given: Sequence[str]) -> SweepRequest:
     choices: list[Sequence[Words]] = [assignments("--set", text) for text in args.set]
     choices += [assignments("--set-layer", text) for text in args.set_layer]
     for option, text in (("--history", args.history), ("--skip", args.skip), ("--seed", args.seed)):
@@ -172,7 +172,7 @@ def _wish(args: argparse.Namespace, given: Sequence[str]) -> Wish:
     if not combinations and not candidates:
         raise BadInput("nothing is to be changed", remedy="Give --set FIELD=A,B, or another option with values")
     run = run_given(args.run).resolve()
-    return Wish(
+    return SweepRequest(
         run=run,
         start=args.start,
         named=tuple(named(combinations, candidates)),

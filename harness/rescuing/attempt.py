@@ -13,7 +13,7 @@ from harness.diagnosis.rescue.choosing import Finalist, Judged, choose, goes_on_
 from harness.diagnosis.rescue.evidence import placed
 from harness.diagnosis.rescue.given import given_at
 from harness.diagnosis.rescue.trend import level_of
-from harness.diagnosis.rescue.trials import Outcome, left_to_try, trial_end
+from harness.diagnosis.rescue.trials import Outcome, left_to_try, restarts_end
 from harness.errors import RecordingError
 from harness.exit_codes import Exit
 from harness.rescuing.breaks import Break, way_to
@@ -22,7 +22,7 @@ from harness.rescuing.journal import Decision, State, Study
 from harness.rescuing.means import Means
 from harness.rescuing.replaying import Replaying, replaying
 from harness.rescuing.request import Request
-from harness.rescuing.restarts import TrainingEnded, Trial, problem
+from harness.rescuing.restarts import Restarted, TrainingEnded, problem
 from harness.rescuing.showing import Showing
 from harness.rescuing.steps import words_of
 from harness.schemas.rescue import Attempt, Candidate, Tried
@@ -49,7 +49,7 @@ class Attempting:
         self._iterations = 0
         self._outcomes: dict[str, Outcome] = {}  # by the name of the candidate, by how little it changes
         self._done: set[str] = set()  # the names of those that were tried
-        self._trials: dict[str, Trial] = {}
+        self._restarted: dict[str, Restarted] = {}
         self._origin: State | None = None  # with which candidates begin, once one is restarted
 
     def run(self, failed: Sequence[str]) -> Attempted:
@@ -73,7 +73,7 @@ class Attempting:
 
     def _try(self, candidates: Sequence[Candidate], replays: Replaying) -> None:
         """Try candidates, in replays and in restarts, as long as more than those that were tried are needed."""
-        until = min(trial_end(self._case, candidates, self._broken.tested), self._until)
+        until = min(restarts_end(self._case, candidates, self._broken.tested), self._until)
         self._outcomes = {one.name: self._outcomes.get(one.name, Outcome(one)) for one in candidates}
         while left := left_to_try(candidates, self._done, self._past(), self._good()):
             found = replays.until_past(left)
@@ -81,7 +81,7 @@ class Attempting:
             self._outcomes |= {outcome.candidate.name: outcome for outcome in found}
             if past := [outcome.candidate for outcome in found if outcome.gets_past]:
                 self._origin = self._way() if self._origin is None else self._origin
-                self._trials |= self._restarted(past, self._origin, until)
+                self._restarted |= self._restart(past, self._origin, until)
 
     def _past(self) -> list[str]:
         """Return the names of the candidates with which training got past the break."""
@@ -98,9 +98,9 @@ class Attempting:
         ]
 
     def _finalists(self) -> list[Finalist]:
-        """Return the candidates whose trials got to their end, by how little they change."""
-        trials = [self._trials[name] for name in self._outcomes if name in self._trials]
-        return [_finalist(trial, self._case.until) for trial in trials if trial.state is not None]
+        """Return the candidates whose restarts got to their end, by how little they change."""
+        every = [self._restarted[name] for name in self._outcomes if name in self._restarted]
+        return [_finalist(one, self._case.until) for one in every if one.state is not None]
 
     def _way(self) -> State:
         """Return the state with which candidates begin; an unchanged leg goes there from the last one that was kept."""
@@ -119,14 +119,14 @@ class Attempting:
             raise TrainingEnded(result.code, problem(result))
         return State(result.directory, result.last)
 
-    def _restarted(self, chosen: Sequence[Candidate], origin: State, until: int) -> dict[str, Trial]:
-        """Try candidates in restarts that end before iteration `until`. Returns their trials, by name."""
+    def _restart(self, chosen: Sequence[Candidate], origin: State, until: int) -> dict[str, Restarted]:
+        """Try candidates in restarts that end before iteration `until`. Returns what they gave, by name."""
         changes = {candidate.name: words_of(candidate) for candidate in chosen}
         showing = self._showing("candidates in restarts", changes, len(chosen) * (until - origin.iteration))
         past, limit = self._case.until, self._case.levels.limit
         with self._means.restarting(showing) as restarts:
-            trials = restarts.trials(chosen, origin, past, until, self._path, limit)
-            found = {trial.candidate.name: trial for trial in trials}
+            every = restarts.run_candidates(chosen, origin, past, until, self._path, limit)
+            found = {one.candidate.name: one for one in every}
         self._iterations += restarts.trained
         return found
 
@@ -138,20 +138,21 @@ class Attempting:
 
     def _decision(self) -> Decision:
         """Choose a candidate, and return the decision."""
-        case, verdict, trials = self._case, self._broken.found.verdict, self._trials
+        case, verdict, restarted = self._case, self._broken.found.verdict, self._restarted
         choice = choose(self._finalists(), case.levels, self._healthy, self._display, self._broken.accuracies)
         judged = {one.candidate.name: one for one in choice.judged}
         tried = tuple(
-            self._tried(one, trials.get(one.candidate.name), judged, choice.chosen) for one in self._outcomes.values()
+            self._tried(one, restarted.get(one.candidate.name), judged, choice.chosen)
+            for one in self._outcomes.values()
         )
         attempt = Attempt(str(self._broken.run), case.at, verdict.kind, verdict.sentence, tried)
-        chosen = None if choice.chosen is None else trials[choice.chosen.name]
+        chosen = None if choice.chosen is None else restarted[choice.chosen.name]
         state = None if chosen is None else chosen.state
         origin = self._origin or State(str(self._broken.run), case.start)
         return Decision(self._number, attempt, origin, case.levels, choice.chosen, state, self._healthy)
 
     def _tried(
-        self, outcome: Outcome, trial: Trial | None, judged: Mapping[str, Judged], chosen: Candidate | None
+        self, outcome: Outcome, restarted: Restarted | None, judged: Mapping[str, Judged], chosen: Candidate | None
     ) -> Tried:
         """Say what became of a candidate."""
         candidate = outcome.candidate
@@ -160,27 +161,27 @@ class Attempting:
             candidate=candidate.name,
             kind=candidate.kind,
             changes=words_of(candidate),
-            runs=outcome.runs + (trial is not None),
+            runs=outcome.runs + (restarted is not None),
             heals=outcome.heals + (known is not None and known.level <= self._case.levels.limit),
             loss=None if known is None or not math.isfinite(known.level) else known.level,
-            test=dict(trial.tests) if trial is not None else {},
-            iterations=outcome.iterations + (0 if trial is None else trial.trained),
+            test=dict(restarted.tests) if restarted is not None else {},
+            iterations=outcome.iterations + (0 if restarted is None else restarted.trained),
             chosen=candidate == chosen,
-            why=known.why if known is not None else _why_not(outcome, trial),
+            why=known.why if known is not None else _why_not(outcome, restarted),
         )
 
 
-def _finalist(trial: Trial, first: int) -> Finalist:
-    """Return what a trial gave from iteration `first` on; of one that is shorter, what it has at its end."""
-    past = trial.loss[trial.iterations >= first]
-    loss = past if past.size else trial.loss
-    return Finalist(trial.candidate, first, tuple(loss.tolist()), trial.tests)
+def _finalist(restarted: Restarted, first: int) -> Finalist:
+    """Return what a restart gave from iteration `first` on; of one that is shorter, what it has at its end."""
+    past = restarted.loss[restarted.iterations >= first]
+    loss = past if past.size else restarted.loss
+    return Finalist(restarted.candidate, first, tuple(loss.tolist()), restarted.tests)
 
 
-def _why_not(outcome: Outcome, trial: Trial | None) -> str:
+def _why_not(outcome: Outcome, restarted: Restarted | None) -> str:
     """Say why a candidate was not a finalist to the end."""
-    if trial is not None:
-        return trial.why
+    if restarted is not None:
+        return restarted.why
     if not outcome.runs:
         return "not tried: smaller changes get past"
     return f"{outcome.runs - outcome.heals} of {outcome.runs} replays do not get past"

@@ -37,7 +37,7 @@ class Decision(msgspec.Struct, frozen=True):
         number: of the break, from 1 on; a break that comes again at the same place has the same one.
         origin: the state from which training goes on.
         candidate: the change that was chosen; None if nothing helped.
-        trial: the state at the end of its trial.
+        reached: the state past the break, at the end of its restart there.
         levels: of the loss, before and after the break.
         healthy: the training before it, or before an earlier one; None where that is not known.
     """
@@ -47,7 +47,7 @@ class Decision(msgspec.Struct, frozen=True):
     origin: State
     levels: Levels
     candidate: Candidate | None = None
-    trial: State | None = None
+    reached: State | None = None
     healthy: Healthy | None = None
 
 

@@ -1,4 +1,4 @@
-"""Restarts of a rescue: candidates in their trials past a break, and the training that continues."""
+"""Restarts of a rescue: candidates, to shortly past a break, and the training that continues."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _SEEN = 400  # losses that are read in a look
 
 
 @dataclass(frozen=True)
-class Trial:
-    """The trial of a candidate: its restarts, up to a later iteration.
+class Restarted:
+    """A candidate that was restarted, to shortly past the break.
 
     Attributes:
         state: the state at its end; None if it did not get there.
@@ -83,7 +83,7 @@ class Restarts:
         not_begun = LegResult(leg=leg, directory="", code=Exit.INTERRUPTED, last=leg.start)
         return next(self._results(lambda look: False), not_begun)
 
-    def trials(
+    def run_candidates(
         self,
         candidates: Sequence[Candidate],
         origin: State,
@@ -91,7 +91,7 @@ class Restarts:
         until: int,
         directory: Callable[[str], Path],
         poor: float,
-    ) -> Iterator[Trial]:
+    ) -> Iterator[Restarted]:
         """Carry out the candidates from `origin` on, until iteration `until`; yield each that has ended.
 
         One whose loss is above `poor` once half of the way is made is stopped. Test passes count from iteration `past`
@@ -125,7 +125,7 @@ class Restarts:
                 reached[name] = State(result.directory, result.last)
             if why or not go_on(name):
                 self._showing.judged(name, not why)
-                yield _trial(by_name[name], origin, past, result, trained[name], why)
+                yield _restarted(by_name[name], origin, past, result, trained[name], why)
 
     def _submit(self, leg: Leg, name: str) -> None:
         self._running[leg.directory] = leg, name
@@ -193,14 +193,14 @@ def _why(result: LegResult) -> str:
     return result.why or f"it ended with exit code {result.code}"
 
 
-def _trial(candidate: Candidate, origin: State, past: int, result: LegResult, trained: int, why: str) -> Trial:
-    """Return the trial of a candidate whose last leg has ended."""
+def _restarted(candidate: Candidate, origin: State, past: int, result: LegResult, trained: int, why: str) -> Restarted:
+    """Return what a candidate gave whose last leg has ended."""
     if not result.directory:
-        return Trial(candidate, None, np.empty(0, np.int64), np.empty(0), {}, trained, why)
+        return Restarted(candidate, None, np.empty(0, np.int64), np.empty(0), {}, trained, why)
     run = Path(result.directory)
     with LineageReader(Recording(run)) as lineage:
         iterations, loss = lineage.iterations, lineage.series("loss")
         kept = iterations >= origin.iteration
     state = None if why else State(result.directory, result.last)
     tests = last_test(run, past, result.last)
-    return Trial(candidate, state, iterations[kept], loss[kept], tests, trained, why)
+    return Restarted(candidate, state, iterations[kept], loss[kept], tests, trained, why)

@@ -103,8 +103,8 @@ class _Session:
 
     def _decide_again(self, decision: Decision, candidate: Candidate, run: Path) -> bool:
         """Decide what to do about a break of `run`, the training that a decision continued; False if it is none."""
-        assert decision.trial is not None  # it has a candidate
-        if broke_at(run) < decision.trial.iteration:
+        assert decision.reached is not None  # it has a candidate
+        if broke_at(run) < decision.reached.iteration:
             self._means.terminal.message(f"It broke at the same place again: {candidate.name} is not enough")
             return self._decide(decision.number, Path(decision.attempt.run), self._failed(decision))
         return self._decide(decision.number + 1, run, ())
@@ -125,12 +125,12 @@ class _Session:
         for tried in decision.attempt.tried:
             if tried.chosen:
                 self._means.terminal.message(f"Chosen: {tried.candidate}, {tried.why}")
-        self._written(Path(decision.trial.run if decision.trial is not None else run), "Not finished.")
+        self._written(Path(decision.reached.run if decision.reached is not None else run), "Not finished.")
         return True
 
     def _continue(self, decision: Decision, candidate: Candidate) -> _Ended:
         """Train on to the end with the candidate of a decision."""
-        state = decision.trial
+        state = decision.reached
         assert state is not None  # it has a candidate
         directory = self._study.path(decision.number, f"{candidate.name}-continued")
         stage = f"continuing to iteration {self._until:,}"
@@ -158,12 +158,12 @@ class _Session:
                 changes=words_of(decision.candidate),
                 why=next((tried.why for tried in decision.attempt.tried if tried.chosen), ""),
                 parent=decision.origin.run,
-                run=decision.trial.run,
+                run=decision.reached.run,
                 broke=decision.attempt.broke,
             )
             for number, decision in enumerate(decisions)
             if decision.candidate is not None
-            and decision.trial is not None
+            and decision.reached is not None
             and not any(later.number == decision.number for later in decisions[number + 1 :])  # it did not hold
         ]
         found = Rescue(

@@ -57,7 +57,7 @@ class Tried(msgspec.Struct, frozen=True):
     Attributes:
         candidate: its name; `changes` are the options of its steps, in words.
         runs, heals: arms and restarts, and those that got past the break.
-        loss: the level of its restart at the end of its trial; None where it has none.
+        loss: its level at the end of the restart past the break; None without one.
         test: outputs of the first test net after the break, by name.
         iterations: that all its replays and restarts took.
         why: a clause that says why it was chosen or not.

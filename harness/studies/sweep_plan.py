@@ -34,7 +34,7 @@ _RECENT = 200  # iterations of the parent from which the time of one is taken
 
 
 @dataclass(frozen=True)
-class Wish:
+class SweepRequest:
     """What the user asks for.
 
     Attributes:
@@ -75,36 +75,38 @@ class SweepPlan:
     end: int
 
 
-def plan_sweep(wish: Wish, workers: int, terminal: SweepTerminal) -> SweepPlan:
+def plan_sweep(request: SweepRequest, workers: int, terminal: SweepTerminal) -> SweepPlan:
     """Check all restarts, and show what they take.
 
     Raises:
         BadInput, RecordingError: something cannot be used. Nothing was started.
     """
-    run, info = wish.run, run_directory.read_info(wish.run)
-    if len(wish.named) > _MOST:
-        raise BadInput(f"these are {len(wish.named):,} restarts", remedy=f"Give fewer values: {_MOST:,} are possible")
+    run, info = request.run, run_directory.read_info(request.run)
+    if len(request.named) > _MOST:
+        raise BadInput(
+            f"these are {len(request.named):,} restarts", remedy=f"Give fewer values: {_MOST:,} are possible"
+        )
     solver = recorded_training_spec(run / "run.json", info).solver
-    check_criterion(wish.criterion, run)
+    check_criterion(request.criterion, run)
     limits = read_limits(None)
-    chosen = choice(run, info, wish.start, limits)
-    from_ = chosen.iteration if wish.start != "last-good" else None
-    study = wish.study or run.with_name(f"{run.name}-{changes_name(['sweep'], from_)}")
-    until = solver.max_iter if wish.until is None else wish.until
+    chosen = choice(run, info, request.start, limits)
+    from_ = chosen.iteration if request.start != "last-good" else None
+    study = request.study or run.with_name(f"{run.name}-{changes_name(['sweep'], from_)}")
+    until = solver.max_iter if request.until is None else request.until
     span = span_of(display_interval(solver))
     empty = Sweep(
         parent=str(run),
         start=chosen.iteration,
         span=span,
         legs=(),
-        criterion=wish.criterion,
-        command=wish.command,
+        criterion=request.criterion,
+        command=request.command,
     )
     earlier = read_sweep(study)
     if earlier is not None:
         check_same(earlier, empty, study)
-    sweep = planned(empty, earlier, wish.named, until)
-    wanted = tuple(each.words for each in wish.named)
+    sweep = planned(empty, earlier, request.named, until)
+    wanted = tuple(each.words for each in request.named)
     terminal.message(f"Restarting {run.name} at iteration {chosen.iteration:,}: {chosen.reason}")
     legs = [leg_of(sweep, study, words) for words in wanted]
     remarks = dict.fromkeys(remark for leg in legs for remark in check(leg, limits).remarks)

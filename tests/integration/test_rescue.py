@@ -22,7 +22,7 @@ from harness.recording.lineage_reader import LineageReader
 from harness.recording.run_directory import read_info
 from harness.reports.investigation import InvestigationTerminal
 from harness.rescuing.journal import State
-from harness.rescuing.restarts import Restarts, Trial
+from harness.rescuing.restarts import Restarted, Restarts
 from harness.rescuing.showing import Showing
 from harness.schemas.explanation import Levels
 from harness.schemas.leg import Leg, LegResult
@@ -201,28 +201,30 @@ def _restarts(run: Path, *ends: tuple[int, int]) -> Iterator[Restarts]:
         yield Restarts(_Made(run, *ends), showing)
 
 
-def _trial(lineage: Path, past: int, *ends: tuple[int, int]) -> Trial:
-    """Return the trial of a candidate that began at iteration 20, as the run `1`."""
+def _restarted(lineage: Path, past: int, *ends: tuple[int, int]) -> Restarted:
+    """Restart a candidate that began at iteration 20, as the run `1`."""
     origin = State(str(lineage.parents[1] / "first"), 20)
     candidate = Candidate("rate", "slower", (Step(("--set", "base_lr=0.002")),), (), "")
     with _restarts(lineage.with_name("1"), *ends) as restarts:
-        (trial,) = restarts.trials([candidate], origin, past, 35, lineage.with_name, 1.5)
-    assert trial.trained == restarts.trained == ends[-1][1] - 20
-    return trial
+        (restarted,) = restarts.run_candidates([candidate], origin, past, 35, lineage.with_name, 1.5)
+    assert restarted.trained == restarts.trained == ends[-1][1] - 20
+    return restarted
 
 
 @pytest.mark.parametrize(("past", "counts"), [(30, True), (31, False)])
 def test_only_test_passes_past_the_break_count(lineage: Path, past: int, counts: bool) -> None:
     """The restart `1` has passes before iterations 20 and 30, and ends before 35."""
-    trial = _trial(lineage, past, (Exit.DONE, 35))
-    assert trial.iterations.tolist() == list(range(20, 35))
-    assert bool(trial.tests) == counts
+    restarted = _restarted(lineage, past, (Exit.DONE, 35))
+    assert restarted.iterations.tolist() == list(range(20, 35))
+    assert bool(restarted.tests) == counts
 
 
-def test_a_trial_whose_process_died_goes_on_as_long_as_it_gets_on(lineage: Path) -> None:
+def test_a_candidate_whose_process_died_goes_on_as_long_as_it_gets_on(lineage: Path) -> None:
     died = Exit.WORKER_DIED
-    assert _trial(lineage, 30, (died, 25), (died, 30), (Exit.DONE, 35)).state == State(str(lineage.with_name("1")), 35)
-    assert _trial(lineage, 30, (died, 25), (died, 25)).state is None
+    assert _restarted(lineage, 30, (died, 25), (died, 30), (Exit.DONE, 35)).state == State(
+        str(lineage.with_name("1")), 35
+    )
+    assert _restarted(lineage, 30, (died, 25), (died, 25)).state is None
 
 
 def test_a_leg_that_was_cancelled_before_it_began_was_interrupted(lineage: Path) -> None:

@@ -112,7 +112,7 @@ def try_all(case: Case, candidates: Sequence[Candidate]) -> Procedure[tuple[Outc
     return tuple(outcomes.values())
 
 
-def trial_end(case: Case, candidates: Sequence[Candidate], tested: bool) -> int:
+def restarts_end(case: Case, candidates: Sequence[Candidate], tested: bool) -> int:
     """Return the iteration before which restarts end: three displays past the break, and the next test pass.
 
     A rate that is lowered for a stretch is up again by then.

@@ -14,7 +14,7 @@ from harness.diagnosis.rescue.candidates import candidates_of
 from harness.diagnosis.rescue.choosing import Finalist, goes_on_as_healthy
 from harness.diagnosis.rescue.evidence import placed
 from harness.diagnosis.rescue.trend import level_of
-from harness.diagnosis.rescue.trials import trial_end, try_all
+from harness.diagnosis.rescue.trials import restarts_end, try_all
 from harness.experiments import Arms, local
 from harness.explaining.investigating import drive
 from harness.explaining.question import question_of
@@ -88,7 +88,7 @@ def _alone(run: Path) -> Iterator[Alone]:
         replays = Replays(arms, 0, 1, Budget(), Interrupts("stop"), lambda result: None)
         outcomes = drive(try_all(case, candidates), replays, lambda wanted: None)
         past = [one.candidate for one in outcomes if one.seen is not None and one.gets_past]
-        until = trial_end(case, derived, tested)
+        until = restarts_end(case, derived, tested)
         longer = {one.name: Arm(case.start, until - case.start, one.changes) for one in past}
         replays.replay(longer.values())
     for number, one in enumerate(outcomes):
