@@ -36,12 +36,12 @@ from harness.processes import return_large_blocks
 from harness.recording import Recording
 from harness.recording.result_files import json_text
 from harness.reports.console import Console, complain
-from harness.reports.investigation import InvestigationTerminal
 from harness.reports.remedies import remedies, report_of_cause, rest_of_explanation
 from harness.reports.replay_screen import ReplayScreen
 from harness.reports.suggestion import Suggestion
 from harness.reports.terminal_process import TerminalProcess
 from harness.reports.text.explanation import show_explanation
+from harness.reports.view_terminal import ViewTerminal
 from harness.schemas.explanation import Explanation
 from harness.supervisor.plan import make_plan
 from harness.supervisor.resume import from_solverstate
@@ -162,7 +162,7 @@ def _explain(run: Path, args: argparse.Namespace, budget: Budget) -> int:
     """Explain a run. Returns the exit code."""
     return_large_blocks()
     interrupts = Interrupts("continue")
-    with closing(InvestigationTerminal()) as terminal:
+    with closing(ViewTerminal()) as terminal:
         try:
             with interrupts.planning():
                 caffe_directory()

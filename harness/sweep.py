@@ -30,8 +30,8 @@ from harness.recording import run_directory
 from harness.recording.result_files import json_text
 from harness.reports.console import Console
 from harness.reports.suggestion import Suggestion
-from harness.reports.sweep_screen import SweepTerminal
 from harness.reports.text.sweep import show_sweep
+from harness.reports.view_terminal import ViewTerminal
 from harness.schemas.sweep import LOSSES, Sweep
 from harness.studies.engine import LegEngines
 from harness.studies.levels import in_words
@@ -130,7 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal or a file of another encoding
     interrupts = Interrupts("continue")
-    with closing(SweepTerminal()) as terminal, ExitStack() as stack:
+    with closing(ViewTerminal()) as terminal, ExitStack() as stack:
         try:
             with interrupts.planning():
                 caffe_directory()
@@ -188,7 +188,7 @@ def _from_here(keys: str) -> str:
     return f"@{Path(keys[1:]).absolute()}" if keys.startswith("@") else keys
 
 
-def _carry_out(plan: SweepPlan, engines: LegEngines, terminal: SweepTerminal, interrupts: Interrupts) -> Sweep:
+def _carry_out(plan: SweepPlan, engines: LegEngines, terminal: ViewTerminal, interrupts: Interrupts) -> Sweep:
     sweeping = Sweeping(plan, terminal)
     with closing(engines()) as engine, interrupts.handled(lambda: None):
         sweeping.run(engine, interrupts)

@@ -30,7 +30,7 @@ from harness.invocation import next_command, path_argument
 from harness.quantities import duration
 from harness.recording import Recording
 from harness.recording.result_files import write_explanation
-from harness.reports.investigation import InvestigationTerminal
+from harness.reports.view_terminal import ViewTerminal
 from harness.schemas.arm import ArmResult
 from harness.schemas.arm_task import Progress
 from harness.schemas.explanation import Cost, Explanation
@@ -59,7 +59,7 @@ def explain(
     recording: Recording,
     diagnosis: Diagnosis,
     request: Request,
-    terminal: InvestigationTerminal,
+    terminal: ViewTerminal,
     interrupts: Interrupts,
 ) -> Explanation:
     """Find out why a run broke, and write explain.json after each stage and at the end.
@@ -95,7 +95,7 @@ class _Session:
         question: Question,
         planned: Estimate,
         request: Request,
-        terminal: InvestigationTerminal,
+        terminal: ViewTerminal,
         interrupts: Interrupts,
     ) -> None:
         self._question, self._workers, self._interrupts = question, planned.workers, interrupts

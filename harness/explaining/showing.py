@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 from harness.diagnosis.cause.surviving import judged
 from harness.diagnosis.cause.trials import Trial, Wanted
 from harness.explaining.estimate import Estimate
 from harness.explaining.question import Question
 from harness.explaining.replays import Replays
 from harness.explaining.wording import in_words
-from harness.reports.investigation import FAILED, InvestigationTerminal, Row, View
+from harness.reports.investigation_view import FAILED, InvestigationView, TrialRow
+from harness.reports.sparkline import curve_of
 from harness.reports.trials import MEASURED
+from harness.reports.view_terminal import ViewTerminal
 from harness.schemas.arm_task import Progress
 from harness.schemas.explanation import Verdict
 
@@ -24,7 +23,7 @@ class Showing:
         verdict: what is found so far.
     """
 
-    def __init__(self, terminal: InvestigationTerminal, question: Question, estimate: Estimate) -> None:
+    def __init__(self, terminal: ViewTerminal, question: Question, estimate: Estimate) -> None:
         self.verdict: Verdict | None = None
         self._terminal, self._levels, self._estimate = terminal, question.case.levels, estimate
         self._stage = "starting"
@@ -46,10 +45,10 @@ class Showing:
         """Show what there is, if that is due."""
         self._terminal.show(lambda: self._view(replays))
 
-    def _view(self, replays: Replays) -> View:
+    def _view(self, replays: Replays) -> InvestigationView:
         spent, levels = replays.spent, self._levels
         top = levels.broken if levels.broken is not None else (levels.chance or 2 * levels.limit - levels.healthy)
-        return View(
+        return InvestigationView(
             stage=self._stage,
             verdict=self.verdict.sentence if self.verdict is not None and self.verdict.kind != "undecided" else "",
             rows=tuple(self._row(trial, replays) for trial in self._trials.values()),
@@ -61,7 +60,7 @@ class Showing:
             broken=top,
         )
 
-    def _row(self, trial: Trial, replays: Replays) -> Row:
+    def _row(self, trial: Trial, replays: Replays) -> TrialRow:
         results = [replays.found[arm.key] for arm in trial.arms if arm.key in replays.found]
         judgements = [judged(trial.kind, result, self._levels) for result in results]
         measured = trial.kind in MEASURED
@@ -71,7 +70,7 @@ class Showing:
             curves = [list(result.loss) for result in results]
             curves += [self._under_way[arm.key][1] for arm in trial.arms if arm.key in self._under_way]
             curve = next((losses for losses in curves if losses), [])
-        return Row(
+        return TrialRow(
             name=trial.name,
             changes="" if measured else ", ".join(map(in_words, trial.arms[0].changes)),
             arms=len(trial.arms),
@@ -79,10 +78,6 @@ class Showing:
             breaks=judgements.count("broken"),
             heals=judgements.count("healed"),
             measured=measured,
-            curve=_finite(curve),
+            curve=curve_of(curve),
             failed=next((how for how in judgements if how in FAILED), ""),
         )
-
-
-def _finite(losses: Sequence[float]) -> tuple[float | None, ...]:
-    return tuple(loss if math.isfinite(loss) else None for loss in losses)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.reports.terminal import Terminal
 from harness.reports.terminal_process import TerminalProcess
+from harness.reports.view_screen import View, ViewScreen
 
 
 class ViewTerminal(TerminalProcess):
-    """Shows views on a screen, which has a method `show` for one. Create it before any thread."""
+    """Shows views. Create it before any thread."""
 
-    def __init__(self, screen: type[Terminal]) -> None:
-        super().__init__(screen)
-        self._latest: Callable[[], object] | None = None
+    def __init__(self) -> None:
+        super().__init__(ViewScreen)
+        self._latest: Callable[[], View] | None = None
 
-    def show(self, view: Callable[[], object]) -> None:
+    def show(self, view: Callable[[], View]) -> None:
         """Show what `view` returns, now or a moment later; it is called when that is due."""
         self._latest = view
         if self._is_due():

@@ -15,8 +15,8 @@ from harness.processes import return_large_blocks
 from harness.recording.result_files import json_text
 from harness.recording.run_directory import read_info
 from harness.reports.console import Console
-from harness.reports.investigation import InvestigationTerminal
 from harness.reports.text.rescue import show_rescue
+from harness.reports.view_terminal import ViewTerminal
 from harness.rescuing.means import Interrupted, Means
 from harness.rescuing.request import Request
 from harness.rescuing.restarts import TrainingEnded
@@ -30,7 +30,7 @@ def rescue_on_screen(run: Path, request: Request, *, as_json: bool = False) -> i
     """Rescue a run, shown on standard error, and print what became of it. Returns the exit code."""
     return_large_blocks()
     interrupts = Interrupts("continue")
-    with closing(InvestigationTerminal()) as terminal:
+    with closing(ViewTerminal()) as terminal:
         try:
             with interrupts.planning():
                 caffe_directory()

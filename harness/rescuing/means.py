@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from harness.experiments import Engines
-from harness.reports.investigation import InvestigationTerminal
+from harness.reports.view_terminal import ViewTerminal
 from harness.rescuing.restarts import Restarts
 from harness.rescuing.showing import Showing
 from harness.studies.engine import LegEngines
@@ -27,7 +27,7 @@ class Means:
         arms, legs: make the engines that have arms replayed and legs carried out.
     """
 
-    terminal: InvestigationTerminal
+    terminal: ViewTerminal
     interrupts: Interrupts
     workers: int
     arms: Engines

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.reports.investigation import InvestigationTerminal, Row, View
+from harness.reports.investigation_view import InvestigationView, TrialRow
+from harness.reports.sparkline import curve_of
+from harness.reports.view_terminal import ViewTerminal
 from harness.schemas.explanation import Levels
 
 _MOST = 400  # losses of a curve, the last ones
@@ -25,7 +26,7 @@ class Showing:
 
     def __init__(
         self,
-        terminal: InvestigationTerminal,
+        terminal: ViewTerminal,
         stage: str,
         levels: Levels,
         changes: dict[str, str],
@@ -33,14 +34,13 @@ class Showing:
     ) -> None:
         self._terminal, self._stage, self._levels, self._expected = terminal, stage, levels, expected
         self._begun = time.monotonic()
-        self._rows = {name: Row(name, words, 1, 0, 0, 0, False, ()) for name, words in changes.items()}
+        self._rows = {name: TrialRow(name, words, 1, 0, 0, 0, False, ()) for name, words in changes.items()}
         self._finished = 0  # iterations
         self._under_way: dict[str, int] = {}  # iterations, by name
 
     def progress(self, name: str, loss: Sequence[float], trained: int) -> None:
         """Take the last losses of a restart, which has trained `trained` iterations so far."""
-        curve = tuple(value if math.isfinite(value) else None for value in loss[-_MOST:])
-        self._rows[name] = replace(self._rows[name], curve=curve)
+        self._rows[name] = replace(self._rows[name], curve=curve_of(loss[-_MOST:]))
         self._under_way[name] = trained
 
     def ended(self, name: str, trained: int) -> None:
@@ -61,9 +61,9 @@ class Showing:
         """Show what there is, if that is due."""
         self._terminal.show(self._view)
 
-    def _view(self) -> View:
+    def _view(self) -> InvestigationView:
         levels = self._levels
-        return View(
+        return InvestigationView(
             stage=self._stage,
             verdict="",
             rows=tuple(self._rows.values()),

@@ -15,8 +15,8 @@ from harness.errors import BadInput
 from harness.quantities import duration
 from harness.recording import Recording, run_directory
 from harness.recording.result_files import read_sweep
-from harness.reports.sweep_screen import SweepTerminal
 from harness.reports.text.grammar import count
+from harness.reports.view_terminal import ViewTerminal
 from harness.schemas.leg import Leg
 from harness.schemas.run_info import RunInfo
 from harness.schemas.sweep import Sweep
@@ -75,7 +75,7 @@ class SweepPlan:
     end: int
 
 
-def plan_sweep(request: SweepRequest, workers: int, terminal: SweepTerminal) -> SweepPlan:
+def plan_sweep(request: SweepRequest, workers: int, terminal: ViewTerminal) -> SweepPlan:
     """Check all restarts, and show what they take.
 
     Raises:

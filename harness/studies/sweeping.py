@@ -16,8 +16,9 @@ from harness.errors import BadInput, RecordingError
 from harness.exit_codes import Exit
 from harness.recording import Recording
 from harness.recording.result_files import write_sweep
-from harness.reports.sweep_screen import RUNNING, WAITING, LegRow, SweepTerminal, SweepView
+from harness.reports.sweep_view import RUNNING, WAITING, LegRow, SweepView
 from harness.reports.text.sweep import outcome
+from harness.reports.view_terminal import ViewTerminal
 from harness.schemas.leg import Leg, LegResult
 from harness.schemas.sweep import SweepLeg
 from harness.studies.engine import LegEngine
@@ -38,7 +39,7 @@ class Sweeping:
         sweep: with what became of its legs so far; sweep.json has the same.
     """
 
-    def __init__(self, plan: SweepPlan, terminal: SweepTerminal) -> None:
+    def __init__(self, plan: SweepPlan, terminal: ViewTerminal) -> None:
         self.sweep = plan.sweep
         self._plan, self._terminal = plan, terminal
         self._legs = [leg_of(plan.sweep, plan.study, words) for words in plan.wanted]

@@ -20,7 +20,7 @@ from harness.recording import Recording
 from harness.recording.lineage import ancestry
 from harness.recording.lineage_reader import LineageReader
 from harness.recording.run_directory import read_info
-from harness.reports.investigation import InvestigationTerminal
+from harness.reports.view_terminal import ViewTerminal
 from harness.rescuing.journal import State
 from harness.rescuing.restarts import Restarted, Restarts
 from harness.rescuing.showing import Showing
@@ -196,7 +196,7 @@ class _Made:
 
 @contextmanager
 def _restarts(run: Path, *ends: tuple[int, int]) -> Iterator[Restarts]:
-    with closing(InvestigationTerminal()) as terminal:
+    with closing(ViewTerminal()) as terminal:
         showing = Showing(terminal, "candidates in restarts", Levels(1.0, 2.0, 1.5), {"slower": ""}, 15)
         yield Restarts(_Made(run, *ends), showing)
 

@@ -10,7 +10,9 @@ from rich.console import Console as RichConsole
 
 from harness.explaining.wording import in_words
 from harness.reports.console import Console
-from harness.reports.investigation import InvestigationScreen, Row, View, sparkline, trial_table
+from harness.reports.investigation_view import InvestigationView, TrialRow, trial_table
+from harness.reports.sparkline import sparkline
+from harness.reports.view_screen import ViewScreen
 from harness.schemas.arm import (
     AnyChange,
     HistoryScaled,
@@ -31,11 +33,11 @@ from harness.schemas.arm import (
 
 RISES = (1.0, 1.0, 5.0, 9.0, None)
 ROWS = (
-    Row("unchanged", "", 2, 2, 2, 0, False, RISES),
-    Row("rate × 0.1", "rate × 0.1 from iteration 836 on", 3, 3, 0, 3, False, (1.0, 1.2)),
-    Row("records of 841", "", 32, 7, 0, 0, True, (1.0, 2.0)),
+    TrialRow("unchanged", "", 2, 2, 2, 0, False, RISES),
+    TrialRow("rate × 0.1", "rate × 0.1 from iteration 836 on", 3, 3, 0, 3, False, (1.0, 1.2)),
+    TrialRow("records of 841", "", 32, 7, 0, 0, True, (1.0, 2.0)),
 )
-VIEW = View("records", "The batch of 841 broke it.", ROWS, 12, 240, 9.0, 1900, 1.0, 9.0)
+VIEW = InvestigationView("records", "The batch of 841 broke it.", ROWS, 12, 240, 9.0, 1900, 1.0, 9.0)
 
 
 def test_a_curve_lies_between_the_levels() -> None:
@@ -59,7 +61,7 @@ def test_the_table_fits_the_terminal(width: int, changes: bool) -> None:
 
 def test_without_a_terminal_each_trial_that_ends_is_a_line() -> None:
     output = StringIO()
-    screen = InvestigationScreen(Console(file=output, width=200))
+    screen = ViewScreen(Console(file=output, width=200))
     screen.show(VIEW)
     screen.show(VIEW)
     screen.show(replace(VIEW, rows=(*ROWS[:2], replace(ROWS[2], finished=32))))

@@ -8,8 +8,9 @@ import pytest
 from rich.console import Console as RichConsole
 
 from harness.reports.console import Console
-from harness.reports.sweep_screen import LegRow, SweepScreen, SweepView
+from harness.reports.sweep_view import LegRow, SweepView
 from harness.reports.text.sweep import show_sweep
+from harness.reports.view_screen import ViewScreen
 from harness.schemas.sweep import Sweep, SweepLeg
 
 CURVE = (*([1.0] * 20), 5.0, 9.0, None, 9.0)
@@ -24,7 +25,7 @@ VIEW = SweepView(ROWS, 120, 400, 60.0, 90.0, 1.0, 9.0)
 @pytest.mark.parametrize("width", [80, 160])
 def test_the_table_fits_the_terminal_and_names_differ(width: int) -> None:
     console = RichConsole(file=StringIO(), width=width, height=24)
-    screen = SweepScreen(Console(file=StringIO(), width=width))
+    screen = ViewScreen(Console(file=StringIO(), width=width))
     screen.show(VIEW)
     with console.capture() as capture:
         console.print(screen._panel())
@@ -39,7 +40,7 @@ def test_the_table_fits_the_terminal_and_names_differ(width: int) -> None:
 
 def test_without_a_terminal_each_restart_that_ends_is_a_line() -> None:
     output = StringIO()
-    screen = SweepScreen(Console(file=output, width=200))
+    screen = ViewScreen(Console(file=output, width=200))
     screen.show(VIEW)
     screen.show(VIEW)
     assert output.getvalue() == "short: diverged at 841, iteration 850, loss 9\n"

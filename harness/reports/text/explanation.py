@@ -10,7 +10,7 @@ from rich.text import Text
 
 from harness.quantities import duration
 from harness.reports.console import Console
-from harness.reports.investigation import FAILED, Row, trial_table
+from harness.reports.investigation_view import FAILED, TrialRow, trial_table
 from harness.reports.suggestion import Suggestion
 from harness.reports.text.alarms import suggestion_lines
 from harness.reports.text.grammar import count
@@ -143,10 +143,10 @@ def _control(control: ControlSummary | None) -> list[str]:
     return lines + list(control.not_exact)
 
 
-def _row(arm: ArmSummary) -> Row:
+def _row(arm: ArmSummary) -> TrialRow:
     curve = next((curve for curve in arm.curves if curve), ())
     arms, failed = len(arm.keys), next((how for how in arm.judgements if how in FAILED), "")
-    return Row(arm.name, ", ".join(arm.changes), arms, arms, arm.breaks, arm.heals, False, curve, failed)
+    return TrialRow(arm.name, ", ".join(arm.changes), arms, arms, arm.breaks, arm.heals, False, curve, failed)
 
 
 def _cost(found: Explanation, others: int) -> str:

@@ -1,24 +1,18 @@
-"""Draw a sweep on standard error: a live table of its restarts on a terminal, a line for each end elsewhere."""
+"""What a sweep shows of itself while its restarts train."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.console import Group, RenderableType
-from rich.live import Live
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from harness.quantities import duration
-from harness.reports.console import Console
-from harness.reports.investigation import sparkline
-from harness.reports.terminal import Terminal
+from harness.reports.sparkline import Curve, sparkline
 from harness.reports.text.grammar import count
-from harness.reports.view_terminal import ViewTerminal
 
-_PLAIN_EVERY = 10.0  # seconds between plain lines while nothing ends
 _FRAME = 4  # lines of the screen that are not for restarts
 _SHORTEST = 16  # columns of a name on the narrowest terminal
 _NUMBERS = 64  # columns of all that is not a name
@@ -43,7 +37,7 @@ class LegRow:
     state: str
     iteration: int
     until: int
-    curve: tuple[float | None, ...] = ()
+    curve: Curve = ()
     loss: float | None = None
 
     @property
@@ -68,66 +62,34 @@ class SweepView:
     left: float | None
     low: float
     high: float
+    stage = ""
+    hint = "Ctrl-C stops with snapshots, the same command goes on"
+
+    def ended(self) -> dict[str, str]:
+        """Return a line for each restart that has ended, by its name."""
+        return {row.name: _line(row) for row in self.rows if row.ended}
+
+    def progress(self, since: float) -> str:
+        """Say how far the sweep is, `since` seconds after this was seen."""
+        ended = sum(row.ended for row in self.rows)
+        left = "" if self.left is None else f", about {duration(round(max(0.0, self.left - since)))} left"
+        return (
+            f"{ended} of {count(len(self.rows), 'restart')}, {self.iterations:,} of {self.expected:,} iterations, "
+            f"{duration(round(self.seconds + since))}{left}"
+        )
+
+    def drawn(self, width: int, height: int) -> list[RenderableType]:
+        """Return a table of the restarts, as many as there is room for."""
+        rows = _most_interesting(self.rows, max(3, height - _FRAME))
+        hidden = len(self.rows) - len(rows)
+        more = [Text(f"… {count(hidden, 'other restart')}", style="dim")] if hidden else []
+        return [_table(rows, self.low, self.high, width), *more]
 
 
-class SweepTerminal(ViewTerminal):
-    """Shows a sweep. Create it before any thread."""
-
-    def __init__(self) -> None:
-        super().__init__(SweepScreen)
-
-
-class SweepScreen(Terminal):
-    """Shows restarts while they train."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__(console)
-        self._view: SweepView | None = None
-        self._received = 0.0
-        self._told: set[str] = set()  # restarts whose end was printed
-
-    def show(self, view: SweepView) -> None:
-        """Show how far the sweep is."""
-        if self._view is None:
-            self._printed = time.monotonic()
-            if self._console.is_terminal and not self._console.is_dumb_terminal:
-                self._live = Live(console=self._console, auto_refresh=False, transient=True, get_renderable=self._panel)
-                self._live.start()
-        self._view, self._received = view, time.monotonic()
-        if self._live is None:
-            self._print_new(view)
-
-    def error(self, text: str) -> None:
-        self.close()
-        super().error(text)
-
-    def _print_new(self, view: SweepView) -> None:
-        """Print the restarts that have ended since the last call; without any, how far it is, from time to time."""
-        new = [row for row in view.rows if row.ended and row.name not in self._told]
-        for row in new:
-            self._told.add(row.name)
-            end = f", loss {row.loss:.3g}" if row.loss is not None else ""
-            self.message(f"{row.name}: {row.state}, iteration {row.iteration:,}{end}")
-        now = time.monotonic()
-        if not new and now - self._printed >= _PLAIN_EVERY:
-            self.message(_progress(view, 0.0))
-        if new or now - self._printed >= _PLAIN_EVERY:
-            self._printed = now
-
-    def _panel(self) -> RenderableType:
-        view = self._view
-        if view is None:
-            return super()._panel()
-        room = max(3, self._console.height - _FRAME)
-        rows = _most_interesting(view.rows, room)
-        parts: list[RenderableType] = [_table(rows, view.low, view.high, self._console.width)]
-        hidden = len(view.rows) - len(rows)
-        if hidden:
-            parts.append(Text(f"… {count(hidden, 'other restart')}", style="dim"))
-        since = time.monotonic() - self._received
-        line = f"{_progress(view, since)} · Ctrl-C stops with snapshots, the same command goes on"
-        parts.append(Text(line, style="dim", overflow="ellipsis", no_wrap=True))
-        return Group(*parts)
+def _line(row: LegRow) -> str:
+    """Say how a restart has ended, in a line."""
+    end = f", loss {row.loss:.3g}" if row.loss is not None else ""
+    return f"{row.name}: {row.state}, iteration {row.iteration:,}{end}"
 
 
 def _most_interesting(rows: Sequence[LegRow], room: int) -> list[LegRow]:
@@ -167,12 +129,3 @@ def _halved(curve: Sequence[float | None]) -> list[float | None]:
 def _shortened(name: str, most: int) -> str:
     """Shorten a name in its middle: names differ at both ends."""
     return name if len(name) <= most else f"{name[: most // 2]}…{name[len(name) - (most - most // 2 - 1) :]}"
-
-
-def _progress(view: SweepView, since: float) -> str:
-    ended = sum(row.ended for row in view.rows)
-    left = "" if view.left is None else f", about {duration(round(max(0.0, view.left - since)))} left"
-    return (
-        f"{ended} of {count(len(view.rows), 'restart')}, {view.iterations:,} of {view.expected:,} iterations, "
-        f"{duration(round(view.seconds + since))}{left}"
-    )
