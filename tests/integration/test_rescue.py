@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import psutil
@@ -19,8 +20,10 @@ from harness.exit_codes import Exit
 from harness.recording import Recording
 from harness.recording.lineage import ancestry
 from harness.recording.lineage_reader import LineageReader
+from harness.recording.result_files import read_explanation
 from harness.recording.run_directory import read_info
 from harness.reports.view_terminal import ViewTerminal
+from harness.rescuing.healthy import healthy_before
 from harness.rescuing.journal import State
 from harness.rescuing.restarts import Restarted, Restarts
 from harness.rescuing.showing import Showing
@@ -28,6 +31,7 @@ from harness.schemas.explanation import Levels
 from harness.schemas.leg import Leg, LegResult
 from harness.schemas.rescue import Candidate, Rescue, Step, decode
 from tests.helpers.commands import restart, train
+from tests.helpers.investigating import case_of
 from tests.helpers.paths import ROOT
 from tests.helpers.planted_records import BATCH, INNOCENT, ONSET, TIMES, write_planted
 from tests.helpers.preloaded import harness_command
@@ -76,6 +80,15 @@ def test_a_training_that_breaks_twice_gets_to_its_end(home: Path, rescued: Rescu
     _, before = series(home / "run", "loss")
     assert np.median(loss[-20:]) < 1.5 * np.median(before[ONSET - 20 : ONSET])
     assert ancestry(last).runs[0] == home / "run"
+
+
+def test_a_training_is_no_measure_where_what_broke_it_acted_from_its_start(home: Path, rescued: Rescue) -> None:
+    run = home / "run"
+    found, case = read_explanation(run), case_of(run, ONSET, ONSET)
+    assert found is not None
+    assert healthy_before(run, case, found, None) is not None
+    layer = msgspec.structs.replace(found, verdict=msgspec.structs.replace(found.verdict, kind="layer-lr"))
+    assert healthy_before(run, case, layer, None) is None
 
 
 def _is_worker(process: psutil.Process) -> bool:

@@ -9,6 +9,7 @@ from harness.diagnosis.cause.stages.controls import jitter_of
 from harness.schemas.explanation import ArmSummary, Explanation, Margin
 
 _BY_SETTING = ("learning-rate", "lr-schedule", "layer-lr", "momentum", "weight-decay")
+_FROM_START = ("learning-rate", "layer-lr", "momentum", "weight-decay", "start-weights")
 _WARM_UP = 100  # iterations from the start of a training
 
 
@@ -30,6 +31,11 @@ def placed(case: Case, found: Explanation) -> Case:
 def cause_of(case: Case, found: Explanation) -> int:
     """Return the iteration from which on what breaks the training acts, or the break where that is not before it."""
     return case.at if found.verdict.iteration is None else min(case.at, found.verdict.iteration)
+
+
+def acts_from_start(found: Explanation) -> bool:
+    """Check whether what breaks the training has acted since it began."""
+    return found.verdict.kind in _FROM_START
 
 
 def stays(case: Case, found: Explanation) -> bool:
