@@ -1,6 +1,6 @@
 """One lane of a comparison: a solver that trains a few iterations at each of its turns.
 
-    python -m tools.bench.lane bare SOCKET SOLVER
+    python -m tools.bench.lane bare SOCKET SOLVER [GPU]
     python -m tools.bench.lane harness SOCKET RUN.PY'S ARGUMENTS…
 
 `bare` is plain pycaffe. `harness` is harness/run.py as a user starts it, except that its worker (this module again, as
@@ -16,8 +16,9 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 
@@ -28,6 +29,11 @@ class Turns:
         self._socket = socket.socket(fileno=descriptor)
         self._left = 1  # the first iteration, which warms up, is made immediately
 
+    @property
+    def ending(self) -> bool:
+        """The turn ends with this iteration."""
+        return self._left == 1
+
     def iteration_made(self) -> bool:
         """Wait during the other lane's turns. Return False if there are no more turns."""
         self._left -= 1
@@ -37,16 +43,32 @@ class Turns:
         return self._left > 0
 
 
-def bare(turns: Turns, path: str) -> None:
+def bare(turns: Turns, path: str, gpu: str | None = None) -> None:
     import caffe
 
     caffe.init_log(0, True)
-    caffe.set_mode_cpu()
+    wait_for_gpu = _set_device(caffe, gpu)
     solver = caffe.SGDSolver(path)
     while True:
         solver.step(1)
+        if turns.ending:
+            wait_for_gpu()  # or the end of this iteration would run in the other lane's turn
         if not turns.iteration_made():
             return
+
+
+def _set_device(caffe: Any, gpu: str | None) -> Callable[[], None]:
+    """Have Caffe compute there. Returns a function that waits until all that was launched is done."""
+    if gpu is None:
+        caffe.set_mode_cpu()
+        return lambda: None
+    import cupy
+
+    caffe.set_device(int(gpu))
+    caffe.set_mode_gpu()
+    device = cupy.cuda.Device(int(gpu))
+    device.use()
+    return cast(Callable[[], None], device.synchronize)
 
 
 def harness(descriptor: int, arguments: list[str]) -> int:

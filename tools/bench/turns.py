@@ -138,15 +138,25 @@ class Comparison:
 
 
 def compare(
-    home: Path, solver: Path, turn: int, pairs: int, *, window: bool, warm_turns: int = 2, priority: int = 0
+    home: Path,
+    solver: Path,
+    turn: int,
+    pairs: int,
+    *,
+    window: bool,
+    warm_turns: int = 2,
+    priority: int = 0,
+    gpu: int | None = None,
 ) -> Comparison:
-    """Train `solver` in both lanes for `pairs` turns each, after `warm_turns` that do not count."""
+    """Train `solver` in both lanes for `pairs` turns each, after `warm_turns` that do not count; on `gpu`, if given."""
     until = 1 + turn * (warm_turns + pairs)
     arguments = ["--solver", str(solver), "--out", str(home / "run"), "--until", str(until)]
     if window:
         arguments += ["--watch", f"0:{until}"]
+    there = [] if gpu is None else [str(gpu)]
+    arguments += [f"--gpu={number}" for number in there]
     with (
-        lane("bare", [str(solver)], home / "bare.log", priority) as bare,
+        lane("bare", [str(solver), *there], home / "bare.log", priority) as bare,
         lane("harness", arguments, home / "harness.log", priority) as harness,
     ):
         compared = _in_turns(bare, harness, turn, pairs, warm_turns, _Disk(home / "run" / "recording.h5"))

@@ -17,18 +17,18 @@ from prototxt.googlenet280.make_images import QUALITY, SEED, SIDE, glyph
 from tools.bench.nets import write_lmdb
 
 
-def write_images(path: Path, count: int, scans: range) -> None:
+def write_images(path: Path, count: int, scans: range, encoded: bool = True) -> None:
     """Write an LMDB of `count` images, as a whole or not at all.
 
     Those whose number is in `scans` are dark on white paper, of 12 bits, and stored as they were read: as `float_data`
     from 0 to 4095, which is what caffe.io.array_to_datum makes of any array that is not uint8, with keys in `.tif`. All
-    others are JPEGs. Each class has three colours.
+    others are JPEGs, or, unless `encoded`, their pixels. Each class has three colours.
     """
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
-        os.replace(write_lmdb(Path(scratch, "fresh"), _records(count, scans)), path)
+        os.replace(write_lmdb(Path(scratch, "fresh"), _records(count, scans, encoded)), path)
 
 
-def _records(count: int, scans: range) -> Iterator[tuple[bytes, bytes]]:
+def _records(count: int, scans: range, encoded: bool) -> Iterator[tuple[bytes, bytes]]:
     random = np.random.default_rng([SEED, 0])
     chars = alphabet(False, CLASSES)
     colours = random.uniform(0, 255, (CLASSES, 3, 3)).astype(np.float32)
@@ -39,6 +39,10 @@ def _records(count: int, scans: range) -> Iterator[tuple[bytes, bytes]]:
             pixels = (255.0 - image.transpose(2, 0, 1)) * (4095 / 255)
             datum = pb.Datum(channels=3, height=SIDE, width=SIDE, label=label, float_data=np.rint(pixels).ravel())
             yield f"{name}.tif".encode(), datum.SerializeToString()
+        elif not encoded:
+            pixels = np.ascontiguousarray(image.transpose(2, 0, 1)).astype(np.uint8)
+            datum = pb.Datum(channels=3, height=SIDE, width=SIDE, label=label, data=pixels.tobytes())
+            yield f"{name}.png".encode(), datum.SerializeToString()
         else:
             jpeg = cv2.imencode(".jpg", image.astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
             yield f"{name}.jpg".encode(), pb.Datum(data=jpeg, label=label, encoded=True).SerializeToString()
