@@ -20,6 +20,7 @@ import caffe
 import msgspec
 import numpy as np
 
+from harness.caffe_files.weight_digest import digest_of
 from harness.worker.probes.gpu import Cuda, GpuMemory
 from harness.worker.probes.memory import HostMemory, Memory
 from harness.worker.pycaffe import Blob, Field, Solver
@@ -53,6 +54,7 @@ def check_probes(memory: Memory, blobs: Sequence[Blob]) -> None:
     Raises:
         RuntimeError: they differ.
     """
+    _, digest = memory.weights(blobs).measure()
     for field in _FIELDS:
         seen = memory.moments("norms", blobs, field).measure()
         copies = [bytes(array.data) for array in memory.arrays(blobs, field)]
@@ -63,6 +65,10 @@ def check_probes(memory: Memory, blobs: Sequence[Blob]) -> None:
             )
         if copies != [array.tobytes() for array in HostMemory().arrays(blobs, field)]:
             raise RuntimeError(f"copies of {field} differ from Caffe's own")
+    if digest != (expected_digest := digest_of((blob.data for blob in blobs), "multilinear")):
+        raise RuntimeError(
+            f"the digest of the weights is {digest:016x} on the GPU, but {expected_digest:016x} in Caffe"
+        )
 
 
 def main() -> None:

@@ -183,6 +183,11 @@ class Wrong(HostDevice):
         if sys.argv[1] == "a bit in a copy":
             target[-1] ^= 1
 
+    def weights(self, starts, lengths, positions):
+        sums, digests = super().weights(starts, lengths, positions)
+        digests[0] += sys.argv[1] == "a bit in a digest"
+        return sums, digests
+
 solver = gpu_selftest.train_one_step()
 params = solver.net.params.values()
 gpu_selftest.check_probes(GpuMemory(Wrong(Path({library!r}))), [blob for blobs in params for blob in blobs])
@@ -190,7 +195,13 @@ gpu_selftest.check_probes(GpuMemory(Wrong(Path({library!r}))), [blob for blobs i
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"), [("", ""), ("diff for data", "norms of data are"), ("a bit in a copy", "copies of data differ")]
+    ("fault", "said"),
+    [
+        ("", ""),
+        ("diff for data", "norms of data are"),
+        ("a bit in a copy", "copies of data differ"),
+        ("a bit in a digest", "the digest of the weights is"),
+    ],
 )
 def test_the_selftest_finds_wrong_observations(fault: str, said: str, device: HostDevice) -> None:
     program = TRIAL.format(root=str(ROOT), library=str(device.library))

@@ -27,7 +27,7 @@ class Check:
 
 
 CHECKS = (
-    Check("selftest", "Are the norms and copies of the self-test Caffe's own?", selftest, 0.25, on_cpu=False),
+    Check("selftest", "Does the self-test that begins every run pass?", selftest, 0.25, on_cpu=False),
     Check("probes", "Are statistics and digests those that the CPU computes from copies?", probes, 0.25),
     Check("repeats", "Do two runs have the same bits?", repeats, 0.25),
     Check("caffe", "Does a run have the weights of `caffe train`?", same_as_caffe, 0.2),

@@ -9,7 +9,7 @@ from tools.gpu_checks.results import Result
 
 
 def selftest(place: Place) -> Result:
-    """Run harness/worker/gpu_selftest.py: Caffe makes a step, and the kernel's norms and copies are compared."""
+    """Run harness/worker/gpu_selftest.py: Caffe makes a step, and what the probes read is compared."""
     assert place.gpu is not None
     try:
         card = check_gpu(place.gpu, None)
