@@ -271,7 +271,8 @@ def test_checks_beyond_the_time_limit_are_not_begun(tmp_path: Path) -> None:
     ("options", "said"),
     [
         (("--time-limit", "50"), "--time-limit 50: not a time. Give"),
-        (("--out", "/proc/no/report.md"), "--out /proc/no/report.md: cannot be written"),
+        (("--out", "/proc/no/report.md"), "--out /proc/no: cannot be written to"),
+        (("--out", "{tmp}/report.md", "--work", "/proc/no"), "--work /proc/no: cannot be written to"),
         (("--only", "bits"), "invalid choice: 'bits'"),
     ],
 )
@@ -279,7 +280,7 @@ def test_bad_input_is_refused(
     options: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
-        code: object = main([*options, "--cpu"])
+        code: object = main([*(option.format(tmp=tmp_path) for option in options), "--cpu"])
     except SystemExit as end:
         code = end.code
     assert code == 2

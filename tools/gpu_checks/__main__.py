@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         card = None if args.cpu else find_card(args.device)
         limit = _seconds(args.time_limit)
-        out = _writable(args.out or ROOT / "runs" / f"check-gpu-{time.strftime('%Y%m%d-%H%M%S')}.md")
+        out = _writable(args.out or ROOT / "runs" / f"check-gpu-{time.strftime('%Y%m%d-%H%M%S')}.md", "--out")
+        work = _writable(args.work / "work", "--work").parent if args.work else out.parent
     except (NoGpu, BadInput) as error:
         print(f"check_gpu: {error}", file=sys.stderr)
         return 2
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results={},
         ended=None,
     )
-    home = Path(tempfile.mkdtemp(prefix="check-gpu-", dir=out.parent)).resolve()  # on the disk of the runs
+    home = Path(tempfile.mkdtemp(prefix="check-gpu-", dir=work)).resolve()
     os.environ["XDG_CACHE_HOME"] = str(home / ".cache")  # the labels of these LMDBs are not needed again
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -71,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     add("--cpu", action="store_true", help="try all that needs no GPU, on the CPU and with smaller nets")
     add("--only", nargs="+", choices=names, metavar="NAME", help=f"only these checks: {', '.join(names)}")
     add("--out", type=Path, metavar="FILE", help="where the report goes (default: runs/check-gpu-DATE.md)")
+    add("--work", type=Path, metavar="DIR", help="where trainings are made, and removed (default: beside the report)")
     add("--time-limit", default="8m", metavar="LIMIT", help="of all checks together (default: %(default)s)")
     return parser
 
@@ -108,19 +110,19 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _writable(out: Path) -> Path:
-    """Make the directory of `out`, and return its absolute path.
+def _writable(file: Path, option: str) -> Path:
+    """Make the directory of `file`, and return its absolute path.
 
     Raises:
         BadInput: nothing can be written there.
     """
-    path = out.absolute()
+    path = file.absolute()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
-        raise BadInput(f"cannot be written ({error.strerror})", field="--out", value=str(out),
-                       remedy="Give a file in a directory that you may write to") from None  # fmt: skip
+        raise BadInput(f"cannot be written to ({error.strerror})", field=option, value=str(path.parent),
+                       remedy="Give a directory that you may write to") from None  # fmt: skip
     return path
 
 
