@@ -1,94 +1,155 @@
 """Parse long stretches of a log at once: most of it is the same display again and again with other numbers.
 
-A `DisplayPattern` is one regular expression for all lines of a display, including a test pass if every display has one
-and other output of Caffe between its lines. It is learned from displays that were parsed line by line, and matches only
-text for which parsing line by line has the same result.
+A `BulkPattern` is one regular expression for all forms of display that the log has shown so far, and for other output.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from array import array
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from harness.caffe_log import patterns
+from harness.caffe_log.display_pattern import DisplayPattern, Line, Row, matches, pattern_of
 from harness.caffe_log.line_parser import Entry
-from harness.caffe_log.runs import Key, RunBuilder
+from harness.caffe_log.runs import Column, RunBuilder
 
-# No possessive quantifiers: a group with one that fails keeps half of what it had matched (CPython 3.11).
-_VALUE = rb"(?:-?(?:\d{1,40}(?:\.\d{1,40})?(?:e[-+]\d{2,3})?|nan|inf))"
-_NUMBER = re.compile(rb"-?\d[\d.]*(?:e[-+]\d+)?")
-_ANY_NUMBER = rb"-?\d[\d.]{0,40}(?:e[-+]\d{1,4})?"
-_DIGITS = re.compile(rb"\d+")
-# Other output of Caffe: with a header, it is no continuation of another line.
-_NOISE = (
-    rb"(?:(?![^\n]*(?:"
-    + patterns.INTERESTING.pattern
-    + rb"))%b[IWE]\d{4} \d\d:\d\d:\d\d\.\d{1,9} {1,9}\d{1,9} [\w./]{1,80}:\d{1,6}\]"
-    rb"[^\n]*\n){0,20}"
-)
-_AGAIN = 16  # unmatched displays, if they are the majority, until another pattern is considered
-_LINES = 200  # most lines of a display; more would make the pattern slow to compile
+_KNOWN = 4  # forms of display that are known at a time
+_CONSIDERED = 4  # unmatched displays with which the next one is compared
+_ATTEMPTS = 16  # displays that are considered, and then one of as many: writing a pattern takes time
+_OTHER_LINES = rb"((?:(?!" + patterns.BEGINS_WITH_FIELD + rb")" + patterns.UNINTERESTING + rb"\n){1,50})"
 
-Line = tuple[bytes, Entry]
-Row = tuple[bytes, ...]  # the groups of a DisplayPattern's match
-Column = str | tuple[int, Key]  # "loss", "lr", or an output of the train net (-1) or of a test net
+
+@dataclass(frozen=True, eq=False)
+class KnownDisplay:
+    """A form of display in a BulkPattern: the numbers of the groups with its iteration and its values."""
+
+    pattern: DisplayPattern
+    groups: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class DisplayPattern:
-    """A pattern for displays.
+class BulkPattern:
+    """A pattern for a display, several lines without an entry or the beginning of a prototxt, or any one line.
 
     Attributes:
-        source: the text of the regular expression.
-        regex: its groups are the text of the display, its iteration, the values of `columns`, or another line.
-        columns: what the values are, in their order.
-        lines: lines of a display, other output not counted.
-        kinds: kinds of entries about the iteration: loss, lr, test.
-        test_net: the last test net, None without a test pass.
+        displays: by the number of the last group that each has.
+        other: the number of the group for lines without an entry.
     """
 
-    source: bytes
     regex: re.Pattern[bytes]
-    columns: tuple[Column, ...]
-    lines: int
-    kinds: frozenset[str]
-    thread: bytes
-    rank: bytes
-    test_net: int | None
+    displays: Mapping[int, KnownDisplay]
+    other: int
 
-    def continues(self, run: RunBuilder, iteration: int) -> bool:
-        """Check whether a display of `iteration` can only be the next one of `run`."""
-        return (
-            0 <= run.iteration < iteration
-            and (run.thread, run.rank) == (self.thread, self.rank)
-            and all(isinstance(column, str) or run.has_room_for(*column) for column in self.columns)
-        )
+    @classmethod
+    def of(cls, known: Sequence[DisplayPattern]) -> BulkPattern:
+        displays: dict[int, KnownDisplay] = {}
+        group = 1
+        for pattern in known:
+            last = group + len(pattern.columns)
+            displays[last] = KnownDisplay(pattern, tuple(range(group, last + 1)))
+            group = last + 1
+        parts = [pattern.numbered(number) for number, pattern in enumerate(known)]
+        return cls(re.compile(rb"|".join([*parts, _OTHER_LINES, rb"([^\n]*\n)"])), displays, group)
 
-    def extend(self, run: RunBuilder, rows: Sequence[Row], iterations: list[int]) -> None:
-        """Add displays of increasing iterations to `run`."""
-        for group, column in enumerate(self.columns, 2):
-            values = [float(row[group]) for row in rows]
-            if isinstance(column, str):
-                (run.loss if column == "loss" else run.lr).extend(iterations, values)
-            else:
-                run.net(column[0]).extend(column[1], iterations, values)
-        run.previous = iterations[-2] if len(iterations) > 1 else run.iteration
-        run.iteration, run.kinds = iterations[-1], set(self.kinds)
-        if self.test_net is not None:
-            run.test_pass = (self.test_net, iterations[-1])
+
+@dataclass
+class _Rows:
+    iterations: array[int] = field(default_factory=lambda: array("q"))
+    texts: list[Row] = field(default_factory=list)
+
+
+class DisplayBatch:
+    """Displays of `run` with increasing iterations, which are added to it at once.
+
+    Attributes:
+        lines, used: lines from the first to the last display, and those of them that belong to displays.
+        trailing: other lines since the last display.
+    """
+
+    def __init__(self, run: RunBuilder) -> None:
+        self.run = run
+        self.lines = self.used = self.trailing = 0
+        self._rows: dict[KnownDisplay, _Rows] = {}
+        self._previous, self._iteration, self._kinds = run.previous, run.iteration, frozenset(run.kinds)
+        self._last: re.Match[bytes] | None = None
+        self._test_pass = run.test_pass
+
+    def add(self, known: KnownDisplay, match: re.Match[bytes]) -> bool:
+        """Add a display; False if it need not be the next one of the run."""
+        row, pattern = match.group(*known.groups), known.pattern
+        iteration = int(row[0])
+        if iteration <= self._iteration and not self._completes(pattern, iteration):
+            return False
+        rows = self._rows.get(known)
+        if rows is None:
+            if not pattern.fits(self.run):
+                return False
+            rows = self._rows[known] = _Rows()
+        rows.iterations.append(iteration)
+        rows.texts.append(row)
+        if iteration > self._iteration:
+            self._previous, self._iteration, self._kinds = self._iteration, iteration, pattern.kinds
+        else:
+            self._kinds |= pattern.kinds
+        self._last = match
+        lines = match.string.count(b"\n", match.start(), match.end()) if pattern.noisy else pattern.lines
+        self.lines += self.trailing + lines
+        self.used += pattern.lines
+        self.trailing = 0
+        if pattern.test_net is not None:
+            self._test_pass = (pattern.test_net, iteration)
+        return True
+
+    def _completes(self, pattern: DisplayPattern, iteration: int) -> bool:
+        """Check whether the display is a test pass of the last iteration, or follows its test pass."""
+        new = self._last is not None or all(self.run.last_of(column) < iteration for column in pattern.columns)
+        return iteration == self._iteration and new and not self._kinds & pattern.kinds
+
+    def finish(self) -> str:
+        """Add the displays to the run; return the time stamp of the last one."""
+        assert self._last is not None
+        run = self.run
+        for column, (iterations, texts) in self._columns().items():
+            run.extend(column, iterations, map(float, texts))
+        match = self._last
+        run.previous, run.iteration, run.kinds = self._previous, self._iteration, set(self._kinds)
+        run.test_pass = self._test_pass
+        begin = match.string.rfind(b"\n", match.start(), match.end() - 1) + 1
+        stamp = patterns.STAMP.search(match.string, max(begin, match.start()), match.end())
+        return stamp[1].decode() if stamp else ""
+
+    def _columns(self) -> dict[Column, tuple[Sequence[int], Sequence[bytes]]]:
+        """Return the iterations and texts of each column, in order also if several forms of display have it."""
+        columns: dict[Column, tuple[Sequence[int], Sequence[bytes]]] = {}
+        for known, rows in self._rows.items():
+            _, *several = zip(*rows.texts, strict=True)
+            for column, texts in zip(known.pattern.columns, several, strict=True):
+                if column in columns:
+                    before, earlier = columns[column]
+                    both = sorted(zip((*before, *rows.iterations), (*earlier, *texts), strict=True))
+                    columns[column] = [iteration for iteration, _ in both], [text for _, text in both]
+                else:
+                    columns[column] = rows.iterations, texts
+        return columns
+
+    def counts(self) -> Mapping[DisplayPattern, int]:
+        """Return the number of displays of each form."""
+        return {known.pattern: len(rows.texts) for known, rows in self._rows.items()}
 
 
 class DisplayLearner:
-    """Learns the pattern of most displays from two similar ones that were parsed line by line."""
+    """Learns forms of display: each from two similar ones that were parsed line by line."""
 
     def __init__(self) -> None:
-        self.known: DisplayPattern | None = None
+        self.pattern = BulkPattern.of(())
+        self._known: dict[DisplayPattern, int] = {}  # displays that each matched
         self._display: list[Line] = []  # the lines of the current display
         self._noisy = self._interrupted = False  # there was other output in it, or since its last line
-        self._matched = 0  # displays that `known` matched since another pattern was last considered
-        self._unmatched = 0  # displays that were parsed line by line since then
-        self._last_source: bytes | None = None
+        self._unmatched = 0  # displays that were parsed line by line
+        self._considered: deque[DisplayPattern] = deque(maxlen=_CONSIDERED)
 
     @property
     def in_display(self) -> bool:
@@ -106,10 +167,11 @@ class DisplayLearner:
         """Note a line of other output, after which the display may continue."""
         self._interrupted = True
 
-    def note_matches(self, count: int) -> None:
-        """Note that `known` matched `count` displays."""
-        self._display = []
-        self._matched += count
+    def note_matches(self, counts: Mapping[DisplayPattern, int]) -> None:
+        """Note how many displays each known pattern matched."""
+        for pattern, count in counts.items():
+            if pattern in self._known:
+                self._known[pattern] += count
 
     def end_display(self) -> None:
         """Learn from the current display, which is complete."""
@@ -117,133 +179,18 @@ class DisplayLearner:
         if not display:
             return
         self._unmatched += 1
-        if self.known is not None:
-            if self._unmatched < _AGAIN:
-                return
-            useful, self._matched, self._unmatched = self._matched > self._unmatched, 0, 0
-            if useful:
-                return
-        source = pattern_source(display, self._noisy)
-        if source is None or (self.known is not None and source == self.known.source):
+        if self._unmatched > _ATTEMPTS and self._unmatched % _ATTEMPTS:
             return
-        if source == self._last_source:
-            self.known = compile_pattern(display, source) or self.known
-        self._last_source = source
-
-
-def pattern_source(display: Sequence[Line], noisy: bool = False) -> bytes | None:
-    """Write the pattern of displays like `display`; None if there can be none.
-
-    Args:
-        noisy: allow other output between the lines.
-    """
-    kinds = [entry.kind for _, entry in display]
-    if kinds.count("loss") != 1 or kinds[0] == "output" or len(kinds) > _LINES:
-        return None
-    outputs = _outputs(display)
-    if None in outputs or len({(net, key[0]) for net, key in filter(None, outputs)}) < len(outputs):
-        return None
-    parts = []
-    for number, (text, entry) in enumerate(display):
-        part = _line(text, entry, rb"(\d{1,9})" if number == 0 else rb"\2")
-        if part is None:
-            return None
-        parts.append(part + rb"\n")
-    following = _beginning(*display[0])
-    if kinds[-1] != "output" and not (_split(display[-1][0]) or (b"",))[0]:
-        following += rb"|[A-DF-Za-df-z\[]"  # no character that could continue a number
-    split = _split(display[0][0])
-    noise = _NOISE % _with_any(_DIGITS, split[0], rb"\d{1,40}") if noisy and split and split[1] else b""
-    return rb"(" + noise.join(parts) + rb"(?=" + following + rb"))|([^\n]*\n)"
-
-
-def _outputs(display: Sequence[Line]) -> list[tuple[int, Key] | None]:
-    """List the nets and keys of the outputs; None for an output without a loss or a test pass before it."""
-    train, test = False, -1
-    found: list[tuple[int, Key] | None] = []
-    for _, entry in display:
-        train = train or entry.kind == "loss"
-        test = entry.number if entry.kind == "test" else test
-        if entry.kind == "output":
-            preceded = train if entry.phase == "Train" else test >= 0
-            net = -1 if entry.phase == "Train" else test
-            found.append((net, (entry.number, entry.name, entry.weight)) if preceded else None)
-    return found
-
-
-def compile_pattern(display: Sequence[Line], source: bytes) -> DisplayPattern | None:
-    """Compile the pattern `source` of `display`; None if it does not match that display."""
-    regex = re.compile(source)
-    text = b"".join(line + b"\n" for line, _ in display)
-    match = regex.match(text + display[0][0])
-    if not match or match[1] != text:
-        return None
-    entries = [entry for _, entry in display]
-    first = entries[0]
-    if any((entry.thread, entry.rank) != (first.thread, first.rank) for entry in entries):
-        return None
-    outputs = iter(filter(None, _outputs(display)))
-    columns = (next(outputs) if entry.kind == "output" else entry.kind for entry in entries if entry.kind != "test")
-    tested = [entry.number for entry in entries if entry.kind == "test"]
-    return DisplayPattern(
-        source,
-        regex,
-        columns=tuple(columns),
-        lines=len(entries),
-        kinds=frozenset(entry.kind for entry in entries if entry.kind != "output"),
-        thread=first.thread,
-        rank=first.rank,
-        test_net=tested[-1] if tested else None,
-    )
-
-
-def _split(line: bytes) -> tuple[bytes, bytes] | None:
-    """Return the text before glog's time stamp, and the stamp (empty if there is no header)."""
-    header = patterns.HEADER.search(line)
-    if not header:
-        anchor = patterns.ANCHOR.search(line)
-        return (line[: anchor.start()], b"") if anchor else None
-    return (line[: header.start()], line[header.start() : header.end("stamp")]) if header["stamp"] else None
-
-
-def _beginning(line: bytes, entry: Entry) -> bytes:
-    parts = _split(line)
-    assert parts is not None
-    before = re.escape(parts[0]) if entry.rank else _with_any(_DIGITS, parts[0], rb"\d{1,40}")
-    return before + (rb"[IWEF]\d{4}" if parts[1] else rb"(?:Iteration \d|Train net|Test net)")
-
-
-def _line(line: bytes, entry: Entry, iteration: bytes) -> bytes | None:
-    """Write the pattern of one line; `iteration` is the pattern of its iteration."""
-    parts = _split(line)
-    start = line.find(entry.raw)
-    if parts is None or start < 0 or patterns.INTERESTING.search(parts[0]) or len(parts[0]) > 200:
-        return None
-    before, stamp = parts
-    begun = len(before) + len(stamp)
-    head = re.escape(before) if entry.rank else _with_any(_DIGITS, before, rb"\d{1,40}")
-    head += _DIGITS.sub(lambda m: rb"\d{%d}" % len(m[0]), re.escape(stamp))
-    head += re.escape(line[begun:start])
-    match = patterns.OUTPUT.fullmatch(entry.raw) if entry.kind == "output" else patterns.ITERATION.match(entry.raw)
-    if match is None:
-        return None
-    if entry.kind == "test":
-        rest = line[start + match.end("iteration") :]
-        return None if entry.open else head + rb"Iteration " + iteration + re.escape(rest)
-    first, last = match.span("value")
-    tail = line[start + last :]
-    if entry.kind == "output":
-        if entry.weight is not None:
-            begin, end = (position - last for position in match.span("weighted"))
-            rest = re.escape(tail[:begin]) + _VALUE + re.escape(tail[end:])
+        pattern = pattern_of(display, self._noisy)
+        if pattern is None or pattern in self._known:
+            return
+        if pattern in self._considered and matches(pattern, display):
+            self._learn(pattern)
         else:
-            rest = re.escape(tail)
-        return head + re.escape(entry.raw[:first]) + rb"(" + _VALUE + rb")" + rest
-    aside = _with_any(_NUMBER, entry.raw[match.end("iteration") : first], _ANY_NUMBER)
-    rest = _with_any(_NUMBER, tail, _ANY_NUMBER)
-    return head + rb"Iteration " + iteration + aside + rb"(" + _VALUE + rb")" + rest
+            self._considered.append(pattern)
 
-
-def _with_any(numbers: re.Pattern[bytes], text: bytes, pattern: bytes) -> bytes:
-    """Escape `text`, except that `pattern` stands for each of its `numbers`."""
-    return pattern.join(re.escape(part) for part in numbers.split(text))
+    def _learn(self, pattern: DisplayPattern) -> None:
+        if len(self._known) >= _KNOWN:
+            del self._known[min(self._known, key=self._known.__getitem__)]
+        self._known[pattern] = 0
+        self.pattern = BulkPattern.of(tuple(self._known))

@@ -34,6 +34,10 @@ INTERESTING = re.compile(
     rb"Iteration|T(?:rain|est)|Initializing (?:solver|net)|Starting Opt|Solving |Resuming from|Restoring prev"
     rb"|Finetuning from|Snapshotting to |Optimization Done|F\d{4}"
 )
+# The text of a line without any of these.
+UNINTERESTING = (
+    rb"[^ITSROF\n]*(?:(?!" + INTERESTING.pattern + rb")[ITSROF][^ITSROF\n]*){0,400}"
+)
 
 ITERATION = re.compile(
     rb"Iteration (?P<iteration>\d{1,20})(?: ?[(\[/<A-Za-z][^=#]{0,160}?)??(?:,|\bep) {0,20}"
@@ -82,14 +86,18 @@ QUOTE = rb" \t>|\"'`*"
 DIGITS_ONLY = re.compile(rb"[\d.]*\d(?:[eE][-+]?\d+)?$|[eE][-+]?\d+$")
 
 # Fields of SolverParameter that people paste without the announcement; not those that layers have as well.
-_FIELD = (
+_FIELD_NAME = (
     rb"(?:display|average_loss|base_lr|lr_policy|power|gamma|stepsize|stepvalue|max_iter|momentum2?|weight_decay"
     rb"|regularization_type|snapshot|snapshot_prefix|snapshot_diff|snapshot_format|snapshot_after_train|test_iter"
     rb"|test_interval|test_initialization|test_compute_loss|iter_size|net|train_net|test_net|random_seed|solver_mode"
-    rb"|solver_type|device_id|clip_gradients|rms_decay|delta|debug_info|weights)"
-    rb" {0,9}: {0,9}(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s#\"',:]+)"
+    rb"|solver_type|device_id|clip_gradients|rms_decay|delta|debug_info|weights) {0,9}:"
 )
-FIELDS = re.compile(rb"[ \t>|\"'`*]*(" + _FIELD + rb"(?:[ \t,]+" + _FIELD + rb")*)[ \t]*(?:#.*)?$")
+_FIELD = (
+    _FIELD_NAME + rb" {0,9}(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s#\"',:]+)"
+)
+_QUOTED = rb"[ \t>|\"'`*]*"
+BEGINS_WITH_FIELD = _QUOTED + _FIELD_NAME
+FIELDS = re.compile(_QUOTED + rb"(" + _FIELD + rb"(?:[ \t,]+" + _FIELD + rb")*)[ \t]*(?:#.*)?$")
 
 # Colours and titles of terminals; non-breaking and zero-width spaces of web pages.
 ANSI = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]{0,200}(?:\x07|\x1b\\))")

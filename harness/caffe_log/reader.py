@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Sequence
 from typing import BinaryIO
 
 from harness.caffe_log import patterns
-from harness.caffe_log.bulk_parser import DisplayLearner, DisplayPattern, Row
+from harness.caffe_log.bulk_parser import DisplayBatch, DisplayLearner
 from harness.caffe_log.decode import LineSplitter, open_log, read_blocks
 from harness.caffe_log.embedded_prototxt import EmbeddedPrototxt
 from harness.caffe_log.line_counts import LineCounts
@@ -95,64 +93,68 @@ class LogReader:
     # -- many lines at once -----------------------------------------------------------------------------------------
 
     def _read_block(self, block: bytes) -> None:
-        position = 0
-        while position < len(block) and (self._learner.known is None or self._line_by_line):
-            end = block.index(b"\n", position)
-            self._read_line(block[position:end])
-            position = end + 1
-        if position >= len(block) or self._learner.known is None:
+        if self._line_by_line:
+            for line in block.split(b"\n")[:-1]:
+                self._read_line(line)
             return
-        pattern = self._learner.known
-        displays: list[Row] = []
-        for row in pattern.regex.findall(block, position):
-            if row[0]:
-                displays.append(row)
-                continue
-            if displays:
-                self._read_displays(pattern, displays)
-                displays = []
-            self._read_line(row[-1][:-1])
-        if displays:
-            self._read_displays(pattern, displays)
+        position = 0
+        while position < len(block):
+            position = self._read_stretch(block, position)
 
-    def _read_displays(self, pattern: DisplayPattern, rows: Sequence[Row]) -> None:
-        """Read consecutive displays that match `pattern`: those with increasing iterations at once, if unambiguous."""
-        iterations = [int(row[1]) for row in rows]
-        ends = [row for row in range(1, len(rows)) if iterations[row] <= iterations[row - 1]] + [len(rows)]
-        begin = 0
-        while begin < len(rows):
-            self._release_partial()
-            if not self._is_unambiguous(pattern, iterations[begin]):
-                for line in rows[begin][0].split(b"\n")[:-1]:
-                    self._read_line(line)
-                begin += 1
-                continue
-            end = ends[bisect_right(ends, begin)]
-            self._add_displays(pattern, rows[begin:end], iterations[begin:end])
-            begin = end
+    def _read_stretch(self, block: bytes, position: int) -> int:
+        """Read `block` from `position` on, to its end or until another pattern is learned. Returns the new position."""
+        pattern = self._learner.pattern
+        displays, other = pattern.displays, pattern.other
+        batch: DisplayBatch | None = None
+        for match in pattern.regex.finditer(block, position):
+            known = displays.get(match.lastindex or 0)
+            if known is not None:
+                if batch is not None and batch.add(known, match):
+                    continue
+                self._finish(batch)
+                batch = self._begin_batch(block[match.start() : block.index(b"\n", match.start())])
+                if batch is not None and batch.add(known, match):
+                    self._learner.end_display()
+                    continue
+                batch = None
+            elif match.lastindex == other:
+                if batch is not None:
+                    batch.trailing += block.count(b"\n", match.start(), match.end())
+                    continue
+                if self._partial is None and self._prototxt is None and not self._learner.in_display:
+                    lines = block.count(b"\n", match.start(), match.end())
+                    self._counts.total += lines
+                    self._counts.noise += lines
+                    continue
+            self._finish(batch)
+            batch = None
+            for line in block[match.start() : match.end() - 1].split(b"\n"):
+                self._read_line(line)
+            if self._learner.pattern is not pattern:
+                return match.end()
+        self._finish(batch)
+        return len(block)
 
-    def _is_unambiguous(self, pattern: DisplayPattern, iteration: int) -> bool:
-        tracker = self._tracker
-        return (
-            tracker.run is not None
-            and tracker.tentative is None
-            and self._prototxt is None
-            and pattern.continues(tracker.run, iteration)
-        )
-
-    def _add_displays(self, pattern: DisplayPattern, rows: Sequence[Row], iterations: list[int]) -> None:
+    def _begin_batch(self, line: bytes) -> DisplayBatch | None:
+        """Begin a batch with a display whose first line is `line`; None if it need not be of the current run."""
+        if self._partial and not patterns.HEADER.search(line) and join(self._partial, line):
+            return None
+        self._release_partial()
         run = self._tracker.run
-        assert run is not None
-        pattern.extend(run, rows, iterations)
-        lines, used = sum(row[0].count(b"\n") for row in rows), pattern.lines * len(rows)
-        self._counts.total += lines
-        self._counts.used += used
-        self._counts.noise += lines - used
-        text = rows[-1][0]
-        stamp = patterns.STAMP.search(text, text.rfind(b"\n", 0, -1) + 1)
-        run.note_line(self._counts.total, stamp[1].decode() if stamp else "")
-        self._tracker.set_current(run)
-        self._learner.note_matches(len(rows))
+        unclear = self._tracker.tentative is not None or self._prototxt is not None
+        return None if run is None or run.iteration < 0 or unclear else DisplayBatch(run)
+
+    def _finish(self, batch: DisplayBatch | None) -> None:
+        if batch is None:
+            return
+        stamp = batch.finish()
+        self._counts.total += batch.lines
+        self._counts.used += batch.used
+        batch.run.note_line(self._counts.total, stamp)
+        self._counts.total += batch.trailing
+        self._counts.noise += batch.lines - batch.used + batch.trailing
+        self._tracker.set_current(batch.run)
+        self._learner.note_matches(batch.counts())
 
     # -- one line ---------------------------------------------------------------------------------------------------
 

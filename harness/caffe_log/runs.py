@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from harness.caffe_log.line_parser import Entry
@@ -18,6 +19,7 @@ _LONGEST_NAME = 1000  # characters of a file name
 _RARE = 4  # a name that occurs this many times less often than another with the same number is a damaged one
 
 Key = tuple[int, str, float | None]  # number, name, weight
+Column = str | tuple[int, Key]  # "loss", "lr", or an output of the train net (-1) or of a test net
 
 
 class Outputs:
@@ -60,10 +62,14 @@ class Outputs:
             series = self.series[key] = GrowingSeries(KEPT if alike < _FULL_LENGTH else KEPT >> 7)
         return series
 
-    def extend(self, key: Key, iterations: list[int], values: list[float]) -> None:
+    def extend(self, key: Key, iterations: Sequence[int], values: Iterable[float]) -> None:
         """Add values of increasing iterations to a known output."""
         self.series[key].extend(iterations, values)
         self._newest[key[0]] = iterations[-1]
+
+    def newest(self, number: int) -> int:
+        """Return the iteration of the newest value of output `number`, -1 if there is none."""
+        return self._newest.get(number, -1)
 
     def drop_last(self, iteration: int) -> int:
         """Drop the values of `iteration` if it is the newest; return the number of values dropped."""
@@ -206,6 +212,19 @@ class RunBuilder:
     def net(self, number: int) -> Outputs:
         """Return the outputs of the train net for -1, else of test net `number`."""
         return self.train if number < 0 else self.tests[number]
+
+    def extend(self, column: Column, iterations: Sequence[int], values: Iterable[float]) -> None:
+        """Add values of increasing iterations to the loss, the rate or a known output."""
+        if isinstance(column, str):
+            (self.loss if column == "loss" else self.lr).extend(iterations, values)
+        else:
+            self.net(column[0]).extend(column[1], iterations, values)
+
+    def last_of(self, column: Column) -> int:
+        """Return the iteration of the newest loss, rate, or value of an output with that number; -1 without one."""
+        if isinstance(column, str):
+            return (self.loss if column == "loss" else self.lr).last
+        return self.net(column[0]).newest(column[1][0]) if column[0] < len(self.tests) else -1
 
     def has_room_for(self, net: int, key: Key) -> bool:
         return net < len(self.tests) and self.net(net).series_of(key) is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 import numpy as np
@@ -44,7 +44,7 @@ class GrowingSeries:
         if len(self.values) >= self._kept:
             self._thin()
 
-    def extend(self, iterations: list[int], values: Iterable[float]) -> None:
+    def extend(self, iterations: Sequence[int], values: Iterable[float]) -> None:
         """Append values, with the same result as one by one."""
         begin, rest = 0, iter(values)
         while begin < len(iterations):

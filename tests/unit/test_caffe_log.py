@@ -18,7 +18,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from harness.caffe_log import decode, embedded_prototxt, run_tracker
-from harness.caffe_log.bulk_parser import pattern_source
+from harness.caffe_log.display_pattern import pattern_source
 from harness.caffe_log.line_parser import parse_line
 from harness.caffe_log.model import Log, LoggedOutput, LogRun
 from harness.caffe_log.reader import LogReader, read_path
