@@ -10,9 +10,11 @@ from array import array
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from harness.caffe_log import patterns
 from harness.caffe_log.display_pattern import DisplayPattern, Line, Row, matches, pattern_of
+from harness.caffe_log.line_counts import LineCounts
 from harness.caffe_log.line_parser import Entry
 from harness.caffe_log.runs import Column, RunBuilder
 
@@ -62,45 +64,49 @@ class _Rows:
 
 
 class DisplayBatch:
-    """Displays of `run` with increasing iterations, which are added to it at once.
-
-    Attributes:
-        lines, used: lines from the first to the last display, and those of them that belong to displays.
-        trailing: other lines since the last display.
-    """
+    """Displays of `run` with increasing iterations, and other lines after them, which are added to it at once."""
 
     def __init__(self, run: RunBuilder) -> None:
         self.run = run
-        self.lines = self.used = self.trailing = 0
-        self._rows: dict[KnownDisplay, _Rows] = {}
+        self._forms: dict[KnownDisplay, _Rows] = {}
         self._previous, self._iteration, self._kinds = run.previous, run.iteration, frozenset(run.kinds)
         self._last: re.Match[bytes] | None = None
-        self._test_pass = run.test_pass
+        self._form: KnownDisplay | None = None  # of the last display, if another one can be added without much ado
+        self._rows = _Rows()  # the displays of that form
+        self._noise = 0  # other lines so far, of which `_trailing` follow the display `_followed`
+        self._trailing = 0
+        self._followed: re.Match[bytes] | None = None
 
-    def add(self, known: KnownDisplay, match: re.Match[bytes]) -> bool:
+    def add(self, form: KnownDisplay, match: re.Match[bytes]) -> bool:
         """Add a display; False if it need not be the next one of the run."""
-        row, pattern = match.group(*known.groups), known.pattern
+        row = match.group(*form.groups)
         iteration = int(row[0])
+        if form is not self._form or iteration <= self._iteration:
+            if not self._takes(form, iteration, match):
+                return False
+        else:
+            self._previous, self._iteration = self._iteration, iteration
+        self._rows.iterations.append(iteration)
+        self._rows.texts.append(row)
+        self._last = match
+        return True
+
+    def _takes(self, form: KnownDisplay, iteration: int, match: re.Match[bytes]) -> bool:
+        """Prepare for a display of another form than the last one, if it can only be the next of the run."""
+        pattern = form.pattern
         if iteration <= self._iteration and not self._completes(pattern, iteration):
             return False
-        rows = self._rows.get(known)
-        if rows is None:
-            if not pattern.fits(self.run):
-                return False
-            rows = self._rows[known] = _Rows()
-        rows.iterations.append(iteration)
-        rows.texts.append(row)
+        if form not in self._forms and not pattern.fits(self.run):
+            return False
+        self._rows = self._forms.setdefault(form, _Rows())
         if iteration > self._iteration:
             self._previous, self._iteration, self._kinds = self._iteration, iteration, pattern.kinds
+            self._form = None if pattern.noisy else form
         else:
             self._kinds |= pattern.kinds
-        self._last = match
-        lines = match.string.count(b"\n", match.start(), match.end()) if pattern.noisy else pattern.lines
-        self.lines += self.trailing + lines
-        self.used += pattern.lines
-        self.trailing = 0
-        if pattern.test_net is not None:
-            self._test_pass = (pattern.test_net, iteration)
+            self._form = None
+        if pattern.noisy:
+            self._noise += match.string.count(b"\n", match.start(), match.end()) - pattern.lines
         return True
 
     def _completes(self, pattern: DisplayPattern, iteration: int) -> bool:
@@ -108,25 +114,41 @@ class DisplayBatch:
         new = self._last is not None or all(self.run.last_of(column) < iteration for column in pattern.columns)
         return iteration == self._iteration and new and not self._kinds & pattern.kinds
 
-    def finish(self) -> str:
-        """Add the displays to the run; return the time stamp of the last one."""
-        assert self._last is not None
-        run = self.run
+    def pass_over(self, lines: int) -> None:
+        """Note lines without an entry after the last display."""
+        if self._followed is not self._last:
+            self._trailing, self._followed = 0, self._last
+        self._trailing += lines
+        self._noise += lines
+
+    def finish(self, counts: LineCounts) -> None:
+        """Add the displays to the run, and count the lines."""
+        run, last = self.run, self._last
+        assert last is not None
         for column, (iterations, texts) in self._columns().items():
             run.extend(column, iterations, map(float, texts))
-        match = self._last
         run.previous, run.iteration, run.kinds = self._previous, self._iteration, set(self._kinds)
-        run.test_pass = self._test_pass
-        begin = match.string.rfind(b"\n", match.start(), match.end() - 1) + 1
-        stamp = patterns.STAMP.search(match.string, max(begin, match.start()), match.end())
-        return stamp[1].decode() if stamp else ""
+        passes = [
+            (form.pattern.test_net, rows.iterations[-1])
+            for form, rows in self._forms.items()
+            if form.pattern.test_net is not None
+        ]
+        run.test_pass = max(passes, key=itemgetter(1), default=run.test_pass)
+        used = sum(form.pattern.lines * len(rows.texts) for form, rows in self._forms.items())
+        counts.used += used
+        counts.noise += self._noise
+        counts.total += used + self._noise
+        begin = last.string.rfind(b"\n", last.start(), last.end() - 1) + 1
+        stamp = patterns.STAMP.search(last.string, max(begin, last.start()), last.end())
+        trailing = self._trailing if self._followed is last else 0
+        run.note_line(counts.total - trailing, stamp[1].decode() if stamp else "")
 
     def _columns(self) -> dict[Column, tuple[Sequence[int], Sequence[bytes]]]:
         """Return the iterations and texts of each column, in order also if several forms of display have it."""
         columns: dict[Column, tuple[Sequence[int], Sequence[bytes]]] = {}
-        for known, rows in self._rows.items():
+        for form, rows in self._forms.items():
             _, *several = zip(*rows.texts, strict=True)
-            for column, texts in zip(known.pattern.columns, several, strict=True):
+            for column, texts in zip(form.pattern.columns, several, strict=True):
                 if column in columns:
                     before, earlier = columns[column]
                     both = sorted(zip((*before, *rows.iterations), (*earlier, *texts), strict=True))
@@ -137,7 +159,7 @@ class DisplayBatch:
 
     def counts(self) -> Mapping[DisplayPattern, int]:
         """Return the number of displays of each form."""
-        return {known.pattern: len(rows.texts) for known, rows in self._rows.items()}
+        return {form.pattern: len(rows.texts) for form, rows in self._forms.items()}
 
 
 class DisplayLearner:

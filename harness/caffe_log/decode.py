@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from harness.caffe_log import patterns
 from harness.errors import BadInput
 
@@ -20,6 +22,7 @@ BLOCK = 4 << 20
 LONGEST_LINE = 1 << 20
 GZIP = b"\x1f\x8b"
 _UNWANTED = bytes(set(range(32)) - set(b"\t\n\r\x1b\x07")) + b"\x7f"
+_IS_UNWANTED = np.array([code in _UNWANTED for code in range(32)])
 
 
 @contextmanager
@@ -138,10 +141,12 @@ def clean(text: bytes) -> bytes:
         text = patterns.ANSI.sub(b"", text)
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n")
-    if patterns.BLANK in text:
-        text = text.replace(patterns.BLANK, b" ")
-    if patterns.NO_BLANK in text:
-        text = text.replace(patterns.NO_BLANK, b"")
-    if len(text) != len(plain := text.translate(None, _UNWANTED)):
-        text = plain
-    return text
+    if not text.isascii():
+        text = text.replace(patterns.BLANK, b" ").replace(patterns.NO_BLANK, b"")
+    return text.translate(None, _UNWANTED) if _has_unwanted(text) else text
+
+
+def _has_unwanted(text: bytes) -> bool:
+    """Check for codes of _UNWANTED, in a fraction of the time in which they are removed."""
+    codes = np.frombuffer(text, np.uint8)
+    return b"\x7f" in text or bool(_IS_UNWANTED[codes[np.flatnonzero(codes < len(_IS_UNWANTED))]].any())

@@ -24,13 +24,13 @@ _DIGITS = re.compile(rb"\d+")
 _ITERATION, _SAME_ITERATION = rb"(?P<iteration>\d{1,9})", rb"(?P=iteration)"
 # Other output of Caffe: with a header, it is no continuation of another line.
 _NOISE = (
-    rb"(?:%b[IWE]\d{4}(?:\d{4}|) \d\d:\d\d:\d\d\.\d{1,9} {1,9}\d{1,9} [\w./]{1,80}:\d{1,6}\]"
+    rb"(?:%b(?=[IWE]\d{4}(?:\d{4}|) \d\d:\d\d:\d\d\.\d{1,9} {1,9}\d{1,9} [\w./]{1,80}:\d{1,6}\])"
     + patterns.UNINTERESTING
-    + rb"\n){0,20}"
+    + rb"\n){0,20}?"
 )
 # After a value at the end of a line without a header: the next line begins with no character that may continue it.
 _NO_CONTINUATION = rb"|[ \t]{0,99}(?:[A-DF-Za-df-z\[\n]|[eE](?![-+\d]))"
-_LINES = 200  # most lines of a display; more would make the pattern slow to compile
+_LINES = 400  # most lines of a display; more would make the pattern slow to compile
 
 Line = tuple[bytes, Entry]
 Row = tuple[bytes, ...]  # the iteration and the values of a display, in the order of the columns

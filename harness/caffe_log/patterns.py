@@ -35,9 +35,7 @@ INTERESTING = re.compile(
     rb"|Finetuning from|Snapshotting to |Optimization Done|F\d{4}"
 )
 # The text of a line without any of these.
-UNINTERESTING = (
-    rb"[^ITSROF\n]*(?:(?!" + INTERESTING.pattern + rb")[ITSROF][^ITSROF\n]*){0,400}"
-)
+UNINTERESTING = rb"[^ITSROF\n]*+(?:(?!" + INTERESTING.pattern + rb")[ITSROF][^ITSROF\n]*+){0,400}"
 
 ITERATION = re.compile(
     rb"Iteration (?P<iteration>\d{1,20})(?: ?[(\[/<A-Za-z][^=#]{0,160}?)??(?:,|\bep) {0,20}"
@@ -92,11 +90,9 @@ _FIELD_NAME = (
     rb"|test_interval|test_initialization|test_compute_loss|iter_size|net|train_net|test_net|random_seed|solver_mode"
     rb"|solver_type|device_id|clip_gradients|rms_decay|delta|debug_info|weights) {0,9}:"
 )
-_FIELD = (
-    _FIELD_NAME + rb" {0,9}(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s#\"',:]+)"
-)
+_FIELD = _FIELD_NAME + rb" {0,9}(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s#\"',:]+)"
 _QUOTED = rb"[ \t>|\"'`*]*"
-BEGINS_WITH_FIELD = _QUOTED + _FIELD_NAME
+BEGINS_WITH_FIELD = _QUOTED + rb"(?=\w{1,30} {0,9}:)" + _FIELD_NAME
 FIELDS = re.compile(_QUOTED + rb"(" + _FIELD + rb"(?:[ \t,]+" + _FIELD + rb")*)[ \t]*(?:#.*)?$")
 
 # Colours and titles of terminals; non-breaking and zero-width spaces of web pages.

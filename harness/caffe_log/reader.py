@@ -119,7 +119,7 @@ class LogReader:
                 batch = None
             elif match.lastindex == other:
                 if batch is not None:
-                    batch.trailing += block.count(b"\n", match.start(), match.end())
+                    batch.pass_over(block.count(b"\n", match.start(), match.end()))
                     continue
                 if self._partial is None and self._prototxt is None and not self._learner.in_display:
                     lines = block.count(b"\n", match.start(), match.end())
@@ -147,12 +147,7 @@ class LogReader:
     def _finish(self, batch: DisplayBatch | None) -> None:
         if batch is None:
             return
-        stamp = batch.finish()
-        self._counts.total += batch.lines
-        self._counts.used += batch.used
-        batch.run.note_line(self._counts.total, stamp)
-        self._counts.total += batch.trailing
-        self._counts.noise += batch.lines - batch.used + batch.trailing
+        batch.finish(self._counts)
         self._tracker.set_current(batch.run)
         self._learner.note_matches(batch.counts())
 

@@ -10,6 +10,7 @@ import random
 import re
 import textwrap
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -802,6 +803,67 @@ def test_most_of_a_long_log_is_read_in_bulk() -> None:
         assert growing.log().damaged == 0
 
 
+def pass_of(iteration: int, net: int = 0) -> str:
+    """A test pass of Caffe 1.0."""
+    header = "I0515 08:44:41.838122  1279 solver.cpp"
+    return (
+        f"{header}:347] Iteration {iteration}, Testing net (#{net})\n"
+        f"{header}:424]     Test net output #0: a/loss = {iteration / 7:g} (* 0.3 = {iteration / 21:g} loss)\n"
+        f"{header}:424]     Test net output #1: acc = {iteration / 9:g}\n"
+    )
+
+
+OTHER_LINES = (
+    "I0515 08:44:41.838122  1283 data_layer.cpp:73] Restarting data prefetching from start.\n",
+    "I0515 08:44:41.838122  1279 net.cpp:592]     [Forward] Layer Test, top blob 1x1 data: 0.5\n",
+    "epoch 3: mean 0.25\n",
+    " batch_size: 4\n",
+    "display: 40\n",
+    "0.5\n",
+    "e-05\n",
+    "\n",
+    "I0515 08:44:41.838122  1279 solver.cpp:464] Snapshotting to binary proto file x_iter_40.caffemodel\n",
+)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda n: pass_of(n) + shown(n),
+        lambda n: shown(n) + (pass_of(n) if n % 60 == 0 else ""),
+        lambda n: shown(n) + (pass_of(n + 7) + pass_of(n + 7, 1) if n % 60 == 0 else ""),
+        lambda n: OTHER_LINES[1].replace("Test", "conv1") * 9 + shown(n, f"{n / 7:g}"),
+        lambda n: shown(n) + OTHER_LINES[2] * 5,
+        lambda n: shown(n) + OTHER_LINES[0] * (n % 60 == 0),
+    ],
+)
+def test_test_passes_and_other_output_are_read_in_bulk(form: Callable[[int], str]) -> None:
+    content = "".join(map(form, range(0, 8000, 20))).encode()
+    growing = CountingReader("x.log")
+    growing.feed(content)
+    growing.close()
+    assert growing.alone < content.count(b"\n") / 10
+    assert everything(growing.log()) == everything(in_pieces(content, [], line_by_line=True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.sampled_from(("shown", "tested", "second", "bare", "on", *OTHER_LINES)), max_size=80), st.integers(1, 9)
+)
+def test_bulk_and_line_by_line_reading_agree_on_any_order(pieces: list[str], step: int) -> None:
+    iteration, content = 3, "".join(shown(n) + pass_of(n) for n in range(3))
+    for piece in pieces:
+        iteration += step if piece == "on" else 0
+        content += {
+            "shown": shown(iteration),
+            "tested": pass_of(iteration),
+            "second": pass_of(iteration, 1),
+            "bare": shown(iteration, header="").replace("solver.cpp:239] ", "").replace("sgd_solver.cpp:112] ", ""),
+            "on": "",
+        }.get(piece, piece)
+    check_reading(content.encode(), [len(content) // 2])
+
+
 def test_a_growing_log_is_read_up_to_its_last_line() -> None:
     growing = LogReader("x.log")
     growing.feed(shown(0).encode())
@@ -996,7 +1058,7 @@ def test_lines_without_a_common_form_have_no_pattern() -> None:
         [(line, loss._replace(kind="lr"))],
         [(b"", output), (line, loss)],
         [(line, loss)] * 2,
-        [(line, loss)] * 300,
+        [(line, loss)] * 500,
     ):
         assert pattern_source(others) is None
 

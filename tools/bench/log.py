@@ -3,19 +3,21 @@
     python -m tools.bench.log [--megabytes N]
 
 The log is synthetic: displays of a net with three heads as Caffe 1.0 prints them, a test pass after every hundred.
+Other forms are made of it.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import gzip
 import json
 import re
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tools.bench.nets import ROOT
@@ -37,6 +39,20 @@ print(json.dumps([took, displays, resource.getrusage(resource.RUSAGE_SELF).ru_ma
 OURS = _READ.format(
     setup="from harness.caffe_log.reader import read_path", read="len(read_path(sys.argv[1]).runs[0].loss.values)"
 )
+_LAYERS = [f"inception_{name}/1x1" for name in ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")]
+_DEBUG = b"".join(
+    f"I0515 08:44:41.838122  1279 net.cpp:592]     [{way}] Layer {layer}, {blob}: 0.0{number}51\n".encode()
+    for way, blob in (("Forward", "top blob x data"), ("Backward", "bottom blob x diff"))
+    for number, layer in enumerate(_LAYERS)
+)
+_FIRST_LINE = re.compile(rb"(?m)^(.* Iteration \d+ \()")
+_FORMS: dict[str, Callable[[bytes], bytes]] = {
+    "one test pass in five displays": lambda log: _with_tests(log, 5),
+    "with debug_info": lambda log: _FIRST_LINE.sub(lambda line: _DEBUG + line[1], log),
+    "with Windows line ends": lambda log: log.replace(b"\n", b"\r\n"),
+    "after time stamps of docker": lambda log: re.sub(rb"(?m)^(?=.)", b"2016-05-15T08:44:41.123456789Z ", log),
+    "its text, compressed": gzip.compress,
+}
 CAFFES = _READ.format(setup="import parse_log", read="len(parse_log.parse_log(sys.argv[1])[0])")
 
 
@@ -88,6 +104,16 @@ def _test(iteration: int, loss: float) -> str:
     return f"{at} solver.cpp:347] Iteration {iteration}, Testing net (#0)\n{heads}"
 
 
+def _with_tests(log: bytes, displays: int) -> bytes:
+    """Add a test pass before one in so many displays."""
+
+    def before(line: re.Match[bytes]) -> bytes:
+        iteration = int(line[1].rsplit(b" ", 2)[-2])
+        return (_test(iteration, 1.5).encode() if iteration // 40 % displays == 0 else b"") + line[1]
+
+    return _FIRST_LINE.sub(before, log)
+
+
 def caffes_parser(home: Path) -> Path:
     """Put Caffe's own parser into `home`, with its print statements as Python 3 has them and no other change."""
     if not (CACHE / SDIST).exists():
@@ -121,7 +147,9 @@ def rows(name: str, home: Path, effort: Effort, megabytes: float | None = None) 
     low, speed, high = median([sizes[1] / 1e6 / seconds for seconds, _, _ in ours])
     raw = {"bytes": sizes, "ours": ours, "parse_log": theirs, "peaks": peaks}
     detail = f"{sizes[1] / 1e6:,.0f} MB, {len(ours)} times; CPU time"
-    yield Row(name, "reading a log, one core", speed, "MB/s", 50, False, low, high, detail, raw)
+    yield Row(name, "reading a log, one core", speed, "MB/s", 150, False, low, high, detail, raw)
+    for form, make in _FORMS.items():
+        yield _form_row(form, make, small.read_bytes(), home / "form.log", effort)
     ratios = [theirs[0] / seconds for seconds, _, _ in ours]
     low, ratio, high = median(ratios)
     detail = f"parse_log.py {sizes[1] / 1e6 / theirs[0]:.1f} MB/s, {theirs[2] / 2**20:,.0f} MiB; the same file"
@@ -129,6 +157,15 @@ def rows(name: str, home: Path, effort: Effort, megabytes: float | None = None) 
     detail = f"peak {peaks[0] / 2**20:.0f} MiB of {sizes[0] / 1e6:,.0f} MB, {peaks[1] / 2**20:.0f} MiB of the whole"
     growth = (peaks[1] - peaks[0]) / 2**20
     yield Row("log memory", "additional memory for four times the log", growth, "MiB", 32, detail=detail)
+
+
+def _form_row(form: str, make: Callable[[bytes], bytes], text: bytes, log: Path, effort: Effort) -> Row:
+    """Measure the reading of another form of the log; the speed is that of its text."""
+    content = make(text)
+    log.write_bytes(content)
+    size = len(text if make is gzip.compress else content) / 1e6
+    low, speed, high = median([size / measure(OURS, log, log.parent)[0] for _ in range(effort.of(5))])
+    return Row("log form", form, speed, "MB/s", 150, False, low, high, f"{size:,.0f} MB; CPU time")
 
 
 def main() -> int:
