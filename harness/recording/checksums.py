@@ -30,11 +30,10 @@ def _column(iterations: npt.NDArray[np.int64], rows: npt.NDArray[np.generic]) ->
     count = len(iterations)
     if not count:
         return np.empty(0, np.uint64)
-    values = np.frombuffer(rows.tobytes(), np.uint8).reshape(count, -1)
-    times = np.ascontiguousarray(iterations).view(np.uint8).reshape(count, -1)
-    data = np.concatenate([values, times], axis=1).tobytes()
-    size = len(data) // count
-    found = [xxhash.xxh3_64_intdigest(data[n * size : (n + 1) * size]) for n in range(count)]
+    values = np.ascontiguousarray(rows).reshape(count, -1).view(np.uint8)
+    data = np.concatenate([values, np.ascontiguousarray(iterations).view(np.uint8).reshape(count, -1)], axis=1)
+    whole_rows = data.view(f"V{data.shape[1]}").ravel().tolist()
+    found = list(map(xxhash.xxh3_64_intdigest, whole_rows))
     return np.array(found, np.uint64)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
-from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
 from harness.errors import BadInput
@@ -51,6 +50,7 @@ def write_pngs(figures: Mapping[str, Figure], path: Path) -> Sequence[Path]:
 
 def write_pdf(figures: Mapping[str, Figure], path: Path) -> Sequence[Path]:
     """Write each figure to a page of its own."""
+    from matplotlib.backends.backend_pdf import PdfPages  # takes long to import
 
     def write(part: Path) -> None:
         with styled(), PdfPages(part) as pages:

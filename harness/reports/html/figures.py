@@ -13,6 +13,7 @@ import cv2
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from harness.diagnosis.recorded.batch import worst_first
@@ -109,9 +110,15 @@ def filter_images(subject: Subject) -> FilterImages | None:
 
 def svg(figure: Figure, alternative_text: str) -> str:
     """Encode a figure as an img element."""
-    buffer = io.StringIO()
+    buffer, canvas = io.StringIO(), FigureCanvasSVG(figure)
     with mpl.rc_context({"svg.hashsalt": "caffe-harness", "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        engine = figure.get_layout_engine()
+        if engine is not None:  # as savefig lays it out, which draws all of it for that, at the resolution of SVG
+            dpi, figure.dpi = figure.dpi, 72
+            engine.execute(figure)
+            figure.dpi = dpi
+            figure.set_layout_engine("none")
+        canvas.print_svg(buffer, metadata={"Date": None})  # type: ignore[no-untyped-call]
     data = base64.b64encode(buffer.getvalue().encode()).decode("ascii")
     return f'<img class="still" alt="{alternative_text}" src="data:image/svg+xml;base64,{data}">'
 
