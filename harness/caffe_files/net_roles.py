@@ -1,12 +1,13 @@
-"""Find what the blobs and layers of a net are for: labels of classes, layers and blobs before which nothing learns."""
+"""Find what blobs and layers of a net are for: labels, accuracies, and those before which nothing learns."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from harness.caffe_files.layer_names import automatic_losses, unique_names
 from harness.caffe_files.layer_types import blob_count, param_specs
-from harness.caffe_files.messages import pb
+from harness.caffe_files.messages import parse_text, pb
 from harness.schemas.layout import NetRoles
 
 _CLASSIFIERS = (
@@ -26,6 +27,19 @@ def net_roles(net: pb.NetParameter) -> NetRoles:
         idle=tuple(name for name, learns in zip(unique_names(layers), reached, strict=True) if not learns),
         fixed=_fixed(layers, reached),
     )
+
+
+def accuracies(test_nets: Sequence[str]) -> tuple[str, ...]:
+    """Return the outputs of the first of the test nets that are the better the higher they are.
+
+    They are in the order of the net, but those that count only the best answer (top_k: 1) are behind the others.
+
+    Args:
+        test_nets: as run.json has them.
+    """
+    nets = [parse_text(text, pb.NetParameter, Path("run.json")) for text in test_nets[:1]]
+    layers = [layer for net in nets for layer in net.layer if layer.type == "Accuracy" and layer.top]
+    return tuple(layer.top[0] for layer in sorted(layers, key=lambda layer: layer.accuracy_param.top_k == 1))
 
 
 def _labels(layers: Sequence[pb.LayerParameter]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.caffe_files.messages import parse_text, pb
+from harness.caffe_files.net_roles import accuracies
 from harness.change_options import find_options
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.recorded.diagnose import Diagnosis, diagnose
@@ -80,9 +80,9 @@ def find_break(run: Path, request: Request, means: Means, is_first: bool) -> Bre
             means.check_interrupted()
             replayed = known.cost.iterations
         tested = recording.test_nets > 0
-    return (
-        None if known.verdict.kind == "none" else Break(question, known, tested, _accuracies(question.info), replayed)
-    )
+    if known.verdict.kind == "none":
+        return None
+    return Break(question, known, tested, accuracies(question.info.test_nets), replayed)
 
 
 def _check_until(until: int | None, at: int) -> None:
@@ -141,11 +141,6 @@ def _own_words(info: RunInfo) -> tuple[str, ...] | None:
         return None if info.parent.changes_something else ()
     changed = replace(find_options(info.command[1:]), skip_records=None)  # a file of keys may be gone
     return (*changed.words, *(skip_records(info.parent.skip_records) if info.parent.skip_records else ()))
-
-
-def _accuracies(info: RunInfo) -> tuple[str, ...]:
-    nets = [parse_text(text, pb.NetParameter, Path("run.json")) for text in info.test_nets[:1]]
-    return tuple(layer.top[0] for net in nets for layer in net.layer if layer.type == "Accuracy" and layer.top)
 
 
 def _asked(diagnosis: Diagnosis, known: Explanation | None) -> int | None:

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from harness.caffe_files.messages import caffe_directory
+from harness.caffe_files.net_roles import accuracies
 from harness.cluster.place import place
 from harness.errors import BadInput, RecordingError, RecordingFailed
 from harness.exit_codes import Exit
@@ -54,5 +55,6 @@ def rescue_on_screen(run: Path, request: Request, *, as_json: bool = False) -> i
         if as_json:
             print(json_text(found))
         else:
-            show_rescue(found, Console(width=None if sys.stdout.isatty() else _NO_TERMINAL))
+            known = accuracies(read_info(run).test_nets)
+            show_rescue(found, known, Console(width=None if sys.stdout.isatty() else _NO_TERMINAL))
     return Exit.DONE if found.finished or not found.attempts else Exit.DIVERGED

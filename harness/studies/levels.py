@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from harness.caffe_files.messages import parse_text, pb
+from harness.caffe_files.net_roles import accuracies
 from harness.errors import BadInput, RecordingError
 from harness.exit_codes import Exit
 from harness.recording import Recording, run_directory
@@ -112,7 +112,7 @@ def in_words(criterion: str, info: RunInfo, span: int) -> str:
     if criterion == LOSS:
         return f"lowest median loss over its last {span} iterations"
     name = criterion.removeprefix(_TEST)
-    return f"{'highest' if _is_accuracy(name, info) else 'lowest'} {name} in its last test pass"
+    return f"{'highest' if name in accuracies(info.test_nets) else 'lowest'} {name} in its last test pass"
 
 
 def _score(criterion: str, info: RunInfo) -> Callable[[SweepLeg], float | None]:
@@ -120,13 +120,8 @@ def _score(criterion: str, info: RunInfo) -> Callable[[SweepLeg], float | None]:
     if criterion == LOSS:
         return lambda leg: leg.loss
     name = criterion.removeprefix(_TEST)
-    sign = -1 if _is_accuracy(name, info) else 1
+    sign = -1 if name in accuracies(info.test_nets) else 1
     return lambda leg: sign * leg.test[name] if name in leg.test else None
-
-
-def _is_accuracy(name: str, info: RunInfo) -> bool:
-    net = parse_text(info.test_nets[0], pb.NetParameter, Path("run.json")) if info.test_nets else pb.NetParameter()
-    return any(layer.type == "Accuracy" and name in layer.top for layer in net.layer)
 
 
 def _level(series: Series, first: int, stop: int) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.caffe_files.messages import parse_text, pb
-from harness.caffe_files.net_roles import net_roles
+from harness.caffe_files.net_roles import accuracies, net_roles
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.live.monitor import Monitor
 from harness.diagnosis.live.rows import names_of
@@ -76,3 +76,11 @@ def test_a_gradient_of_zero_is_an_alarm_only_where_a_blob_is_to_learn(why: str) 
     rows.gradient_l2[500:, :2] = 0  # a restart freezes the layer
     found = {alarm.subject for alarm in Monitor(names, read_limits()).take(rows)}
     assert found == ({"conv1/0", "conv1/1"} if why == "nothing" else set())
+
+
+def test_accuracies_are_known_by_the_type_of_their_layer() -> None:
+    top1 = 'layer { name: "a" type: "Accuracy" bottom: "ip" bottom: "label" top: "right" }'
+    top5 = 'layer { name: "b" type: "Accuracy" bottom: "ip" bottom: "label" top: "near" accuracy_param { top_k: 5 } }'
+    named = 'layer { name: "c" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "accuracy" }'
+    assert accuracies(["\n".join((named, top1, top5)), top1]) == ("near", "right")
+    assert accuracies([]) == ()

@@ -24,7 +24,7 @@ def made(tmp_path: Path, *names: str) -> list[Path]:
 
 def test_each_break_has_the_intervention_that_followed_it() -> None:
     found = made_up_rescue(Path("/runs/a b"), Path("/runs/study"))
-    first, second = breaks(found)
+    first, second = breaks(found, ["accuracy"])
     assert first.title == "Break at iteration 26 of a b"
     assert first.intervention == found.interventions[0]
     assert second.went_on.endswith("momentum 0.8 (--set momentum=0.8 --history reset), as the run 3.")
@@ -32,6 +32,8 @@ def test_each_break_has_the_intervention_that_followed_it() -> None:
         "reached iteration 55; 2 interventions; 2,590 iterations computed, in 1 min 17 s with 2 workers"
     )
     assert [mood(tried) for tried in first.tried] == ["good", "bad", "good", "open"]
+    assert first.test == "accuracy"
+    assert breaks(found, ())[0].test == "loss"
 
 
 def test_a_break_that_nothing_got_past_has_none() -> None:
@@ -43,7 +45,7 @@ def test_a_break_that_nothing_got_past_has_none() -> None:
         Attempt("/runs/2", 950, "none", "Again."),
     )
     later = Intervention(800, "clip", "--set clip_gradients=1", "", "/runs/before", "/runs/2", 841)
-    one, two, three = breaks(Rescue(False, "/runs/2", (later,), attempts=attempts))
+    one, two, three = breaks(Rescue(False, "/runs/2", (later,), attempts=attempts), ())
     assert one.went_on == "Training was not continued with what was chosen."
     assert two.intervention == later
     assert three.went_on == "Training was not continued from here."
@@ -52,9 +54,9 @@ def test_a_break_that_nothing_got_past_has_none() -> None:
 
 def test_the_candidates_of_the_last_break_are_shown_without_attempts() -> None:
     tried = (Tried("clip", "clip", "--set clip_gradients=1", 2, 1),)
-    (shown,) = breaks(Rescue(False, "/runs/a", tried=tried, cost=Cost(0, 0.0, 0)))
+    (shown,) = breaks(Rescue(False, "/runs/a", tried=tried, cost=Cost(0, 0.0, 0)), ())
     assert (shown.title, shown.tried, mood(tried[0])) == ("", tried, "open")
-    assert breaks(Rescue(False, "/runs/a")) == ()
+    assert breaks(Rescue(False, "/runs/a"), ()) == ()
 
 
 def test_rescue_json_is_read_for_the_run_that_it_names(tmp_path: Path) -> None:

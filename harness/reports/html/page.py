@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.caffe_files.net_roles import accuracies
 from harness.diagnosis.live.messages import LOOK_AT, sentence
 from harness.diagnosis.ranking import rank, result_of
 from harness.diagnosis.recorded.baseline import BLOB_ROWS, PARAM_ROWS
@@ -71,6 +72,7 @@ def report(subject: Subject, refresh: int | None = None) -> str:
         why=why(subject),
         lineage=lineage,
         rescue=rescue,
+        accuracies=accuracies(subject.info.test_nets),
         most_parts=_MOST_PARTS,
         explain=explain_command(subject.run).command,
         sentence=sentence,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,18 +18,16 @@ _LONGEST = 100  # characters of options
 class Break:
     """A break, the candidates that were tried, and the intervention with which training went on; None if none helped.
 
-    `title` names where it was; empty where that is not known.
+    Attributes:
+        title: names where it was; empty where that is not known.
+        test: the output of the test net that is shown; empty without one.
     """
 
     title: str
     sentence: str
     tried: tuple[Tried, ...]
     intervention: Intervention | None
-
-    @property
-    def test(self) -> str:
-        """The output of the test net that is shown; empty without one."""
-        return tested(self.tried)
+    test: str
 
     @property
     def went_on(self) -> str:
@@ -43,16 +42,22 @@ class Break:
         return f"From iteration {made.iteration:,} on, training continued with: {made.candidate}{changes}{run}{why}."
 
 
-def breaks(found: Rescue) -> tuple[Break, ...]:
-    """Collect the breaks in their order, each with its intervention."""
+def breaks(found: Rescue, accuracies: Sequence[str]) -> tuple[Break, ...]:
+    """Collect the breaks in their order, each with its intervention.
+
+    Args:
+        accuracies: outputs of the first test net, as `net_roles.accuracies` orders them.
+    """
     left = list(found.interventions)
     shown = []
     for attempt in reversed(found.attempts):  # of several at one break, the last one held
         held = bool(left) and left[-1].broke in (None, attempt.broke)
         title = f"Break at iteration {attempt.broke:,} of {Path(attempt.run).name}"
-        shown.append(Break(title, attempt.sentence, attempt.tried, left.pop() if held else None))
+        made = left.pop() if held else None
+        shown.append(Break(title, attempt.sentence, attempt.tried, made, tested(attempt.tried, accuracies)))
     if not found.attempts and (found.tried or left):
-        shown.append(Break("", "", found.tried, left[-1] if left else None))
+        made = left[-1] if left else None
+        shown.append(Break("", "", found.tried, made, tested(found.tried, accuracies)))
     return tuple(reversed(shown))
 
 

@@ -17,8 +17,12 @@ from harness.reports.text.grammar import count
 from harness.schemas.rescue import Attempt, Rescue, Tried
 
 
-def show_rescue(found: Rescue, console: Console) -> None:
-    """Print the sentence, the breaks with the candidates that were tried, and the next command."""
+def show_rescue(found: Rescue, accuracies: Sequence[str], console: Console) -> None:
+    """Print the sentence, the breaks with the candidates that were tried, and the next command.
+
+    Args:
+        accuracies: outputs of the first test net, as `net_roles.accuracies` orders them.
+    """
     wraps = not console.is_terminal
     style = "bold green" if found.finished else "bold yellow"
     console.print(Text(found.sentence, style=style if found.attempts else "bold"), soft_wrap=wraps)
@@ -28,7 +32,7 @@ def show_rescue(found: Rescue, console: Console) -> None:
         console.print(Text(attempt.sentence), soft_wrap=wraps)
         if attempt.tried:
             console.print()
-            console.print(_table(attempt))
+            console.print(_table(attempt, accuracies))
     if found.attempts:
         took = f"{found.cost.iterations:,} iterations in {duration(found.cost.seconds)}"
         cost = f"{took}, with {count(found.cost.workers, 'worker')}"
@@ -41,13 +45,13 @@ def show_rescue(found: Rescue, console: Console) -> None:
             console.print(text, soft_wrap=True)
 
 
-def _table(attempt: Attempt) -> Table:
+def _table(attempt: Attempt, accuracies: Sequence[str]) -> Table:
     """Make a table of the candidates of a break."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("candidate", overflow="fold")
     table.add_column("got past", justify="right", no_wrap=True)
     table.add_column("loss", justify="right", no_wrap=True)
-    test = tested(attempt.tried)
+    test = tested(attempt.tried, accuracies)
     if test:
         table.add_column(f"test\n{test}", justify="right", max_width=12, overflow="fold")
     table.add_column("", overflow="fold")
@@ -62,11 +66,10 @@ def _table(attempt: Attempt) -> Table:
     return table
 
 
-def tested(candidates: Sequence[Tried]) -> str:
-    """Name the output of the test net that is shown: an accuracy of the last head, if there is one; empty if none."""
+def tested(candidates: Sequence[Tried], accuracies: Sequence[str]) -> str:
+    """Name the output of the test net that is shown: the last accuracy, if there is one; empty without outputs."""
     names = sorted({name for tried in candidates for name in tried.test})
-    accuracies = [name for name in names if "accuracy" in name.lower() or name.endswith(("top-1", "top1"))]
-    return (accuracies or names or [""])[-1]
+    return next((name for name in reversed(accuracies) if name in names), names[-1] if names else "")
 
 
 def _why(tried: Tried) -> str:
