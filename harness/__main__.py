@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import harness
 from harness import output
 from harness.command_parser import CommandParser
-from harness.dispatch import module_of, start
+from harness.dispatch import module_of, returns_code, start
 from harness.errors import BadInput
 from harness.exit_codes import Exit
 from harness.missing_packages import guarded
@@ -44,16 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given and given[0] in COMMANDS:
         return start(given[0], given[1:])
     try:
-        with output.writing_results():
-            return guarded(lambda: _main(given))
-    except output.ResultFailed as error:
-        from harness.reports.console import complain
-
-        complain(error)
-        return Exit.RECORDING_FAILED
+        return guarded(lambda: _without_command(given))
     finally:
         output.flush_or_discard()
-    return Exit.DONE  # the reader of a pipe has closed it
 
 
 def parser() -> argparse.ArgumentParser:
@@ -85,6 +78,14 @@ def _complete_files(command: argparse.ArgumentParser) -> None:
                 _complete_files(inner)
         elif action.type is Path or action.metavar in ("FILE", "DIR", "LOG"):
             action.complete = shtab.FILE  # type: ignore[attr-defined]
+
+
+@returns_code
+def _without_command(arguments: Sequence[str]) -> int:
+    """Do what needs no command, and return the exit code."""
+    with output.writing_results():
+        return _main(arguments)
+    return Exit.DONE  # the reader of a pipe has closed it
 
 
 def _main(arguments: Sequence[str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -22,10 +22,8 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 from harness.capsule_commands import open as open_
 from harness.capsule_commands import pack, run, show, shrink
 from harness.command_parser import CommandParser
-from harness.errors import BadInput, RecordingError
-from harness.exit_codes import Exit
+from harness.dispatch import returns_code
 from harness.invocation import command_line, program
-from harness.reports.console import complain
 
 _EXAMPLES = """
 A capsule holds the solver and the net, weights, momentum and random state before the failure, the records that are read
@@ -66,17 +64,12 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: list[str] | None = None) -> int:
+@returns_code
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     args = parser().parse_args(arguments)
-    try:
-        with _interrupted_by_sigterm():
-            code: int = args.main(args)
-    except (BadInput, RecordingError) as error:
-        complain(error)
-        return Exit.BAD_INPUT
-    except KeyboardInterrupt:
-        return Exit.INTERRUPTED
+    with _interrupted_by_sigterm():
+        code: int = args.main(args)
     return code
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 if __name__ == "__main__":  # start as `caffe-harness compare` does
@@ -19,12 +20,13 @@ from harness.caffe_files.file_kind import run_given
 from harness.command_parser import CommandParser
 from harness.diagnosis.compare import compare
 from harness.diagnosis.settings import differing_settings
+from harness.dispatch import returns_code
 from harness.exit_codes import Exit
 from harness.invocation import command_line, program
 from harness.output import writing_results
-from harness.recording import BadInput, Recording, RecordingError
+from harness.recording import Recording
 from harness.recording.run_directory import read_info
-from harness.reports.console import Console, complain
+from harness.reports.console import Console
 from harness.reports.text.comparison import show
 from harness.supervisor.training_spec import recorded_fields
 
@@ -54,17 +56,14 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: list[str] | None = None) -> int:
+@returns_code
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     args = parser().parse_args(arguments)
-    try:
-        with Recording(run_given(args.a)) as a, Recording(run_given(args.b)) as b:
-            info_a, info_b = read_info(a.path.parent), read_info(b.path.parent)
-            fields = recorded_fields(info_a, args.a), recorded_fields(info_b, args.b)
-            found = compare(a, b, info_a, info_b, differing_settings(*fields))
-    except (BadInput, RecordingError) as error:
-        complain(error)
-        return Exit.BAD_INPUT
+    with Recording(run_given(args.a)) as a, Recording(run_given(args.b)) as b:
+        info_a, info_b = read_info(a.path.parent), read_info(b.path.parent)
+        fields = recorded_fields(info_a, args.a), recorded_fields(info_b, args.b)
+        found = compare(a, b, info_a, info_b, differing_settings(*fields))
     with writing_results():
         show(found, (str(args.a), str(args.b)), Console(width=None if sys.stdout.isatty() else _NO_TERMINAL))
     return Exit.DONE

@@ -1,17 +1,21 @@
-"""Import and run a command by its name."""
+"""Import and run a command by its name, to its exit code."""
 
 from __future__ import annotations
 
 import errno
+import functools
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
+from typing import ParamSpec
 
 from harness import output
-from harness.errors import BadInput
+from harness.errors import HarnessError
 from harness.exit_codes import Exit
 from harness.missing_packages import guarded
+
+Arguments = ParamSpec("Arguments")
 
 
 def start(command: str, arguments: Sequence[str]) -> int:
@@ -19,19 +23,39 @@ def start(command: str, arguments: Sequence[str]) -> int:
     return guarded(lambda: _start(command, arguments))
 
 
+def returns_code(main: Callable[Arguments, int]) -> Callable[Arguments, int]:
+    """Have the function `main` of a command return the exit code of an error that ends it; the user is told."""
+
+    @functools.wraps(main)
+    def ending(*args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
+        try:
+            return main(*args, **kwargs)
+        except HarnessError as error:
+            if not error.is_shown:
+                _complain(error)
+            return error.code
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            _complain(f"{error.filename}: {error.strerror}. Give a shorter path")
+            return Exit.BAD_INPUT
+        except KeyboardInterrupt:
+            return Exit.INTERRUPTED
+
+    return ending
+
+
+@returns_code
+def _run(command: str, arguments: Sequence[str]) -> int:
+    code: int = module_of(command).main(list(arguments))  # an import may fail with BadInput: Caffe is not installed
+    return code
+
+
 def _start(command: str, arguments: Sequence[str]) -> int:
     output.open_standard_files()
     output.show_exceptions()
     try:
-        code: int = module_of(command).main(list(arguments))
-    except (BadInput, output.ResultFailed) as error:  # BadInput of an import: Caffe is not installed, for example
-        code = _fail(error, Exit.BAD_INPUT if isinstance(error, BadInput) else Exit.RECORDING_FAILED)
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-        code = _fail(f"{error.filename}: {error.strerror}. Give a shorter path", Exit.BAD_INPUT)
-    except KeyboardInterrupt:
-        code = Exit.INTERRUPTED
+        code = _run(command, arguments)
     finally:
         output.flush_or_discard()
     if code == Exit.INTERRUPTED:
@@ -40,11 +64,10 @@ def _start(command: str, arguments: Sequence[str]) -> int:
     return code
 
 
-def _fail(error: object, code: Exit) -> Exit:
+def _complain(error: object) -> None:
     from harness.reports.console import complain  # rich takes a while to import
 
     complain(error)
-    return code
 
 
 def module_of(command: str) -> ModuleType:

@@ -1,16 +1,32 @@
-"""Exceptions of this package. Their messages name the file, the field, the value and what to do."""
+"""Exceptions of this package, each with the exit code of the command that it ends."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
+from harness.exit_codes import Exit
 
-class BadInput(Exception):
-    """Input that cannot be used; nothing was started (exit code 2).
+
+class HarnessError(Exception):
+    """An error that ends a command, with a message for the user: the file, the field, the value, and what to do.
+
+    Attributes:
+        code: the exit code of the command.
+        is_shown: the user was told already.
+    """
+
+    code: int
+    is_shown = False
+
+
+class BadInput(HarnessError):
+    """Input that cannot be used; nothing was started.
 
     The message names the file, the field, the value, the problem and the remedy.
     """
+
+    code = Exit.BAD_INPUT
 
     def __init__(
         self,
@@ -32,12 +48,16 @@ class BadInput(Exception):
         super().__init__(f"{where}: {problem}. {remedy}" if where else f"{problem}. {remedy}")
 
 
-class RecordingError(Exception):
+class RecordingError(HarnessError):
     """A recording cannot be read, or does not hold what was asked of it."""
 
+    code = Exit.BAD_INPUT
 
-class RecordingFailed(Exception):
-    """The recording cannot be written any further; what was written before stays readable."""
+
+class RecordingFailed(HarnessError):
+    """The recording, or another result, cannot be written any further; what was written before stays readable."""
+
+    code = Exit.RECORDING_FAILED
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -25,7 +25,8 @@ from harness.caffe_files.messages import caffe_directory
 from harness.cluster.place import add_place, place
 from harness.command_parser import CommandParser
 from harness.diagnosis.recorded.diagnose import Diagnosis
-from harness.errors import BadInput, RecordingError, RecordingFailed
+from harness.dispatch import returns_code
+from harness.errors import BadInput, RecordingError
 from harness.exit_codes import Exit
 from harness.experiments import repeat
 from harness.explaining.repeated import lines_of
@@ -35,7 +36,7 @@ from harness.output import visible_line, writing_results
 from harness.processes import return_large_blocks
 from harness.recording import Recording
 from harness.recording.result_files import json_text
-from harness.reports.console import Console, complain
+from harness.reports.console import Console
 from harness.reports.remedies import remedies, report_of_cause, rest_of_explanation
 from harness.reports.replay_screen import ReplayScreen
 from harness.reports.suggestion import Suggestion
@@ -110,26 +111,23 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: list[str] | None = None) -> int:
+@returns_code
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     args = parser().parse_args(given)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal or a file of another encoding
-    try:
-        budget = parse_budget(args.budget)
-        _check(args)
-        if args.repeat is not None:
-            return _repeat(run_given(args.run), args.repeat)
-        if args.solver is not None:
-            code, run = _record(args, given)
-            if run is None or code in (Exit.INTERRUPTED, Exit.RECORDING_FAILED):
-                return code
-        else:
-            run = run_given(args.run)
-    except BadInput as error:
-        complain(error)
-        return Exit.BAD_INPUT
+    budget = parse_budget(args.budget)
+    _check(args)
+    if args.repeat is not None:
+        return _repeat(run_given(args.run), args.repeat)
+    if args.solver is not None:
+        code, run = _record(args, given)
+        if run is None or code in (Exit.INTERRUPTED, Exit.RECORDING_FAILED):
+            return code
+    else:
+        run = run_given(args.run)
     return _explain(run, args, budget)
 
 
@@ -162,23 +160,13 @@ def _explain(run: Path, args: argparse.Namespace, budget: Budget) -> int:
     """Explain a run. Returns the exit code."""
     return_large_blocks()
     interrupts = Interrupts("continue")
-    with closing(ViewTerminal()) as terminal:
-        try:
-            with interrupts.planning():
-                caffe_directory()
-                with place(args.dask, args.workers, terminal.message) as where, Recording(run) as recording:
-                    diagnosis = diagnose(recording)
-                    request = Request(args.at, budget, where.arms)
-                    found = explain(recording, diagnosis, request, terminal, interrupts)
-                    suggestions = _suggestions(diagnosis, found)
-        except (BadInput, RecordingError) as error:
-            terminal.error(str(error))
-            return Exit.BAD_INPUT
-        except RecordingFailed as error:
-            terminal.error(str(error))
-            return Exit.RECORDING_FAILED
-        except KeyboardInterrupt:
-            return Exit.INTERRUPTED
+    with closing(ViewTerminal()) as terminal, terminal.showing_errors(), interrupts.planning():
+        caffe_directory()
+        with place(args.dask, args.workers, terminal.message) as where, Recording(run) as recording:
+            diagnosis = diagnose(recording)
+            request = Request(args.at, budget, where.arms)
+            found = explain(recording, diagnosis, request, terminal, interrupts)
+            suggestions = _suggestions(diagnosis, found)
     with writing_results():
         if args.json:
             print(json_text(found))
@@ -193,18 +181,14 @@ def _explain(run: Path, args: argparse.Namespace, budget: Budget) -> int:
 def _repeat(run: Path, key: str) -> int:
     """Replay an arm once more. Returns the exit code."""
     interrupts = Interrupts("continue")
-    with closing(TerminalProcess(ReplayScreen)) as terminal:
+    with closing(TerminalProcess(ReplayScreen)) as terminal, terminal.showing_errors():
+        caffe_directory()
         try:
-            caffe_directory()
             repeated = repeat(run, key, terminal, interrupts)
-        except (BadInput, RecordingError) as error:
-            terminal.error(str(error))
-            return Exit.INTERRUPTED if interrupts.stop is not None else Exit.BAD_INPUT
-        except RecordingFailed as error:
-            terminal.error(str(error))
-            return Exit.RECORDING_FAILED
-        except KeyboardInterrupt:
-            return Exit.INTERRUPTED
+        except (BadInput, RecordingError):
+            if interrupts.stop is not None:
+                raise KeyboardInterrupt from None
+            raise
     with writing_results():
         for line in lines_of(repeated):
             print(visible_line(line))

@@ -29,9 +29,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     # imported here because it takes a while, after the handler of Ctrl-C is installed
-    from harness.errors import BadInput
+    from harness.errors import HarnessError
     from harness.exit_codes import Exit
-    from harness.imageset import Stopped
     from harness.imageset.options import parse
     from harness.imageset.pipeline import make_lmdbs
     from harness.reports.console import Console, complain
@@ -41,9 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = parse(sys.argv[1:] if arguments is None else arguments)
         _print_summary(make_lmdbs(options, console))
-    except (BadInput, Stopped) as error:
+    except HarnessError as error:
         complain(error)
-        return Exit.BAD_INPUT if isinstance(error, BadInput) else 1
+        return error.code
     except KeyboardInterrupt:
         with suppress(OSError):
             console.print(_INTERRUPTED, style="bold yellow")

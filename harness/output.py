@@ -15,6 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 
+from harness.errors import HarnessError
+from harness.exit_codes import Exit
+
 _OUT, _ERR = 1, 2
 _PATIENCE = 2.0  # seconds that a stream may take for one write
 
@@ -24,8 +27,10 @@ _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202
 _HIDDEN_IN_LINE = re.compile(f"\n|{_HIDDEN.pattern}")
 
 
-class ResultFailed(Exception):
+class ResultFailed(HarnessError):
     """Standard output cannot be written; the message says why."""
+
+    code = Exit.RECORDING_FAILED
 
 
 def visible(text: object) -> str:

@@ -28,6 +28,7 @@ from harness.caffe_log.model import Log
 from harness.caffe_log.reader import LogReader, read_path
 from harness.command_parser import CommandParser, positive
 from harness.diagnosis.live.limits import Limits, read_limits
+from harness.dispatch import returns_code
 from harness.errors import BadInput
 from harness.exit_codes import Exit
 from harness.invocation import command_line, program
@@ -82,19 +83,14 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: list[str] | None = None) -> int:
+@returns_code
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     args = parser().parse_args(arguments)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal or a file of another encoding
-    try:
-        with writing_results():
-            return _main(args)
-    except BadInput as error:
-        complain(error)
-        return Exit.BAD_INPUT
-    except KeyboardInterrupt:
-        return Exit.INTERRUPTED
+    with writing_results():
+        return _main(args)
     return Exit.DONE  # the reader of a pipe has closed it
 
 

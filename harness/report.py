@@ -32,12 +32,13 @@ from harness.command_parser import CommandParser
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.recorded.damage_span import span
 from harness.diagnosis.settings import differing_settings
+from harness.dispatch import returns_code
+from harness.errors import BadInput, RecordingError, RecordingFailed
 from harness.exit_codes import Exit
 from harness.invocation import command_line, next_command, program
 from harness.output import print_result, visible
-from harness.recording import BadInput, Recording, RecordingError
+from harness.recording import Recording
 from harness.recording.run_directory import read_info
-from harness.reports.console import complain
 from harness.reports.figures import smoothed_losses
 from harness.reports.figures.files import write_pdf, write_pngs
 from harness.reports.html.figures import figures_of
@@ -121,7 +122,8 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: list[str] | None = None) -> int:
+@returns_code
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     args = parser().parse_args(arguments)
     warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a name in a script that the font lacks
@@ -148,14 +150,8 @@ def main(arguments: list[str] | None = None) -> int:
                 _say(f"{_target(args)} was not written; it is without --rewind")
             return rewound
         return _finish(args, _follow(args) if args.follow else _write(args)) or rewound
-    except (BadInput, RecordingError) as error:
-        complain(error)
-        return Exit.BAD_INPUT
     except OSError as error:
-        complain(f"{_target(args)}: cannot be written ({error.strerror})")
-        return Exit.RECORDING_FAILED
-    except KeyboardInterrupt:
-        return Exit.INTERRUPTED
+        raise RecordingFailed(f"{_target(args)}: cannot be written ({error.strerror})") from None
 
 
 def _rewind(args: argparse.Namespace) -> Exit:

@@ -21,6 +21,7 @@ from harness.budget import parse_budget
 from harness.caffe_files.file_kind import run_given
 from harness.cluster.place import add_place
 from harness.command_parser import CommandParser, positive
+from harness.dispatch import returns_code
 from harness.invocation import command_line, program
 from harness.rescuing.command import rescue_on_screen
 from harness.rescuing.request import Request
@@ -86,6 +87,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+@returns_code
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     args = parser().parse_args(arguments)

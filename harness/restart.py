@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from harness.caffe_files.file_kind import run_given
 from harness.change_options import add_change_options
 from harness.command_parser import CommandParser
 from harness.diagnosis.live.limits import read_limits
+from harness.dispatch import returns_code
 from harness.invocation import command_line, program
 from harness.supervisor.excluded_records import given_keys
 from harness.supervisor.restart_plan import Restart, plan_restart
@@ -56,7 +58,8 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: list[str] | None = None) -> int:
+@returns_code
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     args = parser().parse_args(given)

@@ -20,6 +20,7 @@ from harness.api.runs import diagnose
 from harness.caffe_files.file_kind import run_given
 from harness.command_parser import CommandParser
 from harness.diagnosis.recorded.damage_span import span
+from harness.dispatch import returns_code
 from harness.errors import BadInput
 from harness.invocation import command_line, program
 from harness.output import print_result
@@ -72,7 +73,8 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: list[str] | None = None) -> int:
+@returns_code
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     args = parser().parse_args(arguments)
     found = rewind_on_screen(lambda: _request(args))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.caffe_files.file_kind import check_solver, check_state, check_weights
 from harness.command_parser import CommandParser
+from harness.dispatch import returns_code
 from harness.errors import BadInput
 from harness.invocation import command_line, program
 from harness.supervisor.excluded_records import given_keys
@@ -78,7 +80,8 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: list[str] | None = None) -> int:
+@returns_code
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     args = parser().parse_args(given)

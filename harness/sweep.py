@@ -22,6 +22,7 @@ from harness.caffe_files.file_kind import run_given
 from harness.caffe_files.messages import caffe_directory
 from harness.cluster.place import add_place, place
 from harness.command_parser import CommandParser
+from harness.dispatch import returns_code
 from harness.errors import BadInput, RecordingError, RecordingFailed
 from harness.exit_codes import Exit
 from harness.invocation import command_line, next_command, path_argument, program
@@ -123,31 +124,23 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: list[str] | None = None) -> int:
+@returns_code
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     args = parser().parse_args(given)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal or a file of another encoding
     interrupts = Interrupts("continue")
-    with closing(ViewTerminal()) as terminal, ExitStack() as stack:
-        try:
-            with interrupts.planning():
-                caffe_directory()
-                request = _request(args, given)
-                where = stack.enter_context(place(args.dask, args.workers, terminal.message))
-                workers = where.arms.count(run_directory.read_info(request.run))
-                plan = plan_sweep(request, workers, terminal)
-            sweep = _carry_out(plan, lambda: where.legs(workers), terminal, interrupts)
-            _draw(sweep, plan)
-        except (BadInput, RecordingError) as error:
-            terminal.error(str(error))
-            return Exit.BAD_INPUT
-        except RecordingFailed as error:
-            terminal.error(str(error))
-            return Exit.RECORDING_FAILED
-        except KeyboardInterrupt:
-            return Exit.INTERRUPTED
+    with closing(ViewTerminal()) as terminal, terminal.showing_errors(), ExitStack() as stack:
+        with interrupts.planning():
+            caffe_directory()
+            request = _request(args, given)
+            where = stack.enter_context(place(args.dask, args.workers, terminal.message))
+            workers = where.arms.count(run_directory.read_info(request.run))
+            plan = plan_sweep(request, workers, terminal)
+        sweep = _carry_out(plan, lambda: where.legs(workers), terminal, interrupts)
+        _draw(sweep, plan)
     interrupted = interrupts.stop is not None
     with writing_results():
         if args.json:

@@ -13,7 +13,7 @@ from harness.caffe_files.solver import display_interval
 from harness.diagnosis.live.health import Health
 from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.live.rows import rows_before
-from harness.errors import BadInput, RecordingError
+from harness.errors import BadInput
 from harness.exit_codes import Exit
 from harness.output import print_result
 from harness.processes import return_large_blocks
@@ -191,29 +191,30 @@ def record(make: Make, args: argparse.Namespace) -> tuple[int, Path | None]:
         make: makes the plan; it is given a function that receives how many of how many labels were read, and one that
             receives sentences for the user.
         args: the values of the options that `add_options` added.
+
+    Raises:
+        BadInput, RecordingError: something cannot be used. Nothing was trained.
     """
     return_large_blocks()
     interrupts = Interrupts(args.on_hangup)
-    with closing(TerminalProcess()) as terminal, closing(_listener(terminal, args)) as listener:
-        try:
-            with interrupts.planning():
-                raise_file_limit()
-                caffe_directory()
-                limits = read_limits(args.rules)
-                plan = make(terminal.reading, terminal.message)
-                for remark in plan.remarks:
-                    terminal.message(remark)
-                run = plan.info.goes_on_from
-                earlier = rows_before(Path(run), plan.first) if run else None
-                health = Health(display_interval(plan.solver), plan.first, limits, earlier)
-            following = RunListeners(SnapshotAdvice(plan, terminal.message), listener)
-            session = Session(plan, following, health, interrupts)
-            outcome = session.run()
-        except (BadInput, RecordingError) as error:
-            terminal.error(str(error))
-            return Exit.BAD_INPUT, None
-        except KeyboardInterrupt:
-            return Exit.INTERRUPTED, None
+    with (
+        closing(TerminalProcess()) as terminal,
+        closing(_listener(terminal, args)) as listener,
+        terminal.showing_errors(),
+    ):
+        with interrupts.planning():
+            raise_file_limit()
+            caffe_directory()
+            limits = read_limits(args.rules)
+            plan = make(terminal.reading, terminal.message)
+            for remark in plan.remarks:
+                terminal.message(remark)
+            run = plan.info.goes_on_from
+            earlier = rows_before(Path(run), plan.first) if run else None
+            health = Health(display_interval(plan.solver), plan.first, limits, earlier)
+        following = RunListeners(SnapshotAdvice(plan, terminal.message), listener)
+        session = Session(plan, following, health, interrupts)
+        outcome = session.run()
     return outcome.code, None if outcome.code == Exit.BAD_INPUT else session.out
 
 

@@ -13,10 +13,10 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 from harness.capsule_commands.progress import showing_progress
 from harness.capsules.file.capsule_file import unpack
 from harness.command_parser import CommandParser
+from harness.errors import RecordingFailed
 from harness.exit_codes import Exit
 from harness.invocation import next_command, path_argument
 from harness.output import print_result, visible
-from harness.reports.console import complain
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -54,8 +54,9 @@ def main(args: argparse.Namespace) -> int:
         with showing_progress("Unpacking") as progress:
             manifest = unpack(args.file, args.out, trust=args.trust, progress=progress)
     except OSError as error:
-        complain(f"{args.out}: cannot be written ({error.strerror}). Nothing is left of it; give another --out")
-        return Exit.RECORDING_FAILED
+        raise RecordingFailed(
+            f"{args.out}: cannot be written ({error.strerror}). Nothing is left of it; give another --out"
+        ) from None
     print_result(str(args.out))
     again = f"{next_command('restart')} {path_argument(args.out)} --from {manifest.first} --until {manifest.until}"
     with suppress(OSError):

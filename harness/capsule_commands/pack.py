@@ -18,9 +18,8 @@ from harness.caffe_files.messages import caffe_directory
 from harness.capsules.file.archive import open_capsule
 from harness.capsules.packing.pack import Choice, Packed, Packer
 from harness.capsules.privacy.passing_on import PassingOn
-from harness.capsules.repeating.repeat import WorkerDied
 from harness.command_parser import CommandParser
-from harness.errors import BadInput, RecordingError, RecordingFailed
+from harness.errors import BadInput, RecordingFailed
 from harness.exit_codes import Exit
 from harness.invocation import next_command, path_argument
 from harness.output import print_result, visible
@@ -88,7 +87,7 @@ def main(args: argparse.Namespace) -> int:
     """Run with the parsed arguments, and return the exit code."""
     return_large_blocks()
     interrupts = Interrupts("continue")
-    with closing(TerminalProcess(ReplayScreen)) as terminal:
+    with closing(TerminalProcess(ReplayScreen)) as terminal, terminal.showing_errors():
         try:
             with interrupts.planning():
                 if args.length is not None and not 1 <= args.length <= _LARGEST:
@@ -104,17 +103,8 @@ def main(args: argparse.Namespace) -> int:
                 packer = Packer(run, terminal, interrupts, terminal.message)
                 change = PassingOn(args.anonymous, args.blank, interrupts, terminal.message)
                 packed = packer.pack(Choice(args.at, args.length), out, change)
-        except (BadInput, RecordingError) as error:
-            terminal.error(str(error))
-            return Exit.BAD_INPUT
         except (RecordingFailed, OSError) as error:
-            terminal.error(f"the capsule could not be written: {error}")
-            return Exit.RECORDING_FAILED
-        except WorkerDied as error:
-            terminal.error(str(error))
-            return Exit.WORKER_DIED
-        except KeyboardInterrupt:
-            return Exit.INTERRUPTED
+            raise RecordingFailed(f"the capsule could not be written: {error}") from None
     _tell(packed)
     print_result(str(args.out or packed.path))
     return Exit.DONE

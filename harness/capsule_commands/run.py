@@ -17,7 +17,6 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 from harness.caffe_files.messages import caffe_directory
 from harness.capsule_commands.open import add_trust
 from harness.capsules.file.capsule_file import unpack
-from harness.capsules.repeating.repeat import WorkerDied
 from harness.capsules.repeating.repetition import run_opened
 from harness.command_parser import CommandParser
 from harness.errors import BadInput, RecordingError, RecordingFailed
@@ -80,6 +79,7 @@ def main(args: argparse.Namespace) -> int:
     with (
         tempfile.TemporaryDirectory(prefix="caffe-harness-") as scratch,
         closing(TerminalProcess(ReplayScreen)) as terminal,
+        terminal.showing_errors(),
     ):
         opened = (args.out or Path(scratch) / "capsule").absolute()
         try:
@@ -92,16 +92,9 @@ def main(args: argparse.Namespace) -> int:
                 terminal.message(f"Training iterations {manifest.first:,} to {manifest.until - 1:,} of {args.file}")
                 verdict = run_opened(opened, manifest, out, terminal, interrupts)
         except (BadInput, RecordingError) as error:
-            terminal.error(_about(error, args.file, opened))
-            return Exit.BAD_INPUT
-        except (RecordingFailed, OSError) as error:
-            terminal.error(str(error))
-            return Exit.RECORDING_FAILED
-        except WorkerDied as error:
-            terminal.error(str(error))
-            return Exit.WORKER_DIED
-        except KeyboardInterrupt:
-            return Exit.INTERRUPTED
+            raise RecordingError(_about(error, args.file, opened)) from None
+        except OSError as error:
+            raise RecordingFailed(str(error)) from None
     _print(args, manifest, verdict, time.monotonic() - started)
     if verdict.ended is not None:
         return Exit.WORKER_DIED

@@ -20,7 +20,7 @@ from harness.capsules.packing.with_page import finish, shrunk_manifest
 from harness.capsules.shrinking.shrink import NoBreak, Shrinker
 from harness.capsules.shrinking.trials import Trials
 from harness.command_parser import CommandParser
-from harness.errors import BadInput
+from harness.errors import BadInput, RecordingFailed
 from harness.exit_codes import Exit
 from harness.invocation import next_command, path_argument
 from harness.output import print_result
@@ -95,8 +95,7 @@ def main(args: argparse.Namespace) -> int:
             )
             return Exit.DIVERGED
         except OSError as error:
-            complain(f"{out}: cannot be written ({error.strerror})")
-            return Exit.RECORDING_FAILED
+            raise RecordingFailed(f"{out}: cannot be written ({error.strerror})") from None
 
 
 def _shrink(file: Path, manifest: Manifest, trials: Trials, out: Path) -> int:

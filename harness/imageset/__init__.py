@@ -1,5 +1,10 @@
 """Make the LMDBs that a Data layer reads, from image folders or lists: the command `make-lmdb`."""
 
+from harness.errors import HarnessError
+from harness.exit_codes import Exit
 
-class Stopped(Exception):
-    """The work cannot continue. What is done is kept, and the message says how to continue (exit code 1)."""
+
+class Stopped(HarnessError):
+    """The work cannot continue. What is done is kept, and the message says how to continue."""
+
+    code = Exit.RECORDING_FAILED

@@ -1,4 +1,4 @@
-"""Rewind a run for a command: the progress and errors on standard error, and an exit code."""
+"""Rewind a run for a command: its progress and errors on standard error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.caffe_files.messages import caffe_directory
-from harness.errors import BadInput, RecordingError, RecordingFailed
+from harness.errors import RecordingFailed
 from harness.exit_codes import Exit
 from harness.processes import return_large_blocks
 from harness.replay.rewinding import Rewound, rewind
@@ -32,21 +32,21 @@ def rewind_on_screen(request: Callable[[], RewindRequest]) -> Rewound:
 
     Args:
         request: returns what to do; it may raise BadInput and RecordingError.
+
+    Raises:
+        BadInput, RecordingError: the run cannot be rewound.
+        RecordingFailed: the window could not be stored.
     """
     return_large_blocks()
     interrupts = Interrupts("continue")
-    with closing(TerminalProcess(ReplayScreen)) as terminal:
+    with closing(TerminalProcess(ReplayScreen)) as terminal, terminal.showing_errors():
         try:
             with interrupts.planning():
                 asked = request()
                 caffe_directory()
                 found = rewind(asked.run, asked.windows, asked.capture, terminal, interrupts)
-        except (BadInput, RecordingError) as error:
-            terminal.error(str(error))
-            return Rewound((), Exit.BAD_INPUT, str(error))
         except RecordingFailed as error:
-            terminal.error(f"the window could not be stored: {error}")
-            return Rewound((), Exit.RECORDING_FAILED, str(error))
+            raise RecordingFailed(f"the window could not be stored: {error}") from None
         except KeyboardInterrupt:
             return Rewound((), Exit.INTERRUPTED, "Interrupted.")
         if found.code not in (Exit.DONE, Exit.INTERRUPTED):

@@ -15,11 +15,12 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from harness.errors import HarnessError
 from harness.processes import batch_scheduling
 from harness.reports.console import Console
 from harness.reports.terminal import Terminal
@@ -86,6 +87,16 @@ class TerminalProcess:
     def error(self, text: str) -> None:
         """Show the error because of which there is no run."""
         self._call("error", text)
+
+    @contextmanager
+    def showing_errors(self) -> Iterator[None]:
+        """Show the error that ends the block."""
+        try:
+            yield
+        except HarnessError as error:
+            self.error(str(error))
+            error.is_shown = True
+            raise
 
     def reading(self, done: int, total: int) -> None:
         """Show how many of how many labels were read."""

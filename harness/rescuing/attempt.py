@@ -58,7 +58,7 @@ class Attempting:
         The smallest change is tried first; the others where training does not go on with it as while it was healthy.
 
         Raises:
-            Interrupted: somebody has asked for an end.
+            KeyboardInterrupt: somebody has asked for an end.
             BadInput, RecordingError, RecordingFailed, TrainingEnded: replays or restarts are not possible.
         """
         case, found, forbidden = self._case, self._broken.found, self._request.forbidden

@@ -61,7 +61,7 @@ def find_break(run: Path, request: Request, means: Means, is_first: bool) -> Bre
     Raises:
         BadInput: a candidate of the user does not fit the run, or the training is to end before the break.
         BadInput, RecordingError, RecordingFailed: as `explain`.
-        Interrupted: somebody has asked for an end.
+        KeyboardInterrupt: somebody has asked for an end.
     """
     with Recording(run) as recording:
         diagnosis = diagnose(recording)

@@ -9,7 +9,6 @@ from pathlib import Path
 from harness.caffe_files.messages import caffe_directory
 from harness.caffe_files.net_roles import accuracies
 from harness.cluster.place import place
-from harness.errors import BadInput, RecordingError, RecordingFailed
 from harness.exit_codes import Exit
 from harness.output import writing_results
 from harness.processes import return_large_blocks
@@ -18,9 +17,8 @@ from harness.recording.run_directory import read_info
 from harness.reports.console import Console
 from harness.reports.text.rescue import show_rescue
 from harness.reports.view_terminal import ViewTerminal
-from harness.rescuing.means import Interrupted, Means
+from harness.rescuing.means import Means
 from harness.rescuing.request import Request
-from harness.rescuing.restarts import TrainingEnded
 from harness.rescuing.session import rescue
 from harness.supervisor.signals import Interrupts
 
@@ -28,29 +26,19 @@ _NO_TERMINAL = 120  # columns
 
 
 def rescue_on_screen(run: Path, request: Request, *, as_json: bool = False) -> int:
-    """Rescue a run, shown on standard error, and print what became of it. Returns the exit code."""
+    """Rescue a run, shown on standard error, and print what became of it. Returns the exit code.
+
+    Raises:
+        As `rescue`.
+    """
     return_large_blocks()
     interrupts = Interrupts("continue")
-    with closing(ViewTerminal()) as terminal:
-        try:
-            with interrupts.planning():
-                caffe_directory()
-                with place(request.dask, request.workers, terminal.message) as where:
-                    workers = where.arms.count(read_info(run))
-                    means = Means(terminal, interrupts, workers, where.arms, lambda: where.legs(workers))
-                    found = rescue(run, request, means)
-        except RecordingFailed as error:
-            terminal.error(str(error))
-            return Exit.RECORDING_FAILED
-        except (BadInput, RecordingError) as error:
-            terminal.error(str(error))
-            return Exit.BAD_INPUT
-        except TrainingEnded as error:
-            goes_on = "" if error.code == Exit.BAD_INPUT else ". The same command goes on from the last snapshot"
-            terminal.error(f"{error}{goes_on}")
-            return error.code
-        except (Interrupted, KeyboardInterrupt):
-            return Exit.INTERRUPTED
+    with closing(ViewTerminal()) as terminal, terminal.showing_errors(), interrupts.planning():
+        caffe_directory()
+        with place(request.dask, request.workers, terminal.message) as where:
+            workers = where.arms.count(read_info(run))
+            means = Means(terminal, interrupts, workers, where.arms, lambda: where.legs(workers))
+            found = rescue(run, request, means)
     with writing_results():
         if as_json:
             print(json_text(found))

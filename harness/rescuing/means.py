@@ -14,10 +14,6 @@ from harness.studies.engine import LegEngines
 from harness.supervisor.signals import Interrupts
 
 
-class Interrupted(Exception):
-    """Somebody has asked for an end; what is finished is kept."""
-
-
 @dataclass(frozen=True)
 class Means:
     """The screen, the signals, and the engines.
@@ -37,17 +33,17 @@ class Means:
         """Check that nobody has asked for an end.
 
         Raises:
-            Interrupted: somebody has.
+            KeyboardInterrupt: somebody has.
         """
         if self.interrupts.stop is not None:
-            raise Interrupted
+            raise KeyboardInterrupt
 
     @contextmanager
     def restarting(self, showing: Showing) -> Iterator[Restarts]:
         """Carry out legs in the block, shown by `showing`; signals end them with a snapshot.
 
         Raises:
-            Interrupted: at the end of the block, where somebody has asked for an end.
+            KeyboardInterrupt: at the end of the block, where somebody has asked for an end.
         """
         engine = self.legs()
         try:

@@ -15,7 +15,7 @@ from harness.explaining.investigating import drive
 from harness.explaining.question import Question
 from harness.explaining.replays import Replays
 from harness.explaining.showing import Showing
-from harness.rescuing.means import Interrupted, Means
+from harness.rescuing.means import Means
 from harness.schemas.arm import ArmResult
 from harness.schemas.arm_task import Progress
 from harness.schemas.rescue import Candidate
@@ -41,7 +41,7 @@ class Replaying:
         """Try candidates until one gets past; those of the user are all tried.
 
         Raises:
-            Interrupted: somebody has asked for an end.
+            KeyboardInterrupt: somebody has asked for an end.
             BadInput, RecordingError, RecordingFailed: replays are not possible.
         """
         given = sum(candidate.kind == "given" for candidate in candidates)
@@ -50,7 +50,7 @@ class Replaying:
         try:
             return drive(try_until_past(self._case, candidates), self._replays, self._showing.wants)
         except OutOfBudget:  # there is no budget
-            raise Interrupted from None
+            raise KeyboardInterrupt from None
         finally:
             self._arms.rest()
 
@@ -76,7 +76,7 @@ def replaying(question: Question, case: Case, means: Means) -> Iterator[Replayin
     """Have candidates replayed in the block, between which restarts may be made; signals end them.
 
     Raises:
-        Interrupted: at the end of the block, where somebody has asked for an end.
+        KeyboardInterrupt: at the end of the block, where somebody has asked for an end.
     """
     with locked(question.run), means.interrupts.handled(lambda: None):
         replays = Replaying(question, case, means)

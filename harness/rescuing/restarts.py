@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.diagnosis.robust_stats import Floats, Ints
-from harness.errors import BadInput, RecordingError
+from harness.errors import BadInput, HarnessError, RecordingError
 from harness.exit_codes import Exit
 from harness.recording import Recording
 from harness.recording.lineage_reader import LineageReader
@@ -57,11 +57,12 @@ class _Look:
     iteration: int
 
 
-class TrainingEnded(Exception):
+class TrainingEnded(HarnessError):
     """A restart has ended with an exit code that says nothing of its training, and why."""
 
     def __init__(self, code: int, why: str) -> None:
-        super().__init__(why)
+        goes_on = "" if code == Exit.BAD_INPUT else ". The same command goes on from the last snapshot"
+        super().__init__(f"{why}{goes_on}")
         self.code = code
 
 

@@ -31,7 +31,7 @@ def rescue(run: Path, request: Request, means: Means) -> Rescue:
     """Get a broken training to its end, and write rescue.json after each break and at the end.
 
     Raises:
-        Interrupted: somebody has asked for an end; what is finished is kept.
+        KeyboardInterrupt: somebody has asked for an end; what is finished is kept.
         BadInput: another command rescues this run just now; it cannot be explained, or a candidate does not fit it.
         RecordingError: a recording cannot be read or replayed.
         TrainingEnded: a restart cannot go on, by no fault of what it changes.

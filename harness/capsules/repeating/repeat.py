@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.capsules.room import check_room
-from harness.errors import BadInput, RecordingFailed
+from harness.errors import BadInput, HarnessError, RecordingFailed
 from harness.exit_codes import Exit
 from harness.replay import Replay, Replayed, replay
 from harness.schemas.listener import RunListener
@@ -14,8 +14,10 @@ from harness.supervisor.signals import Interrupts
 _RECORDING = 20 << 20  # bytes that a short recording takes, with what has to stay free for it
 
 
-class WorkerDied(Exception):
+class WorkerDied(HarnessError):
     """The process that runs Caffe died; the message says what is known of it."""
+
+    code = Exit.WORKER_DIED
 
 
 def repeat(request: Replay, out: Path, listener: RunListener, interrupts: Interrupts) -> Replayed:
