@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
 from harness.errors import RecordingError
 from harness.recording.checksums import CHECKSUM
+from harness.recording.hdf5_objects import DatasetFacts, objects_of
 from harness.schemas.layout import (
     ACTIVATION_STATS,
     ALL_CAPTURES,
@@ -34,7 +33,6 @@ from harness.schemas.layout import (
 SPARED = "readlog still reads its solver.log, and restart its snapshots with --from ITERATION"
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}  # built into HDF5
 _MOST_DEFLATED = 1100  # deflate compresses 1032 bytes to one at most
-_DEEPEST = 100  # groups in each other: parts of a name between its slashes
 # Type (numpy's kind and bytes) and number of axes (None: any) of the datasets, by path
 _KINDS: tuple[tuple[str, str, int | None], ...] = (
     (r"(?:|activation/|window/|test/\d+/)iteration", "i8", 1),
@@ -73,7 +71,7 @@ def check_structure(path: Path, file: h5py.File) -> None:
     """
     try:
         _check_format(path, file, FORMAT, "recording")
-        found = dict(_objects(path, file))
+        found = dict(objects_of(path, file))
         datasets = {name: facts for name, facts in found.items() if facts is not None}
         _check_needed(path, found.keys() - datasets.keys(), datasets)
         for name, facts in datasets.items():
@@ -93,7 +91,7 @@ def check_window_structure(path: Path, file: h5py.File) -> None:
     """
     try:
         _check_format(path, file, WINDOW_FORMAT, "window")
-        datasets = {name: facts for name, facts in _objects(path, file) if facts is not None}
+        datasets = {name: facts for name, facts in objects_of(path, file) if facts is not None}
         for name in ("window/iteration", "window/checksum", "window/digest"):
             if name not in datasets:
                 raise RecordingError(f"{path}: damaged: it has no dataset /{name}")
@@ -112,7 +110,7 @@ def check_contained(path: Path, file: h5py.File) -> None:
     """
     try:
         size = path.stat().st_size
-        for name, facts in _objects(path, file):
+        for name, facts in objects_of(path, file):
             if facts is not None:
                 _check_values(path, name, facts)
                 _check_size(path, name, facts, facts.shape, size)
@@ -150,59 +148,7 @@ def _scalar(path: Path, file: h5py.File, name: str) -> str | int | float | bool 
     return plain
 
 
-@dataclass(frozen=True)
-class _Facts:
-    """What a recording says of one dataset."""
-
-    shape: tuple[int, ...]
-    grows: bool  # along its first axis
-    dtype: np.dtype[Any]
-    chunked: bool
-    elsewhere: bool  # its values are in another file
-    filters: frozenset[int]
-    stored: int  # bytes
-
-    @classmethod
-    def of(cls, dataset: h5py.h5d.DatasetID) -> _Facts:
-        plist, space = dataset.get_create_plist(), dataset.get_space()
-        layout, limits = plist.get_layout(), space.get_simple_extent_dims(True)
-        elsewhere = layout == h5py.h5d.VIRTUAL or plist.get_external_count() > 0
-        return cls(
-            space.get_simple_extent_dims(),
-            grows=bool(limits) and limits[0] == h5py.h5s.UNLIMITED,
-            dtype=dataset.dtype,
-            chunked=layout == h5py.h5d.CHUNKED,
-            elsewhere=elsewhere,
-            filters=frozenset(plist.get_filter(number)[0] for number in range(plist.get_nfilters())),
-            stored=0 if elsewhere else dataset.get_storage_size(),
-        )
-
-
-def _objects(path: Path, file: h5py.File) -> Iterator[tuple[str, _Facts | None]]:
-    """List all objects: their paths below the root, and what is known of the datasets (None: a group)."""
-    root = h5py.h5g.open(file.id, b"/")
-    seen = {h5py.h5o.get_info(root).addr}
-    groups = [("", root)]
-    while groups:
-        above, group = groups.pop()
-        for key in group:
-            name = above + key.decode(errors="replace")
-            if group.links.get_info(key).type != h5py.h5l.TYPE_HARD:
-                raise RecordingError(f"{path}: refused: /{name} is a link to another place or file")
-            info = h5py.h5o.get_info(group, key)
-            if info.addr in seen:
-                raise RecordingError(f"{path}: refused: /{name} is a second link to an object")
-            seen.add(info.addr)
-            if info.type == h5py.h5o.TYPE_DATASET:
-                yield name, _Facts.of(h5py.h5d.open(group, key))
-            elif info.type == h5py.h5o.TYPE_GROUP and name.count("/") < _DEEPEST:
-                yield name, None
-                groups.append((f"{name}/", h5py.h5g.open(group, key)))
-            else:
-                raise RecordingError(f"{path}: refused: /{name} is neither a group nor a dataset")
-
-
-def _check_needed(path: Path, groups: set[str], datasets: Mapping[str, _Facts]) -> None:
+def _check_needed(path: Path, groups: set[str], datasets: Mapping[str, DatasetFacts]) -> None:
     """Check that what readers rely on is there."""
     tests = {name.removeprefix("test/") for name in groups if re.fullmatch(r"test/[^/]*", name)}
     if tests != set(map(str, range(len(tests)))):
@@ -217,7 +163,7 @@ def _check_needed(path: Path, groups: set[str], datasets: Mapping[str, _Facts]) 
             raise RecordingError(f"{path}: damaged: it has no dataset /{name}")
 
 
-def _check_values(path: Path, name: str, facts: _Facts, *, table: bool = False) -> None:
+def _check_values(path: Path, name: str, facts: DatasetFacts, *, table: bool = False) -> None:
     """Check where a dataset's values are, how they are packed, and that they are numbers or text, unless in a table."""
     if facts.elsewhere:
         raise RecordingError(f"{path}: refused: the values of /{name} are in another file")
@@ -228,7 +174,7 @@ def _check_values(path: Path, name: str, facts: _Facts, *, table: bool = False) 
         raise RecordingError(f"{path}: refused: /{name} holds neither numbers nor text")
 
 
-def _check_dataset(path: Path, name: str, facts: _Facts) -> None:
+def _check_dataset(path: Path, name: str, facts: DatasetFacts) -> None:
     """Check a dataset's values, and of those that a recording has, their type and shape."""
     _check_values(path, name, facts, table=name in _FIELDS)
     if name in _FIELDS and (len(facts.shape) != 1 or not set(_FIELDS[name]) <= set(facts.dtype.names or ())):
@@ -244,7 +190,7 @@ def _check_dataset(path: Path, name: str, facts: _Facts) -> None:
         raise RecordingError(f"{path}: damaged: /{name} cannot grow")
 
 
-def _check_columns(path: Path, datasets: Mapping[str, _Facts]) -> None:
+def _check_columns(path: Path, datasets: Mapping[str, DatasetFacts]) -> None:
     """Check that the statistics have one column for each row of their table."""
     tables = [("stat", "param", STATS), ("activation", "blob", ACTIVATION_STATS)]
     tables += [("input_stat", "input", INPUT_STATS)] if "input" in datasets else []
@@ -256,7 +202,7 @@ def _check_columns(path: Path, datasets: Mapping[str, _Facts]) -> None:
                 raise RecordingError(f"{path}: damaged: /{group}/{name} has {columns} columns, /{table} {rows} rows")
 
 
-def _check_outputs(path: Path, datasets: Mapping[str, _Facts]) -> None:
+def _check_outputs(path: Path, datasets: Mapping[str, DatasetFacts]) -> None:
     """Check that no output of a net is missing: each has a column of checksums, beside those of the other datasets."""
     inputs = len(INPUT_STATS) if "input" in datasets else 0
     for name, facts in datasets.items():
@@ -267,7 +213,7 @@ def _check_outputs(path: Path, datasets: Mapping[str, _Facts]) -> None:
                 raise RecordingError(f"{path}: damaged: /{found[1]}output lacks outputs: {missing}. {SPARED}")
 
 
-def _check_sizes(path: Path, datasets: Mapping[str, _Facts]) -> None:
+def _check_sizes(path: Path, datasets: Mapping[str, DatasetFacts]) -> None:
     """Check that no dataset claims more than the file holds: a reader allocates what is claimed."""
     size = path.stat().st_size
     complete: dict[str, int] = {}  # rows, by group
@@ -281,7 +227,7 @@ def _check_sizes(path: Path, datasets: Mapping[str, _Facts]) -> None:
         _check_size(path, name, facts, shape, size)
 
 
-def _check_size(path: Path, name: str, facts: _Facts, shape: tuple[int, ...], size: int) -> None:
+def _check_size(path: Path, name: str, facts: DatasetFacts, shape: tuple[int, ...], size: int) -> None:
     """Check that a dataset of `shape` claims no more than a file of `size` bytes holds of it."""
     claimed = math.prod(shape) * facts.dtype.itemsize
     holds = facts.stored * (_MOST_DEFLATED if h5py.h5z.FILTER_DEFLATE in facts.filters else 1)

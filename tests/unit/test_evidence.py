@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.diagnosis.recorded.batch import Batch, LabelShare, unusual_labels, worst_first
+from harness.diagnosis.recorded.batch import Batch, worst_first
 from harness.diagnosis.recorded.batch_evidence import batch_evidence, times
 from harness.diagnosis.recorded.evidence_text import rate_evidence
 from harness.diagnosis.recorded.heatmap import Heatmap, without_values_after
+from harness.diagnosis.recorded.label_shares import LabelShare, unusual_labels
 from harness.diagnosis.recorded.outliers import outlying, times_ordinary
 from harness.reports.figures.window import mosaic
 from harness.reports.names import change_name

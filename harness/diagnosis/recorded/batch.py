@@ -5,8 +5,7 @@ They come from a window of the recording or, where no window holds them, from th
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,7 +23,6 @@ from harness.training_data.records import IterationRecords, LayerRecords, Record
 
 Source = Literal["window", "data set"]
 
-_LUCK, _FEWEST = 1e-4, 3  # probability and count from which on a label is unusually frequent
 _BEFORE = 1000  # iterations before, whose inputs are compared
 
 
@@ -80,15 +78,6 @@ class Batch:
         if self.outliers[image]:
             parts.append(f"×{self.times[image]:.3g}" if np.isfinite(self.times[image]) else "not finite")
         return ", ".join(parts)
-
-
-@dataclass(frozen=True)
-class LabelShare:
-    """Count of a label in a batch, and the count expected by its share of the data set (None: not known)."""
-
-    label: int
-    count: int
-    expected: float | None
 
 
 def batch_of(recording: Recording, iteration: int) -> Batch | None:
@@ -223,46 +212,6 @@ def worst_first(batch: Batch, predictions: Predictions | None) -> list[int]:
         return [int(i) for i in np.lexsort((-times, ~batch.outliers))]
     loss, probability = np.nan_to_num(predictions.loss, nan=-1.0), np.nan_to_num(predictions.label_probability)
     return [int(i) for i in np.lexsort((probability, -loss, -np.where(batch.outliers, times, 0.0), ~batch.outliers))]
-
-
-def label_shares(labels: npt.NDArray[np.int64], all_labels: npt.NDArray[np.int32] | None) -> tuple[LabelShare, ...]:
-    """Count the labels of a batch, most frequent first, and compare with the data set.
-
-    Labels that are missing are included if at least one image was to be expected.
-    """
-    values, counts = np.unique(labels, return_counts=True)
-    if all_labels is None or not len(all_labels):
-        found = [LabelShare(int(value), int(count), None) for value, count in zip(values, counts, strict=True)]
-    else:
-        known, often = np.unique(all_labels, return_counts=True)
-        expected = dict(zip(known.tolist(), (often * (len(labels) / len(all_labels))).tolist(), strict=True))
-        there = dict(zip(values.tolist(), counts.tolist(), strict=True))
-        shown = there | {label: 0 for label, much in expected.items() if much >= 1 and label not in there}
-        found = [LabelShare(label, count, expected.get(label, 0.0)) for label, count in shown.items()]
-    return tuple(sorted(found, key=lambda share: -share.count))
-
-
-def unusual_labels(shares: Sequence[LabelShare], total: int) -> tuple[LabelShare, ...]:
-    """Return the labels that are more frequent in a batch of `total` records than chance draws from the data set give.
-
-    They are at least three, and would be as many with a probability of less than 1 in 10,000 (binomial, divided by the
-    number of labels).
-    """
-    limit = _LUCK / max(1, len(shares))
-    return tuple(
-        share
-        for share in shares
-        if share.expected is not None
-        and share.count >= _FEWEST
-        and _at_least(share.count, total, min(1.0, share.expected / total)) < limit
-    )
-
-
-def _at_least(count: int, total: int, probability: float) -> float:
-    """Compute the probability of at least `count` successes in `total` trials."""
-    return math.fsum(
-        math.comb(total, k) * probability**k * (1 - probability) ** (total - k) for k in range(count, total + 1)
-    )
 
 
 def _one_pass(values: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:

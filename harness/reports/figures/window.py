@@ -10,9 +10,10 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.diagnosis.recorded.batch import Batch, LabelShare, shown_range, worst_first
+from harness.diagnosis.recorded.batch import Batch, shown_range, worst_first
 from harness.diagnosis.recorded.distributions import Distribution
 from harness.diagnosis.recorded.filters import Filters
+from harness.diagnosis.recorded.label_shares import LabelShare
 from harness.reports.figures.style import label_log, plain, shortened, styled
 from harness.reports.palette import BROKEN, MOMENTS, NOT_FINITE, TOTAL
 from harness.schemas.predictions import Predictions

@@ -11,10 +11,11 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.recorded.batch import Batch, LabelShare, label_shares, unusual_labels
+from harness.diagnosis.recorded.batch import Batch
 from harness.diagnosis.recorded.diagnose import Diagnosis
 from harness.diagnosis.recorded.filters import Filters, first_filters
 from harness.diagnosis.recorded.heatmap import QUANTITIES, Heatmap
+from harness.diagnosis.recorded.label_shares import LabelShare, label_shares, unusual_labels
 from harness.errors import RecordingError
 from harness.recording import Recording
 from harness.recording.lineage_reader import LineageReader

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.observing import measure, observe, seen
-from harness.diagnosis.cause.records.effects import STAGE, Bench
+from harness.diagnosis.cause.records.bench import Bench
+from harness.diagnosis.cause.records.effects import STAGE
 from harness.diagnosis.cause.records.stand_ins import Sources, Spot, replaced
 from harness.diagnosis.cause.trials import OutOfBudget, Procedure, Seen, Trial
 from harness.schemas.arm import Arm, Place

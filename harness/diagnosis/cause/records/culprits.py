@@ -7,8 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from harness.diagnosis.cause.case import Case
+from harness.diagnosis.cause.records.bench import Bench
 from harness.diagnosis.cause.records.culprit_sets import SetTests, test_set
-from harness.diagnosis.cause.records.effects import BatchEffect, Bench, RecordEffect, measure_batches, measure_records
+from harness.diagnosis.cause.records.effects import BatchEffect, RecordEffect, measure_batches, measure_records
 from harness.diagnosis.cause.records.outlying import Usual
 from harness.diagnosis.cause.records.stand_ins import ordinary_iterations
 from harness.diagnosis.cause.trials import OutOfBudget, Procedure

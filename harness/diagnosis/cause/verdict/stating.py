@@ -9,9 +9,9 @@ from harness.diagnosis.cause.stages.chain import of_records
 from harness.diagnosis.cause.stages.controls import Controls
 from harness.diagnosis.cause.stages.data import data_began
 from harness.diagnosis.cause.trials import Seen
-from harness.diagnosis.cause.verdict import sentences
+from harness.diagnosis.cause.verdict import sentences, trial_claims
 from harness.diagnosis.cause.verdict.deciding import Screening
-from harness.diagnosis.cause.verdict.sentences import Claim
+from harness.diagnosis.cause.verdict.trial_claims import Claim, counted
 from harness.schemas.explanation import ChainLink, Condition, Kind, Margin, Verdict
 
 MORE = "a larger budget: the same command goes on with the replays that are stored"
@@ -32,7 +32,7 @@ def stated(kind: Kind, iteration: int, case: Case, found: Screening, margins: Ma
         chain=() if (first := of_records(records)) is None else (first,),
         layers=found.responsible_layers(kind),
         conditions=conditions,
-        evidence=tuple(claim.link for claim in (sentences.of_control(found.controls), *claims)),
+        evidence=tuple(claim.link for claim in (trial_claims.of_control(found.controls), *claims)),
     )
 
 
@@ -42,7 +42,7 @@ def stated_recovered(case: Case, by: int, controls: Controls) -> Verdict:
     sentence = (
         f"Training did not break at iteration {case.at:,}: {when}, the loss is near its level of before, or below it"
     )
-    return Verdict("none", f"{sentence}.", 1.0, evidence=(sentences.of_control(controls).link,))
+    return Verdict("none", f"{sentence}.", 1.0, evidence=(trial_claims.of_control(controls).link,))
 
 
 def stated_without_onset(never_learned: bool, loss: float, sizes: Mapping[str, float]) -> Verdict:
@@ -66,8 +66,8 @@ def stated_without_onset(never_learned: bool, loss: float, sizes: Mapping[str, f
 def stated_by_control(kind: Kind, case: Case, controls: Controls, not_exact: Sequence[str]) -> Verdict:
     """State what the unchanged replays decide: "none", "machine", or that they decide nothing."""
     seen = controls.unchanged
-    link, share = sentences.of_control(controls).link, seen.heals / len(seen.judgements)
-    first, continue_in = controls.first_difference, sentences.counted(seen, seen.heals)
+    link, share = trial_claims.of_control(controls).link, seen.heals / len(seen.judgements)
+    first, continue_in = controls.first_difference, counted(seen, seen.heals)
     if kind == "none":
         sentence = (
             f"Training did not break at iteration {case.at:,}, or it recovered: unchanged, it continues "
@@ -89,7 +89,7 @@ def stated_by_control(kind: Kind, case: Case, controls: Controls, not_exact: Seq
         )
     elif controls.outcome == "not known":
         sentence = (
-            f"Unchanged, it breaks in {sentences.counted(seen, seen.breaks)} and continues in {seen.heals}: there is "
+            f"Unchanged, it breaks in {counted(seen, seen.breaks)} and continues in {seen.heals}: there is "
             "nothing to compare with"
         )
         would_decide = "another iteration (--at), or a recording that goes on for longer after the break"
@@ -112,11 +112,11 @@ def stated_undecided(found: Screening, left_out: Sequence[str], partly: Sequence
         left_out: the stages that were not finished.
         partly: the trials of these that were.
     """
-    claims = [sentences.of_control(found.controls)]
-    claims += sentences.of_other_data(found.data) if found.data is not None else []
+    claims = [trial_claims.of_control(found.controls)]
+    claims += trial_claims.of_other_data(found.data) if found.data is not None else []
     healing = [factor for factor in found.factors if factor.heals]
-    claims += [claim for factor in healing for claim in sentences.of_factor(factor)]
-    so_far = tuple(sentences.of_unfinished(found.data, partly)) if left_out else ()
+    claims += [claim for factor in healing for claim in trial_claims.of_factor(factor)]
+    so_far = tuple(trial_claims.of_unfinished(found.data, partly)) if left_out else ()
     evidence = tuple(claim.link for claim in (*claims, *so_far))
     if left_out:
         known = f". So far: {sentences.joined(so_far, lower_first=True)}" if so_far else ""
@@ -124,8 +124,8 @@ def stated_undecided(found: Screening, left_out: Sequence[str], partly: Sequence
     if found.anything_heals:
         jittered = found.controls.jittered[-1]
         why = f"Training breaks from exactly these weights only: with {jittered.trial.name}, it continues"
-        counted = sentences.counted(jittered, jittered.heals)
-        return undecided(f"{why} ({counted})", evidence, ("an iteration (--at) nearer to where it breaks",))
+        often = counted(jittered, jittered.heals)
+        return undecided(f"{why} ({often})", evidence, ("an iteration (--at) nearer to where it breaks",))
     return undecided("Nothing that was changed alone heals", evidence, ("an earlier snapshot",))
 
 
@@ -152,20 +152,20 @@ def _evidence(kind: Kind, found: Screening) -> Iterator[Claim]:
         assert data is not None
         sets = found.culprits.sets if found.culprits is not None and found.culprits.needed else None
         if kind == "data-shift":
-            yield from sentences.of_stream(data)
+            yield from trial_claims.of_stream(data)
         elif sets is not None:
-            yield from sentences.of_records(sets)
+            yield from trial_claims.of_records(sets)
         else:
-            yield from sentences.of_batches(data)
+            yield from trial_claims.of_batches(data)
         return
     if primary is not None:
-        yield from sentences.of_factor(primary)
+        yield from trial_claims.of_factor(primary)
     if kind == "start-weights" and found.start is not None:
-        yield from sentences.of_start(found.start)
+        yield from trial_claims.of_start(found.start)
     if kind == "layer-lr" and found.layers is not None:
-        yield from sentences.of_layer_rates(found.layers)
+        yield from trial_claims.of_layer_rates(found.layers)
     if data is not None:
-        yield from sentences.of_other_data(data)
+        yield from trial_claims.of_other_data(data)
 
 
 def _conditions(kind: Kind, found: Screening, margins: Mapping[str, Margin]) -> Iterator[Condition]:
