@@ -34,8 +34,8 @@ from harness.reports.suggestion import Suggestion
 from harness.reports.text.sweep import show_sweep
 from harness.reports.view_terminal import ViewTerminal
 from harness.schemas.sweep import LOSSES, Sweep
+from harness.studies.comparing import in_words
 from harness.studies.engine import LegEngines
-from harness.studies.levels import in_words
 from harness.studies.sweep_plan import SweepPlan, SweepRequest, plan_sweep
 from harness.studies.sweeping import Sweeping
 from harness.studies.words import Words, alternatives, assignments, candidate, grid, in_turn, named

@@ -3,7 +3,7 @@
 from harness.experiments.arms import Arms, local
 from harness.experiments.engine import Engines
 from harness.experiments.local_pool import default_workers
-from harness.experiments.lock import locked
 from harness.experiments.repeating import Repeated, repeat
+from harness.experiments.results import locked
 
 __all__ = ["Arms", "Engines", "Repeated", "default_workers", "local", "locked", "repeat"]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from harness.atomic_write import write_whole
 from harness.errors import BadInput, RecordingFailed
+from harness.recording.locks import only_command
 from harness.schemas.arm import Arm, ArmResult
 
 DIRECTORY = "experiments"
-_SUFFIX = ".arm"
+_SUFFIX, _LOCK = ".arm", "lock"
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(ArmResult).decode
@@ -51,6 +54,18 @@ class Results:
 
     def _path(self, arm: Arm) -> Path:
         return self._directory / f"{arm.key}{_SUFFIX}"
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Keep other commands from replaying arms of the run in the directory `run` until the block, or this process, ends.
+
+    Raises:
+        BadInput: another one replays some, or results cannot be stored there.
+    """
+    make_directory(run / DIRECTORY)
+    with only_command(run / DIRECTORY / _LOCK, "another command replays arms of this run", run):
+        yield
 
 
 def make_directory(directory: Path) -> None:

@@ -47,7 +47,6 @@ class Showing:
 
     def _view(self, replays: Replays) -> InvestigationView:
         spent, levels = replays.spent, self._levels
-        top = levels.broken if levels.broken is not None else (levels.chance or 2 * levels.limit - levels.healthy)
         return InvestigationView(
             stage=self._stage,
             verdict=self.verdict.sentence if self.verdict is not None and self.verdict.kind != "undecided" else "",
@@ -57,7 +56,7 @@ class Showing:
             seconds=spent.seconds,
             expected=self._estimate.iterations,
             healthy=levels.healthy,
-            broken=top,
+            broken=levels.highest,
         )
 
     def _row(self, trial: Trial, replays: Replays) -> TrialRow:

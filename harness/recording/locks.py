@@ -1,4 +1,4 @@
-"""Locks on a run directory: one writer, or any number of readers that open a finished file."""
+"""Locks: on a run directory, for one writer or any number of readers; and for one command at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness.errors import RecordingFailed
+from harness.errors import BadInput, RecordingFailed
 
 
 @contextmanager
@@ -51,5 +51,40 @@ def read_lock(directory: Path) -> Iterator[bool]:
         except BlockingIOError:
             locked = False
         yield locked
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def only_command(path: Path, busy: str, run: Path) -> Iterator[None]:
+    """Keep other commands out of what the file `path` stands for until the block, or this process, ends.
+
+    The file is made if there is none, and has the number of the process that was the last to hold the lock.
+
+    Args:
+        busy: what to say of `run` where another process holds it, as in "another command rescues this run".
+
+    Raises:
+        BadInput: another process holds it, or the file cannot be written.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        remedy = "Give yourself write access, or work on a copy of the run"
+        raise BadInput(f"cannot be written ({error.strerror})", file=path, remedy=remedy) from None
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            process = os.pread(fd, 20, 0).decode(errors="replace").strip()
+            raise BadInput(
+                f"{busy}{process and f' (process {process})'}",
+                file=run,
+                remedy="Wait until it has ended, or stop it: what it has finished is kept",
+            ) from None
+        except OSError:
+            pass  # this file system has no locks
+        os.pwrite(fd, f"{os.getpid():<20}".encode(), 0)
+        yield
     finally:
         os.close(fd)

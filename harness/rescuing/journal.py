@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import msgspec
 from harness.atomic_write import sync, write_whole
 from harness.diagnosis.rescue.trend import Healthy
 from harness.errors import BadInput, RecordingFailed
+from harness.recording.locks import only_command
 from harness.schemas.explanation import Levels
 from harness.schemas.rescue import Attempt, Candidate
 from harness.schemas.run_info import PathName
@@ -113,18 +113,8 @@ def opened(run: Path) -> Iterator[Study]:
     directory = run.with_name(f"{run.name}-rescue")
     try:
         directory.mkdir(exist_ok=True)
-        fd = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         remedy = "Give yourself write access, or work on a copy of the run"
-        raise BadInput(f"cannot be written ({error.strerror})", file=directory, remedy=remedy) from None
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            remedy = "Wait until it has ended, or stop it: what it has finished is kept"
-            raise BadInput("another command rescues this run", file=run, remedy=remedy) from None
-        except OSError:
-            pass  # this file system has no locks
+        raise BadInput(f"cannot be made ({error.strerror})", file=directory, remedy=remedy) from None
+    with only_command(directory / _LOCK, "another command rescues this run", run):
         yield Study(directory, run)
-    finally:
-        os.close(fd)

@@ -72,5 +72,5 @@ class Showing:
             seconds=time.monotonic() - self._begun,
             expected=self._expected,
             healthy=levels.healthy,
-            broken=levels.broken if levels.broken is not None else 2 * levels.limit - levels.healthy,
+            broken=levels.highest,
         )

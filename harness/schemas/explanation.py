@@ -198,6 +198,13 @@ class Levels(msgspec.Struct, frozen=True):
     limit: float
     chance: float | None = None
 
+    @property
+    def highest(self) -> float:
+        """The level up to which losses are drawn: after the break; where that is not finite, chance, or twice the rise
+        to the limit.
+        """
+        return self.broken or self.chance or 2 * self.limit - self.healthy
+
 
 class Cost(msgspec.Struct, frozen=True):
     """What the replays took: iterations that were computed, seconds of this command, and workers."""

@@ -20,8 +20,8 @@ from harness.reports.view_terminal import ViewTerminal
 from harness.schemas.leg import Leg
 from harness.schemas.run_info import RunInfo
 from harness.schemas.sweep import Sweep
+from harness.studies.comparing import ParentCurves, check_criterion
 from harness.studies.leg_runs import result_of, stretches
-from harness.studies.levels import Levels, check_criterion
 from harness.studies.sweep_study import check_same, leg_of, planned
 from harness.studies.words import Named, Words, check
 from harness.supervisor.restart_plan import choice
@@ -62,7 +62,7 @@ class SweepPlan:
     Attributes:
         run: the run that is restarted; `info` is its run.json.
         wanted: the legs of `sweep` that this command makes.
-        levels: of the run.
+        curves: of the run.
         end: the solver's max_iter.
     """
 
@@ -71,7 +71,7 @@ class SweepPlan:
     study: Path
     sweep: Sweep
     wanted: tuple[Words, ...]
-    levels: Levels
+    curves: ParentCurves
     end: int
 
 
@@ -115,7 +115,7 @@ def plan_sweep(request: SweepRequest, workers: int, terminal: ViewTerminal) -> S
     left = [_left(leg) for leg in legs]
     terminal.message(_estimate(run, study, until, left, workers))
     _make(study)
-    return SweepPlan(run, info, study, sweep, wanted, Levels(run, span), solver.max_iter)
+    return SweepPlan(run, info, study, sweep, wanted, ParentCurves(run, span), solver.max_iter)
 
 
 def _left(leg: Leg) -> int:

@@ -12,7 +12,7 @@ from harness.errors import BadInput
 from harness.schemas.leg import Leg
 from harness.schemas.run_info import RunInfo
 from harness.schemas.sweep import Sweep, SweepLeg
-from harness.studies.levels import best_of
+from harness.studies.comparing import best_of
 from harness.studies.words import Named, Words, numbered_name
 
 

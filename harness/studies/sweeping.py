@@ -73,7 +73,7 @@ class Sweeping:
     def _take(self, result: LegResult) -> None:
         leg = next(leg for leg in self.sweep.legs if leg.words == result.leg.words)
         try:
-            ended = self._plan.levels.compared(leg, result)
+            ended = self._plan.curves.compared(leg, result)
         except (BadInput, RecordingError) as error:
             ended = msgspec.structs.replace(leg, code=int(Exit.RECORDING_FAILED), why=str(error))
         self._progress.ended(result.leg, ended)

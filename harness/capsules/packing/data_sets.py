@@ -31,6 +31,7 @@ from harness.caffe_files.net import data_param_of
 from harness.caffe_files.passes import schedule
 from harness.caffe_files.sources import with_mean
 from harness.caffe_files.window_file import open_window_file, with_images
+from harness.capsules.free_space import check_room
 from harness.capsules.packing.records_read import (
     joined,
     lines_read,
@@ -40,7 +41,6 @@ from harness.capsules.packing.records_read import (
     with_reached_gap,
 )
 from harness.capsules.packing.subsets import Images, write_list, write_lmdb, write_rows
-from harness.capsules.room import check_room
 from harness.errors import BadInput
 from harness.schemas.capsule import DATA
 from harness.schemas.data_position import RowsPosition, StreamPosition, TrainingPosition

@@ -12,7 +12,7 @@ import xxhash
 from harness.caffe_files.history_digest import digest_history
 from harness.caffe_files.solverstate import copy_solverstate
 from harness.caffe_files.stripped import copy_caffemodel, copy_state
-from harness.capsules.room import check_room
+from harness.capsules.free_space import check_room
 from harness.recording.snapshots import write_snapshot
 from harness.replay import Replay, nearest
 from harness.replay.starts import start_of

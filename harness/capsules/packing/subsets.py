@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.caffe_files.lmdb_file import REMEDY
+from harness.capsules.free_space import check_room
 from harness.capsules.packing.records_read import Numbers
-from harness.capsules.room import check_room
 from harness.errors import BadInput
 from harness.schemas.capsule import LOCK
 

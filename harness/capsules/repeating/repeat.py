@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.capsules.room import check_room
+from harness.capsules.free_space import check_room
 from harness.errors import BadInput, HarnessError, RecordingFailed
 from harness.exit_codes import Exit
 from harness.replay import Replay, Replayed, replay

@@ -35,9 +35,9 @@ def show_explanation(found: Explanation, suggestions: Sequence[Suggestion], cons
         console.print(_record_table(found.verdict.records))
     shown = [trial for group in groups_of(found) if group.name not in _IN_WORDS for trial in group.trials]
     if shown and found.levels is not None:
-        top = found.levels.broken or found.levels.chance or 2 * found.levels.limit - found.levels.healthy
+        low, high = found.levels.healthy, found.levels.highest
         console.print()
-        console.print(trial_table([_row(trial) for trial in shown], found.levels.healthy, top, console.width))
+        console.print(trial_table([_row(trial) for trial in shown], low, high, console.width))
     if found.arms:
         console.print()
         console.print(Text(_cost(found, len(found.arms) - len(shown)), style="dim"), soft_wrap=True)

@@ -28,7 +28,7 @@ _TEST = "test:"
 Series = tuple[npt.NDArray[np.int64], npt.NDArray[Any]]
 
 
-class Levels:
+class ParentCurves:
     """The losses and test passes of the run in the directory `parent`, with which its legs are compared.
 
     Args:
