@@ -38,10 +38,15 @@ def legs_on(address: str, tell: Callable[[str], None] = lambda sentence: None) -
         BadInput: it does not answer, or has no worker that can be used.
     """
     with connected(address) as cluster:
-        for why in cluster.take_rejected():
-            tell(f"Left out: {why}")
-        standing: dict[str, str] = {}
-        yield lambda: DaskLegs(cluster, tell, standing)
+        yield legs_of(cluster, tell)
+
+
+def legs_of(cluster: Cluster, tell: Callable[[str], None]) -> LegEngines:
+    """Return what makes engines for legs of the workers of `cluster`, after `tell` was told which are left out."""
+    for why in cluster.take_rejected():
+        tell(f"Left out: {why}")
+    standing: dict[str, str] = {}
+    return lambda: DaskLegs(cluster, tell, standing)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from harness.cluster.arms import engines_of
 from harness.cluster.connection import connected
-from harness.cluster.legs import DaskLegs
+from harness.cluster.legs import legs_of
 from harness.command_parser import positive
 from harness.experiments import Engines, local
 from harness.studies.engine import LegEngine
@@ -21,7 +21,7 @@ class Place:
     """Where arms are replayed and legs made.
 
     Attributes:
-        legs: makes an engine of at most so many legs at a time.
+        legs: makes an engine; of as many legs at a time, on this machine.
     """
 
     arms: Engines
@@ -44,10 +44,8 @@ def place(dask: str | None, workers: int | None, tell: Callable[[str], None]) ->
         yield Place(local(workers), LocalLegs)
         return
     with connected(dask) as cluster:
-        for why in cluster.take_rejected():
-            tell(f"Left out: {why}")
-        standing: dict[str, str] = {}
-        yield Place(engines_of(cluster), lambda count: DaskLegs(cluster, tell, standing))
+        legs = legs_of(cluster, tell)
+        yield Place(engines_of(cluster), lambda count: legs())
 
 
 def add_place(parser: argparse._ActionsContainer, what: str) -> None:
