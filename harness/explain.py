@@ -30,7 +30,7 @@ from harness.errors import BadInput, RecordingError
 from harness.exit_codes import Exit
 from harness.experiments import repeat
 from harness.explaining.repeated import lines_of
-from harness.explaining.session import Request, explain
+from harness.explaining.session import ExplainRequest, explain
 from harness.invocation import command_line, next_command, path_argument, program
 from harness.output import visible_line, writing_results
 from harness.processes import return_large_blocks
@@ -164,7 +164,7 @@ def _explain(run: Path, args: argparse.Namespace, budget: Budget) -> int:
         caffe_directory()
         with place(args.dask, args.workers, terminal.message) as where, Recording(run) as recording:
             diagnosis = diagnose(recording)
-            request = Request(args.at, budget, where.arms)
+            request = ExplainRequest(args.at, budget, where.arms)
             found = explain(recording, diagnosis, request, terminal, interrupts)
             suggestions = _suggestions(diagnosis, found)
     with writing_results():

@@ -24,7 +24,7 @@ from harness.command_parser import CommandParser, positive
 from harness.dispatch import returns_code
 from harness.invocation import command_line, program
 from harness.rescuing.command import rescue_on_screen
-from harness.rescuing.request import Request
+from harness.rescuing.request import RescueRequest
 from harness.schemas.rescue import CandidateKind
 
 _KINDS: tuple[str, ...] = get_args(CandidateKind)
@@ -91,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     args = parser().parse_args(arguments)
-    request = Request(
+    request = RescueRequest(
         until=args.until,
         tries=args.tries,
         given=tuple(args.candidate),

@@ -178,9 +178,9 @@ def train(make: Make, args: argparse.Namespace) -> int:
         print_result(str(directory))
     if code == Exit.DIVERGED and args.on_alarm == "rescue" and directory is not None:
         from harness.rescuing.command import rescue_on_screen  # loaded where a run broke
-        from harness.rescuing.request import Request
+        from harness.rescuing.request import RescueRequest
 
-        return rescue_on_screen(directory, Request(until=args.until, budget=budget))
+        return rescue_on_screen(directory, RescueRequest(until=args.until, budget=budget))
     return code
 
 

@@ -86,7 +86,7 @@ class Arms:
         return self._results.load(arm)
 
     def prepare(self) -> None:
-        """Go to `first` now, and read of which batches the data layers give, instead of with the first new arm.
+        """Go to `first` now, and find out which batches the data layers give, instead of with the first new arm.
 
         Raises:
             BadInput, RecordingError, RecordingFailed: as `submit`, of what concerns every arm.

@@ -24,7 +24,7 @@ class Compared:
 
 
 def compare(run: Path, control: ArmResult) -> Compared:
-    """Compare `control`, an unchanged replay of `run`, with what that recorded of the same iterations.
+    """Compare `control`, an unchanged replay of `run`, with what the run recorded of the same iterations.
 
     Raises:
         RecordingError: the recording cannot be read.

@@ -39,16 +39,16 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Stored:
-    """Replays that an earlier command has made, and their iterations; `all`: the investigation wants no others."""
+    """Replays that an earlier command has made, and their iterations; `is_all`: the investigation wants no others."""
 
     replays: int = 0
     iterations: int = 0
-    all: bool = False
+    is_all: bool = False
 
 
 def estimate(question: Question, workers: int, stored: Stored) -> Estimate:
     """Estimate an investigation of `question`, the way to its start included."""
-    if stored.all:
+    if stored.is_all:
         return Estimate(stored.replays, 0, 0.0, workers, stored.replays)
     case = question.case
     planned = _ARMS * case.horizon + _SHORT * _SHORT_LENGTH

@@ -87,7 +87,7 @@ def _check_recorded(recording: Recording, info: RunInfo, at: int) -> None:
 
 
 def _reach(diagnosis: Diagnosis, at: int) -> int:
-    """Return how many iterations before the break arms shall be able to start, if coming there is cheap."""
+    """Return how many iterations before the break arms shall be able to start, if that state is cheap to reach."""
     first = sorted_from(diagnosis, at)
     order = 0 if first is None else min(math.ceil((at - first + BEFORE) / _NEARER), _LONGEST_ORDER)
     return max(reach(diagnosis.solver), order)
@@ -105,7 +105,7 @@ def _to_start(recording: Recording, info: RunInfo, at: int, seconds: float) -> i
 
 
 def _back(wanted: int, seconds: float, budget: Budget) -> int:
-    """Return how many iterations before the break arms shall be able to start: `wanted`, where that is cheap enough.
+    """Return how many iterations before the break arms shall be able to start: `wanted`, if that is cheap.
 
     An iteration takes `seconds`.
     """

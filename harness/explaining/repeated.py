@@ -22,7 +22,7 @@ def lines_of(repeated: Repeated) -> Iterator[str]:
         yield f"The same weights, losses and outputs at {count(len(again.loss), 'iteration')}; {_ended(repeated)}"
         return
     if repeated.first_difference is not None:
-        yield f"Not the same: from iteration {repeated.first_difference:,} on, weights, loss or outputs are others"
+        yield f"Not the same: from iteration {repeated.first_difference:,} on, weights, loss or outputs differ"
     else:
         yield f"Not the same: the first replay ended “{stored.ended}”, this one “{again.ended}”. {again.why}"
     yield from (f"Known reason: {reason}" for reason in repeated.not_exact)

@@ -42,7 +42,7 @@ _LEARNED = 0.9  # of chance level: below it, a net has learned something
 
 
 @dataclass(frozen=True)
-class Request:
+class ExplainRequest:
     """What the user asks for.
 
     Attributes:
@@ -58,7 +58,7 @@ class Request:
 def explain(
     recording: Recording,
     diagnosis: Diagnosis,
-    request: Request,
+    request: ExplainRequest,
     terminal: ViewTerminal,
     interrupts: Interrupts,
 ) -> Explanation:
@@ -94,7 +94,7 @@ class _Session:
         recording: Recording,
         question: Question,
         planned: Estimate,
-        request: Request,
+        request: ExplainRequest,
         terminal: ViewTerminal,
         interrupts: Interrupts,
     ) -> None:

@@ -31,12 +31,12 @@ class Showing:
         self._under_way: dict[str, tuple[int, list[float]]] = {}  # by key: first iteration and losses
 
     def wants(self, wanted: Wanted) -> None:
-        """Take the trials that are replayed next."""
+        """Note which trials are replayed next."""
         self._stage = wanted.stage
         self._trials |= {trial.name: trial for trial in wanted.trials}
 
     def progress(self, progress: Progress) -> None:
-        """Take how far an arm is."""
+        """Note how far an arm is."""
         first, losses = self._under_way.get(progress.key, (progress.first, []))
         kept = losses[: progress.first - first] if progress.first >= first else []  # it may have begun anew
         self._under_way[progress.key] = min(first, progress.first), [*kept, *progress.losses]

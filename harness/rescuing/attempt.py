@@ -21,7 +21,7 @@ from harness.rescuing.healthy import healthy_before
 from harness.rescuing.journal import Decision, State, Study
 from harness.rescuing.means import Means
 from harness.rescuing.replaying import Replaying, replaying
-from harness.rescuing.request import Request
+from harness.rescuing.request import RescueRequest
 from harness.rescuing.restarts import Restarted, TrainingEnded, problem
 from harness.rescuing.showing import Showing
 from harness.rescuing.steps import words_of
@@ -39,7 +39,9 @@ class Attempted:
 class Attempting:
     """An attempt to get the training past break `number` of a lineage, on its way to iteration `until`."""
 
-    def __init__(self, study: Study, number: int, broken: Break, until: int, request: Request, means: Means) -> None:
+    def __init__(
+        self, study: Study, number: int, broken: Break, until: int, request: RescueRequest, means: Means
+    ) -> None:
         self._study, self._number, self._broken, self._until = study, number, broken, until
         self._request, self._means = request, means
         self._case = placed(broken.case, broken.found)

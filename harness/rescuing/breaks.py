@@ -13,15 +13,14 @@ from harness.diagnosis.rescue.data import skip_records
 from harness.diagnosis.rescue.given import given_candidate
 from harness.errors import BadInput
 from harness.explaining.question import Question, question_of
-from harness.explaining.session import Request as ExplainRequest
-from harness.explaining.session import explain
+from harness.explaining.session import ExplainRequest, explain
 from harness.recording import Recording
 from harness.recording.result_files import read_explanation
 from harness.replay import nearest
 from harness.replay.replaying import working_directory
 from harness.rescuing.journal import State
 from harness.rescuing.means import Means
-from harness.rescuing.request import Request
+from harness.rescuing.request import RescueRequest
 from harness.schemas.explanation import Explanation
 from harness.schemas.leg import Leg
 from harness.schemas.run_info import RunInfo
@@ -52,7 +51,7 @@ class Break:
         return self.question.case
 
 
-def find_break(run: Path, request: Request, means: Means, is_first: bool) -> Break | None:
+def find_break(run: Path, request: RescueRequest, means: Means, is_first: bool) -> Break | None:
     """Find the break of a run, and why it broke; None if training did not break, or has recovered.
 
     It is explained, unless that is complete already. At the first break of a study, all given candidates must fit;
@@ -88,9 +87,7 @@ def find_break(run: Path, request: Request, means: Means, is_first: bool) -> Bre
 def _check_until(until: int | None, at: int) -> None:
     if until is not None and until <= at:
         remedy = "Give a larger number, or leave it out"
-        raise BadInput(
-            f"training broke at iteration {at:,}, and is to get past it", field="--until", value=until, remedy=remedy
-        )
+        raise BadInput(f"training broke later, at iteration {at:,}", field="--until", value=until, remedy=remedy)
 
 
 def broke_at(run: Path) -> int:

@@ -18,14 +18,14 @@ from harness.reports.console import Console
 from harness.reports.text.rescue import show_rescue
 from harness.reports.view_terminal import ViewTerminal
 from harness.rescuing.means import Means
-from harness.rescuing.request import Request
+from harness.rescuing.request import RescueRequest
 from harness.rescuing.session import rescue
 from harness.supervisor.signals import Interrupts
 
 _NO_TERMINAL = 120  # columns
 
 
-def rescue_on_screen(run: Path, request: Request, *, as_json: bool = False) -> int:
+def rescue_on_screen(run: Path, request: RescueRequest, *, as_json: bool = False) -> int:
     """Rescue a run, shown on standard error, and print what became of it. Returns the exit code.
 
     Raises:

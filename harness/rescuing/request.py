@@ -9,7 +9,7 @@ from harness.schemas.rescue import CandidateKind
 
 
 @dataclass(frozen=True)
-class Request:
+class RescueRequest:
     """What the user asks for.
 
     Attributes:

@@ -17,7 +17,7 @@ from harness.rescuing.attempt import Attempting
 from harness.rescuing.breaks import broke_at, find_break, has_broken
 from harness.rescuing.journal import Decision, State, Study, opened
 from harness.rescuing.means import Means
-from harness.rescuing.request import Request
+from harness.rescuing.request import RescueRequest
 from harness.rescuing.restarts import TrainingEnded, problem
 from harness.rescuing.showing import Showing
 from harness.rescuing.steps import next_leg, words_of
@@ -27,7 +27,7 @@ from harness.schemas.rescue import Candidate, Intervention, Rescue
 _CONTINUED = "the training continues"
 
 
-def rescue(run: Path, request: Request, means: Means) -> Rescue:
+def rescue(run: Path, request: RescueRequest, means: Means) -> Rescue:
     """Get a broken training to its end, and write rescue.json after each break and at the end.
 
     Raises:
@@ -60,7 +60,7 @@ class _Ended:
 class _Session:
     """One rescue."""
 
-    def __init__(self, study: Study, until: int, request: Request, means: Means) -> None:
+    def __init__(self, study: Study, until: int, request: RescueRequest, means: Means) -> None:
         self._study, self._until, self._request, self._means = study, until, request, means
         self._iterations = 0
         self._begun = time.monotonic()

@@ -19,9 +19,9 @@ class Showing:
 
     Args:
         stage: what they are for.
-        levels: between which curves are drawn.
-        changes: of each, in words, by its name.
-        expected: the iterations that they will take, about.
+        levels: between which losses are drawn.
+        changes: what each restart changes, in words, by its name.
+        expected: about how many iterations they will take.
     """
 
     def __init__(
@@ -39,17 +39,17 @@ class Showing:
         self._under_way: dict[str, int] = {}  # iterations, by name
 
     def progress(self, name: str, loss: Sequence[float], trained: int) -> None:
-        """Take the last losses of a restart, which has trained `trained` iterations so far."""
+        """Note the last losses of a restart, which has trained `trained` iterations so far."""
         self._rows[name] = replace(self._rows[name], curve=curve_of(loss[-_MOST:]))
         self._under_way[name] = trained
 
     def ended(self, name: str, trained: int) -> None:
-        """Take that a leg of a restart has ended."""
+        """Note that a leg of a restart has ended."""
         self._under_way.pop(name, None)
         self._finished += trained
 
     def judged(self, name: str, got_past: bool) -> None:
-        """Take whether a restart got past the break."""
+        """Note whether a restart got past the break."""
         self._rows[name] = replace(self._rows[name], finished=1, breaks=int(not got_past), heals=int(got_past))
         self.show()
 

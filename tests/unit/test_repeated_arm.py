@@ -27,7 +27,7 @@ def test_other_bits_with_the_reasons_of_both_replays() -> None:
     repeated = Repeated(first, ONE, 841, ("two threads",))
     assert list(lines_of(repeated))[2:] == [
         "        841  loss 1.25  (first time 1.5)",
-        "Not the same: from iteration 841 on, weights, loss or outputs are others",
+        "Not the same: from iteration 841 on, weights, loss or outputs differ",
         "Known reason: two threads",
         "Known reason, of the first replay: OpenBLAS kernels of Haswell",
     ]
