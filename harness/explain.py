@@ -6,7 +6,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from io import TextIOWrapper
 from pathlib import Path
 
 if __name__ == "__main__":  # start as `caffe-harness explain` does
@@ -116,8 +115,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     args = parser().parse_args(given)
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal or a file of another encoding
     budget = parse_budget(args.budget)
     _check(args)
     if args.repeat is not None:

@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from types import FrameType, TracebackType
 
 from harness.errors import HarnessError
@@ -118,6 +119,8 @@ def writing_results() -> Iterator[None]:
     """
     if sys.stdout is None:
         raise ResultFailed("standard output is closed")
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal or a file of another encoding
     try:
         yield
         sys.stdout.flush()

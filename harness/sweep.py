@@ -6,7 +6,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, suppress
-from io import TextIOWrapper
 from pathlib import Path
 
 if __name__ == "__main__":  # start as `caffe-harness sweep` does
@@ -129,8 +128,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     args = parser().parse_args(given)
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal or a file of another encoding
     interrupts = Interrupts("continue")
     with closing(ViewTerminal()) as terminal, terminal.showing_errors(), ExitStack() as stack:
         with interrupts.planning():

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.exit_codes import Exit
-from harness.output import visible, visible_json, visible_line
+from harness.output import visible, visible_json, visible_line, writing_results
 from harness.reports.console import Console
 from harness.reports.listeners import RunListeners
 from harness.reports.terminal_process import TerminalProcess
@@ -135,3 +135,13 @@ def test_a_display_that_cannot_be_started_is_dropped(monkeypatch: pytest.MonkeyP
     terminal.close()
     assert terminal.dropped is not None
     assert "Resource temporarily unavailable" in terminal.dropped
+
+
+def test_results_may_have_characters_that_the_encoding_of_standard_output_lacks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    with writing_results():
+        print("iterations 0 … 9")
+    assert written.getvalue() == b"iterations 0 ? 9\n"
