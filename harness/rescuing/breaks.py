@@ -87,7 +87,8 @@ def find_break(run: Path, request: RescueRequest, means: Means, is_first: bool) 
 def _check_until(until: int | None, at: int) -> None:
     if until is not None and until <= at:
         remedy = "Give a larger number, or leave it out"
-        raise BadInput(f"training broke later, at iteration {at:,}", field="--until", value=until, remedy=remedy)
+        problem = f"training broke at iteration {at:,}: a rescue trains past it"
+        raise BadInput(problem, field="--until", value=until, remedy=remedy)
 
 
 def broke_at(run: Path) -> int:
