@@ -26,7 +26,7 @@ from harness.invocation import command_line, program
 from harness.output import writing_results
 from harness.recording import Recording
 from harness.recording.run_directory import read_info
-from harness.reports.console import Console
+from harness.reports.console import results_console
 from harness.reports.text.comparison import show
 from harness.supervisor.training_spec import recorded_fields
 
@@ -40,7 +40,7 @@ Example:
 Exit codes: 0 compared (identical or not: see the first word of the result), 1 the result could not be written, 2 bad
 input.
 """
-_NO_TERMINAL = 160  # columns in a file or a pipe
+_COLUMNS = 160  # of results in a file or a pipe
 
 
 def parser() -> argparse.ArgumentParser:
@@ -65,5 +65,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fields = recorded_fields(info_a, args.a), recorded_fields(info_b, args.b)
         found = compare(a, b, info_a, info_b, differing_settings(*fields))
     with writing_results():
-        show(found, (str(args.a), str(args.b)), Console(width=None if sys.stdout.isatty() else _NO_TERMINAL))
+        show(found, (str(args.a), str(args.b)), results_console(_COLUMNS))
     return Exit.DONE

@@ -35,7 +35,7 @@ from harness.output import visible_line, writing_results
 from harness.processes import return_large_blocks
 from harness.recording import Recording
 from harness.recording.result_files import json_text
-from harness.reports.console import Console
+from harness.reports.console import results_console
 from harness.reports.remedies import remedies, report_of_cause, rest_of_explanation
 from harness.reports.replay_screen import ReplayScreen
 from harness.reports.suggestion import Suggestion
@@ -68,7 +68,7 @@ T, as by run.py, and that run is explained. Where it needs more options, record 
 Exit codes: 0 the cause is found, or nothing broke, 1 the result could not be written, 2 bad input (nothing was
 replayed), 3 undecided (--repeat: not the same bits), 130 interrupted (what was finished is kept).
 """
-_NO_TERMINAL = 120  # columns
+_COLUMNS = 120  # of results in a file or a pipe
 _BACK, _PAST = 50, 200  # iterations around T that are recorded of a training that was not: before, one with its state
 
 
@@ -168,7 +168,7 @@ def _explain(run: Path, args: argparse.Namespace, budget: Budget) -> int:
         if args.json:
             print(json_text(found))
         else:
-            console = Console(width=None if sys.stdout.isatty() else _NO_TERMINAL)
+            console = results_console(_COLUMNS)
             show_explanation(found, suggestions, console)
     if interrupts.stop is not None:
         return Exit.INTERRUPTED

@@ -33,7 +33,7 @@ from harness.errors import BadInput
 from harness.exit_codes import Exit
 from harness.invocation import command_line, program
 from harness.output import visible, writing_results
-from harness.reports.console import Console, complain
+from harness.reports.console import complain, results_console
 from harness.reports.log_result import LogResult
 from harness.reports.text.log_csv import write_csv
 from harness.reports.text.log_json import write_json
@@ -51,7 +51,7 @@ Examples:
 
 Exit codes: 0 read (whatever the verdict), 1 the result could not be written, 2 bad input, 130 interrupted.
 """
-_NO_TERMINAL = 1000  # columns: lines in a file or a pipe are not folded
+_COLUMNS = 1000  # of results in a file or a pipe, where lines are not folded
 
 
 def parser() -> argparse.ArgumentParser:
@@ -162,7 +162,7 @@ def _draw(found: Sequence[LogResult], args: argparse.Namespace) -> None:
     elif args.json:
         write_json(found, sys.stdout)
     else:
-        show(found, Console(width=None if sys.stdout.isatty() else _NO_TERMINAL))
+        show(found, results_console(_COLUMNS))
     sys.stdout.flush()
 
 

@@ -28,7 +28,7 @@ from harness.invocation import command_line, next_command, path_argument, progra
 from harness.output import writing_results
 from harness.recording import run_directory
 from harness.recording.result_files import json_text
-from harness.reports.console import Console
+from harness.reports.console import results_console
 from harness.reports.suggestion import Suggestion
 from harness.reports.text.sweep import show_sweep
 from harness.reports.view_terminal import ViewTerminal
@@ -57,7 +57,7 @@ A value with commas is written in brackets: --set 'stepvalue=[80000,100000],[900
 Exit codes: 0 every restart is complete or diverged, 1 one could not be recorded, 2 bad input (nothing was trained,
 or one was refused as it began), 3 all diverged, 4 the process of one died, 130 interrupted.
 """
-_NO_TERMINAL = 120  # columns
+_COLUMNS = 120  # of results in a file or a pipe
 _WORST = (Exit.RECORDING_FAILED, Exit.BAD_INPUT, Exit.WORKER_DIED)
 
 
@@ -143,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.json:
             print(json_text(sweep))
         else:
-            console = Console(width=None if sys.stdout.isatty() else _NO_TERMINAL)
+            console = results_console(_COLUMNS)
             criterion = in_words(sweep.criterion, plan.info, sweep.span)
             show_sweep(sweep, criterion, _suggestions(sweep, plan, interrupted), console)
     return Exit.INTERRUPTED if interrupted else _code(sweep, plan)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import tempfile
 import time
 from contextlib import closing
@@ -23,7 +22,7 @@ from harness.errors import BadInput, RecordingError, RecordingFailed
 from harness.exit_codes import Exit
 from harness.output import visible_json, writing_results
 from harness.processes import return_large_blocks
-from harness.reports.console import Console
+from harness.reports.console import results_console
 from harness.reports.replay_screen import ReplayScreen
 from harness.reports.terminal_process import TerminalProcess
 from harness.reports.text.capsule_verdict import as_json, show
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
 _AGAIN = "-again"
-_NO_TERMINAL = 160  # columns in a file or a pipe
+_COLUMNS = 160  # of results in a file or a pipe
 
 _DETAILS = """
 The result is one of these:
@@ -112,4 +111,4 @@ def _print(args: argparse.Namespace, manifest: Manifest, verdict: Verdict, secon
         if args.json:
             print(visible_json(json.dumps(as_json(verdict, manifest, seconds), indent=2)))
         else:
-            show(verdict, manifest, Console(width=None if sys.stdout.isatty() else _NO_TERMINAL))
+            show(verdict, manifest, results_console(_COLUMNS))

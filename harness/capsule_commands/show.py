@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ from harness.errors import BadInput
 from harness.exit_codes import Exit
 from harness.output import visible_json, writing_results
 from harness.recording.metadata import LARGEST, Metadata, decode_metadata
-from harness.reports.console import Console
+from harness.reports.console import results_console
 from harness.reports.text.capsule import Part, Shown, as_json, show
 from harness.schemas.capsule import DATA, EXPLAIN, PAGE, RECORDING, RUN_INFO, SNAPSHOTS
 from harness.schemas.run_info import RUN_INFO_VERSION, SNAPSHOT_INFO_VERSION, RunInfo, SnapshotInfo
@@ -28,7 +27,7 @@ from harness.schemas.run_info import RUN_INFO_VERSION, SNAPSHOT_INFO_VERSION, Ru
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-_NO_TERMINAL = 160  # columns in a file or a pipe
+_COLUMNS = 160  # of results in a file or a pipe
 _PARTS = (RUN_INFO, RECORDING, f"{SNAPSHOTS}/", f"{DATA}/", EXPLAIN, PAGE)
 
 
@@ -54,7 +53,7 @@ def main(args: argparse.Namespace) -> int:
         if args.json:
             print(visible_json(json.dumps(as_json(shown), indent=2)))
         else:
-            show(shown, Console(width=None if sys.stdout.isatty() else _NO_TERMINAL))
+            show(shown, results_console(_COLUMNS))
     return Exit.DONE
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import IO, Any
@@ -33,6 +34,11 @@ class Console(rich.console.Console):
     def on_broken_pipe(self) -> None:
         """Raise, instead of exiting with 1 as rich does."""
         raise BrokenPipeError(32, "Broken pipe")
+
+
+def results_console(columns: int) -> Console:
+    """Return a console for standard output: as wide as the terminal, or `columns` in a file or a pipe."""
+    return Console(width=None if sys.stdout.isatty() else columns)
 
 
 def complain(error: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from harness.output import writing_results
 from harness.processes import return_large_blocks
 from harness.recording.result_files import json_text
 from harness.recording.run_directory import read_info
-from harness.reports.console import Console
+from harness.reports.console import results_console
 from harness.reports.text.rescue import show_rescue
 from harness.reports.view_terminal import ViewTerminal
 from harness.rescuing.means import Means
@@ -22,7 +21,7 @@ from harness.rescuing.request import RescueRequest
 from harness.rescuing.session import rescue
 from harness.supervisor.signals import Interrupts
 
-_NO_TERMINAL = 120  # columns
+_COLUMNS = 120  # of results in a file or a pipe
 
 
 def rescue_on_screen(run: Path, request: RescueRequest, *, as_json: bool = False) -> int:
@@ -44,5 +43,5 @@ def rescue_on_screen(run: Path, request: RescueRequest, *, as_json: bool = False
             print(json_text(found))
         else:
             known = accuracies(read_info(run).test_nets)
-            show_rescue(found, known, Console(width=None if sys.stdout.isatty() else _NO_TERMINAL))
+            show_rescue(found, known, results_console(_COLUMNS))
     return Exit.DONE if found.finished or not found.attempts else Exit.DIVERGED
