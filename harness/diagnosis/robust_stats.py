@@ -14,6 +14,18 @@ LEAST_SPREAD = 0.15  # in logarithms: the least spread that the baseline of a gr
 FAR = 5.0  # standard deviations beyond which a value has left its baseline
 
 
+def median(values: Floats, axis: int = -1) -> Floats:
+    """Compute what `np.median` does along the first or the last axis, in a third of its time where values are few."""
+    count = values.shape[axis]
+    if not count:
+        return np.asarray(np.median(values, axis=axis))
+    low, high = (count - 1) // 2, count // 2
+    ordered = np.partition(values, (low, high, count - 1), axis=axis)  # NaN comes last
+    lower, upper, last = (ordered[n] if axis == 0 else ordered[..., n] for n in (low, high, -1))
+    middle = (lower + upper) / 2 if low < high else lower
+    return np.asarray(np.where(np.isnan(last), np.nan, middle))
+
+
 def total_norm(parts: Floats) -> Floats:
     """Compute the l2 norm of the whole gradient: (T,) from (T, P), the norms of its blobs, or () from (P,)."""
     with np.errstate(over="ignore", invalid="ignore"):

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 
 from harness.recording.checksums import CHECKSUM, COLUMN, SCALARS, attributes_checksum, table_checksum
 from harness.recording.tables import read_attributes, read_blobs, read_inputs, read_params
-from harness.recording.window_datasets import References, create_dataset
+from harness.recording.window_datasets import References, chunk_rows, create_dataset
 from harness.schemas import layout as fmt
 from harness.schemas.layout import Activation, Array, Layout, Output, link_names
 
@@ -58,7 +57,7 @@ def create_datasets(file: h5py.File, layout: Layout, attributes: Attributes) -> 
     _create_tests(file, layout, axes)
     file.create_dataset("alarm", (0,), _ALARM, maxshape=(None,), chunks=(64,))
     if layout.arrays:
-        _create_windows(file, layout.arrays, axes)
+        _create_windows(file, layout.arrays, sum(map(len, layout.windows)), axes)
     # of what does not change any more
     file["param"].attrs[CHECKSUM] = np.uint64(table_checksum(read_params(file)))
     file["blob"].attrs[CHECKSUM] = np.uint64(table_checksum(read_blobs(file)))
@@ -113,21 +112,29 @@ def _create_tests(file: h5py.File, layout: Layout, axes: _Axes) -> None:
         _checksums(file[f"test/{net}"], covered, passes, axes)
 
 
-def create_window_datasets(file: h5py.File, arrays: Sequence[Array], activations: int = 0) -> None:
-    """Create all groups and datasets of a window in a file of its own, with the statistics of so many activations."""
+def create_window_datasets(file: h5py.File, arrays: Sequence[Array], iterations: int, activations: int = 0) -> None:
+    """Create all groups and datasets of a window in a file of its own.
+
+    Args:
+        iterations: how many may come.
+        activations: the number of those whose statistics are kept.
+    """
     axes = _Axes(file)
-    _create_windows(file, arrays, axes)
+    _create_windows(file, arrays, iterations, axes)
     if activations:
         _create_activations(file, activations, axes, axes.index(activations))
 
 
-def _create_windows(file: h5py.File, arrays: Sequence[Array], axes: _Axes) -> None:
-    """Create the window arrays, which grow by one row an iteration of a window."""
+def _create_windows(file: h5py.File, arrays: Sequence[Array], iterations: int, axes: _Axes) -> None:
+    """Create the window arrays, which grow by one row an iteration of a window, up to `iterations` of them."""
     window = axes.rows("window/iteration")
     window.attrs[COLUMN] = 0
     references = References()
+    rows = chunk_rows(arrays, iterations)
     for column, (array, path) in enumerate(zip(arrays, array_paths(arrays), strict=True), 1):
-        create_dataset(file, path, array, [window, *(axes.index(size) for size in array.shape)], column)
+        create_dataset(
+            file, path, array, rows[column - 1], [window, *(axes.index(size) for size in array.shape)], column
+        )
         if column % _MANY == 0:
             references.take([window, *axes.indices])
     references.take([window, *axes.indices])
@@ -252,10 +259,3 @@ def datasets(node: h5py.Group | h5py.Dataset) -> list[h5py.Dataset]:
 def chunk_bytes(dataset: h5py.Dataset) -> int:
     """Return the bytes of a chunk of `dataset`."""
     return int(math.prod(dataset.chunks) * dataset.dtype.itemsize)
-
-
-def extend(dataset: h5py.Dataset, rows: npt.NDArray[np.generic]) -> None:
-    """Append `rows` to `dataset`."""
-    old = dataset.shape[0]
-    dataset.resize(old + len(rows), axis=0)
-    dataset[old:] = rows

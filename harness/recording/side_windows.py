@@ -24,7 +24,8 @@ from harness.atomic_write import set_default_mode, sync
 from harness.caffe_files.paths import is_directory, is_file
 from harness.errors import RecordingError, RecordingFailed
 from harness.recording.checksums import CHECKSUM, row_checksums
-from harness.recording.hdf5_schema import create_window_datasets, datasets, extend
+from harness.recording.growing import GrowingDataset
+from harness.recording.hdf5_schema import create_window_datasets, datasets
 from harness.recording.preallocate import Preallocation, let_go
 from harness.recording.structure import check_window_structure
 from harness.recording.window_writer import WindowWriter
@@ -86,8 +87,9 @@ class SideWindow:
             self._blocks.extend(size)  # a full disk shows here, before HDF5 writes anything
             self._file.attrs["format"] = WINDOW_FORMAT
             self._file.attrs["format_version"] = FORMAT_VERSION
-            create_window_datasets(self._file, all_arrays, activations)
+            create_window_datasets(self._file, all_arrays, most, activations)
             self._writer = WindowWriter(self._file, all_arrays)
+            self._blocks.extend(size + self._writer.spare_bytes)
 
     @property
     def iterations(self) -> list[int]:
@@ -128,9 +130,9 @@ class SideWindow:
         with self._failures():
             group = self._file["activation"]
             for name, values in zip(ACTIVATION_STATS, stats, strict=True):
-                extend(group[name], values)
-            extend(group[CHECKSUM], row_checksums(iterations, iterations, *stats))
-            extend(group["iteration"], iterations)
+                GrowingDataset(group[name]).append(values)
+            GrowingDataset(group[CHECKSUM]).append(row_checksums(iterations, iterations, *stats))
+            GrowingDataset(group["iteration"]).append(iterations)
 
     def finish(self) -> Path | None:
         """Make the file appear under its name. Returns its path; None if it has no iteration, and there is no file."""
@@ -139,6 +141,7 @@ class SideWindow:
             return None
         path = self._directory / f"{self._iterations[0]}-{self._iterations[-1] + 1}.h5"
         with self._failures():
+            self._writer.flush()
             for dataset in datasets(self._file["window"]):
                 dataset.resize(len(self._iterations), axis=0)
             self._file.close()

@@ -19,6 +19,9 @@ from harness.schemas.layout import Array
 
 _TEXT = h5t.py_create(h5py.string_dtype(), logical=True)
 _SCALAR = h5s.create(h5s.SCALAR)
+_CHUNK = 1 << 16  # bytes of a chunk with several rows: a reader of one row reads all of them
+_CHUNKS = 8 << 20  # bytes of one such chunk of each array
+_CHUNK_ROWS = 16
 _REFERENCES = "REFERENCE_LIST"  # of a dimension scale (HDF5 Dimension Scale Specification)
 
 
@@ -45,11 +48,14 @@ class References:
             scale.attrs[_REFERENCES] = np.concatenate(parts)
 
 
-def create_dataset(file: h5py.File, path: str, array: Array, scales: Sequence[h5py.Dataset], column: int) -> None:
-    """Create the dataset of `array`, which grows along its first axis and has at most one row in a chunk.
+def create_dataset(
+    file: h5py.File, path: str, array: Array, rows: int, scales: Sequence[h5py.Dataset], column: int
+) -> None:
+    """Create the dataset of `array`, which grows along its first axis.
 
     Args:
         path: its path in `file`.
+        rows: of a chunk, see `chunk_rows`.
         scales: dimension scale of each axis, the first of which is that of the rows.
         column: its column among the checksums of the rows.
     """
@@ -57,7 +63,7 @@ def create_dataset(file: h5py.File, path: str, array: Array, scales: Sequence[h5
     links.set_create_intermediate_group(True)
     links.set_char_encoding(h5t.CSET_UTF8)
     properties = h5p.create(h5p.DATASET_CREATE)
-    properties.set_chunk(_chunk(array))
+    properties.set_chunk(_chunk(array, rows))
     largest = (h5s.UNLIMITED, *(size or h5s.UNLIMITED for size in array.shape))  # an axis of length 0 cannot be fixed
     space = h5s.create_simple((0, *array.shape), largest)
     kind = h5t.py_create(np.dtype(array.dtype))
@@ -69,12 +75,23 @@ def create_dataset(file: h5py.File, path: str, array: Array, scales: Sequence[h5
     h5a.create(dataset, COLUMN.encode(), h5t.STD_I64LE, _SCALAR).write(np.array(column, "<i8"))
 
 
-def _chunk(array: Array) -> tuple[int, ...]:
-    """Compute the shape of a chunk: one row, in parts of at most SLAB bytes."""
+def chunk_rows(arrays: Sequence[Array], iterations: int) -> list[int]:
+    """Choose the rows of a chunk of each of `arrays`, which may get a row for each of `iterations`.
+
+    Several rows of a small array are written at once, as fast as one. When the file is closed, the last chunk of each
+    array is rewritten, so all of them together have few bytes.
+    """
+    largest = min(_CHUNK, _CHUNKS // max(1, len(arrays)))
+    most = max(1, min(_CHUNK_ROWS, iterations))
+    return [max(1, min(most, largest // array.nbytes)) if array.nbytes else 1 for array in arrays]
+
+
+def _chunk(array: Array, rows: int) -> tuple[int, ...]:
+    """Compute the shape of a chunk: `rows`, or one in parts of at most SLAB bytes."""
     if not array.shape:
-        return (1,)
-    rows = fmt.slab_rows(array.shape[0], array.nbytes // max(1, array.shape[0]), fmt.SLAB)
-    return (1, *(max(1, size) for size in (rows, *array.shape[1:])))
+        return (rows,)
+    parts = fmt.slab_rows(array.shape[0], array.nbytes // max(1, array.shape[0]), fmt.SLAB)
+    return (rows, *(max(1, size) for size in (parts, *array.shape[1:])))
 
 
 def open_dataset(file: h5py.File, path: str) -> h5py.Dataset:

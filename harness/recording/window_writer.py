@@ -12,7 +12,8 @@ import xxhash
 
 from harness.recording import checksums
 from harness.recording.checksums import CHECKSUM
-from harness.recording.hdf5_schema import array_paths, chunk_bytes, extend
+from harness.recording.growing import GrowingDataset
+from harness.recording.hdf5_schema import array_paths, chunk_bytes
 from harness.recording.window_datasets import open_dataset
 from harness.schemas.layout import Array
 
@@ -23,33 +24,44 @@ _GROW_BY = 16
 
 @dataclass
 class _WindowArray:
-    """One window array: the shape and bytes of an iteration, its dataset, bytes of a chunk, and its current rows."""
+    """One window array: the shape and bytes of an iteration, its dataset, rows and bytes of a chunk, and its extent."""
 
     shape: tuple[int, ...]
     nbytes: int
     dataset: h5py.Dataset
+    chunk_rows: int
     chunk_bytes: int
     extent: int
     checksum: xxhash.xxh3_64 = field(default_factory=xxhash.xxh3_64)
     checked: int = 0  # bytes of the iteration that `checksum` has seen
+    chunk: bytearray | None = None  # the one that is being filled, where it has several rows
+    chunk_start: int = 0  # its first row
+    is_written: bool = True  # the chunk, as it is
 
 
 class WindowWriter:
-    """Appends `arrays` to the group /window of the open `file`.
+    """Appends `arrays` to the group /window of the open `file`. What is small is written at the next `flush`.
 
     Attributes:
         last_iteration: the newest iteration whose arrays are complete, -1 for none.
     """
 
     def __init__(self, file: h5py.File, arrays: Sequence[Array]) -> None:
-        self._iterations, self._checksums = file["window/iteration"], file["window"][CHECKSUM]
+        self._iterations = GrowingDataset(file["window/iteration"])
+        self._checksums = GrowingDataset(file[f"window/{CHECKSUM}"])
         datasets = [open_dataset(file, path) for path in array_paths(arrays)]
         self._arrays = [
-            _WindowArray(array.shape, array.nbytes, dataset, chunk_bytes(dataset), len(dataset))
+            _WindowArray(array.shape, array.nbytes, dataset, dataset.chunks[0], chunk_bytes(dataset), len(dataset))
             for array, dataset in zip(arrays, datasets, strict=True)
         ]
         self._row = len(self._iterations)
-        self.last_iteration = int(self._iterations[-1]) if self._row else -1
+        self._complete: list[tuple[int, list[int]]] = []  # iterations since the last flush, and their checksums
+        self.last_iteration = self._iterations.last
+
+    @property
+    def spare_bytes(self) -> int:
+        """Bytes of chunks that may be allocated before they are filled."""
+        return sum(array.chunk_bytes for array in self._arrays if array.chunk_rows > 1)
 
     def write(self, array: int, start: int, payload: memoryview) -> list[tuple[int, memoryview]]:
         """Write a part of the next iteration; see `Writer.write_slab`."""
@@ -65,16 +77,25 @@ class WindowWriter:
 
     def complete(self, iteration: int) -> None:
         """Declare that all parts of `iteration` are written."""
-        time = np.array([iteration], np.int64)
-        arrays = [self._checksum(array, iteration) for array in self._arrays]
-        self._checksums.resize(self._row + 1, axis=0)  # may have been written before a take-over
-        self._checksums[self._row] = [*checksums.row_checksums(time, time)[0], *arrays]
-        extend(self._iterations, time)
+        self._complete.append((iteration, [self._checksum(array, iteration) for array in self._arrays]))
         self._row += 1
         self.last_iteration = iteration
 
+    def flush(self) -> None:
+        """Write what is not written yet."""
+        for array in self._arrays:
+            self._write_chunk(array)
+        if self._complete:
+            times = np.array([iteration for iteration, _ in self._complete], np.int64)
+            arrays = np.array([sums for _, sums in self._complete], np.uint64)
+            sums = np.concatenate([checksums.row_checksums(times, times), arrays], axis=1)
+            self._checksums.write(self._row - len(times), sums)  # may have been written before a take-over
+            self._iterations.append(times)
+            self._complete = []
+
     def append_rows(self, iterations: npt.NDArray[np.int64], columns: Iterable[npt.NDArray[np.generic]]) -> None:
         """Append n whole iterations (n,) array by array, (n, *shape) each: much faster than one after the other."""
+        self.flush()
         stop = self._row + len(iterations)
         sums = [checksums.row_checksums(iterations, iterations)[:, 0]]
         for array, rows in zip(self._arrays, columns, strict=True):
@@ -82,17 +103,24 @@ class WindowWriter:
                 array.extent = stop
                 array.dataset.id.set_extent((stop, *array.shape))
             array.dataset[self._row : stop] = rows
+            array.chunk = None
             sums.append(_row_checksums(iterations, rows))
-        self._checksums.resize(stop, axis=0)
-        self._checksums[self._row :] = np.stack(sums, axis=1)
-        extend(self._iterations, iterations)
+        self._checksums.write(self._row, np.stack(sums, axis=1))
+        self._iterations.append(iterations)
         self._row, self.last_iteration = stop, int(iterations[-1])
 
     def _write_part(self, array: _WindowArray, start: int, part: memoryview) -> None:
         array.checksum.update(part)
         array.checked += part.nbytes
         self._grow(array)
-        if part.nbytes == array.chunk_bytes:  # past the selections of h5py and HDF5, in a tenth of the time
+        if array.chunk_rows > 1:
+            chunk = self._chunk(array)
+            at = (self._row - array.chunk_start) * array.nbytes + (
+                start * (array.nbytes // array.shape[0]) if start else 0
+            )
+            chunk[at : at + part.nbytes] = part
+            array.is_written = False
+        elif part.nbytes == array.chunk_bytes:  # past the selections of h5py and HDF5, in a tenth of the time
             offset = (self._row, start, *(0 for _ in array.shape[1:]))
             array.dataset.id.write_direct_chunk(offset[: 1 + len(array.shape)], part)
         elif part.nbytes:
@@ -104,12 +132,31 @@ class WindowWriter:
             array.extent = self._row + _GROW_BY
             array.dataset.id.set_extent((array.extent, *array.shape))
 
+    def _chunk(self, array: _WindowArray) -> bytearray:
+        """Return the chunk of the next row, of an array that has several rows in one."""
+        start = self._row - self._row % array.chunk_rows
+        if array.chunk is None or array.chunk_start != start:
+            self._write_chunk(array)
+            is_new = array.chunk is not None or array.extent <= start
+            array.chunk, array.chunk_start = bytearray(array.chunk_bytes), start
+            if not is_new:  # the writer that this one took over from has begun it
+                rows = array.dataset[start : self._row + 1].tobytes()
+                array.chunk[: len(rows)] = rows
+        return array.chunk
+
+    def _write_chunk(self, array: _WindowArray) -> None:
+        if array.chunk is not None and not array.is_written:
+            offset = (array.chunk_start, *(0 for _ in array.shape))
+            array.dataset.id.write_direct_chunk(offset, array.chunk)
+            array.is_written = True
+
     def _checksum(self, array: _WindowArray, iteration: int) -> int:
         """Return the checksum of an array whose iteration is complete, and begin the next."""
         if array.checked == array.nbytes:
             state = array.checksum
         else:  # a part was written by the writer that this one took over from, or by nobody
             self._grow(array)
+            self._write_chunk(array)
             state = xxhash.xxh3_64(array.dataset[self._row].tobytes())
         state.update(checksums.iteration_bytes(iteration))
         found = state.intdigest()

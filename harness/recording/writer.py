@@ -17,7 +17,8 @@ from harness.atomic_write import sync
 from harness.errors import RecordingError, RecordingFailed
 from harness.recording import checksums
 from harness.recording.checksums import CHECKSUM
-from harness.recording.hdf5_schema import Attributes, chunk_bytes, create_datasets, datasets, extend, row_datasets
+from harness.recording.growing import GrowingDataset
+from harness.recording.hdf5_schema import Attributes, chunk_bytes, create_datasets, datasets, row_datasets
 from harness.recording.journal import edit, finish
 from harness.recording.preallocate import Preallocation, let_go
 from harness.recording.repair import drop_incomplete_rows
@@ -51,8 +52,8 @@ class Writer:
             self._file = h5py.File(path, "r+", libver="latest", rdcc_nslots=1, locking=False)
             self._open_datasets()
             self._file.swmr_mode = True
-        self.last_iteration = _last(self._scalars["iteration"])
-        self._last_activation = _last(self._activation_rows)
+        self.last_iteration = self._scalars["iteration"].last
+        self._last_activation = self._activation_rows.last
         self._unchecked = _CHECK_EVERY
         self._unflushed = 0
         self._preallocation = Preallocation(path, self._margin())
@@ -84,28 +85,33 @@ class Writer:
 
     def _open_datasets(self) -> None:
         file, layout = self._file, self.layout
-        self._scalars = {n: file[n] for n in ("iteration", "lr", "loss", "smoothed_loss", "seconds", "digest")}
+
+        def growing(path: str) -> GrowingDataset:
+            return GrowingDataset(file[path])
+
+        self._scalars = {n: growing(n) for n in ("iteration", "lr", "loss", "smoothed_loss", "seconds", "digest")}
         paths = link_names(o.name for o in layout.outputs)
-        self._outputs = [file["output"][paths[o.name]] for o in layout.outputs]
-        self._stats = [file["stat"][name] for name in fmt.STATS]
-        self._inputs = [file["input_stat"][name] for name in fmt.INPUT_STATS]
-        self._activations = [file["activation"][name] for name in fmt.ACTIVATION_STATS]
-        self._activation_rows = file["activation/iteration"]
-        self._checksums = file[CHECKSUM]
-        self._activation_checksums = file["activation"][CHECKSUM]
+        self._outputs = [growing(f"output/{paths[o.name]}") for o in layout.outputs]
+        self._stats = [growing(f"stat/{name}") for name in fmt.STATS]
+        self._inputs = [growing(f"input_stat/{name}") for name in fmt.INPUT_STATS]
+        self._activations = [growing(f"activation/{name}") for name in fmt.ACTIVATION_STATS]
+        self._activation_rows = growing("activation/iteration")
+        self._checksums = growing(CHECKSUM)
+        self._activation_checksums = growing(f"activation/{CHECKSUM}")
+        self._alarms = growing("alarm")
         self._windows = WindowWriter(file, layout.arrays) if "window" in file else None
         self._tests = []
         for net, outputs in enumerate(layout.test_outputs):
             paths = link_names(o.name for o in outputs)
-            group = file[f"test/{net}"]
-            averages = [group["output"][paths[o.name]] for o in outputs]
-            self._tests.append((group["iteration"], averages, group[CHECKSUM]))
+            averages = [growing(f"test/{net}/output/{paths[o.name]}") for o in outputs]
+            self._tests.append((growing(f"test/{net}/iteration"), averages, growing(f"test/{net}/{CHECKSUM}")))
 
     def _margin(self) -> int:
         """Bytes that the file may grow by beyond the rows appended."""
         rows = row_datasets(self._file) + datasets(self._file["activation"]) + datasets(self._file["test"])
         # the first row takes a whole chunk; a chunk index grows in pages
         growth = sum(map(chunk_bytes, rows)) + _CHUNK_INDEX * (len(rows) + len(self.layout.arrays))
+        growth += self._windows.spare_bytes if self._windows is not None else 0
         return growth + MIN_FREE_SPACE + _CHECK_EVERY
 
     # -- rows -------------------------------------------------------------------------------------------------------
@@ -123,11 +129,15 @@ class Writer:
         times = np.ascontiguousarray(frames["iteration"])
         scalars = {name: frames[name] for name in self._scalars}
         with _disk_errors(self.path):
+            if (
+                self._windows is not None
+            ):  # after a kill, arrays without a frame are dropped, not a frame without arrays
+                self._windows.flush()
             for dataset, values in zip((*self._outputs, *self._stats, *self._inputs), rows, strict=True):
-                extend(dataset, values)
-            extend(self._checksums, checksums.row_checksums(times, times, checksums.scalar_rows(scalars), *rows))
+                dataset.append(values)
+            self._checksums.append(checksums.row_checksums(times, times, checksums.scalar_rows(scalars), *rows))
             for name, values in scalars.items():
-                extend(self._scalars[name], values)
+                self._scalars[name].append(values)
         self.last_iteration = int(frames["iteration"][-1])
 
     def append_activations(self, iterations: Sequence[int], values: npt.NDArray[np.float64]) -> None:
@@ -139,34 +149,33 @@ class Writer:
         rows = [values[new, :, column] for column in range(len(self._activations))]
         with _disk_errors(self.path):
             for dataset, part in zip(self._activations, rows, strict=True):
-                extend(dataset, part)
-            extend(self._activation_checksums, checksums.row_checksums(times, times, *rows))
-            extend(self._activation_rows, times)
+                dataset.append(part)
+            self._activation_checksums.append(checksums.row_checksums(times, times, *rows))
+            self._activation_rows.append(times)
         self._last_activation = iterations[-1]
 
     def append_test_pass(self, net: int, iteration: int, values: npt.NDArray[np.float32]) -> None:
         """Append the outputs of test net `net`, one after the other, averaged over its test pass at `iteration`."""
         iterations, outputs, sums = self._tests[net]
-        if len(iterations) and iterations[-1] >= iteration:
+        if iterations.last >= iteration:
             return
         starts = itertools.accumulate((output.size for output in self.layout.test_outputs[net]), initial=0)
         rows = [values[None, start:stop] for start, stop in itertools.pairwise(starts)]
         time = np.array([iteration], np.int64)
         with _disk_errors(self.path):
             for dataset, part in zip(outputs, rows, strict=True):
-                extend(dataset, part)
-            extend(sums, checksums.row_checksums(time, time, *rows))
-            extend(iterations, time)
+                dataset.append(part)
+            sums.append(checksums.row_checksums(time, time, *rows))
+            iterations.append(time)
 
     def append_alarms(self, alarms: Sequence[Alarm]) -> None:
         """Append alarms, and flush."""
-        dataset = self._file["alarm"]
         fields = [(a.iteration, a.rule, _truncated(a.subject), a.value, a.limit, 0) for a in alarms]
-        rows = np.array(fields, dataset.dtype)
+        rows = np.array(fields, self._alarms.dtype)
         rows[CHECKSUM] = [checksums.alarm_checksum(row) for row in rows]
         self.reserve(rows.nbytes)
         with _disk_errors(self.path):
-            extend(dataset, rows)
+            self._alarms.append(rows)
         self.flush()
 
     # -- windows ----------------------------------------------------------------------------------------------------
@@ -203,6 +212,8 @@ class Writer:
     def flush(self) -> None:
         """Make everything appended so far visible to readers, and safe from a kill of this process."""
         with _disk_errors(self.path):
+            if self._windows is not None:
+                self._windows.flush()
             self._file.flush()
         self._unflushed = 0
 
@@ -246,8 +257,8 @@ class Writer:
 
         `run_info` becomes the content of run.json: after a kill, either both are complete or neither is.
         """
+        self.flush()
         with _disk_errors(self.path):
-            self._file.flush()
             self._let_go()
             edit(self.path, _complete, run_info)
 
@@ -283,10 +294,6 @@ def _disk_errors(path: Path) -> Iterator[None]:
                 "give --out on another disk"
             ) from error
         raise RecordingFailed(f"{path}: cannot write the recording any further ({error})") from error
-
-
-def _last(rows: h5py.Dataset) -> int:
-    return int(rows[-1]) if len(rows) else -1
 
 
 def _truncated(text: str) -> bytes:

@@ -292,9 +292,11 @@ def test_numbers_that_changed_on_the_disk_are_named_and_the_others_are_read(home
     shutil.copytree(home / "fast", tmp_path / "run")
     path = window_of(tmp_path / "run")
     with h5py.File(path) as file:
-        chunk = file["window/input/data"].id.get_chunk_info(4)
+        images = file["window/input/data"]
+        number, row = divmod(4, images.chunks[0])
+        place = images.id.get_chunk_info(number).byte_offset + row * images[0].nbytes
     with path.open("r+b") as raw:
-        raw.seek(chunk.byte_offset + 100)
+        raw.seek(place + 100)
         raw.write(b"\x55")
     with Recording(tmp_path / "run") as recording:
         with pytest.raises(RecordingError, match=f"{path.name}: /window/input/data at iteration {FAULT - 6}: damaged"):

@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.diagnosis.live.limits import Limits, LossJump
 from harness.diagnosis.live.rows import Names, Rows
-from harness.diagnosis.robust_stats import SIGMA, Floats
+from harness.diagnosis.robust_stats import SIGMA, Floats, median
 
 MIN_LOSSES = 5  # losses that make a baseline
 _MIN_GRADIENTS = 20  # gradients that do
@@ -113,8 +113,8 @@ def baseline_of(before: Rows, limits: Limits) -> Baseline | None:
     if len(loss) < MIN_LOSSES:
         return None
     # of differences, so that a falling loss does not count as a noisy one
-    noise = SIGMA * float(np.median(np.abs(np.diff(loss)))) / np.sqrt(2)
-    older, newer = np.median(loss[: span // 2]), np.median(loss[-(span // 2) :])
+    noise = SIGMA * float(median(np.abs(np.diff(loss)))) / np.sqrt(2)
+    older, newer = median(loss[: span // 2]), median(loss[-(span // 2) :])
     settled = len(loss) == span and newer >= _STEADY * older
     # the last iterations may belong to a run of hits: they must not be in the baseline
     high = before.gradient_l2[: len(before) - limits.gradient_explosion.iterations + 1]
@@ -123,11 +123,11 @@ def baseline_of(before: Rows, limits: Limits) -> Baseline | None:
     unknown = np.full(high.shape[1], np.nan)
     return Baseline(
         count=len(loss),
-        level=float(np.median(loss[-level:])),
+        level=float(median(loss[-level:])),
         noise=noise,
         losses=before.loss[: len(before) - limits.loss_jump.iterations + 1][-_CHANCES:],
         settled=float(min(older, newer)) if settled else np.nan,
-        gradient_median=np.median(low, axis=0) if len(low) >= _MIN_GRADIENTS else unknown,
+        gradient_median=median(low, axis=0) if len(low) >= _MIN_GRADIENTS else unknown,
         gradient_max=high.max(axis=0) if len(high) >= _MIN_GRADIENTS else unknown,
-        inputs_median=np.median(before.largest_inputs, axis=0),
+        inputs_median=median(before.largest_inputs, axis=0),
     )

@@ -18,7 +18,7 @@ from harness.diagnosis.live.label_monitor import LabelMonitor
 from harness.diagnosis.live.limits import Limits
 from harness.diagnosis.live.rows import Names, Rows, no_rows
 from harness.diagnosis.live.rules import RULES, dead_relu, loss_spike, new_nonfinite_inputs, nonfinite_activations
-from harness.diagnosis.robust_stats import Bools, Floats, Ints
+from harness.diagnosis.robust_stats import Bools, Floats, Ints, median
 from harness.schemas.layout import ACTIVATION_STATS, Alarm
 
 _NO_ITERATIONS, _NO_VALUES = np.empty(0, np.int64), np.empty((0, 0, len(ACTIVATION_STATS)))
@@ -150,11 +150,11 @@ class Monitor:
         collapsed = np.array([(Condition.UNIFORM.rule, head.name) in raised for head in self._names.heads], bool)
         history = replace(history, best_heads=np.where(collapsed, np.inf, history.best_heads))
         if np.isnan(history.start) and len(self._before):
-            history = replace(history, start=float(np.median(self._before.loss[:_START])))
+            history = replace(history, start=float(median(self._before.loss[:_START])))
         largest = np.fmax.reduce(_finite(self._before.largest_inputs[-self._every :]), axis=0, initial=np.nan)
         history = replace(history, largest_inputs=np.fmax(history.largest_inputs, largest))
         if self._baseline is not None:
-            level = np.median(self._before.heads[-self._limits.loss_jump.level :], axis=0)
+            level = median(self._before.heads[-self._limits.loss_jump.level :], axis=0)
             history = history.extended(self._baseline, level, self._limits.loss_jump)
         self._history = history
 

@@ -100,7 +100,8 @@ class Rows:
     @property
     def nonfinite_inputs(self) -> Floats:
         """(n, I) numbers of NaN or infinite elements; 0 where they are not known."""
-        return np.nan_to_num(self.inputs[:, _INPUT["nonfinite"]])
+        count = self.inputs[:, _INPUT["nonfinite"]]
+        return np.where(np.isnan(count), 0.0, count)
 
     @property
     def largest_inputs(self) -> Floats:

@@ -14,7 +14,7 @@ from harness.diagnosis.live.baseline import WARM_UP, Segment, trailing
 from harness.diagnosis.live.debounce import Hits
 from harness.diagnosis.live.limits import FarGradient, Limits, LossJump
 from harness.diagnosis.live.rows import Names, Rows
-from harness.diagnosis.robust_stats import Bools, Floats
+from harness.diagnosis.robust_stats import Bools, Floats, median
 from harness.schemas.layout import ACTIVATION_STATS
 
 _STAT = {name: column for column, name in enumerate(ACTIVATION_STATS)}
@@ -34,13 +34,13 @@ def loss_jump(segment: Segment, limits: Limits) -> Hits:
     limit, history, loss = limits.loss_jump, segment.history, segment.rows.loss
     single, level = _loss_bounds(segment, limit)
     losses = trailing(loss, segment.before.loss, max(limit.iterations, limit.level))
-    lowest, median = losses[:, -limit.iterations :].min(axis=1), np.median(losses[:, -limit.level :], axis=1)
-    in_a_row, high = lowest > single, median > level
+    lowest, middle = losses[:, -limit.iterations :].min(axis=1), median(losses[:, -limit.level :])
+    in_a_row, high = lowest > single, middle > level
     settled, least = segment.baseline.settled if segment.baseline else np.nan, np.nan
     if np.isfinite(settled):
         least = max(2 * abs(history.best), history.best + limit.rise * segment.scale, history.level_far)
     damaged = np.full(len(loss), bool(settled > least))
-    value = np.where(in_a_row, lowest, np.where(high, median, settled))
+    value = np.where(in_a_row, lowest, np.where(high, middle, settled))
     bound = np.where(in_a_row, single, np.where(high, level, least))
     return _single("loss_jump", "loss", np.isfinite(loss) & (in_a_row | high | damaged), value, bound)
 
@@ -100,11 +100,11 @@ def uniform_collapse(segment: Segment, limits: Limits) -> Hits:
     """Find heads whose loss is ln(classes) after it had been well below."""
     limit, chance = limits.uniform_collapse, np.log(segment.names.classes)
     losses = trailing(segment.rows.heads, segment.before.heads, limit.iterations)
-    median = np.median(losses, axis=-1)
+    middle = median(losses)
     near = np.abs(losses / chance[:, None] - 1) <= limit.within
-    hit = (near.mean(axis=-1) >= _MOSTLY) & (np.abs(median / chance - 1) <= limit.within)
+    hit = (near.mean(axis=-1) >= _MOSTLY) & (np.abs(middle / chance - 1) <= limit.within)
     hit &= segment.history.best_heads < limit.learned * chance
-    return _of_heads(Condition.UNIFORM, segment, hit, median, (1 - limit.within) * chance)
+    return _of_heads(Condition.UNIFORM, segment, hit, middle, (1 - limit.within) * chance)
 
 
 def saturated_softmax(segment: Segment, limits: Limits) -> Hits:
@@ -114,11 +114,11 @@ def saturated_softmax(segment: Segment, limits: Limits) -> Hits:
     """
     limit = limits.saturated_softmax
     bound = limit.share * (1 - 1 / segment.names.classes) * MAX_LOSS
-    median = np.median(trailing(segment.rows.heads, segment.before.heads, limit.iterations), axis=-1)
-    hit = (median >= bound) & (median <= MAX_LOSS * (1 + 1e-3))
+    middle = median(trailing(segment.rows.heads, segment.before.heads, limit.iterations))
+    hit = (middle >= bound) & (middle <= MAX_LOSS * (1 + 1e-3))
     late = segment.rows.iteration - segment.history.first >= _START
     hit &= late[:, None] | (segment.history.best_heads < bound / 2)
-    return _of_heads(Condition.SATURATED, segment, hit, median, bound)
+    return _of_heads(Condition.SATURATED, segment, hit, middle, bound)
 
 
 def _of_heads(condition: Condition, segment: Segment, hit: Bools, value: Floats, limit: Floats) -> Hits:
@@ -141,9 +141,9 @@ def gradient_explosion(segment: Segment, limits: Limits) -> Hits:
 def vanishing_gradient(segment: Segment, limits: Limits) -> Hits:
     """Find gradients far shorter than the median of the baseline, or 0, while there is something left to learn."""
     limit, gradient = limits.vanishing_gradient, segment.rows.gradient_l2
-    median = segment.baseline.gradient_median if segment.baseline else np.full(gradient.shape[1], np.nan)
-    bound = limit.factor * median
-    loss = np.median(trailing(segment.rows.loss, segment.before.loss, limit.iterations), axis=1)
+    middle = segment.baseline.gradient_median if segment.baseline else np.full(gradient.shape[1], np.nan)
+    bound = limit.factor * middle
+    loss = median(trailing(segment.rows.loss, segment.before.loss, limit.iterations))
     hit = (gradient < bound) & (loss > _CONVERGED * segment.scale)[:, None] & segment.names.learning
     return _of_gradients("vanishing_gradient", segment, hit, bound, limit)
 
