@@ -141,6 +141,11 @@ class Ring:
         """Bytes ever released."""
         return int(self._tail[0])
 
+    @property
+    def is_filling(self) -> bool:
+        """Whether a quarter of it is taken, so that it is to be emptied soon."""
+        return self.head - self.tail > self.capacity // 4
+
     # -- requests of the supervisor ---------------------------------------------------------------------------------
 
     @property
@@ -240,11 +245,6 @@ class Ring:
     def drain_requested(self) -> bool:
         """Whether the producer waits for the consumer to read."""
         return self._read < int(self._drain[0])
-
-    @property
-    def unread(self) -> int:
-        """Bytes that the consumer has not read yet."""
-        return self.head - self._read
 
     @property
     def unreleased(self) -> int:

@@ -28,7 +28,7 @@ from harness.schemas.events import Activations, Event, Frames, Kept
 from harness.schemas.layout import Alarm, Layout
 from harness.schemas.outcome import Divergence, Opening, Outcome
 
-_STATE_EVERY = 0.45  # seconds
+_STATE_EVERY = 0.95  # seconds: a drawing takes 3 ms of a core, which Caffe may need
 _MOST_WAITING = 4 << 20  # bytes of messages
 _STUCK = 2.0  # seconds that standard error may take nothing when the run is over
 _LONGEST_END = 60.0  # seconds that the drawing of the last messages may take

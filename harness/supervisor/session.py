@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import selectors
 import signal
 import subprocess
 import time
@@ -45,11 +44,11 @@ from harness.supervisor.signals import Interrupts
 from harness.supervisor.solver_log import SolverLog
 from harness.supervisor.spawn import worker_process
 from harness.supervisor.verifier import Verifier
+from harness.supervisor.waiting import Waiting
 from harness.supervisor.window_keeper import WindowKeeper
 
 _DRAIN_EVERY = 0.5  # seconds; each drain is one flush, whose cost the solver feels on a small machine
 _DRAIN_TO_STOP = 0.1  # seconds, where an alarm is to stop the run
-_POLL = 0.05  # seconds between two looks at how full the ring is
 
 
 class Session:
@@ -90,8 +89,11 @@ class Session:
             self.log = log
             run_directory.write_info(state.place.path, state.info)
             try:
-                with worker_process(self.plan, self.ring, self.box, lock) as process, batch_scheduling():
-                    self._attend(process)
+                with (
+                    worker_process(self.plan, self.ring, self.box, lock) as (process, bell),
+                    batch_scheduling(),
+                ):
+                    self._attend(process, bell.fileno())
             except BadInput:
                 run_directory.remove(out, created)
                 raise
@@ -118,30 +120,26 @@ class Session:
 
     # -- while it trains ----------------------------------------------------------------------------------------------
 
-    def _attend(self, process: subprocess.Popen[bytes]) -> None:
+    def _attend(self, process: subprocess.Popen[bytes], bell: int) -> None:
         """Empty the log pipe and the ring until the worker is gone, and once more after that."""
         assert process.stdout is not None
         pipe = process.stdout.fileno()
         fcntl.fcntl(pipe, fcntl.F_SETFL, os.O_NONBLOCK)
-        selector = selectors.DefaultSelector()
-        selector.register(pipe, selectors.EVENT_READ)
-        drained = 0.0
+        due = 0.0  # time of the next drain
         every = _DRAIN_TO_STOP if self.plan.options.stops_at_any else _DRAIN_EVERY
-        open_pipe = True
-        while True:
-            gone = process.poll() is not None
-            readable = selector.select(_POLL)
-            if gone and not (readable and open_pipe):  # a child that it left behind may hold the pipe open for ever
-                break
-            if readable and open_pipe and not self._read_log(pipe):
-                open_pipe = False
-                selector.unregister(pipe)
-            self._pass_interrupts_on(process)
-            now = time.monotonic()
-            full = self.ring.unread > self.ring.capacity // 4
-            if full or self.ring.drain_requested or now - drained >= every:
-                self._drain()
-                drained = now
+        with Waiting(pipe, bell) as waiting:
+            while True:
+                gone = process.poll() is not None
+                readable = waiting.wait(0 if gone else max(0.0, due - time.monotonic()))
+                if gone and not readable:  # a child that it left behind may hold the pipe open for ever
+                    break
+                if readable and not self._read_log(pipe):
+                    waiting.ignore_output()
+                self._pass_interrupts_on(process)
+                now = time.monotonic()
+                if now >= due or self.ring.is_filling or self.ring.drain_requested:
+                    self._drain()
+                    due = now + every
         self._drain()
 
     def _check_directory(self) -> None:

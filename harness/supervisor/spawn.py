@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,17 +16,22 @@ from harness.supervisor.plan import Plan
 
 
 @contextmanager
-def worker_process(plan: Plan, ring: Ring, box: BlackBox, lock: int) -> Iterator[subprocess.Popen[bytes]]:
+def worker_process(
+    plan: Plan, ring: Ring, box: BlackBox, lock: int
+) -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
     """Start a worker that carries out `plan`; its output is a pipe. It is gone when the block is left.
 
-    It inherits the memory of `ring` and `box`, the `lock` on the run directory, and a lifeline: a pipe whose other end
-    closes with this process.
+    It inherits the memory of `ring` and `box`, the `lock` on the run directory, and a lifeline: a socket whose other
+    end, which is yielded as well, closes with this process. The worker sends a byte through it where the ring is to be
+    read.
     """
     payload = plan.payload
     if plan.keys is not None and payload.record_keys is not None:
         plan.keys.write(Path(payload.record_keys))
-    lifeline, held = os.pipe()
-    descriptors = (ring.fd, box.fd, lifeline, lock)
+    held, lifeline = socket.socketpair()
+    for end in (held, lifeline):
+        end.setblocking(False)
+    descriptors = (ring.fd, box.fd, lifeline.fileno(), lock)
     with signals_blocked():
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "harness.worker.main", *map(str, descriptors)],
@@ -37,13 +42,13 @@ def worker_process(plan: Plan, ring: Ring, box: BlackBox, lock: int) -> Iterator
             env=child_environment(plan.info.blas_threads, payload.blas.core if payload.blas is not None else None),
             start_new_session=True,  # the terminal's Ctrl-C is for the supervisor, which passes it on
         )
-    os.close(lifeline)
+    lifeline.close()
     try:
         assert process.stdin is not None
         with suppress(BrokenPipeError):  # it is dead already
             process.stdin.write(payload.encode())
             process.stdin.close()
-        yield process
+        yield process, held
     finally:
         process.kill()
         process.wait()
@@ -51,4 +56,4 @@ def worker_process(plan: Plan, ring: Ring, box: BlackBox, lock: int) -> Iterator
             assert pipe is not None
             with suppress(BrokenPipeError):
                 pipe.close()
-        os.close(held)
+        held.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import time
 from contextlib import suppress
@@ -33,7 +34,7 @@ class Channel:
         self.layout: Layout | None = None
         self.run = run
         self._orphaned = False
-        self._lifeline = select.poll()
+        self._lifeline, self._bell = select.poll(), lifeline
         self._lifeline.register(lifeline, select.POLLIN)
         self._successor: Consumer | None = None  # continues the recording
         self._has_taken_over = False
@@ -52,9 +53,21 @@ class Channel:
 
     def put(self, kind: Kind, payload: MessagePayload, *, iteration: int = 0, index: int = 0, start: int = 0) -> None:
         """Put a message into the ring; if the supervisor is dead, empty the ring into the recording first."""
+        was_filling = self.ring.is_filling
         if not self.ring.put(kind, payload, iteration=iteration, index=index, start=start, alive=self.alive):
             self._take_over()
             self.ring.put(kind, payload, iteration=iteration, index=index, start=start)
+        if self.ring.is_filling and not was_filling:
+            self._ring_bell()
+
+    def _ring_bell(self) -> None:
+        """Have the supervisor read the ring now, which it does every half second."""
+        with suppress(OSError):  # it has not heard many earlier ones yet, or it is dead
+            os.write(self._bell, b"\0")
+
+    def _request_drain(self) -> None:
+        self.ring.request_drain()
+        self._ring_bell()
 
     def send(self, note: Note) -> None:
         """Send a note to the supervisor."""
@@ -62,14 +75,14 @@ class Channel:
 
     def wait_for_start(self) -> bool:
         """Wait until the supervisor has laid the recording out. Returns whether it wants the run to start."""
-        self.ring.request_drain()
+        self._request_drain()
         while self.request is Request.WAIT and self.alive():
             time.sleep(_POLL)
         return self.request is Request.GO
 
     def wait_for_rules(self, iteration: int) -> None:
         """Wait until the supervisor has applied the rules to `iteration`, or wants the run to stop."""
-        self.ring.request_drain()
+        self._request_drain()
         while self.ring.checked_until <= iteration and self.request is Request.GO and self.alive():
             time.sleep(_POLL)
 
@@ -81,7 +94,7 @@ class Channel:
 
     def _wait_until_read(self) -> bool:
         """Wait until the supervisor has read everything. Returns False if it is dead."""
-        self.ring.request_drain()
+        self._request_drain()
         while self.ring.tail < self.ring.head and self.alive():
             time.sleep(_POLL)
         return self.alive()

@@ -1,7 +1,8 @@
 """Measure the cost of recording and of an exact resume, and the speed of reports, logs and data, on this machine.
 
 Recording: the same solver is trained in two lanes, `solver.step(1)` alone and `harness/run.py` (with its live panel), a
-few iterations each in turn; the result is the median ratio of neighbouring turns. Also the speed at which a window is
+few iterations each in turn; the result is the median ratio of neighbouring turns. With --against, a third lane has the
+harness of another checkout. Also the speed at which a window is
 written to the disk, compared with dd, and the growth of both processes.
 
 Resume: the time to find the position in an LMDB of ten million records (which needs 1.3 GB of disk and as much memory);
@@ -131,11 +132,14 @@ def measure(arguments: Sequence[str]) -> int:
         help="pairs of turns per row (default: 20; googlenet 8, seekable 8, seek 10, restart 5, log 5, disk 3)",
     )
     add("--quick", action="store_true", help="a fifth of everything: shows that it works, not how fast it is")
+    add("--against", type=Path, metavar="DIR",
+        help="another checkout, installed or built like this one: what recording costs with its harness is measured in "
+        "turn with this one's (rows glyphs280, lenet, googlenet and window)")  # fmt: skip
     add("--out", type=Path, metavar="FILE", help="where the JSON goes (default: runs/bench-DATE.json)")
     add("--priority", type=int, default=0, metavar="NICE",
         help="as root, on a shared machine: nice value of the measured processes, such as -19")  # fmt: skip
     args = parser.parse_args(arguments)
-    effort = Effort(args.pairs, args.quick, args.priority)
+    effort = Effort(args.pairs, args.quick, args.priority, args.against and args.against.resolve())
     out = args.out or ROOT / "runs" / f"bench-{time.strftime('%Y%m%d-%H%M%S')}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     progress = Console(stderr=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,11 +45,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Effort:
-    """The effort to spend: pairs per row, or a fifth of the default pairs and turns (`quick`)."""
+    """The effort to spend: pairs per row, or a fifth of the default pairs and turns (`quick`).
+
+    `against` is another checkout, whose cost of recording is measured in the same run.
+    """
 
     pairs: int | None = None
     quick: bool = False
     priority: int = 0
+    against: Path | None = None
 
     def of(self, pairs: int) -> int:
         """Return the number of pairs of a row whose default is `pairs`."""
@@ -75,4 +80,7 @@ def ratio_row(name: str, what: str, bound: float | None, compared: Comparison, b
         f"{bare} {each:.1f} ms an iteration; {len(ratios)} pairs of {compared.turn}; two {bare} turns differ by "
         f"{compared.noise:.1%}; CPU time ×{compared.harness_cpu / compared.bare_cpu:.3f}"
     )
+    if compared.supervisor_cpu:
+        beside = 1000 * compared.supervisor_cpu / (len(ratios) * compared.turn)
+        detail += f", {beside:.2f} s in 1,000 iterations beside the worker"
     return Row(name, what, value, f"× {bare}", bound, True, low, high, detail, asdict(compared))

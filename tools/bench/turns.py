@@ -1,7 +1,7 @@
-"""Two lanes: the same training with and without the harness, a few iterations each in turn.
+"""Lanes: the same training with and without the harness, a few iterations each in turn.
 
-Two whole runs one after the other would compare two moments of the machine. Here both exist at the same time and one of
-them runs: during a turn, the solver of the other lane waits on a socket and its supervisor is stopped (SIGSTOP), so
+Whole runs one after the other would compare moments of the machine. Here all exist at the same time and one of them
+runs: during a turn, the solvers of the other lanes wait on a socket and their supervisors are stopped (SIGSTOP), so
 that data which a turn leaves to be written counts in the next turn of the same lane. The order is AB BA AB BA….
 """
 
@@ -14,8 +14,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,18 +32,34 @@ class LaneDied(Exception):
 class Lane:
     """A running lane: a bare solver, or harness/run.py with its worker and the process that draws.
 
-    `still`: a bare solver whose threads and prefetch processes are stopped between turns.
+    Args:
+        role: `bare` or `harness`.
+        arguments: the solver, or those of run.py.
+        log: file for the output.
+        priority: nice value of the lane's session among others (sched(7)).
+        still: a bare solver whose threads and prefetch processes are stopped between turns.
+        checkout: the source tree whose harness it is, with its own virtual environment if it has one.
     """
 
-    def __init__(self, role: str, arguments: list[str], log: Path, priority: int = 0, still: bool = False) -> None:
+    def __init__(
+        self,
+        role: str,
+        arguments: list[str],
+        log: Path,
+        priority: int = 0,
+        still: bool = False,
+        checkout: Path = ROOT,
+    ) -> None:
         self.log = log
         self._ours, theirs = socket.socketpair()
-        self._command = [sys.executable, "-m", "tools.bench.lane", role, str(theirs.fileno()), *arguments]
+        own = checkout / ".venv" / "bin" / "python"
+        python = str(own) if checkout != ROOT and own.exists() else sys.executable
+        self._command = [python, "-m", "tools.bench.lane", role, str(theirs.fileno()), *arguments]
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 self._command,
                 pass_fds=(theirs.fileno(),),
-                cwd=ROOT,
+                cwd=checkout,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -90,7 +106,11 @@ class Lane:
 
     def cpu_seconds(self) -> float:
         """Return the CPU time that all processes of the lane have used so far."""
-        return float(sum(t.user + t.system for t in (p.cpu_times() for p in self.processes)))
+        return sum(map(_cpu_seconds, self.processes))
+
+    def supervisor_seconds(self) -> float:
+        """Return the CPU time of the supervisor and of the process that draws."""
+        return sum(_cpu_seconds(process) for process in self.processes if process != self.solver)
 
     def end(self) -> int:
         """Let it end, which must be near, and return its exit code."""
@@ -106,10 +126,17 @@ class Lane:
         self._ours.close()
 
 
+def _cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
 @contextmanager
-def lane(role: str, arguments: list[str], log: Path, priority: int = 0, still: bool = False) -> Iterator[Lane]:
-    """Run a lane until the end of the block. `priority` is the nice value of its session among others (sched(7))."""
-    one = Lane(role, arguments, log, priority, still)
+def lane(
+    role: str, arguments: list[str], log: Path, priority: int = 0, still: bool = False, checkout: Path = ROOT
+) -> Iterator[Lane]:
+    """Run a lane until the end of the block; see `Lane`."""
+    one = Lane(role, arguments, log, priority, still, checkout)
     try:
         yield one
     finally:
@@ -118,13 +145,17 @@ def lane(role: str, arguments: list[str], log: Path, priority: int = 0, still: b
 
 @dataclass(frozen=True)
 class Comparison:
-    """Seconds of each turn, bare and with the harness (or a part of it), and the CPU seconds of all turns."""
+    """Seconds of each turn, bare and with the harness (or a part of it), and the CPU seconds of all turns.
+
+    `supervisor_cpu` are those of the supervisor and of the process that draws.
+    """
 
     turn: int
     bare: tuple[float, ...]
     harness: tuple[float, ...]
     bare_cpu: float
     harness_cpu: float
+    supervisor_cpu: float = 0.0
 
     @property
     def ratios(self) -> tuple[float, ...]:
@@ -147,20 +178,29 @@ def compare(
     warm_turns: int = 2,
     priority: int = 0,
     gpu: int | None = None,
-) -> Comparison:
-    """Train `solver` in both lanes for `pairs` turns each, after `warm_turns` that do not count; on `gpu`, if given."""
+    checkouts: Sequence[Path] = (ROOT,),
+) -> list[Comparison]:
+    """Train `solver` in a bare lane and with the harness of each of `checkouts`, in turn.
+
+    Each lane has `pairs` turns, after `warm_turns` that do not count; on `gpu`, if given.
+    """
     until = 1 + turn * (warm_turns + pairs)
-    arguments = ["--solver", str(solver), "--out", str(home / "run"), "--until", str(until)]
-    if window:
-        arguments += ["--watch", f"0:{until}"]
     there = [] if gpu is None else [str(gpu)]
-    arguments += [f"--gpu={number}" for number in there]
-    with (
-        lane("bare", [str(solver), *there], home / "bare.log", priority) as bare,
-        lane("harness", arguments, home / "harness.log", priority) as harness,
-    ):
-        compared = _in_turns(bare, harness, turn, pairs, warm_turns, _Disk(home / "run" / "recording.h5"))
-        _end(harness)
+    with ExitStack() as stack:
+        lanes = [stack.enter_context(lane("bare", [str(solver), *there], home / "bare.log", priority))]
+        disks: list[_Disk | None] = [None]
+        for number, checkout in enumerate(checkouts):
+            run = home / ("run" if number == 0 else f"run-{number}")
+            arguments = ["--solver", str(solver), "--out", str(run), "--until", str(until)]
+            arguments += [f"--gpu={device}" for device in there]
+            if window:
+                arguments += ["--watch", f"0:{until}"]
+            log = home / f"{run.name}.log"
+            lanes.append(stack.enter_context(lane("harness", arguments, log, priority, checkout=checkout)))
+            disks.append(_Disk(run / "recording.h5"))
+        compared = _in_turns(lanes, turn, pairs, warm_turns, disks)
+        for one in lanes[1:]:
+            _end(one)
     return compared
 
 
@@ -172,27 +212,31 @@ def compare_solvers(
         lane("bare", [str(native)], home / "native.log", priority, still=True) as bare,
         lane("bare", [str(other)], home / "other.log", priority, still=True) as changed,
     ):
-        compared = _in_turns(bare, changed, turn, pairs, warm_turns)
+        (compared,) = _in_turns([bare, changed], turn, pairs, warm_turns, [None, None])
         _end(changed)
     return compared
 
 
 def _in_turns(
-    bare: Lane, harness: Lane, turn: int, pairs: int, warm_turns: int, disk: _Disk | None = None
-) -> Comparison:
-    lanes = {"bare": bare, "harness": harness}
-    seconds: dict[str, list[float]] = {name: [] for name in lanes}
-    cpu: dict[str, float] = {}
+    lanes: Sequence[Lane], turn: int, pairs: int, warm_turns: int, disks: Sequence[_Disk | None]
+) -> list[Comparison]:
+    """Compare the first of `lanes` with each of the others. Each round has the order of the last one reversed."""
+    seconds: list[list[float]] = [[] for _ in lanes]
+    started = [(0.0, 0.0)] * len(lanes)
     for number in range(-warm_turns, pairs):
         if number == 0:
-            cpu = {name: one.cpu_seconds() for name, one in lanes.items()}
-        for name in sorted(lanes, reverse=number % 2 == 0):
-            with disk.writing_back() if disk and name == "harness" else nullcontext():
-                took = lanes[name].turn(turn)
+            started = [(one.cpu_seconds(), one.supervisor_seconds()) for one in lanes]
+        for index in sorted(range(len(lanes)), reverse=number % 2 != 0):
+            disk = disks[index]
+            with disk.writing_back() if disk else nullcontext():
+                took = lanes[index].turn(turn)
             if number >= 0:
-                seconds[name].append(took)
-    cpu = {name: one.cpu_seconds() - cpu[name] for name, one in lanes.items()}
-    return Comparison(turn, tuple(seconds["bare"]), tuple(seconds["harness"]), cpu["bare"], cpu["harness"])
+                seconds[index].append(took)
+    cpu = [one.cpu_seconds() - before for one, (before, _) in zip(lanes, started, strict=True)]
+    beside = [one.supervisor_seconds() - before for one, (_, before) in zip(lanes, started, strict=True)]
+    return [
+        Comparison(turn, tuple(seconds[0]), tuple(seconds[n]), cpu[0], cpu[n], beside[n]) for n in range(1, len(lanes))
+    ]
 
 
 def _end(one: Lane) -> None:

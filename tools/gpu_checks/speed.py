@@ -19,7 +19,7 @@ def measure(place: Place, net: str, window: bool) -> Result:
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir()
     try:
-        compared = compare(home, timed.write(home), timed.turn, timed.pairs, window=window, gpu=place.gpu)
+        (compared,) = compare(home, timed.write(home), timed.turn, timed.pairs, window=window, gpu=place.gpu)
     except LaneDied as died:
         raise Unexpected("a training ended too early", str(died)) from None
     finally:
