@@ -34,7 +34,7 @@ class _WindowArray:
     extent: int
     checksum: xxhash.xxh3_64 = field(default_factory=xxhash.xxh3_64)
     checked: int = 0  # bytes of the iteration that `checksum` has seen
-    chunk: bytearray | None = None  # the one that is being filled, where it has several rows
+    chunk: memoryview | None = None  # the one that is being filled, where it has several rows
     chunk_start: int = 0  # its first row
     is_written: bool = True  # the chunk, as it is
 
@@ -65,19 +65,20 @@ class WindowWriter:
 
     def write(self, array: int, start: int, payload: memoryview) -> list[tuple[int, memoryview]]:
         """Write a part of the next iteration; see `Writer.write_slab`."""
-        parts = []
-        while payload.nbytes:
+        parts, position = [], 0
+        while position < payload.nbytes:
             into = self._arrays[array]
-            rest = into.nbytes - start * (into.nbytes // into.shape[0]) if start else into.nbytes
-            part, payload = payload[:rest], payload[rest:]
+            skipped = start * (into.nbytes // into.shape[0]) if start else 0
+            part = payload[position : position + into.nbytes - skipped]
             parts.append((array, part))
-            self._write_part(into, start, part)
-            array, start = array + 1, 0
+            self._write_part(into, start, skipped, part)
+            array, start, position = array + 1, 0, position + part.nbytes
         return parts
 
     def complete(self, iteration: int) -> None:
         """Declare that all parts of `iteration` are written."""
-        self._complete.append((iteration, [self._checksum(array, iteration) for array in self._arrays]))
+        end = checksums.iteration_bytes(iteration)
+        self._complete.append((iteration, [self._checksum(array, end) for array in self._arrays]))
         self._row += 1
         self.last_iteration = iteration
 
@@ -109,16 +110,18 @@ class WindowWriter:
         self._iterations.append(iterations)
         self._row, self.last_iteration = stop, int(iterations[-1])
 
-    def _write_part(self, array: _WindowArray, start: int, part: memoryview) -> None:
+    def _write_part(self, array: _WindowArray, start: int, skipped: int, part: memoryview) -> None:
+        """Write rows from `start` on of an array of the next iteration, after `skipped` bytes of it."""
         array.checksum.update(part)
         array.checked += part.nbytes
-        self._grow(array)
+        if array.extent <= self._row:
+            self._grow(array)
         if array.chunk_rows > 1:
-            chunk = self._chunk(array)
-            at = (self._row - array.chunk_start) * array.nbytes + (
-                start * (array.nbytes // array.shape[0]) if start else 0
-            )
-            chunk[at : at + part.nbytes] = part
+            chunk = array.chunk
+            if chunk is None or not 0 <= self._row - array.chunk_start < array.chunk_rows:
+                chunk = self._begin_chunk(array)
+            position = (self._row - array.chunk_start) * array.nbytes + skipped
+            chunk[position : position + part.nbytes] = part
             array.is_written = False
         elif part.nbytes == array.chunk_bytes:  # past the selections of h5py and HDF5, in a tenth of the time
             offset = (self._row, start, *(0 for _ in array.shape[1:]))
@@ -128,20 +131,18 @@ class WindowWriter:
             array.dataset[self._row, start : start + len(values)] = values
 
     def _grow(self, array: _WindowArray) -> None:
-        if array.extent <= self._row:
-            array.extent = self._row + _GROW_BY
-            array.dataset.id.set_extent((array.extent, *array.shape))
+        array.extent = self._row + _GROW_BY
+        array.dataset.id.set_extent((array.extent, *array.shape))
 
-    def _chunk(self, array: _WindowArray) -> bytearray:
-        """Return the chunk of the next row, of an array that has several rows in one."""
-        start = self._row - self._row % array.chunk_rows
-        if array.chunk is None or array.chunk_start != start:
-            self._write_chunk(array)
-            is_new = array.chunk is not None or array.extent <= start
-            array.chunk, array.chunk_start = bytearray(array.chunk_bytes), start
-            if not is_new:  # the writer that this one took over from has begun it
-                rows = array.dataset[start : self._row + 1].tobytes()
-                array.chunk[: len(rows)] = rows
+    def _begin_chunk(self, array: _WindowArray) -> memoryview:
+        """Begin the chunk of the next row, of an array that has several rows in one."""
+        self._write_chunk(array)
+        is_first = array.chunk is None
+        array.chunk = memoryview(bytearray(array.chunk_bytes))
+        array.chunk_start = self._row - self._row % array.chunk_rows
+        if is_first:  # the writer that this one took over from may have begun it
+            rows = array.dataset[array.chunk_start : self._row + 1].tobytes()
+            array.chunk[: len(rows)] = rows
         return array.chunk
 
     def _write_chunk(self, array: _WindowArray) -> None:
@@ -150,15 +151,16 @@ class WindowWriter:
             array.dataset.id.write_direct_chunk(offset, array.chunk)
             array.is_written = True
 
-    def _checksum(self, array: _WindowArray, iteration: int) -> int:
-        """Return the checksum of an array whose iteration is complete, and begin the next."""
+    def _checksum(self, array: _WindowArray, end: bytes) -> int:
+        """Return the checksum of an array that is complete, at the iteration with the bytes `end`; begin the next."""
+        if array.extent <= self._row:  # nobody has written it
+            self._grow(array)
         if array.checked == array.nbytes:
             state = array.checksum
         else:  # a part was written by the writer that this one took over from, or by nobody
-            self._grow(array)
             self._write_chunk(array)
             state = xxhash.xxh3_64(array.dataset[self._row].tobytes())
-        state.update(checksums.iteration_bytes(iteration))
+        state.update(end)
         found = state.intdigest()
         array.checksum.reset()
         array.checked = 0

@@ -2,9 +2,11 @@
 
     python -m tools.bench.lane bare SOCKET SOLVER [GPU]
     python -m tools.bench.lane harness SOCKET RUN.PY'S ARGUMENTS…
+    python -m tools.bench.lane timed SOCKET FILE RUN.PY'S ARGUMENTS…
 
 `bare` is plain pycaffe. `harness` is harness/run.py as a user starts it, except that its worker (this module again, as
-`worker`) waits for its turn after it has put a frame into the ring.
+`worker`) waits for its turn after it has put a frame into the ring. `timed` is the same with a clock for the parts of
+the supervisor (`tools.bench.where`).
 
 SOCKET is an inherited file descriptor. A lane that has made its iterations sends its process id, and receives the
 number of iterations of its next turn.
@@ -115,6 +117,11 @@ def main() -> int:
         bare(Turns(int(descriptor)), *rest)
     elif role == "harness":
         return harness(int(descriptor), rest)
+    elif role == "timed":
+        from tools.bench.where import timed
+
+        with timed(Path(rest[0])):
+            return harness(int(descriptor), rest[1:])
     else:
         worker(Turns(int(descriptor)), *rest)
     return 0

@@ -64,7 +64,7 @@ def measure(home: Path, solver: Path, turn: int, iterations: int, ring_mib: int)
             solver_size, harness_size, *_ = (process.memory_info().rss for process in one.processes)
             seen.append((done, solver_size, harness_size))
             ring = max(ring, *(_shared(process) for process in one.processes))
-        one.end()
+        one.finish()
     iterations_seen, solvers, harnesses = np.array(seen, np.int64).T
     return Memory(iterations_seen, solvers, harnesses, ring)
 

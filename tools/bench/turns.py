@@ -33,8 +33,8 @@ class Lane:
     """A running lane: a bare solver, or harness/run.py with its worker and the process that draws.
 
     Args:
-        role: `bare` or `harness`.
-        arguments: the solver, or those of run.py.
+        role: `bare`, `harness` or `timed`.
+        arguments: the solver, or those of run.py; for `timed` after the file for the times.
         log: file for the output.
         priority: nice value of the lane's session among others (sched(7)).
         still: a bare solver whose threads and prefetch processes are stopped between turns.
@@ -54,22 +54,23 @@ class Lane:
         self._ours, theirs = socket.socketpair()
         own = checkout / ".venv" / "bin" / "python"
         python = str(own) if checkout != ROOT and own.exists() else sys.executable
-        self._command = [python, "-m", "tools.bench.lane", role, str(theirs.fileno()), *arguments]
+        self._command = [python, "-P", "-m", "tools.bench.lane", role, str(theirs.fileno()), *arguments]
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 self._command,
                 pass_fds=(theirs.fileno(),),
-                cwd=checkout,
+                cwd=ROOT,  # paths in nets are relative to it
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 # the live panel is drawn as on a terminal, which has its cost too
-                env=dict(os.environ) | {"FORCE_COLOR": "1", "TTY_INTERACTIVE": "1", "TERM": "xterm"},
+                env=dict(os.environ)
+                | {"FORCE_COLOR": "1", "TTY_INTERACTIVE": "1", "TERM": "xterm", "PYTHONPATH": str(checkout)},
                 start_new_session=True,
             )
         theirs.close()
         self.solver = psutil.Process(self._wait())
-        self.harness = psutil.Process(self.process.pid) if role == "harness" else None
+        self.harness = psutil.Process(self.process.pid) if role != "bare" else None
         self._others = self.solver.children() if still else []  # that read data, or draw
         if self.harness is not None:
             self._others = [child for child in self.harness.children() if child != self.solver]
@@ -112,11 +113,21 @@ class Lane:
         """Return the CPU time of the supervisor and of the process that draws."""
         return sum(_cpu_seconds(process) for process in self.processes if process != self.solver)
 
-    def end(self) -> int:
-        """Let it end, which must be near, and return its exit code."""
+    def drawing_seconds(self) -> float:
+        """Return the CPU time of the process that draws."""
+        return sum(map(_cpu_seconds, self._others))
+
+    def finish(self) -> None:
+        """Let it end, which must be near.
+
+        Raises:
+            LaneDied: it has failed.
+        """
         self._signal(signal.SIGCONT)
         self._ours.close()
-        return self.process.wait(timeout=120)
+        code = self.process.wait(timeout=120)
+        if code:
+            raise LaneDied(f"a lane ended with {code}: {self.log.read_text(errors='replace')[-3000:]}")
 
     def kill(self) -> None:
         if self.process.poll() is None:
@@ -200,7 +211,7 @@ def compare(
             disks.append(_Disk(run / "recording.h5"))
         compared = _in_turns(lanes, turn, pairs, warm_turns, disks)
         for one in lanes[1:]:
-            _end(one)
+            one.finish()
     return compared
 
 
@@ -213,7 +224,7 @@ def compare_solvers(
         lane("bare", [str(other)], home / "other.log", priority, still=True) as changed,
     ):
         (compared,) = _in_turns([bare, changed], turn, pairs, warm_turns, [None, None])
-        _end(changed)
+        changed.finish()
     return compared
 
 
@@ -237,12 +248,6 @@ def _in_turns(
     return [
         Comparison(turn, tuple(seconds[0]), tuple(seconds[n]), cpu[0], cpu[n], beside[n]) for n in range(1, len(lanes))
     ]
-
-
-def _end(one: Lane) -> None:
-    code = one.end()
-    if code:
-        raise LaneDied(f"a lane ended with {code}: {one.log.read_text(errors='replace')[-3000:]}")
 
 
 class _Disk:
