@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from harness.recording import BadInput, Recording, RecordingError, Window
 from harness.recording.consumer import Consumer
 from harness.recording.repair import repair
-from harness.recording.ring import Kind, Ring
+from harness.recording.ring import Kind, Message, Ring
 from harness.recording.superblock import is_marked_open, lookup3
 from harness.recording.writer import Writer
 from harness.schemas.layout import (
@@ -194,6 +194,47 @@ def test_rows_of_unequal_length_are_cut_to_the_complete_ones(written: Path) -> N
     with h5py.File(written.with_name("cut.h5")) as file:
         assert {file[name].shape[0] for name in ("iteration", "loss", "lr", "stat/weight_l2", "output/prob")} == {19}
         assert file["window/weight/conv0/3x3/0"].shape[0] == 2
+
+
+MESSAGES = 6 * 3 + 1  # of an iteration: three parts of each of six arrays, and the frame
+
+
+@pytest.mark.parametrize("cut", [16 * MESSAGES - 1, 16 * MESSAGES, 20 * MESSAGES, 20 * MESSAGES + 7])
+def test_a_window_is_continued_where_its_writer_was_killed(tmp_path: Path, cut: int) -> None:
+    """Its arrays are small: several iterations share a chunk, and the writer was in the middle of one."""
+    window = Window(0, 40)
+    layout = layout_of(2, window)
+    source, ring = Ring.create(1 << 20), Ring.create(1 << 20)
+    fill_ring(source.fd, layout.encode(), len(window))
+    messages = list(source.messages())[1:-1]
+    assert len(messages) == len(window) * MESSAGES
+
+    def put(some: list[Message]) -> None:
+        for m in some:
+            ring.put(m.kind, bytes(m.payload), iteration=m.iteration, index=m.index, start=m.start)
+
+    killed = Consumer(ring, lambda layout: Writer.create(tmp_path / "killed.h5", layout, {"heads": "[]"}))
+    ring.put(Kind.LAYOUT, layout.encode())
+    put(messages[: cut // 2])
+    killed.drain()
+    put(messages[cut // 2 : cut])
+    killed.drain()
+    path = Path(shutil.copy(tmp_path / "killed.h5", tmp_path / "recording.h5"))
+    successor = Consumer(ring, lambda layout: Writer.take_over(path, layout))
+    successor.writer = Writer.take_over(path, layout)
+    put(messages[cut:])
+    successor.drain()
+    successor.writer.close()
+    with h5py.File(path) as file:
+        assert file["window/weight/conv0/3x3/0"].chunks[0] > 1
+        assert file["window/weight/conv0/3x3/0"].shape[0] == len(window)
+    with Recording(tmp_path) as recording:
+        assert recording.windows == (window,)
+        for t in range(len(window)):
+            for number, kind in enumerate((recording.weight, recording.gradient, recording.update)):
+                for index in (0, 1):
+                    rows = np.arange(3, dtype=np.float32)[:, None] + np.float32(t + (2 * number + index) / 10)
+                    assert np.allclose(kind(t, f"conv{index}/3x3", 0), np.broadcast_to(rows, (3, 4)))
 
 
 def test_the_checksum_is_hdf5s_own(written: Path) -> None:
