@@ -22,7 +22,8 @@ from tools.bench.turns import lane
 
 _PARTS = {
     "harness.supervisor.session.Session._attend": "the rest",
-    "harness.supervisor.session.Session._open_writer": "",  # once
+    "harness.supervisor.session.Session._open_writer": "",  # once, as is the next
+    "harness.supervisor.session.Session._begin": "",
     "harness.supervisor.waiting.Waiting.wait": "waiting, and waking up",
     "harness.supervisor.session.Session._read_log": "solver.log",
     "harness.supervisor.solver_log.SolverLog.loss": "solver.log",
