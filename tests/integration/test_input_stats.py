@@ -64,11 +64,17 @@ def check(solver: Path, blobs: tuple[str, ...]) -> Recording:
     return recording
 
 
-@pytest.mark.parametrize("passes", [1, 3])
-def test_of_a_data_layer_with_test_passes_in_between(passes: int, small: Path, digit_data: Path) -> None:
-    in_place = """layer { name: "shift" type: "Power" bottom: "data" top: "data" power_param { shift: 100 } }
-layer { name: "conv1/3x3\""""
-    text = small_net(digit_data).replace('layer { name: "conv1/3x3"', in_place, 1)
+IN_PLACE = 'layer { name: "shift" type: "Power" bottom: "data" top: "data" power_param { shift: 100 } }'
+SHARED = """layer { name: "flat" type: "Flatten" bottom: "data" top: "flat" }
+layer { name: "shift" type: "Power" bottom: "flat" top: "flat" power_param { shift: 100 } }
+layer { name: "end" type: "Silence" bottom: "flat" }"""
+
+
+@pytest.mark.parametrize(
+    ("changing", "passes"), [(IN_PLACE, 1), (IN_PLACE, 3), (SHARED, 1)], ids=["in place", "passes", "shared memory"]
+)
+def test_of_a_data_layer_with_test_passes_in_between(changing: str, passes: int, small: Path, digit_data: Path) -> None:
+    text = small_net(digit_data).replace('layer { name: "conv1/3x3"', f'{changing}\nlayer {{ name: "conv1/3x3"', 1)
     (small / "net.prototxt").write_text(text)
     fields = {"max_iter": ITERATIONS, "test_interval": 5, "iter_size": passes}
     (small / "solver.prototxt").write_text(solver_text(small / "net.prototxt", small / "native", **fields))

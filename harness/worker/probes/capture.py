@@ -13,7 +13,7 @@ from harness.worker.pycaffe import Floats, Net
 
 
 class InputCapture:
-    """Copies the tops of data layers, before an in-place layer can change them, at every pass of `iter_size`.
+    """Copies the tops of data layers, at every pass of `iter_size`.
 
     Attributes:
         values: (passes, *shape) by blob name: where the inputs of this iteration are copied to.
@@ -31,7 +31,6 @@ class InputCapture:
         self.changed: set[str] = set()
         self._buffer = {name: np.zeros((passes, *blob.shape), np.float32) for name, blob in self._blobs.items()}
         self.values: Mapping[str, Floats] = self._buffer
-        net.after_forward(self._after_layer)
 
     def begin(self, active: bool, into: Floats | None = None) -> None:
         """Start an iteration; its inputs are copied only if `active`.
@@ -50,7 +49,8 @@ class InputCapture:
             start += value.size
         return found
 
-    def _after_layer(self, layer: int) -> None:
+    def observe(self, layer: int) -> None:
+        """Copy what the data layer number `layer` has filled in; of another layer, nothing."""
         if not self._active or layer not in self._tops:
             return
         for name in self._tops[layer]:

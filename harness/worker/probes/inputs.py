@@ -14,7 +14,7 @@ _MINIMUM, _MAXIMUM, _MEAN_ABS, _NONFINITE = range(len(INPUT_STATS))
 
 
 class InputProbe:
-    """Takes statistics of the tops of data layers, before an in-place layer can change them, in each pass of iter_size.
+    """Takes statistics of the tops of data layers, in each pass of iter_size.
 
     Data layers are those without a bottom; a Parameter layer's top is learned, and no input.
 
@@ -39,14 +39,13 @@ class InputProbe:
         self._blobs = {layer: [net._blobs[number] for number in tops[layer]] for layer in sources}
         self._elements = np.zeros(len(numbers))  # in the passes since `begin`
         self.values: npt.NDArray[np.float64] = np.zeros((len(INPUT_STATS), len(numbers)))
-        if sources:
-            net.after_forward(self._after_layer)
 
     def begin(self) -> None:
         """Start an iteration."""
         self._elements[:] = 0
 
-    def _after_layer(self, layer: int) -> None:
+    def observe(self, layer: int) -> None:
+        """Take what the data layer number `layer` has filled in; of another layer, nothing."""
         blobs = self._blobs.get(layer)
         if blobs is None:
             return
