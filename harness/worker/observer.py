@@ -107,6 +107,8 @@ class Observer:
         self._solver, self._channel, self._param, self._memory = solver, channel, param, memory
         self._display, self._iter_size = param.display, param.iter_size
         self._step = payload.resume.step if payload.resume else 0
+        self._changes_in_steps = param.lr_policy in ("fixed", "step", "multistep")
+        self._rate: float | None = None  # of the last iteration
         self._iteration = solver.iter
         self._nonfinite = self._bad_input = False  # since some iteration
         self.params = ParamProbe(solver.net, net, memory, payload.info.digest_kind)
@@ -210,8 +212,7 @@ class Observer:
         for layer in self._lasting:
             self._after_forward(layer)
         iteration, frame = self._iteration, self._frame
-        self._step = next_step(self._param, iteration, self._step)
-        frame["lr"] = learning_rate(self._param, iteration, self._step)
+        frame["lr"] = self._learning_rate(iteration)
         outputs = self._outputs.values()
         frame["output"] = outputs
         frame["loss"] = self.loss(outputs) if self._pass_losses is None else self._pass_losses.mean(self._iter_size)
@@ -234,6 +235,13 @@ class Observer:
             self._send_inputs(iteration)
         self._box.keep("gradient")
         self._started = time.perf_counter()
+
+    def _learning_rate(self, iteration: int) -> float:
+        step = next_step(self._param, iteration, self._step)
+        if self._rate is None or step != self._step or not self._changes_in_steps:
+            self._rate = learning_rate(self._param, iteration, step)
+        self._step = step
+        return self._rate
 
     def after(self, iteration: int) -> npt.NDArray[np.void]:
         """Observe the update, after the solver was stepped.

@@ -5,7 +5,8 @@ few iterations each in turn; the result is the median ratio of neighbouring turn
 harness of another checkout. Also the speed at which a window is
 written to the disk, compared with dd, and the growth of both processes.
 
-Where: CPU seconds of the parts of the supervisor while it records.
+Where: CPU seconds of the parts of the supervisor while it records. Weights: their norms and digest, compared with those
+of 0.2.0.
 
 Resume: the time to find the position in an LMDB of ten million records (which needs 1.3 GB of disk and as much memory);
 the cost of the seekable layer compared with Caffe's own, again in turns; the time of `restart.py` compared with a plain
@@ -45,7 +46,7 @@ from rich.console import Console
 from rich.table import Table
 from rich_argparse import RawDescriptionRichHelpFormatter
 
-from tools.bench import arms, cluster, disk, log, make_lmdb, memory, report, resume, rewind, training, where
+from tools.bench import arms, cluster, disk, log, make_lmdb, memory, report, resume, rewind, training, weights, where
 from tools.bench.faults import command as faults
 from tools.bench.nets import ROOT
 from tools.bench.rescue import command as rescue
@@ -60,6 +61,7 @@ ROWS: dict[str, Callable[[str, Path, Effort], Iterator[Row]]] = {
     "where": where.rows("lenet"),
     "where-glyphs280": where.rows("glyphs280"),
     "where-window": where.rows("glyphs280", window=True),
+    "weights": weights.rows,
     "disk": disk.rows,
     "memory": memory.rows,
     "seek": resume.seek,
