@@ -15,12 +15,12 @@ SENTENCE = "Training reached iteration 55 with 2 interventions."
 def made_up_rescue(first: Path, study: Path) -> Rescue:
     """Describe how the lineage `first`, `study/1`, `2` and `3` came about (see tests/helpers/lineages.py)."""
     clip = Tried(
-        "clip gradients at 10", "clip", "--set clip_gradients=10", 3, 3, 1.31, {"accuracy": 0.52}, 900,
+        "clip gradients at 10", "clip", "--set clip_gradients=10", 3, 3, 1.31, {"loss3/top-1": 0.52}, 900,
         why="it got past the break, but a lower rate has a lower loss",
     )  # fmt: skip
     useless = Tried("skip the batch", "batches", "--skip 26:27", 3, 0, None, {}, 90, why="it broke again")
     lower = Tried(
-        "a lower rate", "rate", "--set base_lr=0.002", 4, 4, 1.24, {"accuracy": 0.5486, "loss": 1.25}, 1200,
+        "a lower rate", "rate", "--set base_lr=0.002", 4, 4, 1.24, {"loss3/top-1": 0.5486, "loss": 1.25}, 1200,
         chosen=True, why="the smallest change whose level is within noise of the best",
     )  # fmt: skip
     left_out = Tried("reset the momentum", "history", "--history reset", why="left out: smaller changes were enough")

@@ -24,7 +24,7 @@ def made(tmp_path: Path, *names: str) -> list[Path]:
 
 def test_each_break_has_the_intervention_that_followed_it() -> None:
     found = made_up_rescue(Path("/runs/a b"), Path("/runs/study"))
-    first, second = breaks(found, ["accuracy"])
+    first, second = breaks(found, ["loss3/top-1"])
     assert first.title == "Break at iteration 26 of a b"
     assert first.intervention == found.interventions[0]
     assert second.went_on.endswith("momentum 0.8 (--set momentum=0.8 --history reset), as the run 3.")
@@ -32,7 +32,7 @@ def test_each_break_has_the_intervention_that_followed_it() -> None:
         "reached iteration 55; 2 interventions; 2,590 iterations computed, in 1 min 17 s with 2 workers"
     )
     assert [mood(tried) for tried in first.tried] == ["good", "bad", "good", "open"]
-    assert first.test == "accuracy"
+    assert first.test == "loss3/top-1"
     assert breaks(found, ())[0].test == "loss"
 
 
