@@ -33,7 +33,7 @@ def test_each_break_has_the_intervention_that_followed_it() -> None:
     )
     assert [mood(tried) for tried in first.tried] == ["good", "bad", "good", "open"]
     assert first.test == "loss3/top-1"
-    assert breaks(found, ())[0].test == "loss"
+    assert breaks(found, ["loss"])[0].test == "loss"
 
 
 def test_a_break_that_nothing_got_past_has_none() -> None:
