@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 
 from harness.caffe_log import patterns
-from harness.caffe_log.display_pattern import DisplayPattern, Line, Row, matches, pattern_of
+from harness.caffe_log.display_pattern import OUTPUTS, DisplayPattern, Line, Row, matches, pattern_of
 from harness.caffe_log.line_counts import LineCounts
 from harness.caffe_log.line_parser import Entry
 from harness.caffe_log.runs import Column, RunBuilder
@@ -178,8 +178,8 @@ class DisplayLearner:
         return bool(self._display)
 
     def add(self, line: bytes, entry: Entry) -> None:
-        """Add a loss, lr, output or beginning of a test pass that is on a line of its own."""
-        if entry.kind != "output" and self._display and self._display[0][1].iteration != entry.iteration:
+        """Add a loss, lr, output, score or beginning of a test pass that is on a line of its own."""
+        if entry.kind not in OUTPUTS and self._display and self._display[0][1].iteration != entry.iteration:
             self.end_display()
         self._noisy = bool(self._display) and (self._noisy or self._interrupted)
         self._interrupted = False

@@ -32,6 +32,7 @@ _NOISE = (
 _NO_CONTINUATION = rb"|[ \t]{0,99}(?:[A-DF-Za-df-z\[\n]|[eE](?![-+\d]))"
 _LINES = 400  # most lines of a display; more would make the pattern slow to compile
 
+OUTPUTS = ("output", "score")  # kinds of entries without an iteration
 Line = tuple[bytes, Entry]
 Row = tuple[bytes, ...]  # the iteration and the values of a display, in the order of the columns
 
@@ -86,14 +87,14 @@ def pattern_of(display: Sequence[Line], noisy: bool = False) -> DisplayPattern |
     if any((entry.thread, entry.rank) != (first.thread, first.rank) for entry in entries):
         return None
     outputs = iter(filter(None, _outputs(display)))
-    columns = (next(outputs) if entry.kind == "output" else entry.kind for entry in entries if entry.kind != "test")
+    columns = (next(outputs) if entry.kind in OUTPUTS else entry.kind for entry in entries if entry.kind != "test")
     tested = [entry.number for entry in entries if entry.kind == "test"]
     return DisplayPattern(
         source,
         columns=tuple(columns),
         lines=len(entries),
         noisy=noisy,
-        kinds=frozenset(entry.kind for entry in entries if entry.kind != "output"),
+        kinds=frozenset(entry.kind for entry in entries if entry.kind not in OUTPUTS),
         thread=first.thread,
         rank=first.rank,
         test_net=tested[-1] if tested else None,
@@ -110,8 +111,9 @@ def matches(pattern: DisplayPattern, display: Sequence[Line]) -> bool:
 def pattern_source(display: Sequence[Line], noisy: bool = False) -> bytes | None:
     """Write the regular expression of displays like `display`; None if there can be none."""
     kinds = [entry.kind for _, entry in display]
-    displays = kinds.count("loss") == 1 and kinds[0] != "output"
-    if not (displays or (kinds[0] == "test" and {*kinds} == {"test", "output"})) or len(kinds) > _LINES:
+    displays = kinds.count("loss") == 1 and kinds[0] not in OUTPUTS
+    tests = kinds[0] == "test" and kinds[-1] != "test" and {*kinds} <= {"test", *OUTPUTS}
+    if not (displays or tests) or len(kinds) > _LINES:
         return None
     outputs = _outputs(display)
     if None in outputs or len({(net, key[0]) for net, key in filter(None, outputs)}) < len(outputs):
@@ -137,7 +139,7 @@ def _outputs(display: Sequence[Line]) -> list[tuple[int, Key] | None]:
     for _, entry in display:
         train = train or entry.kind == "loss"
         test = entry.number if entry.kind == "test" else test
-        if entry.kind == "output":
+        if entry.kind in OUTPUTS:
             preceded = train if entry.phase == "Train" else test >= 0
             net = -1 if entry.phase == "Train" else test
             found.append((net, (entry.number, entry.name, entry.weight)) if preceded else None)
@@ -171,7 +173,7 @@ def _line(line: bytes, entry: Entry, iteration: bytes) -> bytes | None:
     head = re.escape(before) if entry.rank else _with_any(_DIGITS, before, rb"\d{1,40}")
     head += _DIGITS.sub(_digits, re.escape(stamp))
     head += re.escape(line[begun:start])
-    match = patterns.OUTPUT.fullmatch(entry.raw) if entry.kind == "output" else patterns.ITERATION.match(entry.raw)
+    match = _match(entry)
     if match is None:
         return None
     if entry.kind == "test":
@@ -179,7 +181,7 @@ def _line(line: bytes, entry: Entry, iteration: bytes) -> bytes | None:
         return None if entry.open else head + rb"Iteration " + iteration + re.escape(rest)
     first, last = match.span("value")
     tail = line[start + last :]
-    if entry.kind == "output":
+    if entry.kind in OUTPUTS:
         if entry.weight is not None:
             begin, end = (position - last for position in match.span("weighted"))
             rest = re.escape(tail[:begin]) + _VALUE + re.escape(tail[end:])
@@ -189,6 +191,14 @@ def _line(line: bytes, entry: Entry, iteration: bytes) -> bytes | None:
     aside = _with_any(_NUMBERS, entry.raw[match.end("iteration") : first], _ANY_NUMBER)
     rest = _with_any(_NUMBERS, tail, _ANY_NUMBER)
     return head + rb"Iteration " + iteration + aside + rb"(" + _VALUE + rb")" + rest
+
+
+def _match(entry: Entry) -> re.Match[bytes] | None:
+    if entry.kind == "output":
+        return patterns.OUTPUT.fullmatch(entry.raw)
+    if entry.kind == "score":
+        return (patterns.SCORE if entry.number >= 0 else patterns.TEST_LOSS).match(entry.raw)
+    return patterns.ITERATION.match(entry.raw)
 
 
 def _with_any(numbers: re.Pattern[bytes], text: bytes, pattern: bytes) -> bytes:

@@ -7,6 +7,7 @@ from typing import BinaryIO
 from harness.caffe_log import patterns
 from harness.caffe_log.bulk_parser import DisplayBatch, DisplayLearner
 from harness.caffe_log.decode import LineSplitter, open_log, read_blocks
+from harness.caffe_log.display_pattern import OUTPUTS
 from harness.caffe_log.embedded_prototxt import EmbeddedPrototxt
 from harness.caffe_log.line_counts import LineCounts
 from harness.caffe_log.line_joiner import PartialLine, beginning_in, join, may_continue
@@ -185,7 +186,7 @@ class LogReader:
         use = self._tracker.add(entry, number)
         if self._line_by_line:
             return use
-        displayed = entry.kind in ("loss", "lr", "output") or (entry.kind == "test" and entry.iteration >= 0)
+        displayed = entry.kind in ("loss", "lr", *OUTPUTS) or (entry.kind == "test" and entry.iteration >= 0)
         if use is Use.USED and line is not None and displayed:
             self._learner.add(line, entry)
         else:

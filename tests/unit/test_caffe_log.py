@@ -813,6 +813,12 @@ def pass_of(iteration: int, net: int = 0) -> str:
     )
 
 
+SCORED = (
+    "I1203 07:00:05.000001  1279 solver.cpp:106] Iteration 0, Testing net (#0)\n"
+    "I1203 07:00:05.000001  1279 solver.cpp:142] Test score #0: 0.625\n"
+    "I1203 07:00:05.000001  1279 solver.cpp:142] Test score #1: 1.25\n"
+    "I1203 07:00:05.000001  1279 solver.cpp:146] Test loss: 1.5\n"
+)
 OTHER_LINES = (
     "I0515 08:44:41.838122  1283 data_layer.cpp:73] Restarting data prefetching from start.\n",
     "I0515 08:44:41.838122  1279 net.cpp:592]     [Forward] Layer Test, top blob 1x1 data: 0.5\n",
@@ -835,6 +841,7 @@ OTHER_LINES = (
         lambda n: OTHER_LINES[1].replace("Test", "conv1") * 9 + shown(n, f"{n / 7:g}"),
         lambda n: shown(n) + OTHER_LINES[2] * 5,
         lambda n: shown(n) + OTHER_LINES[0] * (n % 60 == 0),
+        lambda n: shown(n) + (SCORED.replace("0,", f"{n},") if n % 60 == 0 else ""),
     ],
 )
 def test_test_passes_and_other_output_are_read_in_bulk(form: Callable[[int], str]) -> None:
@@ -848,7 +855,8 @@ def test_test_passes_and_other_output_are_read_in_bulk(form: Callable[[int], str
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.sampled_from(("shown", "tested", "second", "bare", "on", *OTHER_LINES)), max_size=80), st.integers(1, 9)
+    st.lists(st.sampled_from(("shown", "tested", "second", "scored", "bare", "on", *OTHER_LINES)), max_size=80),
+    st.integers(1, 9),
 )
 def test_bulk_and_line_by_line_reading_agree_on_any_order(pieces: list[str], step: int) -> None:
     iteration, content = 3, "".join(shown(n) + pass_of(n) for n in range(3))
@@ -858,6 +866,7 @@ def test_bulk_and_line_by_line_reading_agree_on_any_order(pieces: list[str], ste
             "shown": shown(iteration),
             "tested": pass_of(iteration),
             "second": pass_of(iteration, 1),
+            "scored": SCORED.replace("0,", f"{iteration},"),
             "bare": shown(iteration, header="").replace("solver.cpp:239] ", "").replace("sgd_solver.cpp:112] ", ""),
             "on": "",
         }.get(piece, piece)
