@@ -10,7 +10,8 @@ from array import array
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
+from itertools import takewhile
+from operator import itemgetter, lt
 
 from harness.caffe_log import patterns
 from harness.caffe_log.display_pattern import OUTPUTS, DisplayPattern, Line, Row, matches, pattern_of
@@ -71,55 +72,50 @@ class DisplayBatch:
         self._forms: dict[KnownDisplay, _Rows] = {}
         self._previous, self._iteration, self._kinds = run.previous, run.iteration, frozenset(run.kinds)
         self._last: re.Match[bytes] | None = None
-        self._form: KnownDisplay | None = None  # of the last display, if another one can be added without much ado
-        self._rows = _Rows()  # the displays of that form
-        self._noise = 0  # other lines so far, of which `_trailing` follow the display `_followed`
-        self._trailing = 0
-        self._followed: re.Match[bytes] | None = None
+        self._noise = self._trailing = 0  # other lines in all, and after the last display
 
-    def add(self, form: KnownDisplay, match: re.Match[bytes]) -> bool:
-        """Add a display; False if it need not be the next one of the run."""
-        row = match.group(*form.groups)
-        iteration = int(row[0])
-        if form is not self._form or iteration <= self._iteration:
-            if not self._takes(form, iteration, match):
-                return False
-        else:
-            self._previous, self._iteration = self._iteration, iteration
-        self._rows.iterations.append(iteration)
-        self._rows.texts.append(row)
-        self._last = match
-        return True
-
-    def _takes(self, form: KnownDisplay, iteration: int, match: re.Match[bytes]) -> bool:
-        """Prepare for a display of another form than the last one, if it can only be the next of the run."""
-        pattern = form.pattern
-        if iteration <= self._iteration and not self._completes(pattern, iteration):
+    def add(self, form: KnownDisplay, matches: Sequence[re.Match[bytes]]) -> bool:
+        """Add displays of one form, and lines without an entry after each; False if they need not all be of the run."""
+        shown = [match for match in matches if match.lastindex == form.groups[-1]]
+        rows, pattern = [match.group(*form.groups) for match in shown], form.pattern
+        iterations = array("q", map(int, map(itemgetter(0), rows)))
+        follow = iterations[0] > self._iteration or self._completes(pattern, iterations[0])
+        if not follow or not all(map(lt, iterations, iterations[1:])):
             return False
         if form not in self._forms and not pattern.fits(self.run):
             return False
-        self._rows = self._forms.setdefault(form, _Rows())
-        if iteration > self._iteration:
-            self._previous, self._iteration, self._kinds = self._iteration, iteration, pattern.kinds
-            self._form = None if pattern.noisy else form
-        else:
-            self._kinds |= pattern.kinds
-            self._form = None
+        self._note_iterations(iterations, pattern.kinds)
+        known = self._forms.setdefault(form, _Rows())
+        known.iterations.extend(iterations)
+        known.texts += rows
+        self._last = shown[-1]
         if pattern.noisy:
-            self._noise += match.string.count(b"\n", match.start(), match.end()) - pattern.lines
+            self._noise += sum(map(_lines, shown)) - pattern.lines * len(shown)
+        self._trailing = 0
+        if len(shown) < len(matches):
+            self._noise += sum(_lines(match) for match in matches if match.lastindex != form.groups[-1])
+            after = takewhile(lambda match: match is not self._last, reversed(matches))
+            self._trailing = sum(map(_lines, after))
         return True
+
+    def _note_iterations(self, iterations: array[int], kinds: frozenset[str]) -> None:
+        if iterations[0] > self._iteration or len(iterations) > 1:
+            self._previous = iterations[-2] if len(iterations) > 1 else self._iteration
+            self._kinds = kinds
+        else:
+            self._kinds |= kinds
+        self._iteration = iterations[-1]
 
     def _completes(self, pattern: DisplayPattern, iteration: int) -> bool:
         """Check whether the display is a test pass of the last iteration, or follows its test pass."""
         new = self._last is not None or all(self.run.last_of(column) < iteration for column in pattern.columns)
         return iteration == self._iteration and new and not self._kinds & pattern.kinds
 
-    def pass_over(self, lines: int) -> None:
+    def pass_over(self, match: re.Match[bytes]) -> None:
         """Note lines without an entry after the last display."""
-        if self._followed is not self._last:
-            self._trailing, self._followed = 0, self._last
-        self._trailing += lines
+        lines = _lines(match)
         self._noise += lines
+        self._trailing += lines
 
     def finish(self, counts: LineCounts) -> None:
         """Add the displays to the run, and count the lines."""
@@ -140,8 +136,7 @@ class DisplayBatch:
         counts.total += used + self._noise
         begin = last.string.rfind(b"\n", last.start(), last.end() - 1) + 1
         stamp = patterns.STAMP.search(last.string, max(begin, last.start()), last.end())
-        trailing = self._trailing if self._followed is last else 0
-        run.note_line(counts.total - trailing, stamp[1].decode() if stamp else "")
+        run.note_line(counts.total - self._trailing, stamp[1].decode() if stamp else "")
 
     def _columns(self) -> dict[Column, tuple[Sequence[int], Sequence[bytes]]]:
         """Return the iterations and texts of each column, in order also if several forms of display have it."""
@@ -160,6 +155,10 @@ class DisplayBatch:
     def counts(self) -> Mapping[DisplayPattern, int]:
         """Return the number of displays of each form."""
         return {form.pattern: len(rows.texts) for form, rows in self._forms.items()}
+
+
+def _lines(match: re.Match[bytes]) -> int:
+    return match.string.count(b"\n", match.start(), match.end())
 
 
 class DisplayLearner:

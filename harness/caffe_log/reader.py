@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import BinaryIO
 
 from harness.caffe_log import patterns
-from harness.caffe_log.bulk_parser import DisplayBatch, DisplayLearner
+from harness.caffe_log.bulk_parser import BulkPattern, DisplayBatch, DisplayLearner
 from harness.caffe_log.decode import LineSplitter, open_log, read_blocks
 from harness.caffe_log.display_pattern import OUTPUTS
 from harness.caffe_log.embedded_prototxt import EmbeddedPrototxt
@@ -52,6 +54,7 @@ class LogReader:
         self._counts = LineCounts()
         self._partial: PartialLine | None = None  # may continue on the next line
         self._prototxt: EmbeddedPrototxt | None = None
+        self._batch: DisplayBatch | None = None  # none between two calls
 
     def feed(self, data: bytes) -> None:
         """Read the next piece of the log."""
@@ -105,36 +108,79 @@ class LogReader:
     def _read_stretch(self, block: bytes, position: int) -> int:
         """Read `block` from `position` on, to its end or until another pattern is learned. Returns the new position."""
         pattern = self._learner.pattern
-        displays, other = pattern.displays, pattern.other
-        batch: DisplayBatch | None = None
+        waiting: list[re.Match[bytes]] = []  # displays of one form, and other lines after each
         for match in pattern.regex.finditer(block, position):
-            known = displays.get(match.lastindex or 0)
-            if known is not None:
-                if batch is not None and batch.add(known, match):
+            if waiting:
+                if match.lastindex == waiting[0].lastindex or match.lastindex == pattern.other:
+                    waiting.append(match)
                     continue
-                self._finish(batch)
-                batch = self._begin_batch(block[match.start() : block.index(b"\n", match.start())])
-                if batch is not None and batch.add(known, match):
-                    self._learner.end_display()
-                    continue
-                batch = None
-            elif match.lastindex == other:
-                if batch is not None:
-                    batch.pass_over(block.count(b"\n", match.start(), match.end()))
-                    continue
-                if self._partial is None and self._prototxt is None and not self._learner.in_display:
-                    lines = block.count(b"\n", match.start(), match.end())
-                    self._counts.total += lines
-                    self._counts.noise += lines
-                    continue
-            self._finish(batch)
-            batch = None
-            for line in block[match.start() : match.end() - 1].split(b"\n"):
-                self._read_line(line)
+                self._read_displays(pattern, waiting)
+                waiting = []
+                if self._learner.pattern is not pattern:
+                    self._finish_batch()
+                    return match.start()
+            if match.lastindex in pattern.displays:
+                waiting = [match]
+                continue
+            self._read_match(pattern, match)
             if self._learner.pattern is not pattern:
                 return match.end()
-        self._finish(batch)
+        self._read_displays(pattern, waiting)
+        self._finish_batch()
         return len(block)
+
+    def _read_displays(self, pattern: BulkPattern, matches: Sequence[re.Match[bytes]]) -> None:
+        """Read displays of one form: at once if they can only belong to the current run, else one by one."""
+        if not matches:
+            return
+        form = pattern.displays[matches[0].lastindex or 0]
+        if self._batch is not None and self._batch.add(form, matches):
+            return
+        self._finish_batch()
+        first = matches[0]
+        batch = self._begin_batch(first.string[first.start() : first.string.index(b"\n", first.start())])
+        if batch is not None and batch.add(form, matches):
+            self._learner.end_display()
+            self._batch = batch
+        elif len(matches) > 1:
+            for match in matches:
+                if match.lastindex == pattern.other:
+                    self._read_match(pattern, match)
+                else:
+                    self._read_displays(pattern, [match])
+        else:
+            self._read_lines(first)
+
+    def _read_match(self, pattern: BulkPattern, match: re.Match[bytes]) -> None:
+        """Read lines that are no display."""
+        if match.lastindex == pattern.other:
+            if self._batch is not None:
+                self._batch.pass_over(match)
+                return
+            if self._partial is None and not self._learner.in_display:
+                self._read_other_lines(match[0])
+                return
+        self._finish_batch()
+        self._read_lines(match)
+
+    def _read_lines(self, match: re.Match[bytes]) -> None:
+        for line in match[0][:-1].split(b"\n"):
+            self._read_line(line)
+
+    def _read_other_lines(self, lines: bytes) -> None:
+        """Read lines without an entry, which may belong to a prototxt."""
+        if self._prototxt is None:
+            count = lines.count(b"\n")
+            self._counts.total += count
+            self._counts.noise += count
+            return
+        for line in lines[:-1].split(b"\n"):
+            if self._prototxt is None or b"]" in line:  # it may have a header
+                self._read_line(line)
+            else:
+                self._prototxt.add(line)
+                self._counts.total += 1
+                self._counts.used += 1
 
     def _begin_batch(self, line: bytes) -> DisplayBatch | None:
         """Begin a batch with a display whose first line is `line`; None if it need not be of the current run."""
@@ -145,7 +191,8 @@ class LogReader:
         unclear = self._tracker.tentative is not None or self._prototxt is not None
         return None if run is None or run.iteration < 0 or unclear else DisplayBatch(run)
 
-    def _finish(self, batch: DisplayBatch | None) -> None:
+    def _finish_batch(self) -> None:
+        batch, self._batch = self._batch, None
         if batch is None:
             return
         batch.finish(self._counts)
