@@ -6,6 +6,7 @@ import errno
 import functools
 import importlib
 import os
+import signal
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import ParamSpec
@@ -19,7 +20,11 @@ Arguments = ParamSpec("Arguments")
 
 
 def start(command: str, arguments: Sequence[str]) -> int:
-    """Import `command` and run it. Returns its exit code; Ctrl-C during the import prints no traceback."""
+    """Import `command` and run it. Returns its exit code; Ctrl-C during the import prints no traceback.
+
+    SIGTERM ends the command as Ctrl-C does, until it handles both, and after that.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     return guarded(lambda: _start(command, arguments))
 
 

@@ -55,10 +55,11 @@ Examples:
 A value with commas is written in brackets: --set 'stepvalue=[80000,100000],[90000]'.
 
 Exit codes: 0 every restart is complete or diverged, 1 one could not be recorded, 2 bad input (nothing was trained,
-or one was refused as it began), 3 all diverged, 4 the process of one died, 130 interrupted.
+or one was refused as it began), 3 all diverged, 4 the process of one died, 130 interrupted, or one was stopped.
 """
 _COLUMNS = 120  # of results in a file or a pipe
-_WORST = (Exit.RECORDING_FAILED, Exit.BAD_INPUT, Exit.WORKER_DIED)
+_WORST = (Exit.RECORDING_FAILED, Exit.BAD_INPUT, Exit.WORKER_DIED, Exit.INTERRUPTED)
+_UNFINISHED = (Exit.RECORDING_FAILED, Exit.WORKER_DIED, Exit.INTERRUPTED)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -138,15 +139,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             plan = plan_sweep(request, workers, terminal)
         sweep = _carry_out(plan, lambda: where.legs(workers), terminal, interrupts)
         _draw(sweep, plan)
-    interrupted = interrupts.stop is not None
+    code = _code(sweep, plan) if interrupts.stop is None else Exit.INTERRUPTED
     with writing_results():
         if args.json:
             print(json_text(sweep))
         else:
             console = results_console(_COLUMNS)
             criterion = in_words(sweep.criterion, plan.info, sweep.span)
-            show_sweep(sweep, criterion, _suggestions(sweep, plan, interrupted), console)
-    return Exit.INTERRUPTED if interrupted else _code(sweep, plan)
+            show_sweep(sweep, criterion, _suggestions(sweep, plan, code), console)
+    return code
 
 
 def _request(args: argparse.Namespace, given: Sequence[str]) -> SweepRequest:
@@ -211,14 +212,16 @@ def _draw(sweep: Sweep, plan: SweepPlan) -> None:
                 raise RecordingFailed(f"{plan.study / LOSSES}: cannot be written ({error.strerror})") from None
 
 
-def _suggestions(sweep: Sweep, plan: SweepPlan, interrupted: bool) -> list[Suggestion]:
-    """Suggest what to do with a sweep."""
-    found = [Suggestion("", f"Figure: {plan.study / LOSSES}")] if any(leg.run for leg in sweep.legs) else []
+def _suggestions(sweep: Sweep, plan: SweepPlan, code: int) -> list[Suggestion]:
+    """Suggest what to do with a sweep whose command ends with the exit code `code`."""
+    found = [Suggestion("", f"Figure: {plan.study / LOSSES}")] if (plan.study / LOSSES).exists() else []
     best = next((leg for leg in sweep.legs if leg.name == sweep.best), None)
-    if interrupted:
-        return [*found, Suggestion("", "Give the same command again: it goes on from the snapshots")]
+    if code in _UNFINISHED:
+        found.append(Suggestion("", "Give the same command again: it goes on from the snapshots"))
+    elif best is None:
+        found.append(Suggestion("", "Give other values, or an earlier --from"))
     if best is None:
-        return [*found, Suggestion("", "Give other values, or an earlier --from")]
+        return found
     run = path_argument(plan.study / best.run)
     if best.last is not None and best.last < plan.end:
         text = f"continue the best one to iteration {plan.end:,}"

@@ -17,7 +17,7 @@ from harness.recording import Recording
 from harness.recording.lineage import children
 from harness.recording.lineage_reader import LineageReader
 from harness.recording.repeats import repeat_of
-from harness.recording.result_files import read_explanation, rescue_of
+from harness.recording.result_files import read_explanation, rescue_from, rescue_of
 from harness.recording.run_directory import read_info
 from harness.reports.html.subject import Subject
 from harness.reports.names import curve_names
@@ -64,7 +64,7 @@ def subject_of(run: Path, rules: Path | None, *, whole: bool = True) -> Iterator
                 unpredicted = str(error)
         info = found.info
         explanation, unexplained = _explanation(run) if whole else (None, None)
-        rescue, unread_rescue = _rescue(run) if whole else (None, None)
+        rescue, later, unread_rescue = _rescues(run) if whole else (None, None, None)
         yield Subject(
             run=run,
             recording=recording,
@@ -80,6 +80,7 @@ def subject_of(run: Path, rules: Path | None, *, whole: bool = True) -> Iterator
             explanation=explanation,
             unexplained=unexplained,
             rescue=rescue,
+            later_rescue=later,
             unread_rescue=unread_rescue,
         )
 
@@ -92,12 +93,12 @@ def _explanation(run: Path) -> tuple[Explanation | None, str | None]:
         return None, str(error)
 
 
-def _rescue(run: Path) -> tuple[Rescue | None, str | None]:
-    """Read what `rescue` tried if it ended with `run`, or why it cannot be read."""
+def _rescues(run: Path) -> tuple[Rescue | None, Rescue | None, str | None]:
+    """Read the rescue that ended with `run`, and the one that began with it; or why one cannot be read."""
     try:
-        return rescue_of(run), None
+        return rescue_of(run), rescue_from(run), None
     except BadInput as error:
-        return None, str(error)
+        return None, None, str(error)
 
 
 def _children(run: Path, stack: ExitStack) -> Mapping[str, Recording]:

@@ -12,7 +12,6 @@ from harness.caffe_files.paths import exists
 from harness.errors import RecordingFailed
 from harness.invocation import next_command, path_argument
 from harness.recording.metadata import read_metadata
-from harness.recording.run_directory import named_run
 from harness.schemas.explanation import EXPLAIN, EXPLANATION_VERSION, Explanation
 from harness.schemas.rescue import RESCUE, RESCUE_VERSION, Rescue
 from harness.schemas.sweep import SWEEP, SWEEP_VERSION, Sweep
@@ -49,11 +48,29 @@ def rescue_of(run: Path) -> Rescue | None:
         BadInput: it is damaged, or was written by a newer harness.
     """
     whole = run.resolve()
-    for study in (whole.parent, whole.with_name(f"{whole.name}-rescue")):
-        found = _read(study / RESCUE, Rescue, RESCUE_VERSION, "Remove it, and rescue the run again")
-        if found is not None and _names(found, study, whole):
+    for found in (_rescue_in(whole.parent), rescue_from(whole)):
+        if found is not None and Path(found.run).name == whole.name:
             return found
     return None
+
+
+def rescue_from(run: Path) -> Rescue | None:
+    """Read the rescue that began with the run directory `run`; None if there is none.
+
+    Raises:
+        BadInput: it is damaged, or was written by a newer harness.
+    """
+    return _rescue_in(rescue_study(run))
+
+
+def rescue_study(run: Path) -> Path:
+    """Return the study directory of a rescue that begins with the run directory `run`."""
+    whole = run.absolute()
+    return whole.with_name(f"{whole.name}-rescue")
+
+
+def _rescue_in(study: Path) -> Rescue | None:
+    return _read(study / RESCUE, Rescue, RESCUE_VERSION, "Remove it, and rescue the run again")
 
 
 def json_text(result: Explanation | Rescue | Sweep) -> str:
@@ -100,8 +117,3 @@ def _write(file: Path, result: Explanation | Rescue | Sweep) -> None:
             f"{file}: cannot be written ({error.strerror}). Free some space on that disk and give the same command "
             "again: it goes on where it was"
         ) from None
-
-
-def _names(found: Rescue, study: Path, run: Path) -> bool:
-    last = named_run(found.run, study / RESCUE)
-    return last is not None and last.resolve() == run

@@ -126,6 +126,28 @@ def named_run(named: str, child: Path) -> Path | None:
     return next((p for p in places if (p / "run.json").is_file() and p.resolve() != child.resolve()), None)
 
 
+def is_run(named: str, run: Path) -> bool:
+    """Check whether the run directory that another file names is `run`, or `run` is a copy of it, or was moved since.
+
+    Raises:
+        BadInput: a run.json cannot be read.
+    """
+    there = Path(named)
+    if not (there / "run.json").is_file():
+        return there.name == run.name
+    if there.resolve() == run.resolve():
+        return True
+    one, other = read_info(there), read_info(run)
+    if one.ended is not None and other.ended is not None and one.ended.weight_digest != other.ended.weight_digest:
+        return False
+    return _begun(one) == _begun(other)
+
+
+def _begun(info: RunInfo) -> RunInfo:
+    """Return what run.json says from the start of a run on, wherever it is."""
+    return msgspec.structs.replace(info, directory="", verified=None, ended=None)
+
+
 def attributes(info: RunInfo) -> dict[str, str | int | float | bool]:
     """Convert `info` to attributes of a recording's root: numbers and text as they are, all else as JSON text."""
     plain = (str, int, float, bool)

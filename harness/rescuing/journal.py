@@ -14,6 +14,7 @@ from harness.atomic_write import sync, write_whole
 from harness.diagnosis.rescue.trend import Healthy
 from harness.errors import BadInput, RecordingFailed
 from harness.recording.locks import only_command
+from harness.recording.result_files import rescue_study
 from harness.schemas.explanation import Levels
 from harness.schemas.rescue import Attempt, Candidate
 from harness.schemas.run_info import PathName
@@ -60,7 +61,8 @@ class Study:
 
     def __init__(self, directory: Path, run: Path) -> None:
         self.directory, self.run = directory, run
-        self.decisions = list(self._read())
+        decisions = list(self._read())
+        self.decisions = [self._here(one, Path(decisions[0].attempt.run)) for one in decisions]
 
     def add(self, decision: Decision) -> None:
         """Write a decision to the disk.
@@ -84,6 +86,25 @@ class Study:
     def path(self, number: int, name: str) -> Path:
         """Return the run directory of the part `name` of what is done at break `number`."""
         return self.directory / f"{number:02d}-{_UNSAFE.sub('-', name)[:_LONGEST].strip('-.')}"
+
+    def _here(self, decision: Decision, first: Path) -> Decision:
+        """Return a decision with the runs where they are now, if this study and its run were moved or copied.
+
+        `first` is the run, as it was when the study began.
+        """
+
+        def here(run: str) -> str:
+            path = Path(run)
+            if path == first:
+                return str(self.run)
+            return str(self.directory / path.name) if path.parent == rescue_study(first) else run
+
+        def state(kept: State) -> State:
+            return State(here(kept.run), kept.iteration)
+
+        attempt = msgspec.structs.replace(decision.attempt, run=here(decision.attempt.run))
+        reached = None if decision.reached is None else state(decision.reached)
+        return msgspec.structs.replace(decision, attempt=attempt, origin=state(decision.origin), reached=reached)
 
     def _read(self) -> Iterator[Decision]:
         """Read the decisions of the journal; a last line that was cut short is none.
@@ -110,11 +131,18 @@ def opened(run: Path) -> Iterator[Study]:
     Raises:
         BadInput: it cannot be made or written, another command rescues this run, or its journal is damaged.
     """
-    directory = run.with_name(f"{run.name}-rescue")
+    directory = rescue_study(run)
     try:
         directory.mkdir(exist_ok=True)
     except OSError as error:
         remedy = "Give yourself write access, or work on a copy of the run"
         raise BadInput(f"cannot be made ({error.strerror})", file=directory, remedy=remedy) from None
     with only_command(directory / _LOCK, "another command rescues this run", run):
-        yield Study(directory, run)
+        try:
+            yield Study(directory, run)
+        finally:
+            left = list(directory.iterdir())
+            if all(path.suffix == ".lock" or path.name == _LOCK for path in left):  # nothing was done
+                for path in left:
+                    path.unlink()
+                directory.rmdir()

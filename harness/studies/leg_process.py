@@ -13,6 +13,7 @@ import fcntl
 import os
 import runpy
 import select
+import shutil
 import signal
 import sys
 import threading
@@ -25,6 +26,7 @@ import msgspec
 from harness import output
 from harness.errors import BadInput
 from harness.exit_codes import Exit
+from harness.recording.writer import SPARE_SPACE
 from harness.schemas.leg import Leg
 from harness.studies.leg_runs import STOP, next_command, numbered, result_of, stretches, wait_for_recorder
 
@@ -45,6 +47,10 @@ def main(leg: Leg) -> int:
         done = result_of(leg, runs)
         if done is not None:
             return done.code
+        free = shutil.disk_usage(Path(leg.directory).parent).free
+        if free < SPARE_SPACE:
+            print(f"error: the disk is full ({free / 2**20:.1f} MiB free). Free some space", file=sys.stderr)
+            return Exit.RECORDING_FAILED
         command = next_command(leg, runs)
         places = [numbered(leg, number) / STOP for number in range(1, len(runs) + 2)]
         for place in places:

@@ -191,7 +191,7 @@ def _check_content(leg: Leg, info: RunInfo, directory: Path) -> None:
     words = tuple(info.command[_BEFORE:-_BEHIND])
     if words[-2:] == _KEEP_END and leg.words[-2:] != _KEEP_END:
         words = words[:-2]
-    same = parent is not None and parent.iteration == leg.start and _is_run(parent.run, leg.parent)
+    same = parent is not None and parent.iteration == leg.start and run_directory.is_run(parent.run, Path(leg.parent))
     if not same or words != leg.words:
         wanted = shlex.join(("restart.py", leg.parent, "--from", str(leg.start), *leg.words))
         raise BadInput(
@@ -202,19 +202,12 @@ def _check_content(leg: Leg, info: RunInfo, directory: Path) -> None:
 
 
 def _check_continues(info: RunInfo, before: Path, directory: Path) -> None:
-    if info.parent is None or not _is_run(info.parent.run, str(before)):
+    if info.parent is None or not run_directory.is_run(info.parent.run, before):
         raise BadInput(
             f"holds another run: `{shlex.join(info.command)}`, not what goes on from {before}",
             file=directory,
             remedy="Move it away, or give another directory for the study",
         )
-
-
-def _is_run(named: str, run: str) -> bool:
-    """Check whether a run that a run.json names is `run`, which may have been moved since."""
-    if Path(named).exists():
-        return Path(named).resolve() == Path(run).resolve()
-    return Path(named).name == Path(run).name
 
 
 def _set_aside(directory: Path) -> None:

@@ -274,7 +274,7 @@ class Session:
     def _open_writer(self, layout: Layout) -> Writer:
         state, iterations = self.state, self.plan.until - self.plan.first
         check_file_sizes(layout, iterations)
-        check_disk_space(state.place.path, layout, iterations)
+        check_disk_space(self.plan.out, layout, iterations)
         attributes = run_directory.attributes(state.info)
         try:
             state.writer = Writer.create(state.place.path / "recording.h5", layout, attributes)

@@ -1,8 +1,12 @@
-"""Legs on a Dask cluster: a scheduler and workers on this machine."""
+"""Legs, sweeps and rescues on a Dask cluster: a scheduler and workers on this machine."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -11,13 +15,18 @@ import pytest
 from harness.cluster import legs_on
 from harness.exit_codes import Exit
 from harness.recording import run_directory
+from harness.recording.result_files import read_sweep, rescue_from
 from harness.recording.snapshots import iterations_of
 from harness.schemas.leg import Leg, LegResult
 from harness.studies.leg_runs import STOP, numbered
 from harness.studies.local_legs import LocalLegs
-from tests.helpers.clusters import scheduler
+from tests.helpers.clusters import Scheduler, scheduler
 from tests.helpers.commands import train
-from tests.helpers.outlying_records import write_records, write_training
+from tests.helpers.outlying_records import OUTLYING, key_of, write_records, write_training
+from tests.helpers.paths import ROOT
+from tests.helpers.planted_records import ONSET, write_planted
+from tests.helpers.preloaded import harness_command
+from tests.helpers.processes import PATIENCE, started, wait_for
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
@@ -25,7 +34,33 @@ START, UNTIL = 40, 1500
 WORDS = ("--set", "base_lr=0.01", "--set", "snapshot=50")
 
 
-def test_legs_of_a_lost_worker_go_on_elsewhere_to_the_same_weights(tmp_path: Path) -> None:
+Nodes = Callable[[], list[subprocess.Popen[str]]]
+
+
+@pytest.fixture(scope="module")
+def dask(tmp_path_factory: pytest.TempPathFactory, one_blas_thread: None) -> Iterator[Scheduler]:
+    with scheduler(tmp_path_factory.mktemp("dask")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def nodes(dask: Scheduler) -> Iterator[Nodes]:
+    """Two workers, at first node-1 and node-2; where a test has killed one, another is started."""
+    with ExitStack() as stack:
+        every: list[subprocess.Popen[str]] = []
+
+        def two() -> list[subprocess.Popen[str]]:
+            missing = 2 - sum(worker.poll() is None for worker in every)
+            names = [f"node-{len(every) + number}" for number in range(1, missing + 1)]
+            every.extend(stack.enter_context(dask.workers(names)))
+            return [worker for worker in every if worker.poll() is None]
+
+        yield two
+
+
+def test_legs_of_a_lost_worker_go_on_elsewhere_to_the_same_weights(
+    dask: Scheduler, nodes: Nodes, tmp_path: Path
+) -> None:
     """One of two workers is killed in the middle of its leg; the other one's leg is stopped, and then it goes on."""
     solver = write_training(tmp_path, write_records(tmp_path / "lmdb"), max_iter=20_000)
     train(solver, tmp_path / "run", "--until", 60, "--black-box-mib", 0)
@@ -38,12 +73,8 @@ def test_legs_of_a_lost_worker_go_on_elsewhere_to_the_same_weights(tmp_path: Pat
         (here,) = (result for result in local.results() if result is not None)
     told, ended = list[str](), dict[str, LegResult]()
     moved, stopped = leg("moved"), leg("stopped", 20_000)
-    (tmp_path / "dask").mkdir()
-    with (
-        scheduler(tmp_path / "dask") as dask,
-        dask.workers(["node-1", "node-2"]) as workers,
-        legs_on(str(dask.file), told.append) as engines,
-    ):
+    workers = nodes()
+    with legs_on(str(dask.file), told.append) as engines:
         engine = engines()
         engine.submit(moved)
         engine.submit(stopped)
@@ -52,7 +83,8 @@ def test_legs_of_a_lost_worker_go_on_elsewhere_to_the_same_weights(tmp_path: Pat
             if result is not None:
                 ended[Path(result.leg.directory).name] = result
             elif killed is None and _has_snapshot(moved) and _has_snapshot(stopped):
-                killed = next(worker for worker in workers if _makes(worker, moved))
+                killed = _worker_of(Path(moved.directory), workers)
+                assert killed is not None
                 killed.kill()
             elif any("is lost" in text for text in told) and not ended:
                 engine.stop(stopped)
@@ -68,17 +100,72 @@ def test_legs_of_a_lost_worker_go_on_elsewhere_to_the_same_weights(tmp_path: Pat
     }
     assert ended["moved"].directory == str(numbered(moved, 2))
     assert ended["moved"].iterations == UNTIL - START
-    digests = [run_directory.read_info(Path(one.directory)).ended for one in (here, ended["moved"])]
-    assert digests[0] is not None
-    assert digests[1] is not None
-    assert digests[0].weight_digest == digests[1].weight_digest
+    assert _digest(Path(here.directory)) == _digest(Path(ended["moved"].directory)) is not None
     assert not list((tmp_path / "study").glob(f"*/{STOP}"))
 
 
-def _makes(worker: subprocess.Popen[str], leg: Leg) -> bool:
-    """Check whether a Dask worker has the process of a leg."""
-    name = f'"{leg.directory}"'
-    return any(name in word for child in psutil.Process(worker.pid).children() for word in child.cmdline())
+def test_a_sweep_on_a_cluster_goes_on_without_a_lost_worker(dask: Scheduler, nodes: Nodes, tmp_path: Path) -> None:
+    """The worker of one restart is killed, and the other restart is stopped."""
+    solver = write_training(tmp_path, write_records(tmp_path / "lmdb"), max_iter=20_000, snapshot=50)
+    run = train(solver, tmp_path / "run", "--until", 60, "--black-box-mib", 0).run
+    records = ",".join(map(key_of, OUTLYING))
+    options = ("--from", START, "--skip-records", records, "--until", UNTIL)
+    here = harness_command("sweep", run, *options, "--set", "base_lr=0.01", "--workers", 1, "--out", tmp_path / "here")
+    assert here.code == 0, here.stderr
+    there, workers = tmp_path / "there", nodes()
+    words = (*options, "--set", "base_lr=0.01,0.011", "--out", there, "--dask", dask.file)
+    with started(sys.executable, ROOT / "harness/sweep.py", run, *words, stdout=subprocess.DEVNULL) as process:
+        (moved, stopped) = (there / f"base_lr={rate}-skip_records-3" for rate in ("0.01", "0.011"))
+        wait_for(lambda: all(any(leg.glob("snapshots/*.json")) for leg in (moved, stopped)), process)
+        (stopped / STOP).touch()
+        wait_for(lambda: _worker_of(moved, workers), process).kill()
+        assert process.wait(PATIENCE) == Exit.INTERRUPTED
+    ours, theirs = read_sweep(tmp_path / "here"), read_sweep(there)
+    assert ours is not None
+    assert theirs is not None
+    assert [(leg.code, leg.run) for leg in theirs.legs] == [(0, f"{moved.name}.2"), (130, stopped.name)]
+    assert theirs.legs[0].loss == ours.legs[0].loss
+    assert _digest(there / theirs.legs[0].run) == _digest(tmp_path / "here" / ours.legs[0].run) is not None
+
+
+def test_a_rescue_on_a_cluster_goes_on_without_a_lost_worker(dask: Scheduler, nodes: Nodes, tmp_path: Path) -> None:
+    """The worker is killed that trains on with the chosen change."""
+    solver = write_planted(tmp_path)
+    solver.write_text(solver.read_text().replace(f"max_iter: {ONSET + 60}", "max_iter: 190"))
+    here = train(solver, tmp_path / "here", "--until", ONSET + 60, "--black-box-mib", 0).run
+    harness_command("explain", here, "--budget", 200)
+    there = shutil.copytree(here, tmp_path / "there")
+    assert harness_command("rescue", here).code == 0
+    workers = nodes()
+    command = (sys.executable, ROOT / "harness/rescue.py", there, "--dask", dask.file)
+    with started(*command, stdout=subprocess.DEVNULL) as process:
+        (continued,) = wait_for(lambda: list(tmp_path.glob("there-rescue/*-continued")), process)
+        wait_for(lambda: _worker_of(continued, workers), process).kill()
+        assert process.wait(PATIENCE) == 0
+    ours, theirs = rescue_from(here), rescue_from(there)
+    assert ours is not None
+    assert theirs is not None
+    assert [made.changes for made in theirs.interventions] == [made.changes for made in ours.interventions]
+    assert [tried.loss for tried in theirs.tried] == [tried.loss for tried in ours.tried]
+    assert _digest(Path(theirs.run)) == _digest(Path(ours.run)) is not None
+
+
+def _worker_of(directory: Path, workers: list[subprocess.Popen[str]]) -> subprocess.Popen[str] | None:
+    """Return the Dask worker that has the process of the leg in `directory`; None if none has."""
+    name = f'"{directory}"'
+
+    def makes(worker: subprocess.Popen[str]) -> bool:
+        try:
+            return any(name in word for child in psutil.Process(worker.pid).children() for word in child.cmdline())
+        except psutil.NoSuchProcess:  # one has just ended
+            return False
+
+    return next((worker for worker in workers if worker.poll() is None and makes(worker)), None)
+
+
+def _digest(run: Path) -> str | None:
+    ended = run_directory.read_info(run).ended
+    return ended.weight_digest if ended else None
 
 
 def _has_snapshot(leg: Leg) -> bool:

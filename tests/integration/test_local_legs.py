@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.exit_codes import Exit
@@ -14,8 +17,9 @@ from harness.recording import run_directory
 from harness.recording.snapshots import iterations_of
 from harness.schemas.leg import Leg, LegResult
 from harness.studies.leg_runs import STOP, numbered
-from harness.studies.local_legs import LocalLegs
+from harness.studies.local_legs import LocalLegs, finished
 from tests.helpers.commands import train
+from tests.helpers.mounts import run_on_disk
 from tests.helpers.outlying_records import ONSET, OUTLYING, key_of, write_records, write_training
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
@@ -68,6 +72,20 @@ def test_a_leg_is_a_restart_and_is_made_once(home: Path, undisturbed: LegResult)
     assert not numbered(undisturbed.leg, 2).exists()
 
 
+def test_a_leg_beside_a_copy_of_its_parent_is_made_already(home: Path, undisturbed: LegResult, tmp_path: Path) -> None:
+    for name in ("run", "study/undisturbed"):
+        shutil.copytree(home / name, tmp_path / name)
+    copied = leg(tmp_path, "undisturbed", *EVERYTHING)
+    result = finished(copied)
+    assert result is not None
+    assert (result.code, result.directory) == (Exit.DONE, copied.directory)
+    info = run_directory.read_info(tmp_path / "run")
+    run_directory.write_info(tmp_path / "run", msgspec.structs.replace(info, started="2026-01-01 00:00:00"))
+    other = finished(copied)
+    assert other is not None
+    assert "holds another run" in other.why
+
+
 def test_what_was_stopped_or_killed_goes_on_to_the_same_weights(home: Path, undisturbed: LegResult) -> None:
     wanted = leg(home, "disturbed", *EVERYTHING)
     for number, how in enumerate(("stopped", "killed"), start=1):
@@ -117,6 +135,13 @@ def test_what_ends_otherwise_says_why(home: Path) -> None:
     (longer,) = carry_out([leg(home, "empty", "--set", "base_lr=0.01")])
     assert (longer.code, Path(longer.directory).name) == (Exit.DIVERGED, "empty.2")
     assert SHORT < longer.last < UNTIL
+
+
+def test_a_disk_that_is_full_before_a_leg_begins_is_no_bad_input(home: Path, tmp_path: Path) -> None:
+    wanted = msgspec.json.encode(Leg(str(home / "run"), START, UNTIL, (), str(tmp_path / "disk/leg"))).decode()
+    done = run_on_disk("12m", tmp_path / "disk", f"{sys.executable} -P -m harness.studies.leg_process '{wanted}'")
+    assert done.code == Exit.RECORDING_FAILED
+    assert "error: the disk is full (12.0 MiB free). Free some space" in done.stderr
 
 
 def test_cancelling_stops_what_runs_and_drops_what_waits(home: Path) -> None:

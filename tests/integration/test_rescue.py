@@ -24,7 +24,7 @@ from harness.recording.result_files import read_explanation
 from harness.recording.run_directory import read_info
 from harness.reports.view_terminal import ViewTerminal
 from harness.rescuing.healthy import healthy_before
-from harness.rescuing.journal import State
+from harness.rescuing.journal import State, opened
 from harness.rescuing.restarts import Restarted, Restarts
 from harness.rescuing.showing import Showing
 from harness.schemas.explanation import Levels
@@ -103,6 +103,17 @@ def test_nothing_is_done_twice(home: Path, rescued: Rescue) -> None:
     assert "Going on with the rescue" in done.stderr
     assert done.stdout.startswith(rescued.sentence)
     assert f"report {rescued.run}" in done.stdout
+
+
+def test_a_study_and_its_run_can_be_copied(home: Path, rescued: Rescue, tmp_path: Path) -> None:
+    for name in ("run", "run-rescue"):
+        shutil.copytree(home / name, tmp_path / name)
+    with opened(tmp_path / "run") as study:
+        kept = [state.run for decision in study.decisions for state in (decision.origin, decision.reached) if state]
+    assert len(kept) >= 4
+    assert all(Path(run).is_relative_to(tmp_path) for run in kept)
+    found = decode(harness_command("rescue", tmp_path / "run", "--json").stdout.encode())
+    assert Path(found.run) == tmp_path / "run-rescue" / Path(rescued.run).name
 
 
 def test_after_kills_it_goes_on_to_the_same_bits(home: Path, rescued: Rescue, tmp_path: Path) -> None:
@@ -264,3 +275,4 @@ def test_bad_input_is_refused_before_anything_starts(
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run/experiments").exists()
+    assert not (tmp_path / "run-rescue").exists()

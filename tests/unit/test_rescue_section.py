@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from harness.errors import BadInput
-from harness.recording.result_files import rescue_of
+from harness.recording.result_files import rescue_from, rescue_of
 from harness.reports.html.rescue import breaks, facts, mood
 from harness.schemas.explanation import Cost
 from harness.schemas.rescue import Attempt, Intervention, Rescue, Tried
@@ -66,6 +67,9 @@ def test_rescue_json_is_read_for_the_run_that_it_names(tmp_path: Path) -> None:
     assert rescue_of(last) == found
     assert rescue_of(tmp_path / "study/1") is None
     assert rescue_of(first) is None
+    assert rescue_from(first) is None
+    shutil.copytree(tmp_path / "study", tmp_path / "first-rescue")
+    assert rescue_from(first) == rescue_of(tmp_path / "first-rescue/3") == found
     (tmp_path / "study").rename(tmp_path / "moved")
     assert rescue_of(tmp_path / "moved/3") == found
 

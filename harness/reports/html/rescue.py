@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.invocation import next_command, path_argument
 from harness.quantities import duration
+from harness.recording.result_files import rescue_study
+from harness.reports.html.subject import Subject
+from harness.reports.suggestion import Suggestion
 from harness.reports.text.grammar import count
 from harness.reports.text.rescue import tested
 from harness.schemas.rescue import Intervention, Rescue, Tried
@@ -59,6 +63,20 @@ def breaks(found: Rescue, accuracies: Sequence[str]) -> tuple[Break, ...]:
         made = left[-1] if left else None
         shown.append(Break("", "", found.tried, made, tested(found.tried, accuracies)))
     return tuple(reversed(shown))
+
+
+def later(subject: Subject) -> Suggestion | None:
+    """State what became of a rescue that began with the run, and name the report of where it ended.
+
+    None without one, and where it ended with the run itself: then the page has the whole of it.
+    """
+    found = subject.later_rescue
+    if found is None or found == subject.rescue:
+        return None
+    study = rescue_study(subject.run)
+    last = study / Path(found.run).name
+    command = f"{next_command('report')} {path_argument(last)}" if last.is_dir() else ""
+    return Suggestion(command, f"A rescue of this run is in {study.name}: {found.sentence}")
 
 
 def facts(found: Rescue) -> str:

@@ -44,6 +44,7 @@ class Subject:
         children: the restarts of this run, by their changes.
         explanation: what `explain` found; None if it was not asked, or if `unexplained` gives the reason.
         rescue: what `rescue` tried, if it ended with this run; None if not, or if `unread_rescue` gives the reason.
+        later_rescue: the rescue that began with this run; None likewise.
     """
 
     run: Path
@@ -60,6 +61,7 @@ class Subject:
     explanation: Explanation | None
     unexplained: str | None
     rescue: Rescue | None
+    later_rescue: Rescue | None
     unread_rescue: str | None
 
     def draw(self, page: Callable[[Subject], T]) -> T:
