@@ -88,8 +88,9 @@ class _Session:
                 if ended.code == Exit.DONE:  # it recovered
                     return self._written(ended.run, reached, finished=True)
                 raise RecordingError(f"{ended.run}: it was stopped as diverged, and no onset is found")
-        at = decisions[-1].attempt.broke
-        sentence = f"Nothing that was tried gets the training past its break at iteration {at:,}."
+        attempt = decisions[-1].attempt
+        nothing = "Nothing that was tried" if attempt.tried else "No candidate was left to try that"
+        sentence = f"{nothing} gets the training past its break at iteration {attempt.broke:,}."
         return self._written(Path(decisions[-1].attempt.run), sentence)
 
     def _decide_anew(self, last: Decision) -> None:

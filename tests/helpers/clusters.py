@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from tests.helpers.processes import started, wait_for
 
 QUIET = ("--no-dashboard",)
@@ -73,3 +75,16 @@ def scheduler(home: Path) -> Iterator[Scheduler]:
     with started(*command, cwd=home, stderr=subprocess.DEVNULL):
         wait_for(file.exists)
         yield Scheduler(home, file)
+
+
+def worker_of(directory: Path, workers: list[subprocess.Popen[str]]) -> subprocess.Popen[str] | None:
+    """Return the worker that has the process of the leg in `directory`; None if none has."""
+    name = f'"{directory}"'
+
+    def makes(worker: subprocess.Popen[str]) -> bool:
+        try:
+            return any(name in word for child in psutil.Process(worker.pid).children() for word in child.cmdline())
+        except psutil.NoSuchProcess:  # one has just ended
+            return False
+
+    return next((worker for worker in workers if worker.poll() is None and makes(worker)), None)

@@ -1,30 +1,27 @@
-"""Legs, sweeps and rescues on a Dask cluster: a scheduler and workers on this machine."""
+"""Legs and sweeps on a Dask cluster: a scheduler and workers on this machine."""
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import psutil
 import pytest
 
 from harness.cluster import legs_on
 from harness.exit_codes import Exit
 from harness.recording import run_directory
-from harness.recording.result_files import read_sweep, rescue_from
+from harness.recording.result_files import read_sweep
 from harness.recording.snapshots import iterations_of
 from harness.schemas.leg import Leg, LegResult
 from harness.studies.leg_runs import STOP, numbered
 from harness.studies.local_legs import LocalLegs
-from tests.helpers.clusters import Scheduler, scheduler
+from tests.helpers.clusters import Scheduler, scheduler, worker_of
 from tests.helpers.commands import train
 from tests.helpers.outlying_records import OUTLYING, key_of, write_records, write_training
 from tests.helpers.paths import ROOT
-from tests.helpers.planted_records import ONSET, write_planted
 from tests.helpers.preloaded import harness_command
 from tests.helpers.processes import PATIENCE, started, wait_for
 
@@ -83,7 +80,7 @@ def test_legs_of_a_lost_worker_go_on_elsewhere_to_the_same_weights(
             if result is not None:
                 ended[Path(result.leg.directory).name] = result
             elif killed is None and _has_snapshot(moved) and _has_snapshot(stopped):
-                killed = _worker_of(Path(moved.directory), workers)
+                killed = worker_of(Path(moved.directory), workers)
                 assert killed is not None
                 killed.kill()
             elif any("is lost" in text for text in told) and not ended:
@@ -106,7 +103,7 @@ def test_legs_of_a_lost_worker_go_on_elsewhere_to_the_same_weights(
 
 def test_a_sweep_on_a_cluster_goes_on_without_a_lost_worker(dask: Scheduler, nodes: Nodes, tmp_path: Path) -> None:
     """The worker of one restart is killed, and the other restart is stopped."""
-    solver = write_training(tmp_path, write_records(tmp_path / "lmdb"), max_iter=20_000, snapshot=50)
+    solver = write_training(tmp_path, write_records(tmp_path / "lmdb"), max_iter=20_000, snapshot=START)
     run = train(solver, tmp_path / "run", "--until", 60, "--black-box-mib", 0).run
     records = ",".join(map(key_of, OUTLYING))
     options = ("--from", START, "--skip-records", records, "--until", UNTIL)
@@ -118,7 +115,7 @@ def test_a_sweep_on_a_cluster_goes_on_without_a_lost_worker(dask: Scheduler, nod
         (moved, stopped) = (there / f"base_lr={rate}-skip_records-3" for rate in ("0.01", "0.011"))
         wait_for(lambda: all(any(leg.glob("snapshots/*.json")) for leg in (moved, stopped)), process)
         (stopped / STOP).touch()
-        wait_for(lambda: _worker_of(moved, workers), process).kill()
+        wait_for(lambda: worker_of(moved, workers), process).kill()
         assert process.wait(PATIENCE) == Exit.INTERRUPTED
     ours, theirs = read_sweep(tmp_path / "here"), read_sweep(there)
     assert ours is not None
@@ -126,41 +123,6 @@ def test_a_sweep_on_a_cluster_goes_on_without_a_lost_worker(dask: Scheduler, nod
     assert [(leg.code, leg.run) for leg in theirs.legs] == [(0, f"{moved.name}.2"), (130, stopped.name)]
     assert theirs.legs[0].loss == ours.legs[0].loss
     assert _digest(there / theirs.legs[0].run) == _digest(tmp_path / "here" / ours.legs[0].run) is not None
-
-
-def test_a_rescue_on_a_cluster_goes_on_without_a_lost_worker(dask: Scheduler, nodes: Nodes, tmp_path: Path) -> None:
-    """The worker is killed that trains on with the chosen change."""
-    solver = write_planted(tmp_path)
-    solver.write_text(solver.read_text().replace(f"max_iter: {ONSET + 60}", "max_iter: 190"))
-    here = train(solver, tmp_path / "here", "--until", ONSET + 60, "--black-box-mib", 0).run
-    harness_command("explain", here, "--budget", 200)
-    there = shutil.copytree(here, tmp_path / "there")
-    assert harness_command("rescue", here).code == 0
-    workers = nodes()
-    command = (sys.executable, ROOT / "harness/rescue.py", there, "--dask", dask.file)
-    with started(*command, stdout=subprocess.DEVNULL) as process:
-        (continued,) = wait_for(lambda: list(tmp_path.glob("there-rescue/*-continued")), process)
-        wait_for(lambda: _worker_of(continued, workers), process).kill()
-        assert process.wait(PATIENCE) == 0
-    ours, theirs = rescue_from(here), rescue_from(there)
-    assert ours is not None
-    assert theirs is not None
-    assert [made.changes for made in theirs.interventions] == [made.changes for made in ours.interventions]
-    assert [tried.loss for tried in theirs.tried] == [tried.loss for tried in ours.tried]
-    assert _digest(Path(theirs.run)) == _digest(Path(ours.run)) is not None
-
-
-def _worker_of(directory: Path, workers: list[subprocess.Popen[str]]) -> subprocess.Popen[str] | None:
-    """Return the Dask worker that has the process of the leg in `directory`; None if none has."""
-    name = f'"{directory}"'
-
-    def makes(worker: subprocess.Popen[str]) -> bool:
-        try:
-            return any(name in word for child in psutil.Process(worker.pid).children() for word in child.cmdline())
-        except psutil.NoSuchProcess:  # one has just ended
-            return False
-
-    return next((worker for worker in workers if worker.poll() is None and makes(worker)), None)
 
 
 def _digest(run: Path) -> str | None:

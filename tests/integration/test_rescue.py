@@ -20,7 +20,7 @@ from harness.exit_codes import Exit
 from harness.recording import Recording
 from harness.recording.lineage import ancestry
 from harness.recording.lineage_reader import LineageReader
-from harness.recording.result_files import read_explanation
+from harness.recording.result_files import read_explanation, rescue_from
 from harness.recording.run_directory import read_info
 from harness.reports.view_terminal import ViewTerminal
 from harness.rescuing.healthy import healthy_before
@@ -30,12 +30,13 @@ from harness.rescuing.showing import Showing
 from harness.schemas.explanation import Levels
 from harness.schemas.leg import Leg, LegResult
 from harness.schemas.rescue import Candidate, Rescue, Step, decode
+from tests.helpers.clusters import scheduler, worker_of
 from tests.helpers.commands import restart, train
 from tests.helpers.investigating import case_of
 from tests.helpers.paths import ROOT
 from tests.helpers.planted_records import BATCH, INNOCENT, ONSET, TIMES, write_planted
 from tests.helpers.preloaded import harness_command
-from tests.helpers.processes import started, wait_for
+from tests.helpers.processes import PATIENCE, started, wait_for
 
 pytestmark = pytest.mark.usefixtures("one_blas_thread")
 
@@ -135,6 +136,26 @@ def test_after_kills_it_goes_on_to_the_same_bits(home: Path, rescued: Rescue, tm
     assert [made.changes for made in found.interventions] == [rescued.interventions[0].changes]
     ours, theirs = (series(Path(one.run), "digest") for one in (found, rescued))
     assert ours[0] == list(range(until))
+    assert np.array_equal(ours[1], theirs[1][:until])
+
+
+def test_on_a_cluster_it_goes_on_without_a_lost_worker_to_the_same_bits(
+    home: Path, rescued: Rescue, tmp_path: Path
+) -> None:
+    """The worker is killed that trains on with the chosen change."""
+    run, until = tmp_path / "run", SECOND - 5
+    shutil.copytree(home / "run", run)  # explained already
+    (tmp_path / "dask").mkdir()
+    with scheduler(tmp_path / "dask") as dask, dask.workers(["node-1", "node-2"]) as workers:
+        command = (sys.executable, ROOT / "harness/rescue.py", run, "--until", until, "--dask", dask.file)
+        with started(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            (continued,) = wait_for(lambda: list((tmp_path / "run-rescue").glob("*-continued")), process)
+            wait_for(lambda: worker_of(continued, workers), process).kill()
+            assert process.wait(PATIENCE) == 0
+    found = rescue_from(run)
+    assert found is not None
+    assert [made.changes for made in found.interventions] == [rescued.interventions[0].changes]
+    ours, theirs = (series(Path(one.run), "digest") for one in (found, rescued))
     assert np.array_equal(ours[1], theirs[1][:until])
 
 
