@@ -107,7 +107,7 @@ class Attempting:
     def _way(self) -> State:
         """Return the state with which candidates begin; an unchanged leg goes there from the last one that was kept."""
         start = self._case.start
-        leg = way_to(self._broken, start, self._study.path(self._number, f"to-{start}"))
+        leg = way_to(self._broken.question, start, self._study.path(self._number, f"to-{start}"))
         if isinstance(leg, State):
             return leg
         name = f"unchanged to iteration {start:,}"

@@ -14,6 +14,7 @@ from harness.diagnosis.rescue.given import given_candidate
 from harness.errors import BadInput
 from harness.explaining.question import Question, question_of
 from harness.explaining.session import ExplainRequest, explain
+from harness.invocation import next_command, path_argument
 from harness.recording import Recording
 from harness.recording.result_files import read_explanation
 from harness.replay import nearest
@@ -72,6 +73,7 @@ def find_break(run: Path, request: RescueRequest, means: Means, is_first: bool) 
         if is_first:  # before hours are spent
             for text in request.given:
                 given_candidate(text, question.case)
+        way_to(question, question.case.start, run)  # there is one
         replayed = 0
         if known is None or not known.complete or known.levels is None:
             asked = ExplainRequest(question.case.at, request.budget, means.arms)
@@ -104,7 +106,7 @@ def has_broken(run: Path) -> bool:
         return diagnose(recording).onset is not None
 
 
-def way_to(broken: Break, at: int, directory: Path) -> State | Leg:
+def way_to(question: Question, at: int, directory: Path) -> State | Leg:
     """Return the state of a broken run before iteration `at`, if it was kept; else the leg that goes there unchanged.
 
     It begins with the last state before that the run kept, or as the run itself, with the options of that restart.
@@ -112,19 +114,21 @@ def way_to(broken: Break, at: int, directory: Path) -> State | Leg:
     Raises:
         BadInput: there is none.
     """
-    info = broken.question.info
+    run, info = question.run, question.info
     with working_directory(info):
-        kept = nearest(broken.run, info, at)
+        kept = nearest(run, info, at)
     if kept.iteration > info.first or info.first == 0:
         if kept.iteration == at:
-            return State(str(broken.run), at)
-        return Leg(str(broken.run), kept.iteration, at, (), str(directory))
+            return State(str(run), at)
+        return Leg(str(run), kept.iteration, at, (), str(directory))
     words = _own_words(info)
     if info.goes_on_from is None or words is None or (words and info.first == at):
+        rewind = f"{next_command('rewind')} {path_argument(run)} --watch {at}:{at + 1} --capture weight,history"
         raise BadInput(
-            f"it kept no state between its start, iteration {info.first:,}, and its break at {broken.case.at:,}",
-            file=broken.run,
-            remedy="Make it again with --snapshot-every, and rescue that run",
+            f"no state was kept from which a restart can begin between the run's start, iteration {info.first:,}, and "
+            f"its break at {question.case.at:,}",
+            file=run,
+            remedy=f"Record that of iteration {at:,} now, by `{rewind}`, and give the same command again",
         )
     if info.first == at:
         return State(info.goes_on_from, at)

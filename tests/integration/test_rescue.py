@@ -191,6 +191,21 @@ def test_a_restart_without_a_snapshot_before_its_break_rescues_itself(home: Path
         assert np.array_equal(one.series("digest")[: len(digests)], digests)  # with the same changes
 
 
+def test_without_a_state_before_the_break_it_says_how_to_record_one(home: Path, tmp_path: Path) -> None:
+    """The run resumes from a snapshot without the harness's JSON, as `caffe train` writes it."""
+    for path in (home / "run/snapshots").glob("*_60.*"):
+        if path.suffix != ".json":
+            shutil.copy(path, tmp_path)
+    (snapshot,) = tmp_path.glob("*.solverstate")
+    options = ("--resume", snapshot, "--until", ONSET + 60, "--black-box-mib", 0)
+    run = train(home / "solver.prototxt", tmp_path / "run", *options).run
+    done = harness_command("rescue", run)
+    assert done.code == Exit.BAD_INPUT
+    assert f"rewind {run} --watch 75:76 --capture weight,history" in done.stderr
+    assert not (run / "explain.json").exists()
+    assert not (tmp_path / "run-rescue").exists()
+
+
 def test_a_healthy_run_is_left_alone(home: Path, tmp_path: Path) -> None:
     train(home / "solver.prototxt", tmp_path / "run", "--until", 60)
     done = harness_command("rescue", tmp_path / "run", "--json")

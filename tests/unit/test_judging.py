@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import pytest
 
@@ -65,5 +66,7 @@ def test_a_training_recovers_that_has_left_the_broken_level_and_falls() -> None:
     assert not recovers(result(*[8.9] * 40), LEVELS)
     assert not recovers(result(*falling, ended="not finite"), LEVELS)
     assert not recovers(result(*falling), Levels(1.0, None, 5.0))
+    with warnings.catch_warnings(action="error"):
+        assert not recovers(result(7.0, 6.5), LEVELS)  # too few to fall
     assert recovers(result(*[1.0] * 40), Levels(1.0, None, 5.0))
     assert math.isinf(end_level([]))

@@ -57,7 +57,8 @@ def recovers(result: ArmResult, levels: Levels) -> bool:
     if levels.broken is None or level > levels.broken - _NEAR * (levels.broken - levels.healthy):
         return False
     count = _last(result.loss)
-    return level < float(np.median(result.loss[-3 * count : -2 * count]))
+    before = result.loss[-3 * count : -2 * count]
+    return bool(before) and level < float(np.median(before))
 
 
 def _last(loss: Sequence[float] | Floats) -> int:
