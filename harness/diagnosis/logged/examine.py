@@ -10,12 +10,9 @@ import numpy as np
 
 from harness.caffe_files.log_header import LogHeader
 from harness.caffe_log.model import LogRun, Series
-from harness.diagnosis.approach import Approach, approach
-from harness.diagnosis.conditions import MAX_LOSS, Condition, Verdict, chance_loss, total_chance_loss
-from harness.diagnosis.last_good import newest_healthy
+from harness.diagnosis.conditions import MAX_LOSS, Condition, chance_loss, total_chance_loss
 from harness.diagnosis.live.limits import Limits
 from harness.diagnosis.logged.below_zero import is_below_zero
-from harness.diagnosis.logged.dating import Dated, between, date_nans, date_rise, records_of, watch_window
 from harness.diagnosis.logged.deviations import far_at_the_end, find_deviations, swings
 from harness.diagnosis.logged.displays import AverageSpan, Displays, average_span
 from harness.diagnosis.logged.extent import changes_of, coverage_of, lifecycle_of
@@ -23,20 +20,19 @@ from harness.diagnosis.logged.few import Judgement, came_down, judge_few, rose_t
 from harness.diagnosis.logged.few_passes import accuracies_of, judge_passes
 from harness.diagnosis.logged.findings import (
     HeadFinding,
-    Jump,
     Nans,
-    OnsetEstimate,
     Plateau,
     RunFindings,
     Schedule,
     Trend,
 )
 from harness.diagnosis.logged.heads import Judged, judge
+from harness.diagnosis.logged.jump import COLLAPSED, find_jump, last_good_of
 from harness.diagnosis.logged.levels import FEWEST, correlated, falling_at_end, lag_of
 from harness.diagnosis.logged.overfitting import find_overfitting
 from harness.diagnosis.logged.passes import judge_tests, verdict_of_tests
 from harness.diagnosis.logged.regular_leaps import find_leaps
-from harness.diagnosis.logged.rises import Rise, find_rise, rise_at
+from harness.diagnosis.logged.rises import Rise, find_rise
 from harness.diagnosis.logged.schedule import read_schedule
 from harness.diagnosis.logged.strength import strength_of
 from harness.diagnosis.logged.tracks import (
@@ -44,7 +40,6 @@ from harness.diagnosis.logged.tracks import (
     Track,
     displays_of,
     losses_of,
-    resumed_at,
     tracks_of,
     usable_total,
     values_at,
@@ -53,10 +48,7 @@ from harness.diagnosis.logged.verdict import RISE, Ends, Evidence, ends_of, is_f
 from harness.diagnosis.robust_stats import Floats
 
 _LEAST_TO_LEARN = 5  # displays
-_MEAN = 10  # losses: a display that is the mean of as many is a level by itself…
-_DISPLAYS = 5  # …otherwise so many are
 _SHARE_TO_LEARN = 0.01  # of max_iter
-_COLLAPSED = (Condition.UNIFORM, Condition.SATURATED)
 _UNBROKEN = ("healthy", "unknown")
 _SWINGING = ("oscillation", "leaps", "noise")
 
@@ -71,7 +63,7 @@ def examine(run: LogRun, header: LogHeader, limits: Limits) -> RunFindings:
     total, lag = evidence.total.values, evidence.lag
     judged = _judge(evidence, tracks, run, header, limits)
     verdict, why, heads = judged.verdict, judged.why, _named(judged.heads, run, header)
-    jump = _jump(_date(evidence, displays, judged), evidence, judged.row, displays, header, resumed_at(run))
+    jump = find_jump(run, evidence, judged, displays, header)
     if evidence.nans is not None and evidence.nans.poisoned and verdict in ("unknown", "drift/oscillation"):
         verdict = Condition.NON_FINITE.verdict
     # the displays from row `stop` on are of the plateau
@@ -115,7 +107,7 @@ def examine(run: LogRun, header: LogHeader, limits: Limits) -> RunFindings:
         schedule=schedule,
         tests=changes_of(run.tests, jump),
         overfitting=find_overfitting(run, evidence.total) if jump is None and verdict in _UNBROKEN else None,
-        last_good=_last_good(run, verdict, jump),
+        last_good=last_good_of(run, verdict, jump),
         lifecycle=lifecycle_of(run),
     )
 
@@ -219,88 +211,12 @@ def _nans(displays: Displays, tracks: Sequence[Track], poisoned: bool) -> Nans |
     return Nans(int(displays.iterations[first]), len(bad), bool(lasting), saturated, poisoned)
 
 
-# -- when it broke ---------------------------------------------------------------------------------------------------
-
-
-def _jump(
-    dated: Dated | None, evidence: Evidence, step: int | None, displays: Displays, header: LogHeader, resumed: int
-) -> Jump | None:
-    if dated is None:
-        return None
-    iteration, onset = dated
-    before = evidence.rise.good if evidence.rise is not None else None
-    if step is not None:
-        before = float(np.median(evidence.total.values[max(step - FEWEST, 0) : step]))
-    return Jump(
-        iteration=iteration,
-        before=before,
-        approach=_approach(evidence, onset),
-        onset=onset,
-        watch=watch_window(onset, displays.interval),
-        records=records_of(onset, header, resumed),
-    )
-
-
-def _approach(evidence: Evidence, onset: OnsetEstimate) -> Approach | None:
-    """Describe the displays before the onset. Where each is of few losses, several make a level."""
-    total, size = evidence.total, evidence.span.size
-    row = int(np.searchsorted(total.iterations, onset.low))
-    width = 1 if size >= _MEAN else _DISPLAYS
-    return approach(total.values[:row], total.values[row:], width, slack=1 + lag_of(total.iterations, size))
-
-
-def _date(evidence: Evidence, displays: Displays, judged: Judgement) -> Dated | None:
-    """Date the jump of a run that broke."""
-    verdict, why = judged.verdict, judged.why
-    if judged.row is not None:
-        return int(evidence.total.iterations[judged.row]), between(evidence.total, judged.row)
-    if why in ("collapsed", "rise"):
-        return _date_plateau(evidence)
-    if verdict != Condition.NON_FINITE.verdict or evidence.nans is None:
-        return None
-    rise = evidence.rise
-    by_nans = date_nans(displays, int(np.searchsorted(displays.iterations, evidence.nans.first)))
-    if not evidence.nans.lasting or rise is None or not rise.sudden or rise.row == 0:
-        return by_nans
-    by_rise = date_rise(evidence.total, rise, evidence.span)
-    return by_rise if rise.grows or by_nans is None else min(by_rise, by_nans, key=lambda dated: dated[0])
-
-
-def _date_plateau(evidence: Evidence) -> Dated | None:
-    """Date the beginning of the plateau by the total, or by the first head that broke if the total hardly shows it."""
-    total, rise = evidence.total, evidence.rise
-    if rise is not None and rise.row == 0:
-        return None
-    broken = [j.rise for j in evidence.judged if j.rise is not None and j.head.condition in _COLLAPSED]
-    if rise is None and broken:
-        first = min(broken, key=lambda r: r.iteration)
-        row = int(np.searchsorted(total.iterations, first.iteration))
-        if 0 < row < len(total.iterations):
-            rise = rise_at(total.iterations, total.values, evidence.span.size, row, first.best, first.certain)
-            if not rise.bad - rise.good > 3 * rise.noise:
-                # a head's display is of a single iteration: it dates itself
-                return first.iteration, between(total, row)
-    return date_rise(total, rise, evidence.span) if rise is not None else None
-
-
-def _last_good(run: LogRun, verdict: Verdict, jump: Jump | None) -> tuple[int, str] | None:
-    """Find the last good snapshot that the log names.
-
-    `onset.low` is the earliest iteration that may be bad, so one iteration between the snapshot and it is enough.
-    """
-    if jump is None and verdict != "healthy":
-        return None
-    files = dict(run.snapshots)
-    newest = newest_healthy(files, None if jump is None else jump.onset.low, margin=1)
-    return None if newest is None else (newest, files[newest])
-
-
 # -- levels, and what left them --------------------------------------------------------------------------------------
 
 
 def _explained(heads: Sequence[HeadFinding], loss: float) -> float | None:
     """Return Σ weight · ln(classes), with 87.3365 for a saturated head, where that is the level of the total."""
-    if not heads or any(h.condition not in _COLLAPSED for h in heads):
+    if not heads or any(h.condition not in COLLAPSED for h in heads):
         return None
     if heads[0].name == TOTAL:
         return None
