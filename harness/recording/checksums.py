@@ -19,6 +19,7 @@ from harness.schemas.layout import Activation, Param
 CHECKSUM = "checksum"  # name of the datasets, the attributes and the field that hold checksums
 COLUMN = "checksum_column"  # attribute of a dataset: its column in the checksums of its group
 SCALARS = ("lr", "loss", "smoothed_loss", "seconds", "digest")  # which have one checksum together
+_AT_ONCE = 4096  # rows that are copied at a time
 
 
 def row_checksums(iterations: npt.NDArray[np.int64], *columns: npt.NDArray[np.generic]) -> npt.NDArray[np.uint64]:
@@ -31,10 +32,14 @@ def _column(iterations: npt.NDArray[np.int64], rows: npt.NDArray[np.generic]) ->
     if not count:
         return np.empty(0, np.uint64)
     values = np.ascontiguousarray(rows).reshape(count, -1).view(np.uint8)
-    data = np.concatenate([values, np.ascontiguousarray(iterations).view(np.uint8).reshape(count, -1)], axis=1)
-    whole_rows = data.view(f"V{data.shape[1]}").ravel().tolist()
-    found = list(map(xxhash.xxh3_64_intdigest, whole_rows))
-    return np.array(found, np.uint64)
+    times = np.ascontiguousarray(iterations).view(np.uint8).reshape(count, -1)
+    found = np.empty(count, np.uint64)
+    for first in range(0, count, _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        data = np.concatenate([values[part], times[part]], axis=1)
+        whole_rows = data.view(f"V{data.shape[1]}").ravel().tolist()
+        found[part] = list(map(xxhash.xxh3_64_intdigest, whole_rows))
+    return found
 
 
 def iteration_bytes(iteration: int) -> bytes:

@@ -121,7 +121,11 @@ class Diagnosis:
 
     def total_norm(self, statistic: str) -> Floats:
         """Compute the (T,) norms of all param blobs together from `weight_l2`, `gradient_l2` or `update_l2`."""
-        return total_norm(self.recording.stat(statistic).values)
+        count = len(self.recording.iterations)
+        parts = [slice(first, min(first + _CHUNK, count)) for first in range(0, count, _CHUNK)]
+        return np.concatenate(
+            [np.empty(0), *(total_norm(self.recording.stat(statistic, part).values) for part in parts)]
+        )
 
     def heatmap(
         self,
