@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from harness.rescuing.steps import next_leg
 from harness.schemas.leg import Leg, LegResult
 from harness.schemas.rescue import Candidate
 from harness.studies.engine import LegEngine
-from harness.studies.leg_runs import last_directory
+from harness.studies.leg_runs import last_directory, stretches
 
 _EVERY = 1.0  # seconds between two looks at what is under way
 _LOOK = 8  # iterations at the end whose median is looked at
@@ -70,13 +71,14 @@ class Restarts:
     """Carries out legs with an engine, and shows them; those whose process died go on, as long as they get on.
 
     Attributes:
-        trained: iterations that they have trained.
+        trained: iterations that they have trained; those that were made before do not count.
     """
 
     def __init__(self, engine: LegEngine, showing: Showing) -> None:
         self.trained = 0
         self._engine, self._showing = engine, showing
         self._running: dict[str, tuple[Leg, str]] = {}  # and its name in what is shown, by directory
+        self._made: dict[str, int] = {}  # iterations that a leg had when it was submitted, by directory
 
     def run(self, leg: Leg, name: str) -> LegResult:
         """Carry out one leg."""
@@ -130,6 +132,7 @@ class Restarts:
 
     def _submit(self, leg: Leg, name: str) -> None:
         self._running[leg.directory] = leg, name
+        self._made[leg.directory] = _made(leg)
         self._engine.submit(leg)
 
     def _results(self, is_poor: Callable[[_Look], bool]) -> Iterator[LegResult]:
@@ -144,7 +147,7 @@ class Restarts:
                 self._engine.submit(result.leg)
             elif result is not None:
                 _, name = self._running.pop(result.leg.directory)
-                self.trained += result.iterations
+                self.trained += result.iterations - self._made[result.leg.directory]
                 self._showing.ended(name, result.iterations)
                 yield result
             elif time.monotonic() - looked >= _EVERY:
@@ -156,6 +159,13 @@ class Restarts:
                         stopped.add(leg.directory)
                         self._engine.stop(leg)
                 self._showing.show()
+
+
+def _made(leg: Leg) -> int:
+    """Return how many iterations the run directories of a leg have."""
+    with suppress(BadInput):  # the engine says why it cannot be made
+        return sum(one.iterations for one in stretches(leg))
+    return 0
 
 
 def _can_go_on(result: LegResult, died: Mapping[str, int]) -> bool:

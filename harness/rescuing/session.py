@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from harness import __version__
 from harness.caffe_files.messages import parse_text, pb
 from harness.errors import BadInput, RecordingError
 from harness.exit_codes import Exit
-from harness.recording.result_files import write_rescue
+from harness.recording.result_files import rescue_from, write_rescue
 from harness.recording.run_directory import read_info
 from harness.rescuing.attempt import Attempting
 from harness.rescuing.breaks import broke_at, find_break, has_broken
@@ -64,6 +65,7 @@ class _Session:
         self._study, self._until, self._request, self._means = study, until, request, means
         self._iterations = 0
         self._begun = time.monotonic()
+        self._before = _cost_before(study)
 
     def run(self) -> Rescue:
         decisions, run = self._study.decisions, self._study.run
@@ -172,7 +174,11 @@ class _Session:
             run=str(run),
             interventions=tuple(interventions),
             tried=decisions[-1].attempt.tried if decisions else (),
-            cost=Cost(self._iterations, time.monotonic() - self._begun, self._means.workers),
+            cost=Cost(
+                self._before.iterations + self._iterations,
+                self._before.seconds + time.monotonic() - self._begun,
+                self._means.workers,
+            ),
             attempts=tuple(decision.attempt for decision in decisions),
             sentence=sentence,
             until=self._until,
@@ -180,3 +186,12 @@ class _Session:
         )
         write_rescue(self._study.directory, found)
         return found
+
+
+def _cost_before(study: Study) -> Cost:
+    """Return what earlier commands spent on a study that goes on, as far as they wrote it down."""
+    found = None
+    if study.decisions:
+        with suppress(BadInput):  # it is written anew
+            found = rescue_from(study.run)
+    return Cost(0, 0.0, 0) if found is None else found.cost

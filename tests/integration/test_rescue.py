@@ -104,6 +104,9 @@ def test_nothing_is_done_twice(home: Path, rescued: Rescue) -> None:
     assert "Going on with the rescue" in done.stderr
     assert done.stdout.startswith(rescued.sentence)
     assert f"report {rescued.run}" in done.stdout
+    found = rescue_from(home / "run")
+    assert found is not None
+    assert found.cost.iterations == rescued.cost.iterations
 
 
 def test_a_study_and_its_run_can_be_copied(home: Path, rescued: Rescue, tmp_path: Path) -> None:
