@@ -10,14 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.quantities import duration
-from harness.reports.sparkline import Curve, sparkline
-from harness.reports.text.grammar import count
+from harness.reports.sparkline import WIDTH, Curve, sparkline
+from harness.reports.text.grammar import count, shortened
 
 FAILED = ("died", "refused")  # judgements of arms that say nothing
 _FRAME = 8  # lines of the screen that are not for trials
 _LONGEST = 40  # columns that names may take where changes are shown
 _SHORTEST = 12  # columns that they have on the narrowest terminal
 _NUMBERS = 54  # those of all that is neither name nor change
+_NARROW = 90  # columns below which curves have half of their width
 _WIDE = 125  # columns from which on changes are shown as well
 _STYLES = {"broken": "red", "healed": "green", "mixed": "yellow", "measured": "cyan"}
 
@@ -106,7 +107,8 @@ def trial_table(rows: Sequence[TrialRow], healthy: float, broken: float, width: 
     """Make a table of trials."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     wide = width >= _WIDE
-    room = _LONGEST if wide else max(_SHORTEST, width - _NUMBERS)
+    bars = WIDTH if width >= _NARROW else WIDTH // 2
+    room = _LONGEST if wide else max(_SHORTEST, width - _NUMBERS + WIDTH - bars)
     longest = min(room, max((len(row.name) for row in rows), default=0))
     table.add_column("trial", no_wrap=True, overflow="ellipsis", max_width=longest)
     if wide:
@@ -117,10 +119,10 @@ def trial_table(rows: Sequence[TrialRow], healthy: float, broken: float, width: 
     table.add_column("loss", no_wrap=True)
     for row in rows:
         style = _STYLES.get(row.outcome, "")
-        name = Text(row.name, style="" if row.outcome else "bold")
+        name = Text(shortened(row.name, longest), style="" if row.outcome else "bold")
         runs = Text(str(row.finished) if row.outcome else f"{row.finished}/{row.arms}")
         breaks = Text("" if row.measured or not row.finished else str(row.breaks), style=style)
-        curve = Text(sparkline(row.curve, healthy, broken), style=style or "dim")
+        curve = Text(sparkline(row.curve, healthy, broken, bars), style=style or "dim")
         end = row.curve[-1] if row.curve else None
         curve.append(f" {_loss(end)}" if row.curve else "", style="dim")
         curve.append(f" {row.failed}" if row.failed else "", style="yellow")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 _BARS = "▁▂▃▄▅▆▇█"
 _NOT_FINITE = "×"
-_WIDTH = 24  # characters of a curve
+WIDTH = 24  # characters of a curve, at the most
 
 Curve = tuple[float | None, ...]  # losses; None where not finite
 
@@ -17,11 +17,11 @@ def curve_of(losses: Iterable[float]) -> Curve:
     return tuple(loss if math.isfinite(loss) else None for loss in losses)
 
 
-def sparkline(curve: Sequence[float | None], low: float, high: float) -> str:
-    """Draw losses as bars between the levels `low` and `high`; where they are many, several share one."""
+def sparkline(curve: Sequence[float | None], low: float, high: float, width: int = WIDTH) -> str:
+    """Draw losses as `width` bars at most, between the levels `low` and `high`; several share one if they are more."""
     if not curve:
         return ""
-    per = max(1, math.ceil(len(curve) / _WIDTH))
+    per = max(1, math.ceil(len(curve) / width))
     parts = [curve[start : start + per] for start in range(0, len(curve), per)]
     return "".join(_bar(part, low, high) for part in parts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,14 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.quantities import duration
-from harness.reports.sparkline import Curve, sparkline
-from harness.reports.text.grammar import count
+from harness.reports.sparkline import WIDTH, Curve, sparkline
+from harness.reports.text.grammar import count, shortened
 
 _FRAME = 4  # lines of the screen that are not for restarts
 _SHORTEST = 16  # columns of a name on the narrowest terminal
 _NUMBERS = 64  # columns of all that is not a name
 _NARROW = 100  # columns below which curves have half of their width
-_HALF = 12
+_HALF = WIDTH // 2
+_FEWEST = 3  # letters of a field
 _STYLES = {"complete": "green", "running": "", "waiting": "dim", "interrupted": "dim"}
 WAITING, RUNNING = "waiting", "running"
 
@@ -106,26 +108,22 @@ def _table(rows: Sequence[LegRow], low: float, high: float, width: int) -> Table
     room = max(_SHORTEST, width - _NUMBERS + (_HALF if narrow else 0))
     table.add_column("restart", no_wrap=True)
     table.add_column("iteration", justify="right", no_wrap=True)
-    table.add_column("loss", no_wrap=True, min_width=_HALF if narrow else 2 * _HALF)
+    table.add_column("loss", no_wrap=True, min_width=_HALF if narrow else WIDTH)
     table.add_column("", justify="right", no_wrap=True, min_width=6)
     table.add_column("", no_wrap=True, overflow="ellipsis")
     for row in rows:
         style = _STYLES.get(row.state.partition(",")[0], "yellow")
         at = f"{row.iteration:,}" if row.curve else ""
         end = "" if row.loss is None else f"{row.loss:.3g}"
-        drawn = _halved(row.curve) if narrow else row.curve
-        curve = Text(sparkline(drawn, low, high), style=style or "cyan")
+        curve = Text(sparkline(row.curve, low, high, _HALF if narrow else WIDTH), style=style or "cyan")
         name = Text(_shortened(row.name, room), style="bold" if row.state == RUNNING else "")
         table.add_row(name, at, curve, end, Text(row.state, style=style))
     return table
 
 
-def _halved(curve: Sequence[float | None]) -> list[float | None]:
-    """Return the means of pairs."""
-    pairs = (curve[start : start + 2] for start in range(0, len(curve), 2))
-    return [None if None in pair else sum(filter(None, pair)) / len(pair) for pair in pairs]
-
-
 def _shortened(name: str, most: int) -> str:
-    """Shorten a name in its middle: names differ at both ends."""
-    return name if len(name) <= most else f"{name[: most // 2]}…{name[len(name) - (most - most // 2 - 1) :]}"
+    """Shorten the fields of a name, as in `base…=0.01-clip…=5`; their values tell restarts apart."""
+    for letters in range(max(map(len, name.split("=")), default=0), _FEWEST - 1, -1):
+        if len(short := re.sub(rf"([^-=]{{{letters}}})[^-=]{{2,}}(?==)", r"\1…", name)) <= most:
+            return short
+    return shortened(name, most)

@@ -38,6 +38,14 @@ def test_the_table_fits_the_terminal_and_names_differ(width: int) -> None:
     assert "1 of 3 restarts, 120 of 400 iterations" in lines[-1]
 
 
+def test_on_a_narrow_terminal_values_are_kept_that_differ() -> None:
+    rows = tuple(LegRow(f"base_lr={rate}-clip_gradients=5", "waiting", 60, 240) for rate in (0.01, 0.002))
+    console = RichConsole(file=StringIO(), width=70)
+    with console.capture() as capture:
+        console.print(*SweepView(rows, 0, 360, 1.0, None, 0.0, 1.0).drawn(70, 24))
+    assert [line.split()[0] for line in capture.get().splitlines()[1:]] == ["base…=0.01-clip…=5", "bas…=0.002-cli…=5"]
+
+
 def test_without_a_terminal_each_restart_that_ends_is_a_line() -> None:
     output = StringIO()
     screen = ViewScreen(Console(file=output, width=200))

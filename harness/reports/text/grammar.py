@@ -25,3 +25,8 @@ def name_arrays(kinds: Collection[str]) -> str:
 def count(number: int, noun: str) -> str:
     """Give a number of things: `1 display`, `2 displays`, `no displays`."""
     return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+
+
+def shortened(name: str, most: int) -> str:
+    """Shorten a name to `most` characters, in its middle: names differ at both ends."""
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[len(name) - (most - most // 2 - 1) :]}"
