@@ -147,7 +147,7 @@ def test_a_diagnosis_holds_what_reports_show(run: Path, tmp_path: Path) -> None:
         assert [key.encode() for key in batch.keys] == recording.keys(ONSET)
         commands = [suggestion.command.split(" --set ")[-1] for suggestion in harness.suggest(found)]
         assert commands[:2] == [f"base_lr={found.solver.base_lr / 10:g}", "clip_gradients=10"]
-        assert commands[2:] == [f"{next_command('explain')} {recording.path.parent}"]
+        assert commands[2:] == [f"{next_command(name)} {recording.path.parent}" for name in ("explain", "rescue")]
         assert harness.suggest(recording) == harness.suggest(found)
         for name, figure in {
             "losses": figures.losses(recording, found),
