@@ -1,8 +1,9 @@
 """Commands of the harness in processes that have imported it already.
 
 A short training takes less time than the imports of the command that starts it. So a command is run in a process that
-multiprocessing's fork server forks: the server has imported the commands once. Apart from that, the process is one of
-its own, as that of `python harness/run.py`. The tests of the commands themselves start them as a user does.
+multiprocessing's fork server forks: the server has imported the commands once, and what their processes run, for which
+see forked.py. Apart from that, the process is one of its own, as that of `python harness/run.py`. The tests of the
+commands themselves start them as a user does.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from tests.helpers.paths import ROOT
 from tests.helpers.processes import PATIENCE, Finished
 
 _COMMANDS = ("run", "restart", "explain", "rescue", "sweep", "compare", "rewind", "report", "readlog", "capsule")
+_IMPORTED_LATER = ("harness.training_command", "harness.supervisor.restart_plan")
+_FORKED = "tests.helpers.forked"
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload([__name__, *(f"harness.{name}" for name in _COMMANDS)])
+_PROCESSES.set_forkserver_preload([_FORKED, __name__, *(f"harness.{name}" for name in _COMMANDS), *_IMPORTED_LATER])
 
 
 def harness_command(
@@ -56,4 +59,7 @@ def _run(name: str, arguments: Sequence[str], cwd: Path, env: Mapping[str, str],
     os.environ.clear()
     os.environ.update(env)
     sys.argv = [str(ROOT / f"harness/{name}.py"), *arguments]
+    from tests.helpers.forked import ForkedPopen  # the fork server has imported it, with Caffe
+
+    subprocess.Popen = ForkedPopen  # type: ignore[misc]
     sys.exit(start(name, arguments))

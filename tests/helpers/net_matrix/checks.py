@@ -23,7 +23,7 @@ from tests.helpers.processes import command
 def check(net: MatrixNet, data: Path, home: Path) -> None:
     """Train `net` with `caffe train` and with the harness, in the folder `home`, and compare the two."""
     solver = write(net, data, home)
-    env = {"PYTHONPATH": str(data)}
+    env = {"PYTHONPATH": str(data)} if 'type: "Python"' in net.layers else {}
     native = command(BIN / "caffe", "train", f"--solver={solver}", *net.options, cwd=home, env=env)
     assert native.code == 0, native.stderr[-2000:]
     expected = _weights(home, LAST)
