@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness import __version__
 from harness.caffe_files.messages import parse_text, pb
+from harness.change_options import read_candidate
 from harness.errors import BadInput, RecordingError
 from harness.exit_codes import Exit
 from harness.recording.result_files import rescue_from, write_rescue
@@ -39,6 +40,8 @@ def rescue(run: Path, request: RescueRequest, means: Means) -> Rescue:
         RecordingFailed: the disk is full.
     """
     run = run.absolute()
+    for text in request.given:  # also where nothing is left to try
+        read_candidate(text)
     solver = parse_text(read_info(run).solver, pb.SolverParameter, run / "run.json")
     until = solver.max_iter if request.until is None else request.until
     if until > solver.max_iter:

@@ -107,6 +107,7 @@ def test_nothing_is_done_twice(home: Path, rescued: Rescue) -> None:
     found = rescue_from(home / "run")
     assert found is not None
     assert found.cost.iterations == rescued.cost.iterations
+    assert harness_command("rescue", home / "run", "--candidate", "slower: --sets x").code == Exit.BAD_INPUT
 
 
 def test_a_study_and_its_run_can_be_copied(home: Path, rescued: Rescue, tmp_path: Path) -> None:
