@@ -159,12 +159,13 @@ class Attempting:
         """Say what became of a candidate."""
         candidate = outcome.candidate
         known = judged.get(candidate.name)
+        shown = candidate.shown if restarted is not None and outcome.seen is None else 0
         return Tried(
             candidate=candidate.name,
             kind=candidate.kind,
             changes=words_of(candidate),
-            runs=outcome.runs + (restarted is not None),
-            heals=outcome.heals + (known is not None and known.level <= self._case.levels.limit),
+            runs=shown + outcome.runs + (restarted is not None),
+            heals=shown + outcome.heals + (known is not None and known.level <= self._case.levels.limit),
             loss=None if known is None or not math.isfinite(known.level) else known.level,
             test=dict(restarted.tests) if restarted is not None else {},
             iterations=outcome.iterations + (0 if restarted is None else restarted.trained),

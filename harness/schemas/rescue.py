@@ -42,6 +42,8 @@ class Candidate(msgspec.Struct, frozen=True):
         steps: one after the other, from the state before the break that all candidates begin with.
         changes: the same for arms, of one step or all; empty if arms cannot express it, which are then left out.
         why: a clause that says from what it was derived.
+        shown: replays of the explanation that got past the break with the same change, or with other data in place of
+            those that are left out; 0 if not all did.
     """
 
     kind: CandidateKind
@@ -49,6 +51,7 @@ class Candidate(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...]
     changes: tuple[AnyChange, ...] = ()
     why: str = ""
+    shown: int = 0
 
 
 class Tried(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -16,23 +17,31 @@ import numpy.typing as npt
 import psutil
 import pytest
 
+from harness.diagnosis.cause.case import Case
+from harness.diagnosis.rescue.trend import Healthy, Trend
 from harness.exit_codes import Exit
+from harness.experiments import local
 from harness.recording import Recording
 from harness.recording.lineage import ancestry
 from harness.recording.lineage_reader import LineageReader
 from harness.recording.result_files import read_explanation, rescue_from
 from harness.recording.run_directory import read_info
 from harness.reports.view_terminal import ViewTerminal
-from harness.rescuing.healthy import healthy_before
-from harness.rescuing.journal import State, opened
+from harness.rescuing.healthy import healthy_before, last_test
+from harness.rescuing.journal import Decision, State, opened
+from harness.rescuing.means import Means
+from harness.rescuing.request import RescueRequest
 from harness.rescuing.restarts import Restarted, Restarts
+from harness.rescuing.session import rescue
 from harness.rescuing.showing import Showing
-from harness.schemas.explanation import Levels
+from harness.schemas.explanation import Explanation, Levels, Verdict
 from harness.schemas.leg import Leg, LegResult
 from harness.schemas.rescue import Candidate, Rescue, Step, decode
+from harness.supervisor.signals import Interrupts
 from tests.helpers.clusters import scheduler, worker_of
 from tests.helpers.commands import restart, train
 from tests.helpers.investigating import case_of
+from tests.helpers.made_up_cases import made_up_case
 from tests.helpers.paths import ROOT
 from tests.helpers.planted_records import BATCH, INNOCENT, ONSET, TIMES, write_planted
 from tests.helpers.preloaded import harness_command
@@ -90,6 +99,25 @@ def test_a_training_is_no_measure_where_what_broke_it_acted_from_its_start(home:
     assert healthy_before(run, case, found, None) is not None
     layer = msgspec.structs.replace(found, verdict=msgspec.structs.replace(found.verdict, kind="layer-lr"))
     assert healthy_before(run, case, layer, None) is None
+
+
+def test_training_was_healthy_before_what_broke_it_began_to_act_or_before_an_earlier_break(lineage: Path) -> None:
+    """The run `3` goes on from the run `1`, which has test passes before iterations 20 and 30."""
+    case = made_up_case()  # the loss is 0.5 until iteration 100
+    risen = replace(case, loss=np.where(np.arange(len(case.loss)) < 31, 0.1, case.loss))
+    found = Explanation(Verdict("data-shift", "", iteration=31), None, ())
+    earlier = Healthy(Trend(20, 0.05, 0.0, 0.01, 20))
+
+    def level(case: Case, earlier: Healthy | None = None) -> float:
+        healthy = healthy_before(lineage, case, found, earlier)
+        assert healthy is not None
+        return healthy.trend.level
+
+    assert level(case) == 0.5
+    assert level(risen) == 0.1
+    assert level(risen, earlier) == 0.05
+    assert last_test(lineage, 0, 30).keys() == last_test(lineage, 30, 30).keys() != set()
+    assert not last_test(lineage, 31, 34)
 
 
 def _is_worker(process: psutil.Process) -> bool:
@@ -256,6 +284,27 @@ class _Made:
     def cancel(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+def test_a_break_that_was_not_stopped_before_the_end_is_not_the_end(
+    home: Path, rescued: Rescue, tmp_path: Path
+) -> None:
+    run, until = tmp_path / "run", SECOND + 12
+    shutil.copytree(home / "run", run)
+    first, *_ = (home / "run-rescue/journal.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "run-rescue").mkdir()
+    (tmp_path / "run-rescue/journal.jsonl").write_text(first)  # the training has not been continued yet
+    state = msgspec.json.decode(first, type=Decision).reached
+    assert state is not None
+    options = ("--from", state.iteration, "--until", until, "--on-alarm", "continue", "--out", tmp_path / "continued")
+    assert restart(Path(state.run), *options).code == Exit.DONE
+    with closing(ViewTerminal()) as terminal:
+        made = _Made(tmp_path / "continued", (Exit.DONE, until))
+        found = rescue(
+            run, RescueRequest(until=until, tries=1), Means(terminal, Interrupts("stop"), 1, local(1), lambda: made)
+        )
+    assert not found.finished
+    assert found.sentence.startswith(f"Training broke once more, at iteration {SECOND - 1}")
 
 
 @contextmanager

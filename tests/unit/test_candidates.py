@@ -13,7 +13,7 @@ from harness.diagnosis.cause.trials import Trial, Wanted
 from harness.diagnosis.rescue.candidates import candidates_of, last_candidates
 from harness.diagnosis.rescue.evidence import placed
 from harness.diagnosis.rescue.given import given_at, given_candidate
-from harness.diagnosis.rescue.trials import ENOUGH, Outcome, left_to_try, try_until_past
+from harness.diagnosis.rescue.trials import ENOUGH, Outcome, left_to_try, try_all, try_until_past
 from harness.errors import BadInput
 from harness.schemas.arm import Arm, HistoryScaled, LayerField, RateScaled, RecordsReplaced, SolverField, StreamShifted
 from harness.schemas.explanation import ArmSummary, ControlSummary, CulpritRecord, Explanation, Kind, Margin, Verdict
@@ -324,6 +324,22 @@ def test_larger_changes_are_tried_until_one_is_good() -> None:
     assert restarted == ["batches", "clip"]
     assert [len(one.arms) for one in trials if one.kind == "records"] == [1]
     assert {one.kind for one in trials} == {"records", "batches", "clip"}
+
+
+def test_what_replays_of_the_explanation_have_shown_needs_no_others() -> None:
+    replaced = trial("the 2 culprit records of 100 replaced", "record", AT, ["healed"] * 8, at=AT)
+    batch = trial("batch 100 replaced", "record", AT - 5, ["healed"] * 3, at=AT)
+    clipped = trial("gradient clipped to 4", "gradient-clipping", AT - 5, ["healed", "healed", "broken"], at=AT)
+    tenth = trial("rate × 0.1", "learning-rate", AT - 5, ["healed"], at=AT)
+    case, wanted = reading().with_jitter(1e-3), list[Wanted]()
+    found = explained("record", [replaced, batch, clipped, tenth], {}, keys=["00_a", "01_b"])
+    candidates = candidates_of(case, found)
+    outcomes = answered(try_all(case, candidates), lambda arm: False, wanted)
+
+    assert {one.kind: one.shown for one in candidates if one.shown} == {"records": 8, "batches": 3, "rate": 1}
+    assert all(outcome.gets_past for outcome in outcomes)
+    tried = {one.kind for wave in wanted for one in wave.trials}
+    assert tried == {"clip", "stretch", "history", "rate"}  # one replay shows nothing
 
 
 def test_trials_stop_where_enough_is_known() -> None:

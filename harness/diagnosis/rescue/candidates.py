@@ -24,7 +24,7 @@ from harness.schemas.explanation import Explanation
 from harness.schemas.rescue import Candidate, CandidateKind, Step
 
 NOTHING = "nothing changed"
-_ORDER: tuple[CandidateKind, ...] = (  # by how little they change the training
+ORDER: tuple[CandidateKind, ...] = (  # by how little they change the training
     "unchanged",
     "records",
     "batches",
@@ -86,9 +86,9 @@ def _unchanged(found: Explanation) -> Iterator[Candidate]:
     if kind == "machine" or (kind == "undecided" and none_breaks):
         why = "an unchanged replay does not break"
         why += f" (0 of {control.runs} break)" if control is not None and none_breaks else ""
-        yield Candidate("unchanged", NOTHING, (Step(()),), (), why)
+        yield Candidate("unchanged", NOTHING, (Step(()),), (), why, control.runs if none_breaks and control else 0)
 
 
 def _rank(candidate: Candidate) -> tuple[int, bool]:
     kinds = [candidate.kind] if candidate.kind != "given" else kinds_changed(candidate.steps[0].words)
-    return max(map(_ORDER.index, kinds), default=0), candidate.kind == "given"
+    return max(map(ORDER.index, kinds), default=0), candidate.kind == "given"

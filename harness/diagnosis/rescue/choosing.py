@@ -184,14 +184,15 @@ def _why(
 ) -> str:
     of_one, lowest = compared[one.candidate.name], compared[best.candidate.name].level
     says = f"level {of_one.level:.3g}"
-    if one is best and of_one.at_trend and trend is not None and len(compared) == 1:
-        says += f", as low as while training was healthy ({trend.level:.3g})"
-    elif one is best:
-        says += ", the best"
+    healthy = (
+        "" if trend is None or not of_one.at_trend else f"as low as while training was healthy ({trend.level:.3g})"
+    )
+    if one is best:
+        says += f", {healthy}" if healthy else ", the best"
     elif of_one.excess <= of_one.noise:
         says += f", within {of_one.noise:.2g} (noise) of the best, {lowest:.3g}"
-    elif of_one.at_trend and trend is not None:
-        says += f", as low as while training was healthy ({trend.level:.3g}); the best is {lowest:.3g}"
+    elif healthy:
+        says += f", {healthy}; the best is {lowest:.3g}"
     else:
         says += f", higher than the best, {lowest:.3g}, by more than noise ({of_one.noise:.2g})"
     if of_one.worse_test:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from harness.diagnosis.cause.case import Case, Reading
 from harness.diagnosis.cause.records.stand_ins import Sources, Spot, ordinary_iterations, replaced
 from harness.diagnosis.cause.stages.data import replaced_batches
-from harness.diagnosis.rescue.evidence import breaks, continuing, heals, trials
+from harness.diagnosis.rescue.evidence import breaks, continuing, heals, shown_by, trials
 from harness.schemas.arm import AnyChange, Place, StreamShifted
 from harness.schemas.explanation import ArmSummary, CulpritRecord, Explanation
 from harness.schemas.rescue import Candidate, Step
@@ -29,7 +29,7 @@ def without_records(case: Case, found: Explanation) -> Iterator[Candidate]:
     if tried is not None and heals(tried):
         others = "another one in its place" if len(keys) == 1 else "others in their places"
         why = continuing(tried, f"with {others}")
-    yield Candidate("records", name, (Step(skip_records(keys)),), _moved_up(case, records), why)
+    yield Candidate("records", name, (Step(skip_records(keys)),), _moved_up(case, records), why, shown_by(tried))
 
 
 def skip_records(keys: Sequence[str]) -> tuple[str, ...]:
@@ -50,7 +50,7 @@ def without_batches(case: Case, found: Explanation) -> Iterator[Candidate]:
         skipped = range(case.at, case.at + 1)
     if skipped and skipped.start >= case.start:
         why = "training went wrong there" if tried is None else continuing(tried, "with other data there")
-        yield _skipping(skipped, why)
+        yield _skipping(skipped, why, shown_by(tried))
     elif not skipped and verdict.kind == "data-shift" and verdict.iteration is not None:
         since = verdict.iteration
         healing = next((arm for arm in trials(found, "data-shift") if heals(arm)), None)
@@ -61,11 +61,11 @@ def without_batches(case: Case, found: Explanation) -> Iterator[Candidate]:
             yield _skipping(range(since, since + factor * case.after), why)
 
 
-def _skipping(skipped: range, why: str) -> Candidate:
+def _skipping(skipped: range, why: str, shown: int = 0) -> Candidate:
     which = f"iteration {skipped.start:,}" if len(skipped) == 1 else f"iterations {skipped[0]:,} to {skipped[-1]:,}"
     steps = (Step(("--skip", f"{skipped.start}:{skipped.stop}")),)
     changes = (StreamShifted(skipped.start, skipped.stop),)
-    return Candidate("batches", f"without the data of {which}", steps, changes, why)
+    return Candidate("batches", f"without the data of {which}", steps, changes, why, shown)
 
 
 def _batches(found: Explanation) -> tuple[range, ArmSummary | None]:

@@ -58,6 +58,11 @@ def heals(trial: ArmSummary) -> bool:
     return trial.heals == len(trial.judgements) > 0
 
 
+def shown_by(trial: ArmSummary | None) -> int:
+    """Return how many replays a trial has, all of which healed; 0 if not all did, or it was not made."""
+    return len(trial.judgements) if trial is not None and heals(trial) else 0
+
+
 def breaks(trial: ArmSummary | None) -> bool:
     """Check whether most arms of a trial broke; False for one that was not made."""
     return trial is not None and trial.breaks > trial.heals

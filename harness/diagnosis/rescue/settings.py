@@ -13,7 +13,16 @@ from harness.diagnosis.cause.slower import holds_rate, slower
 from harness.diagnosis.cause.stages.factors import USUAL_DECAY, USUAL_MOMENTUM, rises, usual_clip
 from harness.diagnosis.cause.stages.layer_lr import alone_factor, alone_named
 from harness.diagnosis.cause.trials import layer_rate
-from harness.diagnosis.rescue.evidence import breaks, cause_of, continuing, heals, no_value_survives, stays, trials
+from harness.diagnosis.rescue.evidence import (
+    breaks,
+    cause_of,
+    continuing,
+    heals,
+    no_value_survives,
+    shown_by,
+    stays,
+    trials,
+)
 from harness.schemas.arm import AnyChange, HistoryScaled, LayerField, RateScaled, SolverField
 from harness.schemas.explanation import ArmSummary, Explanation
 from harness.schemas.rescue import Candidate, CandidateKind, Step
@@ -25,7 +34,7 @@ _BRIEFLY = 0.1  # of the rate: for a stretch, which costs little
 _FURTHER = (0.3, 0.1)  # of a rate that is not low enough
 _TENTH = "rate × 0.1"  # the trial of that name
 
-Lowered = tuple[float, str]  # a factor of the learning rate, and a clause that says from what it was derived
+Lowered = tuple[float, str, int]  # a factor of the learning rate, from what it was derived, and `Candidate.shown`
 
 
 def clipped(case: Case, found: Explanation) -> Iterator[Candidate]:
@@ -34,18 +43,18 @@ def clipped(case: Case, found: Explanation) -> Iterator[Candidate]:
     current = float(case.solver.clip_gradients)
     if threshold is None or 0 < current <= threshold[0]:
         return
-    value, why = threshold
+    value, why, shown = threshold
     norms = _ordinary_norms(case, found)
     above = int(np.count_nonzero(norms > value))
     if not above:
         why += f"; none of the {norms.size:,} iterations before reaches it" if norms.size else ""
     else:
         why += f"; {above:,} of the {norms.size:,} iterations before reach{'es' if above == 1 else ''} it"
-    yield _setting("clip", f"gradients clipped to {value:g}", "clip_gradients", value, why)
+    yield _setting("clip", f"gradients clipped to {value:g}", "clip_gradients", value, why, shown)
 
 
-def _threshold(case: Case, found: Explanation) -> tuple[float, str] | None:
-    """Return the threshold and a clause on it; None where none helps."""
+def _threshold(case: Case, found: Explanation) -> tuple[float, str, int] | None:
+    """Return the threshold, a clause on it, and `Candidate.shown`; None where none helps."""
     margin = found.margins.get("clip_gradients")
     screened = next(trials(found, "gradient-clipping"), None)
     if no_value_survives(margin) or (margin is None and breaks(screened)):
@@ -58,13 +67,13 @@ def _threshold(case: Case, found: Explanation) -> tuple[float, str] | None:
         why = f"a replay with the threshold {survives:g} continues"
         if margin.breaks is not None:
             why += f", one with {margin.breaks:g} breaks"
-        return float(f"{value:.3g}"), why
+        return float(f"{value:.3g}"), why, 0
     value = usual_clip(case)
     if not value:
         return None
     if screened is not None and heals(screened):
-        return value, continuing(screened, "with it")
-    return value, "twice the usual norm of the gradient"
+        return value, continuing(screened, "with it"), shown_by(screened)
+    return value, "twice the usual norm of the gradient", 0
 
 
 def _ordinary_norms(case: Case, found: Explanation) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -84,7 +93,7 @@ def lower_for_a_stretch(case: Case, found: Explanation) -> Iterator[Candidate]:
     lowered = _lowered(case, found)
     if lowered is None or stays(case, found):
         return
-    factor, why = lowered
+    factor, why, _ = lowered
     tenth = _trial(found, _TENTH)
     if factor > _BRIEFLY and (tenth is None or not breaks(tenth)):
         factor, why = _BRIEFLY, why if tenth is None else continuing(tenth, "with a tenth of the rate")
@@ -134,7 +143,7 @@ def lower_for_a_layer(case: Case, found: Explanation) -> Iterator[Candidate]:
             why += "" if withheld is None else ": " + continuing(withheld, "without them")
         changes = layer_rate(case.params, layer, factor)
         steps = (Step(_layer_words(layer, changes)),)
-        yield Candidate("layer-rate", f"rate × {factor:.2g} for {layer}", steps, changes, why)
+        yield Candidate("layer-rate", f"rate × {factor:.2g} for {layer}", steps, changes, why, shown_by(alone))
 
 
 def usual_momentum(case: Case, found: Explanation) -> Iterator[Candidate]:
@@ -146,15 +155,16 @@ def usual_momentum(case: Case, found: Explanation) -> Iterator[Candidate]:
     value = USUAL_MOMENTUM if survives is None else min(USUAL_MOMENTUM, survives)
     if value >= case.momentum:
         return
+    shown = 0
     if tried is not None and value == USUAL_MOMENTUM:
-        why = continuing(tried, "with it")
+        why, shown = continuing(tried, "with it"), shown_by(tried)
     else:
         why = "the usual momentum" if survives is None else "the highest momentum with which a replay continues"
     changes: tuple[AnyChange, ...] = (SolverField("momentum", repr(value)),)
     words: tuple[str, ...] = ("--set", f"momentum={value:g}")
     if holds_rate(case.solver):  # its history is 1 / (1 - momentum) gradients long
         changes, words = (*changes, HistoryScaled(0.0)), (*words, "--history", "reset")
-    yield Candidate("momentum", f"momentum {value:g}", (Step(words),), changes, why)
+    yield Candidate("momentum", f"momentum {value:g}", (Step(words),), changes, why, shown)
 
 
 def usual_decay(case: Case, found: Explanation) -> Iterator[Candidate]:
@@ -163,7 +173,7 @@ def usual_decay(case: Case, found: Explanation) -> Iterator[Candidate]:
         return
     tried = _trial(found, f"weight decay {USUAL_DECAY}")
     why = "the usual weight decay" if tried is None else continuing(tried, "with it")
-    yield _setting("decay", f"weight decay {USUAL_DECAY:g}", "weight_decay", USUAL_DECAY, why)
+    yield _setting("decay", f"weight decay {USUAL_DECAY:g}", "weight_decay", USUAL_DECAY, why, shown_by(tried))
 
 
 def lower_for_good(case: Case, found: Explanation) -> Iterator[Candidate]:
@@ -178,14 +188,14 @@ def still_lower(case: Case, found: Explanation) -> Iterator[Candidate]:
     lowered = _lowered(case, found)
     if lowered is None:
         return
-    factor, _ = lowered
+    factor, *_ = lowered
     for further in _FURTHER:
         yield _slower(case, further * factor, f"rate × {factor:.3g} is not low enough")
 
 
-def _slower(case: Case, factor: float, why: str) -> Candidate:
+def _slower(case: Case, factor: float, why: str, shown: int = 0) -> Candidate:
     steps = (Step(_lower_words(case, factor)),)
-    return Candidate("rate", f"rate × {factor:.3g}", steps, slower(case.solver, factor, case.start), why)
+    return Candidate("rate", f"rate × {factor:.3g}", steps, slower(case.solver, factor, case.start), why, shown)
 
 
 def _lowered(case: Case, found: Explanation) -> Lowered | None:
@@ -200,16 +210,17 @@ def _lowered(case: Case, found: Explanation) -> Lowered | None:
             held = next((arm for arm in trials(found, "lr-schedule") if heals(arm)), None)
             why = f"the rate of before iteration {since:,}"
             why += "" if held is None else ": " + continuing(held, "with it")
-            return before / case.rate_at(case.at), why
+            return before / case.rate_at(case.at), why, shown_by(held)
     if margin is not None and margin.survives is not None:
         factor = next((f for f in _FACTORS if f <= _ROOM * margin.survives / rate), _FACTORS[-1])
         why = f"a replay at the rate {margin.survives:.3g} continues"
         if margin.breaks is not None:
             why += f", one at {margin.breaks:.3g} breaks"
-        return factor, why
+        return factor, why, 0
     if breaks(tenth):
         return None
-    return _BRIEFLY, "a tenth of the rate" if tenth is None else continuing(tenth, "with a tenth of the rate")
+    why = "a tenth of the rate" if tenth is None else continuing(tenth, "with a tenth of the rate")
+    return _BRIEFLY, why, shown_by(tenth)
 
 
 def _lower_words(case: Case, factor: float) -> tuple[str, ...]:
@@ -217,9 +228,9 @@ def _lower_words(case: Case, factor: float) -> tuple[str, ...]:
     return (*words, "--history", "rescale") if holds_rate(case.solver) else words
 
 
-def _setting(kind: CandidateKind, name: str, field: str, value: float, why: str) -> Candidate:
+def _setting(kind: CandidateKind, name: str, field: str, value: float, why: str, shown: int) -> Candidate:
     steps = (Step(("--set", f"{field}={value:g}")),)
-    return Candidate(kind, name, steps, (SolverField(field, repr(value)),), why)
+    return Candidate(kind, name, steps, (SolverField(field, repr(value)),), why, shown)
 
 
 def _layer_words(layer: str, changes: Sequence[LayerField]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from harness.schemas.rescue import Candidate, CandidateKind
 STAGE = "candidates"
 ENOUGH = 3  # candidates that get past the break, besides the one for comparison, where none is good
 _RUNS = 3
+_SHOWN = 2  # replays of the explanation that are evidence enough
 _DISPLAYS = 3  # display intervals past the break that restarts have
 _SLOW: tuple[CandidateKind, ...] = ("stretch", "layer-rate", "rate")  # a lower rate heals slowly
 _YARDSTICK = "rate"  # the kind that gets past most breaks, and to which smaller changes are compared
@@ -24,7 +25,7 @@ _YARDSTICK = "rate"  # the kind that gets past most breaks, and to which smaller
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a candidate in arms; `seen` is None where arms cannot express it, or it was not tried."""
+    """What became of a candidate in arms; `seen` is None where there were none."""
 
     candidate: Candidate
     seen: Seen | None = None
@@ -44,15 +45,13 @@ class Outcome:
 
     @property
     def gets_past(self) -> bool:
-        """Training got past the break in most of its arms; True where only a restart can tell."""
-        if self.seen is None:
-            return not can_be_tried(self.candidate)
-        return self.seen.heals > self.runs // 2
+        """Training got past the break in most of its arms; True where only a restart is needed to tell."""
+        return not needs_arms(self.candidate) if self.seen is None else self.seen.heals > self.runs // 2
 
 
-def can_be_tried(candidate: Candidate) -> bool:
-    """Check whether arms can express a candidate."""
-    return bool(candidate.changes) or candidate.kind == "unchanged"
+def needs_arms(candidate: Candidate) -> bool:
+    """Check whether arms can express a candidate, and replays of the explanation have not shown yet that it helps."""
+    return (bool(candidate.changes) or candidate.kind == "unchanged") and candidate.shown < _SHOWN
 
 
 def left_to_try(
@@ -83,6 +82,7 @@ def try_until_past(case: Case, candidates: Sequence[Candidate]) -> Procedure[tup
     """Try candidates one after the other in arms, until one gets past the break; those of the user all at once.
 
     Each has one arm first. Those with which it heals have two more, with jittered weights, and count where most heal.
+    What replays of the explanation have shown to get past needs none.
 
     Returns:
         An outcome for each that was tried.
@@ -104,9 +104,7 @@ def try_all(case: Case, candidates: Sequence[Candidate]) -> Procedure[tuple[Outc
     """Try all candidates in arms. Returns their outcomes, in their order."""
     outcomes = {candidate.name: Outcome(candidate) for candidate in candidates}
     for runs, stage in ((1, STAGE), (_RUNS, f"{STAGE}, repeats")):
-        wave = [
-            c for c in candidates if can_be_tried(c) and (runs == 1 or (case.jitter and outcomes[c.name].gets_past))
-        ]
+        wave = [c for c in candidates if needs_arms(c) and (runs == 1 or (case.jitter and outcomes[c.name].gets_past))]
         seen = yield from observe_falling(case, stage, [_trial(case, candidate, runs) for candidate in wave], _SLOW)
         outcomes |= {c.name: Outcome(c, one) for c, one in zip(wave, seen, strict=True)}
     return tuple(outcomes.values())
