@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import permutations
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
@@ -71,32 +72,38 @@ def test_a_healthy_run_is_to_be_left_alone() -> None:
     assert not score(healthy, rescued(0, True, "rate"), None).right
 
 
-def orders(tested: Sequence[Alone]) -> Iterator[int]:
-    """Yield what each order of changes costs, until one is good or four get past."""
+def costs(tested: Sequence[Alone]) -> Iterator[tuple[int, int]]:
+    """Yield what each order of changes costs, until one is good or four get past; and until no smaller one is left."""
     for order in permutations(tested):
-        cost = past = 0
+        first = smallest = past = 0
+        best = len(tested)
         for one in order:
-            cost += one.iterations
-            past += bool(one.gets_past)
-            if one.good or past == 4:
-                break
-        yield cost
+            if best == len(tested) and past < 4:
+                first += one.iterations
+                past += bool(one.gets_past)
+            if (rank := tested.index(one)) < best:
+                smallest += one.iterations
+                best = rank if one.good else best
+        yield first, smallest
 
 
 @pytest.mark.parametrize(("good", "past", "broken"), [(1, 1, 1), (2, 4, 1), (0, 5, 2), (0, 2, 2), (3, 0, 0), (0, 0, 2)])
 def test_the_cost_at_random_is_that_of_the_mean_order(good: int, past: int, broken: int) -> None:
-    tested = [Alone("good", 100 + 10 * number, True, good=True) for number in range(good)]
-    tested += [Alone("past", 150 + 7 * number, True) for number in range(past)]
-    tested += [Alone("broken", 20 + number, False) for number in range(broken)]
-    costs = list(orders(tested))
-    assert at_random(tested) == pytest.approx(sum(costs) / len(costs))
+    tested = [Alone("past", 150 + 7 * number, True, "batches") for number in range(past)]
+    tested += [Alone("good", 100 + 10 * number, True, "clip", good=True) for number in range(good)]
+    tested += [Alone("broken", 20 + number, False, "rate") for number in range(broken)]
+    firsts, smallests = zip(*costs(tested), strict=True)
+    found = at_random(tested[::-1] if good == 1 else tested)  # it orders them by their kinds
+    assert found.for_any == pytest.approx(np.mean(firsts))
+    assert found.for_smallest == pytest.approx(np.mean(smallests if good else firsts))
 
 
 def test_the_table_names_what_is_wrong() -> None:
-    baselines = Baselines(1, 0.2, (Alone("records", 150, True),))
+    baselines = Baselines(1, 0.2, (Alone("records", 150, True),), explained=400)
     scores = [score(PIXEL, rescued(0, True, "records"), baselines), score(PIXEL, rescued(3, False), None)]
     shown = markdown(scores)
     assert "| curable runs that finish healthy | 1 | 2 | 50% |" in shown
-    assert "| random search | 150 |" in shown
+    assert "| `rescue`, until its choice | 100 | 100 | | |" in shown
+    assert "| random search for any good change | 150 | 150 | 0.67 of that | 3.3 times that |" in shown
     assert "0.50 times that of the divided rate" in shown
     assert "| lenet-nan-1 | 3 | Nothing helped. |" in shown

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 
 from harness.budget import Budget
 from harness.caffe_files.solver import display_interval
@@ -80,7 +81,7 @@ def _alone(run: Path) -> Iterator[Alone]:
     if question is None or found is None or found.verdict.kind == "none":
         return
     case = placed(question.case, found)
-    derived = candidates_of(case, found)
+    derived = [replace(one, shown=0) for one in candidates_of(case, found)]  # random search begins without replays
     known = {one.changes for one in derived}
     candidates = [*derived, *(one for one in grid_of(case) if one.changes not in known)]
     healthy, display = healthy_before(run, case, found, None), display_interval(case.solver)

@@ -1,8 +1,9 @@
 """Rescue the planted runs of `python -m tools.bench faults`, and judge by their losses what became of them.
 
 Each run is rescued as a user would do it; its whole training is then healthy at its end or not. The baselines: roll
-back to the last good snapshot and divide the learning rate by ten, up to five times; and the same candidates in random
-order. What is there is not made again: after an interruption (Ctrl-C), the same command continues.
+back to the last good snapshot and divide the learning rate by ten, up to five times; and random search among changes of
+all kinds, each tested as rescue does. What is there is not made again: after an interruption (Ctrl-C), the same command
+continues.
 
 A run is curable if something heals it that a restart can express. `--only` takes nets, kinds, seeds, or patterns of
 names, as in --only lenet 'batchnorm-units-*'.

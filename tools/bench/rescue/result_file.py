@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from harness.atomic_write import write_whole
-from harness.schemas.rescue import Rescue
+from harness.schemas.rescue import CandidateKind, Rescue
 
 RESULT, BASELINES = "rescue_result.json", "rescue_baselines.json"
 
@@ -46,7 +46,7 @@ class Alone(msgspec.Struct, frozen=True):
     candidate: str
     iterations: int
     gets_past: bool | None
-    kind: str = ""
+    kind: CandidateKind = "given"
     good: bool = False
     derived: bool = True
 

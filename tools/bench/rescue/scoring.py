@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.diagnosis.rescue.candidates import ORDER
 from harness.diagnosis.rescue.trials import ENOUGH
 from harness.schemas.rescue import Attempt
 from tools.bench.faults.nets import NETS
@@ -14,6 +15,14 @@ from tools.bench.faults.truth_file import Truth
 from tools.bench.rescue.result_file import Alone, Baselines, Rescued
 
 _STRETCH = re.compile(r"of the iterations \d+ to (\d+) ")
+
+
+@dataclass(frozen=True)
+class AtRandom:
+    """The iterations that random search takes on average, for any good change, and for the smallest one."""
+
+    for_any: float
+    for_smallest: float
 
 
 @dataclass(frozen=True)
@@ -27,9 +36,9 @@ class Score:
         spent: iterations of replays and restarts until the last choice.
         first: those of them at the first break.
         explained: iterations that explain took before.
-        random: what the first break would take on average with all changes in random order; None where it has not been
-            measured, or no arm could express a change.
-        random_derived: the same with the candidates of rescue alone.
+        random: the same for random search among changes of all kinds, on average; None where it has not been measured,
+            or no arm could express a change.
+        random_derived: the same among the candidates of rescue.
         divided: "roll back and divide the rate by ten, up to five times" ends healthy.
         excess: the level at the end, divided by that of this baseline; None where one of them does not end healthy.
     """
@@ -42,8 +51,8 @@ class Score:
     spent: int
     first: int
     explained: int
-    random: float | None
-    random_derived: float | None
+    random: AtRandom | None
+    random_derived: AtRandom | None
     divided: bool | None
     excess: float | None
 
@@ -97,17 +106,18 @@ def _spent(attempts: Sequence[Attempt]) -> int:
     return sum(tried.iterations for attempt in attempts for tried in attempt.tried)
 
 
-def at_random(tested: Sequence[Alone]) -> float:
-    """Return how many iterations it takes on average to test changes in random order, with the stop rule of rescue.
+def at_random(tested: Sequence[Alone]) -> AtRandom:
+    """Return how many iterations it takes on average to test changes in random order, each as `rescue` does.
 
-    It stops with the first change that is good, and with the fourth that gets past: the best of them is chosen then.
-    So a change is tested if no good one comes before it, and at most three others that get past.
+    For any good one, the search stops with the first, or with the fourth that gets past, of which the best is chosen.
+    For the smallest one, as `rescue` finds it, it goes on with all that are smaller than those that were good so far.
     """
     good = sum(one.good for one in tested)
     past = sum(bool(one.gets_past) for one in tested) - good
-    return sum(
+    for_any = sum(
         one.iterations * _is_tested(good - one.good, past - (bool(one.gets_past) and not one.good)) for one in tested
     )
+    return AtRandom(for_any, _for_smallest(tested) if good else for_any)
 
 
 def _is_tested(good: int, past: int) -> float:
@@ -118,3 +128,12 @@ def _is_tested(good: int, past: int) -> float:
     others = good + past
     before = range(min(ENOUGH, past) + 1)
     return sum(math.comb(past, count) / math.comb(others, count) for count in before) / (others + 1)
+
+
+def _for_smallest(tested: Sequence[Alone]) -> float:
+    """Return what the smallest good change takes: each is tested that comes before all smaller ones that are good."""
+    iterations, smaller = 0.0, 0
+    for one in sorted(tested, key=lambda one: ORDER.index(one.kind)):
+        iterations += one.iterations / (1 + smaller)
+        smaller += one.good
+    return iterations
