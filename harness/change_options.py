@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from harness.caffe_files.solverstate import HISTORY_MODES
 from harness.errors import BadInput
+from harness.schemas.history_modes import HISTORY_MODES
 
 _CANDIDATE = "--candidate"
 _FORM = "Write 'NAME: OPTIONS' with options of restart.py, as in 'slower: --set base_lr=0.001 --history rescale'"

@@ -46,8 +46,10 @@ from harness.schemas.explanation import Explanation
 from harness.supervisor.plan import make_plan
 from harness.supervisor.resume import from_solverstate
 from harness.supervisor.signals import Interrupts
+from harness.supervisor.spawn import WaitingWorker
 from harness.supervisor.training_spec import read_training_spec
-from harness.training_command import add_options, options_of, record
+from harness.training_command import options_of, record
+from harness.training_options import add_options
 
 _EXAMPLES = """
 The run is replayed from just before its onset, each time with one thing changed: other records, a lower learning rate,
@@ -213,7 +215,8 @@ def _record(args: argparse.Namespace, given: Sequence[str]) -> tuple[int, Path |
         words += ["--watch", f"{args.at - _BACK}:{args.at - _BACK + 1}", "--capture", "weight,history"]
     chosen = options.parse_args(words)
     told = options_of(chosen, ("explain.py", *given))
-    return record(lambda progress, say: make_plan(spec, start, told, progress=progress), chosen)
+    with WaitingWorker() as worker:
+        return record(lambda progress, say: make_plan(spec, start, told, progress=progress), chosen, worker)
 
 
 def _suggestions(diagnosis: Diagnosis, found: Explanation) -> list[Suggestion]:

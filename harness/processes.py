@@ -31,6 +31,14 @@ def child_environment(blas_threads: int, core: str | None = None) -> dict[str, s
     )
 
 
+def blas_threads() -> int:
+    """Return the number of BLAS threads that the user's environment asks for, else the number of cores."""
+    for name in ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"):
+        if os.environ.get(name, "").isdigit() and int(os.environ[name]) > 0:
+            return int(os.environ[name])
+    return cores()
+
+
 # The supervisor decides what follows from these, also when they are sent to all processes of a run, as by systemd.
 _FOR_THE_SUPERVISOR = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 

@@ -47,7 +47,7 @@ from harness.reports.html.page import Compared, comparison, index, report
 from harness.reports.html.subject import Subject
 from harness.reports.names import curve_names
 from harness.reports.text.lineage import summary
-from harness.schemas.layout import CAPTURES
+from harness.schemas.captures import CAPTURES
 from harness.supervisor.training_spec import recorded_fields
 
 _EXAMPLES = """

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 if __name__ == "__main__":  # start as `caffe-harness restart` does
     if not __package__:  # run as a file: put the repository, not harness/, on the path
@@ -17,15 +19,15 @@ if __name__ == "__main__":  # start as `caffe-harness restart` does
 
 from rich_argparse import RawDescriptionRichHelpFormatter
 
-from harness.caffe_files.file_kind import run_given
 from harness.change_options import add_change_options
 from harness.command_parser import CommandParser
-from harness.diagnosis.live.limits import read_limits
 from harness.dispatch import returns_code
 from harness.invocation import command_line, program
-from harness.supervisor.excluded_records import given_keys
-from harness.supervisor.restart_plan import Restart, plan_restart
-from harness.training_command import EXIT_CODES, add_options, options_of, train
+from harness.supervisor.spawn import WaitingWorker
+from harness.training_options import EXIT_CODES, add_options
+
+if TYPE_CHECKING:
+    from harness.supervisor.plan import Plan
 
 _EXAMPLES = """
 Examples:
@@ -63,12 +65,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     args = parser().parse_args(given)
-    options = options_of(args, ("restart.py", *given))
+    with WaitingWorker() as worker:
+        from harness.training_command import train  # with most of the harness, while the worker imports Caffe
 
-    def plan(progress, say):  # type: ignore[no-untyped-def]
-        run = run_given(args.run).resolve()
-        wanted = Restart(run, args.start, tuple(args.set), tuple(args.set_layer), args.history, args.skip)
-        told = replace(options, skip_records=given_keys(args.skip_records))  # a file counts from here
-        return plan_restart(wanted, told, read_limits(args.rules), progress, say)
+        return train(partial(_plan, args, given), args, worker)
 
-    return train(plan, args)
+
+def _plan(
+    args: argparse.Namespace,
+    given: Sequence[str],
+    progress: Callable[[int, int], None],
+    say: Callable[[str], None],
+) -> Plan:
+    from harness.caffe_files.file_kind import run_given
+    from harness.diagnosis.live.limits import read_limits
+    from harness.supervisor.excluded_records import given_keys
+    from harness.supervisor.restart_plan import Restart, plan_restart
+    from harness.training_command import options_of
+
+    run = run_given(args.run).resolve()
+    wanted = Restart(run, args.start, tuple(args.set), tuple(args.set_layer), args.history, args.skip)
+    told = replace(options_of(args, ("restart.py", *given)), skip_records=given_keys(args.skip_records))
+    return plan_restart(wanted, told, read_limits(args.rules), progress, say)

@@ -27,7 +27,7 @@ from harness.output import print_result
 from harness.recording import Recording
 from harness.recording.side_windows import DIRECTORY
 from harness.replay.on_screen import RewindRequest, rewind_on_screen
-from harness.schemas.layout import CAPTURES
+from harness.schemas.captures import CAPTURES
 from harness.schemas.window import Window, parse_watch
 from harness.supervisor.options import Options
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 if __name__ == "__main__":  # start as `caffe-harness run` does
     if not __package__:  # run as a file: put the repository, not harness/, on the path
@@ -17,16 +19,15 @@ if __name__ == "__main__":  # start as `caffe-harness run` does
 
 from rich_argparse import RawDescriptionRichHelpFormatter
 
-from harness.caffe_files.file_kind import check_solver, check_state, check_weights
 from harness.command_parser import CommandParser
 from harness.dispatch import returns_code
 from harness.errors import BadInput
 from harness.invocation import command_line, program
-from harness.supervisor.excluded_records import given_keys
-from harness.supervisor.plan import make_plan
-from harness.supervisor.resume import from_solverstate, from_weights
-from harness.supervisor.training_spec import read_training_spec
-from harness.training_command import EXIT_CODES, add_options, options_of, train
+from harness.supervisor.spawn import WaitingWorker
+from harness.training_options import EXIT_CODES, add_options
+
+if TYPE_CHECKING:
+    from harness.supervisor.plan import Plan
 
 _EXAMPLES = """
 Examples:
@@ -85,24 +86,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run with `arguments` (default: the command line's), and return the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     args = parser().parse_args(given)
+    with WaitingWorker() as worker:
+        from harness.training_command import train  # with most of the harness, while the worker imports Caffe
+
+        return train(partial(_plan, args, given), args, worker)
+
+
+def _plan(
+    args: argparse.Namespace,
+    given: Sequence[str],
+    progress: Callable[[int, int], None],
+    say: Callable[[str], None],
+) -> Plan:
+    from harness.caffe_files.file_kind import check_solver, check_state, check_weights
+    from harness.supervisor.excluded_records import given_keys
+    from harness.supervisor.plan import make_plan
+    from harness.supervisor.resume import from_solverstate, from_weights
+    from harness.supervisor.training_spec import read_training_spec
+    from harness.training_command import options_of
+
     options = options_of(args, ("run.py", *given))
-
-    def plan(progress, say):  # type: ignore[no-untyped-def]
-        check_solver(args.solver)
-        spec = read_training_spec(args.solver, args.level, args.stage)
-        told = replace(options, skip_records=given_keys(args.skip_records))
-        if args.native_start is not None and (args.resume is None or not options.exact):
-            remedy = "Leave it out"
-            raise BadInput(
-                "is for --resume with --data exact", field="--native-start", value=args.native_start, remedy=remedy
-            )
-        if args.resume:
-            check_state(args.resume)
-            start = from_solverstate(args.resume, args.native_start, spec.solver.snapshot)
-        else:
-            for name in args.weights.split(",") if args.weights else ():
-                check_weights(Path(name.strip()))
-            start = from_weights(args.weights, spec.solver)
-        return make_plan(spec, start, told, progress=progress)
-
-    return train(plan, args)
+    check_solver(args.solver)
+    spec = read_training_spec(args.solver, args.level, args.stage)
+    told = replace(options, skip_records=given_keys(args.skip_records))
+    if args.native_start is not None and (args.resume is None or not options.exact):
+        remedy = "Leave it out"
+        raise BadInput(
+            "is for --resume with --data exact", field="--native-start", value=args.native_start, remedy=remedy
+        )
+    if args.resume:
+        check_state(args.resume)
+        start = from_solverstate(args.resume, args.native_start, spec.solver.snapshot)
+    else:
+        for name in args.weights.split(",") if args.weights else ():
+            check_weights(Path(name.strip()))
+        start = from_weights(args.weights, spec.solver)
+    return make_plan(spec, start, told, progress=progress)

@@ -17,7 +17,7 @@ from harness.errors import BadInput, RecordingError
 from harness.exit_codes import Exit
 from harness.recording import Recording
 from harness.recording.run_directory import read_info
-from harness.schemas.layout import CAPTURES
+from harness.schemas.captures import CAPTURES
 from harness.schemas.onset import Onset
 from harness.schemas.window import Window, parse_watch
 

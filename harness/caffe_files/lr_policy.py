@@ -7,7 +7,6 @@ library is called here too. If one argument of pow is an int (step, exp, multist
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -38,7 +37,7 @@ def _function(name: str, number: type[ctypes.c_float | ctypes.c_double], argumen
     return function
 
 
-_LIBM = ctypes.CDLL(ctypes.util.find_library("m"))
+_LIBM = ctypes.CDLL("libm.so.6")  # of glibc; ctypes.util.find_library would start ldconfig
 _powf = _function("powf", _FLOAT, 2)
 _expf = _function("expf", _FLOAT, 1)
 _pow = _function("pow", _DOUBLE, 2)

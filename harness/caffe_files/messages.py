@@ -14,6 +14,7 @@ import os
 import re
 import select
 import sys
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
@@ -180,7 +181,7 @@ def parse_text(text: str, kind: type[MessageT], path: Path) -> MessageT:
         BadInput: a syntax error, an unknown field, a value of the wrong type.
     """
     try:
-        return text_format.Parse(text, kind())
+        return kind.FromString(_parsed(text, kind))  # type: ignore[arg-type]  # a class can be hashed
     except text_format.ParseError as error:
         if "codec can't decode" not in str(error):
             raise _syntax_error(error, path) from None
@@ -189,6 +190,12 @@ def parse_text(text: str, kind: type[MessageT], path: Path) -> MessageT:
         return text_format.Parse(unescaped, kind())
     except text_format.ParseError as error:
         raise _syntax_error(error, path) from None
+
+
+@lru_cache(maxsize=8)
+def _parsed(text: str, kind: type[Message]) -> bytes:
+    """Parse a message, and serialize it. A train net and its test nets are read from one file."""
+    return text_format.Parse(text, kind()).SerializePartialToString()
 
 
 def _syntax_error(error: text_format.ParseError, path: Path) -> BadInput:

@@ -24,8 +24,7 @@ from harness.caffe_files.lr_policy import learning_rate, next_step
 from harness.caffe_files.messages import pb
 from harness.caffe_files.protobuf_wire import DamagedMessage, field_header, fields
 from harness.errors import BadInput, nearest
-
-HISTORY_MODES = ("keep", "rescale", "reset")
+from harness.schemas.history_modes import HISTORY_MODES
 
 _HISTORY = pb.SolverState.DESCRIPTOR.fields_by_name["history"].number
 _DATA = pb.BlobProto.DESCRIPTOR.fields_by_name["data"].number

@@ -23,7 +23,7 @@ from harness.diagnosis.comparison import (
 from harness.diagnosis.settings import Setting
 from harness.errors import RecordingError
 from harness.recording.reader import Recording
-from harness.schemas.layout import CAPTURES
+from harness.schemas.captures import CAPTURES
 from harness.schemas.rewind import NoRewind, Rewind
 from harness.schemas.run_info import RunInfo
 from harness.schemas.window import Window

@@ -7,9 +7,10 @@ keeps stores in order. So a copy is whole if the number is the same before and a
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
-from contextlib import suppress
+import threading
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -22,6 +23,7 @@ from harness.schemas.window import Window
 MOST_SLOTS = 1024  # iterations: what is seen late, after half a second or 200 iterations, must still be there
 _HEADER = 4096 + 16 * MOST_SLOTS  # bytes: the counters; the iteration of each slot, -1 if it is not whole; its digest
 _ALIGN = 64
+_LIBC = ctypes.CDLL(None)
 
 
 class _Counter(IntEnum):
@@ -107,19 +109,22 @@ class BlackBox:
         """Count the iterations of `nbytes` bytes that there is room for."""
         return min(MOST_SLOTS, self.capacity // _aligned(nbytes)) if nbytes else 0
 
-    def lay_out(self, nbytes: int, has_params: bool) -> None:
-        """Divide the memory into slots of `nbytes` bytes; what was in it is gone."""
+    def lay_out(self, nbytes: int, has_params: bool, upcoming: range = range(0)) -> None:
+        """Divide the memory into slots of `nbytes` bytes; what was in it is gone.
+
+        Args:
+            upcoming: iterations that will be kept; their memory is allocated in the background.
+        """
         counters = self._counters
         counters[_Counter.VERSION] += 1
         self._numbers[:] = -1
         counters[_Counter.SLOTS] = self.room(nbytes)
         counters[_Counter.SLOT_BYTES] = nbytes
         counters[_Counter.HAS_PARAMS] = has_params
-        # allocate all pages now: the first touch of a page costs as much again as copying into it
-        with suppress(OSError):  # a kernel before 5.14 allocates them one by one
-            used = -(-(_HEADER + self.slots * _aligned(nbytes)) // mmap.PAGESIZE) * mmap.PAGESIZE
-            self._map.madvise(MADV_POPULATE_WRITE, 0, min(used, len(self._map)))
         counters[_Counter.VERSION] += 1
+        if self.slots and upcoming:
+            # the first touch of a page costs as much again as copying into it
+            threading.Thread(target=self._allocate, args=(upcoming,), daemon=True).start()
 
     def begin(self, iteration: int) -> npt.NDArray[np.uint8]:
         """Return the memory of `iteration`, in place of that of the oldest one, to be filled."""
@@ -132,6 +137,17 @@ class BlackBox:
         slot = iteration % self.slots
         self._digests[slot] = digest
         self._numbers[slot] = iteration
+
+    def _allocate(self, upcoming: range) -> None:
+        """Allocate the pages of these iterations; a kernel before 5.14 does so at their first touch."""
+        slots, size = self.slots, _aligned(int(self._counters[_Counter.SLOT_BYTES]))
+        first, count = upcoming.start % slots, min(len(upcoming), slots)
+        for start, stop in ((first, min(first + count, slots)), (0, first + count - slots)):
+            if start < stop:
+                begin = (_HEADER + start * size) // mmap.PAGESIZE * mmap.PAGESIZE
+                address = ctypes.c_void_p(self._bytes.ctypes.data + begin)
+                length = ctypes.c_size_t(_HEADER + stop * size - begin)
+                _LIBC.madvise(address, length, MADV_POPULATE_WRITE)  # not that of mmap: it holds the GIL
 
     # -- supervisor -------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from harness.recording.checksums import CHECKSUM, COLUMN, SCALARS, attributes_ch
 from harness.recording.tables import read_attributes, read_blobs, read_inputs, read_params
 from harness.recording.window_datasets import References, chunk_rows, create_dataset
 from harness.schemas import layout as fmt
+from harness.schemas.captures import ALL_CAPTURES
 from harness.schemas.layout import Activation, Array, Layout, Output, link_names
 
 _ALARM = np.dtype(
@@ -33,7 +34,7 @@ Attributes = Mapping[str, str | int | float | bool]
 
 def array_paths(arrays: Sequence[Array]) -> list[str]:
     """HDF5 path of every one of the window `arrays`."""
-    groups = (*fmt.ALL_CAPTURES, "state")
+    groups = (*ALL_CAPTURES, "state")
     paths = {group: link_names(array.label for array in arrays if array.group == group) for group in groups}
     return [
         f"window/{array.group}/{paths[array.group][array.label]}" if array.group in paths else f"window/{array.group}"

@@ -19,7 +19,8 @@ from harness.recording.labelled import Labelled
 from harness.recording.open_file import open_file
 from harness.recording.row_reader import RowReader
 from harness.recording.window_reader import WindowReader
-from harness.schemas.layout import CAPTURES, Alarm, Head
+from harness.schemas.captures import CAPTURES
+from harness.schemas.layout import Alarm, Head
 from harness.schemas.rewind import NoRewind, Rewind
 from harness.schemas.run_info import DigestKind
 from harness.schemas.window import Window

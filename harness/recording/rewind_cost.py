@@ -26,7 +26,8 @@ from harness.recording.checked_file import CheckedFile
 from harness.recording.run_directory import named_run, read_info
 from harness.recording.snapshots import iterations_of
 from harness.recording.window_starts import window_starts
-from harness.schemas.layout import CAPTURES, Activation, Param
+from harness.schemas.captures import CAPTURES
+from harness.schemas.layout import Activation, Param
 from harness.schemas.rewind import NoRewind, Rewind
 from harness.schemas.run_info import RunInfo
 from harness.schemas.window import Window

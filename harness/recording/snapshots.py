@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from harness.recording.metadata import content_digest, read_metadata, write_meta
 from harness.schemas.run_info import SNAPSHOT_INFO_VERSION, SnapshotHealth, SnapshotInfo
 
 UNFINISHED = ".writing"
+_UNFINISHED_IN_TEXT = re.compile(rf"/proc/self/fd/\d+(?=/snapshots/{re.escape(UNFINISHED)}/)")
 _FLOAT = 4  # bytes of a number in a snapshot
 _SPARE = 1 << 17  # bytes of a snapshot beside its numbers and its net
 _REMOVED = ".removed"  # suffix of the JSON of a snapshot that is being removed
@@ -25,14 +27,13 @@ def prefix(run: Path, name: str) -> str:
     return str(run / "snapshots" / UNFINISHED / name)
 
 
-def final_name(text: str, directory: Path, run: str) -> str:
-    """Replace the names of unfinished snapshots in `text` by the final ones.
+def final_name(text: str, run: str) -> str:
+    """Replace the names that the worker gives to unfinished snapshots in `text` by the final ones.
 
     Args:
-        directory: the run directory as the worker names it.
-        run: its name for the user.
+        run: the name of the run directory for the user. The worker names it by a descriptor, where there is /proc.
     """
-    return text.replace(f"{directory}/snapshots/{UNFINISHED}/", f"{run}/snapshots/")
+    return _UNFINISHED_IN_TEXT.sub(lambda _: run, text).replace(f"{run}/snapshots/{UNFINISHED}/", f"{run}/snapshots/")
 
 
 def expected_size(numbers: int, solver_type: str, net: str) -> int:

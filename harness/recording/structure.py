@@ -18,16 +18,8 @@ import numpy as np
 from harness.errors import RecordingError
 from harness.recording.checksums import CHECKSUM
 from harness.recording.hdf5_objects import DatasetFacts, objects_of
-from harness.schemas.layout import (
-    ACTIVATION_STATS,
-    ALL_CAPTURES,
-    FORMAT,
-    FORMAT_VERSION,
-    INPUT_STATS,
-    ROWS,
-    STATS,
-    WINDOW_FORMAT,
-)
+from harness.schemas.captures import ALL_CAPTURES
+from harness.schemas.layout import ACTIVATION_STATS, FORMAT, FORMAT_VERSION, INPUT_STATS, ROWS, STATS, WINDOW_FORMAT
 
 # What a user has without the recording
 SPARED = "readlog still reads its solver.log, and restart its snapshots with --from ITERATION"

@@ -15,7 +15,8 @@ from harness.errors import RecordingFailed
 from harness.recording.hdf5_schema import datasets
 from harness.recording.open_file import open_file
 from harness.recording.side_windows import DIRECTORY, SideWindow
-from harness.schemas.layout import ACTIVATION_STATS, ALL_CAPTURES, Array
+from harness.schemas.captures import ALL_CAPTURES
+from harness.schemas.layout import ACTIVATION_STATS, Array
 from harness.schemas.window import Window
 
 _BLOCK = 64 << 20  # bytes of an array that are copied at once

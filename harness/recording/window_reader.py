@@ -19,7 +19,7 @@ from harness.recording.labelled import Labelled
 from harness.recording.rewind_cost import Rewinds
 from harness.recording.side_windows import find, open_window
 from harness.recording.window_source import WindowSource
-from harness.schemas.layout import ALL_CAPTURES, CAPTURES
+from harness.schemas.captures import ALL_CAPTURES, CAPTURES
 from harness.schemas.rewind import NoRewind, Rewind
 from harness.schemas.window import Window, merge
 

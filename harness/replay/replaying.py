@@ -17,8 +17,9 @@ from harness.diagnosis.live.limits import read_limits
 from harness.diagnosis.live.rows import rows_before
 from harness.recording.run_directory import read_info
 from harness.replay.starts import start_of
+from harness.schemas.captures import CAPTURES
 from harness.schemas.events import Event
-from harness.schemas.layout import CAPTURES, Alarm
+from harness.schemas.layout import Alarm
 from harness.schemas.listener import RunListener
 from harness.schemas.outcome import Divergence, Opening, Outcome
 from harness.schemas.run_info import Parent, RunInfo, Verification
@@ -28,6 +29,7 @@ from harness.supervisor.plan import Plan, make_plan
 from harness.supervisor.process_limits import raise_file_limit
 from harness.supervisor.session import Session
 from harness.supervisor.signals import Interrupts
+from harness.supervisor.spawn import WaitingWorker
 from harness.supervisor.training_spec import TrainingSpec, recorded_training_spec
 
 _NEVER = (1 << 31) - 1  # the largest int: an iteration that no training reaches
@@ -90,10 +92,10 @@ def replay(request: Replay, out: Path, listener: RunListener, interrupts: Interr
     run, out = request.run.resolve(), out.absolute()
     info = read_info(run)
     raise_file_limit()
-    with working_directory(info):
+    with WaitingWorker() as worker, working_directory(info):
         plan = _plan(request, run, info, out)
         health = Health(display_interval(plan.solver), plan.first, read_limits(), rows_before(run, plan.first))
-        session = Session(plan, _Progress(listener), health, interrupts)
+        session = Session(plan, _Progress(listener), health, interrupts, worker)
         outcome = session.run()
     found = session.verifier.result
     assert found is not None  # the replay continues a run

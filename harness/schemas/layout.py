@@ -50,9 +50,6 @@ ACTIVATION_STATS = {
 # Largest part of a window array in one message, if the ring allows it, and in one chunk of the file: a message that is
 # exactly one chunk is written without copying.
 SLAB = 16 << 20
-CAPTURES = ("weight", "gradient", "update", "input")  # the kinds of arrays that windows hold by default
-PARAM_CAPTURES = CAPTURES[:3]  # those that param blobs have
-ALL_CAPTURES = (*PARAM_CAPTURES, "history", "input")
 
 
 @dataclass(frozen=True)

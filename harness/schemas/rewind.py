@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.invocation import next_command, path_argument
 from harness.quantities import data_size, duration
-from harness.schemas.layout import CAPTURES
+from harness.schemas.captures import CAPTURES
 from harness.schemas.window import Window
 
 

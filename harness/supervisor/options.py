@@ -9,8 +9,9 @@ from pathlib import Path
 
 from harness.caffe_files.messages import pb
 from harness.errors import BadInput
-from harness.processes import cores
-from harness.schemas.layout import ALL_CAPTURES, CAPTURES, Alarm
+from harness.processes import blas_threads
+from harness.schemas.captures import ALL_CAPTURES, CAPTURES
+from harness.schemas.layout import Alarm
 from harness.schemas.run_info import TrainingSetup
 
 _LARGEST_SEED = (1 << 32) - 1  # Caffe::set_random_seed takes an unsigned int
@@ -145,9 +146,4 @@ def blas_threads_of(resumed: TrainingSetup | None) -> int:
 
     It is that of the `resumed` training, else what the user's environment says, else all cores.
     """
-    if resumed is not None:
-        return resumed.blas_threads
-    for name in ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"):
-        if os.environ.get(name, "").isdigit() and int(os.environ[name]) > 0:
-            return int(os.environ[name])
-    return cores()
+    return blas_threads() if resumed is None else resumed.blas_threads

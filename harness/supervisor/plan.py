@@ -6,10 +6,14 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
+import google.protobuf
+import h5py
+import lmdb
 import msgspec
+import numpy as np
+import xxhash
 from google.protobuf import text_format
 
 import harness
@@ -40,7 +44,14 @@ from harness.supervisor.validation.training import read_sources
 from harness.supervisor.validation.transforms import check_transforms
 from harness.worker.payload import Payload, Resume
 
-_LIBRARIES = ("numpy", "h5py", "protobuf", "lmdb", "xxhash")
+_VERSIONS = {  # not those of importlib.metadata, which parses the metadata of each package as an email
+    "python": platform.python_version(),
+    "numpy": np.__version__,
+    "h5py": h5py.__version__,
+    "protobuf": google.protobuf.__version__,
+    "lmdb": lmdb.__version__,
+    "xxhash": xxhash.VERSION,
+}
 
 
 @dataclass(frozen=True)
@@ -242,7 +253,7 @@ def _record(
         random_seed_drawn=resolved.seed_drawn,
         blas_threads=resolved.blas_threads,
         caffe=device.caffe_build(),
-        versions={"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES},
+        versions=_VERSIONS,
         data={name: DataSource(s.fingerprint, len(s)) for name, s in resolved.sources.all.items()},
         weights=start.weights,
         resume=str(start.state.path) if start.state else None,

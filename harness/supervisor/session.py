@@ -42,7 +42,7 @@ from harness.supervisor.run_place import RunPlace
 from harness.supervisor.run_state import RunState
 from harness.supervisor.signals import Interrupts
 from harness.supervisor.solver_log import SolverLog
-from harness.supervisor.spawn import worker_process
+from harness.supervisor.spawn import WaitingWorker
 from harness.supervisor.verifier import Verifier
 from harness.supervisor.waiting import Waiting
 from harness.supervisor.window_keeper import WindowKeeper
@@ -54,12 +54,17 @@ _DRAIN_TO_STOP = 0.1  # seconds, where an alarm is to stop the run
 class Session:
     """One run of `plan`, followed by `listener`; `health` applies the rules to it, `interrupts` may end it.
 
+    `worker` carries it out.
+
     Attributes:
         out: the run directory as it was called at the end.
     """
 
-    def __init__(self, plan: Plan, listener: RunListener, health: Health, interrupts: Interrupts) -> None:
+    def __init__(
+        self, plan: Plan, listener: RunListener, health: Health, interrupts: Interrupts, worker: WaitingWorker
+    ) -> None:
         self.plan = plan
+        self.worker = worker
         self.listener = listener
         self.interrupts = interrupts
         self.monitor = HealthMonitor(health, plan.out / "snapshots", plan.options.keep_snapshots)
@@ -88,17 +93,18 @@ class Session:
             self.monitor.directory = state.place.path / "snapshots"
             self.log = log
             run_directory.write_info(state.place.path, state.info)
+            payload = self.plan.payload
+            if self.plan.keys is not None and payload.record_keys is not None:
+                self.plan.keys.write(Path(payload.record_keys))
             try:
-                with (
-                    worker_process(self.plan, self.ring, self.box, lock) as (process, bell),
-                    batch_scheduling(),
-                ):
-                    self._attend(process, bell.fileno())
+                memory = self.ring.fd, self.box.fd
+                with self.worker.carry_out(payload.encode(), *memory, lock) as process, batch_scheduling():
+                    self._attend(process, self.worker.bell)
             except BadInput:
                 run_directory.remove(out, created)
                 raise
-            if self.plan.payload.record_keys is not None:
-                Path(self.plan.payload.record_keys).unlink(missing_ok=True)  # the worker died before it could
+            if payload.record_keys is not None:
+                Path(payload.record_keys).unlink(missing_ok=True)  # the worker died before it could
             self._report_difference(self.verifier.finish())
             state.info = msgspec.structs.replace(state.info, verified=self.verifier.result)
             end = RunEnd(state, self.monitor, self.interrupts, log, process.returncode)

@@ -58,7 +58,7 @@ class SolverLog:
         """Add more of Caffe's output."""
         *lines, self._part = (self._part + data).split(b"\n")
         for line in lines:
-            text = final_name(line.decode(errors="replace").rstrip("\r"), self._path.parent, self._run)
+            text = final_name(line.decode(errors="replace").rstrip("\r"), self._run)
             self.last_lines.append(text)
             if not _SOLVE.search(text):
                 self._held.append(text)

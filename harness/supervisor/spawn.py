@@ -2,58 +2,79 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from types import TracebackType
 
-from harness.processes import child_environment, signals_blocked
-from harness.recording.black_box import BlackBox
-from harness.recording.ring import Ring
-from harness.supervisor.plan import Plan
+from harness.processes import blas_threads, child_environment, signals_blocked
 
 
-@contextmanager
-def worker_process(
-    plan: Plan, ring: Ring, box: BlackBox, lock: int
-) -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
-    """Start a worker that carries out `plan`; its output is a pipe. It is gone when the block is left.
+class WaitingWorker:
+    """A worker that imports Caffe, and then waits for a run to carry out. It is gone when the block is left.
 
-    It inherits the memory of `ring` and `box`, the `lock` on the run directory, and a lifeline: a socket whose other
-    end, which is yielded as well, closes with this process. The worker sends a byte through it where the ring is to be
-    read.
+    Few modules are imported here, so that a command can start it before its own imports, and before it plans the run.
+
+    Attributes:
+        process: its output is a pipe.
     """
-    payload = plan.payload
-    if plan.keys is not None and payload.record_keys is not None:
-        plan.keys.write(Path(payload.record_keys))
-    held, lifeline = socket.socketpair()
-    for end in (held, lifeline):
-        end.setblocking(False)
-    descriptors = (ring.fd, box.fd, lifeline.fileno(), lock)
-    with signals_blocked():
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "harness.worker.main", *map(str, descriptors)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=descriptors,
-            env=child_environment(plan.info.blas_threads, payload.blas.core if payload.blas is not None else None),
-            start_new_session=True,  # the terminal's Ctrl-C is for the supervisor, which passes it on
-        )
-    lifeline.close()
-    try:
-        assert process.stdin is not None
-        with suppress(BrokenPipeError):  # it is dead already
-            process.stdin.write(payload.encode())
-            process.stdin.close()
-        yield process, held
-    finally:
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            assert pipe is not None
-            with suppress(BrokenPipeError):
-                pipe.close()
-        held.close()
+
+    def __init__(self) -> None:
+        self._connection, theirs = socket.socketpair()
+        with theirs, signals_blocked():
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "harness.worker.main", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(theirs.fileno(),),
+                env=child_environment(blas_threads()),
+                start_new_session=True,  # the terminal's Ctrl-C is for the supervisor, which passes it on
+            )
+
+    def __enter__(self) -> WaitingWorker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._end()
+
+    @property
+    def bell(self) -> int:
+        """The descriptor of the connection, through which the worker sends a byte where the ring is to be read."""
+        return self._connection.fileno()
+
+    @contextmanager
+    def carry_out(self, payload: bytes, *descriptors: int) -> Iterator[subprocess.Popen[bytes]]:
+        """Have it carry out an encoded Payload, in this process's current directory and with its limit of open files.
+
+        It is gone when the block is left. Its lifeline is the connection, whose other end closes with this process.
+
+        Args:
+            descriptors: the memory of the ring and of the black box, and the lock on the run directory.
+        """
+        content, directory = os.memfd_create("caffe-harness-payload"), os.open(".", os.O_PATH)
+        try:
+            with open(content, "wb", closefd=False) as file:
+                file.write(payload)
+            with suppress(OSError):  # it is dead already
+                resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE))
+                socket.send_fds(self._connection, [b"\0"], (*descriptors, content, directory))
+            self._connection.setblocking(False)
+            yield self.process
+        finally:
+            os.close(content)
+            os.close(directory)
+            self._end()
+
+    def _end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._connection.close()
+        assert self.process.stdout is not None
+        self.process.stdout.close()

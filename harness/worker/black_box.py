@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from harness.recording.black_box import MOST_SLOTS, BlackBox
 from harness.recording.ring import Part
-from harness.schemas.layout import PARAM_CAPTURES, Array
+from harness.schemas.captures import PARAM_CAPTURES
+from harness.schemas.layout import Array
 from harness.worker.probes.blobs import ParamProbe
 from harness.worker.probes.capture import InputCapture, param_arrays
 
@@ -30,6 +31,7 @@ class BlackBoxFiller:
     Args:
         history: of the solver; empty if it is not captured.
         capture: what may be kept, some of ALL_CAPTURES.
+        iterations: those of the run.
 
     Attributes:
         arrays: what it may keep of an iteration, in the order of ALL_CAPTURES; empty if it keeps nothing.
@@ -43,8 +45,10 @@ class BlackBoxFiller:
         history: Sequence[Part],
         inputs: InputCapture | None,
         capture: Sequence[str],
+        iterations: range,
     ) -> None:
         self._box = box
+        self._iterations = iterations
         self._kinds = [kind for kind in (*PARAM_CAPTURES, "history") if kind in capture]
         sources = {"weight": params.data, "gradient": params.diff, "update": params.diff, "history": history}
         self._copies = {kind: _Copy(sources[kind]) for kind in self._kinds}
@@ -60,7 +64,7 @@ class BlackBoxFiller:
         self.active = False
         on_host = all(isinstance(part, np.ndarray) for part in (*params.data, *history))
         with_params = on_host and box.room(self._param_bytes + self._input_bytes) >= _LEAST and self._param_bytes > 0
-        box.lay_out(self._input_bytes + with_params * self._param_bytes, has_params=with_params)
+        box.lay_out(self._input_bytes + with_params * self._param_bytes, with_params, iterations)
         if not box.slots:
             self.arrays = ()
 
@@ -117,7 +121,7 @@ class BlackBoxFiller:
     def _leave_params_out(self) -> None:
         """Keep inputs only from now on, with those that were kept before."""
         kept = [found for found in map(self._box.read, self._box.iterations) if found is not None]
-        self._box.lay_out(self._input_bytes, has_params=False)
+        self._box.lay_out(self._input_bytes, False, self._iterations[_MEASURED:])
         if not self._box.slots:
             self.arrays = ()
             return

@@ -1,15 +1,16 @@
 """The worker process: it steps the real solver and puts what Caffe has computed into the ring buffer.
 
-    python -P -m harness.worker.main RING BOX LIFELINE LOCK
+    python -P -m harness.worker.main LIFELINE [RING BOX LOCK PAYLOAD DIRECTORY]
 
-The arguments are inherited file descriptors: the memory of the ring and of the black box; a pipe whose other end closes
-when the supervisor dies; the lock on the run directory, which supervisor and worker share, so that no other process
-repairs a recording that the worker continues. The payload comes on standard input. Nothing here writes to Caffe's
-memory.
+The arguments are inherited file descriptors. LIFELINE is a socket whose other end closes when the supervisor dies.
+Through it come the others when the run is planned: the memory of the ring and of the black box; the lock on the run
+directory, which supervisor and worker share, so that no other process repairs a recording that the worker continues;
+the payload; the directory in which it works. Nothing here writes to Caffe's memory.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -50,6 +51,7 @@ from harness.worker.pycaffe import Solver
 from harness.worker.smoothed_loss import SmoothedLoss
 from harness.worker.snapshots import SnapshotFailed, Snapshots
 from harness.worker.solver_history import history_blobs
+from harness.worker.waiting import restart_for_blas, wait_for_run
 
 
 @dataclass(frozen=True)
@@ -231,8 +233,13 @@ def main(payload: Payload, channel: Channel) -> int:
 
 
 if __name__ == "__main__":
+    lifeline, *descriptors = map(int, sys.argv[1:])
+    ring, box, lock, content, directory = descriptors or wait_for_run(lifeline)
+    os.fchdir(directory)
+    given = Payload.decode(os.pread(content, os.fstat(content).st_size, 0))
+    restart_for_blas(given, (lifeline, ring, box, lock, content, directory))
+    os.close(content)
+    os.close(directory)
     caffe.init_log(0, True)  # glog to stderr, all of it, as `caffe train` does; it installs a handler of SIGTERM
     take_signals()
-    ring, box, lifeline, lock = map(int, sys.argv[1:])
-    given = Payload.decode(sys.stdin.buffer.read())
     sys.exit(main(given, Channel(path_by(lock, Path(given.run)), ring, box, lifeline)))

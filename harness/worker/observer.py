@@ -24,8 +24,9 @@ from harness.caffe_files.net_roles import net_roles
 from harness.prefetch.record_keys import RecordKeys
 from harness.recording.black_box import BlackBox
 from harness.recording.ring import Kind, MessagePayload, Part, Ring
+from harness.schemas.captures import ALL_CAPTURES
 from harness.schemas.events import Note, OtherLabels, OtherShape
-from harness.schemas.layout import ALL_CAPTURES, SLAB, Array, Layout, all_finite, inputs_finite, runs
+from harness.schemas.layout import SLAB, Array, Layout, all_finite, inputs_finite, runs
 from harness.schemas.window import clip
 from harness.worker.black_box import BlackBoxFiller
 from harness.worker.layer_state import State
@@ -131,7 +132,8 @@ class Observer:
         self._layers = layers
         self._states = {name: state.shape for name, state in ((layers() if windows else None) or {}).items()}
         kept = payload.capture if box.capacity else ()
-        self._box = BlackBoxFiller(box, self.params, self._history, self._inputs, kept)
+        iterations = range(solver.iter, payload.until)
+        self._box = BlackBoxFiller(box, self.params, self._history, self._inputs, kept, iterations)
         self._pass_losses = PassLosses(solver.net, self.loss) if param.iter_size > 1 else None
         scalars = {output.name for output in self._outputs.outputs if output.size == 1}
         self.layout = Layout(

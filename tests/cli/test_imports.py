@@ -25,6 +25,7 @@ def imported(done: Finished) -> set[str]:
         ("harness/run.py", "--help"),
         ("-m", "harness", "run", "--help"),
         ("harness/restart.py", "--help"),
+        ("-c", "import harness.training_command"),
         ("harness/compare.py", "--help"),
         ("harness/readlog.py", ROOT / "tests/logs/case.log"),
     ],

@@ -14,8 +14,8 @@ from harness.caffe_files.messages import pb, read_text
 from harness.caffe_files.net import train_net
 from harness.recording.black_box import BlackBox
 from harness.recording.ring import Kind, Ring
+from harness.schemas.captures import CAPTURES
 from harness.schemas.events import Note
-from harness.schemas.layout import CAPTURES
 from harness.schemas.run_info import NEW_DIGESTS
 from harness.schemas.window import Window
 from harness.supervisor.net_upgrade import upgrade_net

@@ -6,18 +6,9 @@ import numpy as np
 
 from harness.recording import Window
 from harness.recording.ring import Kind, Ring
+from harness.schemas.captures import CAPTURES
 from harness.schemas.events import End, encode_note
-from harness.schemas.layout import (
-    CAPTURES,
-    INPUT_STATS,
-    STATS,
-    Activation,
-    Array,
-    Head,
-    Layout,
-    Output,
-    Param,
-)
+from harness.schemas.layout import INPUT_STATS, STATS, Activation, Array, Head, Layout, Output, Param
 
 
 def layout_of(blobs: int = 2, window: Window | None = None) -> Layout:

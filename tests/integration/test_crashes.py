@@ -492,7 +492,8 @@ def test_a_second_interrupt_stops_an_iteration_that_hangs(tmp_path: Path, digit_
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_an_interrupt_while_the_net_is_built_ends_the_run(tmp_path: Path, long_solver: Path, seed: int) -> None:
     with running(long_solver, tmp_path / "run", *WATCH) as run:
-        run.computing(run.worker(), random.Random(seed).uniform(0, 0.5))
+        run.until(lambda: (run.out / "run.json").exists())  # the worker is started before the run is planned
+        run.computing(run.worker(), random.Random(seed).uniform(0, 0.2))
         run.process.send_signal(signal.SIGINT)
         assert run.end() == 130
     assert "Traceback" not in run.stderr

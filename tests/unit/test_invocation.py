@@ -11,7 +11,7 @@ import pytest
 
 from harness.invocation import next_command, path_argument
 from harness.reports.suggestions import BrokenRun, after_divergence, report_command
-from harness.schemas.layout import CAPTURES
+from harness.schemas.captures import CAPTURES
 from harness.schemas.onset import GradientNorms
 from harness.schemas.outcome import OutlyingRecords
 from harness.schemas.rewind import NoRewind, Rewind

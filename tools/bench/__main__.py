@@ -8,6 +8,8 @@ written to the disk, compared with dd, and the growth of both processes.
 Where: CPU seconds of the parts of the supervisor while it records. Weights: their norms and digest, compared with those
 of 0.2.0.
 
+Start: the time from a command to its first iteration, run.py and restart.py compared with `caffe train`.
+
 Resume: the time to find the position in an LMDB of ten million records (which needs 1.3 GB of disk and as much memory);
 the cost of the seekable layer compared with Caffe's own, again in turns; the time of `restart.py` compared with a plain
 start; and the time to repeat the random numbers that a snapshot does not contain.
@@ -46,7 +48,21 @@ from rich.console import Console
 from rich.table import Table
 from rich_argparse import RawDescriptionRichHelpFormatter
 
-from tools.bench import arms, cluster, disk, log, make_lmdb, memory, report, resume, rewind, training, weights, where
+from tools.bench import (
+    arms,
+    cluster,
+    disk,
+    log,
+    make_lmdb,
+    memory,
+    report,
+    resume,
+    rewind,
+    start,
+    training,
+    weights,
+    where,
+)
 from tools.bench.faults import command as faults
 from tools.bench.nets import ROOT
 from tools.bench.rescue import command as rescue
@@ -64,6 +80,7 @@ ROWS: dict[str, Callable[[str, Path, Effort], Iterator[Row]]] = {
     "weights": weights.rows,
     "disk": disk.rows,
     "memory": memory.rows,
+    "start": start.rows,
     "seek": resume.seek,
     "seekable": resume.seekable,
     "restart": resume.restart,

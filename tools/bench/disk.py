@@ -22,8 +22,9 @@ from harness.caffe_files.net import train_net
 from harness.recording.consumer import Consumer
 from harness.recording.ring import Kind, Request, Ring
 from harness.recording.writer import Writer
+from harness.schemas.captures import CAPTURES
 from harness.schemas.events import End, encode_note
-from harness.schemas.layout import CAPTURES, SLAB, Array, Layout, runs
+from harness.schemas.layout import SLAB, Array, Layout, runs
 from harness.schemas.run_info import NEW_DIGESTS
 from harness.schemas.window import Window
 from harness.supervisor.net_upgrade import upgrade_net

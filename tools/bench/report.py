@@ -22,8 +22,9 @@ import harness
 from harness.diagnosis.live.limits import DEFAULTS
 from harness.recording.run_directory import attributes, write_info
 from harness.recording.writer import Writer
+from harness.schemas.captures import CAPTURES
 from harness.schemas.data_position import GeneratorState, TrainingPosition
-from harness.schemas.layout import CAPTURES, STATS, Activation, Array, Head, Layout, Output, Param
+from harness.schemas.layout import STATS, Activation, Array, Head, Layout, Output, Param
 from harness.schemas.run_info import Ended, RunInfo
 from harness.schemas.window import Window
 from tools.bench.nets import ROOT

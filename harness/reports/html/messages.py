@@ -17,7 +17,8 @@ from harness.reports.text.alarms import first_abnormal
 from harness.reports.text.course import course_before
 from harness.reports.text.exactness import verification
 from harness.reports.text.grammar import name_arrays
-from harness.schemas.layout import ALL_CAPTURES, CAPTURES, Alarm
+from harness.schemas.captures import ALL_CAPTURES, CAPTURES
+from harness.schemas.layout import Alarm
 from harness.schemas.predictions import HeadPredictions
 from harness.schemas.rewind import NoRewind, Rewind
 from harness.schemas.run_info import RunInfo

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from harness.schemas.layout import ALL_CAPTURES
+from harness.schemas.captures import ALL_CAPTURES
 
 _MOST_NAMED = 3
 
