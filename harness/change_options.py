@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NoReturn
 
 from harness.errors import BadInput
@@ -40,7 +41,7 @@ class ChangeOptions:
         words += [word for value in self.layer_fields for word in ("--set-layer", value)]
         words += ["--history", self.history] if self.history != "keep" else []
         words += ["--skip", self.skip] if self.skip is not None else []
-        words += ["--skip-records", self.skip_records] if self.skip_records is not None else []
+        words += [f"--skip-records={self.skip_records}"] if self.skip_records is not None else []  # "-…" is a key, too
         words += ["--seed", str(self.seed)] if self.seed is not None else []
         return tuple(words)
 
@@ -113,11 +114,18 @@ def read_candidate(text: str) -> NamedOptions:
     if not colon or not name.strip() or not rest.strip():
         raise BadInput("not a candidate", field=_CANDIDATE, value=text, remedy=_FORM)
     try:
-        words = tuple(shlex.split(rest))
-        return NamedOptions(name.strip(), words, read_options(words))
+        options = read_options(shlex.split(rest))
+        if options.skip_records is not None:
+            options = replace(options, skip_records=from_here(options.skip_records))
+        return NamedOptions(name.strip(), options.words, options)
     except (ValueError, BadInput) as error:
         problem = (error.problem if isinstance(error, BadInput) else str(error)).rstrip(".")
         raise BadInput(f"not options of a restart ({problem})", field=_CANDIDATE, value=text, remedy=_FORM) from None
+
+
+def from_here(keys: str) -> str:
+    """Make the path of a file of keys (`@FILE`) absolute: restarts run in the directory of their parent."""
+    return f"@{Path(keys[1:]).absolute()}" if keys.startswith("@") else keys
 
 
 class _Parser(argparse.ArgumentParser):

@@ -19,6 +19,7 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 
 from harness.caffe_files.file_kind import run_given
 from harness.caffe_files.messages import caffe_directory
+from harness.change_options import from_here
 from harness.cluster.place import add_place, place
 from harness.command_parser import CommandParser
 from harness.dispatch import returns_code
@@ -157,7 +158,7 @@ def _request(args: argparse.Namespace, given: Sequence[str]) -> SweepRequest:
         if text is not None:
             choices.append([(option, value.strip()) for value in alternatives(text)])
     if args.skip_records is not None:
-        choices.append([("--skip-records", _from_here(args.skip_records))])
+        choices.append([("--skip-records", from_here(args.skip_records))])
     candidates = [candidate(text) for text in args.candidate]
     combinations = (in_turn if args.list else grid)(choices) if choices else []
     if not combinations and not candidates:
@@ -172,11 +173,6 @@ def _request(args: argparse.Namespace, given: Sequence[str]) -> SweepRequest:
         study=None if args.out is None else args.out.absolute(),
         command=("sweep.py", *given),
     )
-
-
-def _from_here(keys: str) -> str:
-    """Make the path of a file of keys absolute: restarts run elsewhere."""
-    return f"@{Path(keys[1:]).absolute()}" if keys.startswith("@") else keys
 
 
 def _carry_out(plan: SweepPlan, engines: LegEngines, terminal: ViewTerminal, interrupts: Interrupts) -> Sweep:

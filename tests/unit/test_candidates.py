@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from harness.caffe_files.messages import pb
+from harness.change_options import read_candidate
 from harness.diagnosis.cause.case import Case
 from harness.diagnosis.cause.trials import Trial, Wanted
 from harness.diagnosis.rescue.candidates import candidates_of, last_candidates
@@ -389,3 +391,11 @@ def test_a_skip_of_an_earlier_break_is_left_out_at_a_later_one() -> None:
     texts = ["early: --skip 50:52", "other: --set base_lr=0.01 --skip 96:97"]
 
     assert [candidate.name for candidate in given_at(texts, reading())] == ["other"]
+
+
+def test_a_file_of_keys_is_that_of_the_directory_of_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_candidate("a: --skip-records @keys.txt").words == (f"--skip-records=@{tmp_path}/keys.txt",)
+    assert read_candidate("a: --skip-records=-1,@2").words == ("--skip-records=-1,@2",)
