@@ -232,8 +232,15 @@ def main(payload: Payload, channel: Channel) -> int:
     return 0
 
 
-if __name__ == "__main__":
-    lifeline, *descriptors = map(int, sys.argv[1:])
+def carry_out(
+    lifeline: int, *descriptors: int, make_channel: Callable[[Path, int, int, int], Channel] = Channel
+) -> int:
+    """Carry out the run that `descriptors` give, else the one that comes through the lifeline. Returns the exit code.
+
+    Args:
+        lifeline, descriptors: the arguments of this process.
+        make_channel: makes the channel to the supervisor from the run directory, ring, black box and lifeline.
+    """
     ring, box, lock, content, directory = descriptors or wait_for_run(lifeline)
     os.fchdir(directory)
     given = Payload.decode(os.pread(content, os.fstat(content).st_size, 0))
@@ -242,4 +249,8 @@ if __name__ == "__main__":
     os.close(directory)
     caffe.init_log(0, True)  # glog to stderr, all of it, as `caffe train` does; it installs a handler of SIGTERM
     take_signals()
-    sys.exit(main(given, Channel(path_by(lock, Path(given.run)), ring, box, lifeline)))
+    return main(given, make_channel(path_by(lock, Path(given.run)), ring, box, lifeline))
+
+
+if __name__ == "__main__":
+    sys.exit(carry_out(*map(int, sys.argv[1:])))

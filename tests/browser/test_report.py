@@ -182,6 +182,7 @@ def test_the_collapse_of_the_demo(demo: Path, demo_page: Path, opened: OpenPage)
         f"{next_command('restart')} {demo} --skip 841:842",
         f"{next_command('restart')} {demo} --set clip_gradients=20",
         f"{next_command('restart')} {demo} --set base_lr=0.0005",
+        f"{next_command('rescue')} {demo}",
     ]
     rows = page.locator("#propagation tbody tr")
     assert rows.count() == 12

@@ -201,7 +201,8 @@ def test_an_interruption_keeps_what_is_finished(home: Path, rescued: Rescue, tmp
         assert process.wait(60) == Exit.INTERRUPTED
     begun = next((tmp_path / "run-rescue").glob("*-iteration-80"))
     assert read_info(begun).ended is not None
-    assert list((begun / "snapshots").glob("*.solverstate"))
+    with Recording(begun) as recording:  # it may not have made an iteration
+        assert len(recording.iterations) == 0 or list((begun / "snapshots").glob("*.solverstate"))
 
 
 def test_a_run_rescues_itself(home: Path, rescued: Rescue, tmp_path: Path) -> None:

@@ -89,13 +89,10 @@ def harness(descriptor: int, arguments: list[str]) -> int:
         return run.main(arguments)
 
 
-def worker(turns: Turns, ring: str, box: str, lifeline: str, lock: str) -> None:
-    import caffe
-
+def worker(turns: Turns, lifeline: str) -> int:
     from harness.recording.ring import Kind
     from harness.worker.channel import Channel
-    from harness.worker.main import main as run_worker
-    from harness.worker.payload import Payload
+    from harness.worker.main import carry_out
 
     class WaitingChannel(Channel):
         def put(self, kind: Kind, payload: Any, **where: int) -> None:
@@ -103,9 +100,7 @@ def worker(turns: Turns, ring: str, box: str, lifeline: str, lock: str) -> None:
             if kind is Kind.FRAME:
                 turns.iteration_made()
 
-    caffe.init_log(0, True)
-    payload = Payload.decode(sys.stdin.buffer.read())
-    run_worker(payload, WaitingChannel(Path(payload.run), int(ring), int(box), int(lifeline)))
+    return carry_out(int(lifeline), make_channel=WaitingChannel)
 
 
 def main() -> int:
@@ -123,7 +118,7 @@ def main() -> int:
         with timed(Path(rest[0])):
             return harness(int(descriptor), rest[1:])
     else:
-        worker(Turns(int(descriptor)), *rest)
+        return worker(Turns(int(descriptor)), *rest)
     return 0
 
 
