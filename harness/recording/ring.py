@@ -177,9 +177,12 @@ class Ring:
 
     # -- producer ---------------------------------------------------------------------------------------------------
 
-    def request_drain(self) -> None:
-        """Tell the consumer that the producer waits until everything put in so far is read."""
-        self._drain[0] = self.head
+    def request_drain(self) -> bool:
+        """Tell the consumer that the producer waits until everything put in so far is read; False if it was told."""
+        head = self.head
+        is_new = int(self._drain[0]) != head
+        self._drain[0] = head
+        return is_new
 
     @property
     def max_payload(self) -> int:

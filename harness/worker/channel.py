@@ -53,12 +53,17 @@ class Channel:
 
     def put(self, kind: Kind, payload: MessagePayload, *, iteration: int = 0, index: int = 0, start: int = 0) -> None:
         """Put a message into the ring; if the supervisor is dead, empty the ring into the recording first."""
-        was_filling = self.ring.is_filling
-        if not self.ring.put(kind, payload, iteration=iteration, index=index, start=start, alive=self.alive):
+        if not self.ring.put(kind, payload, iteration=iteration, index=index, start=start, alive=self._has_room_made):
             self._take_over()
             self.ring.put(kind, payload, iteration=iteration, index=index, start=start)
-        if self.ring.is_filling and not was_filling:
+        if self.ring.is_filling:
             self._ring_bell()
+
+    def _has_room_made(self) -> bool:
+        """Have the supervisor empty the full ring. Returns False if it is dead."""
+        if self.ring.request_drain():
+            self._ring_bell()
+        return self.alive()
 
     def _ring_bell(self) -> None:
         """Have the supervisor read the ring now, which it does every half second."""
