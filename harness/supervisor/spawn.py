@@ -62,8 +62,9 @@ class WaitingWorker:
         try:
             with open(content, "wb", closefd=False) as file:
                 file.write(payload)
-            with suppress(OSError):  # it is dead already
+            with suppress(OSError):  # it is dead already, or this is not allowed here
                 resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE))
+            with suppress(OSError):  # it is dead already
                 socket.send_fds(self._connection, [b"\0"], (*descriptors, content, directory))
             self._connection.setblocking(False)
             yield self.process

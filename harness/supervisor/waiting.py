@@ -6,6 +6,7 @@ import os
 import selectors
 import signal
 import socket
+from contextlib import suppress
 from types import TracebackType
 
 
@@ -42,8 +43,9 @@ class Waiting:
         """Wait `timeout` seconds at most. Returns whether there is output to read, or its end."""
         ready = {key.fd for key, _ in self._selector.select(timeout)}
         for fd in ready - {self._output}:
-            if not os.read(fd, 1 << 12):  # the worker is gone
-                self._selector.unregister(fd)
+            with suppress(ConnectionResetError):  # the worker died before it took its payload; then comes the end
+                if not os.read(fd, 1 << 12):  # the worker is gone
+                    self._selector.unregister(fd)
         return self._output in ready
 
     def ignore_output(self) -> None:

@@ -37,3 +37,19 @@ def test_output_a_bell_and_a_signal_end_the_wait_at_once() -> None:
         bell.close()
         os.close(output)
     assert time.monotonic() - started < LONG / 5
+
+
+def test_a_worker_that_dies_before_it_takes_its_payload_is_one_that_is_gone() -> None:
+    output, caffe = os.pipe()
+    bell, worker = socket.socketpair()
+    bell.send(b"payload")
+    try:
+        with Waiting(output, bell.fileno()) as waiting:
+            worker.close()
+            assert not waiting.wait(LONG)  # the connection was reset
+            assert not waiting.wait(LONG)  # its end
+            assert not waiting.wait(0.01)
+    finally:
+        bell.close()
+        os.close(output)
+        os.close(caffe)
