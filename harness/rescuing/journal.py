@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from harness.atomic_write import sync, write_whole
+from harness.diagnosis.rescue.candidates import plain_name
 from harness.diagnosis.rescue.trend import Healthy
 from harness.errors import BadInput, RecordingFailed
 from harness.recording.locks import only_command
@@ -20,8 +21,8 @@ from harness.schemas.rescue import Attempt, Candidate
 from harness.schemas.run_info import PathName
 
 _JOURNAL, _LOCK = "journal.jsonl", "lock"
-_UNSAFE = re.compile(r"[^\w.=+-]+")
 _LONGEST = 60  # characters of a name that become part of that of a directory
+_MARK = 8  # of them tell longer names apart
 
 
 class State(msgspec.Struct, frozen=True):
@@ -84,8 +85,12 @@ class Study:
         self.decisions.append(decision)
 
     def path(self, number: int, name: str) -> Path:
-        """Return the run directory of the part `name` of what is done at break `number`."""
-        return self.directory / f"{number:02d}-{_UNSAFE.sub('-', name)[:_LONGEST].strip('-.')}"
+        """Return the run directory of the part `name` of what is done at break `number`: another one for each name."""
+        plain = plain_name(name)
+        if len(plain) > _LONGEST:
+            mark = hashlib.sha256(plain.encode(errors="surrogateescape")).hexdigest()[:_MARK]
+            plain = f"{plain[: _LONGEST - _MARK - 1]}-{mark}"
+        return self.directory / f"{number:02d}-{plain}"
 
     def _here(self, decision: Decision, first: Path) -> Decision:
         """Return a decision with the runs where they are now, if this study and its run were moved or copied.

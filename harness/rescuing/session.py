@@ -138,7 +138,8 @@ class _Session:
         """Train on to the end with the candidate of a decision."""
         state = decision.reached
         assert state is not None  # it has a candidate
-        directory = self._study.path(decision.number, f"{candidate.name}-continued")
+        restart = self._study.path(decision.number, candidate.name)
+        directory = restart.with_name(f"{restart.name}-continued")
         stage = f"continuing to iteration {self._until:,}"
         expected = self._until - state.iteration
         showing = Showing(self._means.terminal, stage, decision.levels, {_CONTINUED: ""}, expected)

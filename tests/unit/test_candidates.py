@@ -378,12 +378,13 @@ def test_where_nothing_gets_past_still_lower_rates_do_perhaps() -> None:
     assert last_candidates(reading(), explained("learning-rate", margins=NOTHING_SURVIVES)) == ()
 
 
-def test_names_of_given_candidates_stay_unique() -> None:
-    given = given_candidate("rate × 0.3: --set base_lr=0.03", reading())
+@pytest.mark.parametrize("name", ["rate × 0.3", "rate-0.3"])
+def test_names_of_given_candidates_stay_unique_also_as_those_of_directories(name: str) -> None:
+    given = given_candidate(f"{name}: --set base_lr=0.03", reading())
 
     assert [c.name for c in candidates_of(reading(), explained("learning-rate"), [given])][-2:] == [
         "rate × 0.3",
-        "rate × 0.3 (given)",
+        f"{name} (given)",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
@@ -37,6 +38,7 @@ ORDER: tuple[CandidateKind, ...] = (  # by how little they change the training
     "rate",
     "given",
 )
+_UNSAFE = re.compile(r"[^\w.=+-]+")  # in the name of a directory
 
 
 def candidates_of(
@@ -68,10 +70,15 @@ def candidates_of(
     wanted: dict[str, Candidate] = {}
     for candidate in (*derived, *given):
         if candidate.kind not in forbidden:
-            while candidate.name in wanted:
+            while plain_name(candidate.name) in wanted:
                 candidate = msgspec.structs.replace(candidate, name=f"{candidate.name} (given)")
-            wanted[candidate.name] = candidate
+            wanted[plain_name(candidate.name)] = candidate
     return tuple(sorted(wanted.values(), key=_rank))
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a candidate as that of a directory."""
+    return _UNSAFE.sub("-", name).strip("-.")
 
 
 def last_candidates(case: Case, found: Explanation, forbidden: Sequence[CandidateKind] = ()) -> tuple[Candidate, ...]:
