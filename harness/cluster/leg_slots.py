@@ -18,8 +18,21 @@ from harness.studies.local_legs import LegProcess
 
 _LOOK = 0.2  # seconds between two looks at the process
 
+
+class Controlled(msgspec.Struct, frozen=True):
+    """What the control of a worker has shown.
+
+    Attributes:
+        verified: how its weights compare with those of its parent; None if it did not train.
+        why: what it said then; empty if it said nothing.
+    """
+
+    verified: Verification | None
+    why: str = ""
+
+
 decode_result = msgspec.json.Decoder(LegResult).decode
-decode_verification = msgspec.json.Decoder(Verification | None).decode
+decode_controlled = msgspec.json.Decoder(Controlled).decode
 
 
 def carry_out(key: str, leg: bytes) -> bytes:
@@ -36,15 +49,15 @@ def carry_out(key: str, leg: bytes) -> bytes:
 
 
 def control(key: str, leg: bytes) -> bytes:
-    """Make a leg in a temporary directory. Returns how its weights compare with those of its parent, encoded."""
+    """Make a leg in a temporary directory. Returns a Controlled, encoded."""
     given = msgspec.json.decode(leg, type=Leg)
     verified: Verification | None = None
     with tempfile.TemporaryDirectory(prefix="caffe-harness-", ignore_cleanup_errors=True) as home:
         directory = Path(home) / "control"
-        _result(key, msgspec.structs.replace(given, directory=str(directory)))
+        result = _result(key, msgspec.structs.replace(given, directory=str(directory)))
         with suppress(BadInput):
             verified = read_info(directory).verified
-    return msgspec.json.encode(verified)
+    return msgspec.json.encode(Controlled(verified, result.why))
 
 
 def _result(key: str, leg: Leg) -> LegResult:

@@ -12,7 +12,7 @@ import msgspec
 
 from harness.cluster.board import Board, Changed, Ended, Slot
 from harness.cluster.connection import Cluster, Node, connected
-from harness.cluster.leg_slots import carry_out, control, decode_result, decode_verification
+from harness.cluster.leg_slots import carry_out, control, decode_controlled, decode_result
 from harness.errors import BadInput, RecordingError
 from harness.exit_codes import Exit
 from harness.schemas.leg import Leg, LegResult
@@ -163,9 +163,11 @@ class DaskLegs:
         if ended.answer is None:
             self._leave_out(node, ended.why)
             return
-        verified = decode_verification(ended.answer)
+        shown = decode_controlled(ended.answer)
+        verified = shown.verified
         if verified is None:
-            self._leave_out(node, f"it could not repeat iterations of {ended.work.leg.parent}; is that path shared?")
+            why = f" ({shown.why})" if shown.why else ""
+            self._leave_out(node, f"it could not repeat iterations of {ended.work.leg.parent}{why}")
         elif verified.first_difference is not None:
             self._standing[node.address] = _OTHER_BITS
             self._tell(

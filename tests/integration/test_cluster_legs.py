@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from harness.cluster import legs_on
+from harness.cluster import leg_slots, legs_on
 from harness.exit_codes import Exit
 from harness.recording import run_directory
 from harness.recording.result_files import read_sweep
@@ -123,6 +124,14 @@ def test_a_sweep_on_a_cluster_goes_on_without_a_lost_worker(dask: Scheduler, nod
     assert [(leg.code, leg.run) for leg in theirs.legs] == [(0, f"{moved.name}.2"), (130, stopped.name)]
     assert theirs.legs[0].loss == ours.legs[0].loss
     assert _digest(there / theirs.legs[0].run) == _digest(tmp_path / "here" / ours.legs[0].run) is not None
+
+
+def test_a_worker_that_cannot_repeat_iterations_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leg_slots, "is_released", lambda key: False)  # there is no Dask worker here
+    leg = Leg(str(tmp_path / "not-shared"), START, UNTIL, (), str(tmp_path / "leg"))
+    shown = leg_slots.decode_controlled(leg_slots.control("key", msgspec.json.encode(leg)))
+    assert shown.verified is None
+    assert "not-shared" in shown.why
 
 
 def _digest(run: Path) -> str | None:
