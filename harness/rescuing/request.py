@@ -14,7 +14,7 @@ class RescueRequest:
 
     Attributes:
         until: the iteration before which the training ends; None for the solver's max_iter.
-        tries: breaks that are got past at the most.
+        tries: how often a change is chosen at the most.
         given: the values of --candidate.
         forbidden: kinds of candidates that are left out.
         budget: of each explanation.

@@ -79,6 +79,7 @@ class Restarts:
         self._engine, self._showing = engine, showing
         self._running: dict[str, tuple[Leg, str]] = {}  # and its name in what is shown, by directory
         self._made: dict[str, int] = {}  # iterations that a leg had when it was submitted, by directory
+        self._poor = set[str]()  # directories of the legs that were stopped for their loss
 
     def run(self, leg: Leg, name: str) -> LegResult:
         """Carry out one leg."""
@@ -123,7 +124,7 @@ class Restarts:
             trained[name] += result.iterations
             if result.code == Exit.RECORDING_FAILED:
                 raise TrainingEnded(result.code, f"{result.directory}: {result.why}")
-            why = "" if result.code == Exit.DONE else _why(result)
+            why = "" if result.code == Exit.DONE else _why(result, result.leg.directory in self._poor)
             if not why:
                 reached[name] = State(result.directory, result.last)
             if why or not go_on(name):
@@ -137,7 +138,6 @@ class Restarts:
 
     def _results(self, is_poor: Callable[[_Look], bool]) -> Iterator[LegResult]:
         """Yield the results of legs; those that are poor are stopped."""
-        stopped: set[str] = set()
         died: dict[str, int] = {}  # where the process of a leg died, by directory
         looked = 0.0
         for result in self._engine.results():
@@ -155,8 +155,8 @@ class Restarts:
                 for leg, name in self._running.values():
                     look = _look(leg)
                     self._showing.progress(name, look.loss, look.iteration - leg.start)
-                    if leg.directory not in stopped and is_poor(look):
-                        stopped.add(leg.directory)
+                    if leg.directory not in self._poor and is_poor(look):
+                        self._poor.add(leg.directory)
                         self._engine.stop(leg)
                 self._showing.show()
 
@@ -196,11 +196,12 @@ def _is_poor(look: _Look, half: int, limit: float) -> bool:
     return look.iteration >= half and len(last) == _LOOK and not float(np.median(last)) <= limit
 
 
-def _why(result: LegResult) -> str:
+def _why(result: LegResult, was_poor: bool) -> str:
     if result.code == Exit.DIVERGED:
         return f"it diverged before iteration {result.last:,}"
     if result.code == Exit.INTERRUPTED:
-        return f"its loss stayed high, and it was stopped at iteration {result.last:,}"
+        stopped = f"it was stopped at iteration {result.last:,}"
+        return f"its loss stayed high, and {stopped}" if was_poor else stopped
     return result.why or f"it ended with exit code {result.code}"
 
 

@@ -341,6 +341,10 @@ def test_a_candidate_whose_process_died_goes_on_as_long_as_it_gets_on(lineage: P
     assert _restarted(lineage, 30, (died, 25), (died, 25)).state is None
 
 
+def test_a_candidate_that_somebody_has_stopped_is_not_called_poor(lineage: Path) -> None:
+    assert _restarted(lineage, 30, (Exit.INTERRUPTED, 25)).why == "it was stopped at iteration 25"
+
+
 def test_a_leg_that_was_cancelled_before_it_began_was_interrupted(lineage: Path) -> None:
     with _restarts(lineage) as restarts:
         leg = Leg(str(lineage), 20, 35, (), str(lineage.with_name("4")))
