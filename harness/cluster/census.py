@@ -21,11 +21,13 @@ class Census:
     exact: dict[str, str] = field(default_factory=dict)
     inexact: dict[str, str] = field(default_factory=dict)
     ready: Ready | None = None
+    _checked: bool = False  # the run has recorded what controls are compared with
     _told: str = ""
 
     def judge(self, node: Node, compared: Compared, ready: Ready) -> str:
         """Take a control. Returns why the worker is not exact; empty if it is."""
         exact = compared.identical and compared.iterations > 1
+        self._checked |= exact or compared.first_difference is not None
         if self.ready is None or (exact and not self.exact):
             self.ready = ready
         if exact and node.address not in self.inexact:
@@ -46,7 +48,10 @@ class Census:
 
     def news(self) -> str:
         """Return what the census shows; empty if that was said already."""
-        sentence = _sentence(sorted(self.exact.values()), sorted(self.inexact.values()))
+        if self._checked or not self.inexact:
+            sentence = _sentence(sorted(self.exact.values()), sorted(self.inexact.values()))
+        else:
+            sentence = "No worker can be checked: the run has not recorded enough iterations"
         if sentence == self._told:
             return ""
         self._told = sentence
