@@ -36,7 +36,7 @@ from harness.reports.view_terminal import ViewTerminal
 from harness.schemas.sweep import LOSSES, Sweep
 from harness.studies.comparing import in_words
 from harness.studies.engine import LegEngines
-from harness.studies.sweep_plan import SweepPlan, SweepRequest, plan_sweep
+from harness.studies.sweep_plan import SweepPlan, SweepRequest, planned_sweep
 from harness.studies.sweeping import Sweeping
 from harness.studies.words import Words, alternatives, assignments, candidate, grid, in_turn, named
 from harness.supervisor.signals import Interrupts
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             request = _request(args, given)
             where = stack.enter_context(place(args.dask, args.workers, terminal.message))
             workers = where.arms.count(run_directory.read_info(request.run))
-            plan = plan_sweep(request, workers, terminal)
+            plan = stack.enter_context(planned_sweep(request, workers, terminal))
         sweep = _carry_out(plan, lambda: where.legs(workers), terminal, interrupts)
         _draw(sweep, plan)
     code = _code(sweep, plan) if interrupts.stop is None else Exit.INTERRUPTED

@@ -14,13 +14,13 @@ from harness.atomic_write import sync, write_whole
 from harness.diagnosis.rescue.candidates import plain_name
 from harness.diagnosis.rescue.trend import Healthy
 from harness.errors import BadInput, RecordingFailed
-from harness.recording.locks import only_command
 from harness.recording.result_files import rescue_study
 from harness.schemas.explanation import Levels
 from harness.schemas.rescue import Attempt, Candidate
 from harness.schemas.run_info import PathName
+from harness.studies.held_directory import held
 
-_JOURNAL, _LOCK = "journal.jsonl", "lock"
+_JOURNAL = "journal.jsonl"
 _LONGEST = 60  # characters of a name that become part of that of a directory
 _MARK = 8  # of them tell longer names apart
 
@@ -142,12 +142,5 @@ def opened(run: Path) -> Iterator[Study]:
     except OSError as error:
         remedy = "Give yourself write access, or work on a copy of the run"
         raise BadInput(f"cannot be made ({error.strerror})", file=directory, remedy=remedy) from None
-    with only_command(directory / _LOCK, "another command rescues this run", run):
-        try:
-            yield Study(directory, run)
-        finally:
-            left = list(directory.iterdir())
-            if all(path.suffix == ".lock" or path.name == _LOCK for path in left):  # nothing was done
-                for path in left:
-                    path.unlink()
-                directory.rmdir()
+    with held(directory, "another command rescues this run", run):
+        yield Study(directory, run)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from harness.schemas.leg import Leg
 from harness.schemas.run_info import RunInfo
 from harness.schemas.sweep import Sweep
 from harness.studies.comparing import ParentCurves, check_criterion
+from harness.studies.held_directory import held
 from harness.studies.leg_runs import result_of, stretches
 from harness.studies.sweep_study import check_same, leg_of, planned
 from harness.studies.words import Named, Words, check
@@ -75,11 +78,12 @@ class SweepPlan:
     end: int
 
 
-def plan_sweep(request: SweepRequest, workers: int, terminal: ViewTerminal) -> SweepPlan:
-    """Check all restarts, and show what they take.
+@contextmanager
+def planned_sweep(request: SweepRequest, workers: int, terminal: ViewTerminal) -> Iterator[SweepPlan]:
+    """Check all restarts, and show what they take. Other commands are kept out of the study in the block.
 
     Raises:
-        BadInput, RecordingError: something cannot be used. Nothing was started.
+        BadInput, RecordingError: something cannot be used, or another command works in the study. Nothing was started.
     """
     run, info = request.run, run_directory.read_info(request.run)
     if len(request.named) > _MOST:
@@ -102,20 +106,21 @@ def plan_sweep(request: SweepRequest, workers: int, terminal: ViewTerminal) -> S
         criterion=request.criterion,
         command=request.command,
     )
-    earlier = read_sweep(study)
-    if earlier is not None:
-        check_same(earlier, empty, study)
-    sweep = planned(empty, earlier, request.named, until)
-    wanted = tuple(each.words for each in request.named)
-    terminal.message(f"Restarting {run.name} at iteration {chosen.iteration:,}: {chosen.reason}")
-    legs = [leg_of(sweep, study, words) for words in wanted]
-    remarks = dict.fromkeys(remark for leg in legs for remark in check(leg, limits).remarks)
-    for remark in remarks:
-        terminal.message(remark)
-    left = [_left(leg) for leg in legs]
-    terminal.message(_estimate(run, study, until, left, workers))
     _make(study)
-    return SweepPlan(run, info, study, sweep, wanted, ParentCurves(run, span), solver.max_iter)
+    with held(study, f"another command makes restarts in {study}", run):
+        earlier = read_sweep(study)
+        if earlier is not None:
+            check_same(earlier, empty, study)
+        sweep = planned(empty, earlier, request.named, until)
+        wanted = tuple(each.words for each in request.named)
+        terminal.message(f"Restarting {run.name} at iteration {chosen.iteration:,}: {chosen.reason}")
+        legs = [leg_of(sweep, study, words) for words in wanted]
+        remarks = dict.fromkeys(remark for leg in legs for remark in check(leg, limits).remarks)
+        for remark in remarks:
+            terminal.message(remark)
+        left = [_left(leg) for leg in legs]
+        terminal.message(_estimate(run, study, until, left, workers))
+        yield SweepPlan(run, info, study, sweep, wanted, ParentCurves(run, span), solver.max_iter)
 
 
 def _left(leg: Leg) -> int:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from harness.recording import Recording, run_directory
 from harness.recording.result_files import read_sweep
+from harness.studies.held_directory import held
 from tests.helpers.commands import restart, train
 from tests.helpers.outlying_records import ONSET, OUTLYING, key_of, write_records, write_training
 from tests.helpers.paths import ROOT
@@ -123,6 +124,15 @@ def test_another_sweep_adds_to_the_study_and_makes_nothing_twice(run: Path, swep
     assert (study(run) / "base_lr=0.01-clip_gradients=1/recording.h5").stat().st_mtime_ns == before
     all_broken = sweep(run, "--set", "base_lr=0.3", "--set", "clip_gradients=-1", "--until", UNTIL)
     assert all_broken.code == 3
+
+
+def test_another_sweep_of_the_same_study_is_refused_meanwhile(run: Path, swept: Finished) -> None:
+    before = read_sweep(study(run))
+    with held(study(run), "it is busy", run):
+        done = sweep(run, "--set", "base_lr=0.02", "--until", UNTIL)
+    assert done.code == 2
+    assert f"another command makes restarts in {study(run)} (process" in done.stderr
+    assert read_sweep(study(run)) == before
 
 
 def test_the_same_command_goes_on(run: Path) -> None:
