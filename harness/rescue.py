@@ -44,7 +44,8 @@ Examples:
   {command} runs/quick --candidate 'slower: --set base_lr=0.0005 --history rescale'
 
 Exit codes: 0 training reached its end, or never broke, 1 the result could not be written, 2 bad input (nothing was
-trained), 3 nothing helped, 4 the worker, which runs Caffe, died, 130 interrupted (what was finished is kept).
+trained), 3 nothing helped, or --tries were used up, 4 the worker, which runs Caffe, died, 130 interrupted (what was
+finished is kept).
 """
 
 

@@ -84,7 +84,7 @@ class _Session:
                 return self._written(ended.run, reached, finished=True)
             if ended.code not in (Exit.DONE, Exit.DIVERGED):
                 raise TrainingEnded(ended.code, ended.problem)
-            if len(decisions) >= self._request.tries:
+            if sum(decision.candidate is not None for decision in decisions) >= self._request.tries:
                 sentence = (
                     f"Training broke once more, at iteration {broke_at(ended.run):,}: --tries allows no further try."
                 )
@@ -183,7 +183,11 @@ class _Session:
                 self._before.seconds + time.monotonic() - self._begun,
                 self._means.workers,
             ),
-            attempts=tuple(decision.attempt for decision in decisions),
+            attempts=tuple(
+                decision.attempt
+                for decision in decisions
+                if decision.candidate is not None or decision is decisions[-1]  # else it was decided anew
+            ),
             sentence=sentence,
             until=self._until,
             harness=__version__,

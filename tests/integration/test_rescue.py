@@ -261,7 +261,9 @@ def test_where_nothing_helps_it_says_so(home: Path, rescued: Rescue, tmp_path: P
     assert "faster" in done.stdout
     again = harness_command("rescue", tmp_path / "run", "--json", "--until", ONSET + 60)  # other candidates
     assert again.code == 0, again.stderr[-3000:]
-    assert decode(again.stdout.encode()).interventions[0].changes == rescued.interventions[0].changes
+    found = decode(again.stdout.encode())
+    assert found.interventions[0].changes == rescued.interventions[0].changes
+    assert len(found.attempts) == 1  # the break that was decided anew is there once
 
 
 class _Made:
