@@ -21,7 +21,7 @@ class Lineage(LineageReader):
     run; where an earlier one does not have a column, its values are NaN. Values are read as they are asked for.
 
     Example:
-        >>> line = harness.open_lineage("runs/demo-rescue/2")
+        >>> line = harness.open_lineage("runs/demo-rescue/01-clip-362-continued")
         >>> [(part.begins, part.run.name, part.change) for part in line.parts]
         >>> line.iterations[[0, -1]], line.series("loss"), line.stat("gradient_l2")["conv1/7x7_s2/0"]
         >>> line.plot().savefig("losses.png")

@@ -76,7 +76,7 @@ def open_lineage(path: RunPath) -> Lineage:
         BadInput: its run.json cannot be read.
 
     Example:
-        >>> with harness.open_lineage("runs/demo-rescue/2") as line:
+        >>> with harness.open_lineage("runs/demo-rescue/01-clip-362-continued") as line:
         ...     for part in line.interventions:
         ...         print(part.begins, part.run.name, part.change)
     """

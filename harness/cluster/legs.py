@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import msgspec
 
@@ -73,7 +74,7 @@ class DaskLegs:
         self._waiting: deque[Leg] = deque()
         self._ended: deque[LegResult] = deque()  # without a process
         self._stopping = set[Leg]()
-        self._count = 0
+        self._mark, self._count = uuid4().hex[:8], 0  # of the keys of its calls
         self._missing = 0
         self._reasons = list[str]()  # why workers are not used
         self._cancelled = False
@@ -147,7 +148,7 @@ class DaskLegs:
     def _give(self, slot: Slot[_Work], work: _Work) -> None:
         self._count += 1
         function = control if work.is_control else carry_out
-        key = f"leg-{Path(work.leg.directory).name}-{id(self):x}-{self._count}"
+        key = f"leg-{Path(work.leg.directory).name}-{self._mark}-{self._count}"
         self._board.give(slot, work, key, function, msgspec.json.encode(work.leg))
 
     def _write_stops(self) -> None:

@@ -119,7 +119,7 @@ def read_info(path: Path) -> RunInfo:
 
 def named_run(named: str, child: Path) -> Path | None:
     """Find the directory of a run that its continuation `child` names: as named, or if both were moved, beside it or
-    beside the study that it is in (RUN and RUN-rescue/1)."""
+    beside the study that it is in (RUN and RUN-rescue/NAME)."""
     path = Path(named)
     places = [path] if path.is_absolute() else [child / path, child.parent / path]
     places += [above / path.name for above in child.resolve().parents[:2]]
