@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -66,11 +68,12 @@ class Study:
         self.decisions = [self._here(one, Path(decisions[0].attempt.run)) for one in decisions]
 
     def add(self, decision: Decision) -> None:
-        """Write a decision to the disk.
+        """Write a decision to the disk, without outputs of test passes that are not finite: JSON has no such numbers.
 
         Raises:
             RecordingFailed: it cannot be written.
         """
+        decision = _with_finite_tests(decision)
         try:
             with (self.directory / _JOURNAL).open("ab") as file:
                 file.write(msgspec.json.encode(decision) + b"\n")
@@ -127,6 +130,20 @@ class Study:
                 raise BadInput(f"line {number} is damaged ({error})", file=path, remedy=remedy) from None
         if lines and lines[-1]:  # a power failure cut it short
             write_whole(path, b"".join(line + b"\n" for line in lines[:-1]))
+
+
+def _with_finite_tests(decision: Decision) -> Decision:
+    healthy, attempt = decision.healthy, decision.attempt
+    tried = tuple(msgspec.structs.replace(one, test=_finite(one.test)) for one in attempt.tried)
+    return msgspec.structs.replace(
+        decision,
+        attempt=msgspec.structs.replace(attempt, tried=tried),
+        healthy=None if healthy is None else replace(healthy, test=_finite(healthy.test)),
+    )
+
+
+def _finite(outputs: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in outputs.items() if math.isfinite(value)}
 
 
 @contextmanager
