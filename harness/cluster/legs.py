@@ -14,12 +14,11 @@ import msgspec
 from harness.cluster.board import Board, Changed, Ended, Slot
 from harness.cluster.connection import Cluster, Node, connected
 from harness.cluster.leg_slots import carry_out, control, decode_controlled, decode_result
-from harness.errors import BadInput, RecordingError
-from harness.exit_codes import Exit
+from harness.errors import RecordingError
 from harness.schemas.leg import Leg, LegResult
 from harness.studies.engine import LegEngines
-from harness.studies.leg_runs import STOP, last_directory, outcome, stretches
-from harness.studies.local_legs import finished
+from harness.studies.leg_runs import STOP, last_directory
+from harness.studies.local_legs import finished, interrupted
 
 _POLL = 0.2  # seconds between two looks at whether somebody waits
 _PATIENCE = 150  # looks for which all workers may be gone
@@ -104,7 +103,7 @@ class DaskLegs:
     def stop(self, leg: Leg) -> None:
         if leg in self._waiting:
             self._waiting.remove(leg)
-            self._ended.append(_interrupted(leg))
+            self._ended.append(interrupted(leg))
         else:
             self._stopping.add(leg)
 
@@ -208,7 +207,7 @@ class DaskLegs:
         for leg in legs:
             if leg in self._stopping:
                 self._stopping.discard(leg)
-                self._ended.append(_interrupted(leg))
+                self._ended.append(interrupted(leg))
             else:
                 self._waiting.appendleft(leg)
 
@@ -227,10 +226,3 @@ class DaskLegs:
         if self._missing > _PATIENCE or (self._missing and self._reasons):
             why = "; ".join(self._reasons) or "all are lost"
             raise RecordingError(f"No worker of {self._cluster.address} can make restarts ({why})")
-
-
-def _interrupted(leg: Leg) -> LegResult:
-    try:
-        return outcome(leg, stretches(leg), Exit.INTERRUPTED)
-    except BadInput as error:
-        return outcome(leg, [], Exit.BAD_INPUT, str(error))

@@ -53,7 +53,7 @@ class LocalLegs:
                 for process in self._running:
                     process.stop()
             while self._stopped:
-                yield outcome(self._stopped.popleft(), [], Exit.INTERRUPTED)
+                yield interrupted(self._stopped.popleft())
             yield from self._start()
             if not self._running and not self._waiting:
                 return
@@ -176,6 +176,14 @@ def finished(leg: Leg) -> LegResult | None:
     except BadInput as error:
         return failed(leg, error)
     return result_of(leg, runs)
+
+
+def interrupted(leg: Leg) -> LegResult:
+    """Return the result of a leg that was stopped while no process made it."""
+    try:
+        return outcome(leg, stretches(leg), Exit.INTERRUPTED)
+    except BadInput as error:
+        return failed(leg, error)
 
 
 def failed(leg: Leg, error: BadInput) -> LegResult:

@@ -72,6 +72,13 @@ def test_a_leg_is_a_restart_and_is_made_once(home: Path, undisturbed: LegResult)
     assert not numbered(undisturbed.leg, 2).exists()
 
 
+def test_a_leg_that_is_stopped_before_it_goes_on_has_what_it_had(undisturbed: LegResult) -> None:
+    with LocalLegs(1) as engine:
+        engine.submit(undisturbed.leg)
+        engine.stop(undisturbed.leg)
+        assert next(engine.results()) == msgspec.structs.replace(undisturbed, code=Exit.INTERRUPTED)
+
+
 def test_a_leg_beside_a_copy_of_its_parent_is_made_already(home: Path, undisturbed: LegResult, tmp_path: Path) -> None:
     for name in ("run", "study/undisturbed"):
         shutil.copytree(home / name, tmp_path / name)
