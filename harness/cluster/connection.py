@@ -226,10 +226,10 @@ def _no_worker(address: str, news: News) -> BadInput:
         remedy = f"Start workers: dask worker {address} --nthreads 1 --resources {RESOURCE}=1"
         return BadInput("the scheduler has no workers", field="--dask", value=address, remedy=remedy)
     return BadInput(
-        f"no worker there can be used ({', '.join(news.rejected)})",
+        f"no worker there can be used ({'; '.join(news.rejected)})",
         field="--dask",
         value=address,
-        remedy="Install the same versions on all machines",
+        remedy=f"Start workers of the same versions, with --resources {RESOURCE}=N",
     )
 
 
