@@ -15,7 +15,7 @@ class Leg(msgspec.Struct, frozen=True):
         words: options of restart.py that say what is changed: --set, --set-layer, --history, --skip, --skip-records,
             --seed.
         directory: the run directory that it makes, as an absolute path. A leg whose process was killed goes on from
-            its last snapshot in DIRECTORY.2, then DIRECTORY.3, which continue it.
+            its last snapshot in DIRECTORY.part2, then DIRECTORY.part3, which continue it.
         stops: it stops where a rule finds a divergence (--on-alarm stop); otherwise at the first value that is not
             finite.
     """

@@ -1,7 +1,7 @@
 """The run directories of a leg: what they hold already, and what is left to train.
 
-DIRECTORY is a restart of the parent. Where its process ended too early, DIRECTORY.2 goes on from its last snapshot,
-then DIRECTORY.3. A directory from which nothing can go on is renamed to DIRECTORY.unused and made again.
+DIRECTORY is a restart of the parent. Where its process ended too early, DIRECTORY.part2 goes on from its last
+snapshot, then DIRECTORY.part3. A directory from which nothing can go on is renamed to DIRECTORY.unused and made again.
 """
 
 from __future__ import annotations
@@ -149,9 +149,9 @@ def next_command(leg: Leg, runs: list[Stretch]) -> tuple[str, ...]:
 
 
 def numbered(leg: Leg, number: int) -> Path:
-    """Return the run directory number 1, 2, … of a leg."""
+    """Return the run directory number 1, 2, … of a leg: with a bare number, momentum=0 would go on in momentum=0.2."""
     path = Path(leg.directory)
-    return path if number == 1 else path.with_name(f"{path.name}.{number}")
+    return path if number == 1 else path.with_name(f"{path.name}.part{number}")
 
 
 def last_directory(leg: Leg) -> Path:

@@ -121,7 +121,7 @@ def test_a_sweep_on_a_cluster_goes_on_without_a_lost_worker(dask: Scheduler, nod
     ours, theirs = read_sweep(tmp_path / "here"), read_sweep(there)
     assert ours is not None
     assert theirs is not None
-    assert [(leg.code, leg.run) for leg in theirs.legs] == [(0, f"{moved.name}.2"), (130, stopped.name)]
+    assert [(leg.code, leg.run) for leg in theirs.legs] == [(0, f"{moved.name}.part2"), (130, stopped.name)]
     assert theirs.legs[0].loss == ours.legs[0].loss
     assert _digest(there / theirs.legs[0].run) == _digest(tmp_path / "here" / ours.legs[0].run) is not None
 

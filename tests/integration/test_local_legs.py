@@ -57,6 +57,11 @@ def carry_out(legs: Iterable[Leg], workers: int = 2) -> list[LegResult]:
         return [result for result in engine.results() if result is not None]
 
 
+def test_a_leg_does_not_go_on_in_the_directory_of_another_one(tmp_path: Path) -> None:
+    low, high = (leg(tmp_path, f"momentum={value}") for value in ("0", "0.2"))
+    assert Path(high.directory) not in [numbered(low, number) for number in range(1, 4)]
+
+
 def digest(directory: str | Path) -> str | None:
     ended = run_directory.read_info(Path(directory)).ended
     return ended.weight_digest if ended else None
@@ -140,7 +145,7 @@ def test_what_ends_otherwise_says_why(home: Path) -> None:
     assert twice[0].code == Exit.DONE
     assert (home / "study/empty.unused").is_dir()
     (longer,) = carry_out([leg(home, "empty", "--set", "base_lr=0.01")])
-    assert (longer.code, Path(longer.directory).name) == (Exit.DIVERGED, "empty.2")
+    assert (longer.code, Path(longer.directory).name) == (Exit.DIVERGED, "empty.part2")
     assert SHORT < longer.last < UNTIL
 
 

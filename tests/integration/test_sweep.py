@@ -140,7 +140,7 @@ def test_the_same_command_goes_on(run: Path) -> None:
     words = [run, "--skip-records", RECORDS, "--set", "base_lr=0.01", "--until", END, "--out", out]
     for how, name in (
         (signal.SIGKILL, "base_lr=0.01-skip_records-3"),
-        (signal.SIGINT, "base_lr=0.01-skip_records-3.2"),
+        (signal.SIGINT, "base_lr=0.01-skip_records-3.part2"),
     ):
         leg = out / name
         with started(
@@ -157,7 +157,7 @@ def test_the_same_command_goes_on(run: Path) -> None:
     assert done.code == 0, done.stderr
     found = read_sweep(out)
     assert found is not None
-    assert [(leg.code, leg.last, leg.run) for leg in found.legs] == [(0, END, "base_lr=0.01-skip_records-3.3")]
+    assert [(leg.code, leg.last, leg.run) for leg in found.legs] == [(0, END, "base_lr=0.01-skip_records-3.part3")]
 
 
 @pytest.mark.parametrize(
