@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness.recording.locks import only_command
@@ -25,8 +25,13 @@ def held(directory: Path, busy: str, run: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            left = list(directory.iterdir())
-            if all(path.name.endswith(_LOCK) for path in left):  # nothing was done
-                for path in left:
-                    path.unlink()
-                directory.rmdir()
+            with suppress(OSError):  # it is gone, or cannot be written any more
+                _remove_if_unused(directory)
+
+
+def _remove_if_unused(directory: Path) -> None:
+    left = list(directory.iterdir())
+    if all(path.name.endswith(_LOCK) for path in left):
+        for path in left:
+            path.unlink()
+        directory.rmdir()
