@@ -344,6 +344,14 @@ def test_what_replays_of_the_explanation_have_shown_needs_no_others() -> None:
     assert tried == {"clip", "stretch", "history", "rate"}  # one replay shows nothing
 
 
+def test_what_arms_refuse_is_for_a_restart_to_tell() -> None:
+    case = reading().with_jitter(1e-3)
+    candidates = candidates_of(case, explained("record", keys=["00_a"]))
+    found = answered(try_until_past(case, candidates), lambda arm: True, more=lambda arm: {"ended": "refused"})
+
+    assert [(one.candidate.kind, one.runs, one.gets_past) for one in found] == [("records", 0, True)]
+
+
 def test_trials_stop_where_enough_is_known() -> None:
     trials, restarted = tried(["records", "batches", "clip", "stretch", "history", "rate"])
 

@@ -32,7 +32,8 @@ class Outcome:
 
     @property
     def runs(self) -> int:
-        return 0 if self.seen is None else len(self.seen.judgements)
+        """The arms that were replayed; those that are not possible were refused."""
+        return 0 if self.seen is None else sum(judgement != "refused" for judgement in self.seen.judgements)
 
     @property
     def heals(self) -> int:
@@ -46,7 +47,9 @@ class Outcome:
     @property
     def gets_past(self) -> bool:
         """Training got past the break in most of its arms; True where only a restart is needed to tell."""
-        return not needs_arms(self.candidate) if self.seen is None else self.seen.heals > self.runs // 2
+        if not self.runs:
+            return self.seen is not None or not needs_arms(self.candidate)
+        return self.heals > self.runs // 2
 
 
 def needs_arms(candidate: Candidate) -> bool:

@@ -88,7 +88,7 @@ def _alone(run: Path) -> Iterator[Alone]:
     with Arms(run, case.first, local(1), NoListener(), Interrupts("stop")) as arms:
         replays = Replays(arms, 0, 1, Budget(), Interrupts("stop"), lambda result: None)
         outcomes = drive(try_all(case, candidates), replays, lambda wanted: None)
-        past = [one.candidate for one in outcomes if one.seen is not None and one.gets_past]
+        past = [one.candidate for one in outcomes if one.runs and one.gets_past]
         until = restarts_end(case, derived, tested)
         longer = {one.name: Arm(case.start, until - case.start, one.changes) for one in past}
         replays.replay(longer.values())
