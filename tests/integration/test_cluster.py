@@ -150,7 +150,7 @@ def test_cancelled_work_ends_and_leaves_nothing(cluster: Scheduler, copy: Path) 
         arms_on(str(cluster.file)) as engines,
         Arms(copy, FIRST, engines, NoListener(), Interrupts("stop")) as replays,
     ):
-        replays.submit([changed(number, 5000) for number in range(5)])
+        replays.submit([changed(number, 20_000) for number in range(5)])
         timer = threading.Timer(1.0, replays.cancel)
         timer.start()
         began = time.monotonic()
